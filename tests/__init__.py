@@ -1,0 +1,1 @@
+"""The test suite; what the tests share is in tests.support."""

@@ -1,0 +1,1 @@
+"""What the tests share: test kernels, a server process, raw links, checks for leaks."""
