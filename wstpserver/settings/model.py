@@ -1,0 +1,99 @@
+"""The settings as the server uses them: frozen, complete, in range.
+
+Field names are the keys of the table (``options.py``) in snake case; a test holds the two together.
+Times are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """One kernel pool."""
+
+    name: str
+    default: bool
+    kernel_path: str
+    initialization_code: str
+    initialization_file: str
+    kernel_options: tuple[str, ...]
+    keep_alive: bool
+    maximum_kernel_number: int
+    minimum_kernel_number: int
+    parallel_kernel_default: bool
+    parallel_kernels: bool
+    reserve_previously_connected_kernels: bool
+    parallel_kernel_options: tuple[str, ...]
+    maximum_kernel_uses: int
+    maximum_kernel_evaluations: int
+    maximum_kernel_age: float
+    kernel_memory_limit: int
+    reserved_kernel_timeout: float
+    evaluation_time_limit: float
+    reset_code: str
+
+    @property
+    def launch_options(self) -> tuple[str, ...]:
+        """The kernel's options, with those for parallel work where the pool is for it."""
+        if self.parallel_kernels:
+            return self.kernel_options + self.parallel_kernel_options
+        return self.kernel_options
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """The whole server; ``pools`` in the order of the file, exactly one of them the default pool."""
+
+    allow_stealing_kernels: bool
+    allow_silent_kernel_replacement: bool
+    enable_automatic_kernel_connection: bool
+    send_input_name_packet_upon_kernel_connection: bool
+    pools: tuple[PoolSettings, ...]
+    port: int
+    interface: str
+    kernel_start_timeout: float
+    kernel_wait_timeout: float
+    kernel_start_concurrency: int
+    missed_output_limit: int
+    evaluation_queue_limit: int
+    maximum_clients: int
+    greeting_timeout: float
+    maximum_unpaired_connections: int
+    advertised_service_type: str
+
+    @property
+    def default_pool(self) -> PoolSettings:
+        """The pool of clients that ask for none in particular."""
+        return next(pool for pool in self.pools if pool.default)
+
+    @property
+    def parallel_pool(self) -> PoolSettings | None:
+        """The default pool for parallel computing, if there is one."""
+        return next((pool for pool in self.pools if pool.parallel_kernel_default), None)
+
+    def pool(self, name: str) -> PoolSettings | None:
+        """The pool of that name."""
+        return next((pool for pool in self.pools if pool.name == name), None)
+
+    @classmethod
+    def build(cls, pools: Sequence[Mapping[str, Any]], **values: Any) -> ServerSettings:
+        """Settings from values a program writes, keys as in the file.
+
+        Each pool is a mapping with ``"name"`` and the keys of a pool::
+
+            ServerSettings.build(pools=[{"name": "A", "KernelPath": "/bin/kernel"}], KernelStartTimeout=5)
+
+        What is left out gets its default. Paths are taken as they are. Raises ConfigurationError.
+        """
+        from wstpserver.settings.build import build_settings
+
+        return build_settings(pools, values)
+
+
+def default_settings(kernel_path: str) -> ServerSettings:
+    """The settings of a server without configuration, whose kernels are ``kernel_path``."""
+    return ServerSettings.build(pools=[{"name": "KernelPoolOne", "KernelPath": kernel_path}])
