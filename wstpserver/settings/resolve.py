@@ -105,7 +105,7 @@ def _with_defaults(
         if value is AUTOMATIC:
             origin = AUTOMATIC_ORIGIN
         values[option.key] = value
-        origins[(*prefix, option.key)] = origin
+        origins[prefix + (option.key,)] = origin
     return values
 
 
