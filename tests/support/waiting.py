@@ -1,0 +1,33 @@
+"""Waiting in tests: for the event itself where there is one, else for a condition, always with a deadline."""
+import os
+import select
+import time
+
+#: How often a condition without an event is looked at, in seconds.
+INTERVAL = 0.005
+
+
+def wait_for(condition, deadline=10.0, what=None):
+    """The first true value of `condition()`, asked again for `deadline` seconds; AssertionError then.
+
+    `what` says in the failure what was waited for.
+    """
+    end = time.monotonic() + deadline
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline} s: {what or condition}")
+        time.sleep(INTERVAL)
+    return value
+
+
+def wait_gone(pid, deadline=10.0):
+    """Wait until the process has ended (it may be unreaped); AssertionError after `deadline` seconds."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not select.select([descriptor], [], [], deadline)[0]:
+            raise AssertionError(f"process {pid} still runs after {deadline} s")
+    finally:
+        os.close(descriptor)
