@@ -1,4 +1,4 @@
-"""Settings of the server: one table of options, a loader, kernel discovery."""
+"""Settings of the server: one table of options, a loader (``loader``), kernel discovery (``discovery``)."""
 
 from wstpserver.settings.model import PoolSettings, ServerSettings, default_settings
 from wstpserver.settings.problems import ConfigurationError, Problem
