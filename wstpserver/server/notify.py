@@ -14,13 +14,13 @@ NOTIFY_SOCKET = "NOTIFY_SOCKET"
 
 
 def ready(status: str = "") -> bool:
-    """The service is ready: it listens, and it is done with reloading. ``status`` is shown to the operator."""
+    """The service is ready: it listens, or is done with reloading. ``status`` is for the operator."""
     return notify(_lines("READY=1", status))
 
 
 def reloading() -> bool:
     """The service is reloading its configuration; ``ready`` says when it has."""
-    microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    microseconds = time.monotonic_ns() // 1000
     return notify(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
 

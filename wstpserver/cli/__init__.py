@@ -1,0 +1,1 @@
+"""Command lines: the server's (``serve``) and the script interpreter's (``script``)."""

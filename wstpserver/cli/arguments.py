@@ -1,0 +1,119 @@
+"""The command line's words, brought into a form that docopt parses and errors can be told from.
+
+docopt knows no options whose value may be left out (``--log-file [FILE]``) and says little about what is
+wrong. So the words are first rewritten to ``--option=value``, by the options as the help text lists them:
+
+- ``-f`` and ``--log-file`` without a value become ``--log-file=``;
+- a value is the next word unless that begins with a dash; ``--option=-x`` gives one that does, and a lone
+  dash is a value;
+- ``-p31415``, ``-p=31415``, ``-p 31415``, ``--port=31415`` and ``--port 31415`` are the same, and a long
+  option may be cut short as long as it is clear which one is meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_OPTION_LINE = re.compile(
+    r"^ +(?:-(?P<short>\w), )?--(?P<long>[\w-]+)(?: (?P<value>\[?[A-Z]+\]?))?(?:  |$)", re.MULTILINE
+)
+
+
+class UsageError(Exception):
+    """The command line is wrong; the text says how."""
+
+
+@dataclass(frozen=True)
+class CommandOption:
+    """An option of the help text; ``value`` as it stands there: "", "FILE" or "[FILE]"."""
+
+    short: str
+    long: str
+    value: str
+
+    @property
+    def needs_value(self) -> bool:
+        return bool(self.value) and not self.value.startswith("[")
+
+
+def options_of(document: str) -> list[CommandOption]:
+    """The options that a docopt help text lists."""
+    return [
+        CommandOption(match["short"] or "", match["long"], match["value"] or "")
+        for match in _OPTION_LINE.finditer(document)
+    ]
+
+
+def normalise(document: str, words: Sequence[str]) -> list[str]:
+    """The words as ``--option`` and ``--option=value``. Raises UsageError."""
+    return _Normaliser(options_of(document)).run(words)
+
+
+class _Normaliser:
+    """Goes through the words once, from left to right."""
+
+    def __init__(self, options: list[CommandOption]) -> None:
+        self._options = options
+        self._seen: set[str] = set()
+        self._words: deque[str] = deque()
+        self._result: list[str] = []
+
+    def run(self, words: Sequence[str]) -> list[str]:
+        self._words = deque(words)
+        while self._words:
+            word = self._words.popleft()
+            if word.startswith("--") and len(word) > 2:
+                self._take_long(word)
+            elif word.startswith("-") and word not in ("-", "--"):
+                self._take_short(word)
+            else:
+                raise UsageError(f"unexpected argument {word!r}")
+        return self._result
+
+    def _take_long(self, word: str) -> None:
+        name, equals, value = word[2:].partition("=")
+        option = self._find(name)
+        if equals and not option.value:
+            raise UsageError(f"--{option.long} takes no value")
+        self._add(option, value if equals else None)
+
+    def _take_short(self, word: str) -> None:
+        """One word of short options: flags, and at its end one that takes a value."""
+        letters = word[1:]
+        while letters:
+            option = next((known for known in self._options if known.short == letters[0]), None)
+            if option is None:
+                raise UsageError(f"unknown option -{letters[0]}")
+            letters = letters[1:]
+            if option.value:
+                self._add(option, letters.removeprefix("=") if letters else None)
+                return
+            self._add(option, None)
+
+    def _find(self, name: str) -> CommandOption:
+        exact = [option for option in self._options if option.long == name]
+        matches = exact or [option for option in self._options if name and option.long.startswith(name)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            names = ", ".join(f"--{option.long}" for option in matches)
+            raise UsageError(f"--{name} may be any of {names}")
+        nearest = difflib.get_close_matches(name, [option.long for option in self._options], n=1)
+        raise UsageError(f"unknown option --{name}" + (f"; did you mean --{nearest[0]}?" if nearest else ""))
+
+    def _add(self, option: CommandOption, value: str | None) -> None:
+        if option.long in self._seen:
+            raise UsageError(f"--{option.long} is given twice")
+        self._seen.add(option.long)
+        if not option.value:
+            self._result.append(f"--{option.long}")
+            return
+        if value is None and self._words and (self._words[0] == "-" or not self._words[0].startswith("-")):
+            value = self._words.popleft()
+        if not value and option.needs_value:
+            raise UsageError(f"--{option.long} needs a value ({option.value})")
+        self._result.append(f"--{option.long}={value or ''}")

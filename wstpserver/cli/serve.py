@@ -1,0 +1,204 @@
+"""wstpserver - launches and maintains Wolfram Language kernels for incoming WSTP connections.
+
+Usage:
+  wstpserver [--port PORT] [--interface INTERFACE] [options]
+
+Options:
+  -h, --help                     Print this help.
+  -l, --log-level LEVEL          How much to log: error (or 1), debug (2) or trace (3). [default: error]
+  -f, --log-file [FILE]          Write the log to a file; without FILE, or without this option, to stdout.
+  -a, --advertise [SERVICE]      Advertise the server as WSTPServer-Instance or WSTPServer-Instance-SERVICE.
+  -p, --port PORT                Listen on this port instead of 31415; 0 chooses a free one.
+  -i, --interface INTERFACE      Listen on this interface only; localhost keeps other computers out.
+  -c, --configuration-file FILE  Use this configuration file instead of searching for one.
+  --check                        Check the configuration, print the effective settings and exit.
+  --version                      Print the version.
+
+Environment:
+  WSTPSERVER_CONFIGURATION_FILE, WSTPSERVER_PORT, WSTPSERVER_INTERFACE    The same as -c, -p and -i.
+  WSTPSERVER_DISABLE_ADVERTISING    If set, the server is not advertised.
+
+Exit codes: 0; 64 wrong usage; 69 the port cannot be had; 70 internal error; 78 wrong configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from docopt import DocoptExit, docopt
+
+from wstpserver.cli.arguments import UsageError, normalise
+from wstpserver.cli.check import report
+from wstpserver.server.log import Log, LogLevel, parse_log_level
+from wstpserver.server.serve_options import ServeOptions
+from wstpserver.settings.environment import DISABLE_ADVERTISING, parse_port, read_environment
+from wstpserver.settings.loader import LoadedSettings, Source, load_settings
+from wstpserver.settings.problems import ConfigurationError
+from wstpserver.version import VERSION
+
+EXIT_OK = 0
+EXIT_USAGE = 64
+EXIT_INTERNAL = 70
+EXIT_CONFIGURATION = 78
+
+DOCUMENT = __doc__ or ""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The program ``wstpserver``; returns its exit code."""
+    try:
+        arguments = parse(sys.argv[1:] if words is None else words)
+    except UsageError as error:
+        usage = DOCUMENT[DOCUMENT.index("Usage:") : DOCUMENT.index("Environment:")].rstrip()
+        _print(f"wstpserver: {error}\n\n{usage}\n", sys.stderr)
+        return EXIT_USAGE
+    if arguments["--help"]:
+        _print(DOCUMENT, sys.stdout)
+        return EXIT_OK
+    if arguments["--version"]:
+        _print(f"wstpserver {VERSION}\n", sys.stdout)
+        return EXIT_OK
+    return _check(arguments) if arguments["--check"] else _serve(arguments)
+
+
+def parse(words: Sequence[str]) -> dict[str, Any]:
+    """docopt's dictionary, with log level and port converted. Raises UsageError."""
+    normalised = normalise(DOCUMENT, words)
+    try:
+        arguments: dict[str, Any] = docopt(DOCUMENT, normalised, help=False)
+    except DocoptExit as error:
+        raise UsageError(str(error)) from None
+    for name, convert in (("--log-level", parse_log_level), ("--port", parse_port)):
+        if arguments[name] is not None:
+            try:
+                arguments[name] = convert(arguments[name])
+            except ValueError as error:
+                raise UsageError(f"{name}: {error}") from None
+    arguments["given"] = {word.partition("=")[0] for word in normalised}
+    return arguments
+
+
+def _check(arguments: dict[str, Any]) -> int:
+    try:
+        loaded = load_settings(_source(arguments), create=False)
+    except ConfigurationError as error:
+        _print(f"{error}\n", sys.stderr)
+        return EXIT_CONFIGURATION
+    _print(report(_options(arguments, loaded, Log())), sys.stdout)
+    return EXIT_OK
+
+
+def _serve(arguments: dict[str, Any]) -> int:
+    try:
+        log = Log(arguments["--log-level"], _log_file(arguments))
+    except OSError as error:
+        message = f"the log file {arguments['--log-file']!r} cannot be written: {error.strerror}"
+        _print(f"wstpserver: {message}\n", sys.stderr)
+        return EXIT_CONFIGURATION
+    try:
+        return _load_and_run(arguments, log)
+    finally:
+        log.close()
+
+
+def _load_and_run(arguments: dict[str, Any], log: Log) -> int:
+    """Load the settings and run the server; the log and, where that is a file, stderr say why it ended."""
+    try:
+        loaded = load_settings(_source(arguments))
+    except ConfigurationError as error:
+        _fail(arguments, log, f"The configuration cannot be used:\n{error}")
+        return EXIT_CONFIGURATION
+    _log_configuration(loaded, log)
+    options = _options(arguments, loaded, log)
+    if options.origins["advertise"] == DISABLE_ADVERTISING and "--advertise" in arguments["given"]:
+        log.information(f"The server is not advertised, because {DISABLE_ADVERTISING} is set")
+    try:
+        # Only a server that really runs needs all of it.
+        from wstpserver.server.app import run
+
+        code: int = run(loaded.settings, options)
+        return code
+    except Exception:  # noqa: BLE001 - the last place that can say what happened
+        _fail(arguments, log, f"Internal error:\n{traceback.format_exc()}")
+        return EXIT_INTERNAL
+
+
+def _log_configuration(loaded: LoadedSettings, log: Log) -> None:
+    for warning in loaded.warnings:
+        log.warning(str(warning))
+    if loaded.created:
+        log.information(f'Wrote a default configuration file to "{loaded.path}"')
+    elif loaded.path is not None:
+        log.information(f'Using the configuration file "{loaded.path}"')
+    if loaded.default_kernel is not None:
+        log.information(f'Using "{loaded.default_kernel.path}" as a default kernel path')
+
+
+def _fail(arguments: dict[str, Any], log: Log, message: str) -> None:
+    log.error(message)
+    if _log_file(arguments) is not None:
+        _print(f"wstpserver: {message}\n", sys.stderr)
+
+
+def _source(arguments: dict[str, Any]) -> Source:
+    command_line: dict[str, tuple[object, str]] = {}
+    if arguments["--port"] is not None:
+        command_line["Port"] = (arguments["--port"], "--port")
+    if arguments["--interface"] is not None:
+        command_line["Interface"] = (arguments["--interface"], "--interface")
+    return Source(path=arguments["--configuration-file"], command_line=command_line)
+
+
+def _options(arguments: dict[str, Any], loaded: LoadedSettings, log: Log) -> ServeOptions:
+    given = arguments["given"]
+    origins = {
+        name: f"--{name.replace('_', '-')}" if f"--{name.replace('_', '-')}" in given else "default"
+        for name in ("log_level", "log_file", "advertise")
+    }
+    origins |= {name: str(loaded.origins[(name.capitalize(),)]) for name in ("port", "interface")}
+    advertise = arguments["--advertise"]
+    if read_environment(loaded.source.environ).disable_advertising:
+        advertise = None
+        origins["advertise"] = DISABLE_ADVERTISING
+    return ServeOptions(
+        port=loaded.settings.port,
+        interface=loaded.settings.interface,
+        log_level=LogLevel(arguments["--log-level"]),
+        log_file=_log_file(arguments),
+        log=log,
+        advertise=advertise,
+        configuration_file=loaded.path,
+        loaded=loaded,
+        origins=origins,
+    )
+
+
+def _log_file(arguments: dict[str, Any]) -> str | None:
+    """The log file's absolute path, None for stdout."""
+    name = arguments["--log-file"]
+    return None if name in (None, "", "-") else os.path.abspath(name)
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    """Print to a stream that may be closed, full, or unable to show every character."""
+    if stream is None:
+        return
+    try:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        # What is left in the buffer would fail again, loudly, when Python ends.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
