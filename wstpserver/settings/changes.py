@@ -28,7 +28,7 @@ class Change:
 
 
 def changes(old: ServerSettings, new: ServerSettings) -> list[Change]:
-    """Everything that is different, the server's own options first, then pools in the order of the new file."""
+    """Everything that is different: the server's own options first, then pools in the new file's order."""
     found = list(_differences(ROOT_OPTIONS, old, new, ""))
     for pool in new.pools:
         before = old.pool(pool.name)

@@ -51,8 +51,8 @@ class Option:
 
     ``summary`` is a noun phrase as in the documentation's tables; ``details`` are whole sentences.
     ``automatic`` is the rule in words when the default is AUTOMATIC. ``minimum`` and ``maximum``
-    are inclusive and in the option's ``unit``. ``sample`` is the value that ``conf.example`` shows,
-    as JSON text. An option that is not ``reloadable`` keeps its value until the server is restarted.
+    are inclusive, in the option's ``unit``, and given together. ``sample`` is the value that
+    ``conf.example`` shows, as JSON text. An option that is not ``reloadable`` keeps its value until the server is restarted.
     """
 
     key: str
@@ -82,9 +82,7 @@ class Option:
         """What a value must be, as an error message says it."""
         text = self.pattern_meaning or self.kind.value
         if self.minimum is not None and self.maximum is not None:
-            text += f" from {self.minimum:g} to {self.maximum:.15g}"
-        elif self.minimum is not None:
-            text += f" of at least {self.minimum:g}"
+            text += f" from {_number_text(self.minimum)} to {_number_text(self.maximum)}"
         return text
 
     def convert(self, value: Any) -> Any:
@@ -108,6 +106,10 @@ class Option:
         too_large = self.maximum is not None and value > self.maximum
         if too_small or too_large:
             raise ValueError(f"expected {self.expected}, got {describe(value)}")
+
+
+def _number_text(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else repr(number)
 
 
 def describe(value: Any) -> str:

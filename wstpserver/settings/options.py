@@ -45,8 +45,9 @@ ROOT_OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "Pools", Level.ROOT, Kind.POOLS, AUTOMATIC,
-        "the kernel pools: an object with one member for each pool, named by its key",
-        "At least one pool is required. A name must not look like a kernel ID (xxxx-xxxx-xxxx).",
+        "the kernel pools, each under its name",
+        "At least one pool is required. The order counts where a rule speaks of the first pool. A name must "
+        "not look like a kernel ID (xxxx-xxxx-xxxx).",
         required=True,
     ),
     # Extensions.
@@ -220,7 +221,7 @@ POOL_OPTIONS: tuple[Option, ...] = (
         "KernelMemoryLimit", Level.POOL, Kind.INTEGER, 0,
         "the resident memory beyond which a kernel is closed; 0 for any",
         "A free kernel is closed and replaced; the client of a bridged one is told first.",
-        unit="bytes", minimum=0, maximum=1024 * _TIB, extension=True, sample="4294967296",
+        unit="bytes", minimum=0, maximum=_TIB, extension=True, sample="4294967296",
     ),
     Option(
         "ReservedKernelTimeout", Level.POOL, Kind.NUMBER, 0.0,
