@@ -16,9 +16,10 @@ from tests.support.testkernel.framing import Framer
 class RawLink:
     """Both connections of a joined link. Every wait ends after `timeout` seconds with TimeoutError."""
 
-    def __init__(self, data, message, framer=None, timeout=20.0):
+    def __init__(self, data, message, framer=None, timeout=20.0, version=None):
         self.data, self.message = data, message
         self.framer = framer or Framer()
+        self.version = version  # the lower one of both sides' greetings
         for connection in (data, message):
             connection.settimeout(timeout)
 
@@ -97,8 +98,8 @@ class RawLink:
 def connect(port, host="127.0.0.1", version=6, timeout=20.0):
     """A client's link to a link server in UUID mode."""
     data, message = joining.connect_uuid(host, port, str(uuid.uuid4()).upper(), timeout)
-    _, framer = joining.greet(data, version)
-    return RawLink(data, message, framer, timeout)
+    peer_version, framer = joining.greet(data, version)
+    return RawLink(data, message, framer, timeout, min(version, peer_version))
 
 
 @contextlib.contextmanager
@@ -125,5 +126,5 @@ def accept_classic(data_listener, message_listener, version=4, timeout=20.0):
     assert request == b"need_msg_portN", request
     data.sendall(b"OKY")
     message, _ = message_listener.accept()
-    _, framer = joining.greet(data, version)
-    return RawLink(data, message, framer, timeout)
+    peer_version, framer = joining.greet(data, version)
+    return RawLink(data, message, framer, timeout, min(version, peer_version))
