@@ -34,9 +34,7 @@ def build_settings(pools: Sequence[Mapping[str, Any]], values: Mapping[str, Any]
     return resolution.settings
 
 
-def _convert(
-    table: Mapping[str, Option], values: Mapping[str, Any], problems: list[Problem]
-) -> dict[str, Given]:
+def _convert(table: Mapping[str, Option], values: Mapping[str, Any], problems: list[Problem]) -> dict[str, Given]:
     given: dict[str, Given] = {}
     for key, value in values.items():
         option = table.get(key)

@@ -6,6 +6,7 @@ page and ``conf.example`` are all made from it.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -52,7 +53,8 @@ class Option:
     ``summary`` is a noun phrase as in the documentation's tables; ``details`` are whole sentences.
     ``automatic`` is the rule in words when the default is AUTOMATIC. ``minimum`` and ``maximum``
     are inclusive, in the option's ``unit``, and given together. ``sample`` is the value that
-    ``conf.example`` shows, as JSON text. An option that is not ``reloadable`` keeps its value until the server is restarted.
+    ``conf.example`` shows, as JSON text. An option that is not ``reloadable`` keeps its value until the
+    server is restarted.
     """
 
     key: str
@@ -169,9 +171,12 @@ def _number(option: Option, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise _wrong(option, value)
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
         raise _wrong(option, value) from None
+    if math.isnan(number):
+        raise _wrong(option, value)
+    return number
 
 
 def _text(option: Option, value: Any) -> str:

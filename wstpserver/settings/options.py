@@ -14,6 +14,7 @@ _YEAR = 365 * _DAY
 _MIB = 1 << 20
 _TIB = 1 << 40
 
+# fmt: off
 ROOT_OPTIONS: tuple[Option, ...] = (
     Option(
         "AllowStealingKernels", Level.ROOT, Kind.BOOLEAN, True,
@@ -241,6 +242,8 @@ POOL_OPTIONS: tuple[Option, ...] = (
         extension=True, sample='"ClearAll[\\"Global`*\\"]"',
     ),
 )
+
+# fmt: on
 
 OPTIONS: tuple[Option, ...] = ROOT_OPTIONS + POOL_OPTIONS
 

@@ -127,9 +127,7 @@ def _check_names(pools: tuple[GivenPool, ...], result: Resolution) -> None:
         seen.add(pool.name)
 
 
-def _choose_one(
-    pools: list[_PoolDraft], key: str, fits: Callable[[_PoolDraft], bool], result: Resolution
-) -> None:
+def _choose_one(pools: list[_PoolDraft], key: str, fits: Callable[[_PoolDraft], bool], result: Resolution) -> None:
     """The rule of Default and ParallelKernelDefault: the first pool that fits, unless one says true."""
     chosen = [pool for pool in pools if pool.values[key] is True]
     for other in chosen[1:]:
@@ -176,6 +174,4 @@ def _settle_kernel_paths(pools: list[_PoolDraft], find_kernel: KernelFinder, res
 
 
 def _pool_settings(pool: _PoolDraft) -> PoolSettings:
-    return PoolSettings(
-        name=pool.name, **{option.field: pool.values[option.key] for option in POOL_OPTIONS}
-    )
+    return PoolSettings(name=pool.name, **{option.field: pool.values[option.key] for option in POOL_OPTIONS})

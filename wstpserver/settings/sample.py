@@ -14,7 +14,7 @@ from wstpserver.settings.options import POOL_OPTIONS, ROOT_OPTIONS
 DEFAULT_POOL_NAME = "KernelPoolOne"
 
 _KERNEL_PATHS = (
-    "Only uncomment one of the \"KernelPath\" lines below",
+    'Only uncomment one of the "KernelPath" lines below',
     "Make sure to change the value to reflect the actual location of your Wolfram kernel binary",
     r'"KernelPath":"C:\\Program Files\\Wolfram Research\\Mathematica\\13.2\\wolfram",',
     '"KernelPath":"/usr/local/Wolfram/Mathematica/13.2/Executables/WolframKernel",',

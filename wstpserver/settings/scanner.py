@@ -178,7 +178,7 @@ def _about_word(token: Token) -> str:
         return f"expected a value, got {token.shown}; comments begin with #"
     if _NUMBER.fullmatch(token.text):
         return f"the number {token.shown} is too long"
-    return f"expected a value, got {token.shown}; strings stand in double quotes"
+    return f"unexpected {token.shown}; keys and strings stand in double quotes"
 
 
 def _join_surrogates(text: str) -> str:

@@ -64,11 +64,10 @@ class _Validator:
             option = table.get(aliases.get(member.key, member.key))
             if option is None:
                 message = "unknown key" + _hint(member.key, table)
-                self._problems.append(
-                    Problem(self._file, member.line, member.column, prefix + member.key, message)
-                )
+                self._problems.append(Problem(self._file, member.line, member.column, prefix + member.key, message))
             elif option.key in given:
-                message = f"{member.key} and {option.key} are the same option; it is given twice"
+                names = " and ".join([option.key, *(name for name in aliases if aliases[name] == option.key)])
+                message = f"is given twice; {names} are the same option"
                 self._problem(member.value, prefix + member.key, message)
             else:
                 self._convert(member, option, prefix, given)

@@ -1,0 +1,24 @@
+"""What a reload changes, in words."""
+
+from wstpserver.settings.changes import changes
+from wstpserver.settings.model import ServerSettings
+
+
+def settings(pools, **values):
+    return ServerSettings.build(pools=[{"KernelPath": "k", **it} for it in pools], **values)
+
+
+def test_no_change():
+    assert changes(settings([{"name": "a"}]), settings([{"name": "a"}])) == []
+
+
+def test_changes_in_the_order_of_the_new_file():
+    old = settings([{"name": "a"}, {"name": "b", "KeepAlive": False}], Port=1)
+    new = settings([{"name": "c"}, {"name": "b", "KeepAlive": True}], Port=2, KernelWaitTimeout=5)
+    assert [str(change) for change in changes(old, new)] == [
+        "Port: 1 -> 2 (takes effect when the server is restarted)",
+        "KernelWaitTimeout: 60.0 -> 5.0",
+        "Pools.c: new pool",
+        "Pools.b.KeepAlive: False -> True",
+        "Pools.a: removed",
+    ]

@@ -1,0 +1,165 @@
+"""The table of options: complete, consistent with itself and with the dataclasses made from it."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from wstpserver.settings.model import PoolSettings, ServerSettings, default_settings
+from wstpserver.settings.option import AUTOMATIC, Kind, Level, Option, split_words
+from wstpserver.settings.options import OPTIONS, POOL_ALIASES, POOL_BY_KEY, POOL_OPTIONS, ROOT_BY_KEY, ROOT_OPTIONS
+
+#: The keys and defaults as the documentation's two tables list them.
+DOCUMENTED_ROOT = {
+    "AllowStealingKernels": True,
+    "AllowSilentKernelReplacement": False,
+    "EnableAutomaticKernelConnection": True,
+    "Pools": AUTOMATIC,
+    "SendInputNamePacketUponKernelConnection": True,
+}
+DOCUMENTED_POOL = {
+    "Default": AUTOMATIC,
+    "InitializationCode": "",
+    "InitializationFile": "",
+    "KernelPath": AUTOMATIC,
+    "KernelOptions": (),
+    "KeepAlive": True,
+    "MaximumKernelNumber": AUTOMATIC,
+    "MinimumKernelNumber": 2,
+    "ParallelKernelDefault": AUTOMATIC,
+    "ParallelKernels": False,
+    "ReservePreviouslyConnectedKernels": True,
+}
+
+
+def test_documented_keys_have_their_documented_defaults():
+    assert {o.key: o.default for o in ROOT_OPTIONS if not o.extension} == DOCUMENTED_ROOT
+    assert {o.key: o.default for o in POOL_OPTIONS if not o.extension} == DOCUMENTED_POOL
+
+
+def test_fields_of_the_dataclasses_are_the_keys_of_the_table():
+    assert {f.name for f in dataclasses.fields(ServerSettings)} == {o.field for o in ROOT_OPTIONS}
+    assert {f.name for f in dataclasses.fields(PoolSettings)} == {o.field for o in POOL_OPTIONS} | {"name"}
+
+
+def test_field_is_the_key_in_snake_case():
+    option = ROOT_BY_KEY["SendInputNamePacketUponKernelConnection"]
+    assert option.field == "send_input_name_packet_upon_kernel_connection"
+
+
+def test_settings_without_configuration_hold_the_defaults_of_the_table():
+    settings = default_settings("/bin/kernel")
+    for option, holder in [*((o, settings) for o in ROOT_OPTIONS), *((o, settings.pools[0]) for o in POOL_OPTIONS)]:
+        if option.default is not AUTOMATIC:
+            assert getattr(holder, option.field) == option.default
+
+
+def test_keys_are_unique_and_aliases_point_at_keys():
+    assert len(ROOT_BY_KEY) == len(ROOT_OPTIONS)
+    assert len(POOL_BY_KEY) == len(POOL_OPTIONS)
+    assert not set(ROOT_BY_KEY) & set(POOL_BY_KEY)
+    assert set(POOL_ALIASES.values()) <= set(POOL_BY_KEY)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_row_is_consistent(option):
+    assert option.level is (Level.ROOT if option in ROOT_OPTIONS else Level.POOL)
+    assert option.summary and not option.summary.endswith(".") and not option.summary[0].isupper()
+    assert option.details == "" or option.details.endswith(".")
+    assert (option.minimum is None) == (option.maximum is None)
+    assert (option.default is AUTOMATIC) == bool(option.automatic) or option.required
+    if option.default is AUTOMATIC:
+        assert option.convert("Automatic") is AUTOMATIC
+    else:
+        assert option.convert(option.default) == option.default
+    if option.kind is not Kind.POOLS:
+        option.convert(json.loads(option.sample))
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o.minimum is not None], ids=lambda option: option.key)
+def test_range_includes_its_ends_and_nothing_beyond(option):
+    assert option.convert(option.minimum if option.kind is Kind.NUMBER else int(option.minimum)) == option.minimum
+    assert option.convert(option.maximum if option.kind is Kind.NUMBER else int(option.maximum)) == option.maximum
+    for outside in (option.minimum - 1, option.maximum + 1, 10**400, -(10**400)):
+        value = outside if option.kind is Kind.NUMBER else int(outside)
+        with pytest.raises(ValueError, match=r"^expected (an integer|a number) from [\d.]+ to \d+, got -?\d"):
+            option.convert(value)
+
+
+WRONG_TYPES = {
+    Kind.BOOLEAN: ["true", 1, 0, None, [], {}, 1.0],
+    Kind.INTEGER: [1.0, 2.5, "2", True, None, [1], {}],
+    Kind.NUMBER: ["2", True, None, [1], {}, float("inf"), float("nan")],
+    Kind.TEXT: [1, True, None, ["a"], {}],
+    Kind.WORDS: [1, True, None, ["-a"], {}, '"not closed', "nul\0"],
+    Kind.POOLS: [1, "a", [], None, True],
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [(o, v) for o in OPTIONS for v in WRONG_TYPES[o.kind]],
+    ids=lambda x: x.key if isinstance(x, Option) else repr(x),
+)  # fmt: skip
+def test_wrong_type_is_refused_with_what_was_expected(option, value):
+    with pytest.raises(ValueError) as caught:
+        option.convert(value)
+    message = str(caught.value)
+    assert message
+    if not (option.kind is Kind.WORDS and isinstance(value, str)):
+        assert message.startswith(f"expected {option.expected}, got ")
+
+
+def test_quoted_boolean_gets_a_hint():
+    with pytest.raises(ValueError, match="without the quotes"):
+        POOL_BY_KEY["KeepAlive"].convert("True")
+
+
+def test_long_values_are_cut_in_messages():
+    with pytest.raises(ValueError) as caught:
+        POOL_BY_KEY["KeepAlive"].convert("x" * 10_000)
+    assert len(str(caught.value)) < 120
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ()),
+        ("-a -b", ("-a", "-b")),
+        ("-a 'two words' \"x y\" \\'", ("-a", "two words", "x y", "'")),
+        ("  -a\t-b\n", ("-a", "-b")),
+        ('-x ""', ("-x", "")),
+    ],
+)
+def test_words_are_split_as_a_shell_splits_them(text, words):
+    assert split_words(text, windows=False) == words
+
+
+def test_on_windows_a_backslash_is_part_of_a_path():
+    assert split_words(r'-pwpath "C:\Program Files\x" -b', windows=True) == ("-pwpath", r"C:\Program Files\x", "-b")
+
+
+@pytest.mark.parametrize("type_name", ["_wstpserver._tcp.local.", "_a._tcp.local.", "_my-kernel-pool._tcp.local."])
+def test_service_types(type_name):
+    assert ROOT_BY_KEY["AdvertisedServiceType"].convert(type_name) == type_name
+
+
+@pytest.mark.parametrize(
+    "type_name", ["", "wstp", "_wstp._udp.local.", "_wstp._tcp.local", "__._tcp.local.", "_a-._tcp.local.",
+                  "_-a._tcp.local.", "_abcdefghijklmnop._tcp.local.", "_a b._tcp.local.", "_a--b._tcp.local."],
+)  # fmt: skip
+def test_what_is_no_service_type(type_name):
+    with pytest.raises(ValueError, match="service type"):
+        ROOT_BY_KEY["AdvertisedServiceType"].convert(type_name)
+
+
+def test_every_option_of_this_machine_can_be_built_by_key():
+    pool = {"name": "P", "KernelPath": os.devnull}
+    pool |= {o.key: json.loads(o.sample) for o in POOL_OPTIONS if o.key not in ("KernelPath",)}
+    root = {o.key: json.loads(o.sample) for o in ROOT_OPTIONS if o.key != "Pools"}
+    settings = ServerSettings.build(pools=[pool], **root)
+    for option in ROOT_OPTIONS:
+        if option.key != "Pools":
+            assert getattr(settings, option.field) == option.convert(root[option.key])
+    for option in POOL_OPTIONS:
+        assert getattr(settings.pools[0], option.field) == option.convert(pool[option.key])
