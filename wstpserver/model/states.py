@@ -1,0 +1,156 @@
+"""The states of a kernel, the one table of allowed transitions, and the records the model keeps."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wstpserver.settings import PoolSettings
+
+
+class KernelState(Enum):
+    """Where a kernel is in its life."""
+
+    STARTING = "starting"
+    FREE = "free"
+    RESERVED = "reserved"
+    BRIDGED = "bridged"
+    CLOSING = "closing"
+    GONE = "gone"
+
+
+#: Every transition there is. Whatever is not listed is a defect of the caller.
+TRANSITIONS: dict[KernelState, frozenset[KernelState]] = {
+    KernelState.STARTING: frozenset({KernelState.FREE, KernelState.CLOSING, KernelState.GONE}),
+    KernelState.FREE: frozenset({KernelState.BRIDGED, KernelState.CLOSING, KernelState.GONE}),
+    KernelState.RESERVED: frozenset({KernelState.BRIDGED, KernelState.CLOSING, KernelState.GONE}),
+    KernelState.BRIDGED: frozenset(
+        {KernelState.FREE, KernelState.RESERVED, KernelState.CLOSING, KernelState.GONE}
+    ),
+    KernelState.CLOSING: frozenset({KernelState.GONE}),
+    KernelState.GONE: frozenset(),
+}
+
+#: States that count towards a pool's minimum.
+LIVING = frozenset({KernelState.STARTING, KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED})
+
+
+class TransitionError(AssertionError):
+    """A transition that the table does not have was asked for."""
+
+
+@dataclass(eq=False, slots=True)
+class Kernel:
+    """What the model knows of one kernel."""
+
+    id: str
+    pool: Pool | None
+    command_line: str | None = None
+    state: KernelState = KernelState.STARTING
+    #: When it came into its state, by the registry's clock.
+    since: float = 0.0
+    client: Client | None = None
+    busy: bool = False
+    #: The setting of SetReserveKernel; None leaves it to the pool.
+    reserve: bool | None = None
+    #: How often it was bridged.
+    uses: int = 0
+    #: Who waits for this very kernel to become idle.
+    waiting: deque[Request] = field(default_factory=deque)
+
+    def move(self, state: KernelState) -> None:
+        """Go to *state*, or raise TransitionError. The registry keeps the pool's lists in step with it."""
+        if state not in TRANSITIONS[self.state]:
+            raise TransitionError(f"kernel {self.id}: {self.state.value} -> {state.value}")
+        self.state = state
+
+    @property
+    def reserved_when_unbridged(self) -> bool:
+        """Whether it is kept for clients that name its ID once its bridge ends."""
+        if self.reserve is not None:
+            return self.reserve
+        return self.pool is not None and self.pool.settings.reserve_previously_connected_kernels
+
+
+@dataclass(eq=False, slots=True)
+class Client:
+    """What the model knows of one client link."""
+
+    name: str
+    kernel: Kernel | None = None
+    #: What SetKeepAlive and SetAllowSilentKernelReplacement said for the present bridge; None leaves it to the
+    #: configuration.
+    keep_alive: bool | None = None
+    allow_replacement: bool | None = None
+    request: Request | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """A client that waits for a kernel of a pool, or for one kernel to become idle."""
+
+    client: Client
+    pool: Pool | None
+    kernel: Kernel | None
+
+
+@dataclass(eq=False, slots=True)
+class Pool:
+    """What the model knows of one pool.
+
+    Choosing passes over busy kernels only, so it is O(1) while the free kernels are idle.
+    """
+
+    settings: PoolSettings
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    #: Free kernels that were never bridged, oldest first.
+    fresh: OrderedDict[str, Kernel] = field(default_factory=OrderedDict)
+    #: Free kernels that were bridged before, in the order in which they were unbridged; some may be busy still.
+    used: OrderedDict[str, Kernel] = field(default_factory=OrderedDict)
+    waiting: deque[Request] = field(default_factory=deque)
+    #: How many kernels are in each state.
+    counts: dict[KernelState, int] = field(default_factory=lambda: dict.fromkeys(KernelState, 0))
+    #: True between a failed start and the end of the pause that follows it.
+    holding_off: bool = False
+
+    @property
+    def name(self) -> str:
+        """The pool's name in the configuration."""
+        return self.settings.name
+
+    @property
+    def living(self) -> int:
+        """Kernels that count towards MinimumKernelNumber."""
+        return sum(self.counts[state] for state in LIVING)
+
+    @property
+    def running(self) -> int:
+        """Kernels that count towards MaximumKernelNumber: the living ones and those that are still closing,
+        because a closing kernel still holds its memory and its licence seat."""
+        return self.living + self.counts[KernelState.CLOSING]
+
+    @property
+    def room(self) -> int:
+        """How many more kernels may be started."""
+        return max(0, self.settings.maximum_kernel_number - self.running)
+
+    @property
+    def available(self) -> int:
+        """How many kernels a client could get at once."""
+        return sum(not kernel.busy for kernels in (self.fresh, self.used) for kernel in kernels.values())
+
+    def choose(self) -> Kernel | None:
+        """Return the free idle kernel that the next client gets, or None.
+
+        Without ReservePreviouslyConnectedKernels, previously bridged kernels come first, in the order in which
+        they were unbridged (specification, "Key-Value Pairs"); with it fresh ones do.
+        """
+        fresh_first = self.settings.reserve_previously_connected_kernels
+        for kernels in (self.fresh, self.used) if fresh_first else (self.used, self.fresh):
+            for kernel in kernels.values():
+                if not kernel.busy:
+                    return kernel
+        return None
