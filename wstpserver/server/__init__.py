@@ -1,0 +1,1 @@
+"""The server: everything that uses gevent lives in this package, and nowhere else."""

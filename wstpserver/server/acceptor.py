@@ -1,0 +1,71 @@
+"""Accepts connections, greets them, and makes links of those that belong together."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import gevent
+from gevent.server import StreamServer
+
+from wstpserver.server.greeter import ClientLink, Greeter, Pairing, Rejected
+from wstpserver.server.log import Log
+from wstpserver.server.stream import Stream, StreamClosed, peer_name
+from wstpserver.settings import ServerSettings
+from wstpserver.wire.errors import ProtocolError
+
+
+class LinkServer(StreamServer):  # type: ignore[misc]
+    """A StreamServer that leaves its sockets to the handler: they go into links, which close them."""
+
+    def do_close(self, *arguments: object) -> None:
+        """Nothing: see the class."""
+
+
+class Acceptor:
+    """The listening side of the server.
+
+    *serve* is called with each complete link in the greenlet of its data connection, and returns when the link
+    has ended. Greeting and pairing have GreetingTimeout seconds together.
+    """
+
+    def __init__(self, settings: ServerSettings, log: Log, serve: Callable[[ClientLink], None]) -> None:
+        self.settings = settings
+        self._log = log
+        self._serve = serve
+        self._pairing = Pairing()
+        #: Connections that are no link yet.
+        self.unpaired = 0
+
+    def handle(self, accepted: gevent.socket.socket, _address: object) -> None:
+        """Take one accepted connection."""
+        connected = socket.socket(fileno=accepted.detach())
+        address = peer_name(connected)
+        if self.unpaired >= self.settings.maximum_unpaired_connections:
+            self._log.warning(
+                f"Closed a connection from {address}: {self.unpaired} others have not completed their greeting"
+            )
+            connected.close()
+            return
+        try:
+            stream = Stream(connected)
+        except OSError:  # gone already
+            connected.close()
+            return
+        self.unpaired += 1
+        link = None
+        kept = False
+        try:
+            with gevent.Timeout(self.settings.greeting_timeout, Rejected("its greeting did not come in time")):
+                link = Greeter(self._pairing, stream, address).run()
+                kept = link is None  # a message connection, which belongs to its data connection now
+        except (Rejected, ProtocolError) as error:
+            self._log.warning(f"Closed a connection from {address}: {error}")
+        except StreamClosed:
+            self._log.debug(f"A connection from {address} ended during its greeting")
+        finally:
+            self.unpaired -= 1
+            if link is None and not kept:
+                stream.close()
+        if link is not None:
+            self._serve(link)

@@ -1,0 +1,293 @@
+"""Joins sessions and kernels: asks the registry, and carries out what it decides."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+import gevent
+from gevent.event import AsyncResult
+
+from wstpserver.model.effects import Bridged, Close, Effect, Reason, RequestFailed, Start, Unbridged
+from wstpserver.model.ids import KernelIds
+from wstpserver.model.registry import Registry
+from wstpserver.model.states import Client, Kernel, KernelState, Pool, Request
+from wstpserver.server import replies
+from wstpserver.server.executor import Executor
+from wstpserver.server.kernel import KernelServer
+from wstpserver.server.launcher import Launcher
+from wstpserver.server.log import Log
+from wstpserver.server.nursery import Nursery
+from wstpserver.server.process import describe_status
+from wstpserver.server.session import Purpose, Session
+from wstpserver.settings import ServerSettings
+
+#: Seconds that a kernel whose link has ended has to exit before it counts as dead.
+EXIT_GRACE = 0.5
+
+#: What a client is told when its kernel is taken away.
+_PARTING_WORDS = {
+    Reason.STOLEN: "another client connected to this kernel by its ID",
+    Reason.KERNEL_DIED: "the kernel died",
+}
+
+#: Ends of a bridge after which the client's link is closed as well.
+_CLOSING_REASONS = frozenset({Reason.KERNEL_DIED, Reason.KERNEL_ENDED, Reason.KERNEL_CLOSED})
+
+
+class Broker:
+    """All sessions and kernels of a server. Methods return at once unless they say otherwise."""
+
+    def __init__(self, settings: ServerSettings, log: Log, launcher: Launcher) -> None:
+        self.settings = settings
+        self.log = log
+        self.registry = Registry(settings, KernelIds(secrets.token_hex).new, time.monotonic)
+        self.sessions: dict[Client, Session] = {}
+        self.kernels: dict[Kernel, KernelServer] = {}
+        self.nursery = Nursery(self, launcher)
+        self.executor = Executor(self)
+        #: Commands that wait until their client is bridged.
+        self.awaited: dict[Client, AsyncResult] = {}
+        self._timers: dict[Client, gevent.Greenlet] = {}
+        self.stopping = False
+        self._carrying_out = False
+        self._handlers: dict[type, Callable[[Effect], None]] = {
+            Start: self._start,
+            Close: self._close,
+            Bridged: self._bridged,
+            Unbridged: self._unbridged,
+            RequestFailed: self._request_failed,
+        }
+
+    def start(self) -> None:
+        """Launch the kernels that the pools keep ready."""
+        for pool in self.registry.pools.values():
+            self.registry.fill(pool)
+        self.carry_out()
+
+    def stop(self) -> None:
+        """Close all links and kernels; returns when every process is gone."""
+        self.stopping = True
+        for session in tuple(self.sessions.values()):
+            session.close_link()
+        for pool in self.registry.pools.values():
+            pool.holding_off = True
+        for record in tuple(self.registry.kernels.values()):
+            self.registry.close(record, "the server stops")
+        self.carry_out()
+        self.nursery.join()
+        for session in tuple(self.sessions.values()):
+            session.end()
+
+    def carry_out(self) -> None:
+        """Carry out the effects of what was just done to the registry."""
+        if self._carrying_out:
+            return
+        self._carrying_out = True
+        try:
+            while effects := self.registry.take_effects():
+                for effect in effects:
+                    self._handlers[type(effect)](effect)
+        finally:
+            self._carrying_out = False
+
+    # -- sessions ------------------------------------------------------------------------------------------------
+
+    def open_session(self, session: Session) -> None:
+        """A client link is open: bridge it with a kernel of the default pool unless the configuration says later."""
+        self.sessions[session.record] = session
+        self.registry.add_client(session.record)
+        if self.settings.enable_automatic_kernel_connection:
+            self._connect_to_default_pool(session, Purpose.AUTOMATIC)
+
+    def close_session(self, session: Session, why: str) -> None:
+        """A client link has ended."""
+        if self.sessions.pop(session.record, None) is None:
+            return
+        self.log.debug(f"{session.name} disconnected: {why}")
+        self.stop_waiting(session.record)
+        self.registry.remove_client(session.record)
+        self.carry_out()
+
+    def client_leaving(self, session: Session) -> None:
+        """The client's message connection has ended: nobody waits for a kernel any more."""
+        self.stop_waiting(session.record)
+        self.registry.give_up(session.record)
+        awaited = self.awaited.pop(session.record, None)
+        if awaited is not None:
+            awaited.set(False)
+        self.carry_out()
+
+    def client_needs_kernel(self, session: Session) -> None:
+        """The client sent something for a kernel and has none."""
+        if session.record.request is None and not session.closing:
+            self._connect_to_default_pool(session, Purpose.FIRST_FRAME)
+
+    def client_commanded(self, session: Session, packet: bytes | None) -> None:
+        """The client sent a command; returns when it has its reply."""
+        self.executor.run_for_client(session, packet)
+
+    def _connect_to_default_pool(self, session: Session, purpose: Purpose) -> None:
+        session.purpose = purpose
+        pool = self.registry.pools[self.settings.default_pool.name]
+        outcome = self.registry.connect_to_pool(session.record, pool)
+        self.carry_out()
+        if isinstance(outcome, Request) and outcome is session.record.request:
+            self._wait(session, pool)
+
+    def _wait(self, session: Session, pool: Pool) -> None:
+        """The client waits without having asked for it by a command: give up after KernelWaitTimeout."""
+        self.log.debug(f"{session.name} waits for a kernel of pool {pool.name}: {occupancy(pool)}")
+        timeout = self.settings.kernel_wait_timeout
+        self._timers[session.record] = gevent.spawn_later(timeout, self._waited_too_long, session, pool, timeout)
+
+    def _waited_too_long(self, session: Session, pool: Pool, seconds: float) -> None:
+        del self._timers[session.record]
+        self.registry.give_up(session.record)
+        why = f"no kernel of pool {pool.name} became available within {seconds:g} seconds: {occupancy(pool)}"
+        trouble = self.nursery.trouble(pool)
+        self.log.warning(f"{session.name} was given up on: {why}")
+        session.send(replies.notice(f"{why}\n{trouble}" if trouble else why))
+        session.close_link()
+
+    def stop_waiting(self, client: Client) -> None:
+        """The client has a kernel, or does not want one any more: stop its clock."""
+        timer = self._timers.pop(client, None)
+        if timer is not None:
+            timer.kill(block=False)
+
+    # -- kernels -------------------------------------------------------------------------------------------------
+
+    def kernel_busy(self, kernel: KernelServer, busy: bool) -> None:
+        """An evaluation was begun in the kernel, or the last one was answered."""
+        self.registry.set_busy(kernel.record, busy)
+
+    def kernel_accepting(self, kernel: KernelServer) -> None:
+        """The kernel can take an evaluation again."""
+        if not kernel.busy:
+            self.registry.set_busy(kernel.record, False)
+            self.carry_out()
+            self.executor.evaluation_ended(kernel)
+        if kernel.session is not None:
+            kernel.session.resume()
+
+    def kernel_commanded(self, kernel: KernelServer, packet: bytes | None) -> None:
+        """The kernel sent a command; its reply is written by a greenlet of its own."""
+        gevent.spawn(self.executor.run_for_kernel, kernel, packet)
+
+    def kernel_link_ended(self, kernel: KernelServer) -> None:
+        """The kernel's link has ended, by itself or because the server closes it."""
+        if kernel.record.state in (KernelState.CLOSING, KernelState.GONE, KernelState.STARTING):
+            return  # whoever closes or starts it goes on
+        self.nursery.adopt(self._bury, kernel)
+
+    def _bury(self, kernel: KernelServer) -> None:
+        exited, problem = kernel.process.exited, kernel.problem
+        exited.wait(EXIT_GRACE)
+        in_good_order = problem is None and exited.ready() and kernel.ended_in_good_order()
+        status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
+        self._log_end(kernel, problem or status, in_good_order)
+        kernel.pump.lost()
+        self.registry.lost(kernel.record, in_good_order)
+        self.carry_out()
+        kernel.stop()
+        self._forget(kernel.record)
+
+    def _log_end(self, kernel: KernelServer, status: str, in_good_order: bool) -> None:
+        if in_good_order:
+            self.log.debug(f"Kernel {kernel.record.id} ended: {status}")
+            return
+        words = kernel.process.last_words()
+        told = f"; its last words:\n{words}" if words else ""
+        self.log.warning(f"Kernel {kernel.record.id} (process {kernel.process.pid}) died: {status}{told}")
+
+    def _forget(self, record: Kernel) -> None:
+        self.kernels.pop(record, None)
+        self.registry.gone(record)
+        self.carry_out()
+
+    # -- effects -------------------------------------------------------------------------------------------------
+
+    def _start(self, effect: Start) -> None:
+        self.nursery.start(effect.kernel)
+
+    def _close(self, effect: Close) -> None:
+        self.log.debug(f"Closing kernel {effect.kernel.id}: {effect.why}")
+        self.nursery.adopt(self._end, effect.kernel)
+
+    def _end(self, record: Kernel) -> None:
+        self.nursery.cancel(record)
+        kernel = self.kernels.get(record)
+        if kernel is not None:
+            kernel.stop()
+        self._forget(record)
+
+    def _bridged(self, effect: Bridged) -> None:
+        session, kernel = self.sessions[effect.client], self.kernels[effect.kernel]
+        self.stop_waiting(effect.client)
+        session.attach(kernel)
+        kernel.attach(session)
+        self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
+        awaited = self.awaited.pop(effect.client, None)
+        if awaited is not None:
+            awaited.set(True)
+        else:
+            gevent.spawn(self.welcome, session, kernel)
+
+    def welcome(self, session: Session, kernel: KernelServer) -> None:
+        """Tell the client of a bridge that it did not ask for by a command, and let its frames through."""
+        if session.kernel is not kernel:
+            return
+        if session.purpose is Purpose.REPLACEMENT:
+            session.send(replies.notice("the kernel died; a new one has taken its place, without its definitions"))
+        if session.purpose is not Purpose.FIRST_FRAME or self.settings.send_input_name_packet_upon_kernel_connection:
+            session.send(kernel.input_name)
+        session.resume()
+
+    def _unbridged(self, effect: Unbridged) -> None:
+        session, kernel = self.sessions.get(effect.client), self.kernels[effect.kernel]
+        kernel.detach()
+        if session is None:
+            return
+        keep_queue = effect.replacing or session.keeps_queue
+        evaluating = kernel.busy
+        unsent = session.detach(keep_queue)
+        dropped = f"; {unsent} of its packets were not sent" if unsent else ""
+        self.log.debug(f"{session.name} is unbridged from kernel {kernel.record.id}: {effect.reason.value}{dropped}")
+        if effect.replacing:
+            session.purpose = Purpose.REPLACEMENT
+            self._wait(session, kernel.record.pool)
+        elif effect.reason in _CLOSING_REASONS or (effect.reason is Reason.STOLEN and (evaluating or unsent)):
+            gevent.spawn(self._part_with, session, effect.reason, True)
+        elif effect.reason is Reason.STOLEN:
+            gevent.spawn(self._part_with, session, effect.reason, False)
+
+    def _part_with(self, session: Session, reason: Reason, close: bool) -> None:
+        words = _PARTING_WORDS.get(reason)
+        session.replied.wait()
+        if words is not None:
+            session.send(replies.notice(words))
+        if close:
+            session.close_link()
+
+    def _request_failed(self, effect: RequestFailed) -> None:
+        awaited = self.awaited.pop(effect.client, None)
+        if awaited is not None:
+            awaited.set(False)
+
+
+def occupancy(pool: Pool) -> str:
+    """Why a pool has no kernel to give, in words."""
+    parts = [
+        f"{pool.counts[state]} {state.value}"
+        for state in (KernelState.BRIDGED, KernelState.RESERVED, KernelState.STARTING, KernelState.CLOSING)
+        if pool.counts[state]
+    ]
+    busy = sum(kernel.busy for kernels in (pool.fresh, pool.used) for kernel in kernels.values())
+    if busy:
+        parts.append(f"{busy} free but busy")
+    if pool.holding_off:
+        parts.append("a pause after a failed start")
+    return f"{pool.running} of {pool.settings.maximum_kernel_number} kernels ({', '.join(parts) or 'none'})"
+

@@ -1,0 +1,85 @@
+"""From a kernel to whoever is to hear it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from wstpserver.model.activity import ACTIVITY_HEADS
+from wstpserver.server.outlets import Nowhere, Outlet
+from wstpserver.server.pump import Pump
+from wstpserver.server.stream import Stream
+from wstpserver.wire.frames import FrameScanner
+from wstpserver.wire.packets import PacketHead
+
+_HELD = (PacketHead.WSCommandPacket, PacketHead.InputNamePacket)
+_STOPS = frozenset(_HELD) | ACTIVITY_HEADS
+
+
+class KernelListener(Protocol):
+    """What a kernel's pump tells its owner."""
+
+    def written(self, head: PacketHead) -> None:
+        """A whole packet with this head has been handed to the outlet."""
+
+    def named(self, packet: bytes) -> None:
+        """The kernel wrote this InputNamePacket."""
+
+    def commanded(self, packet: bytes | None) -> None:
+        """The kernel sent this WSCommandPacket; None for one that is too large to be looked at."""
+
+
+class Downstream(Pump):
+    """Reads a kernel's data connection for as long as the kernel lives.
+
+    The outlet changes at frame boundaries only: a frame that has begun goes on to where it began.
+    """
+
+    def __init__(self, stream: Stream, listener: KernelListener) -> None:
+        super().__init__(stream, FrameScanner((), _STOPS))
+        self._listener = listener
+        self._outlet: Outlet = Nowhere()
+        self._next: Outlet | None = None
+
+    def switch(self, outlet: Outlet) -> None:
+        """From the next frame on, everything goes to *outlet*."""
+        if self.scanner.at_boundary:
+            self._use(outlet)
+        else:
+            self._next = outlet
+            self.scanner.set_stops((), None)
+
+    def _use(self, outlet: Outlet) -> None:
+        self._outlet, self._next = outlet, None
+        self.scanner.set_stops((), None if outlet.every_frame else _STOPS)
+
+    def lost(self) -> None:
+        """The stream has ended, perhaps in the middle of a frame."""
+        if not self.scanner.at_boundary:
+            self._outlet.lost(self.scanner.completion())
+
+    def holds(self, head: PacketHead) -> bool:
+        return head in _HELD
+
+    def forward(self, data: memoryview) -> None:
+        self._outlet.write(data, True)
+
+    def part(self, data: memoryview, head: PacketHead) -> None:
+        if head != PacketHead.WSCommandPacket:
+            self._outlet.write(data, False)
+
+    def frame(self, data: memoryview, head: PacketHead, whole: bool) -> None:
+        outlet = self._outlet
+        if self._next is not None:
+            self._use(self._next)
+        if head == PacketHead.WSCommandPacket:
+            self._listener.commanded(bytes(data) if whole else None)
+            return
+        packet = bytes(data) if head == PacketHead.InputNamePacket and whole else None
+        outlet.write(data, True)
+        if packet is not None:
+            self._listener.named(packet)
+        if head in ACTIVITY_HEADS:
+            self._listener.written(head)
+
+    def tail(self) -> None:
+        self._outlet.tail()

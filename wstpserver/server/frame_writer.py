@@ -1,0 +1,75 @@
+"""Writes whole frames of several sources to one connection without mixing them."""
+
+from __future__ import annotations
+
+from gevent.lock import BoundedSemaphore
+
+from wstpserver.server.stream import Stream
+
+END_PACKET = 0x5D  # "]"
+
+
+class FrameWriter:
+    """The writing side of a link's data connection.
+
+    A source is any object; the one whose frame has begun owns the connection until that frame is complete, the
+    others wait. A ``]`` that a peer sends late belongs to the frame before it: if another source has written in
+    between, the writer has put one there already.
+    """
+
+    __slots__ = ("_completion", "_lock", "_open_tail", "_owner", "_sending", "stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self._lock = BoundedSemaphore(1)
+        self._owner: object | None = None
+        self._open_tail: object | None = None
+        self._sending = False
+        self._completion = b""
+
+    def write(self, source: object, data: bytes | bytearray | memoryview, at_boundary: bool) -> None:
+        """Write the next bytes of *source*: frames, or a part of one; *at_boundary* tells that the last byte
+        completes a frame. Waits for another source's frame to end. Raises `StreamClosed`."""
+        if self._owner is not source:
+            self._lock.acquire()
+            self._owner = source
+            if self._open_tail is not None and self._open_tail is not source:
+                self._open_tail = None
+                data = b"]" + bytes(data)
+        self._sending = True
+        try:
+            self.stream.send(data)
+            if self._completion:  # the frame was abandoned while we waited
+                data, self._completion, at_boundary = self._completion, b"", True
+                self.stream.send(data)
+        except BaseException:
+            self._release()
+            raise
+        finally:
+            self._sending = False
+        if at_boundary:
+            self._open_tail = None if data[-1] == END_PACKET else source
+            self._release()
+
+    def tail(self, source: object) -> None:
+        """Write the late ``]`` of the last frame of *source*, unless that frame has got one."""
+        if self._open_tail is source:
+            self._open_tail = None
+            self.write(source, b"]", True)
+
+    def in_frame(self, source: object) -> bool:
+        """True while a frame of *source* has begun and is not complete."""
+        return self._owner is source
+
+    def abandon(self, source: object, completion: bytes) -> None:
+        """The frame that *source* has begun will not be finished: complete it."""
+        if self._owner is not source:
+            return
+        if self._sending:
+            self._completion = completion
+        else:
+            self.write(source, completion, True)
+
+    def _release(self) -> None:
+        self._owner = None
+        self._lock.release()

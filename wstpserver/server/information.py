@@ -1,0 +1,64 @@
+"""The answers of the command language that carry data, as JSON texts."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import ujson
+
+from wstpserver.model.states import Kernel, Pool
+
+if TYPE_CHECKING:
+    from wstpserver.server.broker import Broker
+
+
+def result(text: str) -> str:
+    """``{"result":"text"}``."""
+    return ujson.dumps({"result": text}, escape_forward_slashes=False, ensure_ascii=False)
+
+
+def server_information(broker: Broker) -> str:
+    """The answer to GetServerInformation: the documented schema, and every kernel beside it."""
+    registry = broker.registry
+    outside = [_kernel(broker, kernel) for kernel in registry.kernels.values() if kernel.pool is None]
+    pools = {pool.name: _pool(broker, pool) for pool in registry.pools.values()}
+    content = {"result": {"Pools": pools, "KernelsOutsidePools": outside}}
+    return ujson.dumps(content, escape_forward_slashes=False, ensure_ascii=False)
+
+
+def _pool(broker: Broker, pool: Pool) -> dict[str, Any]:
+    settings = pool.settings
+    return {
+        "InitializationCode": settings.initialization_code,
+        "InitializationFile": settings.initialization_file,
+        "MaximumKernelNumber": settings.maximum_kernel_number,
+        "MinimumKernelNumber": settings.minimum_kernel_number,
+        "KeepAlive": settings.keep_alive,
+        "EntryPool": settings.default,
+        "KernelPath": settings.kernel_path,
+        "PreferFreshKernel": settings.reserve_previously_connected_kernels,
+        "ReservePreviouslyConnectedKernels": settings.reserve_previously_connected_kernels,
+        "ParallelKernels": settings.parallel_kernels,
+        "ParallelKernelEntryPool": settings.parallel_kernel_default,
+        "WaitingClients": len(pool.waiting),
+        "Kernels": [_kernel(broker, kernel) for kernel in pool.kernels.values()],
+    }
+
+
+def _kernel(broker: Broker, record: Kernel) -> dict[str, Any]:
+    kernel = broker.kernels.get(record)
+    client = record.client
+    keep_alive = record.pool.settings.keep_alive if record.pool is not None else True
+    if client is not None and client.keep_alive is not None:
+        keep_alive = client.keep_alive
+    return {
+        "ID": record.id,
+        "State": record.state.value,
+        "ProcessID": kernel.process.pid if kernel is not None else None,
+        "Busy": record.busy,
+        "Reserved": record.reserved_when_unbridged,
+        "KeepAlive": keep_alive,
+        "SecondsInState": round(time.monotonic() - record.since, 3),
+        "Evaluations": kernel.activity.evaluations if kernel is not None else 0,
+    }

@@ -1,0 +1,152 @@
+"""A running kernel: its process and link, whether it is busy, what it wrote while nobody listened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent.event import Event
+
+from wstpserver.model.activity import Activity
+from wstpserver.model.states import Kernel
+from wstpserver.server.downstream import Downstream
+from wstpserver.server.frame_writer import FrameWriter
+from wstpserver.server.kernel_link import KernelLink
+from wstpserver.server.message_pump import LINK_LOCAL, run_messages
+from wstpserver.server.outlets import MissedOutput, Nowhere, ToClient
+from wstpserver.server.process import KernelProcess
+from wstpserver.server.stream import StreamClosed
+from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.messages import encode_message
+from wstpserver.wire.packets import PacketHead
+
+if TYPE_CHECKING:
+    from wstpserver.server.broker import Broker
+    from wstpserver.server.session import Session
+
+
+class KernelServer:
+    """The server's side of one kernel, from the moment its link is made until its process is gone."""
+
+    def __init__(
+        self, broker: Broker, record: Kernel, process: KernelProcess, link: KernelLink, missed_output_limit: int
+    ) -> None:
+        self._broker = broker
+        self.record = record
+        self.process = process
+        self.link = link
+        self.writer = FrameWriter(link.data)
+        self.activity = Activity()
+        self.missed = MissedOutput(missed_output_limit)
+        self.session: Session | None = None
+        #: The kernel's latest InputNamePacket, as it came; b"" before the first.
+        self.input_name = b""
+        #: Set when `input_name` came for the first time, or will never come.
+        self.prompted = Event()
+        #: Set while no evaluation is under way, and when the link has ended.
+        self.idle = Event()
+        #: False once the link has ended; then *problem* says why, if the kernel did something wrong.
+        self.alive = True
+        self.problem: str | None = None
+        #: True while the answer to an evaluation that was broken off is thrown away.
+        self._discarding = False
+        self._closing_notice = False
+        self.pump = Downstream(link.data, self)
+        self.pump.switch(self.missed)
+        self._messages = gevent.spawn(self._run_messages)
+        self._data = gevent.spawn(self._run)
+
+    @property
+    def busy(self) -> bool:
+        """True while an evaluation is under way."""
+        return self.activity.busy
+
+    # -- bridge ------------------------------------------------------------------------------------------------
+
+    def attach(self, session: Session) -> None:
+        """From now on the kernel's frames go to this client."""
+        self.session = session
+        self.pump.switch(ToClient(session.writer, self))
+
+    def detach(self) -> None:
+        """From now on the kernel's frames are kept."""
+        self.session = None
+        self.pump.switch(Nowhere() if self._discarding else self.missed)
+
+    def begin(self, head: PacketHead) -> None:
+        """An evaluation packet with this head goes to the kernel now."""
+        self.activity.begin(head)
+        self.idle.clear()
+        self._broker.kernel_busy(self, True)
+
+    def break_off(self, source: object, completion: bytes) -> None:
+        """Whoever was sending a frame is gone: complete the frame, and throw the answer away."""
+        if not self.writer.in_frame(source):
+            return
+        if self.busy:
+            self._discarding = True
+            if self.session is None:
+                self.pump.switch(Nowhere())
+        try:
+            self.writer.abandon(source, completion)
+        except StreamClosed:
+            pass
+
+    def send_message(self, code: int, argument: int) -> None:
+        """Send an out-of-band message to the kernel."""
+        try:
+            self.link.messages.send(encode_message(code, argument))
+        except StreamClosed:
+            pass
+
+    # -- what the pump tells -------------------------------------------------------------------------------------
+
+    def named(self, packet: bytes) -> None:
+        self.input_name = packet if packet.endswith(b"]") else packet + b"]"
+        self.prompted.set()
+
+    def written(self, head: PacketHead) -> None:
+        accepting = self.activity.written(head)
+        if not self.activity.busy and self._discarding:
+            self._discarding = False
+            if self.session is None:
+                self.pump.switch(self.missed)
+        if not self.activity.busy:
+            self.idle.set()
+        if accepting:
+            self._broker.kernel_accepting(self)
+
+    def commanded(self, packet: bytes | None) -> None:
+        self._broker.kernel_commanded(self, packet)
+
+    # -- the two pumps -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self.pump.run(self.link.leftover)
+        except RemoteProtocolError as error:
+            self.problem = f"it left the protocol: {error}"
+        self.alive = False
+        self.prompted.set()
+        self.idle.set()
+        self._broker.kernel_link_ended(self)
+
+    def _run_messages(self) -> None:
+        self._closing_notice = run_messages(self.link.messages, self._message)
+
+    def _message(self, code: int, argument: int) -> None:
+        if self.session is not None and code not in LINK_LOCAL:
+            self.session.send_message(code, argument)
+
+    def ended_in_good_order(self) -> bool:
+        """After the process is gone: whether it ended by itself, as ``Quit[]`` makes it, rather than died."""
+        self._messages.join(0.5)
+        return self._closing_notice or self.process.exited.get() == 0
+
+    def stop(self) -> None:
+        """Close the link and end the process; returns when it is gone and its link is given back."""
+        self.link.end()
+        self.process.stop()
+        gevent.joinall([self._messages, self._data])
+        self.link.data.close()
+        self.link.messages.close()

@@ -1,0 +1,150 @@
+"""Where the frames of a kernel go: to its client, into the store of missed output, into the log, or nowhere."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from wstpserver.server.frame_writer import END_PACKET, FrameWriter
+from wstpserver.server.stream import StreamClosed
+
+
+class Outlet(Protocol):
+    """Takes the bytes of a kernel in order."""
+
+    #: True if `write` must be called for each frame by itself, whatever its head.
+    every_frame: bool
+
+    def write(self, data: memoryview, at_boundary: bool) -> None:
+        """Take whole frames or a part of one; *at_boundary* tells that the last byte completes a frame."""
+
+    def tail(self) -> None:
+        """A late ``]`` came for the last frame."""
+
+    def lost(self, completion: bytes) -> None:
+        """The kernel is gone in the middle of a frame, which *completion* would complete."""
+
+
+class ToClient:
+    """To the client's link. A client that is gone swallows the rest."""
+
+    every_frame = False
+
+    def __init__(self, writer: FrameWriter, source: object) -> None:
+        self._writer = writer
+        self._source = source
+
+    def write(self, data: memoryview, at_boundary: bool) -> None:
+        try:
+            self._writer.write(self._source, data, at_boundary)
+        except StreamClosed:
+            pass  # the client's own pump notices and ends the bridge
+
+    def tail(self) -> None:
+        try:
+            self._writer.tail(self._source)
+        except StreamClosed:
+            pass
+
+    def lost(self, completion: bytes) -> None:
+        try:
+            self._writer.abandon(self._source, completion)
+        except StreamClosed:
+            pass
+
+
+class FrameOutlet:
+    """Base of outlets that want each frame whole, without its ``]``."""
+
+    every_frame = True
+
+    def __init__(self) -> None:
+        self._part = bytearray()
+
+    def write(self, data: memoryview, at_boundary: bool) -> None:
+        if not at_boundary:
+            self._part += data
+            return
+        frame = bytes(self._part) + bytes(data) if self._part else bytes(data)
+        self._part.clear()
+        self.take(frame[:-1] if frame[-1] == END_PACKET else frame)
+
+    def tail(self) -> None:
+        pass
+
+    def lost(self, completion: bytes) -> None:
+        self._part.clear()
+
+    def take(self, frame: bytes) -> None:
+        """Take one whole frame."""
+        raise NotImplementedError
+
+
+class MissedOutput(FrameOutlet):
+    """What a kernel writes while nobody is bridged to it: the newest frames, at most *limit* bytes of them."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
+        self.frames: deque[bytes] = deque()
+        self.size = 0
+        #: Frames dropped because the limit was passed.
+        self.dropped = 0
+
+    def write(self, data: memoryview, at_boundary: bool) -> None:
+        if len(self._part) + len(data) <= self.limit:
+            super().write(data, at_boundary)
+            return
+        # a frame larger than the whole store: only its end is waited for
+        self._part.clear()
+        if at_boundary:
+            self.dropped += 1
+        else:
+            self._oversized = True
+
+    _oversized = False
+
+    def take(self, frame: bytes) -> None:
+        if self._oversized:
+            self._oversized = False
+            self.dropped += 1
+            return
+        self.frames.append(frame)
+        self.size += len(frame)
+        while self.size > self.limit:
+            self.size -= len(self.frames.popleft())
+            self.dropped += 1
+
+    def drain(self) -> tuple[list[bytes], int]:
+        """Return the frames, oldest first, with the number of dropped ones, and forget both."""
+        frames, dropped = list(self.frames), self.dropped
+        self.frames.clear()
+        self.size = self.dropped = 0
+        return frames, dropped
+
+
+class ToFunction(FrameOutlet):
+    """Each frame to a function; used while a kernel is being initialised."""
+
+    def __init__(self, function: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._function = function
+
+    def take(self, frame: bytes) -> None:
+        self._function(frame)
+
+
+class Nowhere:
+    """Drops everything: the answer to an evaluation that its client could not finish sending."""
+
+    every_frame = False
+
+    def write(self, data: memoryview, at_boundary: bool) -> None:
+        pass
+
+    def tail(self) -> None:
+        pass
+
+    def lost(self, completion: bytes) -> None:
+        pass

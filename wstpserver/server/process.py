@@ -1,0 +1,143 @@
+"""Kernel processes: starting one, what it prints, its end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import gevent
+from gevent import subprocess
+from gevent.event import AsyncResult
+from gevent.fileobject import FileObjectPosix
+
+#: Seconds a kernel has to end by itself after its link was closed, and then after SIGTERM.
+LINK_GRACE = 2.0
+TERMINATE_GRACE = 3.0
+
+#: How much of what a kernel printed last is kept for the log and for its client.
+LAST_LINES = 10
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+
+
+class KernelProcess:
+    """A process of its own process group that runs a kernel.
+
+    *exited* becomes the wait status (as of ``os.waitpid``) when the process is gone.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.exited: AsyncResult = AsyncResult()
+        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._drain: gevent.Greenlet | None = None
+
+    def drain(self, descriptor: int, log_line: Callable[[str], None]) -> None:
+        """Read what the kernel prints from *descriptor* until its end, so that it never blocks on a full pipe."""
+        self._drain = gevent.spawn(self._read_lines, descriptor, log_line)
+
+    def _read_lines(self, descriptor: int, log_line: Callable[[str], None]) -> None:
+        with FileObjectPosix(descriptor, "rb", bufsize=0) as pipe:
+            rest = b""
+            while chunk := pipe.read(65536):
+                *lines, rest = (rest + chunk).split(b"\n")
+                rest = rest[-4096:]
+                for line in lines:
+                    self._take_line(line, log_line)
+            if rest:
+                self._take_line(rest, log_line)
+
+    def _take_line(self, line: bytes, log_line: Callable[[str], None]) -> None:
+        text = line.decode("utf-8", "replace").rstrip()[:1000]
+        if text:
+            self.last_lines.append(text)
+            log_line(text)
+
+    def last_words(self) -> str:
+        """What the kernel printed last, or an empty text. Waits a moment for the pipe's end once it has exited."""
+        if self.exited.ready() and self._drain is not None:
+            self._drain.join(0.5)
+        return "\n".join(self.last_lines)
+
+    def kill_group(self, number: int) -> None:
+        """Send a signal to the kernel and all its children."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:  # macOS: a group whose members are all zombies
+            pass
+
+    def stop(self, grace: float = LINK_GRACE) -> None:
+        """End the process in stages; its link has been closed already. Returns when it is gone.
+
+        Whatever it started is killed with it, also when it ends by itself.
+        """
+        if self.exited.wait(grace) is None and not self.exited.ready():
+            self.kill_group(signal.SIGTERM)
+            self.exited.wait(TERMINATE_GRACE)
+        self.kill_group(signal.SIGKILL)
+        self.exited.wait()
+        if self._drain is not None:
+            self._drain.join(0.5)
+            self._drain.kill()
+
+
+def describe_status(status: int) -> str:
+    """A wait status in words: ``exit status 3`` or ``signal 9 (SIGKILL)``."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"signal {number} ({signal.Signals(number).name})"
+        except ValueError:
+            return f"signal {number}"
+    return f"exit status {os.WEXITSTATUS(status)}"
+
+
+def die_with_parent(parent: int) -> None:
+    """In a child just forked: ask the system to kill it when its parent dies, where the system can do that."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+
+
+def spawn(
+    arguments: Sequence[str],
+    log_line: Callable[[str], None],
+    environment: dict[str, str] | None = None,
+    pass_descriptors: Sequence[int] = (),
+) -> KernelProcess:
+    """Start a program in a session of its own. Raises OSError if it cannot be started."""
+    parent = os.getpid()
+    reading, writing = os.pipe()
+    try:
+        child = subprocess.Popen(
+            list(arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=writing,
+            close_fds=True,
+            pass_fds=tuple(pass_descriptors),
+            start_new_session=True,
+            env=environment,
+            preexec_fn=lambda: die_with_parent(parent),
+        )
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    process = KernelProcess(child.pid)
+    process.drain(reading, log_line)
+    child.rawlink(lambda ended: process.exited.set(_wait_status(ended.returncode)))
+    return process
+
+
+def _wait_status(return_code: int) -> int:
+    return -return_code if return_code < 0 else return_code << 8

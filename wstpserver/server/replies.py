@@ -1,0 +1,47 @@
+"""What the server itself writes into conversations, as bytes of whole frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from wstpserver.wire.encode import encode
+from wstpserver.wire.values import Function, Symbol
+
+
+def reply(text: str) -> bytes:
+    """``ReturnPacket["text"]``: the answer to a command."""
+    return encode(Function(Symbol("ReturnPacket"), (text,)))
+
+
+def notice(text: str) -> bytes:
+    """``TextPacket["WSTPServer: text"]``: something the person at the client should know."""
+    return encode(Function(Symbol("TextPacket"), (f"WSTPServer: {text}\n",)))
+
+
+def evaluate(expression: object) -> bytes:
+    """``EvaluatePacket[expression]``."""
+    return encode(Function(Symbol("EvaluatePacket"), (expression,)))
+
+
+def missed_output(frames: Iterable[bytes], dropped: int) -> bytes:
+    """``ReturnPacket[{dropped, {packet, packet, ...}}]`` from frames as they came, without their ``]``.
+
+    The frames are not decoded: a list of n arguments is its header followed by their bytes.
+    """
+    packets = list(frames)
+    parts = [
+        _function_header("ReturnPacket", 1),
+        _function_header("List", 2),
+        encode(dropped, end_packet=False),
+        _function_header("List", len(packets)),
+        *packets,
+        b"]",
+    ]
+    return b"".join(parts)
+
+
+def _function_header(head: str, count: int) -> bytes:
+    """The bytes of a function's beginning, up to its first argument."""
+    whole = encode(Function(Symbol(head), (Symbol("x"),) * count), end_packet=False)
+    argument = encode(Symbol("x"), end_packet=False)
+    return whole[: len(whole) - count * len(argument)]
