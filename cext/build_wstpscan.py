@@ -1,0 +1,36 @@
+"""Describes the C module ``wstpserver._wstpscan`` to cffi; setup.py names the ``ffibuilder`` below.
+
+The declarations are the part of wstpscan.h between its two "cffi" lines, so that they are written down once. Paths are
+relative to the root of the project, which is where a build backend runs.
+"""
+
+import os
+import re
+
+from cffi import FFI
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DECLARATIONS = re.compile(r"/\* cffi: begin \*/(.*)/\* cffi: end \*/", re.DOTALL)
+
+ffibuilder = FFI()
+
+
+def declarations() -> str:
+    with open(os.path.join(HERE, "wstpscan.h"), encoding="ascii") as header:
+        match = DECLARATIONS.search(header.read())
+    if match is None:
+        raise RuntimeError("cext/wstpscan.h has lost its cffi lines")
+    return match.group(1)
+
+
+ffibuilder.cdef(declarations())
+ffibuilder.set_source(
+    "wstpserver._wstpscan",
+    '#include "wstpscan.h"',
+    sources=["cext/wstpscan.c", "cext/wstpscan_heads.c"],
+    include_dirs=["cext"],
+    depends=["cext/wstpscan.h", "cext/build_wstpscan.py"],
+)
+
+if __name__ == "__main__":
+    ffibuilder.compile(verbose=True)
