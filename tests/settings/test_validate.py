@@ -67,7 +67,13 @@ def test_pools_must_be_an_object(value):
 
 @pytest.mark.parametrize("value", [[], '"x"', 3, None, True])
 def test_the_file_must_be_an_object(value):
-    assert [message.split(",")[0] for *_, message in given(value)[1]] == ["expected an object"]
+    settings, problems = given(value)
+    assert settings is None
+    assert [message.split(",")[0] for *_, message in problems] == ["expected an object"]
+
+
+def test_at_least_one_pool_is_required():
+    assert given('{"Pools":{}}')[1] == [(1, 10, "Pools", "at least one named pool is required")]
 
 
 def test_pools_are_required():

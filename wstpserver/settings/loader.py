@@ -159,9 +159,9 @@ class _Loader:
         """Settings from one file. Raises ConfigurationError with everything that is wrong with it."""
         document = read_document(read_text(path), str(path))
         problems = document.problems
-        if document.root is None:
+        given = None if document.root is None else validate(document.root, str(path), problems)
+        if given is None:
             raise ConfigurationError(problems)
-        given = validate(document.root, str(path), problems)
         own_warnings: list[Problem] = []
         given = settle_paths(given, path.parent, self._source.environ, problems, own_warnings)
         return self._finish(given, path, problems, [*warnings, *own_warnings], created)

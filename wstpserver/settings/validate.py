@@ -14,8 +14,11 @@ from wstpserver.settings.reader import Member, Members, Node
 _NO_ALIASES: Mapping[str, str] = {}
 
 
-def validate(root: Node, file: str, problems: list[Problem]) -> GivenSettings:
-    """The values the file gives; everything that is wrong is appended to ``problems``."""
+def validate(root: Node, file: str, problems: list[Problem]) -> GivenSettings | None:
+    """The values the file gives; everything that is wrong is appended to ``problems``.
+
+    None when the file holds no object at all.
+    """
     return _Validator(file, problems).settings(root)
 
 
@@ -26,11 +29,11 @@ class _Validator:
         self._file = file
         self._problems = problems
 
-    def settings(self, root: Node) -> GivenSettings:
+    def settings(self, root: Node) -> GivenSettings | None:
         if not isinstance(root.value, Members):
             message = f"expected an object, got {_describe(root)}"
             self._problems.append(Problem(self._file, root.line, root.column, None, message))
-            return GivenSettings({}, ())
+            return None
         given = self._values(root.value, ROOT_BY_KEY, _NO_ALIASES, "")
         pools = next((member for member in root.value if member.key == "Pools"), None)
         if pools is None:
@@ -44,6 +47,8 @@ class _Validator:
             expected = ROOT_BY_KEY["Pools"].expected
             self._problem(pools.value, "Pools", f"expected {expected}, got {_describe(pools.value)}")
             return
+        if not pools.value.value:
+            self._problem(pools.value, "Pools", "at least one named pool is required")
         for member in pools.value.value:
             prefix = f"Pools.{member.key}"
             values: Mapping[str, Given] = {}

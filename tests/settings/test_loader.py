@@ -1,0 +1,337 @@
+"""Which file is used, what goes before it, what is written where there is none, and reloading."""
+
+import os
+
+import pytest
+
+from wstpserver.settings.loader import reload_settings
+from wstpserver.settings.problems import ConfigurationError
+from wstpserver.settings.sample import sample_text
+
+BROKEN = {
+    "empty": "",
+    "binary": b"\x00\x01\x02\xff" * 100,
+    "half-written": sample_text()[:-40],
+    "not UTF-8": b'{"Pools":{"\xff":{}}}',
+    "an unknown key": '{"Pools":{"P":{}},"Typo":1}',
+    "a wrong type": '{"Pools":{"P":{"KeepAlive":1}}}',
+    "a duplicate key": '{"Pools":{"P":{}},"Pools":{"Q":{}}}',
+    "a duplicate pool": '{"Pools":{"P":{},"P":{}}}',
+    "two default pools": '{"Pools":{"P":{"Default":true},"Q":{"Default":true}}}',
+    "no pool": '{"Pools":{}}',
+    "a list": "[]",
+    "nested deeply": "[" * 100_000,
+    "without a kernel": '{"Pools":{"P":{"KernelPath":"/nowhere"}}}',
+}
+
+
+def pool_names(loaded):
+    return [pool.name for pool in loaded.settings.pools]
+
+
+# The search
+
+
+def test_the_working_folder_comes_first(world):
+    world.write(world.local, {"Pools": {"Local": {}}})
+    world.write(world.application_data, {"Pools": {"User": {}}})
+    loaded = world.load()
+    assert pool_names(loaded) == ["Local"]
+    assert (loaded.path, loaded.created, loaded.warnings) == (world.local, False, ())
+
+
+def test_then_the_application_data_directory(world):
+    world.write(world.application_data, {"Pools": {"User": {}}})
+    assert pool_names(world.load()) == ["User"]
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_an_invalid_file_is_reported_and_skipped(world, content):
+    world.write(world.local, content)
+    world.write(world.application_data, {"Pools": {"User": {}}})
+    loaded = world.load()
+    assert pool_names(loaded) == ["User"]
+    assert all(warning.file == str(world.local) for warning in loaded.warnings)
+    assert loaded.warnings[-1].message == "is not valid and was skipped"
+    assert len(loaded.warnings) >= 2
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_an_invalid_file_is_never_overwritten(world, content):
+    world.write(world.application_data, content)
+    before = world.application_data.read_bytes()
+    loaded = world.load()
+    assert (loaded.path, loaded.created) == (None, False)
+    assert pool_names(loaded) == ["KernelPoolOne"]
+    assert world.application_data.read_bytes() == before
+    assert os.listdir(world.application_data.parent) == ["wstpserver.conf"]
+
+
+def test_something_else_in_the_place_of_the_file(world):
+    world.local.mkdir()
+    world.application_data.parent.mkdir(parents=True)
+    world.application_data.symlink_to(world.home / "nothing")
+    loaded = world.load()
+    assert loaded.path is None
+    assert [w.message for w in loaded.warnings if "skipped" not in w.message] == [
+        "is a folder, not a file",
+        "No such file or directory",
+    ]
+    assert world.application_data.is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "place"),
+    [
+        ("linux", {}, ".config/WSTPServer"),
+        ("freebsd14", {}, ".config/WSTPServer"),
+        ("linux", {"XDG_CONFIG_HOME": "relative"}, ".config/WSTPServer"),
+        ("linux", {"XDG_CONFIG_HOME": ""}, ".config/WSTPServer"),
+        ("linux", {"XDG_CONFIG_HOME": "{home}/xdg"}, "xdg/WSTPServer"),
+        ("darwin", {"XDG_CONFIG_HOME": "{home}/xdg"}, "Library/Application Support/WSTPServer"),
+        ("win32", {"APPDATA": "{home}/roaming"}, "roaming/WSTPServer"),
+        ("win32", {}, "AppData/Roaming/WSTPServer"),
+    ],
+)
+def test_application_data_directory_of_each_system(world, platform, environ, place):
+    world.environ |= {key: value.format(home=world.home) for key, value in environ.items()}
+    loaded = world.load(platform=platform)
+    assert loaded.path == world.home / place / "wstpserver.conf"
+    assert loaded.created
+
+
+# The default file
+
+
+def test_where_there_is_no_file_the_default_one_is_written(world):
+    loaded = world.load()
+    assert (loaded.path, loaded.created, loaded.warnings) == (world.application_data, True, ())
+    assert world.application_data.read_text(encoding="utf-8") == sample_text()
+    assert os.listdir(world.application_data.parent) == ["wstpserver.conf"]
+    again = world.load()
+    assert (again.path, again.created) == (world.application_data, False)
+    assert again.settings == loaded.settings
+
+
+def test_an_invalid_local_file_does_not_keep_the_default_one_from_being_written(world):
+    world.write(world.local, "{")
+    loaded = world.load()
+    assert (loaded.path, loaded.created) == (world.application_data, True)
+    assert loaded.warnings[0].file == str(world.local)
+
+
+def test_nothing_is_written_for_a_check(world):
+    loaded = world.load(create=False)
+    assert (loaded.path, loaded.created) == (None, False)
+    assert sorted(os.listdir(world.home)) == ["kernel"]
+
+
+def test_settings_without_a_file_are_those_of_the_default_file(world):
+    assert world.load(create=False).settings == world.load().settings
+
+
+def assert_runs_with_defaults(loaded, home):
+    assert loaded.path is None
+    (warning,) = loaded.warnings
+    assert warning.file == str(home / ".config" / "WSTPServer" / "wstpserver.conf")
+    assert warning.message.startswith("no default configuration file can be written here (")
+    assert pool_names(loaded) == ["KernelPoolOne"]
+
+
+def test_in_a_read_only_home_the_defaults_are_used(world, permissions_count):
+    world.home.chmod(0o500)
+    try:
+        loaded = world.load()
+    finally:
+        world.home.chmod(0o700)
+    assert_runs_with_defaults(loaded, world.home)
+
+
+def test_where_the_home_is_no_folder_the_defaults_are_used(world):
+    home = world.cwd / "file"
+    home.touch()
+    assert_runs_with_defaults(world.load(home=home), home)
+
+
+def test_a_user_without_a_home(world):
+    loaded = world.load(home=None)
+    assert loaded.path is None
+    assert [it.message for it in loaded.warnings] == [
+        "there is no home folder to write a default configuration file to"
+    ]
+
+
+def test_without_any_kernel_all_that_was_wrong_is_told(world):
+    world.write(world.local, '{"Pools":{"P":{"KernelPath":"/nowhere"}}}')
+    with pytest.raises(ConfigurationError) as caught:
+        world.load(find_kernel=lambda: None, create=False)
+    assert str(caught.value).splitlines() == [
+        f'{world.local}:1:29: Pools.P.KernelPath: there is no file "/nowhere"',
+        f"{world.local}: is not valid and was skipped",
+        "default: Pools.KernelPoolOne.KernelPath: no kernel was found on this computer, so KernelPath is required",
+    ]
+
+
+# The named file
+
+
+@pytest.mark.parametrize("how", ["command line", "environment"])
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_named_file_is_the_only_one(world, how, relative):
+    world.write(world.local, {"Pools": {"Local": {}}})
+    path = world.write(world.cwd / "named", {"Pools": {"Named": {}}})
+    name = "named" if relative else str(path)
+    if how == "environment":
+        world.environ["WSTPSERVER_CONFIGURATION_FILE"] = name
+        loaded = world.load()
+    else:
+        loaded = world.load(path=name)
+    assert (pool_names(loaded), loaded.path) == (["Named"], path)
+
+
+def test_the_command_line_names_it_before_the_environment(world):
+    world.write(world.cwd / "named", {"Pools": {"Named": {}}})
+    world.environ["WSTPSERVER_CONFIGURATION_FILE"] = "other"
+    assert pool_names(world.load(path="named")) == ["Named"]
+
+
+def test_a_variable_set_to_nothing_is_not_set(world):
+    world.environ |= dict.fromkeys(("WSTPSERVER_CONFIGURATION_FILE", "WSTPSERVER_PORT", "WSTPSERVER_INTERFACE"), "")
+    loaded = world.load()
+    assert loaded.created
+    assert (loaded.settings.port, loaded.settings.interface) == (31415, "")
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_named_file_must_be_valid(world, content):
+    world.write(world.local, {"Pools": {"Local": {}}})
+    path = world.write(world.cwd / "named", content)
+    with pytest.raises(ConfigurationError) as caught:
+        world.load(path="named")
+    assert caught.value.problems
+    assert all(problem.file == str(path) for problem in caught.value.problems)
+
+
+def test_a_named_file_must_exist_and_is_not_created(world):
+    with pytest.raises(ConfigurationError, match="No such file"):
+        world.load(path="named")
+    assert os.listdir(world.cwd) == []
+
+
+def test_one_look_finds_syntax_and_meaning_in_the_order_of_the_file(world):
+    text = """{"Port": 70000
+"Pools": {"A": {"Default": true, "KernelPath": "/nowhere"}, "B": {"Default": true,
+"Keep":1}}}"""
+    world.write(world.cwd / "named", text)
+    with pytest.raises(ConfigurationError) as caught:
+        world.load(path="named")
+    assert [(it.line, it.column, it.key) for it in caught.value.problems] == [
+        (1, 10, "Port"),
+        (2, 1, None),
+        (2, 48, "Pools.A.KernelPath"),
+        (2, 78, "Pools.B.Default"),
+        (3, 1, "Pools.B.Keep"),
+    ]
+
+
+def test_what_is_wrong_is_not_also_missing(world):
+    world.write(world.cwd / "named", '{"Pools":{"P":{"KernelPath":1}}}')
+    with pytest.raises(ConfigurationError) as caught:
+        world.load(path="named", find_kernel=lambda: None)
+    assert [it.message for it in caught.value.problems] == ["expected a string, got 1"]
+
+
+# What goes before the file
+
+
+def test_command_line_before_environment_before_file_before_default(world):
+    world.write(world.local, {})
+    port = {"Port": (4, "--port"), "Interface": ("four", "--interface")}
+
+    def found(**fields):
+        loaded = world.load(**fields)
+        origins = [str(loaded.origins[key,]) for key in ("Port", "Interface")]
+        return loaded.settings.port, loaded.settings.interface, *origins
+
+    world.write(world.local, world.pool())
+    assert found() == (31415, "", "default", "default")
+    world.write(world.local, world.pool() | {"Port": 2, "Interface": "two"})
+    assert found() == (2, "two", f"{world.local}:1", f"{world.local}:1")
+    world.environ |= {"WSTPSERVER_PORT": "3", "WSTPSERVER_INTERFACE": "three"}
+    assert found() == (3, "three", "WSTPSERVER_PORT", "WSTPSERVER_INTERFACE")
+    assert found(command_line=port) == (4, "four", "--port", "--interface")
+
+
+@pytest.mark.parametrize("port", ["abc", "-1", "65536", "1.0", " 1", "0x10", "٣", "9" * 5000])
+def test_a_wrong_port_in_the_environment(world, port):
+    world.environ["WSTPSERVER_PORT"] = port
+    with pytest.raises(ConfigurationError, match="^WSTPSERVER_PORT: expected"):
+        world.load()
+
+
+# Values that need the world
+
+
+def test_a_discovered_kernel_is_told(world):
+    world.write(world.local, {"Pools": {"P": {}}})
+    loaded = world.load()
+    assert loaded.settings.pools[0].kernel_path == "/discovered/kernel"
+    assert loaded.default_kernel.path == "/discovered/kernel"
+    assert str(loaded.origins["Pools", "P", "KernelPath"]) == "automatic: found on PATH"
+
+
+def test_no_kernel_is_looked_for_where_every_pool_has_one(world):
+    world.write(world.local, world.pool())
+    loaded = world.load(find_kernel=lambda: pytest.fail("not needed"))
+    assert loaded.default_kernel is None
+
+
+def test_automatic_can_be_written(world):
+    world.write(world.local, {"Pools": {"P": {"KernelPath": "Automatic", "MaximumKernelNumber": "automatic"}}})
+    settings = world.load().settings
+    assert (settings.pools[0].kernel_path, settings.pools[0].maximum_kernel_number) == ("/discovered/kernel", 2)
+
+
+# Reloading
+
+
+def test_reload_sees_the_new_content(world):
+    world.write(world.local, world.pool(MinimumKernelNumber=1))
+    loaded = world.load()
+    world.write(world.local, world.pool(MinimumKernelNumber=5))
+    again = reload_settings(loaded)
+    assert again.settings.pools[0].minimum_kernel_number == 5
+    assert again.path == loaded.path
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_reload_of_an_invalid_file_is_an_error(world, content, named):
+    world.write(world.local, world.pool())
+    world.write(world.application_data, world.pool())
+    loaded = world.load(path="wstpserver.conf" if named else None)
+    world.write(world.local, content)
+    with pytest.raises(ConfigurationError) as caught:
+        reload_settings(loaded)
+    assert all(problem.file == str(world.local) for problem in caught.value.problems)
+
+
+def test_reload_after_the_file_was_removed_is_an_error_and_writes_none(world):
+    loaded = world.load()
+    world.application_data.unlink()
+    with pytest.raises(ConfigurationError, match="is not there any more"):
+        reload_settings(loaded)
+    assert not world.application_data.exists()
+
+
+def test_reload_finds_a_file_that_came_since(world):
+    loaded = world.load(create=False)
+    assert reload_settings(loaded).settings == loaded.settings
+    world.write(world.local, {"Pools": {"New": {}}})
+    assert pool_names(reload_settings(loaded)) == ["New"]
+
+
+def test_reload_keeps_what_the_command_line_said(world):
+    world.write(world.local, world.pool() | {"Port": 2})
+    loaded = world.load(command_line={"Port": (4, "--port")})
+    assert reload_settings(loaded).settings.port == 4
