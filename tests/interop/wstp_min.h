@@ -27,6 +27,7 @@
 #define WSGetFunction MLGetFunction
 #define WSReleaseSymbol MLReleaseSymbol
 #define WSGetArgCount MLGetArgCount
+#define WSGetInteger MLGetInteger
 #define WSGetInteger32 MLGetInteger32
 #define WSGetInteger64 MLGetInteger64
 #define WSGetReal64 MLGetReal64
@@ -90,6 +91,7 @@ extern int WSGetType(WSLINK link);
 extern int WSGetFunction(WSLINK link, const char **name, int *arguments);
 extern void WSReleaseSymbol(WSLINK link, const char *name);
 extern int WSGetArgCount(WSLINK link, int *arguments);
+extern int WSGetInteger(WSLINK link, int *value);
 extern int WSGetInteger32(WSLINK link, int *value);
 extern int WSGetInteger64(WSLINK link, wsint64 *value);
 extern int WSGetReal64(WSLINK link, double *value);

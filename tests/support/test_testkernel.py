@@ -57,6 +57,16 @@ def test_state_persists(kernel):
     assert kernel.evaluate(call("Get", Symbol("y"))) == Symbol("Null")
 
 
+def test_reads_a_file(kernel, tmp_path):
+    (tmp_path / "init.wl").write_text("x = 5; y = x + 1")
+    assert kernel.evaluate(call("Get", str(tmp_path / "init.wl"))) == 6
+    assert kernel.evaluate(call("ToExpression", "x + y")) == 11
+    kernel.put("EvaluatePacket", call("Get", str(tmp_path / "missing.wl")))
+    heads = [kernel.get_packet() for _ in range(3)]
+    assert [head for head, *_ in heads] == ["MessagePacket", "TextPacket", "ReturnPacket"]
+    assert heads[-1][1] == Symbol("$Failed")
+
+
 def test_echo_keeps_every_byte(kernel):
     for path in VECTORS:
         for vector in json.loads(path.read_text()):

@@ -106,9 +106,16 @@ def set_symbol(session, expression):
 
 @held("Get")
 def get_symbol(session, expression):
-    """Get[x] or Get["x"]: the value of the symbol, Null without one."""
-    name = expression.args[0]
-    return session.symbols.get(name if isinstance(name, str) else name.short, NULL)
+    """Get[x]: the value of the symbol, Null without one. Get["file"]: the value of the text of the file."""
+    what = expression.args[0]
+    if isinstance(what, Symbol):
+        return session.symbols.get(what.short, NULL)
+    try:
+        with open(what, encoding="utf-8") as file:
+            return to_expression(session, file.read())
+    except OSError as error:
+        session.message("Get", "noopen", f"Cannot open {what}: {error.strerror}.")
+        return Symbol("$Failed")
 
 
 @held("CompoundExpression")
@@ -124,7 +131,7 @@ def hold(session, expression):
     return expression
 
 
-@held("Echo")
+@held("Echo", "EchoReals")
 def echo(session, expression):
     """Echo[expr]: expr unevaluated, with the very bytes in which it came."""
     return expression.raw[0] if expression.raw else expression.args[0]
