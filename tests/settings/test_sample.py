@@ -1,0 +1,118 @@
+"""The default file and the reference page: what the table of options makes of them."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wstpserver.settings.options import OPTIONS
+from wstpserver.settings.reference import reference_text
+from wstpserver.settings.sample import sample_text
+
+ROOT = Path(__file__).parents[2]
+
+#: The keys of the documentation's sample, in its order.
+DOCUMENTED = [
+    "AllowStealingKernels", "AllowSilentKernelReplacement", "EnableAutomaticKernelConnection",
+    "SendInputNamePacketUponKernelConnection", "Pools",
+    "KernelPoolOne", "Default", "KernelPath", "KernelPath", "KernelPath", "InitializationCode", "InitializationFile",
+    "KernelOptions", "KeepAlive", "MinimumKernelNumber", "ParallelKernels", "ReservePreviouslyConnectedKernels",
+    "KernelPoolTwo", "ParallelKernelDefault", "ParallelKernels", "KernelPath", "KernelPath", "KernelPath",
+]  # fmt: skip
+
+
+def test_the_files_are_what_the_table_makes():
+    done = subprocess.run([sys.executable, ROOT / "tools" / "generate-docs", "--check"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_sample_has_the_documented_keys_in_their_order():
+    keys = iter(re.findall(r'"(\w+)":', sample_text()))
+    assert all(key in keys for key in DOCUMENTED)
+
+
+def test_the_sample_shows_every_option():
+    assert {option.key for option in OPTIONS} <= set(re.findall(r'"(\w+)":', sample_text()))
+
+
+def test_the_sample_loads_and_sets_nothing_but_a_pool(world):
+    world.write(world.local, (ROOT / "conf.example").read_text(encoding="utf-8"))
+    loaded = world.load()
+    assert loaded.warnings == ()
+    assert {str(origin).split(":")[0] for origin in loaded.origins.values()} == {"default", "automatic"}
+    assert [pool.name for pool in loaded.settings.pools] == ["KernelPoolOne"]
+
+
+def uncommented(text):
+    """The sample with everything that is a key or a bracket taken out of its comment."""
+    return re.sub(r'^#(?=\s*(?:"\w+":|[{}]))', " ", text, flags=re.MULTILINE)
+
+
+def test_every_line_of_the_sample_can_be_uncommented(world):
+    text = uncommented(sample_text())
+    # Of the three example paths one may stay, and it must lead to a kernel.
+    text = re.sub(r'"KernelPath":"[^/].*\n|"KernelPath":"/Appl.*\n', "\n", text)
+    text = re.sub(r'"KernelPath":".*"', lambda _: f'"KernelPath":{json.dumps(str(world.kernel))}', text)
+    path = world.write(world.cwd / "all", text)
+    loaded = world.load(path=str(path))
+    given = {key[-1] for key, origin in loaded.origins.items() if origin.source == str(path)}
+    assert given == {option.key for option in OPTIONS if option.key != "Pools"}
+    assert [pool.name for pool in loaded.settings.pools] == ["KernelPoolOne", "KernelPoolTwo"]
+    assert loaded.settings.parallel_pool.name == "KernelPoolTwo"
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+def test_the_reference_explains_every_option(option):
+    (row,) = [line for line in reference_text().splitlines() if line.startswith(f"| `{option.key}` |")]
+    assert option.expected in row
+    assert option.summary[1:] in row
+    assert row.count("|") == 5 + 2 * row.count("\\|")
+    extensions = reference_text().index("## Extensions")
+    assert (reference_text().index(row) > extensions) == option.extension
+
+
+#: Configurations that the documentation shows in its scenarios.
+SCENARIOS = {
+    "parallel": """# wstpserver.conf: place in the current working directory
+{
+    "Pools":
+        {
+            "IProvideParallelKernels":
+                {
+                    "Parallel":true,
+                    "MinimumKernelNumber":4
+                }
+        }
+}""",
+    "specially configured": '{"Pools":\n{"IDefineX":\n{"InitializationCode":"x=4"}\n}\n}',
+    "previously used": '{"Pools":{"IBuildUpState":{"KeepAlive":true}}}',
+    "profiles": """# wstpserver.conf: place in the current working directory
+{
+    "Pools":
+        {
+                "IHaveSpecificProperties":
+                {
+                    "KeepAlive":true,
+                    "ReservePreviouslyConnectedKernels":false
+                }
+        }
+}""",
+}
+
+
+@pytest.mark.parametrize("text", SCENARIOS.values(), ids=SCENARIOS)
+def test_the_documented_scenarios_load(world, text):
+    world.write(world.local, text)
+    loaded = world.load()
+    assert loaded.warnings == ()
+    assert loaded.path == world.local
+    assert loaded.settings.default_pool.name.startswith("I")
+
+
+def test_the_parallel_scenario_has_a_parallel_pool_of_four(world):
+    world.write(world.local, SCENARIOS["parallel"])
+    pool = world.load().settings.parallel_pool
+    assert (pool.minimum_kernel_number, pool.maximum_kernel_number, pool.parallel_kernels) == (4, 4, True)
