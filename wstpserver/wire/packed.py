@@ -88,6 +88,10 @@ class PackedArray:
             rows = [rows[row * size : (row + 1) * size] for row in range(prod(self.shape[:level]))]
         return rows
 
+    def reshaped(self, shape: Sequence[int], heads: Sequence[str] | None = None) -> PackedArray:
+        """The same numbers in other dimensions; ValueError if their number differs."""
+        return PackedArray(self.data, self.kind, shape, heads)
+
     @classmethod
     def from_list(
         cls, values: Sequence[Any], kind: str | None = None, heads: Sequence[str] | None = None

@@ -1,0 +1,152 @@
+"""Text inside strings, symbols and written-out numbers: a format letter, `~`, a count, the characters.
+
+docs/wire-protocol.md, section 3.3. The functions work on this *payload*; the token byte, the outer size
+and the line feed around it belong to `encode` and `decode_tokens`.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import Enum
+
+from .errors import RemoteProtocolError
+from .sizes import encode_size
+
+
+class TextStyle(Enum):
+    """Which format letters we write."""
+
+    #: Heads of functions and written-out numbers in A where they are ASCII, the rest in D: the library of
+    #: 2015.
+    MIXED = "mixed"
+    #: Everything in D: the library of 2023 in a conversation of version 4.
+    UTF8 = "utf8"
+    #: Everything in A with escapes, for a peer whose greeting offers format 1 alone.
+    SEVEN_BIT = "seven_bit"
+
+
+def encode_text(text: str, style: TextStyle, plain: bool = False) -> bytes:
+    """The payload for `text`; `plain` marks what the style MIXED writes in A (function heads, numbers)."""
+    if style is TextStyle.SEVEN_BIT or (plain and style is TextStyle.MIXED and text.isascii()):
+        return encode_seven_bit(text)
+    try:
+        characters = text.encode()
+    except UnicodeEncodeError:
+        return _encode_surrogates(text)
+    return b"D~" + encode_size(len(text)) + characters
+
+
+def _encode_surrogates(text: str) -> bytes:
+    """Lone surrogates, which UTF-8 does not have: UCS-2 if all fits and no two would join up, else UTF-32."""
+    units = text.encode("utf-16-be", "surrogatepass")
+    if len(units) == 2 * len(text) and units.decode("utf-16-be", "surrogatepass") == text:
+        return b"C~" + encode_size(len(text)) + units
+    return b"F~" + encode_size(len(text)) + text.encode("utf-32-le", "surrogatepass")
+
+
+_NOT_PLAIN = re.compile(r"[^ -\[\]-~]")
+
+
+def encode_seven_bit(text: str) -> bytes:
+    """Format A. Characters beyond 16 bits as two surrogates, which every version reads; six digits need
+    2019's.
+    """
+    escaped = _NOT_PLAIN.sub(_escape, text) if _NOT_PLAIN.search(text) else text
+    return b"A~" + encode_size(len(text)) + escaped.encode("ascii")
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    if character == "\\":
+        return "\\\\"
+    if code < 0x100:
+        return f"\\{code:03o}"
+    if code < 0x10000:
+        return f"\\:{code:04X}"
+    high, low = divmod(code - 0x10000, 0x400)
+    return f"\\:{0xD800 + high:04X}\\:{0xDC00 + low:04X}"
+
+
+_HEADER = re.compile(rb"([A-F])~(?:[\x40-\x7f]|[0-9]{1,18} )", re.DOTALL)
+
+
+def decode_text(payload: bytes, offset: int = 0) -> str:
+    """The characters of a payload. RemoteProtocolError, counted from `offset`, if it is malformed.
+
+    The count in the payload is not compared with the characters: versions count surrogate pairs and escapes
+    differently, and the outer size has already settled what belongs to the text.
+    """
+    header = _HEADER.match(payload)
+    if header is None:
+        if payload[:1] == b"G":  # format 7: Latin-1 right after the letter, without a count
+            return payload[1:].decode("latin-1")
+        raise RemoteProtocolError(f"text begins with {payload[:4]!r}, not with a format and a count", offset)
+    start = header.end()
+    try:
+        return _DECODERS[header[1]](payload[start:])
+    except _BadText as error:
+        raise RemoteProtocolError(error.args[0], offset + start + error.args[1]) from None
+    except UnicodeDecodeError as error:
+        raise RemoteProtocolError(
+            f"text in format {header[1].decode()} is not {error.encoding}: {error.reason}",
+            offset + start + error.start,
+        ) from None
+
+
+class _BadText(Exception):
+    """(message, position in the characters)"""
+
+
+_ESCAPE = re.compile(
+    r"\\(?:(\\)|([0-3][0-7]{2})|:([0-9A-Fa-f]{4})|\|([0-9A-Fa-f]{6})|\.([0-9A-Fa-f]{2})|)", re.DOTALL
+)
+
+
+def _decode_seven_bit(characters: bytes) -> str:
+    """Format A. A byte with the high bit set is its Latin-1 character, as the library reads it."""
+    text = characters.decode("latin-1")
+    if "\\" not in text:
+        return text
+    return _join_surrogates(_ESCAPE.sub(_unescape, text))
+
+
+def _unescape(match: re.Match[str]) -> str:
+    backslash, octal, four, six, two = match.groups()
+    if backslash:
+        return "\\"
+    digits = four or six or two
+    code = int(octal, 8) if octal else int(digits, 16) if digits else None
+    if code is None:
+        raise _BadText("text in format A has a backslash that begins no escape", match.start())
+    if code > 0x10FFFF:
+        raise _BadText(f"text in format A has the escape {match[0]}, beyond Unicode", match.start())
+    return chr(code)
+
+
+def _join_surrogates(text: str) -> str:
+    """Pairs of surrogates as the one character they stand for; lone ones stay."""
+    return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "surrogatepass")
+
+
+def _decode_utf32(characters: bytes) -> str:
+    """Little-endian. A program that put its characters without a byte order mark makes the library write them
+    big-endian; that is read too, where it is the only reading that gives Unicode.
+    """
+    try:
+        return characters.decode("utf-32-le", "surrogatepass")
+    except UnicodeDecodeError as error:
+        try:
+            return characters.decode("utf-32-be", "surrogatepass")
+        except UnicodeDecodeError:
+            raise error from None
+
+
+_DECODERS: dict[bytes, Callable[[bytes], str]] = {
+    b"A": _decode_seven_bit,
+    b"B": lambda characters: characters.decode("latin-1"),
+    b"C": lambda characters: characters.decode("utf-16-be", "surrogatepass"),
+    b"D": lambda characters: characters.decode("utf-8", "surrogatepass"),
+    b"E": lambda characters: characters.decode("utf-16-le", "surrogatepass"),
+    b"F": _decode_utf32,
+}
