@@ -1,7 +1,7 @@
 """The test kernel does what the tests that rely on it assume."""
 import json
 import os
-import time
+import resource
 from pathlib import Path
 
 import pytest
@@ -243,14 +243,21 @@ def test_greets_in_every_version(tmp_path, version):
         assert link.get_packet()[0] == "InputNamePacket"
 
 
-def test_starts_quickly(tmp_path):
-    """The fastest of some starts: the machine may be busy with other tests."""
+def test_costs_little(tmp_path):
+    """A whole life, processor time and not wall time: the machine may be busy with other tests."""
+
+    def processor_seconds():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     kernel = make_kernel(tmp_path)
-    times = []
+    costs = []
     for _ in range(8):
-        begin = time.perf_counter()
+        begin = processor_seconds()
         with rawlink.running_kernel(kernel) as (link, process):
             link.get_packet()
-            times.append(time.perf_counter() - begin)
             assert processes.resident_bytes(process.pid) < 25e6
-    assert min(times) < 0.08
+            link.close()
+            process.wait(10)
+        costs.append(processor_seconds() - begin)
+    assert min(costs) < 0.08
