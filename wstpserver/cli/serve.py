@@ -124,6 +124,9 @@ def _load_and_run(arguments: dict[str, Any], log: Log) -> int:
 
         code: int = run(loaded.settings, options)
         return code
+    except KeyboardInterrupt:
+        # Ctrl-C before the server looks at signals itself.
+        return EXIT_OK
     except Exception:  # noqa: BLE001 - the last place that can say what happened
         _fail(arguments, log, f"Internal error:\n{traceback.format_exc()}")
         return EXIT_INTERNAL

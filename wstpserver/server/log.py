@@ -95,8 +95,7 @@ class Log:
     def flush(self) -> bool:
         """Try again to write what is left; True if nothing is left then. To be called now and then."""
         with self._lock:
-            if self._sink.flush():
-                self._report_dropped()
+            self._report_dropped()
             return self._sink.flush()
 
     def close(self) -> None:
@@ -113,8 +112,8 @@ class Log:
                 self._drop_reason = self._sink.failure
 
     def _report_dropped(self) -> None:
-        """Say how many entries are missing here, if any and if there is room for it."""
-        if not self._dropped:
+        """Say how many entries are missing here, if any, as soon as all before them are written."""
+        if not self._dropped or not self._sink.flush():
             return
         message = f"{self._dropped} log entries are missing here: {self._drop_reason}"
         if self._sink.write(self._entry("Warning", message)):
