@@ -233,6 +233,8 @@ class Registry:
         kernel.uses += 1
         kernel.client, client.kernel = client, kernel
         self.effects.append(Bridged(client, kernel))
+        if kernel.pool is not None and kernel.pool.waiting:
+            self.fill(kernel.pool)  # a kernel that was started for the pool's queue may have been named by its ID
 
     def _forget_request(self, client: Client) -> None:
         request, client.request = client.request, None

@@ -1,0 +1,319 @@
+"""Random histories of connects, commands, deaths and time-outs, and what must hold at every moment."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from wstpserver.model.effects import Bridged, Close, RequestFailed, Start, Unbridged
+from wstpserver.model.registry import Refused, Registry
+from wstpserver.model.states import Client, Kernel, KernelState, Request
+from wstpserver.settings import ServerSettings
+
+STEPS = 80
+
+RULES: list[tuple[Callable, Callable]] = []
+INVARIANTS: list[Callable] = []
+
+
+def when(condition):
+    """Mark a method as something that can happen while *condition* holds."""
+
+    def mark(method):
+        RULES.append((condition, method))
+        return method
+
+    return mark
+
+
+def invariant(method):
+    """Mark a method as something that must hold after each step."""
+    INVARIANTS.append(method)
+    return method
+
+
+class History:
+    """Plays the server: keeps what the effects ask for, and reports readiness, ends and activity."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.begin(
+            minimum=self.random.randint(0, 2),
+            extra=self.random.randint(0, 1),
+            **{name: self.chance() for name in ("keep", "reserve", "stealing", "replacement")},
+        )
+
+    def chance(self) -> bool:
+        return self.random.random() < 0.5
+
+    def run(self) -> None:
+        for _ in range(STEPS):
+            rules = [method for condition, method in RULES if condition(self)]
+            self.random.choice(rules)(self)
+            for check in INVARIANTS:
+                check(self)
+
+    def begin(self, minimum, extra, keep, reserve, stealing, replacement):
+        pool = {
+            "KernelPath": "/k",
+            "MinimumKernelNumber": minimum,
+            "MaximumKernelNumber": max(1, minimum + extra),
+            "KeepAlive": keep,
+            "ReservePreviouslyConnectedKernels": reserve,
+        }
+        numbers = itertools.count()
+        self.used_ids: list[str] = []
+
+        def new_id() -> str:
+            self.used_ids.append(f"{next(numbers):012x}")
+            return self.used_ids[-1]
+
+        build = ServerSettings.build(
+            pools=[{"name": "A", **pool}, {"name": "B", **pool, "ReservePreviouslyConnectedKernels": not reserve}],
+            AllowStealingKernels=stealing,
+            AllowSilentKernelReplacement=replacement,
+        )
+        self.registry = Registry(build, new_id)
+        self.clients: list[Client] = []
+        self.starting: list[Kernel] = []
+        self.closing: list[Kernel] = []
+        #: Who is bridged to what, by the effects alone: what the sockets would say.
+        self.bridges: dict[Client, Kernel] = {}
+        self.order: dict[str, list[Client]] = {"A": [], "B": []}
+        for each in self.registry.pools.values():
+            self.registry.fill(each)
+        self.carry_out()
+        self.all_kernels_become_ready()
+
+    # -- the server's part ---------------------------------------------------------------------------------------
+
+    def carry_out(self):
+        for effect in self.registry.take_effects():
+            if isinstance(effect, Start):
+                self.starting.append(effect.kernel)
+            elif isinstance(effect, Close):
+                assert effect.kernel not in self.bridges.values()
+                if effect.kernel in self.starting:
+                    self.starting.remove(effect.kernel)
+                self.closing.append(effect.kernel)
+            elif isinstance(effect, Bridged):
+                assert effect.client not in self.bridges, "bridged twice"
+                assert effect.kernel not in self.bridges.values(), "a kernel with two clients"
+                assert not effect.kernel.busy, "a busy kernel was given away"
+                self.bridges[effect.client] = effect.kernel
+            elif isinstance(effect, Unbridged):
+                assert self.bridges.pop(effect.client) is effect.kernel
+            else:
+                assert isinstance(effect, RequestFailed)
+
+    def pick(self, things):
+        things = list(things)
+        return self.random.choice(things) if things else None
+
+    def present(self):
+        """The clients that are there, in the order of their coming (a set's order would not repeat)."""
+        return [client for client in self.clients if client in self.registry.clients]
+
+    # -- what can happen -----------------------------------------------------------------------------------------
+
+    @when(lambda self: True)
+    def client_connects(self):
+        client = Client(f"c{len(self.clients)}")
+        self.clients.append(client)
+        self.registry.add_client(client)
+        self.registry.connect_to_pool(client, self.registry.pools["A"])
+        self.carry_out()
+
+    @when(lambda self: self.registry.clients)
+    def client_asks_for_a_pool(self):
+        client = self.pick(self.present())
+        if client is None:
+            return
+        target = self.registry.pools[self.random.choice("AB")]
+        free = target.choose()
+        waiting_before = [request.client for request in target.waiting if request.client is not client]
+        outcome = self.registry.connect_to_pool(client, target)
+        if isinstance(outcome, Kernel):
+            assert outcome is free
+            assert outcome.state is KernelState.BRIDGED
+        elif client.request is outcome:
+            assert [request.client for request in target.waiting] == [*waiting_before, client]
+        self.carry_out()
+
+    @when(lambda self: self.registry.clients and self.registry.kernels)
+    def client_asks_for_a_kernel(self):
+        client = self.pick(self.present())
+        kernel = self.pick(self.registry.kernels.values())
+        if client is None or kernel is None:
+            return
+        before = client.kernel
+        try:
+            outcome = self.registry.connect_to_kernel(client, kernel)
+        except Refused:
+            assert client.kernel is before
+        else:
+            if isinstance(outcome, Request):
+                assert client.kernel is before
+            else:
+                assert client.kernel is kernel
+        self.carry_out()
+
+    @when(lambda self: any(one.request for one in self.registry.clients))
+    def client_gives_up(self):
+        client = self.pick((one for one in self.present() if one.request))
+        if client is not None:
+            self.registry.give_up(client)
+            assert client.request is None
+            self.carry_out()
+
+    @when(lambda self: self.bridges)
+    def client_disconnects(self):
+        client = self.pick(self.bridges)
+        if client is not None:
+            assert self.registry.disconnect(client)
+            self.carry_out()
+
+    @when(lambda self: self.registry.clients)
+    def client_vanishes(self):
+        client = self.pick(self.present())
+        if client is not None:
+            self.registry.remove_client(client)
+            self.carry_out()
+            assert client not in self.bridges and client.kernel is None and client.request is None
+
+    @when(lambda self: self.bridges)
+    def client_sets_things(self):
+        client = self.pick(self.bridges)
+        if client is not None:
+            client.keep_alive = self.random.choice([None, True, False])
+            client.allow_replacement = self.random.choice([None, True, False])
+
+    @when(lambda self: self.bridges)
+    def client_reserves(self):
+        client = self.pick(self.bridges)
+        if client is not None and client.kernel.pool is not None:
+            client.kernel.reserve = self.chance()
+
+    @when(lambda self: self.bridges)
+    def evaluation_begins(self):
+        client = self.pick(self.bridges)
+        if client is not None:
+            self.registry.set_busy(client.kernel, True)
+
+    @when(lambda self: any(one.busy for one in self.registry.kernels.values()))
+    def evaluation_ends(self):
+        kernel = self.pick((one for one in self.registry.kernels.values() if one.busy))
+        if kernel is not None:
+            self.registry.set_busy(kernel, False)
+            self.carry_out()
+
+    @when(lambda self: True)
+    def kernel_starts_outside_pools(self):
+        self.registry.start_outside_pools()
+        self.carry_out()
+
+    @when(lambda self: self.starting)
+    def kernel_becomes_ready(self):
+        kernel = self.pick(self.starting)
+        if kernel is not None:
+            self.starting.remove(kernel)
+            self.registry.ready(kernel)
+            self.carry_out()
+
+    @when(lambda self: self.starting)
+    def all_kernels_become_ready(self):
+        while self.starting:
+            self.registry.ready(self.starting.pop())
+            self.carry_out()
+
+    @when(lambda self: self.starting)
+    def kernel_fails_to_start(self):
+        kernel = self.pick(self.starting)
+        if kernel is not None:
+            self.starting.remove(kernel)
+            self.registry.start_failed(kernel)
+            self.carry_out()
+
+    @when(lambda self: any(pool.holding_off for pool in self.registry.pools.values()))
+    def pause_ends(self):
+        self.registry.resume(self.registry.pools[self.random.choice("AB")])
+        self.carry_out()
+
+    @when(lambda self: True)
+    def kernel_ends(self):
+        living = (KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED)
+        kernel = self.pick((one for one in self.registry.kernels.values() if one.state in living))
+        if kernel is not None:
+            self.registry.lost(kernel, self.chance())
+            self.closing.append(kernel)
+            self.carry_out()
+
+    @when(lambda self: self.registry.kernels)
+    def kernel_is_closed(self):
+        kernel = self.pick(self.registry.kernels.values())
+        if kernel is not None:
+            self.registry.close(kernel, "asked for")
+            self.carry_out()
+
+    @when(lambda self: self.closing)
+    def process_is_gone(self):
+        kernel = self.pick(self.closing)
+        if kernel is not None:
+            self.closing.remove(kernel)
+            self.registry.gone(kernel)
+            self.carry_out()
+
+    # -- what must hold ------------------------------------------------------------------------------------------
+
+    @invariant
+    def records_agree_with_the_effects(self):
+        for client in self.registry.clients:
+            assert client.kernel is self.bridges.get(client)
+        for kernel in self.registry.kernels.values():
+            assert (kernel.client is not None) == (kernel.state is KernelState.BRIDGED)
+
+    @invariant
+    def numbers_are_kept(self):
+        for pool in self.registry.pools.values():
+            assert pool.running <= pool.settings.maximum_kernel_number
+            if not pool.holding_off and pool.room:
+                assert pool.living >= pool.settings.minimum_kernel_number
+            for state in KernelState:
+                if state is not KernelState.GONE:
+                    assert pool.counts[state] == sum(one.state is state for one in pool.kernels.values())
+
+    @invariant
+    def nobody_waits_for_what_is_there(self):
+        for pool in self.registry.pools.values():
+            if pool.waiting:
+                assert pool.choose() is None
+                if not pool.holding_off:
+                    assert pool.room == 0 or pool.counts[KernelState.STARTING] >= len(pool.waiting)
+
+    @invariant
+    def reserved_kernels_are_never_offered(self):
+        for pool in self.registry.pools.values():
+            offered = [*pool.fresh.values(), *pool.used.values()]
+            assert all(kernel.state is KernelState.FREE for kernel in offered)
+            assert len(offered) == pool.counts[KernelState.FREE]
+
+    @invariant
+    def nothing_leaks(self):
+        known = set(self.starting) | set(self.closing) | set(self.registry.kernels.values())
+        assert known == set(self.registry.kernels.values())
+        assert len(self.used_ids) == len(set(self.used_ids))
+        waiting = [request.client for pool in self.registry.pools.values() for request in pool.waiting]
+        waiting += [request.client for kernel in self.registry.kernels.values() for request in kernel.waiting]
+        assert len(waiting) == len(set(waiting))
+        assert set(waiting) == {client for client in self.registry.clients if client.request is not None}
+
+
+@hypothesis_settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_whatever_happens_the_invariants_hold(seed):
+    History(seed).run()
