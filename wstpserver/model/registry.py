@@ -42,11 +42,35 @@ class Registry:
         effects, self.effects = self.effects, []
         return effects
 
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Take new settings over. Living kernels stay, those of a pool that is gone from the settings as well."""
+        self.settings = settings
+        names = {pool.name for pool in settings.pools}
+        for pool_settings in settings.pools:
+            known = self.pools.get(pool_settings.name)
+            if known is None:
+                self.pools[pool_settings.name] = Pool(pool_settings)
+            else:
+                known.settings, known.retired = pool_settings, False
+        for pool in [pool for name, pool in self.pools.items() if name not in names]:
+            self._retire(pool)
+        for pool in self.pools.values():
+            self.fill(pool)
+
+    def _retire(self, pool: Pool) -> None:
+        """Start no more kernels in a pool and forget it with its last one."""
+        pool.retired = True
+        for request in tuple(pool.waiting):
+            self._forget_request(request.client)
+            self.effects.append(RequestFailed(request.client, f"pool {pool.name} is not configured any more"))
+        if not pool.kernels:
+            del self.pools[pool.name]
+
     # -- kernels ---------------------------------------------------------------------------------------------
 
     def fill(self, pool: Pool) -> None:
         """Start as many kernels as the minimum and the waiting clients ask for and the maximum allows."""
-        if pool.holding_off:
+        if pool.holding_off or pool.retired:
             return
         missing = pool.settings.minimum_kernel_number - pool.living
         wanted = len(pool.waiting) - pool.counts[KernelState.STARTING]
@@ -214,6 +238,8 @@ class Registry:
             del kernel.pool.kernels[kernel.id]
             kernel.pool.counts[KernelState.GONE] = 0
             self.fill(kernel.pool)
+            if kernel.pool.retired and not kernel.pool.kernels:
+                self.pools.pop(kernel.pool.name, None)
 
     def _offer(self, kernel: Kernel) -> None:
         """An unbridged kernel may be idle now: give it to whoever waits for it, else to whoever waits in its pool."""

@@ -115,6 +115,8 @@ class Pool:
     counts: dict[KernelState, int] = field(default_factory=lambda: dict.fromkeys(KernelState, 0))
     #: True between a failed start and the end of the pause that follows it.
     holding_off: bool = False
+    #: True once the pool has gone from the configuration; it lasts as long as its kernels.
+    retired: bool = False
 
     @property
     def name(self) -> str:

@@ -80,6 +80,12 @@ class Broker:
         for session in tuple(self.sessions.values()):
             session.end()
 
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Take new settings over without disturbing anybody."""
+        self.settings = settings
+        self.registry.reconfigure(settings)
+        self.carry_out()
+
     def carry_out(self) -> None:
         """Carry out the effects of what was just done to the registry."""
         if self._carrying_out:
@@ -147,9 +153,7 @@ class Broker:
         self.registry.give_up(session.record)
         why = f"no kernel of pool {pool.name} became available within {seconds:g} seconds: {occupancy(pool)}"
         trouble = self.nursery.trouble(pool)
-        self.log.warning(f"{session.name} was given up on: {why}")
-        session.send(replies.notice(f"{why}\n{trouble}" if trouble else why))
-        session.close_link()
+        self._turn_away(session, f"{why}\n{trouble}" if trouble else why)
 
     def stop_waiting(self, client: Client) -> None:
         """The client has a kernel, or does not want one any more: stop its clock."""
@@ -275,6 +279,16 @@ class Broker:
         awaited = self.awaited.pop(effect.client, None)
         if awaited is not None:
             awaited.set(False)
+            return
+        session = self.sessions.get(effect.client)
+        if session is not None:
+            self.stop_waiting(effect.client)
+            gevent.spawn(self._turn_away, session, effect.why)
+
+    def _turn_away(self, session: Session, why: str) -> None:
+        self.log.warning(f"{session.name} was given up on: {why}")
+        session.send(replies.notice(why))
+        session.close_link()
 
 
 def occupancy(pool: Pool) -> str:
