@@ -1,0 +1,154 @@
+"""Opening a link from the connecting side, in both modes (docs/wire-protocol.md, section 1)."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from typing import Final
+
+from wstpserver.client.connection import Connection
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.errors import ConnectError, LinkError, LinkSyntaxError, LinkTimeout
+from wstpserver.client.link import Link
+from wstpserver.client.messages import MessageChannel
+from wstpserver.client.options import Address, Endpoint, parse_address
+from wstpserver.client.sockets import connect_again, connect_socket
+from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.greeting import ConnectHandshake, MessagePort
+from wstpserver.wire.limits import DecoderLimits
+
+#: Seconds for a link to come about.
+CONNECT_TIMEOUT: Final = 30.0
+
+
+def connect(
+    address: str | int | Address = "",
+    timeout: float | None = CONNECT_TIMEOUT,
+    *,
+    classic: bool | None = None,
+    limits: DecoderLimits | None = None,
+) -> Link:
+    """Connect to a link server or to a listening link.
+
+    `address`: see `parse_address`; by default WSTPServer's port 31415 on this machine. `classic`: True for a plain
+    listening link, False for a link server (UUID mode, one port); by default classic if the address names two ports.
+    `timeout`: seconds for everything together, the host name's resolution and the greeting included.
+    `limits`: how large an expression may be that is received.
+
+    Raises ConnectError, LinkTimeout, LinkSyntaxError.
+    """
+    parsed = parse_address(address)
+    if parsed.pool is not None:
+        raise LinkSyntaxError(f"{address!r} names a kernel pool", None, "Open a Session with it, a link has no pools")
+    use_classic = parsed.message is not None if classic is None else classic
+    opening = _Opening(parsed, Deadline(timeout), limits)
+    try:
+        return opening.classic() if use_classic else opening.uuid()
+    except BaseException:
+        opening.give_up()
+        raise
+
+
+class _Opening:
+    """A link on its way: its sockets so far, and what is left of the time."""
+
+    def __init__(self, address: Address, deadline: Deadline, limits: DecoderLimits | None) -> None:
+        self._address = address
+        self._endpoint = address.data
+        self._where = address.link_name
+        self._deadline = deadline
+        self._limits = limits
+        self._sockets: list[socket.socket] = []
+
+    def give_up(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+    def uuid(self) -> Link:
+        identity = str(uuid.uuid4()).upper()
+        data = self._first_connection()
+        handshake = ConnectHandshake("uuid", "data", identity)
+        self._send(data, handshake)
+        messages = self._second_connection(None)
+        self._send(messages, ConnectHandshake("uuid", "mesg", identity))
+        self._converse(data, handshake)
+        return self._link(data, messages, handshake)
+
+    def classic(self) -> Link:
+        target = self._address.message
+        data = self._first_connection()
+        handshake = ConnectHandshake("classic", "data", message_port_known=target is not None)
+        self._send(data, handshake)
+        messages: Connection | None = None
+        while not handshake.complete:
+            port = self._step(data, handshake)
+            if messages is None and target is not None and handshake.offset:  # the other side has answered
+                messages = self._named_connection(target)
+            elif port is not None:
+                messages = self._second_connection(port)
+        assert messages is not None, "the handshake completes only after the message port is known"
+        return self._link(data, messages, handshake)
+
+    def _first_connection(self) -> Connection:
+        return self._keep(connect_socket(self._endpoint, self._deadline))
+
+    def _second_connection(self, port: int | None) -> Connection:
+        return self._keep(connect_again(self._sockets[0], port, self._endpoint, self._deadline))
+
+    def _named_connection(self, target: Endpoint) -> Connection:
+        if target.host == self._endpoint.host:
+            return self._second_connection(target.port)
+        return self._keep(connect_socket(target, self._deadline))
+
+    def _keep(self, sock: socket.socket) -> Connection:
+        self._sockets.append(sock)
+        return Connection(sock, self._where)
+
+    def _send(self, connection: Connection, handshake: ConnectHandshake) -> None:
+        outgoing = handshake.data_to_send()
+        if outgoing and connection.send(outgoing, self._deadline):
+            raise self._too_late()
+
+    def _converse(self, connection: Connection, handshake: ConnectHandshake) -> None:
+        while not handshake.complete:
+            self._step(connection, handshake)
+
+    def _step(self, connection: Connection, handshake: ConnectHandshake) -> int | None:
+        """Receive once and answer; the message port if the other side has just named it."""
+        data = connection.receive(self._deadline)
+        if data is None:
+            raise self._too_late()
+        try:
+            if not data:
+                handshake.receive_end()
+            events = handshake.receive_data(data)
+        except RemoteProtocolError as error:
+            raise ConnectError(error.message, self._where, _ANOTHER_PROGRAM) from error
+        try:
+            self._send(connection, handshake)
+        except LinkTimeout:
+            raise
+        except LinkError as error:
+            raise ConnectError("the other side went away during the greeting", self._where, _ANOTHER_PROGRAM) from error
+        return next((event.port for event in events if isinstance(event, MessagePort)), None)
+
+    def _too_late(self) -> LinkTimeout:
+        return LinkTimeout(f"connected, but not greeted {self._deadline}", self._where, _ANOTHER_PROGRAM)
+
+    def _link(self, data: Connection, messages: Connection, handshake: ConnectHandshake) -> Link:
+        peer = handshake.peer
+        assert peer is not None, "a complete handshake has a greeting"
+        return Link(
+            data,
+            MessageChannel(messages, self._where),
+            self._where,
+            offset=handshake.offset,
+            leftover=handshake.leftover(),
+            limits=self._limits,
+            seven_bit=peer.seven_bit,
+        )
+
+
+_ANOTHER_PROGRAM: Final = (
+    "Check the port, and the mode: a link server takes UUID mode (-linkoptions 4), a plain listening link classic mode"
+)

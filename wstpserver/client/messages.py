@@ -1,0 +1,106 @@
+"""The message connection of a link: interrupts, aborts and what else overtakes the data."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from wstpserver.client.connection import Connection
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
+from wstpserver.wire.messages import MessageReader, encode_message
+
+_log = logging.getLogger(__name__)
+
+#: Called with the code and the argument of a message.
+MessageCallback = Callable[[int, int], None]
+
+
+class MessageChannel:
+    """Sends and receives messages on `connection`. Any thread may send; one thread at a time receives."""
+
+    def __init__(self, connection: Connection, where: str, leftover: bytes = b"") -> None:
+        self._connection = connection
+        self._where = where
+        self._reader = MessageReader()
+        self._received: deque[tuple[int, int]] = deque(self._reader.feed(leftover))
+        self._sending = threading.Lock()
+        self._receiving = threading.Lock()
+        self._callback: MessageCallback | None = None
+        self._thread: threading.Thread | None = None
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def send(self, code: int, argument: int, deadline: Deadline) -> None:
+        """One write for one message. LinkClosed; LinkTimeout, and then the message follows with the next one."""
+        with self._sending:
+            unsent = self._connection.send(encode_message(code, argument), deadline)
+        if unsent:
+            raise LinkTimeout(f"the other side takes no messages {deadline}", self._where)
+
+    def next(self, deadline: Deadline) -> tuple[int, int]:
+        """The next message. LinkTimeout, LinkClosed; LinkError if a callback has been given."""
+        if self._callback is not None:
+            raise LinkError("messages of this link go to its callback", self._where)
+        with self._receiving:
+            while not self._received:
+                if not self._receive(deadline):
+                    raise LinkTimeout(f"no message {deadline}", self._where)
+            return self._received.popleft()
+
+    def _receive(self, deadline: Deadline) -> bool:
+        """Read once; False if the deadline comes first. LinkClosed at the end."""
+        data = self._connection.receive(deadline)
+        if data is None:
+            return False
+        if not data:
+            raise LinkClosed(f"no more messages: {self._connection.end_reason}", self._where)
+        self._received.extend(self._reader.feed(data))
+        return True
+
+    def start(self, callback: MessageCallback) -> None:
+        """From now on hand every message to `callback` in a thread of its own, the waiting ones first."""
+        first = self._callback is None
+        self._callback = callback
+        if first:
+            name = f"messages of {self._where}"
+            self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            self._thread.start()
+
+    def _serve(self) -> None:
+        with self._receiving:
+            while True:
+                while self._received:
+                    self._hand_over(*self._received.popleft())
+                try:
+                    self._receive(Deadline(None))
+                except LinkClosed:
+                    return
+
+    def _hand_over(self, code: int, argument: int) -> None:
+        callback = self._callback
+        assert callback is not None
+        try:
+            callback(code, argument)
+        except Exception:
+            # One failing callback must not cost the link its aborts.
+            _log.exception("%s: the callback for message %d failed", self._where, code)
+
+    def finish_sending(self) -> None:
+        self._connection.finish_sending()
+
+    def close(self) -> None:
+        """End the connection, and the thread that serves it unless that is the caller."""
+        self._connection.wake()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_PATIENCE)
+        self._connection.close()
+
+
+#: Seconds to wait for a callback that is still at work when the link is closed.
+_PATIENCE: Final = 1.0
