@@ -1,0 +1,56 @@
+"""Two hundred clients at once, each with a kernel of its own: all answers right, nothing left behind."""
+import asyncio
+
+import pytest
+
+from tests.support.kernels import make_kernel
+from tests.support.leaks import Footprint, assert_returns_to
+from tests.support.server import ServerProcess, pool
+from tests.support.waiting import wait_for
+from tools.loadtest.run import Load, Result, run_load
+
+CLIENTS = 200
+EVALUATIONS = 100
+
+
+def run_clients(port, clients=CLIENTS, evaluations=EVALUATIONS):
+    load = Load(port=port, clients=clients, evaluations=evaluations, timeout=60.0, limit=100.0)
+    result = Result()
+    asyncio.run(run_load(load, result))
+    return result
+
+
+@pytest.mark.timeout(180)
+def test_two_hundred_clients(tmp_path):
+    """Kernels are started for the clients that come and closed when they go: KeepAlive is false."""
+    settings = pool(make_kernel(tmp_path), MinimumKernelNumber=0, MaximumKernelNumber=CLIENTS, KeepAlive=False)
+    with ServerProcess(tmp_path, {"Pools": {"Many": settings}}) as server:
+        warm_up = run_clients(server.port, clients=5, evaluations=1)
+        assert not warm_up.errors
+        wait_for(lambda: not server.processes(), what="the first kernels to be closed")
+        before = Footprint(server.pid)
+
+        result = run_clients(server.port)
+
+        assert not result.errors
+        assert (result.connected, result.prompted, result.answers) == (CLIENTS, CLIENTS, CLIENTS * EVALUATIONS)
+        assert len(result.evaluation_times) == CLIENTS * EVALUATIONS
+        wait_for(lambda: not server.processes(), 30, "all kernels to be closed")
+        assert_returns_to(before, server.pid)
+
+
+@pytest.mark.timeout(180)
+def test_clients_come_and_go_on_kernels_that_stay(tmp_path):
+    """Eight kernels that clients use one after the other; the queue of clients is served in full, several times."""
+    settings = pool(make_kernel(tmp_path), MinimumKernelNumber=8, ReservePreviouslyConnectedKernels=False)
+    with ServerProcess(tmp_path, {"Pools": {"Few": settings}}) as server:
+        wait_for(lambda: len(server.processes()) == 8, 30, "the pool to be filled")
+        assert not run_clients(server.port, clients=8, evaluations=1).errors
+        before = Footprint(server.pid)
+        kernels = sorted(server.processes())
+        for _ in range(5):
+            result = run_clients(server.port, clients=8, evaluations=50)
+            assert not result.errors
+            assert result.answers == 8 * 50
+        assert sorted(server.processes()) == kernels
+        assert_returns_to(before, server.pid)

@@ -1,0 +1,101 @@
+"""The load test: it counts what is right and notices what is wrong."""
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.support import rawlink
+from tests.support.kernels import make_kernel
+from tests.support.server import ROOT, ServerProcess, pool
+from tests.support.testkernel import joining
+from tools.loadtest.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    settings = pool(make_kernel(folder), MinimumKernelNumber=3, ReservePreviouslyConnectedKernels=False)
+    with ServerProcess(folder, {"Pools": {"Load": settings}}) as running:
+        yield running
+
+
+def test_counts_right_answers(server, capsys):
+    options = ["--port", str(server.port), "--clients", "3", "--evaluations", "20", "--server-pid", str(server.pid)]
+    assert main([*options, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["finished"]
+    assert figures["clients with a kernel"] == 3
+    assert figures["correct answers"] == figures["milliseconds"]["evaluation"]["count"] == 60
+    assert figures["errors"] == {}
+    assert figures["server"]["resident MB peak"] > 5
+    assert main(options) == 0
+    assert "no errors" in capsys.readouterr().out
+
+
+def test_nobody_listens(capsys):
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        assert main(["--port", str(deaf.getsockname()[1]), "--clients", "2", "--json"]) == 1
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["errors"] == {"connecting: cannot connect: Connection refused": 2}
+
+
+class LyingServer(threading.Thread):
+    """One client in UUID mode: a prompt, then `answers`, one for each packet that comes, then the end."""
+
+    def __init__(self, *answers):
+        super().__init__(daemon=True)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._answers = answers
+        self.start()
+
+    def run(self):
+        connections = {}
+        for _ in range(2):
+            connection, _ = self._listener.accept()
+            line = joining.receive_exactly(connection, 55)
+            connections[line[-4:]] = connection
+        data = connections[b"data"]
+        assert joining.receive_exactly(data, 16) == joining.WORDS
+        data.sendall(joining.WORDS)
+        _, framer = joining.greet(data, 4)
+        with rawlink.RawLink(data, connections[b"mesg"], framer) as link:
+            link.put("InputNamePacket", "In[1]:= ")
+            for answer in self._answers:
+                link.get_raw()
+                link.put("ReturnPacket", answer)
+        self._listener.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [((-1,), "evaluating: wrong answer"), ((), "evaluating: the server closed the link")],
+)
+def test_wrong_answers_are_noticed(capsys, answers, error):
+    liar = LyingServer(*answers)
+    assert main(["--port", str(liar.port), "--clients", "1", "--evaluations", "2", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["errors"] == {error: 1}
+    liar.join(10)
+
+
+def test_interrupted_it_tells_what_it_has(server):
+    command = [sys.executable, "-m", "tools.loadtest", "--port", str(server.port), "--clients", "2"]
+    command += ["--evaluations", "100000000", "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert any(re.search(r" [1-9]\d* answers", line) for line in process.stderr)  # stops at the first such line
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    figures = json.loads(output)
+    assert not figures["finished"]
+    assert figures["correct answers"] > 0
+    assert figures["evaluations per second"] > 0

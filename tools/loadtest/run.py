@@ -1,0 +1,126 @@
+"""A run: N clients connect, and when all are in, each has its evaluations; everything is counted."""
+import asyncio
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tools.figures import summary
+from tools.loadtest.client import Client, ClientError
+
+
+@dataclass
+class Load:
+    """What to do. `opening` bounds how many clients connect at the same moment; times are in seconds."""
+
+    host: str = "127.0.0.1"
+    port: int = 31415
+    clients: int = 100
+    evaluations: int = 100
+    opening: int = 50
+    timeout: float = 30.0
+    limit: float = 120.0
+
+
+@dataclass
+class Result:
+    """What happened so far; complete when `finished`."""
+
+    connected: int = 0
+    prompted: int = 0
+    answers: int = 0
+    finished: bool = False
+    errors: Counter = field(default_factory=Counter)
+    connect_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+    connect_times: list = field(default_factory=list)
+    prompt_times: list = field(default_factory=list)
+    evaluation_times: list = field(default_factory=list)
+
+    def figures(self):
+        """Rates per second and times in milliseconds, ready for JSON."""
+        return {
+            "finished": self.finished,
+            "clients connected": self.connected,
+            "clients with a kernel": self.prompted,
+            "correct answers": self.answers,
+            "errors": dict(self.errors.most_common()),
+            "connections per second": self.connected / self.connect_seconds if self.connect_seconds else None,
+            "evaluations per second": self.answers / self.evaluate_seconds if self.evaluate_seconds else None,
+            "milliseconds": {
+                "connect": summary(self.connect_times, 1e-3),
+                "first prompt": summary(self.prompt_times, 1e-3),
+                "evaluation": summary(self.evaluation_times, 1e-3),
+            },
+        }
+
+
+async def run_load(load, result):
+    """Fill `result`; leaves it as far as it came when cancelled or when `load.limit` seconds are over."""
+    run = _Run(load, result)
+    try:
+        await asyncio.wait_for(run.everything(), load.limit)
+        result.finished = True
+    except (asyncio.TimeoutError, TimeoutError):
+        result.errors["the time limit of the run"] += 1
+    finally:
+        run.stop_clocks()
+        await run.close()
+
+
+class _Run:
+    def __init__(self, load, result):
+        self._load, self._result = load, result
+        self._opening = asyncio.Semaphore(load.opening)
+        self._clients = []
+        self._begin = time.perf_counter()
+        self._evaluations_began = None
+
+    async def everything(self):
+        """Two phases with a barrier between: all that can be connected are connected while evaluations run."""
+        ready = await asyncio.gather(*[self._connect() for _ in range(self._load.clients)])
+        self._evaluations_began = time.perf_counter()
+        await asyncio.gather(*[self._evaluate(client) for client in ready if client is not None])
+
+    async def _connect(self):
+        """A client with its first prompt, or None and a counted error."""
+        client = Client(self._load.host, self._load.port)
+        self._clients.append(client)
+        try:
+            async with self._opening:
+                begin = time.perf_counter()
+                await asyncio.wait_for(client.connect(), self._load.timeout)
+            now = time.perf_counter()
+            self._result.connected += 1
+            self._result.connect_times.append(now - begin)
+            self._result.connect_seconds = now - self._begin
+            await asyncio.wait_for(client.first_prompt(), self._load.timeout)
+            self._result.prompted += 1
+            self._result.prompt_times.append(time.perf_counter() - begin)
+        except (ClientError, OSError, asyncio.TimeoutError) as error:
+            self._count(error, "connecting")
+            return None
+        return client
+
+    async def _evaluate(self, client):
+        numbers = random.Random()
+        try:
+            for _ in range(self._load.evaluations):
+                left, right = numbers.randrange(10**9), numbers.randrange(10**9)
+                seconds = await asyncio.wait_for(client.evaluate(left, right), self._load.timeout)
+                self._result.evaluation_times.append(seconds)
+                self._result.answers += 1
+        except (ClientError, OSError, asyncio.TimeoutError) as error:
+            self._count(error, "evaluating")
+
+    def _count(self, error, what):
+        self._result.errors[f"{what}: {error}" if str(error) else f"{what}: no answer in time"] += 1
+
+    def stop_clocks(self):
+        if self._evaluations_began is not None:
+            self._result.evaluate_seconds = time.perf_counter() - self._evaluations_began
+
+    async def close(self):
+        for client in self._clients:
+            client.close()
+        await asyncio.sleep(0)  # one turn of the loop, in which the transports send what they hold
