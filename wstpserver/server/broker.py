@@ -172,7 +172,8 @@ class Broker:
         if not kernel.busy:
             self.registry.set_busy(kernel.record, False)
             self.carry_out()
-            self.executor.evaluation_ended(kernel)
+            if self.executor.evaluation_ended(kernel):
+                return
         if kernel.session is not None:
             kernel.session.resume()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from wstpserver.model.activity import ACTIVITY_HEADS
+from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.outlets import Nowhere, Outlet
 from wstpserver.server.pump import Pump
 from wstpserver.server.stream import Stream
+from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.frames import FrameScanner
 from wstpserver.wire.packets import PacketHead
 
@@ -55,7 +57,11 @@ class Downstream(Pump):
     def lost(self) -> None:
         """The stream has ended, perhaps in the middle of a frame."""
         if not self.scanner.at_boundary:
-            self._outlet.lost(self.scanner.completion())
+            try:
+                completion = self.scanner.completion()
+            except LocalProtocolError:  # too long, or the kernel left the protocol
+                completion = None
+            self._outlet.lost(completion)
 
     def holds(self, head: PacketHead) -> bool:
         return head in _HELD
@@ -72,7 +78,7 @@ class Downstream(Pump):
         if self._next is not None:
             self._use(self._next)
         if head == PacketHead.WSCommandPacket:
-            self._listener.commanded(bytes(data) if whole else None)
+            self._listener.commanded(bytes(data) if whole and len(data) <= MAXIMUM_COMMAND_SIZE else None)
             return
         packet = bytes(data) if head == PacketHead.InputNamePacket and whole else None
         outlet.write(data, True)

@@ -67,10 +67,15 @@ class Executor:
         except StreamClosed:
             pass  # the kernel is gone, and with it the question
 
-    def evaluation_ended(self, kernel: KernelServer) -> None:
-        """The kernel's answer has reached its client: carry out what was put off until then."""
-        for action in self._after_evaluation.pop(kernel, ()):
+    def evaluation_ended(self, kernel: KernelServer) -> bool:
+        """The kernel's answer has reached its client: carry out what was put off until then.
+
+        True if there was anything; then the client's waiting frames have been seen to.
+        """
+        actions = self._after_evaluation.pop(kernel, None)
+        for action in actions or ():
             action()
+        return actions is not None
 
     def _reply(self, packet: bytes | None, name: str, run: Callable[[Command], str | bytes]) -> bytes:
         log = self._broker.log
@@ -106,7 +111,7 @@ class Executor:
         if command.name == "ConnectKernel":
             self._bridged(session)
             self._check_target(*command.arguments)
-            self._put_off(kernel, lambda: gevent.spawn(self._connect_later, session, command))
+            self._put_off(kernel, lambda: self._begin_connecting(session, command))
             return SUCCESS
         return self._run(command, session)
 
@@ -127,10 +132,17 @@ class Executor:
                 self._broker.log.debug(f"A command of kernel {kernel.record.id} failed: {error}")
             finally:
                 session.keeps_queue = False
-            if session.kernel is None and session.waits_for_kernel:
-                self._broker.client_needs_kernel(session)
+            if session.kernel is None:
+                if session.waits_for_kernel:
+                    self._broker.client_needs_kernel(session)
+            elif not session.held:
+                session.resume()
 
         return run
+
+    def _begin_connecting(self, session: Session, command: Command) -> None:
+        session.hold()
+        gevent.spawn(self._connect_later, session, command)
 
     def _connect_later(self, session: Session, command: Command) -> None:
         session.keeps_queue = True
@@ -138,6 +150,7 @@ class Executor:
             self._ConnectKernel(session, *command.arguments)
         except (CommandFailed, Refused) as error:
             session.send(replies.notice(f"ConnectKernel failed: {error}"))
+            session.resume()
             return
         finally:
             session.keeps_queue = False

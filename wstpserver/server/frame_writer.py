@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gevent
 from gevent.lock import BoundedSemaphore
 
-from wstpserver.server.stream import Stream
+from wstpserver.server.stream import Stream, StreamClosed
 
 END_PACKET = 0x5D  # "]"
 
@@ -13,11 +14,12 @@ class FrameWriter:
     """The writing side of a link's data connection.
 
     A source is any object; the one whose frame has begun owns the connection until that frame is complete, the
-    others wait. A ``]`` that a peer sends late belongs to the frame before it: if another source has written in
-    between, the writer has put one there already.
+    others wait. A source must not write from two greenlets at once: whoever may, uses a new object for each frame.
+    A ``]`` that a peer sends late belongs to the frame before it: if another source has written in between, the
+    writer has put one there already.
     """
 
-    __slots__ = ("_completion", "_lock", "_open_tail", "_owner", "_sending", "stream")
+    __slots__ = ("_completion", "_lock", "_open_tail", "_owner", "_sending", "broken", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -26,12 +28,17 @@ class FrameWriter:
         self._open_tail: object | None = None
         self._sending = False
         self._completion = b""
+        #: True once a frame was left that cannot be completed: nothing can follow it.
+        self.broken = False
 
     def write(self, source: object, data: bytes | bytearray | memoryview, at_boundary: bool) -> None:
         """Write the next bytes of *source*: frames, or a part of one; *at_boundary* tells that the last byte
         completes a frame. Waits for another source's frame to end. Raises `StreamClosed`."""
         if self._owner is not source:
             self._lock.acquire()
+            if self.broken:
+                self._lock.release()
+                raise StreamClosed("a frame before this one was never completed")
             self._owner = source
             if self._open_tail is not None and self._open_tail is not source:
                 self._open_tail = None
@@ -47,7 +54,7 @@ class FrameWriter:
             raise
         finally:
             self._sending = False
-        if at_boundary:
+        if at_boundary or self.broken:
             self._open_tail = None if data[-1] == END_PACKET else source
             self._release()
 
@@ -61,14 +68,25 @@ class FrameWriter:
         """True while a frame of *source* has begun and is not complete."""
         return self._owner is source
 
-    def abandon(self, source: object, completion: bytes) -> None:
-        """The frame that *source* has begun will not be finished: complete it."""
+    def abandon(self, source: object, completion: bytes | None) -> None:
+        """The frame that *source* has begun will not be finished: complete it; with None nothing can, and nothing
+        is written any more. Returns at once; others write when the completion has been sent."""
         if self._owner is not source:
             return
-        if self._sending:
+        if completion is None:
+            self.broken = True
+            if not self._sending:
+                self._release()
+        elif self._sending:
             self._completion = completion
         else:
+            gevent.spawn(self._complete, source, completion)
+
+    def _complete(self, source: object, completion: bytes) -> None:
+        try:
             self.write(source, completion, True)
+        except StreamClosed:
+            pass  # whoever reads this connection notices
 
     def _release(self) -> None:
         self._owner = None

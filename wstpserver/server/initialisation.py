@@ -30,11 +30,11 @@ def initialise(kernel: KernelServer, record: Kernel, settings: ServerSettings, l
     Raises `InitialisationFailed`. Returns with the kernel idle and listening to nobody.
     """
     timeout = settings.kernel_start_timeout
+    reader = _Reader(kernel, log)
+    kernel.pump.switch(ToFunction(reader.take))
     with gevent.Timeout(timeout, InitialisationFailed(f"its first prompt did not come within {timeout:g} seconds")):
         kernel.prompted.wait()
     _check_alive(kernel)
-    reader = _Reader(kernel, log)
-    kernel.pump.switch(ToFunction(reader.take))
     for what, expression in _steps(record.pool.settings if record.pool else None):
         late = InitialisationFailed(
             f"{what} did not finish within {timeout:g} seconds (KernelStartTimeout can allow for more)"
@@ -69,7 +69,7 @@ class _Reader:
     def __init__(self, kernel: KernelServer, log: Log) -> None:
         self._kernel = kernel
         self._log = log
-        self._what = ""
+        self._what = "its start"
 
     def run(self, what: str, expression: object) -> None:
         """Evaluate and wait for the answer, which is not looked at but for ``$Failed``."""

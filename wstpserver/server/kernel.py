@@ -52,7 +52,6 @@ class KernelServer:
         self._discarding = False
         self._closing_notice = False
         self.pump = Downstream(link.data, self)
-        self.pump.switch(self.missed)
         self._messages = gevent.spawn(self._run_messages)
         self._data = gevent.spawn(self._run)
 

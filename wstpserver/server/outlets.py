@@ -22,8 +22,8 @@ class Outlet(Protocol):
     def tail(self) -> None:
         """A late ``]`` came for the last frame."""
 
-    def lost(self, completion: bytes) -> None:
-        """The kernel is gone in the middle of a frame, which *completion* would complete."""
+    def lost(self, completion: bytes | None) -> None:
+        """The kernel is gone in the middle of a frame, which *completion* would complete; with None nothing can."""
 
 
 class ToClient:
@@ -47,11 +47,8 @@ class ToClient:
         except StreamClosed:
             pass
 
-    def lost(self, completion: bytes) -> None:
-        try:
-            self._writer.abandon(self._source, completion)
-        except StreamClosed:
-            pass
+    def lost(self, completion: bytes | None) -> None:
+        self._writer.abandon(self._source, completion)
 
 
 class FrameOutlet:
@@ -73,7 +70,7 @@ class FrameOutlet:
     def tail(self) -> None:
         pass
 
-    def lost(self, completion: bytes) -> None:
+    def lost(self, completion: bytes | None) -> None:
         self._part.clear()
 
     def take(self, frame: bytes) -> None:
@@ -146,5 +143,5 @@ class Nowhere:
     def tail(self) -> None:
         pass
 
-    def lost(self, completion: bytes) -> None:
+    def lost(self, completion: bytes | None) -> None:
         pass

@@ -91,6 +91,9 @@ class Pump:
                 self.tail()
                 start = position
             elif verdict == ERROR:
+                first = position - scanner.frame_bytes
+                if first > start:  # the frames before the wrong one
+                    self.forward(view[start:first])
                 raise RemoteProtocolError(scanner.error, scanner.error_offset)
         if scanner.at_boundary:
             if end > start:

@@ -57,7 +57,8 @@ class Session:
         #: Set when something that a waiting pump looks at has changed.
         self._changed = Event()
         self._resuming = False
-        self._held = False
+        #: True while frames for the kernel are kept back although there is one.
+        self.held = False
         #: What has come of a large frame that the kernel cannot take yet.
         self._spool: bytearray | None = None
         #: The kernel that a large frame goes to part by part.
@@ -128,7 +129,11 @@ class Session:
     def attach(self, kernel: KernelServer) -> None:
         """The bridge begins. Frames for the kernel wait until `resume`, when the client has been told."""
         self.kernel = kernel
-        self._held = True
+        self.hold()
+
+    def hold(self) -> None:
+        """Keep frames for the kernel back until `resume`."""
+        self.held = True
 
     def detach(self, keep_queue: bool) -> int:
         """The bridge ends; returns how many frames are dropped because they were meant for this kernel."""
@@ -174,7 +179,7 @@ class Session:
         if self.closing:
             return
         kernel = self.kernel
-        if kernel is None or self._held:
+        if kernel is None or self.held:
             self._enqueue(head, bytes(data))
             if kernel is None:
                 self._broker.client_needs_kernel(self)
@@ -201,14 +206,14 @@ class Session:
     def resume(self) -> None:
         """The kernel can take an evaluation (or is new): what waits for that is sent, by a greenlet of its own
         because the kernel's pump must go on reading meanwhile."""
-        self._held = False
+        self.held = False
         self._changed.set()
         if self._queue and not self._resuming:
             self._resuming = True
             gevent.spawn(self._send_queue)
 
     def _send_queue(self) -> None:
-        while self._queue and self.kernel is not None and not self._held:
+        while self._queue and self.kernel is not None and not self.held:
             kernel = self.kernel
             head, frame = self._queue[0]
             if head in ANSWERED_BY:
@@ -262,7 +267,7 @@ class Session:
         self._write(kernel, self, spool, False)
 
     def _can_stream(self, head: PacketHead) -> bool:
-        if self.kernel is None or self._held:
+        if self.kernel is None or self.held:
             return False
         return head not in ANSWERED_BY or (self.kernel.activity.accepting and not self._queue)
 

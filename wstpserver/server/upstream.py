@@ -48,7 +48,7 @@ class Upstream(Pump):
 
     def frame(self, data: memoryview, head: PacketHead, whole: bool) -> None:
         if head == PacketHead.WSCommandPacket:
-            self._listener.commanded(bytes(data) if whole else None)
+            self._listener.commanded(bytes(data) if whole and len(data) <= MAXIMUM_COMMAND_SIZE else None)
         elif whole:
             self._listener.packet(data, head)
         else:

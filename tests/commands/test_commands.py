@@ -1,0 +1,343 @@
+"""Every command of the command language, over a client's link."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.commands.conftest import (
+    ERROR,
+    FALSE,
+    MALFORMED,
+    SUCCESS,
+    TRUE,
+    call,
+    enter,
+    identifier,
+    information,
+    kernels,
+)
+from tests.support.testkernel.codec import Function, Symbol, encode
+from tests.support.waiting import wait_for, wait_gone
+
+
+def test_get_kernel_id(serve):
+    one, other = (serve_client for serve_client in [serve().client] * 2)
+    one, other = one(), other()
+    ids = {identifier(one), identifier(other)}
+    assert len(ids) == 2 and all(re.fullmatch(r"[0-9a-f]{4}(-[0-9a-f]{4}){2}", name) for name in ids)
+    assert enter(one, "DisconnectKernel") == SUCCESS
+    assert one.command("GetKernelID") == ERROR
+
+
+def test_get_pool_name(serve):
+    server = serve({"First": {}, "Second": {"Default": True}})
+    link = server.client()
+    assert json.loads(link.command("GetPoolName")) == {"result": "Second"}
+    assert enter(link, "ConnectKernel", "First") == SUCCESS
+    assert json.loads(link.command("GetPoolName")) == {"result": "First"}
+    own = json.loads(link.command("StartKernel"))["result"]
+    assert enter(link, "ConnectKernel", own) == SUCCESS
+    assert link.command("GetPoolName") == ERROR
+    assert enter(link, "DisconnectKernel") == SUCCESS
+    assert link.command("GetPoolName") == ERROR
+
+
+def test_disconnect_and_reconnect_by_id_keeps_the_session(serve):
+    server = serve()
+    link = server.client()
+    name = identifier(link)
+    link.evaluate(call("Set", Symbol("x"), 42))
+    assert enter(link, "DisconnectKernel") == SUCCESS
+    assert link.command("DisconnectKernel") == ERROR
+    other = server.client()
+    assert identifier(other) != name
+    assert enter(other, "ConnectKernel", name) == SUCCESS
+    assert other.evaluate(call("Get", Symbol("x"))) == 42
+
+
+def test_connect_kernel_with_no_argument_takes_the_default_pool(serve):
+    link = serve({"A": {}, "B": {"Default": True}}).client()
+    assert enter(link, "ConnectKernel", "A") == SUCCESS
+    assert enter(link, "ConnectKernel") == SUCCESS
+    assert json.loads(link.command("GetPoolName")) == {"result": "B"}
+
+
+def test_connect_kernel_to_what_there_is_not(serve):
+    link = serve().client()
+    name = identifier(link)
+    for specifier in ("0000-0000-0000", "NoSuchPool", ""):
+        assert link.command("ConnectKernel", specifier) == ERROR
+    assert identifier(link) == name, "the old bridge stays"
+    assert link.evaluate(call("Plus", 2, 2)) == 4
+
+
+def test_connect_kernel_waits_for_a_busy_kernel_as_long_as_told(serve, gate):
+    server = serve()
+    link = server.client()
+    name = identifier(link)
+    link.put("EvaluatePacket", gate.expression())
+    assert link.command("GetKernelBusyStatus") == '{"result":"True"}'
+    link.close()
+    other = server.client()
+    assert other.command("ConnectKernel", name, 0.05) == ERROR
+    assert other.command("GetKernelBusyStatus", name) == '{"result":"True"}'
+    other.put("WSCommandPacket", Function("ConnectKernel", name, 20))
+    gate.open()
+    assert other.get_packet() == ("ReturnPacket", SUCCESS)
+    assert other.get_packet()[0] == "InputNamePacket"
+    assert identifier(other) == name
+
+
+def test_stealing(serve):
+    server = serve()
+    one, thief = server.client(), server.client()
+    name = identifier(one)
+    one.evaluate(call("Set", Symbol("x"), 1))
+    assert enter(thief, "ConnectKernel", name) == SUCCESS
+    assert thief.evaluate(call("Get", Symbol("x"))) == 1
+    head, text = one.get_packet()
+    assert head == "TextPacket" and "another client connected to this kernel" in text
+    assert one.command("GetKernelID") == ERROR
+
+
+def test_stealing_can_be_forbidden(serve):
+    server = serve(AllowStealingKernels=False)
+    one, thief = server.client(), server.client()
+    assert thief.command("ConnectKernel", identifier(one)) == ERROR
+    assert one.evaluate(call("Plus", 2, 2)) == 4
+
+
+def test_close_kernel_of_another_and_of_oneself(serve):
+    server = serve({"Main": {"MinimumKernelNumber": 2, "MaximumKernelNumber": 3}})
+    link = server.client()
+    mine = identifier(link)
+    free = next(name for name in kernels(link) if name != mine)
+    assert link.command("CloseKernel", free) == SUCCESS
+    assert link.command("CloseKernel", free) == ERROR
+    pid = kernels(link)[mine]["ProcessID"]
+    assert link.command("CloseKernel", mine) == SUCCESS
+    assert link.at_end(), "the link of a closed kernel is closed"
+    wait_gone(pid)
+    assert len(kernels(server.client())) >= 2, "the pool is filled up again"
+
+
+def test_get_kernel_busy_status(serve, gate):
+    server = serve()
+    link, other = server.client(), server.client()
+    name = identifier(link)
+    assert link.command("GetKernelBusyStatus") == '{"result":"False"}'
+    link.put("EvaluatePacket", gate.expression())
+    assert link.command("GetKernelBusyStatus") == '{"result":"True"}'
+    assert other.command("GetKernelBusyStatus", name) == '{"result":"True"}'
+    gate.open()
+    assert link.get_packet()[0] == "ReturnPacket"
+    assert link.command("GetKernelBusyStatus") == '{"result":"False"}'
+    assert other.command("GetKernelBusyStatus", "0000-0000-0000") == ERROR
+    assert enter(link, "DisconnectKernel") == SUCCESS
+    assert link.command("GetKernelBusyStatus") == ERROR
+
+
+def test_set_keep_alive_holds_for_the_bridge(serve):
+    server = serve({"Main": {"MinimumKernelNumber": 1, "MaximumKernelNumber": 1}})
+    link = server.client()
+    name, pid = identifier(link), kernels(link)[identifier(link)]["ProcessID"]
+    assert link.command("SetKeepAlive", FALSE) == SUCCESS
+    assert kernels(link)[name]["KeepAlive"] is False
+    assert enter(link, "DisconnectKernel") == SUCCESS
+    wait_gone(pid)
+    assert link.command("SetKeepAlive", FALSE) == ERROR
+    assert identifier(server.client()) != name
+
+
+def test_set_keep_alive_against_the_configuration(serve):
+    server = serve({"Main": {"MinimumKernelNumber": 2, "KeepAlive": False}})
+    link = server.client()
+    name = identifier(link)
+    assert link.command("SetKeepAlive", TRUE) == SUCCESS
+    link.evaluate(call("Set", Symbol("x"), 3))
+    link.close()
+    other = server.client()
+    assert enter(other, "ConnectKernel", name) == SUCCESS
+    assert other.evaluate(call("Get", Symbol("x"))) == 3
+    # the setting was the old bridge's: now the configuration counts again
+    assert enter(other, "DisconnectKernel") == SUCCESS
+    assert other.command("ConnectKernel", name) == ERROR
+
+
+def test_set_reserve_kernel_persists(serve):
+    server = serve({"Main": {"MinimumKernelNumber": 1, "ReservePreviouslyConnectedKernels": False}})
+    link = server.client()
+    name = identifier(link)
+    assert link.command("SetReserveKernel", TRUE) == SUCCESS
+    for _ in range(2):
+        assert enter(link, "DisconnectKernel") == SUCCESS
+        assert link.command("ConnectKernel", "Main", 0) == ERROR, "a stranger does not get it"
+        assert enter(link, "ConnectKernel", name) == SUCCESS
+    assert link.command("SetReserveKernel", FALSE) == SUCCESS
+    assert enter(link, "DisconnectKernel") == SUCCESS
+    assert enter(link, "ConnectKernel", "Main", 0) == SUCCESS
+    assert identifier(link) == name
+
+
+def test_set_reserve_kernel_needs_a_pool(serve):
+    link = serve().client()
+    own = json.loads(link.command("StartKernel"))["result"]
+    assert enter(link, "ConnectKernel", own) == SUCCESS
+    assert link.command("SetReserveKernel", TRUE) == ERROR
+    assert enter(link, "DisconnectKernel") == SUCCESS
+    assert link.command("SetReserveKernel", TRUE) == ERROR
+
+
+def test_set_allow_silent_kernel_replacement(serve):
+    link = serve().client()
+    first = identifier(link)
+    assert link.command("SetAllowSilentKernelReplacement", TRUE) == SUCCESS
+    link.put("EvaluatePacket", call("Die"))
+    head, text = link.get_packet()
+    assert head == "TextPacket" and "a new one has taken its place" in text
+    assert link.get_packet()[0] == "InputNamePacket"
+    assert identifier(link) != first
+    assert link.command("SetAllowSilentKernelReplacement", FALSE) == SUCCESS
+    link.put("EvaluatePacket", call("Die"))
+    assert link.get_packet()[0] == "TextPacket"
+    assert link.at_end()
+
+
+def test_start_kernel_with_and_without_a_command_line(serve):
+    server = serve()
+    link = server.client()
+    own = json.loads(link.command("StartKernel"))["result"]
+    other = json.loads(link.command("StartKernel", f"{server.kernel_path} -extra 'two words'"))["result"]
+    assert own != other
+    outside = {kernel["ID"]: kernel["State"] for kernel in information(link)["KernelsOutsidePools"]}
+    assert outside == {own: "free", other: "free"}
+    assert len(kernels(link)) == 2, "they are not counted in the pool"
+    assert enter(link, "ConnectKernel", other) == SUCCESS
+    assert link.evaluate(call("Plus", 2, 2)) == 4
+    for line in ("/no/such/kernel", "", "'unbalanced"):
+        assert link.command("StartKernel", line) == ERROR
+    assert link.evaluate(call("Plus", 2, 2)) == 4
+
+
+def test_parallel_kernels(serve):
+    server = serve(
+        {"Main": {}, "Workers": {"ParallelKernels": True, "MinimumKernelNumber": 2, "KeepAlive": False}}
+    )
+    links = [server.client() for _ in range(2)]
+    wait_for(lambda: links[0].command("GetNumberOfAvailableParallelKernels") == '{"result":"2"}')
+    for number, link in enumerate(links, 1):
+        assert enter(link, "ConnectParallelKernel", *[10] * (number - 1)) == SUCCESS
+        assert json.loads(link.command("GetPoolName")) == {"result": "Workers"}
+    assert links[0].command("GetNumberOfAvailableParallelKernels") == '{"result":"0"}'
+    third = enter(links[0], "DisconnectKernel")
+    assert third == SUCCESS
+
+
+def test_no_parallel_pool(serve):
+    link = serve().client()
+    assert link.command("ConnectParallelKernel") == ERROR
+    assert link.command("GetNumberOfAvailableParallelKernels") == ERROR
+
+
+def test_get_server_information_has_the_documented_schema(serve):
+    server = serve({"Main": {"InitializationCode": "2+2"}, "Other": {"ParallelKernels": True}})
+    pools = information(server.client())["Pools"]
+    assert list(pools) == ["Main", "Other"]
+    kinds = {
+        "InitializationCode": str,
+        "InitializationFile": str,
+        "MaximumKernelNumber": int,
+        "MinimumKernelNumber": int,
+        "KeepAlive": bool,
+        "EntryPool": bool,
+        "KernelPath": str,
+        "PreferFreshKernel": bool,
+        "ReservePreviouslyConnectedKernels": bool,
+        "ParallelKernels": bool,
+        "ParallelKernelEntryPool": bool,
+    }
+    for values in pools.values():
+        assert all(type(values[key]) is kind for key, kind in kinds.items())
+    assert pools["Main"]["EntryPool"] and not pools["Other"]["EntryPool"]
+    assert pools["Other"]["ParallelKernelEntryPool"] and pools["Main"]["InitializationCode"] == "2+2"
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        Function("WSCommandPacket"),
+        Function("WSCommandPacket", call("GetKernelID"), call("GetPoolName")),
+        Function("WSCommandPacket", Symbol("GetKernelID")),
+        Function("WSCommandPacket", 3),
+        Function("WSCommandPacket", call("GetKernelID", 1)),
+        Function("WSCommandPacket", call("NoSuchCommand")),
+        Function("WSCommandPacket", call("SetKeepAlive", 1)),
+        Function("WSCommandPacket", call("ConnectKernel", "Main", "soon")),
+        Function("WSCommandPacket", call("CloseKernel", "x" * 70000)),
+        Function("WSCommandPacket", call("CloseKernel", "x" * 10_000_000)),
+    ],
+    ids=["none", "two", "symbol", "integer", "argument", "unknown", "type", "time", "70 KB", "10 MB"],
+)
+def test_malformed_packets(serve, packet):
+    link = serve().client()
+    link.put_raw(encode(packet) + b"]")
+    assert link.get_packet() == ("ReturnPacket", MALFORMED)
+    assert link.evaluate(call("Plus", 2, 2)) == 4
+
+
+def test_a_command_packet_inside_an_expression_is_data(serve):
+    link = serve().client()
+    command = Function("WSCommandPacket", call("GetKernelID"))
+    assert link.evaluate(call("Echo", command)) == command
+
+
+def test_many_commands_at_once_are_answered_in_order(serve):
+    link = serve().client()
+    name = identifier(link)
+    both = encode(Function("WSCommandPacket", call("GetKernelID"))) + b"]"
+    both += encode(Function("WSCommandPacket", call("GetKernelBusyStatus"))) + b"]"
+    link.put_raw(both * 500)
+    for _ in range(500):
+        assert link.get_packet() == ("ReturnPacket", json.dumps({"result": name}, separators=(",", ":")))
+        assert link.get_packet() == ("ReturnPacket", '{"result":"False"}')
+
+
+def test_commands_while_the_kernel_floods_never_land_inside_a_frame(serve):
+    link = serve().client()
+    link.put("EvaluatePacket", call("Flood", 3000, 500))
+    for _ in range(50):
+        link.put("WSCommandPacket", call("GetKernelBusyStatus"))
+    texts, replies = 0, []
+    while texts < 3000 or len(replies) < 51:
+        head, value = link.get_packet()
+        if head == "TextPacket":
+            assert value.startswith(f"{texts} ") and len(value) == 500
+            texts += 1
+        else:
+            replies.append(value)
+    assert replies.count(3000) == 1 and len(replies) == 51
+
+
+def test_missed_output_is_kept_for_whoever_comes_back(serve, gate):
+    server = serve()
+    link = server.client()
+    name = identifier(link)
+    link.put("EvaluatePacket", call("List", gate.expression(), call("Print", "while you were away")))
+    link.close()
+    other = server.client()
+    wait_for(lambda: kernels(other)[name]["State"] == "reserved")
+    other.put("WSCommandPacket", Function("ConnectKernel", name, 20))
+    gate.open()
+    assert other.get_packet() == ("ReturnPacket", SUCCESS)
+    assert other.get_packet()[0] == "InputNamePacket"
+    other.put("WSCommandPacket", call("GetMissedOutput"))
+    head, (dropped, packets) = (lambda packet: (packet[0], packet[1].args))(other.get_packet())
+    assert (head, dropped) == ("ReturnPacket", 0)
+    heads = [packet.head.short for packet in packets.args]
+    assert heads == ["TextPacket", "ReturnPacket"]
+    assert "while you were away" in packets.args[0].args[0]
+    other.put("WSCommandPacket", call("GetMissedOutput"))
+    assert other.get_packet()[1].args[1].args in ((), [])
