@@ -32,9 +32,17 @@ def path(tmp_path):
     return tmp_path / "log"
 
 
-def test_an_entry_to_the_character(path, monkeypatch):
-    monkeypatch.setenv("TZ", "UTC")
+@pytest.fixture
+def utc(monkeypatch):
+    """Local time is UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
     time.tzset()
+
+
+def test_an_entry_to_the_character(path, monkeypatch, utc):
     monkeypatch.setattr(log_module.time, "time", lambda: 1601398200.9)
     log = Log(path=str(path))
     log.information('Using "/usr/local/Wolfram/Mathematica/12.2/Executables/WolframKernel" as a default kernel path')
