@@ -1,4 +1,32 @@
-"""A blocking client library for WSTP, on plain sockets."""
+"""A blocking client library for WSTP, on plain sockets.
+
+A session with a kernel of a WSTPServer, or with a kernel linked to directly:
+
+    from wstpserver.client import Callbacks, Session
+
+    with Session("31415@localhost", callbacks=Callbacks(on_print=print)) as session:
+        session.evaluate("2 + 2")                    # 4
+        session.evaluate("Pause[60]", timeout=2)     # EvaluationTimeout after 2 s; the session goes on
+        session.evaluate_text("x = 1/3").text        # '1/3'
+
+One level below, links that carry expressions and messages in both directions:
+
+    from wstpserver.client import connect, listen, open_link
+
+    link = connect("31415@localhost", timeout=5)     # a link server; classic=True for a plain listening link
+    link.put(expression)                             # see wstpserver.wire.values
+    expression = link.get(timeout=2)
+    link.abort()
+    link.close()
+
+    listener = listen("0@localhost")                 # listener.link_name is PORT@HOST
+    link = listener.accept(timeout=10)
+
+    link = open_link(sys.argv[1:])                   # -linkmode connect -linkprotocol TCPIP -linkname ...
+
+Every timeout is in seconds, counts for the whole call, and None means no limit. Every exception derives from
+`wstpserver.wire.errors.WSTPError`.
+"""
 
 from wstpserver.client.connecting import connect
 from wstpserver.client.errors import (
@@ -14,14 +42,16 @@ from wstpserver.client.errors import (
     LinkTimeout,
     ListenError,
 )
+from wstpserver.client.events import Callbacks, ExpressionOutput, KernelMessage, TextOutput
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.listener import Listener, listen
 from wstpserver.client.opening import open_link
 from wstpserver.client.options import Address, Endpoint, LinkOptions, parse_address, parse_link_options
+from wstpserver.client.session import Session
 
 __all__ = [
-    "Address", "CommandError", "ConnectError", "Endpoint", "EvaluationAborted", "EvaluationError",
-    "EvaluationTimeout", "KernelLost", "Link", "LinkClosed", "LinkError", "LinkOptions", "LinkSyntaxError",
-    "LinkTimeout", "ListenError", "Listener", "Packet", "connect", "listen", "open_link", "parse_address",
-    "parse_link_options",
+    "Address", "Callbacks", "CommandError", "ConnectError", "Endpoint", "EvaluationAborted", "EvaluationError",
+    "EvaluationTimeout", "ExpressionOutput", "KernelLost", "KernelMessage", "Link", "LinkClosed", "LinkError",
+    "LinkOptions", "LinkSyntaxError", "LinkTimeout", "ListenError", "Listener", "Packet", "Session", "TextOutput",
+    "connect", "listen", "open_link", "parse_address", "parse_link_options",
 ]  # fmt: skip

@@ -1,0 +1,152 @@
+"""One evaluation under way: what each packet of the kernel means until its last one (wire notes, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from wstpserver.client.errors import EvaluationError, KernelLost
+from wstpserver.client.events import Callbacks, KernelMessage
+from wstpserver.client.link import Packet
+from wstpserver.wire.packet_builders import enter_expression_packet, return_packet, text_packet
+from wstpserver.wire.values import Expression, Function, Symbol
+
+#: How a line begins that the server itself sends to a client, and not the kernel.
+NOTICE_PREFIX: Final = "WSTPServer: "
+
+_FAILED: Final = Symbol("$Failed")
+_CONTINUE: Final = "c"
+
+
+class Evaluation:
+    """Takes the packets of one evaluation, calls back, answers questions, and keeps what comes out.
+
+    `last` is the name of the packet that ends it, `put` sends an answer, `had_kernel` says whether there was a kernel
+    before: then a notice of the server with a new prompt means that it was replaced.
+    """
+
+    def __init__(
+        self, last: str, callbacks: Callbacks, put: Callable[[Expression], None], had_kernel: bool
+    ) -> None:
+        self._had_kernel = had_kernel
+        self._last = last
+        self._callbacks = callbacks
+        self._put = put
+        self._message: KernelMessage | None = None  # its text comes in the next packet
+        self._dialogs = 0
+        #: Whether an abort was asked for.
+        self.abort_requested = False
+        #: The value returned, None if the kernel returned none.
+        self.value: Expression | None = None
+        #: The label of the value.
+        self.output_name: str | None = None
+        #: The prompt that ended the evaluation or came during it.
+        self.prompt: str | None = None
+        #: Where the kernel found a syntax error.
+        self.syntax_error: int | None = None
+        #: What the server said about itself, not printed until it is clear that it is no reason for an end.
+        self.notice: str | None = None
+
+    def take(self, packet: Packet) -> bool:
+        """Deal with `packet`; whether it was the last. KernelLost, EvaluationError, and what callbacks raise."""
+        if packet.name != "TextPacket":
+            self._tell_message("")
+        if self.notice is not None:
+            self._settle_notice(packet)
+        handler = _HANDLERS.get(packet.name)
+        if handler is not None:
+            handler(self, packet)
+        return packet.name == self._last and self._dialogs == 0
+
+    def _settle_notice(self, packet: Packet) -> None:
+        notice, self.notice = self.notice, None
+        assert notice is not None
+        if packet.name == "InputNamePacket" and self._had_kernel:
+            raise KernelLost(f"the kernel was replaced during the evaluation: {notice.removeprefix(NOTICE_PREFIX)}")
+        self._print(notice)
+
+    def _print(self, text: str) -> None:
+        if self._callbacks.on_print is not None:
+            self._callbacks.on_print(text)
+
+    def _tell_message(self, text: str) -> None:
+        """Hand on the message that was begun, if any."""
+        message, self._message = self._message, None
+        if message is not None and self._callbacks.on_message is not None:
+            self._callbacks.on_message(message._replace(text=text))
+
+    def _text(self, packet: Packet) -> None:
+        text = _string(packet)
+        if self._message is not None:
+            self._tell_message(text)
+        elif text.startswith(NOTICE_PREFIX):
+            self.notice = text
+        else:
+            self._print(text)
+
+    def _message_begins(self, packet: Packet) -> None:
+        symbol, tag = (*packet.arguments, "", "")[:2]
+        name = symbol.name if isinstance(symbol, Symbol) else str(symbol)
+        self._message = KernelMessage(name, tag.name if isinstance(tag, Symbol) else str(tag), "")
+
+    def _returned(self, packet: Packet) -> None:
+        self.value = packet.arguments[0] if packet.arguments else Symbol("Null")
+
+    def _named(self, packet: Packet) -> None:
+        self.output_name = _string(packet)
+
+    def _prompted(self, packet: Packet) -> None:
+        self.prompt = _string(packet)
+        if self._dialogs:
+            # Nobody is there to talk to the dialog: leave it, so that the evaluation goes on.
+            self._put(enter_expression_packet(Function(Symbol("Return"), ())))
+
+    def _found_syntax_error(self, packet: Packet) -> None:
+        position = packet.arguments[0] if packet.arguments else None
+        self.syntax_error = position if isinstance(position, int) else None
+
+    def _asked(self, packet: Packet) -> None:
+        prompt = _string(packet)
+        if self._callbacks.on_input is None:
+            raise EvaluationError(f"the evaluation asks for input ({prompt!r}), and there is no on_input to give it")
+        self._put(text_packet(self._callbacks.on_input(prompt)))
+
+    def _offered_menu(self, packet: Packet) -> None:
+        prompt = next((part for part in reversed(packet.arguments) if isinstance(part, str)), "")
+        self._put(text_packet(self._callbacks.on_menu(prompt) if self._callbacks.on_menu else _CONTINUE))
+
+    def _called(self, packet: Packet) -> None:
+        number, arguments = (*packet.arguments, 0, 0)[:2]
+        answer: Expression = _FAILED
+        if self._callbacks.on_call is not None and isinstance(number, int):
+            answer = self._callbacks.on_call(number, arguments)
+        self._put(return_packet(answer))
+
+    def _dialog_begins(self, packet: Packet) -> None:
+        self._dialogs += 1
+
+    def _dialog_ends(self, packet: Packet) -> None:
+        self._dialogs = max(0, self._dialogs - 1)
+
+
+def _string(packet: Packet) -> str:
+    return next((part for part in packet.arguments if isinstance(part, str)), "")
+
+
+#: Packets without an entry (display, suspension, what is no packet at all) are passed over.
+_HANDLERS: Final[dict[str, Callable[[Evaluation, Packet], None]]] = {
+    "TextPacket": Evaluation._text,
+    "MessagePacket": Evaluation._message_begins,
+    "ReturnPacket": Evaluation._returned,
+    "ReturnTextPacket": Evaluation._returned,
+    "ReturnExpressionPacket": Evaluation._returned,
+    "OutputNamePacket": Evaluation._named,
+    "InputNamePacket": Evaluation._prompted,
+    "SyntaxPacket": Evaluation._found_syntax_error,
+    "InputPacket": Evaluation._asked,
+    "InputStringPacket": Evaluation._asked,
+    "MenuPacket": Evaluation._offered_menu,
+    "CallPacket": Evaluation._called,
+    "BeginDialogPacket": Evaluation._dialog_begins,
+    "EndDialogPacket": Evaluation._dialog_ends,
+}

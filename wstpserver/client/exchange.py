@@ -1,0 +1,180 @@
+"""Questions to a kernel and their answers, kept in step: no answer ever goes to another question.
+
+Answers carry no number on the wire. After anything that was given up (a timeout, an abort that came too late, an
+exception) some may still be under way, so the next question is preceded by one that nobody else asks, the evaluation
+of a random number, and everything up to its answer is skipped.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import Final
+
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.errors import EvaluationTimeout, LinkClosed, LinkTimeout
+from wstpserver.client.evaluation import NOTICE_PREFIX, Evaluation
+from wstpserver.client.link import Link, Packet
+from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packet_builders import command_packet, evaluate_packet
+from wstpserver.wire.values import Expression, Symbol
+
+ABORTED: Final = Symbol("$Aborted")
+
+#: Seconds after which an abort without effect is repeated: one that reaches a kernel before it has read the
+#: evaluation is lost.
+_REPEAT_ABORT: Final = 1.0
+#: Seconds for the message connection to take an abort.
+_SEND_ABORT: Final = 1.0
+
+
+class Exchange:
+    """The kernel's side of a session. One thread at a time runs; any thread may abort and interrupt."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        #: The kernel's last prompt; None before the first one.
+        self.prompt: str | None = None
+        self._in_step = True
+        self._abandoned = False  # an evaluation that was given up may still be running
+        self._notice: str | None = None
+        self._state = threading.Lock()  # guards _current and its abort_requested
+        self._current: Evaluation | None = None
+
+    def lose_step(self) -> None:
+        """Answers may come from now on that belong to nothing."""
+        self._in_step = False
+
+    # Evaluations
+
+    def run(self, evaluation: Evaluation, question: Expression, deadline: Deadline, *, mark: bool) -> None:
+        """Send `question` and give `evaluation` the kernel's packets until its last one.
+
+        `mark`: tell where its answers begin even if all seems well. Raises EvaluationTimeout, LinkClosed, and what
+        the evaluation raises; then, and if it left an abort without effect, the next call finds its step first.
+        """
+        try:
+            self._find_step(deadline)
+            with self._state:
+                self._current = evaluation
+            token = self._ask_token(deadline) if mark else None
+            self.link.put(question, deadline.remaining())
+            while token is not None and not self._answers(self._skip(deadline, evaluation), token):
+                pass
+            while not evaluation.take(self._get(deadline, evaluation)):
+                pass
+        except LinkTimeout as error:
+            self._abandon()
+            raise EvaluationTimeout(f"no result {deadline}; the kernel was told to abort") from error
+        except LinkClosed as error:
+            self._notice = evaluation.notice or self._notice
+            raise self._with_notice(error) from error
+        except BaseException:
+            self._abandon()
+            raise
+        finally:
+            with self._state:
+                self._current = None
+            if evaluation.prompt is not None:
+                self.prompt = evaluation.prompt
+
+    def _abandon(self) -> None:
+        """Give up what runs: the kernel is told, and what it still answers will be skipped."""
+        self._in_step = False
+        self._abandoned = True
+        try:
+            self.link.send_message(MessageCode.ABORT, 0, _SEND_ABORT)
+        except (LinkClosed, LinkTimeout):
+            pass  # the next call will find the link closed
+
+    def abort(self) -> bool:
+        """Abort what runs; False if nothing does."""
+        with self._state:
+            if self._current is None:
+                return False
+            self._current.abort_requested = True
+        self.link.abort()
+        return True
+
+    def interrupt(self) -> bool:
+        """Interrupt what runs; False if nothing does."""
+        with self._state:
+            if self._current is None:
+                return False
+        self.link.interrupt()
+        return True
+
+    # Packets
+
+    def _get(self, deadline: Deadline, evaluation: Evaluation | None) -> Packet:
+        """The next packet, repeating an abort that has no effect. LinkTimeout, LinkClosed."""
+        while True:
+            remaining = deadline.remaining()
+            slice_over = Deadline(_REPEAT_ABORT if remaining is None else min(remaining, _REPEAT_ABORT))
+            try:
+                return self.link.get_packet(slice_over.remaining())
+            except LinkTimeout:
+                if deadline.expired:
+                    raise
+            if self._abandoned if evaluation is None else evaluation.abort_requested:
+                self.link.abort()
+
+    def _skip(self, deadline: Deadline, evaluation: Evaluation | None = None) -> Packet:
+        """The next packet, only looked at for prompts and notices."""
+        packet = self._get(deadline, evaluation)
+        text = packet.arguments[0] if packet.arguments else None
+        if isinstance(text, str):
+            if packet.name == "InputNamePacket":
+                self.prompt = text
+            elif packet.name == "TextPacket" and text.startswith(NOTICE_PREFIX):
+                self._notice = text
+        return packet
+
+    def _find_step(self, deadline: Deadline) -> None:
+        """Skip all answers to what was given up. A late abort may hit the token itself: then another is asked for."""
+        if self._in_step:
+            return
+        token = self._ask_token(deadline)
+        while True:
+            packet = self._skip(deadline)
+            if packet.name != "ReturnPacket":
+                continue
+            if packet.arguments == (token,):
+                break
+            if packet.arguments == (ABORTED,):
+                self._abandoned = False
+                token = self._ask_token(deadline)
+        self._in_step = True
+        self._abandoned = False
+
+    def _ask_token(self, deadline: Deadline) -> int:
+        token = secrets.randbits(62)
+        self.link.put(evaluate_packet(token), deadline.remaining())
+        return token
+
+    @staticmethod
+    def _answers(packet: Packet, token: int) -> bool:
+        return packet.name == "ReturnPacket" and packet.arguments in ((token,), (ABORTED,))
+
+    # The server
+
+    def command(self, name: str, arguments: tuple[Expression, ...], deadline: Deadline) -> Packet:
+        """The server's ReturnPacket to a command."""
+        self._find_step(deadline)
+        self._in_step = False  # unless the answer comes
+        self.link.put(command_packet(name, *arguments), deadline.remaining())
+        try:
+            packet = self._skip(deadline)
+            while packet.name != "ReturnPacket":
+                packet = self._skip(deadline)
+        except LinkClosed as error:
+            raise self._with_notice(error) from error
+        self._in_step = True
+        return packet
+
+    def _with_notice(self, error: LinkClosed) -> LinkClosed:
+        """The error with the reason that the server gave before it closed the link."""
+        if self._notice is None:
+            return error
+        reason = self._notice.removeprefix(NOTICE_PREFIX).strip().rstrip(".")
+        return LinkClosed(f"{error.message}; the server says: {reason}", error.where, error.advice)

@@ -1,0 +1,229 @@
+"""A session with a kernel: evaluate, with output while it happens, timeouts, and aborts that leave it usable."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from wstpserver.client.connecting import CONNECT_TIMEOUT, connect
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.errors import (
+    CommandError,
+    EvaluationAborted,
+    EvaluationError,
+    EvaluationTimeout,
+)
+from wstpserver.client.evaluation import Evaluation
+from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
+from wstpserver.client.exchange import ABORTED, Exchange
+from wstpserver.client.link import Link, Packet
+from wstpserver.client.options import Address, parse_address
+from wstpserver.wire.packet_builders import (
+    command_packet,
+    enter_expression_packet,
+    enter_text_packet,
+    evaluate_packet,
+)
+from wstpserver.wire.values import Expression, Function, Symbol
+
+#: Seconds in which the server answers a command.
+COMMAND_TIMEOUT: Final = 10.0
+
+_NULL: Final = Symbol("Null")
+
+
+class Session:
+    """A conversation with one kernel, over `link`: an open Link, or an address to connect to.
+
+    `link`: see `parse_address`; ``wstp://host:port/pool`` takes a kernel of that pool. `timeout`: seconds to connect.
+    `callbacks`: who hears of output, messages and questions; each call of `evaluate` may give its own on top.
+
+    One evaluation runs at a time; further threads wait. `abort`, `interrupt` and `close` work from any thread.
+    The session opens no thread. It never gives the answer of one evaluation to another: after a timeout or an abort
+    it first finds its place in the kernel's answers again.
+
+    Raises ConnectError, LinkTimeout, LinkSyntaxError; CommandError for a pool that gives no kernel.
+    """
+
+    def __init__(
+        self,
+        link: Link | str | int | Address = "",
+        timeout: float | None = CONNECT_TIMEOUT,
+        *,
+        callbacks: Callbacks | None = None,
+    ) -> None:
+        pool: str | None = None
+        if isinstance(link, Link):
+            self.link = link
+        else:
+            address = parse_address(link)
+            pool = address.pool
+            self.link = connect(Address(address.data, address.message), timeout)
+        self._callbacks = callbacks or Callbacks()
+        self._turn = threading.Lock()
+        self._owner: int | None = None
+        self._exchange = Exchange(self.link)
+        if pool is not None:
+            self._join(pool, timeout)
+
+    def _join(self, pool: str, timeout: float | None) -> None:
+        try:
+            self.command("ConnectKernel", pool, timeout=timeout)
+        except BaseException:
+            self.link.close()
+            raise
+
+    @property
+    def prompt(self) -> str | None:
+        """The kernel's last prompt, "In[1]:= "; None before the first one."""
+        return self._exchange.prompt
+
+    # Evaluation
+
+    def evaluate(
+        self, expression: Expression, timeout: float | None = None, *, callbacks: Callbacks | None = None
+    ) -> Expression:
+        """The value of `expression`; a str is Wolfram Language text and means ``ToExpression["text"]``.
+
+        Of several expressions in a text the value is that of the last. What a syntax error gives is ``$Failed``, with
+        a message. `timeout`: seconds; when they are over the kernel is told to abort and EvaluationTimeout is raised
+        at once, the kernel being given time by the next call.
+
+        Raises EvaluationAborted if `abort` ended it; an evaluation that aborts itself returns Symbol("$Aborted").
+        Raises LinkClosed when the kernel dies or the link ends, KernelLost when the server put another kernel in its
+        place, EvaluationError when it asks for input and nobody gives any.
+        """
+        if isinstance(expression, str):
+            expression = Function(Symbol("ToExpression"), (expression,))
+        deadline = Deadline(timeout)
+        with self._having_turn(deadline):
+            evaluation = self._run(evaluate_packet(expression), "ReturnPacket", deadline, callbacks)
+            value = _NULL if evaluation.value is None else evaluation.value
+            self._settle_abort(evaluation, value == ABORTED)
+            return value
+
+    def evaluate_text(
+        self, text: str, timeout: float | None = None, *, callbacks: Callbacks | None = None
+    ) -> TextOutput:
+        """Enter a line of text as at a prompt: it counts as ``In[n]``, and its result comes as formatted text.
+
+        Timeouts and errors as `evaluate`.
+        """
+        deadline = Deadline(timeout)
+        with self._having_turn(deadline):
+            evaluation = self._run(enter_text_packet(text), "InputNamePacket", deadline, callbacks)
+            value = evaluation.value
+            self._settle_abort(evaluation, value == "$Aborted" or value == ABORTED)
+            shown = value if isinstance(value, str) or value is None else str(value)
+            return TextOutput(evaluation.output_name, shown, evaluation.prompt or "", evaluation.syntax_error)
+
+    def enter_expression(
+        self, expression: Expression, timeout: float | None = None, *, callbacks: Callbacks | None = None
+    ) -> ExpressionOutput:
+        """Enter an expression as at a prompt: it counts as ``In[n]``. Timeouts and errors as `evaluate`."""
+        deadline = Deadline(timeout)
+        with self._having_turn(deadline):
+            evaluation = self._run(enter_expression_packet(expression), "InputNamePacket", deadline, callbacks)
+            value = _NULL if evaluation.value is None else evaluation.value
+            self._settle_abort(evaluation, value == ABORTED)
+            return ExpressionOutput(evaluation.output_name, value, evaluation.prompt or "")
+
+    def _run(
+        self, question: Expression, last: str, deadline: Deadline, callbacks: Callbacks | None
+    ) -> Evaluation:
+        """One evaluation from its question to its last packet."""
+        effective = self._callbacks if callbacks is None else callbacks.over(self._callbacks)
+        evaluation = Evaluation(
+            last, effective, lambda answer: self.link.put(answer, deadline.remaining()), self.prompt is not None
+        )
+        # A line of input ends with a prompt, and another prompt may still be under way (the first one, or that of a
+        # kernel just connected to); an evaluation ends with a ReturnPacket, which comes for nothing else.
+        self._exchange.run(evaluation, question, deadline, mark=last == "InputNamePacket")
+        return evaluation
+
+    def _settle_abort(self, evaluation: Evaluation, is_aborted: bool) -> None:
+        """EvaluationAborted if an abort was asked for and took place."""
+        if not evaluation.abort_requested:
+            return
+        self._exchange.lose_step()  # the abort, or its repetition, may come too late and must not hit what follows
+        if is_aborted:
+            raise EvaluationAborted("the evaluation was aborted")
+
+    def synchronize(self, timeout: float | None = None) -> None:
+        """Wait until a kernel is there and has answered everything; raises as `evaluate`.
+
+        Useful after connecting to a server that may first have to start a kernel.
+        """
+        self.evaluate(_NULL, timeout)
+
+    # From other threads
+
+    def abort(self) -> bool:
+        """Ask the kernel to give the running evaluation up; False if none runs. `evaluate` then raises."""
+        return self._exchange.abort()
+
+    def interrupt(self) -> bool:
+        """Ask the kernel to stop and offer its menu (`Callbacks.on_menu`); False if nothing runs."""
+        return self._exchange.interrupt()
+
+    # The server
+
+    def command(self, name: str, *arguments: Expression, timeout: float | None = COMMAND_TIMEOUT) -> object:
+        """Give the server a command, ``WSCommandPacket[name[arguments]]``; its "result", None if it has none.
+
+        Raises CommandError if the server refuses it, or if the other side is no WSTPServer; LinkTimeout, LinkClosed.
+        """
+        deadline = Deadline(timeout)
+        with self._having_turn(deadline):
+            return _result(name, self._exchange.command(name, arguments, deadline))
+
+    def send_command(self, name: str, *arguments: Expression) -> None:
+        """Give the server a command and do not wait: whatever it or a kernel without a server answers is skipped."""
+        with self._having_turn(Deadline(None)):
+            self._exchange.lose_step()
+            self.link.put(command_packet(name, *arguments))
+
+    # Order
+
+    @contextmanager
+    def _having_turn(self, deadline: Deadline) -> Iterator[None]:
+        if self._owner == threading.get_ident():
+            raise EvaluationError("this session is in the middle of an evaluation: a callback cannot start another")
+        remaining = deadline.remaining()
+        if not self._turn.acquire(timeout=-1 if remaining is None else remaining):
+            raise EvaluationTimeout(f"another thread is evaluating in this session, {deadline}")
+        self._owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._owner = None
+            self._turn.release()
+
+    def close(self) -> None:
+        """Close the link. The kernel's fate is the server's affair (KeepAlive); one linked directly ends."""
+        self.link.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _result(name: str, packet: Packet) -> object:
+    """What the server's JSON says."""
+    text = packet.arguments[0] if packet.arguments else None
+    try:
+        reply = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        reply = None
+    if not isinstance(reply, dict):
+        raise CommandError(f"{name}: the other side is no WSTPServer, it answered {text!r}")
+    if "result" in reply:
+        return reply["result"]
+    if reply.get("status") != "ExecutionSuccess":
+        raise CommandError(f"{name}: the server answers {reply.get('status')}", reply)
+    return None
