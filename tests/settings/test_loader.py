@@ -168,7 +168,8 @@ def test_without_any_kernel_all_that_was_wrong_is_told(world):
     assert str(caught.value).splitlines() == [
         f'{world.local}:1:29: Pools.P.KernelPath: there is no file "/nowhere"',
         f"{world.local}: is not valid and was skipped",
-        "default: Pools.KernelPoolOne.KernelPath: no kernel was found on this computer, so KernelPath is required",
+        "Pools.KernelPoolOne.KernelPath: no kernel was found on this computer, so KernelPath is required"
+        ' (the "mathics" extra of this package brings a kernel)',
     ]
 
 

@@ -137,9 +137,9 @@ def test_the_kernel_is_looked_for_once_and_only_where_needed():
 
 def test_without_a_kernel_kernel_path_is_required():
     result = resolved(pool("a", KernelPath="/mine"), pool("b"), finder=lambda: None)
-    assert messages(result) == [
-        ("Pools.b.KernelPath", "no kernel was found on this computer, so KernelPath is required")
-    ]
+    ((key, message),) = messages(result)
+    assert key == "Pools.b.KernelPath"
+    assert message.startswith("no kernel was found on this computer, so KernelPath is required")
 
 
 @pytest.mark.parametrize("name", ["a806-2645-9651", "A806-2645-9651", "", "a\nb", "a\0b"])

@@ -22,7 +22,8 @@ class Origin:
 
     def problem(self, key: str, message: str) -> Problem:
         """What is wrong with the value that came from here."""
-        return Problem(self.source, self.line, self.column, key, message)
+        file = None if self.line is None else self.source
+        return Problem(file, self.line, self.column, key, message)
 
 
 DEFAULT = Origin("default")

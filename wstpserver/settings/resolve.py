@@ -19,6 +19,11 @@ KernelFinder = Callable[[], "tuple[str, str] | None"]
 
 _KERNEL_ID = re.compile("[0-9a-fA-F]{4}(-[0-9a-fA-F]{4}){2}")
 
+_NO_KERNEL = (
+    "no kernel was found on this computer, so KernelPath is required"
+    ' (the "mathics" extra of this package brings a kernel)'
+)
+
 Origins = Mapping[tuple[str, ...], Origin]
 
 
@@ -166,8 +171,7 @@ def _settle_kernel_paths(pools: list[_PoolDraft], find_kernel: KernelFinder, res
     found = find_kernel()
     for pool in without:
         if found is None:
-            message = "no kernel was found on this computer, so KernelPath is required"
-            result.problems.append(pool.problem("KernelPath", message))
+            result.problems.append(pool.problem("KernelPath", _NO_KERNEL))
         else:
             path, where = found
             pool.settle("KernelPath", path, f"automatic: {where}")
