@@ -56,7 +56,8 @@ class ConnectHandshake(Handshake):
         else:
             self._outgoing += b"need_msg_portY"
             yield from self._expect(b"msg_port=")
-            self._events.append(MessagePort((yield from self._read_port())))
+            port = yield from self._read_port()
+            self._events.append(MessagePort(port))
         yield from self._greet()
 
     def _expect(self, answer: bytes) -> Step[None]:

@@ -94,7 +94,8 @@ class Handshake(ABC):
             raise self._error
         self._received += data
         self._resume()
-        events, self._events = self._events, []
+        events = self._events[:]
+        self._events.clear()  # in place: a step may hold the list across a yield
         return events
 
     def receive_end(self) -> None:
