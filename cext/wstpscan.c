@@ -290,12 +290,12 @@ static void take(uint64_t *left, struct input *in)
 }
 
 /*
- * The buffer ended inside a text, and count more bytes of it were in it. Its first bytes say how it is encoded, its last
- * ones whether the break is inside a character: all that is needed to fill it up.
+ * The buffer ended inside a text, count more bytes of it were in it, and left are still to come. Its first bytes say how
+ * it is encoded, its last ones whether the break is inside a character: all that is needed to fill it up.
  */
-static void remember_text(struct wstpscan *s, const uint8_t *bytes, size_t count)
+static void remember_text(struct wstpscan *s, const uint8_t *bytes, size_t count, uint64_t left)
 {
-    uint64_t had = s->size - s->opaque - count;
+    uint64_t had = s->size - left - count;
     size_t keep;
 
     if (had < sizeof s->text) {
@@ -324,7 +324,7 @@ static int at_opaque(struct wstpscan *s, struct input *in)
     if (s->opaque == 0)
         s->step = WSTPSCAN_AT_LINE_FEED;
     else if (is_text(s->token))
-        remember_text(s, from, (size_t)(in->next - from));
+        remember_text(s, from, (size_t)(in->next - from), s->opaque);
     return CONTINUE;
 }
 
@@ -385,9 +385,13 @@ static int at_dimension_head(struct wstpscan *s, struct input *in)
 
 static int at_dimension_text(struct wstpscan *s, struct input *in)
 {
+    const uint8_t *from = in->next;
+
     take(&s->left, in);
     if (s->left == 0)
         s->step = WSTPSCAN_AT_DIMENSION_LINE_FEED;
+    else
+        remember_text(s, from, (size_t)(in->next - from), s->left);
     return CONTINUE;
 }
 

@@ -159,10 +159,11 @@ struct wstpscan {
 
     char head_name[WSTPSCAN_HEAD_NAME_SIZE]; /* see wstpscan_head_code() */
 
-    /* Of a text in progress, at AT_HEAD_TEXT or at AT_OPAQUE with the token of a text, valid between two calls: */
-    uint8_t text[WSTPSCAN_MAX_HEAD_TEXT];    /* its first bytes, as many as were read and fit, */
-    uint8_t tail[WSTPSCAN_TAIL_SIZE];        /* at AT_OPAQUE also its last tail_length bytes so far. After */
-    uint8_t tail_length;                     /* wstpscan_skip() there are none until more bytes are scanned. */
+    /* Of a text in progress, valid between two calls at AT_HEAD_TEXT, AT_DIMENSION_TEXT and, for texts, AT_OPAQUE: */
+    uint8_t text[WSTPSCAN_MAX_HEAD_TEXT];    /* its first bytes, as many as were read and fit; */
+    uint8_t tail[WSTPSCAN_TAIL_SIZE];        /* the last tail_length of those that were read, which is all there is to
+                                                know of those that do not fit. After wstpscan_skip() there are none */
+    uint8_t tail_length;                     /* until more bytes are scanned; at AT_HEAD_TEXT there are none. */
 };
 
 /*

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from wstpserver._wstpscan import lib
 from wstpserver.wire.completion_sizes import continuations, size_field
-from wstpserver.wire.completion_text import whole_text
+from wstpserver.wire.completion_text import rest_of_text, whole_text
 from wstpserver.wire.errors import LocalProtocolError
 
 _LIST: Final = b"#GA~DList\n"
@@ -77,10 +77,9 @@ def _candidates(state: Any, room: int, lacking: int) -> Iterator[bytes | None]:
     elif state.step == lib.WSTPSCAN_AT_DIMENSION_HEAD:
         yield _symbol_and_dimensions(room, lacking)
     elif state.step in (lib.WSTPSCAN_AT_DIMENSION_TEXT, lib.WSTPSCAN_AT_DIMENSION_LINE_FEED):
-        text = b"x" * state.left if state.left < state.size else whole_text(_SYMBOL, state.left)
-        if state.step == lib.WSTPSCAN_AT_DIMENSION_LINE_FEED:
-            text = b""
-        yield _joined(text + b"\n", _dimensions(room - len(text) - 1, lacking))
+        # Nothing is left of the text at AT_DIMENSION_LINE_FEED.
+        text = rest_of_text(state, state.left) + b"\n"
+        yield _joined(text, _dimensions(room - len(text), lacking))
     elif state.token == lib.WSTPSCAN_DIMENSION:
         yield from _dimension_begun(state, room, lacking)
     else:

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from wstpserver._wstpscan import lib
 
-_BYTE_LIMIT: Final = 64
-_MAX_DIGITS: Final = int(lib.WSTPSCAN_MAX_SIZE_DIGITS)
+#: Sizes below this have a form of one byte.
+BYTE_LIMIT: Final = 64
+MAX_DIGITS: Final = int(lib.WSTPSCAN_MAX_SIZE_DIGITS)
 
 
 def size_field(size: int, digits: int = 0) -> bytes:
     """``size`` in its shortest form; with ``digits`` as a decimal number of at least so many digits."""
-    if size < _BYTE_LIMIT and not digits:
+    if size < BYTE_LIMIT and not digits:
         return bytes([0x40 + size])
     return b"%0*d " % (digits, size)
 
@@ -24,12 +25,12 @@ def continuations(state: Any, at_most: int) -> Iterator[tuple[bytes, int]]:
     In the order of the number of bytes to write. ``state``: the scanner at WSTPSCAN_AT_SIZE.
     """
     if state.digits == 0:
-        for size in range(min(at_most + 1, _BYTE_LIMIT)):
+        for size in range(min(at_most + 1, BYTE_LIMIT)):
             yield bytes([0x40 + size]), size
-        for size in range(_BYTE_LIMIT, at_most + 1):
+        for size in range(BYTE_LIMIT, at_most + 1):
             yield b"%d " % size, size
         return
-    for added in range(_MAX_DIGITS - state.digits + 1):
+    for added in range(MAX_DIGITS - state.digits + 1):
         base = state.size * 10**added
         if base > at_most:
             return
@@ -44,6 +45,6 @@ def finished_size(state: Any, default: int, at_least: int) -> tuple[bytes, int]:
     """
     if state.digits == 0:
         return size_field(default), default
-    if state.size >= at_least or state.digits == _MAX_DIGITS:
+    if state.size >= at_least or state.digits == MAX_DIGITS:
         return b" ", state.size
     return b"%d " % at_least, state.size * 10 + at_least

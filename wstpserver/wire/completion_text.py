@@ -13,7 +13,7 @@ import re
 from typing import Any, Final
 
 from wstpserver.wire.completion_rest import Rest
-from wstpserver.wire.completion_sizes import size_field
+from wstpserver.wire.completion_sizes import BYTE_LIMIT, MAX_DIGITS, size_field
 
 #: Tokens of the items that are texts.
 TOKENS: Final = '"#+*'
@@ -25,9 +25,8 @@ _NUMBERS: Final = "+*"
 _WIDTHS: Final = {b"C": 2, b"E": 2, b"F": 4}
 _ENCODINGS: Final = {b"C": "utf-16-be", b"E": "utf-16-le", b"F": "utf-32-be"}
 
-#: Up to the first character; and with decimal digits of a number of characters that may go on.
+#: Up to the first character.
 _CHARACTERS: Final = re.compile(rb"[A-Z]~(?:[@-\x7f]|[0-9]+ )", re.DOTALL)
-_COUNT_BEGUN: Final = re.compile(rb"[A-Z]~[0-9]+")
 #: An odd number of backslashes begins an escape, an even one is made of complete ones.
 _ESCAPE_BEGUN: Final = re.compile(
     rb"(?<!\\)(?:\\\\)*\\(:[0-9A-Fa-f]{0,3}|\|[0-9A-Fa-f]{0,5}|[0-7]{0,2})\Z",
@@ -54,38 +53,57 @@ def whole_text(token: int, size: int) -> bytes:
     return filler * size
 
 
+def rest_of_text(state: Any, left: int) -> bytes:
+    """The last ``left`` bytes of the text in progress in ``state``, for one that is known to be short."""
+    rest = Rest(0, 0)
+    put_rest_of_text(state, rest, left)
+    return rest.join()
+
+
 def put_rest_of_text(state: Any, rest: Rest, left: int) -> None:
     """Put the last ``left`` bytes of the text in progress in ``state``."""
     seen = state.size - left
-    if seen == 0:
+    if seen == 0 or left == 0:
         rest.put(whole_text(state.token, left))
         return
     start = bytes(state.text[0 : min(seen, len(state.text))])
-    tail = start if seen == len(start) else bytes(state.tail[0 : state.tail_length])
-    begun = _finish_count(start)
-    width = _WIDTHS.get(start[:1], 1)
-    if begun:
-        character = b""
+    letter, width = start[:1], _WIDTHS.get(start[:1], 1)
+    characters = _CHARACTERS.match(start)
+    if characters:
+        tail = start if seen == len(start) else bytes(state.tail[0 : state.tail_length])
+        begun = _finish_character(letter, tail, (seen - characters.end()) % width)
     else:
-        offset = seen - _CHARACTERS.match(start).end() if _CHARACTERS.match(start) else 0  # type: ignore[union-attr]
-        character = _finish_character(start[:1], tail, offset % width)
-    put = (begun + character)[:left]
-    rest.put(put)
-    filler = _filler(state.token)
-    if width > 1:
-        filler = filler.decode("ascii").encode(_ENCODINGS[start[:1]])
-    count, odd = divmod(left - len(put), width)
+        begun = _finish_count(start, left, width)
+    begun = begun[:left]
+    rest.put(begun)
+    filler = _filler(state.token).decode("ascii").encode(_ENCODINGS.get(letter, "ascii"))
+    count, odd = divmod(left - len(begun), width)
     rest.put(filler, count)
     rest.put(b"\0", odd)
 
 
-def _finish_count(start: bytes) -> bytes:
-    """What is missing of letter, ``~``, number of characters; ``start`` is not empty."""
-    if len(start) == 1:
-        return b"~@"
-    if len(start) == 2:
-        return b"@"
-    return b" " if _COUNT_BEGUN.fullmatch(start) else b""
+def _finish_count(start: bytes, left: int, width: int) -> bytes:
+    """What is missing of letter, ``~``, number of characters, if ``left`` bytes more are to hold exactly so many.
+
+    ``start`` is not empty; ``width``: bytes of a character. The formats of fixed width cannot do with too many.
+    """
+    tilde = b"~" if len(start) == 1 else b""
+    digits = start[2:]
+    if digits and not digits.isdigit():
+        return b""
+    room = left - len(tilde)
+    for added in range(MAX_DIGITS - len(digits) + 1):
+        count, odd = divmod(room - added - 1, width)
+        if odd or count < 0:
+            continue
+        if not digits and not added:
+            if count < BYTE_LIMIT:
+                return tilde + size_field(count)
+            continue
+        field = b"%0*d" % (len(digits) + added, count)
+        if len(field) == len(digits) + added and field.startswith(digits):
+            return tilde + field[len(digits) :] + b" "
+    return tilde
 
 
 def _finish_character(letter: bytes, tail: bytes, of_wide: int) -> bytes:

@@ -109,7 +109,8 @@ class FrameScanner:
     @property
     def head(self) -> PacketHead:
         """Head code of the current or last frame; ``PacketHead.OTHER`` while it is not known."""
-        return _HEADS[self._state.head]
+        head: PacketHead = _HEADS[self._state.head]
+        return head
 
     @property
     def head_known(self) -> bool:
