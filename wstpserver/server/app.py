@@ -19,6 +19,7 @@ from wstpserver.server.listeners import ListenError, listen
 from wstpserver.server.log import Log
 from wstpserver.server.serve_options import ServeOptions
 from wstpserver.server.session import Session
+from wstpserver.server.trace import trace_client
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.changes import changes
 from wstpserver.settings.loader import reload_settings
@@ -169,6 +170,8 @@ class Application:
         """Serve one client from its greeting to its end."""
         name = f"Client {next(self._numbers)} ({link.address})"
         self._log.debug(f"{name} connected")
+        if self._log.trace_enabled:
+            trace_client(self._log, link, name)
         session = Session(self.broker, Client(name), name, link.data, link.messages)
         messages = gevent.spawn(session.run_messages, link.messages_leftover)
         why = "the server failed"

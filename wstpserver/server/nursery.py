@@ -14,6 +14,7 @@ from wstpserver.model.states import Kernel, KernelState, Pool
 from wstpserver.server.initialisation import InitialisationFailed, initialise
 from wstpserver.server.kernel import KernelServer
 from wstpserver.server.launcher import Launcher, LaunchFailed, command_line
+from wstpserver.server.trace import trace_kernel
 
 if TYPE_CHECKING:
     from wstpserver.server.broker import Broker
@@ -33,6 +34,8 @@ class Nursery:
         self._group = Group()
         self._pauses: dict[str, float] = {}
         self._troubles: dict[str, str] = {}
+        #: When the first kernel of each pool was started, and the pools whose readiness was reported.
+        self._began: dict[str, float] = {}
         self._reported: set[str] = set()
         #: For each kernel outside pools that is starting: None once it is ready, or why it did not start.
         self._outcomes: dict[Kernel, AsyncResult] = {}
@@ -41,6 +44,8 @@ class Nursery:
         """Start a kernel; the registry hears of its readiness or failure."""
         if record.pool is None:
             self._outcomes[record] = AsyncResult()
+        else:
+            self._began.setdefault(record.pool.name, time.monotonic())
         self._starting[record] = self._group.spawn(self._run, record)
 
     def wait_until_started(self, record: Kernel) -> str | None:
@@ -98,6 +103,8 @@ class Nursery:
             path, options = settings.kernel_path, settings.launch_options
         timeout = broker.settings.kernel_start_timeout
         process, link = self._launcher.launch(record.id, path, options, timeout)
+        if broker.log.trace_enabled:
+            trace_kernel(broker.log, link, f"Kernel {record.id}")
         kernel = KernelServer(broker, record, process, link, broker.settings.missed_output_limit)
         broker.kernels[record] = kernel
         return kernel
@@ -121,7 +128,9 @@ class Nursery:
         if pool is None or pool.counts[KernelState.STARTING] or pool.name in self._reported:
             return
         self._reported.add(pool.name)
-        self._broker.log.information(f"Pool {pool.name} is ready with {pool.living} kernels")
+        kernels = "1 kernel" if pool.living == 1 else f"{pool.living} kernels"
+        seconds = time.monotonic() - self._began[pool.name]
+        self._broker.log.information(f"Pool {pool.name} is ready with {kernels} after {seconds:.3f} s")
 
     def _failed(self, record: Kernel, kernel: KernelServer | None, reason: str) -> None:
         broker, pool = self._broker, record.pool

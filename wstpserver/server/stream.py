@@ -120,12 +120,16 @@ class Stream:
     def close(self) -> None:
         """Give the descriptor back."""
         self.ended = True
+        self.detach().close()
+
+    def detach(self) -> socket.socket:
+        """Give the socket to somebody else; this stream is of no use any more, and nobody may wait on it."""
         for watcher in (self._reader, self._writer):
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
         self._reader = self._writer = None
-        self.socket.close()
+        return self.socket
 
 
 def peer_name(connected: socket.socket) -> str:
