@@ -1,0 +1,141 @@
+"""Kernels that outlive connections."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.commands.conftest import ERROR, SUCCESS, call, enter, identifier, kernels
+from tests.support.testkernel.codec import Function, Symbol
+from tests.support.waiting import wait_for
+
+
+def come_back(link, name):
+    """Bridge a client to the kernel with this ID; the client, and the prompt it got."""
+    link.put("WSCommandPacket", Function("ConnectKernel", name, 20))
+    assert link.get_packet() == ("ReturnPacket", SUCCESS)
+    head, prompt = link.get_packet()
+    assert head == "InputNamePacket"
+    return link, prompt
+
+
+def enter_text(link, text):
+    """All packets of one EnterTextPacket, up to the next prompt."""
+    link.put("EnterTextPacket", text)
+    packets = [link.get_packet()]
+    while packets[-1][0] != "InputNamePacket":
+        packets.append(link.get_packet())
+    return packets
+
+
+@pytest.mark.parametrize("leaving", ["close", "reset", "DisconnectKernel"])
+def test_the_prompt_at_reconnection_has_the_next_number(serve, leaving):
+    server = serve()
+    link = server.client()
+    name = identifier(link)
+    for number in (1, 2, 3):
+        assert enter_text(link, "2+2") == [
+            ("OutputNamePacket", f"Out[{number}]= "),
+            ("ReturnTextPacket", "4"),
+            ("InputNamePacket", f"In[{number + 1}]:= "),
+        ]
+    enter(link, leaving) if leaving == "DisconnectKernel" else getattr(link, leaving)()
+    again, prompt = come_back(server.client(), name)
+    assert prompt == "In[4]:= "
+    assert enter_text(again, "3+3")[0] == ("OutputNamePacket", "Out[4]= ")
+
+
+def test_an_evaluation_goes_on_without_its_client(serve, gate):
+    server = serve()
+    link = server.client()
+    name = identifier(link)
+    link.put("EvaluatePacket", call("Set", Symbol("x"), gate.expression()))
+    watcher = server.client()
+    wait_for(lambda: kernels(watcher)[name]["Busy"])
+    link.reset()
+    wait_for(lambda: kernels(watcher)[name]["State"] == "reserved")
+    assert kernels(watcher)[name]["Busy"], "unbridging stops no work"
+    gate.open()
+    wait_for(lambda: not kernels(watcher)[name]["Busy"])
+    again, _ = come_back(watcher, name)
+    assert again.evaluate(call("Get", Symbol("x"))) == gate.path
+
+
+def test_nothing_of_the_old_conversation_reaches_the_next_client(serve, gate):
+    server = serve({"Main": {"MinimumKernelNumber": 1, "ReservePreviouslyConnectedKernels": False}})
+    link = server.client()
+    name = identifier(link)
+    link.put("EvaluatePacket", call("List", gate.expression(), call("Flood", 20)))
+    wait_for(lambda: '"True"' in link.command("GetKernelBusyStatus"))
+    link.close()
+    stranger = server.client(prompt=False)
+    gate.open()
+    assert stranger.get_packet() == ("InputNamePacket", "In[1]:= ")
+    assert identifier(stranger) == name
+    assert stranger.evaluate(call("Plus", 2, 2)) == 4
+
+
+def test_a_question_that_nobody_answered_is_answered_after_the_reconnection(serve):
+    """The kernel waits in Input[] while its client goes: by its ID it is busy, so it has to be aborted or answered
+    by a client that had it all the time; stealing does not help either until the evaluation is over."""
+    server = serve()
+    link = server.client()
+    name = identifier(link)
+    link.put("EvaluatePacket", call("Ask", "name? "))
+    assert link.get_packet() == ("InputPacket", "name? ")
+    link.put("TextPacket", "Ada")
+    assert link.get_packet() == ("ReturnPacket", "Ada")
+    link.put("EvaluatePacket", call("Ask", "again? "))
+    assert link.get_packet() == ("InputPacket", "again? ")
+    other = server.client()
+    assert other.command("ConnectKernel", name, 0) == ERROR
+
+
+def test_dialogs_accept_evaluations_and_end(serve):
+    link = serve().client()
+    link.put("EvaluatePacket", call("Dialog"))
+    assert link.get_packet()[0] == "BeginDialogPacket"
+    packet = link.get_packet()
+    assert packet[0] == "InputNamePacket"
+    assert link.evaluate(call("Plus", 1, 1)) == 2
+    assert '"True"' in link.command("GetKernelBusyStatus")
+    link.put("EvaluatePacket", call("Return", 7))
+    heads = [link.get_packet() for _ in range(2)]
+    assert heads[0][0] == "EndDialogPacket" or heads[1][0] == "EndDialogPacket"
+    last = heads[-1] if heads[-1][0] == "ReturnPacket" else link.get_packet()
+    assert last == ("ReturnPacket", 7)
+    assert '"False"' in link.command("GetKernelBusyStatus")
+
+
+def test_a_thousand_evaluations_sent_at_once_are_answered_in_order(serve):
+    link = serve().client()
+    for number in range(1000):
+        link.put("EvaluatePacket", call("Plus", number, 1))
+    for number in range(1000):
+        assert link.get_packet() == ("ReturnPacket", number + 1)
+
+
+def test_evaluations_that_wait_are_not_sent_when_their_client_leaves(serve, gate):
+    server = serve()
+    link = server.client()
+    name = identifier(link)
+    link.put("EvaluatePacket", gate.expression())
+    for _ in range(10):
+        link.put("EvaluatePacket", call("Set", Symbol("x"), 1))
+    watcher = server.client()
+    wait_for(lambda: kernels(watcher)[name]["Busy"])
+    link.command("GetKernelID")  # everything before it has been read
+    link.close()
+    gate.open()
+    again, _ = come_back(watcher, name)
+    assert again.evaluate(call("Get", Symbol("x"))).short == "Null"
+
+
+def test_an_abort_reaches_the_kernel_at_once_and_the_session_goes_on(serve, gate):
+    link = serve().client()
+    link.evaluate(call("Set", Symbol("x"), 5))
+    link.put("EvaluatePacket", call("List", call("Print", "begun"), gate.expression()))
+    assert link.get_packet()[0] == "TextPacket"
+    link.send_message(3)
+    head, value = link.get_packet()
+    assert (head, value.short) == ("ReturnPacket", "$Aborted")
+    assert link.evaluate(call("Get", Symbol("x"))) == 5
