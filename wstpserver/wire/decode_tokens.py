@@ -163,13 +163,16 @@ def read_array(data: bytes, position: int, limits: DecoderLimits) -> tuple[Opene
     if end >= len(data):
         raise Incomplete(end + 1)
     _expect_line_feed(data, end)
-    shape, heads = _read_dimensions(data[header:end], header)
+    try:
+        shape, heads = _read_dimensions(data[header:end])
+    except RemoteProtocolError as error:
+        raise RemoteProtocolError(error.message, header + (error.offset or 0)) from None
     if prod(shape) != total:
         raise RemoteProtocolError(f"an array of dimensions {shape} cannot have {total} leaves", position)
     return Opened(total, shape, heads), end + 1
 
 
-def _read_dimensions(header: bytes, offset: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _read_dimensions(header: bytes) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """One `F <dimension> # <head>` for each dimension, then a full stop, which ends the header."""
     shape: list[int] = []
     heads: list[str] = []
@@ -178,15 +181,19 @@ def _read_dimensions(header: bytes, offset: int) -> tuple[tuple[int, ...], tuple
         while header[position : position + 1] == b"F":
             dimension, symbol = read_size(header, position + 1)
             if header[symbol : symbol + 1] != b"#":
-                raise RemoteProtocolError("the head of an array dimension is no symbol", offset + symbol)
-            payload, start, position = _payload(header, symbol, len(header))
+                raise RemoteProtocolError("the head of an array dimension is no symbol", symbol)
+            payload, start, position = _payload(header, symbol, _NO_LIMIT)
             shape.append(dimension)
-            heads.append(decode_text(payload, offset + start))
+            heads.append(decode_text(payload, start))
     except Incomplete:
-        raise RemoteProtocolError("the dimensions of an array break off", offset + position) from None
+        raise RemoteProtocolError("the dimensions of an array break off", position) from None
     if header[position:] != b"." or not shape:
-        raise RemoteProtocolError("the dimensions of an array do not end with a full stop", offset + position)
+        raise RemoteProtocolError("the dimensions of an array do not end with a full stop", position)
     return tuple(shape), tuple(heads)
+
+
+#: For what is inside something whose size has been checked.
+_NO_LIMIT = 1 << 62
 
 
 def read_dictionary_symbol(data: bytes, position: int, limits: DecoderLimits) -> tuple[Symbol, int]:
