@@ -26,6 +26,9 @@ from wstpserver.settings import ServerSettings
 #: Seconds that a kernel whose link has ended has to exit before it counts as dead.
 EXIT_GRACE = 0.5
 
+#: Seconds that clients have at the server's end to read what was still on its way to them.
+LAST_WORDS_TIME = 2.0
+
 #: What a client is told when its kernel is taken away.
 _PARTING_WORDS = {
     Reason.STOLEN: "another client connected to this kernel by its ID",
@@ -77,6 +80,8 @@ class Broker:
             self.registry.close(record, "the server stops")
         self.carry_out()
         self.nursery.join()
+        finishing = [session.finishing for session in self.sessions.values() if session.finishing is not None]
+        gevent.joinall(finishing, timeout=LAST_WORDS_TIME)
         for session in tuple(self.sessions.values()):
             session.end()
 
@@ -112,6 +117,7 @@ class Broker:
         if self.sessions.pop(session.record, None) is None:
             return
         self.log.debug(f"{session.name} disconnected: {why}")
+        session.detach(keep_queue=False)
         self.stop_waiting(session.record)
         self.registry.remove_client(session.record)
         self.carry_out()
@@ -144,9 +150,17 @@ class Broker:
 
     def _wait(self, session: Session, pool: Pool) -> None:
         """The client waits without having asked for it by a command: give up after KernelWaitTimeout."""
-        self.log.debug(f"{session.name} waits for a kernel of pool {pool.name}: {occupancy(pool)}")
         timeout = self.settings.kernel_wait_timeout
+        self.report_waiting(session, pool, timeout)
         self._timers[session.record] = gevent.spawn_later(timeout, self._waited_too_long, session, pool, timeout)
+
+    def report_waiting(self, session: Session, target: Kernel | Pool, seconds: float) -> None:
+        """Log that a client waits for at most *seconds*, for what and why."""
+        if isinstance(target, Pool):
+            what = f"a kernel of pool {target.name}: {occupancy(target)}"
+        else:
+            what = f"kernel {target.id}, which is {'busy' if target.busy else target.state.value}"
+        self.log.debug(f"{session.name} waits up to {seconds:g} s for {what}")
 
     def _waited_too_long(self, session: Session, pool: Pool, seconds: float) -> None:
         del self._timers[session.record]
@@ -193,7 +207,8 @@ class Broker:
         in_good_order = problem is None and exited.ready() and kernel.ended_in_good_order()
         status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
         self._log_end(kernel, problem or status, in_good_order)
-        kernel.pump.lost()
+        if kernel.session is not None and kernel.session.writer.broken:  # it cannot be told of a replacement
+            kernel.session.record.allow_replacement = False
         self.registry.lost(kernel.record, in_good_order)
         self.carry_out()
         kernel.stop()
@@ -254,9 +269,10 @@ class Broker:
         session, kernel = self.sessions.get(effect.client), self.kernels[effect.kernel]
         kernel.detach()
         if session is None:
+            self.log.debug(f"{effect.client.name} is unbridged from kernel {kernel.record.id}: {effect.reason.value}")
             return
         keep_queue = effect.replacing or session.keeps_queue
-        evaluating = kernel.busy
+        evaluating = kernel.busy or session.writer.in_frame(kernel)
         unsent = session.detach(keep_queue)
         dropped = f"; {unsent} of its packets were not sent" if unsent else ""
         self.log.debug(f"{session.name} is unbridged from kernel {kernel.record.id}: {effect.reason.value}{dropped}")
@@ -264,17 +280,14 @@ class Broker:
             session.purpose = Purpose.REPLACEMENT
             self._wait(session, kernel.record.pool)
         elif effect.reason in _CLOSING_REASONS or (effect.reason is Reason.STOLEN and (evaluating or unsent)):
-            gevent.spawn(self._part_with, session, effect.reason, True)
+            session.close_link(_parting_words(effect.reason))
         elif effect.reason is Reason.STOLEN:
-            gevent.spawn(self._part_with, session, effect.reason, False)
+            gevent.spawn(self._tell, session, _parting_words(effect.reason))
 
-    def _part_with(self, session: Session, reason: Reason, close: bool) -> None:
-        words = _PARTING_WORDS.get(reason)
+    @staticmethod
+    def _tell(session: Session, notice: bytes) -> None:
         session.replied.wait()
-        if words is not None:
-            session.send(replies.notice(words))
-        if close:
-            session.close_link()
+        session.send(notice)
 
     def _request_failed(self, effect: RequestFailed) -> None:
         awaited = self.awaited.pop(effect.client, None)
@@ -284,12 +297,16 @@ class Broker:
         session = self.sessions.get(effect.client)
         if session is not None:
             self.stop_waiting(effect.client)
-            gevent.spawn(self._turn_away, session, effect.why)
+            self._turn_away(session, effect.why)
 
     def _turn_away(self, session: Session, why: str) -> None:
         self.log.warning(f"{session.name} was given up on: {why}")
-        session.send(replies.notice(why))
-        session.close_link()
+        session.close_link(replies.notice(why))
+
+
+def _parting_words(reason: Reason) -> bytes:
+    words = _PARTING_WORDS.get(reason)
+    return replies.notice(words) if words is not None else b""
 
 
 def occupancy(pool: Pool) -> str:

@@ -64,6 +64,11 @@ class FrameWriter:
             self._open_tail = None
             self.write(source, b"]", True)
 
+    def finish(self) -> None:
+        """Tell the peer, after the frame that has begun, that nothing more comes."""
+        with self._lock:
+            self.stream.finish_sending()
+
     def in_frame(self, source: object) -> bool:
         """True while a frame of *source* has begun and is not complete."""
         return self._owner is source

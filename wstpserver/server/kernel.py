@@ -16,7 +16,8 @@ from wstpserver.server.message_pump import LINK_LOCAL, run_messages
 from wstpserver.server.outlets import MissedOutput, Nowhere, ToClient
 from wstpserver.server.process import KernelProcess
 from wstpserver.server.stream import StreamClosed
-from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
+from wstpserver.wire.frames import FrameScanner
 from wstpserver.wire.messages import encode_message
 from wstpserver.wire.packets import PacketHead
 
@@ -78,18 +79,20 @@ class KernelServer:
         self.idle.clear()
         self._broker.kernel_busy(self, True)
 
-    def break_off(self, source: object, completion: bytes) -> None:
+    def break_off(self, source: object, scanner: FrameScanner) -> None:
         """Whoever was sending a frame is gone: complete the frame, and throw the answer away."""
-        if not self.writer.in_frame(source):
+        if not self.alive or not self.writer.in_frame(source):
             return
         if self.busy:
             self._discarding = True
             if self.session is None:
                 self.pump.switch(Nowhere())
         try:
-            self.writer.abandon(source, completion)
-        except StreamClosed:
-            pass
+            self.writer.abandon(source, scanner.completion())
+        except LocalProtocolError as error:
+            self.problem = f"a client left it in the middle of a frame, and {error}"
+            self.writer.abandon(source, None)
+            self.link.end()
 
     def send_message(self, code: int, argument: int) -> None:
         """Send an out-of-band message to the kernel."""
@@ -126,6 +129,7 @@ class KernelServer:
         except RemoteProtocolError as error:
             self.problem = f"it left the protocol: {error}"
         self.alive = False
+        self.pump.lost()
         self.prompted.set()
         self.idle.set()
         self._broker.kernel_link_ended(self)
@@ -143,9 +147,13 @@ class KernelServer:
         return self._closing_notice or self.process.exited.get() == 0
 
     def stop(self) -> None:
-        """Close the link and end the process; returns when it is gone and its link is given back."""
+        """Close the link and end the process; returns when that is gone. The last frames may still be on their way
+        to a client that reads slowly; the link is given back after that."""
         self.link.end()
         self.process.stop()
+        gevent.spawn(self._release)
+
+    def _release(self) -> None:
         gevent.joinall([self._messages, self._data])
         self.link.data.close()
         self.link.messages.close()

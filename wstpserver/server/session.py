@@ -66,6 +66,8 @@ class Session:
         #: True while the rest of a large frame is thrown away.
         self._skipping = False
         self.closing = False
+        #: Writes the last bytes to a client whose link is closing.
+        self.finishing: gevent.Greenlet | None = None
         self._linger: gevent.Greenlet | None = None
         #: Clear while a command of this client is being carried out and has no reply yet.
         self.replied = Event()
@@ -98,18 +100,33 @@ class Session:
         kernel = self._streaming_to
         if kernel is not None:
             self._streaming_to, self._skipping = None, True
-            kernel.break_off(self, self._pump.scanner.completion())
+            kernel.break_off(self, self._pump.scanner)
 
-    def close_link(self) -> None:
-        """Close the link so that the client still reads everything that was sent to it."""
+    def close_link(self, last: bytes = b"") -> None:
+        """Close the link so that the client still reads everything that was sent to it, and *last* after that.
+
+        Returns at once. What the client still sends is thrown away.
+        """
         if not self.closing:
             self.closing = True
-            self._data.finish_sending()
+            self._changed.set()
+            self.finishing = gevent.spawn(self._finish, last)
             self._end_later()
+
+    def _finish(self, last: bytes) -> None:
+        self.replied.wait()
+        if last:
+            self.send(last)
+        self.writer.finish()
 
     def _end_later(self) -> None:
         if self._linger is None:
-            self._linger = gevent.spawn_later(LINGER, self.end)
+            self._linger = gevent.spawn_later(LINGER, self._end_overdue)
+
+    def _end_overdue(self) -> None:
+        """The client does not read, or its pump waits for a kernel that does not: part them all the same."""
+        self.end()
+        self._broker.close_session(self, "the server closed it" if self.closing else "its message connection ended")
 
     def end(self) -> None:
         """End both connections now."""
@@ -142,6 +159,9 @@ class Session:
         if keep_queue:
             return 0
         unsent = len(self._queue)
+        if self._spool is not None:
+            self._spool, self._skipping = None, True
+            unsent += 1
         self._queue.clear()
         self._queued_bytes = 0
         self._changed.set()
@@ -155,7 +175,7 @@ class Session:
     def send(self, data: bytes) -> None:
         """Write whole frames of the server's own to the client, between other frames."""
         try:
-            self.writer.write(self, data, True)
+            self.writer.write(object(), data, True)  # several greenlets may be here
         except StreamClosed:
             pass
 
@@ -173,7 +193,8 @@ class Session:
     # -- frames --------------------------------------------------------------------------------------------------
 
     def commanded(self, packet: bytes | None) -> None:
-        self._broker.client_commanded(self, packet)
+        if not self.closing:
+            self._broker.client_commanded(self, packet)
 
     def packet(self, data: memoryview, head: PacketHead) -> None:
         if self.closing:
@@ -199,7 +220,8 @@ class Session:
 
     def _wait_below_limit(self) -> None:
         """Stop reading from the client while too much of it waits; its sends will block in turn."""
-        while self._queued_bytes > self._broker.settings.evaluation_queue_limit and not self._data.ended:
+        limit = self._broker.settings.evaluation_queue_limit
+        while self._queued_bytes > limit and not self._data.ended and not self.closing:
             self._changed.clear()
             self._changed.wait()
 
@@ -257,7 +279,8 @@ class Session:
                 self._broker.client_needs_kernel(self)
             self._changed.clear()
             self._changed.wait()
-            if self._data.ended:
+            if self._data.ended or self.closing or self._skipping:
+                self._spool, self._skipping = None, True
                 return
         kernel, spool = self.kernel, self._spool
         assert kernel is not None
