@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import signal
+import traceback
+from functools import partial
+from types import TracebackType
 
 import gevent
+from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.model.states import Client
@@ -15,14 +19,15 @@ from wstpserver.server.advertise import Advertiser
 from wstpserver.server.broker import Broker
 from wstpserver.server.greeter import ClientLink
 from wstpserver.server.launcher import Launcher
-from wstpserver.server.listeners import ListenError, listen
+from wstpserver.server.listeners import ListenError, describe, listen
 from wstpserver.server.log import Log
+from wstpserver.server.log_sink import LogSink
 from wstpserver.server.serve_options import ServeOptions
 from wstpserver.server.session import Session
 from wstpserver.server.trace import trace_client
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.changes import changes
-from wstpserver.settings.loader import reload_settings
+from wstpserver.settings.loader import LoadedSettings, reload_settings
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69
@@ -36,17 +41,24 @@ LOG_FLUSH_INTERVAL = 5.0
 
 def run(settings: ServerSettings, options: ServeOptions) -> int:
     """Serve until a signal says stop; returns the exit code of the program."""
+    get_hub().print_exception = partial(_log_exception, options.log)
     application = Application(settings, options)
     try:
-        application.start()
+        application.listen()
     except ListenError as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
     try:
+        application.start()
         application.wait()
     finally:
         application.stop()
     return EXIT_OK
+
+
+def _log_exception(log: Log, context: object, kind: type, error: BaseException, trace: TracebackType | None) -> None:
+    """Take gevent's report of an exception that ended a greenlet, which would go to stderr."""
+    log.error("Internal error:\n" + "".join(traceback.format_exception(kind, error, trace)))
 
 
 class Application:
@@ -62,6 +74,8 @@ class Application:
         self.broker = Broker(settings, self._log, self._launcher)
         self.acceptor = Acceptor(settings, self._log, self._serve)
         self._servers: list[LinkServer] = []
+        #: What it listens on, for the log.
+        self._where = ""
         self._advertiser: Advertiser | None = None
         self._numbers = itertools.count(1)
         self._helpers: list[gevent.Greenlet] = []
@@ -69,31 +83,40 @@ class Application:
 
     # -- life --------------------------------------------------------------------------------------------------
 
+    def listen(self) -> None:
+        """Take the port. Raises `ListenError`."""
+        interface = self._options.interface
+        listeners = listen(interface, self._options.port)
+        self._where = describe(listeners, interface)
+        self._servers = [LinkServer(listener, self.acceptor.handle) for listener in listeners]
+
     def start(self) -> None:
-        """Listen, and launch the kernels. Raises `ListenError`."""
-        interface, port = self._options.interface, self._options.port
-        self._servers = [LinkServer(listener, self.acceptor.handle) for listener in listen(interface, port)]
+        """Launch the kernels, accept clients, and tell whoever started us."""
         self._catch_signals()
         self.broker.start()
         for server in self._servers:
             server.start()
-        where = f" and interface {interface}" if interface else ""
-        self._log.information(f"Listening for new connections on port {self.port}{where}")
+        self._log.information(f"Listening for new connections on {self._where}")
+        if self._options.log_file is not None:
+            self._print_ready()
         if self._options.advertise is not None:
-            addresses = [server.socket.getsockname()[:2] for server in self._servers]
-            service_type = self._settings.advertised_service_type
-            self._advertiser = Advertiser(self._log, service_type, self._options.advertise, addresses)
-            self._advertiser.start()
-        notify.ready(f"listening on port {self.port}")
+            self._advertise(self._options.advertise)
+        notify.ready(f"listening on {self._where}")
         self._helpers.append(gevent.spawn(self._flush_log))
         interval = notify.watchdog_interval()
         if interval is not None:
             self._helpers.append(gevent.spawn(self._feed_watchdog, interval))
 
-    @property
-    def port(self) -> int:
-        """The port it listens on, also when 0 was asked for."""
-        return int(self._servers[0].socket.getsockname()[1])
+    def _print_ready(self) -> None:
+        """Where the log goes elsewhere, a line on stdout says that the server is up: supervisord shows it."""
+        sink = LogSink()  # neither blocks nor raises, whatever stdout is
+        sink.write(f"WSTPServer: Listening for new connections on {self._where}\n".encode("utf-8", "backslashreplace"))
+        sink.close()
+
+    def _advertise(self, service: str) -> None:
+        addresses = [server.socket.getsockname()[:2] for server in self._servers]
+        self._advertiser = Advertiser(self._log, self._settings.advertised_service_type, service, addresses)
+        self._advertiser.start()
 
     def wait(self) -> None:
         """Wait for a signal."""
@@ -134,24 +157,29 @@ class Application:
 
     def reload(self) -> None:
         """Take the configuration file over as it is now; an invalid one changes nothing. Reopens the log file."""
-        notify.reloading()
         self._log.reopen()
+        if self._stopping.is_set():
+            return
+        notify.reloading()
+        status = f"listening on {self._where}"
         try:
-            loaded = reload_settings(self._loaded)
+            self._take_over(reload_settings(self._loaded))
         except ConfigurationError as error:
+            status += "; the configuration on the disk is not valid"
             self._log.error(f"The configuration was not reloaded, the old one stays in force:\n{error}")
-        else:
-            self._take_over(loaded.settings)
-            self._loaded = loaded
-        notify.ready(f"listening on port {self.port}")
+        finally:
+            notify.ready(status)
 
-    def _take_over(self, settings: ServerSettings) -> None:
-        found = changes(self._settings, settings)
+    def _take_over(self, loaded: LoadedSettings) -> None:
+        for warning in loaded.warnings:
+            self._log.warning(str(warning))
+        found = changes(self._settings, loaded.settings)
         listed = "".join(f"\n{change}" for change in found) or "\nnothing is different"
         self._log.information(f"The configuration was reloaded:{listed}")
-        self._settings = settings
-        self.acceptor.settings = settings
-        self.broker.reconfigure(settings)
+        self._loaded = loaded
+        self._settings = self.acceptor.settings = loaded.settings
+        self._launcher.set_concurrency(loaded.settings.kernel_start_concurrency)
+        self.broker.reconfigure(loaded.settings)
 
     def _flush_log(self) -> None:
         while True:

@@ -36,8 +36,15 @@ class Launcher:
 
     def __init__(self, log: Log, concurrency: int) -> None:
         self._log = log
+        self._concurrency = concurrency
         self._slots = BoundedSemaphore(concurrency)
         self._warm_parents: dict[str, WarmParent] = {}
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Change the bound for launches that begin from now on; those that wait keep their place in the old line."""
+        if concurrency != self._concurrency:
+            self._concurrency = concurrency
+            self._slots = BoundedSemaphore(concurrency)
 
     def launch(
         self, name: str, path: str, options: tuple[str, ...], timeout: float

@@ -2,60 +2,103 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from typing import Any
 
 from gevent import socket as gevent_socket
 
 #: Connections that the system keeps for us until we accept them.
 BACKLOG = 1024
 
+#: How often a port that the system chose for the first address is tried on the others before we give up.
+PORT_ATTEMPTS = 20
+
+#: A family and an address as ``bind`` takes it, with the port 0.
+Address = tuple[int, tuple[Any, ...]]
+
+_ALL: list[Address] = [(socket.AF_INET, ("0.0.0.0", 0)), (socket.AF_INET6, ("::", 0, 0, 0))]
+#: Not asked of the resolver: many systems' hosts file lacks one of them, and clients try both.
+_LOCALHOST: list[Address] = [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0, 0, 0))]
+
+_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
 
 class ListenError(Exception):
     """The server cannot listen where it should; the text says why and what to do."""
 
 
+class _PortTaken(Exception):
+    """The port that the system chose for the first address is not free on another one."""
+
+
 def listen(interface: str, port: int) -> list[gevent_socket.socket]:
     """Listen on every address that *interface* stands for: an address, a host name, or "" for all.
 
-    Port 0 takes a free one, the same for all addresses. Raises `ListenError`.
+    All have the same port; 0 takes one that is free on all of them. Raises `ListenError`.
     """
+    addresses, optional = _addresses(interface)
+    for _ in range(PORT_ATTEMPTS):
+        try:
+            return _listen_on(addresses, optional, interface, port)
+        except _PortTaken:
+            continue
+    raise ListenError(f"Cannot listen{_on(interface)}: no port was found that is free on all of its addresses")
+
+
+def describe(listeners: list[gevent_socket.socket], interface: str) -> str:
+    """What they listen on, as the log says it: ``port 31415 and interface localhost (127.0.0.1, ::1)``."""
+    port = f"port {listeners[0].getsockname()[1]}"
+    if not interface:
+        return port
+    hosts = ", ".join(listener.getsockname()[0] for listener in listeners)
+    named = hosts == interface.removeprefix("[").removesuffix("]")
+    return f"{port} and interface {interface}" + ("" if named else f" ({hosts})")
+
+
+def _listen_on(addresses: list[Address], optional: bool, interface: str, port: int) -> list[gevent_socket.socket]:
+    """One listener for each address; where they are *optional*, those that this system does not have are left out."""
     listeners: list[gevent_socket.socket] = []
     try:
-        for family, address in _addresses(interface, port):
+        for family, address in addresses:
             chosen = listeners[0].getsockname()[1] if listeners else port
             try:
                 listeners.append(_listener(family, (address[0], chosen, *address[2:])))
             except OSError as error:
-                if not interface and listeners:  # a system without IPv6 still has IPv4
+                if optional and error.errno in _NO_SUCH_FAMILY:
                     continue
+                if listeners and port == 0 and error.errno == errno.EADDRINUSE:
+                    raise _PortTaken from None
                 raise ListenError(_explain(error, interface, port)) from None
+        if not listeners:
+            raise ListenError(f"Cannot listen{_on(interface)}: this computer has neither IPv4 nor IPv6")
+        return listeners
     except BaseException:
         for listener in listeners:
             listener.close()
         raise
-    return listeners
 
 
-def _addresses(interface: str, port: int) -> list[tuple[int, tuple]]:  # type: ignore[type-arg]
+def _addresses(interface: str) -> tuple[list[Address], bool]:
+    """The addresses, and whether some of them may be missing."""
     if not interface:
-        found = [(socket.AF_INET, ("0.0.0.0", port))]
-        if socket.has_ipv6:
-            found.append((socket.AF_INET6, ("::", port, 0, 0)))  # type: ignore[arg-type]
-        return found  # type: ignore[return-value]
+        return _ALL, True
+    if interface.lower() == "localhost":
+        return _LOCALHOST, True
     host = interface[1:-1] if interface.startswith("[") and interface.endswith("]") else interface
     try:
-        answers = gevent_socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
-    except OSError as error:
+        answers = gevent_socket.getaddrinfo(host, 0, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name"
         raise ListenError(
-            f'The interface "{interface}" is not known ({error.strerror}); give an address of this machine, a host'
+            f'The interface "{interface}" is not known ({reason}); give an address of this computer, a host'
             " name, or localhost"
         ) from None
-    unique = dict.fromkeys((family, address) for family, _, _, _, address in answers)
-    # IPv4 first, so that a port chosen by the system is one that IPv4 has free
-    return sorted(unique, key=lambda entry: entry[0] != socket.AF_INET)
+    unique = list(dict.fromkeys((family, address) for family, _, _, _, address in answers))
+    return unique, False
 
 
-def _listener(family: int, address: tuple) -> gevent_socket.socket:  # type: ignore[type-arg]
+def _listener(family: int, address: tuple[Any, ...]) -> gevent_socket.socket:
     listener = gevent_socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,10 +112,16 @@ def _listener(family: int, address: tuple) -> gevent_socket.socket:  # type: ign
     return listener
 
 
+def _on(interface: str) -> str:
+    return f" on interface {interface}" if interface else ""
+
+
 def _explain(error: OSError, interface: str, port: int) -> str:
     where = f"port {port}" + (f" and interface {interface}" if interface else "")
     if isinstance(error, PermissionError):
         return f"Cannot listen on {where}: not permitted; choose a port above 1023 with --port"
-    if error.errno is not None and "in use" in (error.strerror or "").lower():
-        return f"Cannot listen on {where}: it is in use, perhaps by another server; choose another with --port"
+    if error.errno == errno.EADDRINUSE:
+        return f"Cannot listen on {where}: the port is in use, perhaps by another server; choose another with --port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"Cannot listen on {where}: this computer does not have the address; choose another with --interface"
     return f"Cannot listen on {where}: {error.strerror or error}"
