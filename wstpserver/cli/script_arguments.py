@@ -1,0 +1,93 @@
+"""The command line of wstpscript: long options with one dash, as wolframscript has them, or with two."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from wstpserver.cli.arguments import UsageError
+from wstpserver.client.options import parse_address
+
+#: Option names, the short ones too -> the name they are kept under.
+_NAMES: Final = {
+    "code": "code", "c": "code", "file": "file", "f": "file", "print": "print", "wstpserver": "wstpserver",
+    "timeout": "timeout", "help": "help", "h": "help", "version": "version",
+}  # fmt: skip
+_VALUE_NEEDED: Final = ("code", "file", "timeout")
+
+
+@dataclass(frozen=True)
+class ScriptArguments:
+    """What the command line says. Exactly one of `code` and `file` is given unless `help` or `version` is asked for."""
+
+    code: str | None = None
+    file: str | None = None
+    #: As for `wstpserver.client.parse_address`.
+    address: str = ""
+    print_result: bool = False
+    #: Seconds; None for no limit.
+    timeout: float | None = None
+    help: bool = False
+    version: bool = False
+
+
+def parse(words: Sequence[str]) -> ScriptArguments:
+    """The meaning of the command line's words. Raises UsageError, LinkSyntaxError."""
+    given = _options(deque(words))
+    arguments = ScriptArguments(
+        code=given.get("code"),
+        file=given.get("file"),
+        address=given.get("wstpserver", ""),
+        print_result="print" in given,
+        timeout=_seconds(given["timeout"]) if "timeout" in given else None,
+        help="help" in given,
+        version="version" in given,
+    )
+    if arguments.help or arguments.version:
+        return arguments
+    if (arguments.code is None) == (arguments.file is None):
+        raise UsageError("give either -code or -file" if arguments.code is None else "-code and -file exclude another")
+    parse_address(arguments.address)
+    return arguments
+
+
+def _options(words: deque[str]) -> dict[str, str]:
+    """The options by name, with their values, "" where there is none."""
+    given: dict[str, str] = {}
+    while words:
+        word = words.popleft()
+        name, equals, value = word.lstrip("-").partition("=")
+        if not word.startswith("-") or not name:
+            raise UsageError(f"unexpected argument {word!r}")
+        name = _known(name, word)
+        if name in given:
+            raise UsageError(f"-{name} is given twice")
+        if name in _VALUE_NEEDED and not equals:
+            # Code may begin with a dash: the next word is the value, whatever it is.
+            if not words:
+                raise UsageError(f"-{name} needs a value")
+            value = words.popleft()
+        elif name == "wstpserver" and not equals and words and not words[0].startswith("-"):
+            value = words.popleft()
+        elif equals and name in ("print", "help", "version"):
+            raise UsageError(f"-{name} takes no value")
+        given[name] = value
+    return given
+
+
+def _known(name: str, word: str) -> str:
+    known = _NAMES.get(name.lower())
+    if known is not None:
+        return known
+    nearest = difflib.get_close_matches(name.lower(), [long for long in _NAMES if len(long) > 1], n=1)
+    raise UsageError(f"unknown option {word}" + (f"; did you mean -{nearest[0]}?" if nearest else ""))
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"\d+\.?\d*|\.\d+", text):
+        raise UsageError(f"-timeout needs a number of seconds, not {text!r}")
+    return float(text)
