@@ -207,6 +207,7 @@ class Broker:
         in_good_order = problem is None and exited.ready() and kernel.ended_in_good_order()
         status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
         self._log_end(kernel, problem or status, in_good_order)
+        self.nursery.died(kernel.record, problem or status)
         if kernel.session is not None and kernel.session.writer.broken:  # it cannot be told of a replacement
             kernel.session.record.allow_replacement = False
         self.registry.lost(kernel.record, in_good_order)
@@ -249,6 +250,8 @@ class Broker:
         session.attach(kernel)
         kernel.attach(session)
         self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
+        if kernel.record.pool is not None:
+            self.nursery.proved(kernel.record.pool)
         awaited = self.awaited.pop(effect.client, None)
         if awaited is not None:
             awaited.set(True)

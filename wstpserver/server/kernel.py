@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import gevent
@@ -24,6 +25,10 @@ from wstpserver.wire.packets import PacketHead
 if TYPE_CHECKING:
     from wstpserver.server.broker import Broker
     from wstpserver.server.session import Session
+
+
+#: Seconds that a kernel's children have to end after the kernel has.
+LINK_END_GRACE = 0.3
 
 
 class KernelServer:
@@ -53,6 +58,7 @@ class KernelServer:
         self._discarding = False
         self._closing_notice = False
         self.pump = Downstream(link.data, self)
+        process.exited.rawlink(self._exited)
         self._messages = gevent.spawn(self._run_messages)
         self._data = gevent.spawn(self._run)
 
@@ -133,6 +139,10 @@ class KernelServer:
         self.prompted.set()
         self.idle.set()
         self._broker.kernel_link_ended(self)
+
+    def _exited(self, _event: object) -> None:
+        # Something that the kernel started may have inherited its link and keep it open: it goes with the kernel.
+        gevent.spawn_later(LINK_END_GRACE, self.process.kill_group, signal.SIGKILL)
 
     def _run_messages(self) -> None:
         self._closing_notice = run_messages(self.link.messages, self._message)

@@ -80,7 +80,13 @@ class KernelListener:
             except BlockingIOError:
                 wait_read(listener.fileno())
                 continue
-            if belongs_to(connected, pid):
+            except ConnectionError:  # it went before we looked
+                continue
+            try:
+                belongs = belongs_to(connected, pid)
+            except OSError:  # gone already
+                belongs = False
+            if belongs:
                 return connected
             warn(
                 f"Turned away a connection from {peer_name(connected)} to the port of kernel process {pid}:"

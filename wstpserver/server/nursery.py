@@ -15,6 +15,7 @@ from wstpserver.server.initialisation import InitialisationFailed, initialise
 from wstpserver.server.kernel import KernelServer
 from wstpserver.server.launcher import Launcher, LaunchFailed, command_line
 from wstpserver.server.trace import trace_kernel
+from wstpserver.settings.discovery import kernel_kind
 
 if TYPE_CHECKING:
     from wstpserver.server.broker import Broker
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 #: Seconds between a failed start and the next, and how far they grow.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
+
+#: A kernel that dies sooner than this many seconds after it was ready, with nobody bridged to it yet, counts as a
+#: failed start: a pool whose kernels all do so must not spin.
+SHORT_LIFE = 1.0
 
 
 class Nursery:
@@ -32,7 +37,9 @@ class Nursery:
         self._launcher = launcher
         self._starting: dict[Kernel, gevent.Greenlet] = {}
         self._group = Group()
+        #: The next pause of each pool after a failure; the pools that pause now.
         self._pauses: dict[str, float] = {}
+        self._pausing: set[str] = set()
         self._troubles: dict[str, str] = {}
         #: When the first kernel of each pool was started, and the pools whose readiness was reported.
         self._began: dict[str, float] = {}
@@ -82,9 +89,10 @@ class Nursery:
         began = time.monotonic()
         kernel = None
         try:
-            kernel = self._launch(record)
+            path, options = self._program(record)
+            kernel = self._launch(record, path, options)
             launched = time.monotonic()
-            initialise(kernel, record, broker.settings, broker.log)
+            initialise(kernel, record, kernel_kind(path) == "embedded", broker.settings, broker.log)
         except (LaunchFailed, InitialisationFailed, ValueError) as error:
             self._failed(record, kernel, str(error))
             return
@@ -94,13 +102,15 @@ class Nursery:
             self._starting.pop(record, None)
         self._succeeded(record, kernel, launched - began, time.monotonic() - began)
 
-    def _launch(self, record: Kernel) -> KernelServer:
-        broker, pool = self._broker, record.pool
+    def _program(self, record: Kernel) -> tuple[str, tuple[str, ...]]:
+        """The program that a kernel runs, and its options. Raises ValueError for a bad command line."""
         if record.command_line is not None:
-            path, options = command_line(record.command_line)
-        else:
-            settings = pool.settings if pool is not None else broker.settings.default_pool
-            path, options = settings.kernel_path, settings.launch_options
+            return command_line(record.command_line)
+        settings = record.pool.settings if record.pool is not None else self._broker.settings.default_pool
+        return settings.kernel_path, settings.launch_options
+
+    def _launch(self, record: Kernel, path: str, options: tuple[str, ...]) -> KernelServer:
+        broker = self._broker
         timeout = broker.settings.kernel_start_timeout
         process, link = self._launcher.launch(record.id, path, options, timeout)
         if broker.log.trace_enabled:
@@ -117,7 +127,6 @@ class Nursery:
             f" link after {linked:.3f} s, initialised after {ready:.3f} s"
         )
         if record.pool is not None:
-            self._pauses.pop(record.pool.name, None)
             self._troubles.pop(record.pool.name, None)
         broker.registry.ready(record)
         broker.carry_out()
@@ -147,16 +156,31 @@ class Nursery:
             self._pause(pool, reason)
         broker.carry_out()
 
+    def died(self, record: Kernel, how: str) -> None:
+        """A kernel that was ready has ended by itself; to be called before the registry hears of it."""
+        pool = record.pool
+        if pool is not None and not record.uses and time.monotonic() - record.since < SHORT_LIFE:
+            pool.holding_off = True
+            self._pause(pool, f"it died as soon as it was ready: {how}")
+
+    def proved(self, pool: Pool) -> None:
+        """A kernel of the pool serves a client: should one fail later, the first pause is a short one again."""
+        self._pauses.pop(pool.name, None)
+
     def _pause(self, pool: Pool, reason: str) -> None:
-        pause = self._pauses.get(pool.name, FIRST_PAUSE)
-        self._pauses[pool.name] = min(2 * pause, LONGEST_PAUSE)
+        """Report a failure and see to the end of the pause. Kernels that fail together make one pause."""
         self._troubles[pool.name] = f"The last kernel that was started for it failed: {reason}"
-        self._broker.log.error(
-            f"A kernel of pool {pool.name} did not start: {reason}\nThe next attempt follows in {pause:g} seconds"
-        )
-        gevent.spawn_later(pause, self._resume, pool)
+        following = ""
+        if pool.name not in self._pausing:
+            self._pausing.add(pool.name)
+            pause = self._pauses.get(pool.name, FIRST_PAUSE)
+            self._pauses[pool.name] = min(2 * pause, LONGEST_PAUSE)
+            gevent.spawn_later(pause, self._resume, pool)
+            following = f"\nThe next attempt follows in {pause:g} seconds"
+        self._broker.log.error(f"A kernel of pool {pool.name} did not start: {reason}{following}")
 
     def _resume(self, pool: Pool) -> None:
+        self._pausing.discard(pool.name)
         if not self._broker.stopping:
             self._broker.registry.resume(pool)
             self._broker.carry_out()
