@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import gevent
+from gevent import get_hub, getcurrent
 from gevent.server import StreamServer
 
 from wstpserver.server.greeter import ClientLink, Greeter, Pairing, Rejected
@@ -22,11 +25,30 @@ class LinkServer(StreamServer):  # type: ignore[misc]
         """Nothing: see the class."""
 
 
+class _Unpaired:
+    """A connection that is no link yet, and the greenlet that waits for it to become one."""
+
+    def __init__(self) -> None:
+        self._greenlet = getcurrent()
+        self._eviction: Any = None
+
+    def evict(self) -> None:
+        """Raise `Rejected` in the greenlet at its next turn, unless it is done by then."""
+        reason = Rejected("it has not become a link, and its place is needed by a new connection")
+        self._eviction = get_hub().loop.run_callback(self._greenlet.throw, reason)
+
+    def done(self) -> None:
+        """The greenlet goes on to other things."""
+        if self._eviction is not None:
+            self._eviction.stop()
+
+
 class Acceptor:
     """The listening side of the server.
 
     *serve* is called with each complete link in the greenlet of its data connection, and returns when the link
-    has ended. Greeting and pairing have GreetingTimeout seconds together.
+    has ended. Greeting and pairing have GreetingTimeout seconds together. Of more than
+    MaximumUnpairedConnections the oldest has to go.
     """
 
     def __init__(self, settings: ServerSettings, log: Log, serve: Callable[[ClientLink], None]) -> None:
@@ -34,25 +56,22 @@ class Acceptor:
         self._log = log
         self._serve = serve
         self._pairing = Pairing()
-        #: Connections that are no link yet.
-        self.unpaired = 0
+        #: Connections that are no link yet, oldest first.
+        self.unpaired: deque[_Unpaired] = deque()
 
     def handle(self, accepted: gevent.socket.socket, _address: object) -> None:
         """Take one accepted connection."""
         connected = socket.socket(fileno=accepted.detach())
         address = peer_name(connected)
-        if self.unpaired >= self.settings.maximum_unpaired_connections:
-            self._log.warning(
-                f"Closed a connection from {address}: {self.unpaired} others have not completed their greeting"
-            )
-            connected.close()
-            return
         try:
             stream = Stream(connected)
         except OSError:  # gone already
             connected.close()
             return
-        self.unpaired += 1
+        while len(self.unpaired) >= self.settings.maximum_unpaired_connections:
+            self.unpaired.popleft().evict()
+        place = _Unpaired()
+        self.unpaired.append(place)
         link = None
         kept = False
         try:
@@ -61,10 +80,12 @@ class Acceptor:
                 kept = link is None  # a message connection, which belongs to its data connection now
         except (Rejected, ProtocolError) as error:
             self._log.warning(f"Closed a connection from {address}: {error}")
-        except StreamClosed:
+        except (StreamClosed, OSError):
             self._log.debug(f"A connection from {address} ended during its greeting")
         finally:
-            self.unpaired -= 1
+            place.done()
+            if place in self.unpaired:
+                self.unpaired.remove(place)
             if link is None and not kept:
                 stream.close()
         if link is not None:

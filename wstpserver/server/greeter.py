@@ -47,6 +47,10 @@ class Pairing:
         try:
             found: tuple[Stream, bytes] = arrival.get()
             return found
+        except BaseException:
+            if arrival.ready():  # it came in the same moment in which we were told to give up
+                arrival.get()[0].close()
+            raise
         finally:
             del self._waiting[uuid]
 
