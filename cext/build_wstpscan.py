@@ -27,9 +27,9 @@ ffibuilder.cdef(declarations())
 ffibuilder.set_source(
     "wstpserver._wstpscan",
     '#include "wstpscan.h"',
-    sources=["cext/wstpscan.c", "cext/wstpscan_heads.c"],
+    sources=[f"cext/wstpscan{part}.c" for part in ("", "_step", "_array", "_text", "_heads")],
     include_dirs=["cext"],
-    depends=["cext/wstpscan.h", "cext/build_wstpscan.py"],
+    depends=["cext/wstpscan.h", "cext/wstpscan_internal.h", "cext/build_wstpscan.py"],
 )
 
 if __name__ == "__main__":
