@@ -1,0 +1,76 @@
+"""The thread that reads the link's messages while the main thread evaluates."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+from wstpserver.client.errors import LinkError, LinkTimeout
+from wstpserver.client.link import Link
+from wstpserver.kernel.arrivals import Arrivals
+from wstpserver.kernel.exits import EXIT_OK
+from wstpserver.kernel.interruption import ENFORCE_AFTER, ENFORCE_AGAIN, Interruption
+from wstpserver.wire.messages import MessageCode
+
+#: Seconds an evaluation gets to end once it was told to, because the link is closing.
+CLOSING_GRACE = 1.0
+
+#: Seconds the kernel gets to carry out what was sent before the other side went away without a word.
+ORPHAN_GRACE = 5.0
+
+
+class Attendant:
+    """Turns messages into requests, and enforces them."""
+
+    def __init__(self, link: Link, arrivals: Arrivals, interruption: Interruption) -> None:
+        self._link = link
+        self._arrivals = arrivals
+        self._interruption = interruption
+
+    def start(self) -> None:
+        """Begin to read in a thread of its own."""
+        threading.Thread(target=self._attend, name="messages", daemon=True).start()
+
+    def _attend(self) -> None:
+        wait: float | None = 0.0  # the first look is for what came with the greeting
+        while True:
+            came = self._arrivals.wait_for_messages(wait)
+            arrived = self._arrivals.message_stamp() if came else None
+            try:
+                while True:
+                    code, _ = self._link.next_message(0)
+                    self._take(code, arrived)
+                    came = True
+            except LinkTimeout:
+                wait = self._enforce(asked_now=came)
+            except LinkError:
+                time.sleep(ORPHAN_GRACE)
+                self._end()
+
+    def _take(self, code: int, arrived: float | None) -> None:
+        if code == MessageCode.ABORT:
+            self._interruption.request_abort(arrived, input_waits=self._arrivals.wait_for_data(0))
+        elif code == MessageCode.INTERRUPT:
+            self._interruption.request_interrupt()
+        elif code in (MessageCode.TERMINATE, MessageCode.LINK_CLOSING):
+            self._end()
+
+    def _enforce(self, asked_now: bool) -> float | None:
+        """Make the main thread obey; seconds until the next look, None if there is nothing to enforce."""
+        if not self._interruption.abort_requested:
+            return ENFORCE_AFTER if self._interruption.abort_is_held() else None
+        if asked_now:
+            return ENFORCE_AFTER
+        self._interruption.enforce()
+        return ENFORCE_AGAIN
+
+    def _end(self) -> None:
+        """The link is closing: the kernel ends, with the evaluation if that does not end first."""
+        until = time.monotonic() + CLOSING_GRACE
+        while self._interruption.request_abort() and time.monotonic() < until:
+            self._interruption.enforce()
+            time.sleep(ENFORCE_AGAIN)
+        sys.stderr.flush()
+        os._exit(EXIT_OK)

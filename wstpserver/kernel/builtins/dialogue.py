@@ -1,0 +1,108 @@
+"""Input, InputString and Dialog. The docstrings of methods are the patterns Mathics matches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mathics.core.atoms import String
+from mathics.core.attributes import A_HOLD_ALL, A_PROTECTED, A_READ_PROTECTED
+from mathics.core.builtin import Builtin
+from mathics.core.element import BaseElement
+from mathics.core.symbols import SymbolNull
+from mathics.core.systemsymbols import SymbolFailed
+
+from wstpserver.kernel.text_feeder import TextFeeder
+
+#: Prompt of Input[] and InputString[].
+DEFAULT_PROMPT = "? "
+
+
+class Input(Builtin):
+    """Input[] asks for an expression, Input[prompt] with that prompt, and gives its value."""
+
+    context = "System`"
+    attributes = A_PROTECTED | A_READ_PROTECTED
+    summary_text = "ask the user for an expression"
+
+    def eval(self, evaluation: Any) -> BaseElement | None:
+        "Input[]"
+        return self._ask(DEFAULT_PROMPT, evaluation)
+
+    def eval_prompt(self, prompt: BaseElement, evaluation: Any) -> BaseElement | None:
+        "Input[prompt_]"
+        return self._ask(_prompt_text(prompt, evaluation), evaluation)
+
+    def _ask(self, prompt: str, evaluation: Any) -> BaseElement | None:
+        session = getattr(evaluation, "session", None)
+        if session is None:
+            return None
+        answer = session.questions.input("InputPacket", prompt)
+        if not isinstance(answer, str):
+            return session.incoming.convert(answer)
+        return _parse_all(answer, evaluation)
+
+
+class InputString(Builtin):
+    """InputString[] asks for a line of text, InputString[prompt] with that prompt, and gives it as a string."""
+
+    context = "System`"
+    attributes = A_PROTECTED | A_READ_PROTECTED
+    summary_text = "ask the user for a string"
+
+    def eval(self, evaluation: Any) -> BaseElement | None:
+        "InputString[]"
+        return self._ask(DEFAULT_PROMPT, evaluation)
+
+    def eval_prompt(self, prompt: BaseElement, evaluation: Any) -> BaseElement | None:
+        "InputString[prompt_]"
+        return self._ask(_prompt_text(prompt, evaluation), evaluation)
+
+    def _ask(self, prompt: str, evaluation: Any) -> BaseElement | None:
+        session = getattr(evaluation, "session", None)
+        if session is None:
+            return None
+        answer = session.questions.input("InputStringPacket", prompt)
+        if not isinstance(answer, str):
+            answer = evaluation.format_output(session.incoming.convert(answer), "text")
+        return String(answer)
+
+
+class Dialog(Builtin):
+    """Dialog[] opens a session inside the evaluation, Dialog[expr] with the value of expr as its first output.
+
+    It ends with Return[] or Return[value]; the value is that of Dialog.
+    """
+
+    context = "System`"
+    attributes = A_HOLD_ALL | A_PROTECTED
+    summary_text = "open an interactive session inside an evaluation"
+
+    def eval(self, evaluation: Any) -> BaseElement | None:
+        "Dialog[]"
+        session = getattr(evaluation, "session", None)
+        return None if session is None else session.dialog()
+
+    def eval_expression(self, expr: BaseElement, evaluation: Any) -> BaseElement | None:
+        "Dialog[expr_]"
+        session = getattr(evaluation, "session", None)
+        return None if session is None else session.dialog(expr)
+
+
+def _prompt_text(prompt: BaseElement, evaluation: Any) -> str:
+    return str(evaluation.format_output(prompt, "text"))
+
+
+def _parse_all(text: str, evaluation: Any) -> BaseElement:
+    """The last expression in the text, after evaluating those before it; $Failed after a syntax error."""
+    feeder = TextFeeder(text, "Input")
+    last: BaseElement = SymbolNull
+    while not feeder.empty():
+        expression, _, messages = evaluation.parse_feeder_returning_code_and_messages(feeder)
+        if expression is None and messages:
+            return SymbolFailed
+        if expression is not None:
+            last = expression.evaluate(evaluation) or SymbolNull
+    return last
+
+
+DIALOGUE_BUILTINS = (Input, InputString, Dialog)

@@ -1,0 +1,120 @@
+"""The functions a kernel has to control its WSTPServer (``WSTPServer`GetKernelID[]`` ...), and Success.
+
+What they give is said in the specification's section "Wolfram Language Functions": a string where they get something,
+an association for GetServerInformation, else a success object; a failure object where the server cannot do it. Wrong
+arguments leave the expression as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mathics.core.atoms import Integer, MachineReal, Rational, String
+from mathics.core.attributes import A_PROTECTED
+from mathics.core.builtin import Builtin
+from mathics.core.element import BaseElement
+from mathics.core.symbols import SymbolTrue
+
+from wstpserver.kernel.builtins.outcomes import Success, association, failure, from_json, success
+from wstpserver.wire.values import Symbol as WireSymbol
+
+CONTEXT = "WSTPServer`"
+
+#: Seconds the server waits for a busy kernel if no time is given.
+DEFAULT_WAIT = 5.0
+
+_SUMMARIES = {
+    "CloseKernel": "close a kernel of the WSTPServer",
+    "ConnectKernel": "bridge this connection with another kernel",
+    "DisconnectKernel": "unbridge this connection from its kernel",
+    "GetKernelID": "get the ID of this kernel",
+    "GetPoolName": "get the name of the pool of this kernel",
+    "GetServerInformation": "get all information about all pools and kernels",
+    "SetAllowSilentKernelReplacement": "set whether this kernel may be replaced silently when it dies",
+    "SetKeepAlive": "set whether this kernel lives on when it is unbridged",
+    "SetReserveKernel": "set whether this kernel can only be bridged by ID",
+    "StartKernel": "start a kernel outside of any pool and get its ID",
+}
+
+
+def _ask(name: str, arguments: tuple[Any, ...], evaluation: Any, patience: float = 0.0) -> BaseElement | None:
+    """Give the command to the server and make its answer a Wolfram Language value; None without a link."""
+    session = getattr(evaluation, "session", None)
+    if session is None:
+        return None
+    answer = session.questions.command(name, arguments, patience)
+    if answer is None:
+        return failure(name, "No WSTPServer answered.", "NoAnswer")
+    if "result" in answer:
+        result = answer["result"]
+        return association(result) if isinstance(result, dict) else from_json(result)
+    if answer.get("status") == "ExecutionSuccess":
+        return success(name)
+    return failure(name, f"The WSTPServer could not carry out {name}.", str(answer.get("status", "")))
+
+
+def _without_arguments(name: str) -> Callable[..., BaseElement | None]:
+    def evaluate(self: Builtin, evaluation: Any) -> BaseElement | None:
+        return _ask(name, (), evaluation)
+
+    evaluate.__doc__ = f"{CONTEXT}{name}[]"
+    return evaluate
+
+
+def _with_string(name: str) -> Callable[..., BaseElement | None]:
+    def evaluate(self: Builtin, text: String, evaluation: Any) -> BaseElement | None:
+        return _ask(name, (text.value,), evaluation, DEFAULT_WAIT)
+
+    evaluate.__doc__ = f"{CONTEXT}{name}[text_String]"
+    return evaluate
+
+
+def _with_setting(name: str) -> Callable[..., BaseElement | None]:
+    def evaluate(self: Builtin, setting: BaseElement, evaluation: Any) -> BaseElement | None:
+        return _ask(name, (WireSymbol("True" if setting is SymbolTrue else "False"),), evaluation)
+
+    evaluate.__doc__ = f"{CONTEXT}{name}[setting:(True|False)]"
+    return evaluate
+
+
+def _with_string_and_seconds(name: str) -> Callable[..., BaseElement | None]:
+    def evaluate(self: Builtin, text: String, seconds: BaseElement, evaluation: Any) -> BaseElement | None:
+        if not isinstance(seconds, Integer | MachineReal | Rational) or seconds.value < 0:
+            return None
+        timeout = seconds.value if isinstance(seconds, Integer) else float(seconds.value)
+        return _ask(name, (text.value, timeout), evaluation, float(timeout))
+
+    evaluate.__doc__ = f"{CONTEXT}{name}[text_String, seconds_?NumberQ]"
+    return evaluate
+
+
+#: The forms each function has.
+_FORMS: dict[str, tuple[Callable[[str], Callable[..., BaseElement | None]], ...]] = {
+    "CloseKernel": (_with_string,),
+    "ConnectKernel": (_without_arguments, _with_string, _with_string_and_seconds),
+    "DisconnectKernel": (_without_arguments,),
+    "GetKernelID": (_without_arguments,),
+    "GetPoolName": (_without_arguments,),
+    "GetServerInformation": (_without_arguments,),
+    "SetAllowSilentKernelReplacement": (_with_setting,),
+    "SetKeepAlive": (_with_setting,),
+    "SetReserveKernel": (_with_setting,),
+    "StartKernel": (_without_arguments, _with_string),
+}
+
+
+def _function(name: str) -> type[Builtin]:
+    """The builtin class of one function; Mathics takes methods named eval..., with their docstrings as patterns."""
+    members: dict[str, Any] = {
+        "__doc__": f"{CONTEXT}{name} - {_SUMMARIES[name]}",
+        "context": CONTEXT,
+        "attributes": A_PROTECTED,
+        "summary_text": _SUMMARIES[name],
+    }
+    for number, form in enumerate(_FORMS[name]):
+        members[f"eval_{number}"] = form(name)
+    return type(name, (Builtin,), members)
+
+
+SERVER_BUILTINS: tuple[type[Builtin], ...] = (Success, *map(_function, _FORMS))

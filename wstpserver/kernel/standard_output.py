@@ -1,0 +1,61 @@
+"""What is written to file descriptor 1, by Python's print or by a program that Run starts, goes to the client.
+
+Descriptor 1 becomes a pipe. A thread reads it, so that nothing ever blocks on a full pipe and text appears as it is
+written; before a packet goes out the main thread reads what is left, so that text comes before the result it belongs
+to. Descriptor 2 stays what it was: the log of the server.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+import threading
+from collections.abc import Callable
+from select import select
+
+#: Bytes read at once.
+CHUNK = 65536
+
+
+class StandardOutput:
+    """Descriptor 1 of this process, sent to `emit` piece by piece."""
+
+    def __init__(self, emit: Callable[[str], None]) -> None:
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._reader, writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        sys.stdout.flush()
+        os.dup2(writer, 1)
+        os.close(writer)
+        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+
+    def start(self) -> None:
+        """Begin to read in a thread of its own."""
+        threading.Thread(target=self._read_on, name="standard output", daemon=True).start()
+
+    def flush(self) -> None:
+        """Send what has been written so far. For the main thread."""
+        sys.stdout.flush()
+        self._drain()
+
+    def _drain(self) -> None:
+        with self._lock:
+            while True:
+                try:
+                    data = os.read(self._reader, CHUNK)
+                except BlockingIOError:
+                    return
+                text = self._decoder.decode(data)
+                if text:
+                    self._emit(text)
+
+    def _read_on(self) -> None:
+        while True:
+            select([self._reader], [], [])
+            try:
+                self._drain()
+            except SystemExit:  # the link is gone
+                return
