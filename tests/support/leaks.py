@@ -30,17 +30,7 @@ class Footprint:
 
 def assert_returns_to(before, pid, deadline=10.0):
     """The process comes back to the footprint `before`, or a smaller one, within `deadline` seconds."""
-    wait_for(lambda: Footprint(pid).fits_in(before), deadline, _Difference(before, pid))
-
-
-class _Difference:
-    """Says, when the failure is written, what the footprint was then."""
-
-    def __init__(self, before, pid):
-        self._before, self._pid = before, pid
-
-    def __str__(self):
-        return f"{Footprint(self._pid)} to become {self._before}"
+    wait_for(lambda: Footprint(pid).fits_in(before), deadline, lambda: f"{Footprint(pid)} to become {before}")
 
 
 def own_descriptors():

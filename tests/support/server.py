@@ -131,10 +131,10 @@ class ServerProcess:
 
     def assert_no_process_left(self, deadline=10.0):
         """Every process it started is gone, or goes within `deadline` seconds."""
-        wait_for(lambda: not self.processes(), deadline, f"processes left: {self._describe_processes()}")
+        wait_for(lambda: not self.processes(), deadline, self._describe_processes)
 
     def _describe_processes(self):
-        return [(pid, processes.command_line(pid)) for pid in self.processes()]
+        return f"processes left: {[(pid, processes.command_line(pid)) for pid in self.processes()]}"
 
     def __enter__(self):
         try:

@@ -10,12 +10,12 @@ INTERVAL = 0.005
 def wait_for(condition, deadline=10.0, what=None):
     """The first true value of `condition()`, asked again for `deadline` seconds; AssertionError then.
 
-    `what` says in the failure what was waited for.
+    `what` says in the failure what was waited for: a text, or a function that makes one then.
     """
     end = time.monotonic() + deadline
     while not (value := condition()):
         if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline} s: {what or condition}")
+            raise AssertionError(f"not within {deadline} s: {what() if callable(what) else what or condition}")
         time.sleep(INTERVAL)
     return value
 

@@ -13,8 +13,8 @@ CLIENTS = 200
 EVALUATIONS = 100
 
 
-def run_clients(port, clients=CLIENTS, evaluations=EVALUATIONS):
-    load = Load(port=port, clients=clients, evaluations=evaluations, timeout=60.0, limit=100.0)
+def run_clients(port, clients=CLIENTS, evaluations=EVALUATIONS, together=True):
+    load = Load(port=port, clients=clients, evaluations=evaluations, together=together, timeout=60.0, limit=100.0)
     result = Result()
     asyncio.run(run_load(load, result))
     return result
@@ -40,17 +40,16 @@ def test_two_hundred_clients(tmp_path):
 
 
 @pytest.mark.timeout(180)
-def test_clients_come_and_go_on_kernels_that_stay(tmp_path):
-    """Eight kernels that clients use one after the other; the queue of clients is served in full, several times."""
+def test_more_clients_than_kernels(tmp_path):
+    """A hundred clients wait their turn for eight kernels that stay: each is served, the kernels are the same."""
     settings = pool(make_kernel(tmp_path), MinimumKernelNumber=8, ReservePreviouslyConnectedKernels=False)
     with ServerProcess(tmp_path, {"Pools": {"Few": settings}}) as server:
         wait_for(lambda: len(server.processes()) == 8, 30, "the pool to be filled")
         assert not run_clients(server.port, clients=8, evaluations=1).errors
         before = Footprint(server.pid)
         kernels = sorted(server.processes())
-        for _ in range(5):
-            result = run_clients(server.port, clients=8, evaluations=50)
-            assert not result.errors
-            assert result.answers == 8 * 50
+        result = run_clients(server.port, clients=100, evaluations=20, together=False)
+        assert not result.errors
+        assert result.answers == 100 * 20
         assert sorted(server.processes()) == kernels
         assert_returns_to(before, server.pid)

@@ -80,9 +80,10 @@ def measure(legs, durations, options):
 def report(ends, durations, missing, as_json):
     figures = {name: summary(values, 1000.0) for name, values in durations.items()}
     if as_json:
-        print(json.dumps({"ends": ends, "unit": "microseconds", "legs": figures, "missing": missing}, indent=2))
+        document = {"ends": ends, "unit": "microseconds", "load average": os.getloadavg()[0], "legs": figures}
+        print(json.dumps(document | {"missing": missing}, indent=2))
         return
-    print(f"round trips of a trivial evaluation, microseconds ({ends})")
+    print(f"round trips of a trivial evaluation, microseconds ({ends}; load average {os.getloadavg()[0]:.1f})")
     rows = [[name, *(values.get(column) for column in COLUMNS)] for name, values in figures.items()]
     print(table(["", *COLUMNS], rows))
     for name, lacks in missing.items():

@@ -22,7 +22,7 @@ def main(arguments=None):
     options = read_arguments(arguments)
     allow_many_descriptors()
     load = Load(options.host, options.port, options.clients, options.evaluations, options.opening,
-                options.timeout, options.seconds)  # fmt: skip
+                not options.come_and_go, options.timeout, options.seconds)  # fmt: skip
     result = Result()
     usage = Usage(options.server_pid) if options.server_pid else None
     with contextlib.suppress(asyncio.CancelledError):
@@ -41,6 +41,8 @@ def read_arguments(arguments):
     parser.add_argument("--clients", type=int, default=100, help="at the same time (default 100)")
     parser.add_argument("--evaluations", type=int, default=100, help="of each client (default 100)")
     parser.add_argument("--opening", type=int, default=50, help="clients that connect at one moment (50)")
+    parser.add_argument("--come-and-go", action="store_true",
+                        help="clients evaluate as soon as they can and leave; default: all are in, then they begin")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds for each step of a client (30)")
     parser.add_argument("--seconds", type=float, default=120.0, help="stop after this time in any case (120)")
     parser.add_argument("--server-pid", type=int, help="the server's process, to tell what the run costs it")

@@ -1,4 +1,4 @@
-"""A run: N clients connect, and when all are in, each has its evaluations; everything is counted."""
+"""A run: N clients, all together or as they come and go; everything is counted."""
 import asyncio
 import random
 import time
@@ -11,13 +11,19 @@ from tools.loadtest.client import Client, ClientError
 
 @dataclass
 class Load:
-    """What to do. `opening` bounds how many clients connect at the same moment; times are in seconds."""
+    """What to do; times are in seconds.
+
+    opening     how many clients may be connecting at the same moment
+    together    evaluations begin when every client has its kernel, and no client leaves before the end;
+                otherwise each evaluates as soon as it can, leaves, and its kernel may serve the next
+    """
 
     host: str = "127.0.0.1"
     port: int = 31415
     clients: int = 100
     evaluations: int = 100
     opening: int = 50
+    together: bool = True
     timeout: float = 30.0
     limit: float = 120.0
 
@@ -77,10 +83,17 @@ class _Run:
         self._evaluations_began = None
 
     async def everything(self):
-        """Two phases with a barrier between: all that can be connected are connected while evaluations run."""
+        if not self._load.together:
+            await asyncio.gather(*[self._come_and_go() for _ in range(self._load.clients)])
+            return
         ready = await asyncio.gather(*[self._connect() for _ in range(self._load.clients)])
-        self._evaluations_began = time.perf_counter()
         await asyncio.gather(*[self._evaluate(client) for client in ready if client is not None])
+
+    async def _come_and_go(self):
+        client = await self._connect()
+        if client is not None:
+            await self._evaluate(client)
+            client.close()
 
     async def _connect(self):
         """A client with its first prompt, or None and a counted error."""
@@ -103,6 +116,8 @@ class _Run:
         return client
 
     async def _evaluate(self, client):
+        if self._evaluations_began is None:
+            self._evaluations_began = time.perf_counter()
         numbers = random.Random()
         try:
             for _ in range(self._load.evaluations):
