@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from collections.abc import Iterator
 
 import gevent
@@ -19,15 +20,21 @@ from wstpserver.wire.errors import ProtocolError
 from wstpserver.wire.packets import PacketHead
 from wstpserver.wire.values import Function, Symbol
 
+#: What the log calls the definition of the server's functions.
+SERVER_FUNCTIONS = "the definition of the WSTPServer functions"
+
 
 class InitialisationFailed(Exception):
     """A kernel that made its link did not become ready; the text says why."""
 
 
-def initialise(kernel: KernelServer, record: Kernel, settings: ServerSettings, log: Log) -> None:
-    """Wait for the first prompt and run the pool's initialisation, each within KernelStartTimeout seconds.
+def initialise(
+    kernel: KernelServer, record: Kernel, embedded: bool, settings: ServerSettings, log: Log
+) -> None:
+    """Wait for the first prompt and run the pool's initialisation, each step within KernelStartTimeout seconds.
 
-    Raises `InitialisationFailed`. Returns with the kernel idle and listening to nobody.
+    A kernel that is not the *embedded* one, which has them, is given the WSTPServer functions first. Raises
+    `InitialisationFailed`. Returns with the kernel idle and listening to nobody.
     """
     timeout = settings.kernel_start_timeout
     reader = _Reader(kernel, log)
@@ -35,7 +42,9 @@ def initialise(kernel: KernelServer, record: Kernel, settings: ServerSettings, l
     with gevent.Timeout(timeout, InitialisationFailed(f"its first prompt did not come within {timeout:g} seconds")):
         kernel.prompted.wait()
     _check_alive(kernel)
-    for what, expression in _steps(record.pool.settings if record.pool else None):
+    pool = record.pool.settings if record.pool else None
+    steps = [*(() if embedded else server_functions()), *_steps(pool)]
+    for what, expression in steps:
         late = InitialisationFailed(
             f"{what} did not finish within {timeout:g} seconds (KernelStartTimeout can allow for more)"
         )
@@ -44,13 +53,27 @@ def initialise(kernel: KernelServer, record: Kernel, settings: ServerSettings, l
     kernel.pump.switch(kernel.missed)
 
 
+def server_functions() -> Iterator[tuple[str, object]]:
+    """The definitions of the WSTPServer` functions: what to call them in the log, and expressions to evaluate."""
+    text = importlib.resources.files("wstpserver.server").joinpath("functions.wl").read_text("utf-8")
+    _comment, begin, rest = text.partition('Begin["')
+    first, line_end, rest = (begin + rest).partition("\n")
+    body, last, _ = rest.rpartition("End[];")
+    for statement in (first, body, last):
+        yield SERVER_FUNCTIONS, _to_expression(statement)
+
+
+def _to_expression(code: str) -> Function:
+    return Function(Symbol("ToExpression"), (code,))
+
+
 def _steps(pool: PoolSettings | None) -> Iterator[tuple[str, object]]:
     if pool is None:
         return
     if pool.initialization_file:
         yield "InitializationFile", Function(Symbol("Get"), (pool.initialization_file,))
     if pool.initialization_code:
-        yield "InitializationCode", Function(Symbol("ToExpression"), (pool.initialization_code,))
+        yield "InitializationCode", _to_expression(pool.initialization_code)
 
 
 def _check_alive(kernel: KernelServer) -> None:
@@ -92,7 +115,9 @@ class _Reader:
         if not isinstance(packet, Function) or not isinstance(packet.head, Symbol):
             return
         head = packet.head.name
-        if head == "TextPacket" and packet.args:
+        if self._what == SERVER_FUNCTIONS:
+            self._log.debug(f"{self._name()} wrote: {shorten(repr(packet))}")
+        elif head == "TextPacket" and packet.args:
             self._log.information(f"{self._name()} wrote: {shorten(str(packet.args[0]).rstrip(), 2000)}")
         elif head == "ReturnPacket" and packet.args == (Symbol("$Failed"),):
             self._log.warning(f"{self._name()} returned $Failed")
