@@ -47,7 +47,9 @@ class FrameTracer:
             if verdict == END:
                 self._frame(f"({scanner.frame_bytes} bytes)")
             elif verdict == ERROR:
-                self._frame(f"(not an expression: {scanner.error})")
+                content = shorten(bytes(self._beginning) + bytes(view[:SHOWN_CONTENT]))
+                self._beginning.clear()
+                self._log.trace(f"{self._action} what is no expression ({scanner.error}): {content}")
             elif scanner.at_boundary:  # a late "]"
                 self._beginning.clear()
 

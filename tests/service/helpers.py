@@ -1,0 +1,106 @@
+"""What the tests of the running service share: the log as entries, servers with every option their own."""
+
+import contextlib
+import os
+import re
+import socket
+
+from tests.support.server import ServerProcess, pool
+from tests.support.waiting import wait_for
+
+ENTRY = re.compile(r"WSTPServer: Logger \(0, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\): (\w+): \n((?:    .*\n)+)\n")
+
+#: A free port is 0, the loopback interface: what most tests want to say themselves here.
+USUAL = ("--port", "0", "--interface", "127.0.0.1")
+
+
+def entries(text):
+    """(severity, message) of each entry of a log; nothing may stand between them."""
+    found = list(ENTRY.finditer(text))
+    assert "".join(match[0] for match in found) == text, text
+    return [(match[1], "\n".join(line[4:] for line in match[2].splitlines())) for match in found]
+
+
+def messages(text, severity):
+    """The messages of one severity."""
+    return [message for found, message in entries(text) if found == severity]
+
+
+def endpoint(link):
+    """The address of a client's link as the server's log shows it."""
+    host, port, *_ = link.data.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class BareServer(ServerProcess):
+    """A ServerProcess with no option but the configuration file and the given ones."""
+
+    def __init__(self, folder, configuration=None, *arguments, **options):
+        super().__init__(folder, configuration, *arguments, **options)
+        assert tuple(self._arguments[: len(USUAL)]) == USUAL
+        del self._arguments[: len(USUAL)]
+
+    def wait_for_exit(self, deadline=30.0):
+        """The exit code of a server that ends by itself, when everything it wrote is in `log`."""
+        code = self.process.wait(deadline)
+        wait_for(lambda: self._ended, what="the end of the output")
+        return code
+
+
+@contextlib.contextmanager
+def failing(folder, configuration=None, *arguments, **options):
+    """A server that is expected to give up, launched; cleaned up at the end, whatever happens."""
+    server = BareServer(folder, configuration, *arguments, **options).launch()
+    try:
+        yield server
+        server.assert_no_process_left()
+    finally:
+        server._end_everything()
+
+
+def one_pool(kernel, **keys):
+    """A configuration with one pool."""
+    return {"Pools": {"P": pool(kernel, **keys)}}
+
+
+class Fifo:
+    """Holds a test kernel in ``BusyUntil`` or at its start gate until `release`."""
+
+    def __init__(self, path):
+        os.mkfifo(path)
+        self.path = os.fspath(path)
+
+    def release(self):
+        """Let the kernel go on; waits until it is there."""
+        with open(self.path, "w") as file:
+            file.write("go")
+
+
+class NotifySocket:
+    """The socket of a service manager that speaks sd_notify's protocol; as context manager."""
+
+    def __init__(self, path):
+        self.path = os.fspath(path)
+
+    def __enter__(self):
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.settimeout(30)
+        self._socket.bind(self.path)
+        return self
+
+    def __exit__(self, *_):
+        self._socket.close()
+
+    def get(self):
+        """The next message as a dictionary."""
+        return dict(line.split("=", 1) for line in self._socket.recv(4096).decode().split("\n"))
+
+    def wait_for(self, name):
+        """The next message with this variable; others before it are dropped."""
+        while name not in (message := self.get()):
+            pass
+        return message
+
+    def wait_for_port(self):
+        """The port in the status of the READY message: for servers whose log cannot be read."""
+        return int(re.search(r"port (\d+)", self.wait_for("READY")["STATUS"])[1])
