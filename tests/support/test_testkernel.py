@@ -177,6 +177,30 @@ def test_commands_go_out_and_their_answers_come_back(kernel):
     assert kernel.get_packet() == ("ReturnPacket", "a806-2645-9651")
 
 
+@pytest.mark.parametrize(
+    ("reply", "value"),
+    [
+        ('{"status":"ExecutionSuccess"}', ("Success", "SetKeepAlive succeeded.")),
+        ('{"status":"ExecutionError"}', ("Failure", "SetKeepAlive failed.")),
+    ],
+)
+def test_server_functions_return_success_or_failure(kernel, reply, value):
+    head, text = value
+    kernel.put("EvaluatePacket", call("WSTPServer`SetKeepAlive", Symbol("True")))
+    assert kernel.get_packet() == ("WSCommandPacket", call("SetKeepAlive", Symbol("True")))
+    kernel.put("ReturnPacket", reply)
+    association = call("Association", call("Rule", "MessageTemplate", text))
+    assert kernel.get_packet() == ("ReturnPacket", call(head, "WSTPServer", association))
+
+
+def test_server_functions_are_built_in(kernel):
+    """The server's definitions are taken and not counted; other text is read as ever."""
+    for text in ('Begin["WSTPServer`Private`"];', "f[x_] := anything <|at all|>", "End[];"):
+        assert kernel.evaluate(call("ToExpression", text)) == Symbol("Null")
+    assert kernel.evaluate(call("ToExpression", "1 + 1")) == 2
+    assert kernel.evaluate(call("Evaluations")) == 2
+
+
 def test_half_a_frame_can_be_completed(kernel, tmp_path):
     gate = tmp_path / "gate"
     os.mkfifo(gate)

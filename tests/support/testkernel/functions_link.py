@@ -2,7 +2,7 @@
 import os
 
 from tests.support.testkernel.codec import Function, Raw, Symbol, encode
-from tests.support.testkernel.registry import NULL, EndDialog, function, held
+from tests.support.testkernel.registry import FALSE, NULL, TRUE, EndDialog, function, held
 
 SERVER_FUNCTIONS = (
     "CloseKernel", "ConnectKernel", "DisconnectKernel", "GetKernelID", "GetPoolName", "GetServerInformation",
@@ -94,11 +94,21 @@ def _server_function(name):
         reply = send_command(session, Function(name, *arguments))
         answer = json.loads(reply.args[0])
         if "result" in answer:
-            return answer["result"] if isinstance(answer["result"], str) else json.dumps(answer["result"])
-        head = "Success" if answer["status"] == "ExecutionSuccess" else "Failure"
-        return Function(head, "WSTPServer", answer["status"])
+            return _from_json(answer["result"])
+        head, end = ("Success", "succeeded") if answer["status"] == "ExecutionSuccess" else ("Failure", "failed")
+        return Function(head, "WSTPServer", _from_json({"MessageTemplate": f"{name} {end}."}))
 
     return call
+
+
+def _from_json(value):
+    if isinstance(value, dict):
+        return Function("Association", *[Function("Rule", key, _from_json(item)) for key, item in value.items()])
+    if isinstance(value, list):
+        return Function("List", *map(_from_json, value))
+    if isinstance(value, bool) or value is None:
+        return {True: TRUE, False: FALSE, None: NULL}[value]
+    return value
 
 
 for _name in SERVER_FUNCTIONS:

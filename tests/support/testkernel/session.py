@@ -19,6 +19,7 @@ class Session:
         self.dialogs = 0
         self.evaluations = 0
         self.unknown = []  # wire bytes of frames that are no packet for a kernel
+        self._reading_server_functions = False
 
     def run(self):
         """Serve packets until the link closes (LinkClosed)."""
@@ -70,6 +71,8 @@ class Session:
 
     def guarded(self, expression):
         """Evaluate one input; an abort makes it $Aborted, a fault of the evaluator $Failed with a message."""
+        if self.is_server_functions(expression):
+            return NULL
         self.count_evaluation()
         self.link.aborted = self.link.interrupted = False
         if self.options.mirror:
@@ -81,6 +84,22 @@ class Session:
         except (ArithmeticError, TypeError, ValueError, RecursionError) as error:
             self.message("General", "kernel", f"{type(error).__name__}: {error}")
             return FAILED
+
+    def is_server_functions(self, expression):
+        """Whether this is the server's text that defines the WSTPServer` functions in a kernel.
+
+        It is more of the language than there is here; the functions are built in instead, and the text from
+        Begin["WSTPServer`...`"] to End[] is taken without counting as an evaluation.
+        """
+        if not (isinstance(expression, Function) and expression.is_head("ToExpression")):
+            return False
+        text = expression.args[0]
+        if text.startswith('Begin["WSTPServer`'):
+            self._reading_server_functions = True
+        taken = self._reading_server_functions
+        if text.startswith("End[]"):
+            self._reading_server_functions = False
+        return taken
 
     def count_evaluation(self):
         self.evaluations += 1
