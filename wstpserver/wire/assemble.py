@@ -22,7 +22,9 @@ class Frame:
 
     __slots__ = ("has_block", "heads", "items", "missing", "shape")
 
-    def __init__(self, missing: int, shape: tuple[int, ...] | None, heads: tuple[str, ...]) -> None:
+    def __init__(
+        self, missing: int, shape: tuple[int, ...] | None = None, heads: tuple[str, ...] = ()
+    ) -> None:
         self.items: list[Any] = []
         self.missing = missing
         self.shape = shape

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from . import decode_tokens as tokens
 from .assemble import Frame, assemble
 from .decode_numbers import NUMBER_READERS
-from .decode_tokens import Block, Incomplete, Opened
+from .decode_tokens import Incomplete
 from .errors import RemoteProtocolError
 from .input_buffer import InputBuffer
 from .limits import DecoderLimits
@@ -56,7 +56,6 @@ class Decoder:
         self._needed = 1  # unused bytes that must be there before another try makes sense
         self._start = offset  # offset in the stream of the expression that is being read
         self._error: RemoteProtocolError | None = None
-        self._done: Any = None
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes as they come in. A `bytes` object is not copied, and packed numbers in it need not
@@ -98,16 +97,21 @@ class Decoder:
     def _advance(self) -> Expression | Literal[NeedData.NEED_DATA]:
         """Read tokens until an expression is complete or the bytes end."""
         data, position = self._buffer.data, self._buffer.position
-        end = len(data)
-        needed = end + 1
-        if not self._frames:
+        frames = self._frames
+        frame = frames[-1] if frames else None
+        if frame is None:
             position = _skip_end_packets(data, position)
             self._start = self._buffer.base + position
+        end = len(data)
+        needed = end + 1
         try:
             while position < end:
                 number = NUMBER_READERS[data[position]]
                 if number is None:
-                    value, after = self._read_token(data, position)
+                    value, position = self._read_token(data, position)
+                    frame = frames[-1] if frames else None
+                    if value is _OPENED:
+                        continue
                 else:  # the commonest tokens, read here because a call for each would take half of the time
                     size, unpack, make = number
                     after = position + size
@@ -118,9 +122,16 @@ class Decoder:
                     value = unpack(data, position + 1)[0]
                     if make is not None:
                         value = make(value)
-                position = after
-                if self._place(value, position):
-                    return self._finish(data, position)
+                    position = after
+                while frame is not None:  # put it in its place, and what that completes in the next outer one
+                    frame.items.append(value)
+                    frame.missing -= 1
+                    if frame.missing:
+                        break
+                    value = assemble(frames.pop())
+                    frame = frames[-1] if frames else None
+                else:
+                    return self._finish(value, position)
         except Incomplete as incomplete:
             needed = incomplete.args[0]
         self._check_length(needed)
@@ -129,56 +140,50 @@ class Decoder:
         return NEED_DATA
 
     def _read_token(self, data: bytes, position: int) -> tuple[Any, int]:
-        """The value (or Opened, or Block) of the token at `position` and the position after it."""
+        """The value of the token at `position`, or _OPENED if a function or array begins; the position after it."""
         token = data[position]
-        if token == PACKED:
-            frame = self._frames[-1] if self._frames else None
-            if frame is None or (frame.shape is None and not frame.items):
-                raise RemoteProtocolError("a packed block where no arguments are expected", position)
-            return tokens.read_block(data, position, self._limits, frame.missing)
+        if token == FUNCTION:
+            count, after = tokens.read_function(data, position, self._limits)
+            return self._open(Frame(count + 1), position), after
         reader = _READERS.get(token)
         if reader is not None:
             return reader(data, position, self._limits)
+        if token == PACKED:
+            return self._read_block(data, position)
+        if token == ARRAY:
+            opened, after = tokens.read_array(data, position, self._limits)
+            frame = Frame(*opened)
+            return self._open(frame, position) if frame.missing else assemble(frame), after
         if token == END_PACKET:
             raise RemoteProtocolError("the packet ends inside an expression", position)
         raise RemoteProtocolError(f"no expression begins with byte {token:#04x}", position)
 
-    def _place(self, value: Any, position: int) -> bool:
-        """Put a value where it belongs. True if that completes the top-level expression: it is in _done."""
-        frames = self._frames
-        kind = type(value)
-        if kind is Opened:
-            frames.append(Frame(*value))
-            if len(frames) > self._limits.depth:
-                raise RemoteProtocolError(f"an expression of more than {self._limits.depth} levels", position)
-            if value.missing:
-                return False
-            value = assemble(frames.pop())  # an array without leaves
-        elif kind is Block:
-            frame = frames[-1]
-            frame.items.append(value)
-            frame.has_block = True
-            frame.missing -= value.length
-            if frame.missing:
-                return False
-            value = assemble(frames.pop())
-        while frames:
-            frame = frames[-1]
-            frame.items.append(value)
-            frame.missing -= 1
-            if frame.missing:
-                return False
-            value = assemble(frames.pop())
-        self._done = value
-        return True
+    def _open(self, frame: Frame, position: int) -> object:
+        """What follows belongs to `frame`."""
+        if len(self._frames) == self._limits.depth:
+            raise RemoteProtocolError(f"an expression of more than {self._limits.depth} levels", position)
+        self._frames.append(frame)
+        return _OPENED
 
-    def _finish(self, data: bytes, position: int) -> Expression:
-        """Hand out the complete expression that ends at `position`, with its `]` if that is here."""
+    def _read_block(self, data: bytes, position: int) -> tuple[Any, int]:
+        """A packed block goes into the innermost frame; if that is complete now, it is the value."""
+        frame = self._frames[-1] if self._frames else None
+        if frame is None or (frame.shape is None and not frame.items):
+            raise RemoteProtocolError("a packed block where no arguments are expected", position)
+        block, after = tokens.read_block(data, position, self._limits, frame.missing)
+        frame.items.append(block)
+        frame.has_block = True
+        frame.missing -= block.length
+        if frame.missing:
+            return _OPENED, after
+        return assemble(self._frames.pop()), after
+
+    def _finish(self, expression: Expression, position: int) -> Expression:
+        """The expression ends at `position`, with its `]` if that is here."""
         self._check_length(position)
-        self._buffer.consume(_skip_end_packets(data, position))
+        self._buffer.consume(_skip_end_packets(self._buffer.data, position))
         self._needed = 1
-        expression, self._done = self._done, None
-        return expression  # type: ignore[no-any-return]
+        return expression
 
     def _check_length(self, end: int) -> None:
         limit = self._limits.expression
@@ -206,12 +211,13 @@ def _skip_end_packets(data: bytes, position: int) -> int:
     return position
 
 
+#: Stands for a value where there is none yet.
+_OPENED = object()
+
 _READERS: dict[int, Callable[[bytes, int, DecoderLimits], tuple[Any, int]]] = {
-    FUNCTION: tokens.read_function,
     SYMBOL: tokens.read_symbol,
     STRING: tokens.read_string,
     INTEGER_TEXT: tokens.read_integer_text,
     REAL_TEXT: tokens.read_real_text,
-    ARRAY: tokens.read_array,
     DICTIONARY_SYMBOL: tokens.read_dictionary_symbol,
 }

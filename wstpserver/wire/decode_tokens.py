@@ -24,13 +24,11 @@ class Incomplete(Exception):
 
 
 class Opened(NamedTuple):
-    """A function or an array begins."""
+    """An array begins; `missing` leaves follow."""
 
-    #: Expressions to follow: the head and the arguments, or the leaves.
     missing: int
-    #: Dimensions and heads of an array; None for a function.
-    shape: tuple[int, ...] | None = None
-    heads: tuple[str, ...] = ()
+    shape: tuple[int, ...]
+    heads: tuple[str, ...]
 
 
 class Block(NamedTuple):
@@ -72,12 +70,17 @@ def _expect_line_feed(data: bytes, position: int) -> None:
 
 def _payload(data: bytes, position: int, limit: int) -> tuple[bytes, int, int]:
     """(payload, its position, position after the line feed) of the text token at `position`."""
-    size, start = read_size(data, position + 1)
-    _limit("bytes of text", size, limit, position)
+    if position + 1 < len(data) and 0x40 <= data[position + 1] <= 0x7F:  # nearly always
+        size, start = data[position + 1] - 0x40, position + 2
+    else:
+        size, start = read_size(data, position + 1)
+    if size > limit:
+        raise RemoteProtocolError(f"bytes of text: {size}, the limit is {limit}", position)
     end = start + size
     if end >= len(data):
         raise Incomplete(end + 1)
-    _expect_line_feed(data, end)
+    if data[end] != LINE_FEED:
+        raise RemoteProtocolError(f"a line feed was due, not {data[end]:#04x}", end)
     return data[start:end], start, end + 1
 
 
@@ -89,13 +92,25 @@ def read_string(data: bytes, position: int, limits: DecoderLimits) -> tuple[str,
 
 def read_symbol(data: bytes, position: int, limits: DecoderLimits) -> tuple[Symbol, int]:
     """`#`, size, text."""
+    known = _known_symbol(data, position)
+    if known is not None:
+        return known
     payload, start, end = _payload(data, position, limits.text)
-    symbol = _SYMBOLS.get(payload)
-    if symbol is None:
-        symbol = Symbol(decode_text(payload, start))
-        if len(payload) < 256 and len(_SYMBOLS) < 4096:
-            _SYMBOLS[payload] = symbol
+    symbol = Symbol(decode_text(payload, start))
+    if len(payload) < 64 and len(_SYMBOLS) < 4096:
+        _SYMBOLS[payload] = symbol
     return symbol, end
+
+
+def _known_symbol(data: bytes, position: int) -> tuple[Symbol, int] | None:
+    """The short way to a symbol that is in _SYMBOLS."""
+    if position + 1 < len(data) and 0x40 <= data[position + 1] <= 0x7F:
+        end = position + 2 + data[position + 1] - 0x40
+        if end < len(data) and data[end] == LINE_FEED:
+            symbol = _SYMBOLS.get(data[position + 2 : end])
+            if symbol is not None:
+                return symbol, end + 1
+    return None
 
 
 #: Symbols by payload. The same few hundred make up most of what kernels send; full, it stays as it is.
@@ -119,11 +134,12 @@ def read_real_text(data: bytes, position: int, limits: DecoderLimits) -> tuple[B
     return BigReal(decode_text(payload, start)), end
 
 
-def read_function(data: bytes, position: int, limits: DecoderLimits) -> tuple[Opened, int]:
-    """`F` and the number of arguments; head and arguments follow as expressions."""
+def read_function(data: bytes, position: int, limits: DecoderLimits) -> tuple[int, int]:
+    """`F` and the number of arguments, which is the value; head and arguments follow as expressions."""
     count, end = read_size(data, position + 1)
-    _limit("arguments of a function", count, limits.count, position)
-    return Opened(count + 1), end
+    if count > 63:
+        _limit("arguments of a function", count, limits.count, position)
+    return count, end
 
 
 def read_block(data: bytes, position: int, limits: DecoderLimits, missing: int) -> tuple[Block, int]:

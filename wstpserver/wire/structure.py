@@ -2,42 +2,41 @@
 
 A peer may send an expression a million levels deep. Python's own methods for nested containers recurse in
 C and end with RecursionError (or worse), so these walk with a stack of their own. A *node* is whatever
-has children: a `Function`, which says so with the attribute `nodes_below`, or a Python list or tuple.
+has children: a `Function`, or a Python list or tuple.
 """
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 #: How much of an expression repr() shows.
 REPR_LENGTH = 200
 
+Children: TypeAlias = "tuple[Any, ...] | list[Any]"
 
-def _children(value: Any) -> tuple[Any, ...] | list[Any] | None:
-    """What hangs below `value`, or None for a leaf."""
-    kind = type(value)
-    if kind is list or kind is tuple:
-        return value  # type: ignore[no-any-return]
-    below = getattr(kind, "nodes_below", None)
-    return below(value) if below is not None else None
+#: What hangs below a node, by its type; other types are leaves. `values` adds Function.
+NODES: dict[type, Callable[[Any], Children]] = {list: lambda node: node, tuple: lambda node: node}
 
 
 def same_structure(one: Any, other: Any) -> bool:
-    """Whether two trees are equal: same nodes, and leaves that are identical or == (as in Python's
-    containers).
+    """Whether two trees are equal: same nodes, and leaves that are identical or ==, as in Python's
+    containers.
     """
     pending = [(one, other)]
     while pending:
         left, right = pending.pop()
         if left is right:
             continue
-        below_left, below_right = _children(left), _children(right)
-        if below_left is None or below_right is None:
-            if below_left is not below_right or left != right:
+        kind = type(left)
+        below = NODES.get(kind)
+        if below is None or kind is not type(right):
+            if left != right:
                 return False
-        elif type(left) is not type(right) or len(below_left) != len(below_right):
+            continue
+        below_left, below_right = below(left), below(right)
+        if len(below_left) != len(below_right):
             return False
-        else:
-            pending.extend(zip(below_left, below_right))  # noqa: B905 - lengths compared above
+        pending.extend(zip(below_left, below_right))  # noqa: B905 - lengths compared above
     return True
 
 
@@ -47,14 +46,13 @@ def structure_hash(root: Any) -> int:
     pending = [root]
     while pending:
         value = pending.pop()
-        below = _children(value)
-        if below is None:
+        below = NODES.get(type(value))
+        if below is None or type(value) is list:
             hashes.append(hash(value))
-        elif type(value) is list:
-            raise TypeError("unhashable type: 'list'")
         else:
-            hashes.append(len(below))  # with the counts, the order of visit determines the tree
-            pending.extend(below)
+            children = below(value)
+            hashes.append(len(children))  # with the counts, the order of visit determines the tree
+            pending.extend(children)
     return hash(tuple(hashes))
 
 
@@ -66,9 +64,9 @@ def bounded_repr(root: Any) -> str:
     while pending:
         text, value = pending.pop()
         if text is None:
-            below = _children(value)
+            below = NODES.get(type(value))
             if below is not None:
-                pending.extend(_spelled(value, below))
+                pending.extend(_spelled(value, below(value)))
                 continue
             text = _leaf_repr(value)
         parts.append(text)
@@ -86,7 +84,7 @@ def _leaf_repr(value: Any) -> str:
     return repr(value[: REPR_LENGTH + 1] if isinstance(value, str) else value)
 
 
-def _spelled(value: Any, below: tuple[Any, ...] | list[Any]) -> list[tuple[str | None, Any]]:
+def _spelled(value: Any, below: Children) -> list[tuple[str | None, Any]]:
     """A node as items for bounded_repr's stack, last one first; no more children than repr can show."""
     if type(value) is list:
         opening, closing = "[", "]"

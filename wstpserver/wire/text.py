@@ -77,6 +77,8 @@ def decode_text(payload: bytes, offset: int = 0) -> str:
     The count in the payload is not compared with the characters: versions count surrogate pairs and escapes
     differently, and the outer size has already settled what belongs to the text.
     """
+    if payload[:2] == b"D~" and payload[2:3] >= b"@" and payload.isascii():  # nearly always
+        return payload[3:].decode()
     header = _HEADER.match(payload)
     if header is None:
         if payload[:1] == b"G":  # format 7: Latin-1 right after the letter, without a count

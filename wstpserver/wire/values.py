@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeAlias, Union
 
 from .packed import PackedArray
 from .scalars import BigReal, Int8, Int16, Int64, LongDouble, Real32
-from .structure import bounded_repr, same_structure, structure_hash
+from .structure import NODES, bounded_repr, same_structure, structure_hash
 
 __all__ = [
     "BigReal", "Expression", "Function", "Int8", "Int16", "Int64", "LongDouble", "PackedArray", "Real32",
@@ -55,15 +55,11 @@ class Function:
     args: tuple[Expression, ...]
 
     def __init__(self, head: Expression, args: tuple[Expression, ...] = ()) -> None:
-        object.__setattr__(self, "head", head)
-        object.__setattr__(self, "args", args if type(args) is tuple else tuple(args))
+        _set_head(self, head)
+        _set_args(self, args if type(args) is tuple else tuple(args))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("Function is immutable")
-
-    def nodes_below(self) -> tuple[Expression, ...]:
-        """What `structure` walks on to: the head, then the arguments."""
-        return (self.head, *self.args)
 
     def __eq__(self, other: object) -> bool:
         return same_structure(self, other) if isinstance(other, Function) else NotImplemented
@@ -77,6 +73,12 @@ class Function:
     def __reduce__(self) -> tuple[type[Function], tuple[Any, ...]]:
         return Function, (self.head, self.args)
 
+
+# The quickest way past __setattr__: functions are made by the million.
+_slots: Any = Function
+_set_head, _set_args = _slots.head.__set__, _slots.args.__set__
+
+NODES[Function] = lambda function: (function.head, *function.args)
 
 Expression: TypeAlias = Union[
     int, float, str, Symbol, Function, BigReal, LongDouble, PackedArray, "list[Any]", "tuple[Any, ...]"
