@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
 
-from wstpserver.model.effects import Bridged, Close, Effect, Reason, RequestFailed, Start, Unbridged
+from wstpserver.model.effects import Bridged, Close, Reason, RequestFailed, Start, Unbridged
 from wstpserver.model.ids import KernelIds
 from wstpserver.model.registry import Registry
 from wstpserver.model.states import Client, Kernel, KernelState, Pool, Request
@@ -55,7 +56,7 @@ class Broker:
         self._timers: dict[Client, gevent.Greenlet] = {}
         self.stopping = False
         self._carrying_out = False
-        self._handlers: dict[type, Callable[[Effect], None]] = {
+        self._handlers: dict[type, Callable[[Any], None]] = {
             Start: self._start,
             Close: self._close,
             Bridged: self._bridged,
@@ -224,7 +225,9 @@ class Broker:
         self.log.warning(f"Kernel {kernel.record.id} (process {kernel.process.pid}) died: {status}{told}")
 
     def _forget(self, record: Kernel) -> None:
-        self.kernels.pop(record, None)
+        kernel = self.kernels.pop(record, None)
+        if kernel is not None:
+            self.executor.forget(kernel)
         self.registry.gone(record)
         self.carry_out()
 
@@ -281,6 +284,7 @@ class Broker:
         self.log.debug(f"{session.name} is unbridged from kernel {kernel.record.id}: {effect.reason.value}{dropped}")
         if effect.replacing:
             session.purpose = Purpose.REPLACEMENT
+            assert kernel.record.pool is not None
             self._wait(session, kernel.record.pool)
         elif effect.reason in _CLOSING_REASONS or (effect.reason is Reason.STOLEN and (evaluating or unsent)):
             session.close_link(_parting_words(effect.reason))

@@ -18,7 +18,7 @@ from wstpserver.settings import PoolSettings, ServerSettings
 from wstpserver.wire.decode import decode
 from wstpserver.wire.errors import ProtocolError
 from wstpserver.wire.packets import PacketHead
-from wstpserver.wire.values import Function, Symbol
+from wstpserver.wire.values import Expression, Function, Symbol
 
 #: What the log calls the definition of the server's functions.
 SERVER_FUNCTIONS = "the definition of the WSTPServer functions"
@@ -53,7 +53,7 @@ def initialise(
     kernel.pump.switch(kernel.missed)
 
 
-def server_functions() -> Iterator[tuple[str, object]]:
+def server_functions() -> Iterator[tuple[str, Expression]]:
     """The definitions of the WSTPServer` functions: what to call them in the log, and expressions to evaluate."""
     text = importlib.resources.files("wstpserver.server").joinpath("functions.wl").read_text("utf-8")
     _comment, begin, rest = text.partition('Begin["')
@@ -67,7 +67,7 @@ def _to_expression(code: str) -> Function:
     return Function(Symbol("ToExpression"), (code,))
 
 
-def _steps(pool: PoolSettings | None) -> Iterator[tuple[str, object]]:
+def _steps(pool: PoolSettings | None) -> Iterator[tuple[str, Expression]]:
     if pool is None:
         return
     if pool.initialization_file:
@@ -94,7 +94,7 @@ class _Reader:
         self._log = log
         self._what = "its start"
 
-    def run(self, what: str, expression: object) -> None:
+    def run(self, what: str, expression: Expression) -> None:
         """Evaluate and wait for the answer, which is not looked at but for ``$Failed``."""
         self._what = what
         self._kernel.begin(PacketHead.EvaluatePacket)

@@ -94,7 +94,7 @@ class Pump:
                 first = position - scanner.frame_bytes
                 if first > start:  # the frames before the wrong one
                     self.forward(view[start:first])
-                raise RemoteProtocolError(scanner.error, scanner.error_offset)
+                raise RemoteProtocolError(scanner.error or "unreadable data", scanner.error_offset)
         if scanner.at_boundary:
             if end > start:
                 self.forward(view[start:end])

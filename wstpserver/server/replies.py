@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wstpserver.wire.encode import encode
-from wstpserver.wire.values import Function, Symbol
+from wstpserver.wire.values import Expression, Function, Symbol
 
 
 def reply(text: str) -> bytes:
@@ -18,7 +18,7 @@ def notice(text: str) -> bytes:
     return encode(Function(Symbol("TextPacket"), (f"WSTPServer: {text}\n",)))
 
 
-def evaluate(expression: object) -> bytes:
+def evaluate(expression: Expression) -> bytes:
     """``EvaluatePacket[expression]``."""
     return encode(Function(Symbol("EvaluatePacket"), (expression,)))
 
