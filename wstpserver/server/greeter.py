@@ -101,6 +101,9 @@ class Greeter:
         data = self._stream.receive_bytes()
         if not data:
             raise StreamClosed("it ended")
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
         for event in self._handshake.receive_data(data):
             if isinstance(event, LinkIdentified):
                 self._identified = event
@@ -133,7 +136,7 @@ class Greeter:
         try:
             listener.setblocking(False)
             self._handshake.set_message_port(listener.getsockname()[1])
-            self._answer()
+            self._take(b"")  # the greeting may have come already
             messages = self._accept(listener)
         finally:
             listener.close()

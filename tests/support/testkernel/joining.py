@@ -54,9 +54,9 @@ def connect_classic(data_address, message_address=None):
             raise LinkClosed("the peer did not answer OKY")
         return data, connect_to(*message_address)
     data.sendall(b"need_msg_portY")
-    answer = receive(data, 64)
-    while not answer.endswith(b"Y"):
-        answer += receive(data, 64)
+    answer = b""
+    while not answer.endswith(b"Y"):  # exactly: the peer's greeting may follow at once
+        answer += receive(data, 1)
     return data, connect_to(data_address[0], int(answer[len(b"msg_port=") : -1]))
 
 

@@ -1,0 +1,169 @@
+"""Servers, clients and kernels in the situations that the tests of robustness begin with."""
+import contextlib
+import json
+import os
+import struct
+
+from tests.support import processes, rawlink
+from tests.support.leaks import Footprint, assert_returns_to
+from tests.support.server import ServerProcess, pool
+from tests.support.testkernel.codec import Function, Symbol
+from tests.support.testkernel.framing import encode_size
+from tests.support.waiting import wait_for
+
+ABORTED = Symbol("$Aborted")
+MEBIBYTE = 1 << 20
+
+
+def one_pool(kernel, minimum=1, root=None, **keys):
+    """A configuration with the pool "a" of this kernel; keys are the pool's, `root` those of the server."""
+    return {"Pools": {"a": pool(kernel, MinimumKernelNumber=minimum, **keys)}, **(root or {})}
+
+
+@contextlib.contextmanager
+def serving(folder, configuration, *arguments, **options):
+    """A ServerProcess with its log at level debug that must come through without an internal error."""
+    server = ServerProcess(folder, configuration, "--log-level", "debug", *arguments, **options)
+    with server:
+        yield server
+    assert_no_internal_error(server.log)
+
+
+def assert_no_internal_error(log):
+    assert "Internal error" not in log and "Traceback" not in log, log
+
+
+def join(server, **options):
+    """A client bridged at its connection: its link, after the first InputNamePacket."""
+    link = server.connect(**options)
+    assert link.get_packet()[0] == "InputNamePacket"
+    return link
+
+
+def assert_serves(server):
+    """A new client gets a kernel and an answer."""
+    with join(server) as link:
+        assert link.evaluate(Function("Plus", 20, 3)) == 23
+
+
+def kernel_process(link):
+    """The process id of the kernel that a link is bridged to."""
+    return link.evaluate(Function("KernelProcess"))
+
+
+def kernel_id(link):
+    return json.loads(link.command("GetKernelID"))["result"]
+
+
+def reconnect(link, identifier):
+    """Bridge a link with the kernel of that ID; returns the prompt that follows."""
+    assert link.command("ConnectKernel", identifier) == '{"status":"ExecutionSuccess"}'
+    head, prompt = link.get_packet()
+    assert head == "InputNamePacket"
+    return prompt
+
+
+def ready_kernels(server, number, deadline=30.0):
+    """Wait until `number` kernels have become ready since the server's start."""
+    wait_for(lambda: server.log.count(" is ready: process ") >= number, deadline, f"{number} kernels to be ready")
+
+
+def send_beginning(connection, *data):
+    """Send and return when the peer's system has taken all of it."""
+    for piece in data:
+        connection.sendall(piece)
+
+
+def long_text(head, size):
+    """(bytes up to the characters, bytes after them) of the packet head["xxx..."] with `size` characters."""
+    beginning = b"FA#" + _sized(b"A~" + encode_size(len(head)) + head.encode()) + b"\n"
+    inner = b"A~" + encode_size(size)
+    return beginning + b'"' + encode_size(len(inner) + size) + inner, b"\n]"
+
+
+def evaluate_length(size):
+    """The same for EvaluatePacket[StringLength["xxx..."]]: its answer is `size`."""
+    beginning = b"FA#" + _sized(b"A~NEvaluatePacket") + b"\n" + b"FA#" + _sized(b"A~LStringLength") + b"\n"
+    inner = b"A~" + encode_size(size)
+    return beginning + b'"' + encode_size(len(inner) + size) + inner, b"\n]"
+
+
+def _sized(body):
+    return encode_size(len(body)) + body
+
+
+def message_of(notice):
+    """The text of a TextPacket["WSTPServer: ..."] from get_packet()."""
+    head, text = notice
+    assert head == "TextPacket" and text.startswith("WSTPServer: "), notice
+    return text
+
+
+class Gate:
+    """A FIFO that holds a kernel in BusyUntil[path] or HalfFrame[path] until `open`."""
+
+    def __init__(self, folder, name="gate"):
+        self.path = os.fspath(folder / name)
+        self._descriptor = None
+        os.mkfifo(self.path)
+
+    def busy(self):
+        """The expression that keeps a kernel busy until the gate is opened."""
+        return Function("BusyUntil", self.path)
+
+    def wait_until_reached(self, deadline=20.0):
+        """Wait until a kernel waits at the gate."""
+
+        def reached():
+            self.close()
+            try:
+                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                return False
+            return True
+
+        wait_for(reached, deadline, f"a kernel to wait at {self.path}")
+
+    def open(self):
+        """Let the kernel that waits, or comes next, go on."""
+        self.wait_until_reached()
+        os.write(self._descriptor, b".")
+        self.close()
+
+    def close(self):
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class Calm:
+    """What a server holds when nobody uses it: taken at a quiet moment, asserted at another."""
+
+    def __init__(self, server, kernels):
+        self._server, self._kernels = server, kernels
+        self.wait()
+        self._footprint = Footprint(server.pid)
+
+    def wait(self, deadline=20.0):
+        """Wait until there are just the ready kernels (and the listening socket)."""
+        sockets = 1 + 2 * self._kernels
+
+        def calm():
+            now = Footprint(self._server.pid)
+            return (now.children, now.sockets) == (self._kernels, sockets)
+
+        wait_for(calm, deadline, f"{sockets} sockets and {self._kernels} kernels of the server")
+
+    def assert_again(self, deadline=20.0):
+        """Nothing has been left: no descriptor, thread, process or zombie."""
+        assert_returns_to(self._footprint, self._server.pid, deadline)
+
+
+def resident_mebibytes(server):
+    return processes.resident_bytes(server.pid) / MEBIBYTE
+
+
+def reset(connection):
+    """Close a connection so that the peer sees it broken off."""
+    connection.setsockopt(rawlink.socket.SOL_SOCKET, rawlink.socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
