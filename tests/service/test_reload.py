@@ -1,0 +1,201 @@
+"""SIGHUP: the configuration as it is now takes effect, and no client and no kernel is lost."""
+
+import asyncio
+import json
+import re
+import signal
+import threading
+
+import pytest
+
+from tests.service.helpers import Fifo, entries, one_pool
+from tests.support import processes
+from tests.support.kernels import make_kernel
+from tests.support.server import ServerProcess, pool
+from tests.support.testkernel.codec import Function as call
+from tests.support.waiting import wait_for
+from tools.loadtest.run import Load, Result, run_load
+
+
+def reload(server, configuration):
+    """Write the configuration, send SIGHUP, and return what the log says of it."""
+    text = configuration if isinstance(configuration, str) else json.dumps(configuration, indent=1)
+    (server.folder / f"{server.mark}.conf").write_text(text)
+    before = len(reports(server))
+    server.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(reports(server)) > before, 30, "the reload")
+    return reports(server)[-1]
+
+
+def reports(server):
+    """The entries about reloads that are complete in the log, in order."""
+    text = server.log
+    complete = entries(text[: text.rfind("\n\n") + 2]) if "\n\n" in text else []
+    return [message for _, message in complete if message.startswith("The configuration was")]
+
+
+def information(link):
+    return json.loads(link.command("GetServerInformation"))["result"]["Pools"]
+
+
+def test_new_pools_and_numbers(tmp_path):
+    kernel = make_kernel(tmp_path)
+    configuration = {"Pools": {"A": pool(kernel, MinimumKernelNumber=1)}}
+    with ServerProcess(tmp_path, configuration) as server, server.connect() as link:
+        link.get_packet()
+        mine = link.evaluate(call("KernelProcess"))
+        pools = {"A": pool(kernel, MinimumKernelNumber=3), "B": pool(kernel, MinimumKernelNumber=2)}
+        report = reload(server, {"AllowStealingKernels": False, "Pools": pools})
+        assert report.splitlines() == [
+            "The configuration was reloaded:",
+            "AllowStealingKernels: True -> False",
+            "Pools.A.MaximumKernelNumber: 1 -> 3",
+            "Pools.A.MinimumKernelNumber: 1 -> 3",
+            "Pools.B: new pool",
+        ]
+        wait_for(lambda: len(server.processes()) == 5, 30, "the new kernels")
+        assert mine in server.processes()
+        assert link.evaluate(call("KernelProcess")) == mine
+        found = information(link)
+        assert {name: len(found[name]["Kernels"]) for name in found} == {"A": 3, "B": 2}
+        with server.connect() as other:
+            other.get_packet()
+            assert other.command("ConnectKernel", "B") == '{"status":"ExecutionSuccess"}'
+
+
+def test_fewer_kernels_and_a_removed_pool(tmp_path):
+    """Living kernels stay; those of a pool that is gone are not replaced, and the pool goes with the last."""
+    kernel = make_kernel(tmp_path)
+    configuration = {"Pools": {"A": pool(kernel, MinimumKernelNumber=2), "B": pool(kernel, MinimumKernelNumber=1)}}
+    with ServerProcess(tmp_path, configuration) as server:
+        for name in "AB":
+            server.wait_for_log(f"Pool {name} is ready")
+        with server.connect() as link, server.connect() as keeper:
+            assert link.get_packet()[0] == keeper.get_packet()[0] == "InputNamePacket"
+            assert keeper.command("ConnectKernel", "B") == '{"status":"ExecutionSuccess"}'
+            assert keeper.get_packet()[0] == "InputNamePacket"
+            kernels = sorted(server.processes())
+            in_pool_b = keeper.evaluate(call("KernelProcess"))
+            report = reload(server, {"Pools": {"A": pool(kernel, MinimumKernelNumber=1)}})
+            assert "Pools.B: removed" in report and "Pools.A.MinimumKernelNumber: 2 -> 1" in report
+            assert keeper.evaluate(call("KernelProcess")) == in_pool_b
+            assert sorted(server.processes()) == kernels
+            assert link.command("ConnectKernel", "B", 0) == '{"status":"ExecutionError"}'
+            keeper.put("EvaluatePacket", call("Quit"))
+            assert keeper.at_end()
+            wait_for(lambda: "B" not in information(link), what="the pool to be forgotten")
+            assert not processes.alive(in_pool_b)
+            assert sorted(server.processes()) == [process for process in kernels if process != in_pool_b]
+
+
+def test_the_default_pool_changes(tmp_path):
+    kernel = make_kernel(tmp_path)
+    pools = {"A": pool(kernel, MinimumKernelNumber=1), "B": pool(kernel, MinimumKernelNumber=1)}
+    with ServerProcess(tmp_path, {"Pools": pools}) as server:
+        with server.connect() as link:
+            link.get_packet()
+            assert link.command("GetPoolName") == '{"result":"A"}'
+        reload(server, {"Pools": pools | {"B": {**pools["B"], "Default": True}}})
+        with server.connect() as link:
+            link.get_packet()
+            assert link.command("GetPoolName") == '{"result":"B"}'
+
+
+def test_a_client_that_waits_gets_a_kernel_of_the_larger_pool(tmp_path):
+    kernel = make_kernel(tmp_path)
+    configuration = one_pool(kernel, MinimumKernelNumber=1)
+    with ServerProcess(tmp_path, configuration, "-l", "debug") as server, server.connect() as first:
+        first.get_packet()
+        with server.connect() as second:
+            server.wait_for_log("Client 2 .* waits up to 60 s .*1 bridged")
+            reload(server, one_pool(kernel, MinimumKernelNumber=2))
+            assert second.get_packet()[0] == "InputNamePacket"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"Pools": {"P": {"KeepAliv": true}}}', 'Pools.P.KeepAliv: unknown key; did you mean "KeepAlive"?'),
+        ('{"Pools": {', "the file ends here"),
+        ("\0\1\2binary", "NUL byte"),
+        ("", ""),
+        ('{"Pools": {"P": {"KernelPath": "/nowhere/kernel"}}}', '/nowhere/kernel'),
+        (None, "No such file"),
+    ],
+    ids=["key", "half", "binary", "empty", "kernel", "gone"],
+)
+def test_an_invalid_file_changes_nothing(tmp_path, text, reason):
+    kernel = make_kernel(tmp_path)
+    with ServerProcess(tmp_path, one_pool(kernel, MinimumKernelNumber=1)) as server, server.connect() as link:
+        link.get_packet()
+        before = information(link)
+        if text is None:
+            (tmp_path / f"{server.mark}.conf").unlink()
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for_log("The configuration was not reloaded(.|\n)*\n\n")
+            report = reports(server)[-1]
+        else:
+            report = reload(server, text)
+        assert report.startswith("The configuration was not reloaded, the old one stays in force:\n")
+        assert reason in report and f"{server.mark}.conf" in report
+        after = information(link)
+        assert after.keys() == before.keys()
+        assert [item["ID"] for item in after["P"]["Kernels"]] == [item["ID"] for item in before["P"]["Kernels"]]
+        # a good one afterwards is taken over
+        assert "MinimumKernelNumber: 1 -> 2" in reload(server, one_pool(kernel, MinimumKernelNumber=2))
+
+
+def test_what_needs_a_restart_is_said(tmp_path):
+    kernel = make_kernel(tmp_path)
+    configuration = one_pool(kernel, MinimumKernelNumber=1)
+    with ServerProcess(tmp_path, configuration) as server:
+        report = reload(server, {"AdvertisedServiceType": "_other._tcp.local.", **configuration})
+        assert re.search(r"AdvertisedServiceType: .* \(takes effect when the server is restarted\)", report)
+        assert reload(server, {"AdvertisedServiceType": "_other._tcp.local.", **configuration}).endswith(
+            "\nnothing is different"
+        )
+
+
+def test_an_evaluation_goes_on_through_a_reload(tmp_path):
+    fifo = Fifo(tmp_path / "fifo")
+    kernel = make_kernel(tmp_path)
+    with ServerProcess(tmp_path, one_pool(kernel, MinimumKernelNumber=1)) as server, server.connect() as link:
+        link.get_packet()
+        link.put("EvaluatePacket", call("BusyUntil", fifo.path))
+        for number in (2, 1, 3):
+            reload(server, one_pool(kernel, MinimumKernelNumber=number))
+        fifo.release()
+        assert link.get_packet() == ("ReturnPacket", fifo.path)
+
+
+CLIENTS = 50
+
+
+@pytest.mark.timeout(180)
+def test_reloads_under_load(tmp_path):
+    """Fifty clients evaluate while the configuration changes to and fro: every answer comes and is right, no client
+    is disconnected, and the kernels at the end are those of the beginning."""
+    kernel = make_kernel(tmp_path)
+    numbers = {"MinimumKernelNumber": CLIENTS, "ReservePreviouslyConnectedKernels": False}
+    with ServerProcess(tmp_path, one_pool(kernel, **numbers)) as server:
+        server.wait_for_log("Pool P is ready", 90)
+        kernels = sorted(server.processes())
+        load = Load(port=server.port, clients=CLIENTS, evaluations=100, timeout=60.0, limit=120.0)
+        result = Result()
+        clients = threading.Thread(target=lambda: asyncio.run(run_load(load, result)))
+        clients.start()
+        reloads = 0
+        try:
+            while clients.is_alive():
+                pools = {"P": pool(kernel, **numbers, MaximumKernelNumber=CLIENTS + reloads % 4)}
+                if reloads % 2 == 0:
+                    pools["Q"] = pool(kernel, MinimumKernelNumber=1)
+                reload(server, {"AllowStealingKernels": reloads % 3 != 0, "Pools": pools})
+                reloads += 1
+        finally:
+            clients.join()
+        assert not result.errors
+        assert result.answers == CLIENTS * 100
+        assert reloads >= 3
+        assert set(kernels) <= set(server.processes())
+    assert "died" not in server.log

@@ -1,0 +1,105 @@
+"""SIGTERM and SIGINT: running evaluations are answered, every kernel ends, the exit code is 0."""
+
+import signal
+import socket
+import time
+
+import pytest
+
+from tests.service.helpers import Fifo, messages, one_pool
+from tests.support import processes
+from tests.support.kernels import make_kernel
+from tests.support.server import ServerProcess
+from tests.support.testkernel.codec import Function as call
+from tests.support.waiting import wait_for
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_it_ends_with_its_kernels(tmp_path, number):
+    with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path, grandchild=True), MinimumKernelNumber=2)) as server:
+        server.wait_for_log("Pool P is ready")
+        assert len(server.processes()) == 4
+        with server.connect() as link:
+            link.get_packet()
+            assert server.stop(number) == 0
+            assert link.at_end()
+        server.assert_no_process_left(0.1)
+    assert messages(server.log, "Information")[-2:] == [f"Stopping because of {number.name}", "Stopped"]
+
+
+def test_a_running_evaluation_is_answered(tmp_path):
+    """The listening port is gone at once, the answer still comes, and then the end of the link."""
+    fifo = Fifo(tmp_path / "fifo")
+    with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)) as server:
+        with server.connect() as link:
+            link.get_packet()
+            link.put("EvaluatePacket", call("BusyUntil", fifo.path))
+            wait_for(lambda: link.command("GetKernelBusyStatus") == '{"result":"True"}', what="the evaluation")
+            server.process.send_signal(signal.SIGTERM)
+            server.wait_for_log("Stopping because of SIGTERM")
+            wait_for(lambda: refuses(server), what="the port to be given up")
+            fifo.release()
+            assert link.get_packet() == ("ReturnPacket", fifo.path)
+            assert link.at_end()
+        assert server.process.wait(10) == 0
+
+
+def refuses(server):
+    """Whether nobody listens on the server's port any more."""
+    try:
+        socket.create_connection(("127.0.0.1", server.port), 5).close()
+    except ConnectionError:
+        return True
+    return False
+
+
+@pytest.mark.timeout(60)
+def test_an_evaluation_that_does_not_end_is_not_waited_for_for_ever(tmp_path):
+    """10 seconds for evaluations, then up to 5 for the kernel: this one ignores its link's end and SIGTERM."""
+    kernel = make_kernel(tmp_path, ignore_term=True)
+    with ServerProcess(tmp_path, one_pool(kernel, MinimumKernelNumber=1)) as server, server.connect() as link:
+        link.get_packet()
+        link.put("EvaluatePacket", call("CompoundExpression", call("Print", "begun"), call("Deaf", 100)))
+        assert link.get_packet()[0] == "TextPacket"
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert 10 <= time.monotonic() - began < 30
+        assert link.at_end()
+
+
+@pytest.mark.parametrize("behaviour", ["hang", "never_greet", "silent"])
+def test_while_kernels_are_starting(tmp_path, behaviour):
+    register = tmp_path / "register"
+    kernel = make_kernel(tmp_path, register=register, **{behaviour: True})
+    with ServerProcess(tmp_path, one_pool(kernel, MinimumKernelNumber=2)) as server, server.connect() as link:
+        wait_for(lambda: register.exists() and len(register.read_text().split()) == 2, what="both kernels")
+        assert server.stop() == 0
+        assert link.at_end()
+        server.assert_no_process_left(0.1)
+
+
+def test_a_second_signal_changes_nothing(tmp_path):
+    fifo = Fifo(tmp_path / "fifo")
+    with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)) as server:
+        with server.connect() as link:
+            link.get_packet()
+            link.put("EvaluatePacket", call("CompoundExpression", call("Print", 1), call("BusyUntil", fifo.path)))
+            assert link.get_packet()[0] == "TextPacket"
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+                server.process.send_signal(number)
+            server.wait_for_log("Stopping because of")
+            fifo.release()
+            assert link.get_packet()[0] == "ReturnPacket"
+        assert server.process.wait(20) == 0
+    assert server.log.count("Stopping because of") == 1
+    assert "Internal error" not in server.log and "Traceback" not in server.log
+
+
+def test_a_killed_server_leaves_no_kernel(tmp_path):
+    with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=2)) as server:
+        server.wait_for_log("Pool P is ready")
+        kernels = server.processes()
+        assert len(kernels) == 2
+        server.expect_exit(-signal.SIGKILL)
+        assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+        wait_for(lambda: not any(map(processes.alive, kernels)), 5, "the kernels' end")
