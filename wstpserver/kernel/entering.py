@@ -27,7 +27,10 @@ HOOKS = {name: Symbol(f"System`${name}") for name in ("Pre", "Post", "PrePrint")
 
 
 class Lines:
-    """Evaluates entered lines and answers them. `dialog_depth` changes the prompts, and what Return does."""
+    """Evaluates entered lines and answers them. `dialog_depth` changes the prompts, and what Return does.
+
+    $Line is the number in the prompt, from the moment it is shown.
+    """
 
     def __init__(self, evaluator: Evaluator, channel: Channel, outgoing: Outgoing) -> None:
         self._evaluator = evaluator
@@ -40,21 +43,26 @@ class Lines:
         #: Called with the argument of a Return that reaches the top of a line in a dialog.
         self.on_dialog_return: Callable[[BaseElement], None] = lambda value: None
 
+    def begin(self) -> None:
+        """The first prompt of the session, or of a dialog."""
+        self.history.advance()
+        self.prompt()
+
     def prompt(self) -> None:
         """InputNamePacket["In[n]:= "]: the kernel is ready for a line."""
-        self._channel.write(packet("InputNamePacket", f"{self._prefix()}In[{self.history.next_line}]:= "))
+        self._channel.write(packet("InputNamePacket", f"{self._prefix()}In[{self.history.line}]:= "))
 
     def enter_text(self, text: str) -> None:
         """Every expression in the text gets a line number and an answer of its own; one prompt ends them all.
 
         After a syntax error the rest of the text is dropped; the line counts, as in other kernels.
         """
-        feeder = TextFeeder(text, f"In[{self.history.next_line}]")
+        feeder = TextFeeder(text, f"In[{self.history.line}]")
         while not feeder.empty():
             feeder.begin_expression()
             expression, failed = self._parse(feeder)
             if failed:
-                self.history.begin_line()
+                self.history.advance()
                 self._channel.write(packet("SyntaxPacket", feeder.error_position()))
                 break
             if expression is not None:
@@ -67,7 +75,8 @@ class Lines:
         self.prompt()
 
     def show(self, expression: BaseElement) -> None:
-        """A line whose value is shown as text, as if it had been typed."""
+        """A first line of a dialog, whose value is shown as text as if it had been typed."""
+        self.history.advance()
         self._line(expression, self._answer_text)
         self.prompt()
 
@@ -87,7 +96,7 @@ class Lines:
 
     def _line(self, expression: BaseElement, answer: Callable[[int, BaseElement], None]) -> None:
         leave_on_quit(expression)
-        line = self.history.begin_line()
+        line = self.history.line
         self._evaluation.out.clear()
         self.history.record_input(line, expression)
         stored: list[BaseElement] = []
@@ -99,6 +108,7 @@ class Lines:
         if value is not SymbolNull:
             answer(line, value)
         self.history.trim(line)
+        self.history.advance()
 
     def _evaluate_hooked(self, expression: BaseElement, stored: list[BaseElement]) -> BaseElement:
         """The value to show; what Out is to hold goes to `stored`."""

@@ -20,20 +20,18 @@ class History:
         self._kept: deque[tuple[int, str, Rule]] = deque()
 
     @property
-    def next_line(self) -> int:
-        """The number the next input will get: that of its InputNamePacket."""
-        return int(self._definitions.get_line_no()) + 1
+    def line(self) -> int:
+        """$Line: the number of the input that is waited for, or evaluated."""
+        return int(self._definitions.get_line_no())
 
     @property
     def length(self) -> int:
         """How many lines are kept: $HistoryLength, which Mathics limits to 100."""
         return int(self._definitions.get_history_length())
 
-    def begin_line(self) -> int:
-        """Count up $Line and return it."""
-        line = self.next_line
-        self._definitions.set_line_no(line)
-        return line
+    def advance(self) -> None:
+        """Count up $Line: the next input is waited for."""
+        self._definitions.set_line_no(self.line + 1)
 
     def record_input(self, line: int, expression: BaseElement) -> None:
         """In[line] := expression"""

@@ -60,7 +60,7 @@ class KernelSession:
         self._stdout.start()
         self._attendant.start()
         try:
-            self._lines.prompt()
+            self._lines.begin()
             while True:
                 self._dispatcher.handle(self.channel.read())
                 self._engine.number_tables.trim()
@@ -90,7 +90,7 @@ class KernelSession:
         self.channel.write(packet("BeginDialogPacket", depth))
         try:
             if first is None:
-                self._lines.prompt()
+                self._lines.begin()
             else:
                 self._lines.show(first)
             while True:

@@ -6,24 +6,24 @@ from mathics.core.atoms import Integer, MachineReal, String
 from mathics.core.element import BaseElement
 from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
-from mathics.core.symbols import Symbol
 
 #: What may be shown: one part costs 1 and takes Mathics 0.1 to 0.3 ms.
-BUDGET = 20_000
+BUDGET = 10_000
 
 #: Plain numbers in a list are cheap, and so many of them cost 1.
-NUMBERS_PER_UNIT = 20
+NUMBERS_PER_UNIT = 50
 
-#: Characters of a string, or bits of an integer, that cost 1.
-CHARACTERS_PER_UNIT, BITS_PER_UNIT = 500, 20
+#: Characters of a string, or bits of a long integer, that cost 1.
+CHARACTERS_PER_UNIT, BITS_PER_UNIT = 500, 40
 
-#: Levels of nesting shown: rendering recurses.
-DEPTH = 500
+#: Bits from which on an integer is long.
+LONG_INTEGER = 1000
+
+#: Levels of nesting shown: rendering recurses, and Mathics counts that against $RecursionLimit.
+DEPTH = 150
 
 #: Elements kept at each end of a list that is cut.
 KEPT = 20
-
-SymbolSkeleton = Symbol("System`Skeleton")
 
 
 def shortened(expression: BaseElement) -> BaseElement:
@@ -56,7 +56,8 @@ def _own_cost(item: BaseElement) -> float:
     if kind is MachineReal:
         return 1 / NUMBERS_PER_UNIT
     if kind is Integer:
-        return 1 / NUMBERS_PER_UNIT + item.value.bit_length() / BITS_PER_UNIT
+        bits = item.value.bit_length()
+        return 1 / NUMBERS_PER_UNIT if bits < LONG_INTEGER else bits / BITS_PER_UNIT
     if kind is String:
         return 1 + len(item.value) / CHARACTERS_PER_UNIT
     return 0 if isinstance(item, Expression) else 1
@@ -68,12 +69,12 @@ def _cut(expression: BaseElement, budget: float, depth: int) -> BaseElement:
         return _cut_atom(expression, budget)
     elements = expression.elements
     if depth > DEPTH // 2:
-        return Expression(SymbolSkeleton, Integer(len(elements)))
+        return _gap(len(elements))
     kept = elements
     gap: list[BaseElement] = []
     if len(elements) > 2 * KEPT:
         kept = (*elements[:KEPT], *elements[-KEPT:])
-        gap = [Expression(SymbolSkeleton, Integer(len(elements) - len(kept)))]
+        gap = [_gap(len(elements) - len(kept))]
     share = budget / max(1, len(kept))
     shown = [element if _cost_within(element, share) else _cut(element, share, depth + 1) for element in kept]
     if gap:
@@ -89,6 +90,11 @@ def _cut_atom(atom: BaseElement, budget: float) -> BaseElement:
         room = max(KEPT, int(budget * CHARACTERS_PER_UNIT / 2))
         left_out = len(atom.value) - 2 * room
         return String(f"{atom.value[:room]}<<{left_out}>>{atom.value[-room:]}") if left_out > 0 else atom
-    if isinstance(atom, Integer) and atom.value.bit_length() > max(BITS_PER_UNIT, budget * BITS_PER_UNIT):
+    if isinstance(atom, Integer) and atom.value.bit_length() > max(LONG_INTEGER, budget * BITS_PER_UNIT):
         return String(f"<<integer of {atom.value.bit_length()} bits>>")
     return atom
+
+
+def _gap(count: int) -> String:
+    """What stands for elements left out. Mathics shows Skeleton[n] by its name."""
+    return String(f"<<{count}>>")

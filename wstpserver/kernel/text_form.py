@@ -39,7 +39,7 @@ def install_fast_lists() -> None:
 
 
 def text_of(expression: BaseElement, evaluation: Evaluation) -> str:
-    """The text a kernel shows for a result; results of more than some 20,000 parts are shortened with <<n>>."""
+    """The text a kernel shows for a result; results of more than some 10,000 parts are shortened with <<n>>."""
     shown = evaluation.format_output(shortened(expression), "text")
     if shown is None:  # boxes without a text; Mathics has issued a message
         shown = evaluation.format_output(Expression(SymbolFullForm, expression), "text")

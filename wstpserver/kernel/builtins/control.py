@@ -1,4 +1,7 @@
-"""Aborts, interrupts, and who this kernel is. The docstrings of methods are the patterns Mathics matches."""
+"""Aborts, interrupts, and who this kernel is.
+
+Docstrings of classes are what ?name shows, those of methods the patterns Mathics matches.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,11 @@ from wstpserver.kernel.evaluation import KernelEvaluation
 
 
 class CheckAbort(Builtin):
-    """CheckAbort[expr, failexpr] evaluates expr, and gives failexpr if an abort occurs.
-
-    Mathics has it; here the abort also counts as dealt with.
+    """
+    <dl>
+      <dt>'CheckAbort'[$expr$, $failexpr$]
+      <dd>evaluates $expr$, and gives $failexpr$ if it is aborted.
+    </dl>
     """
 
     context = "System`"
@@ -39,7 +44,12 @@ class CheckAbort(Builtin):
 
 
 class Interrupt(Builtin):
-    """Interrupt[] shows the interrupt menu, as an interrupt from outside does."""
+    """
+    <dl>
+      <dt>'Interrupt'[]
+      <dd>interrupts the evaluation with a menu.
+    </dl>
+    """
 
     context = "System`"
     summary_text = "interrupt the evaluation with a menu"
@@ -52,7 +62,12 @@ class Interrupt(Builtin):
 
 
 class SessionID(Predefined):
-    """$SessionID is a number that no other session has. Mathics' own is the same in all forked kernels."""
+    """
+    <dl>
+      <dt>'$SessionID'
+      <dd>is a number that no other session has.
+    </dl>
+    """
 
     context = "System`"
     name = "$SessionID"

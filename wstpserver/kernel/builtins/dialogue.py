@@ -1,4 +1,7 @@
-"""Input, InputString and Dialog. The docstrings of methods are the patterns Mathics matches."""
+"""Input, InputString and Dialog.
+
+Docstrings of classes are what ?name shows, those of methods the patterns Mathics matches.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,14 @@ DEFAULT_PROMPT = "? "
 
 
 class Input(Builtin):
-    """Input[] asks for an expression, Input[prompt] with that prompt, and gives its value."""
+    """
+    <dl>
+      <dt>'Input'[]
+      <dd>asks the user for an expression, and gives its value.
+      <dt>'Input'[$prompt$]
+      <dd>asks with that prompt.
+    </dl>
+    """
 
     context = "System`"
     attributes = A_PROTECTED | A_READ_PROTECTED
@@ -43,7 +53,14 @@ class Input(Builtin):
 
 
 class InputString(Builtin):
-    """InputString[] asks for a line of text, InputString[prompt] with that prompt, and gives it as a string."""
+    """
+    <dl>
+      <dt>'InputString'[]
+      <dd>asks the user for a line of text, and gives it as a string.
+      <dt>'InputString'[$prompt$]
+      <dd>asks with that prompt.
+    </dl>
+    """
 
     context = "System`"
     attributes = A_PROTECTED | A_READ_PROTECTED
@@ -68,9 +85,13 @@ class InputString(Builtin):
 
 
 class Dialog(Builtin):
-    """Dialog[] opens a session inside the evaluation, Dialog[expr] with the value of expr as its first output.
-
-    It ends with Return[] or Return[value]; the value is that of Dialog.
+    """
+    <dl>
+      <dt>'Dialog'[]
+      <dd>opens a session inside the evaluation, which 'Return'[$value$] ends with that value.
+      <dt>'Dialog'[$expr$]
+      <dd>begins it by evaluating $expr$.
+    </dl>
     """
 
     context = "System`"

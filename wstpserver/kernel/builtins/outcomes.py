@@ -1,4 +1,4 @@
-"""Success and failure objects, and JSON as Wolfram Language values."""
+"""Success and failure objects, and JSON as Wolfram Language values. The docstring of a builtin is what ?name shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ TAG = "WSTPServer"
 
 
 class Success(Builtin):
-    """Success["tag", <|...|>] represents that something was done. Mathics has Failure, but not this."""
+    """
+    <dl>
+      <dt>'Success'[$tag$, $assoc$]
+      <dd>represents that something was done, with details given by the association.
+    </dl>
+    """
 
     context = "System`"
     attributes = A_PROTECTED

@@ -24,17 +24,19 @@ CONTEXT = "WSTPServer`"
 #: Seconds the server waits for a busy kernel if no time is given.
 DEFAULT_WAIT = 5.0
 
-_SUMMARIES = {
-    "CloseKernel": "close a kernel of the WSTPServer",
-    "ConnectKernel": "bridge this connection with another kernel",
-    "DisconnectKernel": "unbridge this connection from its kernel",
-    "GetKernelID": "get the ID of this kernel",
-    "GetPoolName": "get the name of the pool of this kernel",
-    "GetServerInformation": "get all information about all pools and kernels",
-    "SetAllowSilentKernelReplacement": "set whether this kernel may be replaced silently when it dies",
-    "SetKeepAlive": "set whether this kernel lives on when it is unbridged",
-    "SetReserveKernel": "set whether this kernel can only be bridged by ID",
-    "StartKernel": "start a kernel outside of any pool and get its ID",
+#: What ``?name`` shows.
+_DESCRIPTIONS = {
+    "CloseKernel": "closes the kernel with the ID that is given",
+    "ConnectKernel": "bridges this connection with a kernel of the default pool, or with the kernel whose ID, or a "
+    "kernel of the pool whose name, is given, waiting for it as many seconds as are given",
+    "DisconnectKernel": "unbridges this connection from its kernel",
+    "GetKernelID": "gives the ID of this kernel",
+    "GetPoolName": "gives the name of the pool of this kernel",
+    "GetServerInformation": "gives an association of all pools and all kernels",
+    "SetAllowSilentKernelReplacement": "sets whether this kernel may be replaced silently when it dies",
+    "SetKeepAlive": "sets whether this kernel lives on when it is unbridged",
+    "SetReserveKernel": "sets whether this kernel, when it is unbridged, can only be bridged by its ID",
+    "StartKernel": "starts a kernel outside of any pool, with the command line that is given, and gives its ID",
 }
 
 
@@ -107,10 +109,10 @@ _FORMS: dict[str, tuple[Callable[[str], Callable[..., BaseElement | None]], ...]
 def _function(name: str) -> type[Builtin]:
     """The builtin class of one function; Mathics takes methods named eval..., with their docstrings as patterns."""
     members: dict[str, Any] = {
-        "__doc__": f"{CONTEXT}{name} - {_SUMMARIES[name]}",
+        "__doc__": f"<dl>\n<dt>'{CONTEXT}{name}'\n<dd>{_DESCRIPTIONS[name]}.\n</dl>",
         "context": CONTEXT,
         "attributes": A_PROTECTED,
-        "summary_text": _SUMMARIES[name],
+        "summary_text": _DESCRIPTIONS[name].split(",")[0],
     }
     for number, form in enumerate(_FORMS[name]):
         members[f"eval_{number}"] = form(name)
