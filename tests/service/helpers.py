@@ -95,6 +95,11 @@ class NotifySocket:
         """The next message as a dictionary."""
         return dict(line.split("=", 1) for line in self._socket.recv(4096).decode().split("\n"))
 
+    def poll(self):
+        """The next message if it is there already; BlockingIOError if not."""
+        self._socket.setblocking(False)
+        return self.get()
+
     def wait_for(self, name):
         """The next message with this variable; others before it are dropped."""
         while name not in (message := self.get()):

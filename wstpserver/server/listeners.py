@@ -87,15 +87,16 @@ def _addresses(interface: str) -> tuple[list[Address], bool]:
         return _LOCALHOST, True
     host = interface[1:-1] if interface.startswith("[") and interface.endswith("]") else interface
     try:
-        answers = gevent_socket.getaddrinfo(host, 0, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+        # not gevent's: nobody is served yet
+        answers = socket.getaddrinfo(host, 0, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no name"
         raise ListenError(
             f'The interface "{interface}" is not known ({reason}); give an address of this computer, a host'
             " name, or localhost"
         ) from None
-    unique = list(dict.fromkeys((family, address) for family, _, _, _, address in answers))
-    return unique, False
+    found: list[Address] = [(int(family), tuple(address)) for family, _, _, _, address in answers]
+    return list(dict.fromkeys(found)), False
 
 
 def _listener(family: int, address: tuple[Any, ...]) -> gevent_socket.socket:
