@@ -10,8 +10,7 @@ from .text import TextStyle, encode_seven_bit, encode_text
 from .tokens import NUMBER_KINDS
 from .values import PackedArray
 
-#: The library writes a one-dimensional list of fewer numbers as function and block, a longer one as
-#: array; lists of 8-bit integers stay functions at any length.
+#: The library writes a one-dimensional list of fewer numbers as function and block, a longer one as array.
 ARRAY_FROM = 128
 
 
@@ -20,7 +19,7 @@ def packed_parts(packed: PackedArray, style: TextStyle) -> list[bytes | memoryvi
     the wire.
     """
     is_list = len(packed.shape) == 1 and packed.heads is None
-    if is_list and (packed.shape[0] < ARRAY_FROM or packed.kind == "int8"):
+    if is_list and packed.shape[0] < ARRAY_FROM:
         opening = b"F" + encode_size(packed.shape[0]) + _symbol(encode_text("List", style, True))
     else:
         opening = _array_header(packed)
