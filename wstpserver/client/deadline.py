@@ -38,7 +38,7 @@ class Deadline:
 
     def __str__(self) -> str:
         """For messages: "within 2 s"."""
-        return "ever" if self.seconds is None else f"within {self.seconds:g} s"
+        return "ever" if self.seconds is None else f"within {self.seconds:.3g} s"
 
 
 def wait_for_socket(
