@@ -156,7 +156,9 @@ class Kernel:
         content = received.arguments[0] if received.arguments else None
         self.seen.append((received.name, content))
         if received.name == "EvaluatePacket":
-            self.link.put(return_packet(self._evaluate(content)))
+            value = self._evaluate(content)
+            if value is not NO_ANSWER:
+                self.link.put(return_packet(value))
         elif received.name == "EnterTextPacket":
             value = self._evaluate(content)
             if value is not None:
@@ -207,6 +209,10 @@ class Kernel:
         """Wait for an abort, as an endless evaluation does."""
         assert self.aborted.wait(PROMPT), "no abort came"
         return Symbol("$Aborted")
+
+
+#: What a rule returns whose evaluation is never answered.
+NO_ANSWER = object()
 
 
 class EndOfKernel(Exception):

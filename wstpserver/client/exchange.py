@@ -160,10 +160,10 @@ class Exchange:
 
     def command(self, name: str, arguments: tuple[Expression, ...], deadline: Deadline) -> Packet:
         """The server's ReturnPacket to a command."""
-        self._find_step(deadline)
-        self._in_step = False  # unless the answer comes
-        self.link.put(command_packet(name, *arguments), deadline.remaining())
         try:
+            self._find_step(deadline)
+            self._in_step = False  # unless the answer comes
+            self.link.put(command_packet(name, *arguments), deadline.remaining())
             packet = self._skip(deadline)
             while packet.name != "ReturnPacket":
                 packet = self._skip(deadline)
