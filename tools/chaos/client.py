@@ -27,17 +27,22 @@ class RandomClient:
         self.known = known  # kernel ids that any client has seen, shared
         self.outstanding = []
         self.right = 0
+        self.history = []  # what was done and read, for the report of a failure
 
     def run(self, steps):
         try:
             self.link.get_packet()
             for _ in range(steps):
-                self.random.choice(ACTIONS)(self)
+                action = self.random.choice(ACTIONS)
+                self.history.append(action.__name__)
+                action(self)
                 if self.link.data.fileno() == -1:
                     return self.right
             self.settle()
-        except (LinkClosed, ConnectionError, BrokenPipeError):
+        except (LinkClosed, ConnectionError):
             pass
+        except TimeoutError:
+            raise WrongAnswer(f"no answer to {self.outstanding}; before: {self.history[-60:]}") from None
         finally:
             self.link.close()
         return self.right
@@ -51,10 +56,12 @@ class RandomClient:
             if head == "ReturnPacket" and isinstance(values[0], str):
                 if not REPLIES.fullmatch(values[0]):
                     raise WrongAnswer(f"no reply to a command: {values[0]!r}")
+                self.history.append(("reply", values[0][:60]))
                 return values[0]
             self.take(head, values)
 
     def take(self, head, values):
+        self.history.append((head, *values))
         if head == "TextPacket" and "taken its place" in values[0]:
             self.outstanding = [(number, True) for number, _ in self.outstanding]
         if head != "ReturnPacket":
@@ -67,7 +74,7 @@ class RandomClient:
                 return
             if not may_be_lost:
                 break
-        raise WrongAnswer(f"the answer {value!r} belongs to nothing that was asked")
+        raise WrongAnswer(f"the answer {value!r} belongs to nothing that was asked; before: {self.history[-60:]}")
 
     def settle(self):
         """Read until everything is answered that must be."""
@@ -79,6 +86,7 @@ class RandomClient:
 
     def evaluate(self):
         number = next(NUMBERS)
+        self.history.append(number)
         self.link.put("EvaluatePacket", Function("Plus", number, 0))
         self.outstanding.append((number, False))
         self.settle()
@@ -86,6 +94,7 @@ class RandomClient:
     def pipeline(self):
         for _ in range(self.random.randint(2, 6)):
             number = next(NUMBERS)
+            self.history.append(number)
             self.link.put("EvaluatePacket", Function("Plus", number - 1, 1))
             self.outstanding.append((number, False))
 

@@ -17,6 +17,15 @@ def information(server):
                 return json.loads(values[0])["result"]["Pools"]
 
 
+def close_reserved(server):
+    """Close the kernels that clients have reserved for themselves: nobody comes back to them, and they fill the pool."""
+    with server.connect(timeout=60) as link:
+        link.get_packet()
+        for kernel in pool_kernels(server):
+            if kernel["State"] == "reserved":
+                link.command("CloseKernel", kernel["ID"])
+
+
 def pool_kernels(server):
     return [kernel for pool in information(server).values() for kernel in pool["Kernels"]]
 
@@ -24,6 +33,7 @@ def pool_kernels(server):
 def check_end(server, before=None):
     """Wait until everything is in order again and return the server's footprint; AssertionError if it does not come
     to that within a minute."""
+    close_reserved(server)
     wait_for(lambda: not _disorder(server), 60, lambda: f"order after a scenario: {_disorder(server)}")
     if before is not None:
         # kernels beyond the minimum may stay; each has its links and its output pipe

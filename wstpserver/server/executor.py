@@ -33,7 +33,7 @@ class Executor:
 
     def run_for_client(self, session: Session, packet: bytes | None) -> None:
         """Carry out a client's command and send the reply; returns when that is done."""
-        before = session.kernel
+        before, waited = session.kernel, session.record.request is not None
         session.replied.clear()
         try:
             session.send(self._reply(packet, session.name, lambda command: self._commands.run(command, session)))
@@ -44,6 +44,8 @@ class Executor:
             if self._broker.settings.send_input_name_packet_upon_kernel_connection:
                 session.send(kernel.input_name)
             session.resume()
+        elif kernel is None and (waited or session.waits_for_kernel):
+            self._broker.client_needs_kernel(session)  # a connection that failed has taken its place in the queue
 
     def run_for_kernel(self, kernel: KernelServer, packet: bytes | None) -> None:
         """Carry out a kernel's command, which concerns its own bridge, and write the reply to the kernel."""
