@@ -1,7 +1,8 @@
 /* A kernel on the vendor's library, started like any kernel: vendor_kernel -wstp -linkprotocol TCPIP -linkconnect
  * -linkname P@H,P2@H2 (or with -linkoptions 4). It evaluates Plus of integers, Echo[expr], Reals[n], EchoReals[list],
  * Spin[s] (prints "spinning", then works until s seconds are over or an abort comes), Print["text"], Die[] and
- * Quit[]; it returns any other expression as it came. EnterTextPacket understands sums of integers.
+ * Quit[]; ToExpression["text"] and EnterTextPacket["text"] of sums of integers. ToExpression of anything else is Null,
+ * so that the server's own definitions do no harm; other expressions are $Failed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,16 +63,11 @@ static int spin(int seconds)
     return WSPutFunction(parent, "ReturnPacket", 1) && WSPutSymbol(parent, abort_requested ? "$Aborted" : "Null");
 }
 
-/* Through a loopback link: a link cannot be the source and the destination of one transfer. */
+/* The library's own copy of an expression. In 13.2 it crashes on text in format A if the link was greeted with a
+ * version below 6; every current library writes format D there. */
 static int echo(void)
 {
-    int error, done;
-    WSLINK loop = WSLoopbackOpen(environment, &error);
-    if (loop == NULL)
-        return 0;
-    done = WSTransferExpression(loop, parent) && WSTransferExpression(parent, loop);
-    WSClose(loop);
-    return done;
+    return WSTransferExpression(parent, parent);
 }
 
 static int put_sum(int terms)
@@ -83,6 +79,34 @@ static int put_sum(int terms)
         sum += term;
     }
     return WSPutInteger64(parent, sum);
+}
+
+/* The sum that a text spells, such as 1+2; false if it is no sum of integers. */
+static int read_sum(long long *sum)
+{
+    const unsigned char *text;
+    char *copy, *rest;
+    int bytes, characters, readable = 0;
+    if (!WSGetUTF8String(parent, &text, &bytes, &characters))
+        return 0;
+    copy = strndup((const char *)text, (size_t)bytes);
+    WSReleaseUTF8String(parent, text, bytes);
+    *sum = 0;
+    for (rest = copy; rest != NULL; rest = *rest == '+' ? rest + 1 : NULL) {
+        char *term = rest;
+        *sum += strtoll(term, &rest, 10);
+        readable = rest > term && *rest == '\0';
+        if (rest == term)
+            break;
+    }
+    free(copy);
+    return readable;
+}
+
+static int to_expression(void)
+{
+    long long sum;
+    return read_sum(&sum) ? WSPutInteger64(parent, sum) : WSPutSymbol(parent, "Null");
 }
 
 static int put_reals(void)
@@ -121,7 +145,7 @@ static int print_text(void)
     return done && WSPutFunction(parent, "ReturnPacket", 1) && WSPutSymbol(parent, "Null");
 }
 
-/* The function with this name and number of arguments, read up to its head; -1: not known here. */
+/* Evaluates the function with this name and number of arguments, which was read up to its head. */
 static int evaluate_function(const char *name, int arguments)
 {
     int seconds;
@@ -143,48 +167,35 @@ static int evaluate_function(const char *name, int arguments)
         return WSPutFunction(parent, "ReturnPacket", 1) && put_reals();
     if (strcmp(name, "EchoReals") == 0 && arguments == 1)
         return WSPutFunction(parent, "ReturnPacket", 1) && echo_reals();
-    return -1;
+    if (strcmp(name, "ToExpression") == 0 && arguments == 1)
+        return WSPutFunction(parent, "ReturnPacket", 1) && to_expression();
+    return WSPutFunction(parent, "ReturnPacket", 1) && WSPutSymbol(parent, "$Failed");
 }
 
 /* Answers EvaluatePacket[expression]; the expression is the next thing on the link. */
 static int evaluate(void)
 {
-    int done = -1;
-    WSMARK mark = WSCreateMark(parent);
-    if (WSGetNext(parent) == WSTKFUNC) {
-        const char *name;
-        int arguments;
-        WSSeekToMark(parent, mark, 0);
-        if (WSGetFunction(parent, &name, &arguments)) { /* fails for f[1][2]: its head is no symbol */
-            done = evaluate_function(name, arguments);
-            WSReleaseSymbol(parent, name);
-        }
+    const unsigned char *name;
+    char head[64] = "";
+    int arguments = 0, bytes, characters;
+    if (WSGetNext(parent) == WSTKFUNC && WSGetArgCount(parent, &arguments) && WSGetNext(parent) == WSTKSYM
+        && WSGetUTF8Symbol(parent, &name, &bytes, &characters)) {
+        snprintf(head, sizeof head, "%.*s", bytes, (const char *)name);
+        WSReleaseUTF8Symbol(parent, name, bytes);
     }
-    if (done < 0) {
-        WSSeekToMark(parent, mark, 0);
-        done = WSPutFunction(parent, "ReturnPacket", 1) && echo();
-    }
-    WSDestroyMark(parent, mark);
-    return done && flush_packet();
+    return evaluate_function(head, arguments) && flush_packet();
 }
 
 static int enter_text(void)
 {
-    const unsigned char *text;
-    char answer[64];
-    int bytes, characters;
-    long long sum = 0;
-    if (!WSGetUTF8String(parent, &text, &bytes, &characters))
+    char text[64];
+    long long sum;
+    int readable = read_sum(&sum);
+    snprintf(text, sizeof text, "Out[%d]= ", line++);
+    if (!put_text_packet("OutputNamePacket", text))
         return 0;
-    for (char *rest = strndup((const char *)text, (size_t)bytes), *term = strtok(rest, "+");
-         term != NULL; term = strtok(NULL, "+"))
-        sum += atoll(term);
-    WSReleaseUTF8String(parent, text, bytes);
-    snprintf(answer, sizeof answer, "Out[%d]= ", line++);
-    if (!put_text_packet("OutputNamePacket", answer))
-        return 0;
-    snprintf(answer, sizeof answer, "%lld", sum);
-    return put_text_packet("ReturnTextPacket", answer) && put_prompt();
+    snprintf(text, sizeof text, readable ? "%lld" : "$Failed", sum);
+    return put_text_packet("ReturnTextPacket", text) && put_prompt();
 }
 
 int main(int argc, char **argv)

@@ -11,7 +11,6 @@
 #define WSDeinitialize MLDeinitialize
 #define WSOpenArgcArgv MLOpenArgcArgv
 #define WSOpenString MLOpenString
-#define WSLoopbackOpen MLLoopbackOpen
 #define WSActivate MLActivate
 #define WSClose MLClose
 #define WSLinkName MLLinkName
@@ -23,9 +22,6 @@
 #define WSNewPacket MLNewPacket
 #define WSEndPacket MLEndPacket
 #define WSGetNext MLGetNext
-#define WSGetType MLGetType
-#define WSGetFunction MLGetFunction
-#define WSReleaseSymbol MLReleaseSymbol
 #define WSGetArgCount MLGetArgCount
 #define WSGetInteger MLGetInteger
 #define WSGetInteger32 MLGetInteger32
@@ -45,16 +41,12 @@
 #define WSPutReal64List MLPutReal64List
 #define WSPutUTF8String MLPutUTF8String
 #define WSTransferExpression MLTransferExpression
-#define WSCreateMark MLCreateMark
-#define WSSeekToMark MLSeekToMark
-#define WSDestroyMark MLDestroyMark
 #define WSPutMessage MLPutMessage
 #define WSSetMessageHandler MLSetMessageHandler
 #endif
 
 typedef struct wstp_environment *WSENV;
 typedef struct wstp_link *WSLINK;
-typedef struct wstp_mark *WSMARK;
 typedef long long wsint64;
 
 enum { WSEOK = 0, WSECLOSED = 11 };
@@ -75,7 +67,6 @@ extern WSENV WSInitialize(void *parameters);
 extern void WSDeinitialize(WSENV environment);
 extern WSLINK WSOpenArgcArgv(WSENV environment, int argc, char **argv, int *error);
 extern WSLINK WSOpenString(WSENV environment, const char *options, int *error);
-extern WSLINK WSLoopbackOpen(WSENV environment, int *error);
 extern int WSActivate(WSLINK link);
 extern void WSClose(WSLINK link);
 extern const char *WSLinkName(WSLINK link);
@@ -87,9 +78,6 @@ extern int WSNextPacket(WSLINK link);
 extern int WSNewPacket(WSLINK link);
 extern int WSEndPacket(WSLINK link);
 extern int WSGetNext(WSLINK link);
-extern int WSGetType(WSLINK link);
-extern int WSGetFunction(WSLINK link, const char **name, int *arguments);
-extern void WSReleaseSymbol(WSLINK link, const char *name);
 extern int WSGetArgCount(WSLINK link, int *arguments);
 extern int WSGetInteger(WSLINK link, int *value);
 extern int WSGetInteger32(WSLINK link, int *value);
@@ -109,9 +97,6 @@ extern int WSPutInteger64(WSLINK link, wsint64 value);
 extern int WSPutReal64List(WSLINK link, const double *values, int count);
 extern int WSPutUTF8String(WSLINK link, const unsigned char *text, int bytes);
 extern int WSTransferExpression(WSLINK destination, WSLINK source);
-extern WSMARK WSCreateMark(WSLINK link);
-extern WSMARK WSSeekToMark(WSLINK link, WSMARK mark, int offset);
-extern void WSDestroyMark(WSLINK link, WSMARK mark);
 extern int WSPutMessage(WSLINK link, int code);
 extern int WSSetMessageHandler(WSLINK link, void (*handler)(WSLINK link, int code, int argument));
 
