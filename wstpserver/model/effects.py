@@ -36,6 +36,13 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class Reset:
+    """Run the ResetCode of its pool in *kernel*."""
+
+    kernel: Kernel
+
+
+@dataclass(frozen=True, slots=True)
 class Bridged:
     """Join *client* and *kernel*."""
 
@@ -45,12 +52,16 @@ class Bridged:
 
 @dataclass(frozen=True, slots=True)
 class Unbridged:
-    """Part *client* and *kernel*; with *replacing* the client waits for a kernel in the dead one's place."""
+    """Part *client* and *kernel*; with *replacing* the client waits for a kernel in the dead one's place.
+
+    *told* is what the client is to be told of the reason beyond what every client is, "" for nothing.
+    """
 
     client: Client
     kernel: Kernel
     reason: Reason
     replacing: bool = False
+    told: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +72,4 @@ class RequestFailed:
     why: str
 
 
-Effect = Start | Close | Bridged | Unbridged | RequestFailed
+Effect = Start | Close | Reset | Bridged | Unbridged | RequestFailed

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from wstpserver.model.effects import Bridged, Close, Effect, Reason, RequestFailed, Start, Unbridged
-from wstpserver.model.states import Client, Kernel, KernelState, Pool, Request
+from wstpserver.model.effects import Bridged, Close, Effect, Reason, RequestFailed, Reset, Start, Unbridged
+from wstpserver.model.limits import worn_out
+from wstpserver.model.states import COMING, Client, Kernel, KernelState, Pool, Request
 
 if TYPE_CHECKING:
     from wstpserver.settings import ServerSettings
@@ -56,6 +57,8 @@ class Registry:
             self._retire(pool)
         for pool in self.pools.values():
             self.fill(pool)
+            for kernel in tuple(pool.used.values()):
+                self._offer(kernel)  # a new limit may concern it
 
     def _retire(self, pool: Pool) -> None:
         """Start no more kernels in a pool and forget it with its last one."""
@@ -73,7 +76,7 @@ class Registry:
         if pool.holding_off or pool.retired:
             return
         missing = pool.settings.minimum_kernel_number - pool.living
-        wanted = len(pool.waiting) - pool.counts[KernelState.STARTING]
+        wanted = len(pool.waiting) - sum(pool.counts[state] for state in COMING)
         for _ in range(min(max(missing, wanted), pool.room)):
             self._start(pool, None)
 
@@ -83,6 +86,13 @@ class Registry:
 
     def ready(self, kernel: Kernel) -> None:
         """A starting kernel has been initialised."""
+        self._move(kernel, KernelState.FREE)
+        kernel.ready_at = kernel.since
+        self._offer(kernel)
+
+    def reset_done(self, kernel: Kernel) -> None:
+        """ResetCode has run in a kernel; one in which it failed is closed instead."""
+        kernel.needs_reset = False
         self._move(kernel, KernelState.FREE)
         self._offer(kernel)
 
@@ -100,15 +110,19 @@ class Registry:
     def set_busy(self, kernel: Kernel, busy: bool) -> None:
         """An evaluation was begun in *kernel*, or the last one was answered."""
         kernel.busy = busy
-        if not busy and kernel.state in _UNBRIDGED_STATES:
+        if busy:
+            kernel.evaluations += kernel.state is KernelState.BRIDGED
+            return
+        kernel.idle_since = self._clock()
+        if kernel.state in _UNBRIDGED_STATES:
             self._offer(kernel)
 
-    def close(self, kernel: Kernel, why: str) -> None:
-        """Close a kernel, bridged or not. Its pool is filled up again."""
+    def close(self, kernel: Kernel, why: str, told: str = "") -> None:
+        """Close a kernel, bridged or not. Its pool is filled up again. A bridged client hears what *told* says."""
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
             return
         if kernel.client is not None:
-            self._part(kernel, Reason.KERNEL_CLOSED)
+            self._part(kernel, Reason.KERNEL_CLOSED, told=told)
         self._move(kernel, KernelState.CLOSING)
         self.effects.append(Close(kernel, why))
         self._fail_waiting(kernel, why)
@@ -177,7 +191,7 @@ class Registry:
             self._unbridge(kernel, Reason.STOLEN)
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
             raise Refused(f"kernel {kernel.id} is {kernel.state.value}")
-        if kernel.busy or kernel.waiting or kernel.state is KernelState.STARTING:
+        if kernel.busy or kernel.waiting or kernel.state in COMING:
             request = self._wait(client, kernel=kernel)
             kernel.waiting.append(request)
             return request
@@ -247,8 +261,19 @@ class Registry:
             return
         if kernel.waiting:
             self._bridge(kernel.waiting[0].client, kernel)
-        elif kernel.state is KernelState.FREE and kernel.pool is not None and kernel.pool.waiting:
-            self._bridge(kernel.pool.waiting[0].client, kernel)
+        elif kernel.state is KernelState.FREE and kernel.pool is not None:
+            self._give_back(kernel, kernel.pool)
+
+    def _give_back(self, kernel: Kernel, pool: Pool) -> None:
+        """A free idle kernel has to be closed or reset, or goes to the first who waits, or is kept."""
+        why = worn_out(kernel, self._clock())
+        if why is not None:
+            self.close(kernel, why)
+        elif kernel.needs_reset and pool.settings.reset_code:
+            self._move(kernel, KernelState.RESETTING)
+            self.effects.append(Reset(kernel))
+        elif pool.waiting:
+            self._bridge(pool.waiting[0].client, kernel)
 
     def _bridge(self, client: Client, kernel: Kernel) -> None:
         # the request goes first, so that the kernel which is given up now is not offered to this client again
@@ -257,6 +282,7 @@ class Registry:
             self.disconnect(client, Reason.SWITCHED)
         self._move(kernel, KernelState.BRIDGED)
         kernel.uses += 1
+        kernel.needs_reset = True
         kernel.client, client.kernel = client, kernel
         self.effects.append(Bridged(client, kernel))
         if kernel.pool is not None and kernel.pool.waiting:
@@ -281,12 +307,12 @@ class Registry:
         self._move(kernel, KernelState.RESERVED if kernel.reserved_when_unbridged else KernelState.FREE)
         return True
 
-    def _part(self, kernel: Kernel, reason: Reason, replacing: bool = False) -> None:
+    def _part(self, kernel: Kernel, reason: Reason, replacing: bool = False, told: str = "") -> None:
         client = kernel.client
         assert client is not None
         kernel.client = client.kernel = None
         client.keep_alive = client.allow_replacement = None
-        self.effects.append(Unbridged(client, kernel, reason, replacing))
+        self.effects.append(Unbridged(client, kernel, reason, replacing, told))
 
     def _wait(self, client: Client, pool: Pool | None = None, kernel: Kernel | None = None) -> Request:
         self.give_up(client)

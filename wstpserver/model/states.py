@@ -18,6 +18,7 @@ class KernelState(Enum):
     FREE = "free"
     RESERVED = "reserved"
     BRIDGED = "bridged"
+    RESETTING = "resetting"
     CLOSING = "closing"
     GONE = "gone"
 
@@ -25,17 +26,23 @@ class KernelState(Enum):
 #: Every transition there is. Whatever is not listed is a defect of the caller.
 TRANSITIONS: dict[KernelState, frozenset[KernelState]] = {
     KernelState.STARTING: frozenset({KernelState.FREE, KernelState.CLOSING, KernelState.GONE}),
-    KernelState.FREE: frozenset({KernelState.BRIDGED, KernelState.CLOSING, KernelState.GONE}),
+    KernelState.FREE: frozenset(
+        {KernelState.BRIDGED, KernelState.RESETTING, KernelState.CLOSING, KernelState.GONE}
+    ),
     KernelState.RESERVED: frozenset({KernelState.BRIDGED, KernelState.CLOSING, KernelState.GONE}),
     KernelState.BRIDGED: frozenset(
         {KernelState.FREE, KernelState.RESERVED, KernelState.CLOSING, KernelState.GONE}
     ),
+    KernelState.RESETTING: frozenset({KernelState.FREE, KernelState.CLOSING, KernelState.GONE}),
     KernelState.CLOSING: frozenset({KernelState.GONE}),
     KernelState.GONE: frozenset(),
 }
 
 #: States that count towards a pool's minimum.
-LIVING = frozenset({KernelState.STARTING, KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED})
+LIVING = frozenset(KernelState) - {KernelState.CLOSING, KernelState.GONE}
+
+#: States of a kernel that comes back to its pool by itself, so that a client can wait for it.
+COMING = frozenset({KernelState.STARTING, KernelState.RESETTING})
 
 
 class TransitionError(AssertionError):
@@ -52,12 +59,19 @@ class Kernel:
     state: KernelState = KernelState.STARTING
     #: When it came into its state, by the registry's clock.
     since: float = 0.0
+    #: When it became ready, and when its last evaluation ended.
+    ready_at: float = 0.0
+    idle_since: float = 0.0
     client: Client | None = None
     busy: bool = False
     #: The setting of SetReserveKernel; None leaves it to the pool.
     reserve: bool | None = None
     #: How often it was bridged.
     uses: int = 0
+    #: How many evaluations its clients have begun in it.
+    evaluations: int = 0
+    #: True from its first bridge on, until ResetCode has run after the last one.
+    needs_reset: bool = False
     #: Who waits for this very kernel to become idle.
     waiting: deque[Request] = field(default_factory=deque)
 

@@ -10,17 +10,20 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult
 
-from wstpserver.model.effects import Bridged, Close, Reason, RequestFailed, Start, Unbridged
+from wstpserver.model.effects import Bridged, Close, Reason, RequestFailed, Reset, Start, Unbridged
 from wstpserver.model.ids import KernelIds
 from wstpserver.model.registry import Registry
 from wstpserver.model.states import Client, Kernel, KernelState, Pool, Request
 from wstpserver.server import replies
+from wstpserver.server.evaluation_clock import EvaluationClock
 from wstpserver.server.executor import Executor
+from wstpserver.server.janitor import Janitor
 from wstpserver.server.kernel import KernelServer
 from wstpserver.server.launcher import Launcher
 from wstpserver.server.log import Log
 from wstpserver.server.nursery import Nursery
 from wstpserver.server.process import describe_status
+from wstpserver.server.resetting import reset
 from wstpserver.server.session import Purpose, Session
 from wstpserver.settings import ServerSettings
 
@@ -35,6 +38,15 @@ _PARTING_WORDS = {
     Reason.STOLEN: "another client connected to this kernel by its ID",
     Reason.KERNEL_DIED: "the kernel died",
 }
+
+#: States of kernels that a client of the pool cannot have now, in the order in which they are told of.
+_UNAVAILABLE = (
+    KernelState.BRIDGED,
+    KernelState.RESERVED,
+    KernelState.RESETTING,
+    KernelState.STARTING,
+    KernelState.CLOSING,
+)
 
 #: Ends of a bridge after which the client's link is closed as well.
 _CLOSING_REASONS = frozenset({Reason.KERNEL_DIED, Reason.KERNEL_ENDED, Reason.KERNEL_CLOSED})
@@ -51,6 +63,8 @@ class Broker:
         self.kernels: dict[Kernel, KernelServer] = {}
         self.nursery = Nursery(self, launcher)
         self.executor = Executor(self)
+        self.janitor = Janitor(self)
+        self.clock = EvaluationClock(self)
         #: Commands that wait until their client is bridged.
         self.awaited: dict[Client, AsyncResult] = {}
         self._timers: dict[Client, gevent.Greenlet] = {}
@@ -59,6 +73,7 @@ class Broker:
         self._handlers: dict[type, Callable[[Any], None]] = {
             Start: self._start,
             Close: self._close,
+            Reset: self._reset,
             Bridged: self._bridged,
             Unbridged: self._unbridged,
             RequestFailed: self._request_failed,
@@ -69,10 +84,12 @@ class Broker:
         for pool in self.registry.pools.values():
             self.registry.fill(pool)
         self.carry_out()
+        self.janitor.start()
 
     def stop(self) -> None:
         """Close all links and kernels; returns when every process is gone."""
         self.stopping = True
+        self.janitor.stop()
         for session in tuple(self.sessions.values()):
             session.close_link()
         for pool in self.registry.pools.values():
@@ -107,7 +124,14 @@ class Broker:
     # -- sessions ------------------------------------------------------------------------------------------------
 
     def open_session(self, session: Session) -> None:
-        """A client link is open: bridge it with a kernel of the default pool unless the configuration says later."""
+        """A client link is open: bridge it with a kernel of the default pool unless the configuration says later.
+        One client too many is turned away."""
+        maximum = self.settings.maximum_clients
+        if 0 < maximum <= len(self.sessions):
+            why = f"no further client is taken: MaximumClients is {maximum}"
+            self.log.warning(f"{session.name} was turned away: {why}")
+            session.close_link(replies.notice(why))
+            return
         self.sessions[session.record] = session
         self.registry.add_client(session.record)
         if self.settings.enable_automatic_kernel_connection:
@@ -181,10 +205,13 @@ class Broker:
     def kernel_busy(self, kernel: KernelServer, busy: bool) -> None:
         """An evaluation was begun in the kernel, or the last one was answered."""
         self.registry.set_busy(kernel.record, busy)
+        if busy:
+            self.clock.begun(kernel)
 
     def kernel_accepting(self, kernel: KernelServer) -> None:
         """The kernel can take an evaluation again."""
         if not kernel.busy:
+            self.clock.ended(kernel)
             self.registry.set_busy(kernel.record, False)
             self.carry_out()
             if self.executor.evaluation_ended(kernel):
@@ -228,6 +255,7 @@ class Broker:
         kernel = self.kernels.pop(record, None)
         if kernel is not None:
             self.executor.forget(kernel)
+            self.clock.ended(kernel)
         self.registry.gone(record)
         self.carry_out()
 
@@ -239,6 +267,9 @@ class Broker:
     def _close(self, effect: Close) -> None:
         self.log.debug(f"Closing kernel {effect.kernel.id}: {effect.why}")
         self.nursery.adopt(self._end, effect.kernel)
+
+    def _reset(self, effect: Reset) -> None:
+        self.nursery.adopt(reset, self, effect.kernel)
 
     def _end(self, record: Kernel) -> None:
         self.nursery.cancel(record)
@@ -287,7 +318,7 @@ class Broker:
             assert kernel.record.pool is not None
             self._wait(session, kernel.record.pool)
         elif effect.reason in _CLOSING_REASONS or (effect.reason is Reason.STOLEN and (evaluating or unsent)):
-            session.close_link(_parting_words(effect.reason))
+            session.close_link(replies.notice(effect.told) if effect.told else _parting_words(effect.reason))
         elif effect.reason is Reason.STOLEN:
             gevent.spawn(self._tell, session, _parting_words(effect.reason))
 
@@ -320,7 +351,7 @@ def occupancy(pool: Pool) -> str:
     """Why a pool has no kernel to give, in words."""
     parts = [
         f"{pool.counts[state]} {state.value}"
-        for state in (KernelState.BRIDGED, KernelState.RESERVED, KernelState.STARTING, KernelState.CLOSING)
+        for state in _UNAVAILABLE
         if pool.counts[state]
     ]
     busy = sum(kernel.busy for kernels in (pool.fresh, pool.used) for kernel in kernels.values())

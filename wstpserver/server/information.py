@@ -60,5 +60,5 @@ def _kernel(broker: Broker, record: Kernel) -> dict[str, Any]:
         "Reserved": record.reserved_when_unbridged,
         "KeepAlive": keep_alive,
         "SecondsInState": round(time.monotonic() - record.since, 3),
-        "Evaluations": kernel.activity.evaluations if kernel is not None else 0,
+        "Evaluations": record.evaluations,
     }

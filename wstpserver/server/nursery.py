@@ -93,6 +93,7 @@ class Nursery:
             kernel = self._launch(record, path, options)
             launched = time.monotonic()
             initialise(kernel, record, kernel_kind(path) == "embedded", broker.settings, broker.log)
+            broker.janitor.check_fresh(kernel)
         except (LaunchFailed, InitialisationFailed, ValueError) as error:
             self._failed(record, kernel, str(error))
             return
@@ -162,6 +163,13 @@ class Nursery:
         if pool is not None and not record.uses and time.monotonic() - record.since < SHORT_LIFE:
             pool.holding_off = True
             self._pause(pool, f"it died as soon as it was ready: {how}")
+
+    def unfit(self, record: Kernel, why: str) -> None:
+        """A kernel is going to be closed because of *why*; if nobody was bridged to it yet, those that would take its
+        place may well have to go for the same reason, so its pool pauses."""
+        if record.pool is not None and not record.uses:
+            record.pool.holding_off = True
+            self._pause(record.pool, f"it was of no use: {why}")
 
     def proved(self, pool: Pool) -> None:
         """A kernel of the pool serves a client: should one fail later, the first pause is a short one again."""

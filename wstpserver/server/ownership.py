@@ -19,7 +19,7 @@ def belongs_to(connected: socket.socket, pid: int) -> bool:
     if inode is None:
         return False
     wanted = f"socket:[{inode}]"
-    return any(wanted in _descriptors(process) for process in _family(pid))
+    return any(wanted in _descriptors(process) for process in family(pid))
 
 
 def _inode(local: tuple[str, int], remote: tuple[str, int]) -> str | None:
@@ -52,7 +52,7 @@ def _descriptors(pid: int) -> set[str]:
     return found
 
 
-def _family(pid: int) -> Iterator[int]:
+def family(pid: int) -> Iterator[int]:
     """The process and its descendants, nearest first."""
     waiting = [pid]
     while waiting:
