@@ -74,6 +74,11 @@ def test_args_are_always_a_tuple() -> None:
     assert Function(F).args == ()
 
 
+def test_functions_have_no_subclasses() -> None:
+    with pytest.raises(TypeError, match="cannot be subclassed"):
+        type("Special", (Function,), {})
+
+
 def test_repr_is_short() -> None:
     assert repr(Function(F, (1, [2, (3,)], "a"))) == "Function(Symbol('f'), 1, [2, (3,)], 'a')"
     assert repr(Function(F, (10**5000,))) == "Function(Symbol('f'), <integer of 16610 bits>)"

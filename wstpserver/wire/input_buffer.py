@@ -1,6 +1,10 @@
 """Bytes that came in and were not used yet."""
 from __future__ import annotations
 
+#: Chunks shorter than this are joined as they come in: each costs some 40 bytes besides its own, which a
+#: peer that sends a large block two bytes at a time would make us pay.
+_SMALL = 1024
+
 
 class InputBuffer:
     """A queue of chunks that is joined only when someone looks at it.
@@ -23,11 +27,17 @@ class InputBuffer:
         self._chunks: list[bytes] = []
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Append bytes; a `bytes` object is kept as it is, others are copied."""
-        if len(chunk):
-            piece = bytes(chunk)
-            self._chunks.append(piece)
-            self.available += len(piece)
+        """Append bytes; a large `bytes` object is kept as it is."""
+        piece = bytes(chunk)
+        chunks = self._chunks
+        self.available += len(piece)
+        if not chunks or len(piece) >= _SMALL:
+            if piece:
+                chunks.append(piece)
+        elif len(chunks[-1]) < _SMALL:
+            chunks[-1] = chunks[-1] + piece
+        else:
+            chunks.append(piece)
 
     def gather(self) -> bytes:
         """All unused bytes are in `data` from `position` on; returns `data`."""

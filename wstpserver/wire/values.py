@@ -6,7 +6,7 @@ the numbers of `scalars` and the packed arrays of `packed`. docs/wire-protocol.m
 """
 from __future__ import annotations
 
-from typing import Any, NoReturn, TypeAlias, Union
+from typing import Any, NoReturn, TypeAlias, Union, final
 
 from .packed import PackedArray
 from .scalars import BigReal, Int8, Int16, Int64, LongDouble, Real32
@@ -43,6 +43,7 @@ class Symbol:
         return Symbol, (self.name,)
 
 
+@final
 class Function:
     """`head[args...]`; the head is any expression, `args` a tuple.
 
@@ -57,6 +58,9 @@ class Function:
     def __init__(self, head: Expression, args: tuple[Expression, ...] = ()) -> None:
         _set_head(self, head)
         _set_args(self, args if type(args) is tuple else tuple(args))
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError("Function cannot be subclassed: what walks over trees knows it by its exact type")
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError("Function is immutable")
