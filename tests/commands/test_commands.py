@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.commands.conftest import (
+from tests.support.serving import (
     ERROR,
     FALSE,
     MALFORMED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.commands.conftest import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, call, enter, identifier, kernels
+from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, call, enter, identifier, kernels
 from tests.support.testkernel.codec import Function, Symbol
 from tests.support.waiting import wait_for, wait_gone
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.commands.conftest import ERROR, SUCCESS, call, enter, identifier, kernels
+from tests.support.serving import ERROR, SUCCESS, call, enter, identifier, kernels
 from tests.support.testkernel.codec import Function, Symbol
 from tests.support.waiting import wait_for
 
