@@ -205,40 +205,51 @@ POOL_OPTIONS: tuple[Option, ...] = (
     Option(
         "MaximumKernelUses", Level.POOL, Kind.INTEGER, 0,
         "after how many clients a free kernel is replaced by a fresh one; 0 for never",
+        "A client that comes back to the kernel by its ID counts again. A reserved kernel is not free.",
         minimum=0, maximum=1_000_000_000, extension=True, sample="100",
     ),
     Option(
         "MaximumKernelEvaluations", Level.POOL, Kind.INTEGER, 0,
         "after how many evaluations a free kernel is replaced by a fresh one; 0 for never",
+        "Evaluations of clients count, those of the server (such as InitializationCode) do not.",
         minimum=0, maximum=1_000_000_000, extension=True, sample="10000",
     ),
     Option(
         "MaximumKernelAge", Level.POOL, Kind.NUMBER, 0.0,
         "the age at which a free kernel is replaced by a fresh one; 0 for never",
-        "Each kernel's own limit lies up to a tenth below, so that a pool is not replaced all at once.",
+        "The age counts from the moment at which the kernel is ready. Each kernel's own limit lies up to a tenth "
+        "below, so that a pool is not replaced all at once.",
         unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="86400",
     ),
     Option(
         "KernelMemoryLimit", Level.POOL, Kind.INTEGER, 0,
         "the resident memory beyond which a kernel is closed; 0 for any",
-        "A free kernel is closed and replaced; the client of a bridged one is told first.",
+        "A free kernel is closed and replaced; the client of a bridged one is told first. What counts is the "
+        "largest process of the kernel, looked at once a second. An embedded kernel shares some hundred megabytes "
+        "with the others, which count for each of them. A kernel that is too large as soon as it is ready counts as "
+        "one that failed to start.",
         unit="bytes", minimum=0, maximum=_TIB, extension=True, sample="4294967296",
     ),
     Option(
         "ReservedKernelTimeout", Level.POOL, Kind.NUMBER, 0.0,
         "how long a reserved kernel that nobody is bridged to is kept; 0 for ever",
-        "A kernel that is still busy is not closed.",
+        "A kernel that is still busy is not closed: its time begins when its evaluation has ended.",
         unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="86400",
     ),
     Option(
         "EvaluationTimeLimit", Level.POOL, Kind.NUMBER, 0.0,
         "how long one evaluation may take; 0 for any time",
-        "A longer one is aborted; a kernel that does not react to the abort is closed.",
+        "A longer one is aborted, whether a client is bridged or not; a kernel that has not answered 5 seconds "
+        "later is closed. The client is told of both. The time of dialogs and questions to the client counts.",
         unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="3600",
     ),
     Option(
         "ResetCode", Level.POOL, Kind.TEXT, "",
         "code to run in a kernel after it was unbridged, before it is given to another client",
+        "It runs as soon as the kernel is free and idle, at most KernelStartTimeout seconds. What it prints goes to "
+        "the log, and what the kernel wrote while no client was bridged to it is dropped. If it returns $Failed or "
+        "$Aborted, or does not finish, the kernel is closed. It does not run in a reserved kernel, nor when a client "
+        "takes over a bridged or busy kernel by its ID: whoever names the ID wants the session as it is.",
         extension=True, sample='"ClearAll[\\"Global`*\\"]"',
     ),
 )
