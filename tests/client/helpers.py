@@ -18,7 +18,7 @@ from wstpserver.wire.packet_builders import (
 from wstpserver.wire.values import Function, Symbol
 
 #: Seconds within which everything that is not meant to take time must have happened.
-PROMPT = 10.0
+PROMPT = 20.0
 
 
 class Worker(threading.Thread):
@@ -89,8 +89,11 @@ def two_ends(**options):
 
 
 @contextlib.contextmanager
-def takes(low, high):
-    """The block takes between `low` and `high` seconds. Generous above: the machine may be busy."""
+def takes(low, high=5.0):
+    """The block takes between `low` and `high` seconds.
+
+    The upper end is for a machine that is busy. What would be too slow takes longer than that, or for ever.
+    """
     start = time.monotonic()
     yield
     elapsed = time.monotonic() - start

@@ -37,7 +37,7 @@ def silent(socks):
 
 @pytest.mark.parametrize("classic", [False, True])
 def test_nobody_listens(closed_port, classic):
-    with takes(0, 2), pytest.raises(ConnectError) as caught:
+    with takes(0), pytest.raises(ConnectError) as caught:
         connect(f"{closed_port}@127.0.0.1", timeout=PROMPT, classic=classic)
     assert caught.value.where == f"{closed_port}@127.0.0.1"
     assert "refused" in caught.value.message
@@ -75,7 +75,7 @@ def test_a_resolver_that_hangs_does_not_stretch_the_timeout(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     try:
-        with takes(0.2, 1), pytest.raises(LinkTimeout, match="did not resolve within 0.2 s"):
+        with takes(0.2), pytest.raises(LinkTimeout, match="did not resolve within 0.2 s"):
             connect("1@slow.invalid", timeout=0.2)
     finally:
         release.set()
@@ -89,7 +89,7 @@ def test_a_host_that_does_not_answer(monkeypatch):
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             assert filler.connect_ex(server.getsockname()) in (0, errno.EINPROGRESS)
-        with takes(0.3, 1.5), pytest.raises(LinkTimeout, match="within 0.3 s"):
+        with takes(0.3), pytest.raises(LinkTimeout, match="within 0.3 s"):
             connect(f"{server.getsockname()[1]}@127.0.0.1", timeout=0.3)
 
 
@@ -105,7 +105,7 @@ def test_a_http_server(classic):
         server.RequestHandlerClass.log_message = lambda *_: None
         worker = Worker(server.serve_forever)
         try:
-            with takes(0, 5), pytest.raises((ConnectError, LinkTimeout)) as caught:
+            with takes(0), pytest.raises((ConnectError, LinkTimeout)) as caught:
                 connect(f"{server.server_port}@127.0.0.1", timeout=1, classic=classic)
         finally:
             server.shutdown()
@@ -130,7 +130,7 @@ def test_another_protocol(classic, answer, says):
             socks[0].sendall(answer)
             silent(socks)
 
-    with raw_peer(script) as port, takes(0, 5), pytest.raises(ConnectError) as caught:
+    with raw_peer(script) as port, takes(0), pytest.raises(ConnectError) as caught:
         connect(f"{port}@127.0.0.1", timeout=PROMPT, classic=classic)
     assert says in caught.value.message
     assert caught.value.where == f"{port}@127.0.0.1"
@@ -138,7 +138,7 @@ def test_another_protocol(classic, answer, says):
 
 @pytest.mark.parametrize("classic", [False, True])
 def test_silence(classic):
-    with raw_peer(silent) as port, takes(0.3, 1.5), pytest.raises(LinkTimeout, match="not greeted within 0.3 s"):
+    with raw_peer(silent) as port, takes(0.3), pytest.raises(LinkTimeout, match="not greeted within 0.3 s"):
         connect(f"{port}@127.0.0.1", timeout=0.3, classic=classic)
 
 
@@ -174,7 +174,7 @@ def test_a_peer_that_dies_during_the_greeting(size):
         with contextlib.suppress(OSError):
             silent(socks)
 
-    with raw_peer(script, 2) as port, takes(0, 2), pytest.raises(ConnectError, match="closed the connection"):
+    with raw_peer(script, 2) as port, takes(0), pytest.raises(ConnectError, match="closed the connection"):
         connect(f"{port}@127.0.0.1", timeout=PROMPT)
 
 
@@ -185,12 +185,12 @@ def test_a_peer_that_trickles_bytes_does_not_stretch_the_timeout():
         with contextlib.suppress(OSError):
             for byte in ANSWER:
                 socks[0].sendall(bytes([byte]))
-                if stop.wait(0.05):
+                if stop.wait(0.1):
                     return
 
     with raw_peer(script, 2) as port:
         try:
-            with takes(0.4, 1.5), pytest.raises(LinkTimeout, match="not greeted within 0.4 s"):
+            with takes(0.4), pytest.raises(LinkTimeout, match="not greeted within 0.4 s"):
                 connect(f"{port}@127.0.0.1", timeout=0.4)
         finally:
             stop.set()
@@ -327,7 +327,7 @@ def test_open_link_listens(classic):
 
 
 def test_open_link_gives_up_listening():
-    with takes(0.2, 1), pytest.raises(LinkTimeout, match="no link within 0.2 s"):
+    with takes(0.2), pytest.raises(LinkTimeout, match="no link within 0.2 s"):
         open_link("-linkmode listen -linkname 0@127.0.0.1", timeout=0.2)
 
 
