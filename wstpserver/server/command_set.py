@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import gevent
 from gevent.event import AsyncResult
 
 from wstpserver.model.commands import DEFAULT_TIMEOUT, SUCCESS, Command
@@ -72,20 +71,19 @@ class CommandSet:
             return SUCCESS
         if not awaited.ready():
             broker.report_waiting(session, target, timeout)
-        try:
-            if awaited.get(timeout=timeout):
-                return SUCCESS
-            raise CommandFailed("the kernel ended while it was waited for")
-        except gevent.Timeout:
+        awaited.wait(timeout=timeout)
+        if not awaited.ready():  # asked anew: the kernel may have come in the very moment of the time-out
             self._give_up(session, outcome)
-            raise CommandFailed(f"no kernel became available within {timeout:g} seconds") from None
+            raise CommandFailed(f"no kernel became available within {timeout:g} seconds")
+        if not awaited.get():
+            raise CommandFailed("the kernel ended while it was waited for")
+        return SUCCESS
 
     def _give_up(self, session: Session, request: Request) -> None:
-        broker = self._broker
-        broker.awaited.pop(session.record, None)
-        if session.record.request is request:
-            broker.registry.give_up(session.record)
-            broker.carry_out()
+        assert session.record.request is request
+        self._broker.awaited.pop(session.record, None)
+        self._broker.registry.give_up(session.record)
+        self._broker.carry_out()
 
     # -- kernels -------------------------------------------------------------------------------------------------
 

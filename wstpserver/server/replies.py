@@ -8,19 +8,25 @@ from wstpserver.wire.encode import encode
 from wstpserver.wire.values import Expression, Function, Symbol
 
 
+def _encode(expression: Expression, end_packet: bool = True) -> bytes:
+    # UTF-8 text (format D), which every version of the library reads: the library of 13.2 crashes when a program
+    # passes an expression with 7-bit text (format A) on to another link.
+    return encode(expression, end_packet=end_packet, ascii=False)
+
+
 def reply(text: str) -> bytes:
     """``ReturnPacket["text"]``: the answer to a command."""
-    return encode(Function(Symbol("ReturnPacket"), (text,)))
+    return _encode(Function(Symbol("ReturnPacket"), (text,)))
 
 
 def notice(text: str) -> bytes:
     """``TextPacket["WSTPServer: text"]``: something the person at the client should know."""
-    return encode(Function(Symbol("TextPacket"), (f"WSTPServer: {text}\n",)))
+    return _encode(Function(Symbol("TextPacket"), (f"WSTPServer: {text}\n",)))
 
 
 def evaluate(expression: Expression) -> bytes:
     """``EvaluatePacket[expression]``."""
-    return encode(Function(Symbol("EvaluatePacket"), (expression,)))
+    return _encode(Function(Symbol("EvaluatePacket"), (expression,)))
 
 
 def missed_output(frames: Iterable[bytes], dropped: int) -> bytes:
@@ -32,7 +38,7 @@ def missed_output(frames: Iterable[bytes], dropped: int) -> bytes:
     parts = [
         _function_header("ReturnPacket", 1),
         _function_header("List", 2),
-        encode(dropped, end_packet=False),
+        _encode(dropped, end_packet=False),
         _function_header("List", len(packets)),
         *packets,
         b"]",
@@ -42,6 +48,6 @@ def missed_output(frames: Iterable[bytes], dropped: int) -> bytes:
 
 def _function_header(head: str, count: int) -> bytes:
     """The bytes of a function's beginning, up to its first argument."""
-    whole = encode(Function(Symbol(head), (Symbol("x"),) * count), end_packet=False)
-    argument = encode(Symbol("x"), end_packet=False)
+    whole = _encode(Function(Symbol(head), (Symbol("x"),) * count), end_packet=False)
+    argument = _encode(Symbol("x"), end_packet=False)
     return whole[: len(whole) - count * len(argument)]
