@@ -12,6 +12,7 @@ import select
 import socket
 import struct
 import sys
+import time
 
 from wstpserver.client.link import Link
 
@@ -50,6 +51,10 @@ class Arrivals:
     def message_stamp(self) -> float | None:
         """The same for messages."""
         return self._stamp(self._messages)
+
+    def now(self) -> float | None:
+        """The time of the same clock; None where there are no stamps."""
+        return time.time() if self._can_stamp else None
 
     def _stamp(self, sock: socket.socket) -> float | None:
         if not self._can_stamp:

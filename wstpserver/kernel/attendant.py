@@ -18,7 +18,7 @@ from wstpserver.wire.messages import MessageCode
 CLOSING_GRACE = 1.0
 
 #: Seconds the kernel gets to carry out what was sent before the other side went away without a word.
-ORPHAN_GRACE = 5.0
+ORPHAN_GRACE = 2.0
 
 
 class Attendant:

@@ -84,10 +84,14 @@ class Channel:
 
     def _is_complete(self) -> bool:
         """Whether a whole expression is here, or the end; notes when its first byte arrived."""
+        looked = self._arrivals.now()
         if self._arrived is None:
             self._arrived = self._arrivals.data_stamp()
         with self._interruption.masked():
-            return self._link.ready(0)
+            is_complete = self._link.ready(0)
+        if is_complete and self._arrived is None:  # it came right after that look
+            self._arrived = looked
+        return is_complete
 
     def _receive(self) -> Any:
         try:

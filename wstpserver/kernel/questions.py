@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from mathics.core.interrupt import AbortInterrupt
@@ -14,8 +15,9 @@ from wstpserver.wire.packet_builders import packet
 from wstpserver.wire.values import Function, Symbol
 
 #: Seconds a server gets to answer a command, beyond the time the command itself may take. A kernel that is linked to a
-#: client directly has nobody to answer.
+#: client directly has nobody to answer. The environment may set another number.
 COMMAND_TIMEOUT = 30.0
+TIMEOUT_VARIABLE = "WSTPKERNEL_COMMAND_TIMEOUT"
 
 #: Packets that answer Input and InputString. A plain string does too.
 INPUT_ANSWERS = frozenset({"TextPacket", "EnterTextPacket", "EnterExpressionPacket", "ReturnPacket"})
@@ -83,12 +85,19 @@ class Questions:
         """
         self._channel.write(packet("WSCommandPacket", Function(Symbol(name), arguments)))
         while True:
-            answer = self._channel.read_during_evaluation(COMMAND_TIMEOUT + patience)
+            answer = self._channel.read_during_evaluation(_command_timeout() + patience)
             if answer is None:
                 return None
             if packet_name(answer) == "ReturnPacket" and len(answer.args) == 1 and isinstance(answer.args[0], str):
                 return _parsed(answer.args[0])
             self._channel.defer(answer)
+
+
+def _command_timeout() -> float:
+    try:
+        return float(os.environ[TIMEOUT_VARIABLE])
+    except (KeyError, ValueError):
+        return COMMAND_TIMEOUT
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
