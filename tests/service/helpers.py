@@ -5,6 +5,8 @@ import os
 import re
 import socket
 
+import pytest
+
 from tests.support.server import ServerProcess, pool
 from tests.support.waiting import wait_for
 
@@ -24,6 +26,19 @@ def entries(text):
 def messages(text, severity):
     """The messages of one severity."""
     return [message for found, message in entries(text) if found == severity]
+
+
+def has_ipv6():
+    """Whether the loopback interface of this computer has IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on the loopback interface")
 
 
 def endpoint(link):

@@ -8,25 +8,13 @@ import socket
 
 import pytest
 
-from tests.service.helpers import BareServer, failing, messages, one_pool
+from tests.service.helpers import BareServer, failing, has_ipv6, messages, needs_ipv6, one_pool
 from tests.support import rawlink
 from tests.support.kernels import make_kernel
 from wstpserver.server import listeners
 from wstpserver.server.listeners import ListenError, describe, listen
 
 LOOPBACKS = ("127.0.0.1", "::1")
-
-
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on the loopback interface")
 
 
 def running(folder, *words, **options):

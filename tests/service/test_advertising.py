@@ -1,0 +1,144 @@
+"""The server advertises itself on the loopback interface, and a real browser of zeroconf looks for it."""
+
+import secrets
+
+import pytest
+
+from tests.service.helpers import BareServer, messages, needs_ipv6, one_pool
+from tests.support.kernels import make_kernel
+from tests.support.testkernel.codec import Function as call
+from tests.support.waiting import wait_for
+from wstpserver.client.discover import discover
+
+zeroconf = pytest.importorskip("zeroconf")
+
+LOOPBACK = ["127.0.0.1"]
+NAMED = r"Advertising the server as \"(.*)\"\n"
+
+
+@pytest.fixture
+def service_type():
+    """One of this test's own: other tests, and servers on this computer, advertise at the same time."""
+    return f"_w{secrets.token_hex(6)}._tcp.local."
+
+
+class Browser:
+    """What a browser sees: *services* by name, as long as they are advertised."""
+
+    def __init__(self, service_type):
+        self.services = {}
+        self.seen = []
+        self._zeroconf = zeroconf.Zeroconf(interfaces=LOOPBACK)
+        self._type = service_type
+        zeroconf.ServiceBrowser(self._zeroconf, service_type, handlers=[self._changed])
+
+    def _changed(self, zeroconf, service_type, name, state_change):
+        short = name.removesuffix(f".{service_type}")
+        if state_change.name == "Removed":
+            self.services.pop(short, None)
+        else:
+            self.services[short] = zeroconf.get_service_info(service_type, name, 10_000)
+            self.seen.append(short)
+
+    def wait_for(self, name):
+        return wait_for(lambda: self.services.get(name), 20, f"{name} to be advertised")
+
+    def wait_gone(self, name):
+        wait_for(lambda: name not in self.services, 20, f"{name} to be withdrawn")
+
+    def close(self):
+        self._zeroconf.close()
+
+
+@pytest.fixture
+def browser(service_type):
+    browser = Browser(service_type)
+    yield browser
+    browser.close()
+
+
+def advertised(folder, service_type, *words, interface="127.0.0.1", **options):
+    """A server with the given option to advertise it."""
+    configuration = {"AdvertisedServiceType": service_type, **one_pool(make_kernel(folder), MinimumKernelNumber=1)}
+    return BareServer(folder, configuration, "--port", "0", "--interface", interface, *words, **options)
+
+
+def advertising(server):
+    """The entries about it at level information."""
+    return [message for message in messages(server.log, "Information") if "dvertis" in message]
+
+
+def test_from_announcement_to_withdrawal(tmp_path, service_type, browser):
+    """Clients are served meanwhile: registering takes half a second of probing."""
+    service = "Dr. Müller's 日本 kernels"
+    name = f"WSTPServer-Instance-{service}"
+    with advertised(tmp_path, service_type, f"--advertise={service}") as server:
+        with server.connect() as link:
+            link.get_packet()
+            answers = 0
+            while not advertising(server):
+                assert link.evaluate(call("Plus", answers, 1)) == answers + 1
+                answers += 1
+            assert answers >= 5
+        info = browser.wait_for(name)
+        assert (info.port, info.parsed_addresses()) == (server.port, LOOPBACK)
+        assert info.properties[b"protocol"] == b"WSTP"
+    browser.wait_gone(name)
+    assert advertising(server) == [f'Advertising the server as "{name}"']
+
+
+def test_a_name_that_is_taken(tmp_path, service_type, browser):
+    """Every server has a name of its own, and the log says which."""
+    with advertised(tmp_path, service_type, "-a") as first:
+        assert first.wait_for_log(NAMED)[1] == "WSTPServer-Instance"
+        with advertised(tmp_path, service_type, "-a") as second:
+            other = second.wait_for_log(NAMED)[1]
+            assert other == "WSTPServer-Instance-2"
+            assert browser.wait_for(other).port == second.port
+            found = discover(20, service_type, enough=2, interfaces=LOOPBACK)
+            assert found == [
+                ("WSTPServer-Instance", f"{first.port}@127.0.0.1"), (other, f"{second.port}@127.0.0.1")
+            ]  # fmt: skip
+        browser.wait_gone(other)
+        assert discover(20, service_type, enough=1, interfaces=LOOPBACK) == found[:1]
+
+
+@needs_ipv6
+def test_a_server_that_has_ipv6_alone(tmp_path, service_type):
+    with advertised(tmp_path, service_type, "-a", "six", interface="::1") as server:
+        server.wait_for_log(NAMED)
+        found = discover(20, service_type, enough=1, interfaces=LOOPBACK)
+        assert found == [("WSTPServer-Instance-six", f"{server.port}@[::1]")]
+
+
+def test_servers_that_are_not_advertised(tmp_path, service_type, browser):
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    disabled = {"WSTPSERVER_DISABLE_ADVERTISING": "1"}
+    with (
+        advertised(folders[0], service_type) as silent,
+        advertised(folders[1], service_type, "-a", "lab", environment=disabled) as silenced,
+        advertised(folders[2], service_type, "-a", "other", interface="localhost") as other,
+    ):
+        name = other.wait_for_log(NAMED)[1]
+        assert sorted(browser.wait_for(name).parsed_addresses())[0] == "127.0.0.1"
+    assert browser.seen[:1] == [name] and set(browser.seen) == {name}
+    assert advertising(silent) == []
+    assert advertising(silenced) == ["The server is not advertised, because WSTPSERVER_DISABLE_ADVERTISING is set"]
+
+
+def test_a_name_that_is_too_long(tmp_path, service_type):
+    with advertised(tmp_path, service_type, "-a", "é" * 22) as server:
+        server.wait_for_log("The server cannot be advertised: .*\n")
+        with server.connect() as link:
+            assert link.get_packet()[0] == "InputNamePacket"
+    (error,) = messages(server.log, "Error")
+    assert "has more than 63 bytes" in error
+
+
+def test_a_signal_while_it_registers(tmp_path, service_type, browser):
+    with advertised(tmp_path, service_type, "-a") as server:
+        assert server.stop() == 0
+    wait_for(lambda: not browser.services, 20, "the withdrawal")
+    assert messages(server.log, "Error") == messages(server.log, "Warning") == []
