@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from tests.server.serving import assert_serves, one_pool, serving
+from tests.server.serving import assert_serves, one_pool, reset, serving
 from tests.support import rawlink
 from tests.support.kernels import make_kernel
 from tests.support.testkernel import joining
@@ -100,25 +100,25 @@ def test_a_connection_that_ends_early(server, sent):
     assert "Warning" not in server.log[seen:]
 
 
-def test_a_connection_that_is_broken_off(server):
-    for sent in (b"", b"id=23E744F7", id_line(new_identity(), b"data"), id_line(new_identity(), b"mesg")):
-        connection = open_connection(server.port, sent)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        connection.close()
+@pytest.mark.parametrize(
+    "sent", [b"", b"id=23E744F7", b"need_msg_portY", id_line("63E744F7-9AE5-481E-B5EA-9AE4CBF1C047", b"data")]
+)
+def test_a_connection_that_is_broken_off(server, sent):
+    reset(open_connection(server.port, sent))
 
 
 def test_two_data_connections_with_one_uuid(server):
     identity = new_identity()
     first = open_connection(server.port, id_line(identity, b"data") + joining.WORDS)
     assert joining.receive_exactly(first, 16) == joining.WORDS
-    joining.greet(first)
+    _, framer = joining.greet(first)
     second = open_connection(server.port, id_line(identity, b"data") + joining.WORDS)
     assert joining.receive_exactly(second, 16) == joining.WORDS
     joining.greet(second)
     assert_closed(second)
     server.wait_for_log(f"a second data connection says that it is {identity}")
     message = open_connection(server.port, id_line(identity, b"mesg"))
-    link = rawlink.RawLink(first, message)  # the first one has not been harmed
+    link = rawlink.RawLink(first, message, framer)  # the first one has not been harmed
     assert link.get_packet()[0] == "InputNamePacket"
     link.close()
 
@@ -130,8 +130,8 @@ def test_two_message_connections_with_one_uuid(server):
     server.wait_for_log(f"a second message connection says that it is {identity}")
     data = open_connection(server.port, id_line(identity, b"data") + joining.WORDS)
     assert joining.receive_exactly(data, 16) == joining.WORDS
-    joining.greet(data)
-    link = rawlink.RawLink(data, first)
+    _, framer = joining.greet(data)
+    link = rawlink.RawLink(data, first, framer)
     assert link.get_packet()[0] == "InputNamePacket"
     link.close()
 

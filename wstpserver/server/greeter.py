@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 
 from gevent.event import AsyncResult
+from gevent.select import select
 from gevent.socket import wait_read
 
 from wstpserver.server.stream import Stream, StreamClosed
@@ -147,11 +148,20 @@ class Greeter:
             raise
         return self._link(messages, b"")
 
+    def _wait_for_second(self, listener: socket.socket) -> None:
+        """Wait for a connection; the greeting may come meanwhile, or the end of the first connection."""
+        while not self._complete:
+            readable, _, _ = select([listener, self._stream.socket], [], [])
+            if listener in readable:
+                return
+            self._receive()
+        wait_read(listener.fileno())
+
     def _accept(self, listener: socket.socket) -> Stream:
         """The connection that comes from the address of the first one."""
         wanted = self._stream.socket.getpeername()[0]
         while True:
-            wait_read(listener.fileno())
+            self._wait_for_second(listener)
             try:
                 connected, address = listener.accept()
             except OSError:
