@@ -2,122 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import random
-from collections.abc import Callable
-
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from wstpserver.model.effects import Bridged, Close, RequestFailed, Start, Unbridged
-from wstpserver.model.registry import Refused, Registry
-from wstpserver.model.states import Client, Kernel, KernelState, Request
-from wstpserver.settings import ServerSettings
-
-STEPS = 80
-
-RULES: list[tuple[Callable, Callable]] = []
-INVARIANTS: list[Callable] = []
+from tests.model.history import LONGEST_PAUSE, History, invariant, when
+from wstpserver.model.limits import forgotten, overdue, worn_out
+from wstpserver.model.registry import Refused
+from wstpserver.model.states import COMING, LIVING, Client, Kernel, KernelState, Request
 
 
-def when(condition):
-    """Mark a method as something that can happen while *condition* holds."""
-
-    def mark(method):
-        RULES.append((condition, method))
-        return method
-
-    return mark
-
-
-def invariant(method):
-    """Mark a method as something that must hold after each step."""
-    INVARIANTS.append(method)
-    return method
-
-
-class History:
-    """Plays the server: keeps what the effects ask for, and reports readiness, ends and activity."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.begin(
-            minimum=self.random.randint(0, 2),
-            extra=self.random.randint(0, 1),
-            **{name: self.chance() for name in ("keep", "reserve", "stealing", "replacement")},
-        )
-
-    def chance(self) -> bool:
-        return self.random.random() < 0.5
-
-    def run(self) -> None:
-        for _ in range(STEPS):
-            rules = [method for condition, method in RULES if condition(self)]
-            self.random.choice(rules)(self)
-            for check in INVARIANTS:
-                check(self)
-
-    def begin(self, minimum, extra, keep, reserve, stealing, replacement):
-        pool = {
-            "KernelPath": "/k",
-            "MinimumKernelNumber": minimum,
-            "MaximumKernelNumber": max(1, minimum + extra),
-            "KeepAlive": keep,
-            "ReservePreviouslyConnectedKernels": reserve,
-        }
-        numbers = itertools.count()
-        self.used_ids: list[str] = []
-
-        def new_id() -> str:
-            self.used_ids.append(f"{next(numbers):012x}")
-            return self.used_ids[-1]
-
-        build = ServerSettings.build(
-            pools=[{"name": "A", **pool}, {"name": "B", **pool, "ReservePreviouslyConnectedKernels": not reserve}],
-            AllowStealingKernels=stealing,
-            AllowSilentKernelReplacement=replacement,
-        )
-        self.registry = Registry(build, new_id)
-        self.clients: list[Client] = []
-        self.starting: list[Kernel] = []
-        self.closing: list[Kernel] = []
-        #: Who is bridged to what, by the effects alone: what the sockets would say.
-        self.bridges: dict[Client, Kernel] = {}
-        self.order: dict[str, list[Client]] = {"A": [], "B": []}
-        for each in self.registry.pools.values():
-            self.registry.fill(each)
-        self.carry_out()
-        self.all_kernels_become_ready()
-
-    # -- the server's part ---------------------------------------------------------------------------------------
-
-    def carry_out(self):
-        for effect in self.registry.take_effects():
-            if isinstance(effect, Start):
-                self.starting.append(effect.kernel)
-            elif isinstance(effect, Close):
-                assert effect.kernel not in self.bridges.values()
-                if effect.kernel in self.starting:
-                    self.starting.remove(effect.kernel)
-                self.closing.append(effect.kernel)
-            elif isinstance(effect, Bridged):
-                assert effect.client not in self.bridges, "bridged twice"
-                assert effect.kernel not in self.bridges.values(), "a kernel with two clients"
-                assert not effect.kernel.busy, "a busy kernel was given away"
-                self.bridges[effect.client] = effect.kernel
-            elif isinstance(effect, Unbridged):
-                assert self.bridges.pop(effect.client) is effect.kernel
-            else:
-                assert isinstance(effect, RequestFailed)
-
-    def pick(self, things):
-        things = list(things)
-        return self.random.choice(things) if things else None
-
-    def present(self):
-        """The clients that are there, in the order of their coming (a set's order would not repeat)."""
-        return [client for client in self.clients if client in self.registry.clients]
+class RandomHistory(History):
+    """What can happen to a server, and what must hold then."""
 
     # -- what can happen -----------------------------------------------------------------------------------------
 
@@ -134,6 +30,7 @@ class History:
         client = self.pick(self.present())
         if client is None:
             return
+        self.named.pop(client, None)
         target = self.registry.pools[self.random.choice("AB")]
         free = target.choose()
         waiting_before = [request.client for request in target.waiting if request.client is not client]
@@ -157,6 +54,7 @@ class History:
         except Refused:
             assert client.kernel is before
         else:
+            self.named[client] = kernel
             if isinstance(outcome, Request):
                 assert client.kernel is before
             else:
@@ -165,7 +63,7 @@ class History:
 
     @when(lambda self: any(one.request for one in self.registry.clients))
     def client_gives_up(self):
-        client = self.pick((one for one in self.present() if one.request))
+        client = self.pick(one for one in self.present() if one.request)
         if client is not None:
             self.registry.give_up(client)
             assert client.request is None
@@ -207,7 +105,7 @@ class History:
 
     @when(lambda self: any(one.busy for one in self.registry.kernels.values()))
     def evaluation_ends(self):
-        kernel = self.pick((one for one in self.registry.kernels.values() if one.busy))
+        kernel = self.pick(one for one in self.registry.kernels.values() if one.busy)
         if kernel is not None:
             self.registry.set_busy(kernel, False)
             self.carry_out()
@@ -246,11 +144,13 @@ class History:
 
     @when(lambda self: True)
     def kernel_ends(self):
-        living = (KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED)
-        kernel = self.pick((one for one in self.registry.kernels.values() if one.state in living))
+        living = LIVING - {KernelState.STARTING}
+        kernel = self.pick(one for one in self.registry.kernels.values() if one.state in living)
         if kernel is not None:
             self.registry.lost(kernel, self.chance())
             self.closing.append(kernel)
+            if kernel in self.resetting:
+                self.resetting.remove(kernel)
             self.carry_out()
 
     @when(lambda self: self.registry.kernels)
@@ -259,6 +159,31 @@ class History:
         if kernel is not None:
             self.registry.close(kernel, "asked for")
             self.carry_out()
+
+    @when(lambda self: self.resetting)
+    def kernel_is_reset(self):
+        kernel = self.pick(self.resetting)
+        if kernel is not None:
+            self.resetting.remove(kernel)
+            self.used.discard(kernel)
+            self.registry.reset_done(kernel)
+            self.carry_out()
+
+    @when(lambda self: self.resetting)
+    def reset_fails(self):
+        kernel = self.pick(self.resetting)
+        if kernel is not None:
+            self.registry.close(kernel, "its reset failed")
+            self.carry_out()
+
+    @when(lambda self: True)
+    def time_passes(self):
+        self.now += self.random.uniform(0, LONGEST_PAUSE)
+        for pool in self.registry.pools.values():
+            for kernel, why in overdue(pool, self.now):
+                assert not kernel.busy and kernel.client is None and not kernel.waiting
+                self.registry.close(kernel, why)
+        self.carry_out()
 
     @when(lambda self: self.closing)
     def process_is_gone(self):
@@ -293,7 +218,8 @@ class History:
             if pool.waiting:
                 assert pool.choose() is None
                 if not pool.holding_off:
-                    assert pool.room == 0 or pool.counts[KernelState.STARTING] >= len(pool.waiting)
+                    coming = sum(pool.counts[state] for state in COMING)
+                    assert pool.room == 0 or coming >= len(pool.waiting)
 
     @invariant
     def reserved_kernels_are_never_offered(self):
@@ -303,7 +229,23 @@ class History:
             assert len(offered) == pool.counts[KernelState.FREE]
 
     @invariant
+    def free_idle_kernels_are_fit_for_anybody(self):
+        for pool in self.registry.pools.values():
+            for kernel in [*pool.fresh.values(), *pool.used.values()]:
+                if not kernel.busy:
+                    assert worn_out(kernel, kernel.since) is None
+                    assert not (pool.settings.reset_code and kernel in self.used)
+
+    @invariant
+    def nothing_is_forgotten_for_longer_than_its_limit(self):
+        for kernel in self.registry.kernels.values():
+            if kernel.state in (KernelState.FREE, KernelState.RESERVED):
+                assert forgotten(kernel, self.now) is None and worn_out(kernel, self.now) is None
+
+    @invariant
     def nothing_leaks(self):
+        resetting = [one for one in self.registry.kernels.values() if one.state is KernelState.RESETTING]
+        assert set(resetting) == set(self.resetting) and len(resetting) == len(self.resetting)
         known = set(self.starting) | set(self.closing) | set(self.registry.kernels.values())
         assert known == set(self.registry.kernels.values())
         assert len(self.used_ids) == len(set(self.used_ids))
@@ -316,4 +258,4 @@ class History:
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_happens_the_invariants_hold(seed):
-    History(seed).run()
+    RandomHistory(seed).run()
