@@ -151,7 +151,7 @@ def test_one_write_for_one_frame(ends, monkeypatch):
     monkeypatch.setattr(one._data, "_socket", Counting(one._data._socket))
     expression = Function(Symbol("EvaluatePacket"), (Function(Symbol("Plus"), (2, 2.5, "x")),))
     one.put(expression)
-    assert writes == [encode(expression)]
+    assert writes == [encode(expression, ascii=False)]
     assert other.get(PROMPT) == expression
 
 

@@ -41,6 +41,7 @@ from .helpers import NO_ANSWER, PROMPT, Kernel, Worker, dies, endless, peer, tak
 
 ABORTED = Symbol("$Aborted")
 SUCCESS = json.dumps({"status": "ExecutionSuccess"})
+END_OF_KERNEL = Function(Symbol("SetKeepAlive"), (Symbol("False"),))
 
 
 @contextlib.contextmanager
@@ -86,8 +87,6 @@ def test_text_and_expressions(classic):
         assert session.evaluate(5, PROMPT) == 5
         assert session.evaluate("f[x]", PROMPT) == Function(Symbol("f"), (Symbol("x"),))
         assert session.prompt == "In[1]:= "
-    names = {name for name, _ in kernel.seen}
-    assert names == {"EvaluatePacket"}
     assert kernel.seen[0][1] == Function(Symbol("ToExpression"), ("2+2",))
 
 
@@ -547,7 +546,7 @@ def test_commands():
     assert kernel.commands[2:] == [
         Function(Symbol("SetKeepAlive"), (Symbol("True"),)),
         Function(Symbol("CloseKernel"), ("no such id",)),
-    ]
+    ], "and no more: the kernel was asked to be kept"
 
 
 @pytest.mark.parametrize("answer", ["no JSON", 5, "[1]", Symbol("Null")])
@@ -571,7 +570,7 @@ def test_a_command_whose_answer_does_not_matter(answer):
     with session_with(kernel) as session:
         session.send_command("SetKeepAlive", False)
         assert session.evaluate(1, PROMPT) == 1
-        assert kernel.commands == [Function(Symbol("SetKeepAlive"), (Symbol("False"),))]
+        assert kernel.commands == [END_OF_KERNEL]
 
 
 def test_a_pool_in_the_address():
@@ -601,3 +600,56 @@ def test_synchronize_waits_for_a_kernel():
         start.set()
         session.synchronize(PROMPT)
         assert session.prompt == "In[1]:= "
+
+
+# The end of the session
+
+
+def test_a_session_ends_its_kernel():
+    """Otherwise it would stay reserved, and the third session would find the pool full."""
+    kernel = Kernel()
+    with session_with(kernel) as session:
+        session.evaluate(1, PROMPT)
+        assert kernel.commands == []
+    assert kernel.commands == [END_OF_KERNEL]
+
+
+def test_a_session_can_leave_its_kernel():
+    kernel = Kernel()
+    with peer(kernel) as name, Session(name, PROMPT, keep_kernel=True) as session:
+        session.evaluate(1, PROMPT)
+    assert kernel.commands == []
+
+
+@pytest.mark.parametrize(("specifier", "keeps"), [("a806-2645-9651", True), ("Main", False)])
+def test_a_kernel_asked_for_by_its_id_is_left(specifier, keeps):
+    kernel = Kernel({"ConnectKernel": SUCCESS})
+    with session_with(kernel) as session:
+        session.command("ConnectKernel", specifier)
+    assert (END_OF_KERNEL in kernel.commands) is not keeps
+    kernel = Kernel({"ConnectKernel": SUCCESS})
+    with session_with(kernel, address="wstp://127.0.0.1:{}/" + specifier) as session:
+        assert session.keep_kernel is keeps
+    assert (END_OF_KERNEL in kernel.commands) is not keeps
+
+
+def test_closing_while_another_thread_evaluates():
+    kernel = Kernel({"endless": endless})
+    with session_with(kernel) as session:
+        worker = Worker(session.evaluate, "endless")
+        while not session._turn.locked():
+            threading.Event().wait(0.001)
+        with takes(0):
+            session.close()
+        with pytest.raises(LinkClosed):
+            worker.finish()
+        session.close()
+        kernel.aborted.set()
+
+
+def test_closing_after_the_kernel_has_died():
+    with session_with(Kernel({"go": dies})) as session:
+        with pytest.raises(LinkClosed):
+            session.evaluate("go", PROMPT)
+        with takes(0):
+            session.close()

@@ -120,9 +120,10 @@ def _open(arguments: ScriptArguments, deadline: Deadline, callbacks: Callbacks) 
     session = Session(arguments.address, limit, callbacks=callbacks)
     try:
         session.synchronize(deadline.remaining())
-        # Nobody can come back to this kernel, so it must not stay reserved. A server that keeps the kernel for another
-        # reason, or a kernel without a server, may refuse that.
-        session.send_command("SetKeepAlive", False)
+        # Nobody comes back to this kernel, so it must not stay reserved, even if this program is killed. A kernel
+        # without a server may refuse that.
+        if not session.keep_kernel:
+            session.send_command("SetKeepAlive", False)
     except BaseException:
         session.close()
         raise

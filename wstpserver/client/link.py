@@ -76,7 +76,8 @@ class Link:
         Raises LocalProtocolError for a value that is no expression, LinkClosed, and LinkTimeout when the peer takes
         no more: then the rest is kept, and goes out before the next one.
         """
-        self.put_raw(encode(expression, seven_bit=self._seven_bit), timeout)
+        # UTF-8 throughout: a program on the library of 2023 that passes text in format A on to a third one crashes.
+        self.put_raw(encode(expression, ascii=False, seven_bit=self._seven_bit), timeout)
 
     def put_raw(self, data: bytes | bytearray | memoryview, timeout: float | None = None) -> None:
         """Send bytes that are already WSTP: whole expressions, or parts that later calls complete. As `put`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from wstpserver.client.errors import (
     EvaluationAborted,
     EvaluationError,
     EvaluationTimeout,
+    LinkClosed,
+    LinkTimeout,
 )
 from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
@@ -45,6 +48,11 @@ class Session:
     The session opens no thread. It never gives the answer of one evaluation to another: after a timeout or an abort
     it first finds its place in the kernel's answers again.
 
+    `keep_kernel`: what becomes of a server's kernel at `close`. By default the server is told to end it (SetKeepAlive
+    False), because a kernel that was used stays reserved and counts against its pool's maximum. With True, or if the
+    kernel was asked for by its ID, its own settings decide. When the connection breaks they do as well, so that one
+    can come back to the kernel by its ID.
+
     Raises ConnectError, LinkTimeout, LinkSyntaxError; CommandError for a pool that gives no kernel.
     """
 
@@ -54,7 +62,10 @@ class Session:
         timeout: float | None = CONNECT_TIMEOUT,
         *,
         callbacks: Callbacks | None = None,
+        keep_kernel: bool = False,
     ) -> None:
+        #: Whether `close` leaves the kernel to its own settings.
+        self.keep_kernel = keep_kernel
         pool: str | None = None
         if isinstance(link, Link):
             self.link = link
@@ -178,7 +189,10 @@ class Session:
         """
         deadline = Deadline(timeout)
         with self._having_turn(deadline):
-            return _result(name, self._exchange.command(name, arguments, deadline))
+            result = _result(name, self._exchange.command(name, arguments, deadline))
+        if _asks_to_keep(name, arguments):
+            self.keep_kernel = True
+        return result
 
     def send_command(self, name: str, *arguments: Expression) -> None:
         """Give the server a command and do not wait: whatever it or a kernel without a server answers is skipped."""
@@ -203,7 +217,15 @@ class Session:
             self._turn.release()
 
     def close(self) -> None:
-        """Close the link. The kernel's fate is the server's affair (KeepAlive); one linked directly ends."""
+        """Close the link, after telling the server that the kernel may end (see `keep_kernel`).
+
+        Any thread may call it, more than once. A kernel linked to directly ends with its link.
+        """
+        if not self.keep_kernel and not self.link.closed:
+            try:
+                self.link.put(command_packet("SetKeepAlive", Symbol("False")), _FAREWELL)
+            except (LinkClosed, LinkTimeout):
+                pass  # gone, or deaf
         self.link.close()
 
     def __enter__(self) -> Session:
@@ -211,6 +233,21 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+#: Seconds for the other side to take the last command.
+_FAREWELL: Final = 1.0
+_KERNEL_ID: Final = re.compile(r"[0-9a-f]{4}(-[0-9a-f]{4}){2}")
+
+
+def _asks_to_keep(name: str, arguments: tuple[Expression, ...]) -> bool:
+    """Whether this command shows that the kernel is meant to outlive the session."""
+    if not arguments:
+        return False
+    first = arguments[0]
+    if name == "ConnectKernel":
+        return isinstance(first, str) and _KERNEL_ID.fullmatch(first) is not None
+    return name == "SetKeepAlive" and first in (True, Symbol("True"))
 
 
 def _result(name: str, packet: Packet) -> object:
