@@ -36,7 +36,7 @@ class Success(Builtin):
 
 def success(command: str) -> Expression:
     """The success object for a command."""
-    details = {"MessageTemplate": f"The WSTPServer carried out {command}.", "Command": command}
+    details = {"MessageTemplate": f"{command} succeeded.", "Command": command}
     return Expression(SymbolSuccess, String(TAG), association(details))
 
 

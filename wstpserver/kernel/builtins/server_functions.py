@@ -53,7 +53,7 @@ def _ask(name: str, arguments: tuple[Any, ...], evaluation: Any, patience: float
         return association(result) if isinstance(result, dict) else from_json(result)
     if answer.get("status") == "ExecutionSuccess":
         return success(name)
-    return failure(name, f"The WSTPServer could not carry out {name}.", str(answer.get("status", "")))
+    return failure(name, f"{name} failed.", str(answer.get("status", "")))
 
 
 def _without_arguments(name: str) -> Callable[..., BaseElement | None]:
