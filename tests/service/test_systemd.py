@@ -10,6 +10,7 @@ from tests.service.helpers import Fifo, NotifySocket, one_pool
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess
 from tests.support.testkernel.codec import Function as call
+from tests.support.testkernel.codec import Symbol
 
 
 @pytest.fixture
@@ -90,6 +91,14 @@ def test_a_watchdog_for_another_process_is_not_fed(tmp_path, manager):
     with start(tmp_path, manager, WATCHDOG_USEC="1000", WATCHDOG_PID="1"):
         assert manager.get()["READY"] == "1"
     assert manager.get() == {"STOPPING": "1"}
+
+
+def test_kernels_do_not_inherit_it(tmp_path, manager):
+    with start(tmp_path, manager, WATCHDOG_USEC="60000000", SOMETHING="else") as server, server.connect() as link:
+        link.get_packet()
+        assert link.evaluate(call("Environment", "SOMETHING")) == "else"
+        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC"):
+            assert link.evaluate(call("Environment", name)) == Symbol("Null")
 
 
 def test_without_a_service_manager(tmp_path, manager):

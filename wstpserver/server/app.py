@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import traceback
 from functools import partial
@@ -28,6 +29,7 @@ from wstpserver.server.trace import trace_client
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.changes import changes
 from wstpserver.settings.loader import LoadedSettings, reload_settings
+from wstpserver.version import VERSION
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69
@@ -92,6 +94,7 @@ class Application:
 
     def start(self) -> None:
         """Launch the kernels, accept clients, and tell whoever started us."""
+        self._log.debug(f"WSTPServer {VERSION} runs as process {os.getpid()}")
         self._catch_signals()
         self.broker.start()
         for server in self._servers:
@@ -131,6 +134,7 @@ class Application:
         kernels = self.broker.kernels.values()
         busy = [kernel.idle for kernel in kernels if kernel.busy and kernel.session is not None]
         if busy:
+            self._log.debug(f"Evaluations under way: {len(busy)}; they have {FINISHING_TIME:g} s to finish")
             gevent.wait(busy, timeout=FINISHING_TIME)
         self.broker.stop()
         self._launcher.stop()

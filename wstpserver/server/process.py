@@ -21,6 +21,9 @@ TERMINATE_GRACE = 3.0
 #: How much of what a kernel printed last is kept for the log and for its client.
 LAST_LINES = 10
 
+#: What a service manager says to the server alone (sd_notify(3)).
+NOT_INHERITED = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
@@ -115,6 +118,7 @@ def spawn(
 ) -> KernelProcess:
     """Start a program in a session of its own. Raises OSError if it cannot be started."""
     parent = os.getpid()
+    inherited = os.environ if environment is None else environment
     reading, writing = os.pipe()
     try:
         child = subprocess.Popen(
@@ -125,7 +129,7 @@ def spawn(
             close_fds=True,
             pass_fds=tuple(pass_descriptors),
             start_new_session=True,
-            env=environment,
+            env={name: value for name, value in inherited.items() if name not in NOT_INHERITED},
             preexec_fn=lambda: die_with_parent(parent),
         )
     except BaseException:
