@@ -11,7 +11,7 @@ from wstpserver.wire.values import Expression, Function, Symbol
 
 DEPTH = 1_000_000
 #: Deep enough to overflow any stack, and quick.
-SHALLOW = 100_000
+SHALLOW = 50_000
 F, X = Symbol("f"), Symbol("x")
 OPENING, LEAF = b"FA#DA~Af\n", b"#DD~Ax\n"
 
