@@ -107,7 +107,7 @@ def damage(rng: random.Random, stream: bytes) -> bytes:
     return bytes(damaged)
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None, max_examples=800)
 @given(st.integers(0, 2**64))
 def test_damaged_streams(seed: int) -> None:
     """Accepted or refused alike, with the same events before, the same error and the same offset."""
@@ -118,7 +118,7 @@ def test_damaged_streams(seed: int) -> None:
     assert scan(*cut(stream, places), max_block=max_block) == read(stream, max_block)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 @given(st.lists(st.sampled_from([bytes([byte]) for byte in SUSPICIOUS]), max_size=40))
 def test_noise(bytes_: list[bytes]) -> None:
     stream = b"".join(bytes_)

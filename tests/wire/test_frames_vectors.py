@@ -39,12 +39,12 @@ def test_whole(vector: Vector) -> None:
     assert reading == read(vector.wire)
 
 
-@pytest.mark.parametrize("vector", ALL, ids=by_name)
-def test_without_end_of_packet(vector: Vector) -> None:
+def test_without_end_of_packet() -> None:
     """A sender that flushes without ``]`` has sent a complete frame."""
-    reading = scan(vector.wire[:-1])
-    assert [event.kind for event in reading.events] == ["HEAD", "END"]
-    assert reading.boundary
+    for vector in ALL:
+        reading = scan(vector.wire[:-1])
+        assert [event.kind for event in reading.events] == ["HEAD", "END"], vector.name
+        assert reading.boundary, vector.name
 
 
 @pytest.mark.parametrize("vector", SHORT, ids=by_name)
@@ -54,9 +54,9 @@ def test_every_split(vector: Vector) -> None:
         assert scan(vector.wire[:place], vector.wire[place:]) == whole, place
 
 
-@pytest.mark.parametrize("vector", ALL, ids=by_name)
-def test_byte_by_byte(vector: Vector) -> None:
-    assert scan(*cut(vector.wire, range(len(vector.wire)))) == scan(vector.wire)
+def test_byte_by_byte() -> None:
+    for vector in ALL:
+        assert scan(*cut(vector.wire, range(len(vector.wire)))) == scan(vector.wire), vector.name
 
 
 @pytest.mark.parametrize("vector", SHORT, ids=by_name)
@@ -80,10 +80,10 @@ def test_conversations_in_random_pieces(seed: int) -> None:
     assert kinds.count("TAIL") == sum(map(len, endings))
 
 
-@pytest.mark.parametrize("vector", SHORT, ids=by_name)
-def test_late_end_of_packet(vector: Vector) -> None:
+def test_late_end_of_packet() -> None:
     after = b"\xa1\x00\n"
-    assert scan(vector.wire[:-1], b"]", after) == scan(vector.wire + after)
+    for vector in SHORT:
+        assert scan(vector.wire[:-1], b"]", after) == scan(vector.wire + after), vector.name
 
 
 def test_leading_ends_of_packet_belong_to_nothing() -> None:
