@@ -131,7 +131,7 @@ class ServerProcess:
 
     def assert_no_process_left(self, deadline=10.0):
         """Every process it started is gone, or goes within `deadline` seconds."""
-        wait_for(lambda: not self.processes(), deadline, self._describe_processes)
+        wait_for(lambda: not self.processes(), deadline, self._describe_processes, interval=0.05)
 
     def _describe_processes(self):
         return f"processes left: {[(pid, processes.command_line(pid)) for pid in self.processes()]}"

@@ -7,16 +7,17 @@ import time
 INTERVAL = 0.005
 
 
-def wait_for(condition, deadline=10.0, what=None):
+def wait_for(condition, deadline=10.0, what=None, interval=INTERVAL):
     """The first true value of `condition()`, asked again for `deadline` seconds; AssertionError then.
 
+    `interval`: seconds between two looks, to be longer for a condition that costs something.
     `what` says in the failure what was waited for: a text, or a function that makes one then.
     """
     end = time.monotonic() + deadline
     while not (value := condition()):
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline} s: {what() if callable(what) else what or condition}")
-        time.sleep(INTERVAL)
+        time.sleep(interval)
     return value
 
 

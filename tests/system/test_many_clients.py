@@ -27,7 +27,7 @@ def test_two_hundred_clients(tmp_path):
     with ServerProcess(tmp_path, {"Pools": {"Many": settings}}) as server:
         warm_up = run_clients(server.port, clients=5, evaluations=1)
         assert not warm_up.errors
-        wait_for(lambda: not server.processes(), what="the first kernels to be closed")
+        wait_for(lambda: not server.processes(), what="the first kernels to be closed", interval=0.05)
         before = Footprint(server.pid)
 
         result = run_clients(server.port)
@@ -35,7 +35,7 @@ def test_two_hundred_clients(tmp_path):
         assert not result.errors
         assert (result.connected, result.prompted, result.answers) == (CLIENTS, CLIENTS, CLIENTS * EVALUATIONS)
         assert len(result.evaluation_times) == CLIENTS * EVALUATIONS
-        wait_for(lambda: not server.processes(), 30, "all kernels to be closed")
+        wait_for(lambda: not server.processes(), 30, "all kernels to be closed", interval=0.1)
         assert_returns_to(before, server.pid)
 
 
@@ -44,7 +44,7 @@ def test_more_clients_than_kernels(tmp_path):
     """A hundred clients wait their turn for eight kernels that stay: each is served, the kernels are the same."""
     settings = pool(make_kernel(tmp_path), MinimumKernelNumber=8, ReservePreviouslyConnectedKernels=False)
     with ServerProcess(tmp_path, {"Pools": {"Few": settings}}) as server:
-        wait_for(lambda: len(server.processes()) == 8, 30, "the pool to be filled")
+        wait_for(lambda: len(server.processes()) == 8, 30, "the pool to be filled", interval=0.05)
         assert not run_clients(server.port, clients=8, evaluations=1).errors
         before = Footprint(server.pid)
         kernels = sorted(server.processes())

@@ -73,6 +73,29 @@ class LyingServer(threading.Thread):
         self._listener.close()
 
 
+def test_silence_is_noticed(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = ["--port", str(silent.getsockname()[1]), "--clients", "2", "--timeout", "0.2", "--json"]
+        assert main(options) == 1
+    assert json.loads(capsys.readouterr().out)["errors"] == {"connecting: no answer in time": 2}
+
+
+def test_garbage_is_noticed(capsys):
+    def answer(listener):
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=answer, args=[listener], daemon=True)
+        server.start()
+        assert main(["--port", str(listener.getsockname()[1]), "--clients", "1", "--json"]) == 1
+        server.join(10)
+    (error,) = json.loads(capsys.readouterr().out)["errors"]
+    assert error.startswith("connecting: ")
+
+
 @pytest.mark.parametrize(
     ("answers", "error"),
     [((-1,), "evaluating: wrong answer"), ((), "evaluating: the server closed the link")],

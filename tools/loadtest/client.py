@@ -18,9 +18,10 @@ class ClientError(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One TCP connection: what arrives waits in `received` until somebody takes it."""
+    """One TCP connection: what arrives waits in `received` until somebody takes it, at most `timeout` seconds."""
 
-    def __init__(self):
+    def __init__(self, timeout):
+        self._timeout = timeout
         self.transport = None
         self.received = bytearray()
         self.ended = False
@@ -41,23 +42,34 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def _give_up(self):
+        if not self._waiter.done():
+            self._waiter.set_exception(ClientError("no answer in time"))
+
     async def receive(self):
-        """At least one byte; raises ClientError at the end of the stream."""
+        """At least one byte; raises ClientError at the end of the stream and when the time is over."""
+        loop = asyncio.get_running_loop()
         while not self.received:
             if self.ended:
                 raise ClientError("the server closed the link")
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            self._waiter = loop.create_future()
+            # a timer of our own: asyncio.wait_for makes a task for each wait, which would be half of the cost
+            timer = loop.call_later(self._timeout, self._give_up)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
         data = bytes(self.received)
         self.received.clear()
         return data
 
 
 class Client:
-    """A link in UUID mode. Waiting has no deadline of its own; the caller sets one."""
+    """A link in UUID mode; whoever waits for the server raises ClientError after `timeout` seconds without a byte."""
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, timeout):
         self._address = host, port
+        self._timeout = timeout
         self._uuid = str(uuid.uuid4()).upper()
         self._data = self._message = None
         self._decoder = Decoder()
@@ -78,7 +90,10 @@ class Client:
     async def _open(self, channel):
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(Connection, *self._address)
+            opening = loop.create_connection(lambda: Connection(self._timeout), *self._address)
+            _, connection = await asyncio.wait_for(opening, self._timeout)
+        except asyncio.TimeoutError as error:
+            raise ClientError("cannot connect: no answer in time") from error
         except OSError as error:
             raise ClientError(f"cannot connect: {os.strerror(error.errno)}") from error
         if channel == "mesg":

@@ -59,6 +59,13 @@ def deaf(session, seconds):
     return NULL
 
 
+@function("UseMemory")
+def use_memory(session, size):
+    """UseMemory[n]: hold n bytes of resident memory from now on, instead of those held before."""
+    session.ballast = b"x" * size
+    return NULL
+
+
 @function("Die")
 def die(session, code=1):
     """Die[code]: gone at once, without closing anything."""
