@@ -95,6 +95,22 @@ def test_a_second_signal_changes_nothing(tmp_path):
     assert "Internal error" not in server.log and "Traceback" not in server.log
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_signals_until_the_very_end(tmp_path, number):
+    """None of them comes at a moment in which it would end the server with another exit code."""
+    with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)) as server:
+        server.wait_for_log("Pool P is ready")
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for_log("Stopping because of")
+
+        def ended():
+            server.process.send_signal(number)
+            return server.process.poll() is not None
+
+        wait_for(ended, 20, "the end")
+        assert server.process.returncode == 0
+
+
 def test_a_killed_server_leaves_no_kernel(tmp_path):
     with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=2)) as server:
         server.wait_for_log("Pool P is ready")

@@ -81,7 +81,8 @@ class Application:
         self._advertiser: Advertiser | None = None
         self._numbers = itertools.count(1)
         self._helpers: list[gevent.Greenlet] = []
-        self._signals: list[object] = []
+        #: The watchers of the signals we catch.
+        self._signals: dict[int, object] = {}
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -140,8 +141,8 @@ class Application:
         self._launcher.stop()
         if withdrawing is not None:
             withdrawing.join()
-        for handler in self._signals:
-            handler.cancel()  # type: ignore[attr-defined]
+        for number in self._signals:  # not the default: a late signal must not change the exit code
+            signal.signal(number, signal.SIG_IGN)
         gevent.killall(self._helpers)
         self._log.information("Stopped")
 
@@ -149,9 +150,9 @@ class Application:
 
     def _catch_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._signals.append(gevent.signal_handler(number, self._asked_to_stop, number))
+            self._signals[number] = gevent.signal_handler(number, self._asked_to_stop, number)
         if hasattr(signal, "SIGHUP"):
-            self._signals.append(gevent.signal_handler(signal.SIGHUP, self.reload))
+            self._signals[signal.SIGHUP] = gevent.signal_handler(signal.SIGHUP, self.reload)
 
     def _asked_to_stop(self, number: int) -> None:
         if self._stopping.is_set():
