@@ -112,6 +112,19 @@ def test_a_client_that_waits_gets_a_kernel_of_the_larger_pool(tmp_path):
             assert second.get_packet()[0] == "InputNamePacket"
 
 
+def test_a_client_that_waits_for_a_pool_that_is_removed(tmp_path):
+    kernel = make_kernel(tmp_path)
+    configuration = one_pool(kernel, MinimumKernelNumber=1)
+    with ServerProcess(tmp_path, configuration, "-l", "debug") as server, server.connect() as first:
+        first.get_packet()
+        with server.connect() as second:
+            server.wait_for_log("Client 2 .* waits up to 60 s .*1 bridged")
+            reload(server, {"Pools": {"Other": pool(kernel, MinimumKernelNumber=1)}})
+            assert second.get_packet() == ("TextPacket", "WSTPServer: pool P is not configured any more\n")
+            assert second.at_end()
+        assert first.evaluate(call("Plus", 1, 1)) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
