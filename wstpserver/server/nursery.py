@@ -169,7 +169,7 @@ class Nursery:
         place may well have to go for the same reason, so its pool pauses."""
         if record.pool is not None and not record.uses:
             record.pool.holding_off = True
-            self._pause(record.pool, f"it was of no use: {why}")
+            self._pause(record.pool, f"nobody had used it yet, but {why}")
 
     def proved(self, pool: Pool) -> None:
         """A kernel of the pool serves a client: should one fail later, the first pause is a short one again."""

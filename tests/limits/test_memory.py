@@ -1,0 +1,104 @@
+"""KernelMemoryLimit: kernels that use too much memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.support import processes
+from tests.support.kernels import make_kernel
+from tests.support.serving import call, identifier, kernels
+from tests.support.waiting import wait_for, wait_gone
+from wstpserver.server import memory
+
+LIMIT = 60_000_000
+MUCH = call("UseMemory", 90_000_000)
+WHY = r"it uses \d+\.\d MB of memory, more than 60\.0 MB \(KernelMemoryLimit\)"
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_client_of_a_large_kernel_is_told_and_loses_it(serve, tmp_path, wrapped):
+    program = make_kernel(tmp_path, "memory-kernel", connect_from_child=wrapped)
+    server = serve({"Main": {"KernelPath": program, "MinimumKernelNumber": 1, "KernelMemoryLimit": LIMIT}})
+    link = server.client()
+    name = identifier(link)
+    pid = kernels(link)[name]["ProcessID"]
+    link.evaluate(MUCH)
+    head, text = link.get_packet()
+    assert head == "TextPacket"
+    assert text.startswith("WSTPServer: the kernel was closed: it uses ") and "KernelMemoryLimit" in text
+    assert link.at_end()
+    server.wait_for_log(f"Warning: \n    Kernel {name} of pool Main is closed: {WHY}")
+    wait_gone(pid)
+    assert identifier(server.client()) != name
+
+
+def test_a_kernel_that_grows_while_nobody_is_bridged_to_it_is_closed(serve, gate):
+    server = serve({"Main": {"KernelMemoryLimit": LIMIT}})
+    link, watcher = server.client(), server.client()
+    name = identifier(link)
+    link.put("EvaluatePacket", call("List", gate.expression(), MUCH))
+    wait_for(lambda: kernels(watcher)[name]["Busy"])
+    link.close()
+    wait_for(lambda: kernels(watcher)[name]["State"] == "reserved")
+    gate.open()
+    server.wait_for_log(f"Kernel {name} of pool Main is closed: {WHY}")
+    assert watcher.evaluate(call("Plus", 2, 2)) == 4, "small kernels stay"
+
+
+def test_a_limit_that_no_kernel_keeps_makes_the_pool_pause(serve, tmp_path):
+    server = serve({"Main": {"MinimumKernelNumber": 1}}, KernelWaitTimeout=0.1)
+    server.wait_for_log("Pool Main is ready")
+    (path,) = tmp_path.glob("*.conf")
+    configuration = json.loads(path.read_text())
+    configuration["Pools"]["Main"]["KernelMemoryLimit"] = 1_000_000
+    path.write_text(json.dumps(configuration))
+    server.process.send_signal(signal.SIGHUP)
+    why = r"it uses \d+\.\d MB of memory, more than 1\.0 MB \(KernelMemoryLimit\)"
+    server.wait_for_log(rf"did not start: nobody had used it yet, but {why}\n    The next attempt follows in 1 seconds")
+    server.wait_for_log(rf"did not start: {why}\n    The next attempt follows in 2 seconds")
+    link = server.client(prompt=False)
+    head, text = link.get_packet()
+    assert head == "TextPacket" and "KernelMemoryLimit" in text and link.at_end()
+
+
+# -- measuring
+
+
+@pytest.fixture
+def sleeper():
+    """A process group of a small process and a larger child of it."""
+    code = "import os, sys; os.fork() or (b := b'x' * 40_000_000); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-S", "-E", "-c", code]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, start_new_session=True) as process:
+        for _ in range(2):
+            process.stdout.readline()
+        yield process.pid
+        process.stdin.close()
+        for pid in processes.children(process.pid):
+            wait_gone(pid)
+
+
+@pytest.mark.parametrize("measure", [memory.from_proc, memory.from_ps])
+def test_the_largest_process_of_a_kernel_counts(sleeper, measure):
+    sizes = measure([sleeper])
+    assert set(sizes) == {sleeper}
+    assert processes.resident_bytes(sleeper) < 40_000_000 < sizes[sleeper] < 80_000_000
+
+
+@pytest.mark.parametrize("measure", [memory.from_proc, memory.from_ps])
+def test_a_process_that_is_gone_has_no_size(measure):
+    process = subprocess.Popen(["true"], start_new_session=True)
+    process.wait()
+    assert measure([process.pid]) == {}
+
+
+def test_a_system_that_does_not_tell_is_no_failure(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", os.fspath(tmp_path))
+    with pytest.raises(memory.CannotMeasure, match="ps does not work"):
+        memory.from_ps([1])
