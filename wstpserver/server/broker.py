@@ -12,6 +12,7 @@ from gevent.event import AsyncResult
 
 from wstpserver.model.effects import Bridged, Close, Reason, RequestFailed, Reset, Start, Unbridged
 from wstpserver.model.ids import KernelIds
+from wstpserver.model.occupancy import occupancy
 from wstpserver.model.registry import Registry
 from wstpserver.model.states import Client, Kernel, KernelState, Pool, Request
 from wstpserver.server import replies
@@ -38,15 +39,6 @@ _PARTING_WORDS = {
     Reason.STOLEN: "another client connected to this kernel by its ID",
     Reason.KERNEL_DIED: "the kernel died",
 }
-
-#: States of kernels that a client of the pool cannot have now, in the order in which they are told of.
-_UNAVAILABLE = (
-    KernelState.BRIDGED,
-    KernelState.RESERVED,
-    KernelState.RESETTING,
-    KernelState.STARTING,
-    KernelState.CLOSING,
-)
 
 #: Ends of a bridge after which the client's link is closed as well.
 _CLOSING_REASONS = frozenset({Reason.KERNEL_DIED, Reason.KERNEL_ENDED, Reason.KERNEL_CLOSED})
@@ -345,19 +337,3 @@ class Broker:
 def _parting_words(reason: Reason) -> bytes:
     words = _PARTING_WORDS.get(reason)
     return replies.notice(words) if words is not None else b""
-
-
-def occupancy(pool: Pool) -> str:
-    """Why a pool has no kernel to give, in words."""
-    parts = [
-        f"{pool.counts[state]} {state.value}"
-        for state in _UNAVAILABLE
-        if pool.counts[state]
-    ]
-    busy = sum(kernel.busy for kernels in (pool.fresh, pool.used) for kernel in kernels.values())
-    if busy:
-        parts.append(f"{busy} free but busy")
-    if pool.holding_off:
-        parts.append("a pause after a failed start")
-    return f"{pool.running} of {pool.settings.maximum_kernel_number} kernels ({', '.join(parts) or 'none'})"
-
