@@ -110,8 +110,9 @@ def test_a_kernel_that_quits_is_no_reason_to_worry(tmp_path):
 def test_who_waits_and_why(tmp_path):
     pools = {"P": pool(make_kernel(tmp_path), MinimumKernelNumber=1)}
     configuration = {"KernelWaitTimeout": 0.2, "Pools": pools}
-    with ServerProcess(tmp_path, configuration, "-l", "debug") as server, prompted(server):
-        with server.connect() as waiting:
+    with ServerProcess(tmp_path, configuration, "-l", "debug") as server:
+        server.wait_for_log("Pool P is ready")
+        with prompted(server), server.connect() as waiting:
             name, reason = waiting.get_packet()
             assert name == "TextPacket"
             assert waiting.at_end()
