@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import struct
 
 from tests.support import processes, rawlink
@@ -99,6 +100,33 @@ def message_of(notice):
     return text
 
 
+class Since:
+    """What a server logs from now on."""
+
+    def __init__(self, server):
+        self._server = server
+        self._start = len(server.log)
+
+    @property
+    def log(self):
+        return self._server.log[self._start :]
+
+    def wait_for(self, pattern, deadline=20.0):
+        """The match of a regular expression in it, within `deadline` seconds."""
+        return wait_for(lambda: re.search(pattern, self.log), deadline, lambda: f"{pattern!r} in the log:\n{self.log}")
+
+
+def wait_until_busy(server, identifier):
+    """Wait until an evaluation has gone to the kernel with that ID, as any client can find out."""
+    with server.connect() as link:
+        wait_for(lambda: busy(link, identifier), 20.0, f"kernel {identifier} to be busy")
+
+
+def busy(link, identifier):
+    """The server's answer to whether that kernel is busy; `link` is one that gets nothing else."""
+    return link.command("GetKernelBusyStatus", identifier) == '{"result":"True"}'
+
+
 class Gate:
     """A FIFO that holds a kernel in BusyUntil[path] or HalfFrame[path] until `open`."""
 
@@ -113,16 +141,16 @@ class Gate:
 
     def wait_until_reached(self, deadline=20.0):
         """Wait until a kernel waits at the gate."""
+        wait_for(self._hold, deadline, f"a kernel to wait at {self.path}")
 
-        def reached():
-            self.close()
+    def _hold(self):
+        """Hold the writing end, which there is only once a kernel has the other one."""
+        if self._descriptor is None:
             try:
                 self._descriptor = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
             except OSError:
                 return False
-            return True
-
-        wait_for(reached, deadline, f"a kernel to wait at {self.path}")
+        return True
 
     def open(self):
         """Let the kernel that waits, or comes next, go on."""
