@@ -98,7 +98,7 @@ def test_two_aborts_for_one_evaluation(kernel):
 
 
 def test_check_abort_deals_with_it(kernel):
-    work = typed(BEGUN + "{CheckAbort[Pause[30], caught], Pause[0.3]; 2}")
+    work = typed("{CheckAbort[Print[begun]; Pause[30], caught], Pause[0.3]; 2}")
     value, seconds = kernel.seconds_to_abort(work, after="TextPacket")
     assert value == call("List", Symbol("caught"), 2)
     assert seconds < 1.5

@@ -64,9 +64,11 @@ def test_endings_without_a_message(kernel, text, value):
 
 
 def test_python_exception_costs_an_evaluation_not_the_session(kernel):
-    # an exception no builtin expects: a precision of 10^30 digits does not fit a C integer
-    packets = kernel.evaluate_packets(call("NumberForm", call("Sequence", 1, call("List", Symbol("Infinity")))))
-    assert packets[-1][0] == "ReturnPacket"
+    packets = kernel.evaluate_packets(call("Uncompress", "abc"))
+    assert packets[0] == ("MessagePacket", Symbol("General"), "escaped")
+    assert "binascii" not in packets[1][1] and "Incorrect padding" in packets[1][1]
+    assert packets[-1] == ("ReturnPacket", Symbol("$Failed"))
+    assert "Traceback" in kernel.log()
     assert kernel.evaluate(call("Plus", 1, 1)) == 2
 
 

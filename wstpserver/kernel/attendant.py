@@ -50,10 +50,10 @@ class Attendant:
                 self._end()
 
     def _take(self, code: int, arrived: float | None) -> None:
-        if code == MessageCode.ABORT:
-            self._interruption.request_abort(arrived, input_waits=self._arrivals.wait_for_data(0))
-        elif code == MessageCode.INTERRUPT:
-            self._interruption.request_interrupt()
+        if code in (MessageCode.ABORT, MessageCode.INTERRUPT):
+            interruption = self._interruption
+            request = interruption.request_abort if code == MessageCode.ABORT else interruption.request_interrupt
+            request(arrived, input_waits=self._arrivals.wait_for_data(0))
         elif code in (MessageCode.TERMINATE, MessageCode.LINK_CLOSING):
             self._end()
 

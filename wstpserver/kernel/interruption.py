@@ -45,10 +45,11 @@ class Scope(NamedTuple):
     deadlines: int
 
 
-class HeldAbort(NamedTuple):
-    """An abort that found no evaluation: when it arrived, whether there was unread input at that moment, and when it
-    was noted (time.monotonic)."""
+class Request(NamedTuple):
+    """An abort or an interrupt: when it arrived, whether there was unread input when it was noted, and when that was
+    (time.monotonic)."""
 
+    is_abort: bool
     arrived: float | None
     input_waited: bool
     noted: float
@@ -67,7 +68,7 @@ class Interruption:
         self._interrupt = False
         self._masked = 0
         self._raised_at = 0.0
-        self._held: HeldAbort | None = None
+        self._held: Request | None = None
         self._arrived: float | None = None
         #: When the packet arrived that evaluations are run for from now on; None if that is not known.
         self.input_arrived: float | None = None
@@ -95,8 +96,9 @@ class Interruption:
         with self._lock:
             held, self._held = self._held, None
             self._arrived = self.input_arrived
-            self._interrupt = False
-            self._abort = self.due = held is not None and self._is_meant(held)
+            self.due = held is not None and self._is_meant(held)
+            self._abort = self.due and held is not None and held.is_abort
+            self._interrupt = self.due and not self._abort
             self.armed = True
 
     def end(self, scope: Scope) -> None:
@@ -119,29 +121,29 @@ class Interruption:
         `arrived` is when the message did; `input_waits` says whether there is input the kernel has not read yet, and
         counts where times are not known.
         """
+        return self._request(Request(True, arrived, input_waits, time.monotonic()))
+
+    def request_interrupt(self, arrived: float | None = None, input_waits: bool = False) -> bool:
+        """Interrupt the running evaluation with a menu. As `request_abort`."""
+        return self._request(Request(False, arrived, input_waits, time.monotonic()))
+
+    def _request(self, request: Request) -> bool:
         with self._lock:
-            request = HeldAbort(arrived, input_waits, time.monotonic())
             if not self.armed:
                 self._held = request  # its evaluation may be about to begin
                 return False
-            if arrived is not None and self._arrived is not None and arrived < self._arrived:
+            if request.arrived is not None and self._arrived is not None and request.arrived < self._arrived:
                 return False
-            self._abort = self.due = True
+            self._abort = self._abort or request.is_abort
+            self._interrupt = self._interrupt or not request.is_abort
+            self.due = True
             return True
 
-    def _is_meant(self, request: HeldAbort) -> bool:
-        """Whether an abort is meant for the evaluation that runs or begins."""
+    def _is_meant(self, request: Request) -> bool:
+        """Whether a request is meant for the evaluation that begins."""
         if request.arrived is None or self._arrived is None:
             return request.input_waited
         return request.arrived >= self._arrived
-
-    def request_interrupt(self) -> bool:
-        """Interrupt the running evaluation with a menu; False if there is none."""
-        with self._lock:
-            if not self.armed:
-                return False
-            self._interrupt = self.due = True
-            return True
 
     @property
     def abort_requested(self) -> bool:
@@ -151,7 +153,7 @@ class Interruption:
     def abort_is_held(self) -> bool:
         """Whether an abort came a short time ago and waits for the evaluation it may be meant for."""
         held = self._held
-        return held is not None and time.monotonic() - held.noted < HOLD_FOR
+        return held is not None and held.is_abort and time.monotonic() - held.noted < HOLD_FOR
 
     def enforce(self) -> None:
         """Make the main thread notice, whatever it does in Python code or in a system call."""

@@ -17,6 +17,9 @@ from select import select
 #: Bytes read at once.
 CHUNK = 65536
 
+#: Whether a pipe can be looked at without waiting. On Windows only the thread reads, and text may come late.
+CAN_POLL = sys.platform != "win32"
+
 
 class StandardOutput:
     """Descriptor 1 of this process, sent to `emit` piece by piece."""
@@ -26,7 +29,8 @@ class StandardOutput:
         self._lock = threading.Lock()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._reader, writer = os.pipe()
-        os.set_blocking(self._reader, False)
+        if CAN_POLL:
+            os.set_blocking(self._reader, False)
         sys.stdout.flush()
         os.dup2(writer, 1)
         os.close(writer)
@@ -39,7 +43,8 @@ class StandardOutput:
     def flush(self) -> None:
         """Send what has been written so far. For the main thread."""
         sys.stdout.flush()
-        self._drain()
+        if CAN_POLL:
+            self._drain()
 
     def _drain(self) -> None:
         with self._lock:
@@ -48,14 +53,20 @@ class StandardOutput:
                     data = os.read(self._reader, CHUNK)
                 except BlockingIOError:
                     return
-                text = self._decoder.decode(data)
-                if text:
-                    self._emit(text)
+                self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        text = self._decoder.decode(data)
+        if text:
+            self._emit(text)
 
     def _read_on(self) -> None:
-        while True:
-            select([self._reader], [], [])
-            try:
-                self._drain()
-            except SystemExit:  # the link is gone
-                return
+        try:
+            while True:
+                if CAN_POLL:
+                    select([self._reader], [], [])
+                    self._drain()
+                else:
+                    self._take(os.read(self._reader, CHUNK))
+        except SystemExit:  # the link is gone
+            return

@@ -6,7 +6,6 @@ its socket: when the server is gone, however that came, the kernels go too.
 
 from __future__ import annotations
 
-import gc
 import os
 import select
 import signal
@@ -30,8 +29,6 @@ def run_warm_parent(descriptor: int) -> int:
         from wstpserver.kernel.engine import Engine
 
         engine = Engine()
-        gc.collect()
-        gc.freeze()  # what is there now stays; a child's collector would copy all of its pages
         warm_socket.send(event="ready")
     except ServerGone:
         return EXIT_OK
@@ -63,11 +60,12 @@ class WarmParent:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         try:
             while True:
-                readable, _, _ = select.select([self._socket.socket, self._wake_receive], [], [])
+                requests = self._socket.socket.fileno()
+                readable, _, _ = select.select([requests, self._wake_receive], [], [])
                 if self._wake_receive in readable:
                     self._empty_wake_pipe()
                     self._report_ended()
-                if self._socket.socket in readable:
+                if requests in readable:
                     self._launch()
         except ServerGone:
             return EXIT_OK

@@ -84,7 +84,8 @@ def _understood(data: bytes, descriptors: list[int], truncated: bool) -> LaunchR
     if not isinstance(request, dict) or not isinstance(request.get("launch"), int):
         raise BadRequest("the request has no launch number")
     launch = request["launch"]
-    arguments, directory, environment = (request.get(key) for key in ("arguments", "directory", "environment"))
+    arguments: Any = request.get("arguments")
+    directory, environment = request.get("directory"), request.get("environment")
     if not _are_strings(arguments):
         raise BadRequest("arguments must be a list of strings", launch)
     if not (directory is None or isinstance(directory, str)):
