@@ -557,3 +557,58 @@ def test_repr(ends):
     one.close()
     assert repr(one) == f"<Link {one.name} closed>"
     assert isinstance(one, Link)
+
+
+def test_a_farewell_without_an_end_of_the_connections_is_an_end():
+    """So does the library of 2015 leave a link of its link server; data that comes after it is still delivered."""
+    go_on = threading.Event()
+    done = threading.Event()
+
+    def script(data, messages):
+        data.sendall(encode(1))
+        messages.sendall(b"\0\0\0\x09")
+        assert go_on.wait(PROMPT)
+        data.sendall(encode(2))
+        assert done.wait(PROMPT)
+
+    for with_callback in (False, True):
+        go_on.clear()
+        done.clear()
+        with raw_link(script) as link:
+            if with_callback:
+                link.on_message(lambda *_: None)
+            assert link.get(PROMPT) == 1
+            waiting = Worker(link.get, PROMPT)
+            go_on.set()
+            assert waiting.finish() == 2
+            with takes(0), pytest.raises(LinkClosed):
+                link.get(PROMPT)
+            with pytest.raises(LinkClosed):
+                link.put(3)
+            done.set()
+
+
+def test_messages_are_kept_while_only_data_is_asked_for(ends):
+    one, other = ends
+    other.abort()
+    other.send_message(130, 1)
+    with pytest.raises(LinkTimeout):
+        one.get(0.2)
+    assert one.next_message(0) == (MessageCode.ABORT, 0)
+    assert one.next_message(0) == (130, 1)
+
+
+def test_waiting_without_poll(monkeypatch):
+    """As on Windows."""
+    import select
+
+    monkeypatch.delattr(select, "poll")
+    with two_ends() as (one, other):
+        one.put([0] * 10)
+        assert other.get(PROMPT).args == (0,) * 10
+        other.abort()
+        with takes(0.2), pytest.raises(LinkTimeout):
+            one.get(0.2)
+        assert one.next_message(PROMPT) == (MessageCode.ABORT, 0)
+        with pytest.raises(LinkTimeout):
+            one.put(BIG, timeout=0.2)

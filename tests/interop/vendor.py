@@ -92,6 +92,8 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "ReleaseUTF8String": (None, [c_void_p, _BYTES, c_int]),
     "GetUTF8Symbol": (c_int, [c_void_p, POINTER(_BYTES), POINTER(c_int), POINTER(c_int)]),
     "ReleaseUTF8Symbol": (None, [c_void_p, _BYTES, c_int]),
+    "GetReal64List": (c_int, [c_void_p, POINTER(POINTER(c_double)), POINTER(c_int)]),
+    "ReleaseReal64List": (None, [c_void_p, POINTER(c_double), c_int]),
     "GetNumberAsString": (c_int, [c_void_p, POINTER(c_void_p)]),
     "ReleaseString": (None, [c_void_p, c_void_p]),
 }
@@ -217,9 +219,11 @@ class VendorLink:
         self._library, self.pointer = library, pointer
         self._deadline = float("inf")
         self._inside_packet = False
+        self._closing = False
+        self._in_use = threading.RLock()  # the library crashes when a link is closed while a call uses it
         self.messages: list[tuple[int, int]] = []
         # ctypes keeps no reference to a callback: these two must live as long as the link.
-        self._yield = _YIELD(lambda _link, _parameters: int(time.monotonic() > self._deadline))
+        self._yield = _YIELD(lambda _link, _parameters: int(self._closing or time.monotonic() > self._deadline))
         self._handler = _HANDLER(lambda _link, code, argument: self.messages.append((code, argument)))
         self.call("SetYieldFunction", self._yield)
         self.call("SetMessageHandler", self._handler)
@@ -237,11 +241,14 @@ class VendorLink:
             raise self.error(name)
 
     def _within(self, timeout: float, action: Callable[[], Any]) -> Any:
-        self._deadline = time.monotonic() + timeout
-        try:
-            return action()
-        finally:
-            self._deadline = float("inf")
+        with self._in_use:
+            if not self.pointer:
+                raise VendorError("the link was closed here")
+            self._deadline = time.monotonic() + timeout
+            try:
+                return action()
+            finally:
+                self._deadline = float("inf")
 
     def error(self, name: str) -> VendorError:
         """The library's own words for what is wrong with the link now."""
@@ -287,7 +294,7 @@ class VendorLink:
             self.check("PutUTF8String", encoded, len(encoded))
         elif isinstance(item, float):
             self.check("PutReal64", item)
-        elif isinstance(item, int):
+        elif isinstance(item, int) and abs(item) < 2**63:
             self.check("PutInteger32" if -(2**31) <= item < 2**31 else "PutInteger64", item)
         else:
             raise TypeError(f"the vendor's link cannot send {item!r}")
@@ -360,6 +367,14 @@ class VendorLink:
         finally:
             self.call("ReleaseString", text)
 
+    def get_reals(self, timeout: float = DEFAULT_TIMEOUT) -> int:
+        """Receive one packed list of machine reals; how many they were."""
+        data, count = POINTER(c_double)(), c_int()
+        self.call("NewPacket")
+        self.check("GetReal64List", byref(data), byref(count), timeout=timeout)
+        self.call("ReleaseReal64List", data, count.value)
+        return count.value
+
     def next_packet(self, timeout: float = DEFAULT_TIMEOUT) -> int:
         """The number of the next packet (see PACKETS), its contents still to be read or thrown away."""
         packet = int(self._within(timeout, lambda: self.call("NextPacket")))
@@ -391,10 +406,19 @@ class VendorLink:
         return self.messages
 
     def close(self) -> None:
-        """The library's own close: what was not flushed is lost, message 9 goes out, both connections end."""
-        pointer, self.pointer = self.pointer, 0
-        if pointer:
-            self._library.call("Close", pointer)
+        """The library's own close: what was not flushed is lost, message 9 goes out, both connections end.
+
+        A call of another thread that waits on the link is given up first; if it does not end the link is left open.
+        """
+        self._closing = True
+        if not self._in_use.acquire(timeout=5):
+            return
+        try:
+            pointer, self.pointer = self.pointer, 0
+            if pointer:
+                self._library.call("Close", pointer)
+        finally:
+            self._in_use.release()
 
     def __enter__(self) -> VendorLink:
         return self

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from wstpserver.client.deadline import Deadline, wait_for_socket
+from wstpserver.client.deadline import Deadline, wait_for_either, wait_for_socket
 from wstpserver.client.errors import LinkClosed
 from wstpserver.client.sockets import acknowledge_at_once
 
@@ -79,6 +79,18 @@ class Connection:
         except (OSError, ValueError):  # closed by another thread
             self._ended = True
             return True
+
+    def wait_with(self, other: Connection | None, deadline: Deadline) -> tuple[bool, bool]:
+        """Whether this connection and the other have something to receive; waits for the first of them."""
+        if self._ended:
+            return True, False
+        try:
+            if other is None:
+                return wait_for_socket(self._socket, deadline, read=True)[0], False
+            return wait_for_either(self._socket, other._socket, deadline)
+        except (OSError, ValueError):  # one of them was closed by another thread
+            self._ended = self._ended or self._socket.fileno() < 0
+            return self._ended, not self._ended
 
     def send(
         self,

@@ -36,6 +36,11 @@ class Deadline:
         remaining = self.remaining()
         return Deadline(None if remaining is None else remaining / max(1, parts))
 
+    def at_most(self, seconds: float) -> Deadline:
+        """The sooner of this deadline and the moment `seconds` from now."""
+        remaining = self.remaining()
+        return Deadline(seconds if remaining is None else min(seconds, remaining))
+
     def __str__(self) -> str:
         """For messages: "within 2 s"."""
         return "ever" if self.seconds is None else f"within {self.seconds:.3g} s"
@@ -48,17 +53,47 @@ def wait_for_socket(
 
     An error or the end of the connection counts as both: the call that follows reports it.
     """
-    remaining = deadline.remaining()
-    if not hasattr(select, "poll"):  # Windows
-        reading, writing = [sock] if read else [], [sock] if write else []
-        readable, writable, failed = select.select(reading, writing, [sock], remaining)
-        return bool(read and (readable or failed)), bool(write and (writable or failed))
+    (found,) = _wait([(sock, (_READ if read else 0) | (_WRITE if write else 0))], deadline)
+    return bool(found & _READ), bool(found & _WRITE)
+
+
+def wait_for_either(first: socket.socket, second: socket.socket, deadline: Deadline) -> tuple[bool, bool]:
+    """Wait until one of the two can be read, or the deadline has come; say which."""
+    found = _wait([(first, _READ), (second, _READ)], deadline)
+    return bool(found[0]), bool(found[1])
+
+
+_READ: Final = 1
+_WRITE: Final = 2
+
+
+def _wait(wanted: list[tuple[socket.socket, int]], deadline: Deadline) -> list[int]:
+    """What is possible of what is wanted of each socket; zeros once the deadline has come."""
+    return (_wait_by_poll if hasattr(select, "poll") else _wait_by_select)(wanted, deadline.remaining())
+
+
+def _wait_by_poll(wanted: list[tuple[socket.socket, int]], remaining: float | None) -> list[int]:
     poll = select.poll()
-    poll.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+    for sock, what in wanted:
+        poll.register(sock, (select.POLLIN if what & _READ else 0) | (select.POLLOUT if what & _WRITE else 0))
     # Rounded up: a wait that ends a little early would be repeated with nothing left.
-    events = poll.poll(None if remaining is None else min(int(remaining * 1000) + (remaining > 0), _LONGEST_POLL))
-    if not events:
-        return False, False
-    found = events[0][1]
-    failure = select.POLLERR | select.POLLHUP | select.POLLNVAL
-    return read and bool(found & (select.POLLIN | failure)), write and bool(found & (select.POLLOUT | failure))
+    timeout = None if remaining is None else min(int(remaining * 1000) + (remaining > 0), _LONGEST_POLL)
+    descriptors = [sock.fileno() for sock, _ in wanted]
+    possible = [0] * len(wanted)
+    for descriptor, events in poll.poll(timeout):
+        found = (_READ if events & select.POLLIN else 0) | (_WRITE if events & select.POLLOUT else 0)
+        failed = events & (select.POLLERR | select.POLLHUP | select.POLLNVAL)
+        position = descriptors.index(descriptor)
+        possible[position] = wanted[position][1] if failed else found
+    return possible
+
+
+def _wait_by_select(wanted: list[tuple[socket.socket, int]], remaining: float | None) -> list[int]:
+    """For systems without poll (Windows)."""
+    reading = [sock for sock, what in wanted if what & _READ]
+    writing = [sock for sock, what in wanted if what & _WRITE]
+    can_read, can_write, failed = select.select(reading, writing, [sock for sock, _ in wanted], remaining)
+    return [
+        what if sock in failed else (_READ if sock in can_read else 0) | (_WRITE if sock in can_write else 0)
+        for sock, what in wanted
+    ]

@@ -109,10 +109,8 @@ class Exchange:
     def _get(self, deadline: Deadline, evaluation: Evaluation | None) -> Packet:
         """The next packet, repeating an abort that has no effect. LinkTimeout, LinkClosed."""
         while True:
-            remaining = deadline.remaining()
-            slice_over = Deadline(_REPEAT_ABORT if remaining is None else min(remaining, _REPEAT_ABORT))
             try:
-                return self.link.get_packet(slice_over.remaining())
+                return self.link.get_packet(deadline.at_most(_REPEAT_ABORT).remaining())
             except LinkTimeout:
                 if deadline.expired:
                     raise

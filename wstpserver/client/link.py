@@ -20,6 +20,8 @@ from wstpserver.wire.values import Expression, Function, Symbol
 
 #: Seconds that `Link.close` waits for what was sent to arrive.
 CLOSE_TIMEOUT: Final = 2.0
+#: Seconds without data after the peer's farewell, and between two looks whether there was one.
+_SILENCE: Final = 1.0
 #: Bytes taken in while a `put` waits for a peer that is itself sending.
 _READ_AHEAD: Final = 1 << 30
 
@@ -84,7 +86,7 @@ class Link:
         deadline = Deadline(timeout)
         with self._own(self._writing, deadline, "another thread is sending"):
             self._check_open()
-            if self._data.ended:  # it may still take bytes, but nobody is there to read them
+            if self._data.ended or self._messages.closing:  # it may still take bytes, but nobody is there to read them
                 raise LinkClosed(self._data.end_reason, self.name)
             self._read_ahead_left = _READ_AHEAD
             unsent = self._data.send(data, deadline, self._read_ahead)
@@ -130,12 +132,34 @@ class Link:
                 self._ready.append(expression)
                 return True
             self._check_open()
-            data = self._data.receive(deadline)
+            data = self._receive(deadline)
             if data is None:
                 return False
             if not data:
                 raise self._ended()
             self._decoder.feed(data)
+
+    def _receive(self, deadline: Deadline) -> bytes | None:
+        """The next bytes; b"" at the end of the link; None if the deadline comes first.
+
+        The link ends with the data connection, or some silence after the peer's message that it closes the link: the
+        library of 2015 leaves the connections of a link that its link server gave open then.
+        """
+        while True:
+            farewell = self._messages.closing
+            unattended = self._messages.unattended()
+            wait = deadline if unattended is not None else deadline.at_most(_SILENCE)
+            readable, message = self._data.wait_with(unattended, wait)
+            if readable:
+                data = self._data.receive_now()
+                if data is not None:
+                    return data
+            elif message:
+                self._messages.take_now()
+            elif farewell:
+                return b""
+            elif deadline.expired:
+                return None
 
     def _ended(self) -> LinkClosed:
         if self._closed:

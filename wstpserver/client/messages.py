@@ -15,6 +15,9 @@ from wstpserver.wire.messages import MessageReader, encode_message
 
 _log = logging.getLogger(__name__)
 
+#: Messages kept for a program that does not ask for them; older ones are dropped.
+_KEPT: Final = 4096
+
 #: Called with the code and the argument of a message.
 MessageCallback = Callable[[int, int], None]
 
@@ -26,7 +29,7 @@ class MessageChannel:
         self._connection = connection
         self._where = where
         self._reader = MessageReader()
-        self._received: deque[tuple[int, int]] = deque(self._reader.feed(leftover))
+        self._received: deque[tuple[int, int]] = deque(self._reader.feed(leftover), _KEPT)
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
         self._callback: MessageCallback | None = None
@@ -34,6 +37,28 @@ class MessageChannel:
 
     def fileno(self) -> int:
         return self._connection.fileno()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the peer has said that it closes the link, as far as messages have been received."""
+        return self._reader.closing
+
+    def unattended(self) -> Connection | None:
+        """The connection, if no thread is reading it and it may still say something."""
+        if self._callback is not None or self._receiving.locked() or self._connection.ended or self.closing:
+            return None
+        return self._connection
+
+    def take_now(self) -> None:
+        """Receive what is there and keep it for `next`, unless another thread does."""
+        if not self._receiving.acquire(blocking=False):
+            return
+        try:
+            data = self._connection.receive_now()
+            if data:
+                self._received.extend(self._reader.feed(data))
+        finally:
+            self._receiving.release()
 
     def send(self, code: int, argument: int, deadline: Deadline) -> None:
         """One write for one message. LinkClosed; LinkTimeout, and then the message follows with the next one."""
