@@ -4,6 +4,7 @@ import json
 from tests.support.leaks import Footprint
 from tests.support.processes import alive
 from tests.support.testkernel.codec import Function
+from tests.support.testkernel.joining import LinkClosed
 from tests.support.waiting import wait_for
 
 
@@ -18,12 +19,19 @@ def information(server):
 
 
 def close_reserved(server):
-    """Close the kernels that clients have reserved for themselves: nobody comes back to them, and they fill the pool."""
-    with server.connect(timeout=60) as link:
-        link.get_packet()
-        for kernel in pool_kernels(server):
-            if kernel["State"] == "reserved":
-                link.command("CloseKernel", kernel["ID"])
+    """Close the kernels that clients have reserved for themselves: nobody comes back to them, and they fill the pool.
+
+    False if the kernel of the link that this takes died meanwhile.
+    """
+    try:
+        with server.connect(timeout=60) as link:
+            link.get_packet()
+            for kernel in pool_kernels(server):
+                if kernel["State"] == "reserved":
+                    link.command("CloseKernel", kernel["ID"])
+    except (AssertionError, LinkClosed, ConnectionError):
+        return False
+    return True
 
 
 def pool_kernels(server):
@@ -33,7 +41,7 @@ def pool_kernels(server):
 def check_end(server, before=None):
     """Wait until everything is in order again and return the server's footprint; AssertionError if it does not come
     to that within a minute."""
-    close_reserved(server)
+    wait_for(lambda: close_reserved(server), 60, "reserved kernels to be closed")
     wait_for(lambda: not _disorder(server), 60, lambda: f"order after a scenario: {_disorder(server)}")
     if before is not None:
         # kernels beyond the minimum may stay; each has its links and its output pipe
