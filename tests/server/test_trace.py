@@ -2,14 +2,21 @@
 
 import random
 import re
+import socket
 
 import pytest
 
+from wstpserver.server.kernel_link import KernelLink
 from wstpserver.server.log import Log, LogLevel
-from wstpserver.server.trace import FrameTracer, MessageTracer
+from wstpserver.server.stream import Stream
+from wstpserver.server.trace import FrameTracer, MessageTracer, trace_kernel
 from wstpserver.wire.encode import encode
 from wstpserver.wire.messages import CLOSING, encode_message
 from wstpserver.wire.values import Function, Symbol
+
+#: What of a Stream moves bytes: all of it must go through try_receive and send, which a TracedStream overrides.
+MOVING = {"try_receive", "receive", "receive_bytes", "send"}
+NOT_MOVING = {"wait_readable", "finish_sending", "end", "close", "detach", "socket", "ended"}
 
 
 class Entries(Log):
@@ -104,4 +111,45 @@ def test_messages(log):
         "A sent message 3 (ABORT), argument 0",
         "A sent message 200, argument 7",
         "A sent message 9 (LINK_CLOSING), argument 0",
+    ]
+
+
+def test_nothing_moves_bytes_past_the_tracers():
+    """A new method of Stream belongs into one of the two sets, and if it moves bytes into TracedStream."""
+    assert {name for name in dir(Stream) if not name.startswith("_")} == MOVING | NOT_MOVING
+
+
+def tcp_pair():
+    """Both ends of a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    return ours, theirs
+
+
+def test_a_traced_stream_moves_what_it_shows(log):
+    (ours, theirs), (our_messages, their_messages) = tcp_pair(), tcp_pair()
+    with theirs, their_messages:
+        link = KernelLink(Stream(ours), Stream(our_messages), FRAMES[0])
+        plain = link.data
+        trace_kernel(log, link, "K")
+        assert link.data is not plain and type(plain) is Stream
+        theirs.sendall(FRAMES[1])
+        assert link.data.receive_bytes() == FRAMES[1]
+        link.data.send(FRAMES[3])
+        assert theirs.recv(1000) == FRAMES[3]
+        link.messages.send(encode_message(2))
+        their_messages.sendall(encode_message(3))
+        assert link.messages.receive_bytes() == encode_message(3)
+        theirs.sendall(FRAMES[2][:10])
+        assert len(link.data.receive_bytes()) == 10
+        link.data.close()
+        link.messages.close()
+    assert log.found == [
+        f"K sent {SHOWN[0]}",
+        f"K sent {SHOWN[1]}",
+        f"K received {SHOWN[3]}",
+        "K received message 2 (INTERRUPT), argument 0",
+        "K sent message 3 (ABORT), argument 0",
+        "K sent an expression (broken off after 10 bytes): Tex...",
     ]
