@@ -116,14 +116,15 @@ class Kernel:
     """A kernel played on one link: `rules` says by text (or expression) what an evaluation does and returns.
 
     A rule is a value, or a function of this kernel. An EvaluatePacket of an integer gives the integer. The prompt
-    counts EnterTextPackets. `aborted` is set by an abort while an evaluation runs; one that comes otherwise is
-    counted in `idle_aborts`.
+    counts EnterTextPackets. `aborted` is set by an abort while an evaluation runs, and cleared by the next one;
+    `aborts` counts them, `idle_aborts` those that come otherwise.
     """
 
     def __init__(self, rules=(), prompt=True, ignore_aborts=0):
         self.rules = dict(rules)
         self.aborted = threading.Event()
         self.interrupted = threading.Event()
+        self.aborts = 0
         self.idle_aborts = 0
         self.commands = []
         self.seen = []
@@ -153,6 +154,7 @@ class Kernel:
         elif self._ignore_aborts:
             self._ignore_aborts -= 1
         else:
+            self.aborts += 1
             self.aborted.set()
 
     def _take(self, received):

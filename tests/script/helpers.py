@@ -1,0 +1,53 @@
+"""What the tests of wstpscript need: a kernel that answers its programs, and the program itself as a process."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.client.helpers import PROMPT, Kernel, peer
+from wstpserver.wire.values import Function, Symbol
+
+ROOT = Path(__file__).parents[2]
+
+NULL, FAILED, ABORTED = Symbol("Null"), Symbol("$Failed"), Symbol("$Aborted")
+
+
+def listed(*values):
+    return Function(Symbol("List"), values)
+
+
+class ScriptKernel(Kernel):
+    """A kernel whose rules say what code gives; wstpscript's program around it is carried out here."""
+
+    def _evaluate(self, content):
+        value = super()._evaluate(content)
+        if not (isinstance(content, Function) and content.head == Symbol("Catch")) or value == ABORTED:
+            return value
+        if isinstance(value, tuple):  # what Exit[...] had
+            return listed("exit", listed(*value))
+        return listed("value", listed(value if isinstance(value, (Symbol, str)) else str(value)))
+
+
+@contextlib.contextmanager
+def served(rules=(), **options):
+    """A server with one such kernel; gives (its address, the kernel)."""
+    kernel = ScriptKernel(rules, **options)
+    with peer(kernel) as name:
+        yield name, kernel
+
+
+@contextlib.contextmanager
+def process(*words, **options):
+    """wstpscript as a process with pipes; killed if it is still there at the end."""
+    command = [sys.executable, "-m", "wstpserver.cli.script", *words]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, **{**streams, **options}, env=environment) as started:
+        try:
+            yield started
+        finally:
+            if started.poll() is None:
+                started.kill()
+            started.wait(PROMPT)

@@ -1,0 +1,52 @@
+"""What the answer to a script's program means; the program itself runs on kernels in other tests."""
+
+import pytest
+
+from wstpserver.cli.script_program import Outcome, program, read_outcome
+from wstpserver.wire.encode import encode
+from wstpserver.wire.values import Function, PackedArray, Symbol
+
+from .helpers import ABORTED, FAILED, NULL, listed
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (listed("value", listed("olleh")), Outcome("olleh", 0)),
+        (listed("value", listed("")), Outcome("", 0)),
+        (listed("value", listed(NULL)), Outcome(None, 0)),
+        (listed("value", listed(Symbol("System`Null"))), Outcome(None, 0)),
+        (listed("value", listed(FAILED)), Outcome("$Failed", 1)),
+        (listed("value", listed(ABORTED)), Outcome("$Aborted", 1)),
+        (listed("value", listed()), Outcome(None, 0)),
+        (listed("value", listed("1", "2")), Outcome("1\n2", 0)),
+        (listed("value", listed(NULL, FAILED)), Outcome("$Failed", 1)),
+        (listed("exit", listed()), Outcome(None, 0)),
+        (listed("exit", listed(3)), Outcome(None, 3)),
+        (listed("exit", listed(256)), Outcome(None, 0)),
+        (listed("exit", listed(-1)), Outcome(None, 255)),
+        (listed("exit", PackedArray.from_list([3])), Outcome(None, 3)),
+        (listed("exit", listed("no number")), Outcome(None, 0)),
+        (ABORTED, Outcome("$Aborted", 1)),
+        (FAILED, Outcome("$Failed", 1)),
+        (5, Outcome("5", 1)),
+    ],
+    ids=repr,
+)
+def test_outcome(answer, outcome):
+    assert read_outcome(answer) == outcome
+
+
+def test_the_program_holds_the_code_as_a_string():
+    """Quotes, line ends and backslashes in it need no escaping, and it can be sent."""
+    code = 'a = "b\\n\\"";\n(* \u03b1 *) a'
+    found = []
+    pending = [program(code)]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Function):
+            if part.head == Symbol("ToExpression"):
+                found.append(part)
+            pending.extend((part.head, *part.args))
+    assert found == [Function(Symbol("ToExpression"), (code,))]
+    encode(program(code))
