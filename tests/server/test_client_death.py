@@ -3,6 +3,7 @@
 import pytest
 
 from tests.server.serving import (
+    MEBIBYTE,
     Calm,
     Since,
     evaluate_length,
@@ -15,6 +16,7 @@ from tests.server.serving import (
     serving,
     wait_until_busy,
 )
+from tests.server.transfers import LARGE, Peak
 from tests.support.kernels import make_kernel
 from tests.support.testkernel.codec import Function, Symbol, encode
 
@@ -131,6 +133,19 @@ def test_in_the_middle_of_a_large_text(single, how):
         assert following.evaluate("mine") == "mine"
         assert following.evaluate(Function("Evaluations")) == evaluations + 3
         assert missed(following) == []
+
+
+def test_at_the_beginning_of_100_megabytes(single):
+    """What the server fills up it never holds."""
+    beginning, _ = evaluate_length(LARGE)
+    with join(single) as link:
+        assert link.evaluate("ready") == "ready"
+        identifier = kernel_id(link)
+        link.put_raw(beginning + b"x" * 100_000)
+        wait_until_busy(single, identifier)
+    with Peak(single) as peak, join(single) as following:
+        assert following.evaluate("mine") == "mine"
+    assert peak.growth < 24 * MEBIBYTE
 
 
 def missed(link):

@@ -218,6 +218,7 @@ class Broker:
     def kernel_link_ended(self, kernel: KernelServer) -> None:
         """The kernel's link has ended, by itself or because the server closes it."""
         if kernel.record.state in (KernelState.CLOSING, KernelState.GONE, KernelState.STARTING):
+            kernel.pump.lost()
             return  # whoever closes or starts it goes on
         self.nursery.adopt(self._bury, kernel)
 
@@ -228,10 +229,12 @@ class Broker:
         status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
         self._log_end(kernel, problem or status, in_good_order)
         self.nursery.died(kernel.record, problem or status)
-        if kernel.session is not None and kernel.session.writer.broken:  # it cannot be told of a replacement
-            kernel.session.record.allow_replacement = False
+        session = kernel.session
+        if session is not None and session.writer.in_frame(kernel) and kernel.pump.completion() is None:
+            session.record.allow_replacement = False  # it could not be told anything any more
         self.registry.lost(kernel.record, in_good_order)
         self.carry_out()
+        kernel.pump.lost()
         kernel.stop()
         self._forget(kernel.record)
 

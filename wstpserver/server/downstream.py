@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from wstpserver.model.activity import ACTIVITY_HEADS
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.outlets import Nowhere, Outlet
-from wstpserver.server.pump import Pump
+from wstpserver.server.pump import LARGEST_COMPLETION, Pump
 from wstpserver.server.stream import Stream
 from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.frames import FrameScanner
@@ -54,14 +55,17 @@ class Downstream(Pump):
         self._outlet, self._next = outlet, None
         self.scanner.set_stops((), None if outlet.every_frame else _STOPS)
 
+    def completion(self) -> Iterator[bytes] | None:
+        """What would complete the frame that the stream has ended in; None if nothing can."""
+        try:
+            return self.scanner.completion_in_parts(LARGEST_COMPLETION)
+        except LocalProtocolError:  # too long, or the kernel left the protocol
+            return None
+
     def lost(self) -> None:
         """The stream has ended, perhaps in the middle of a frame."""
         if not self.scanner.at_boundary:
-            try:
-                completion = self.scanner.completion()
-            except LocalProtocolError:  # too long, or the kernel left the protocol
-                completion = None
-            self._outlet.lost(completion)
+            self._outlet.lost(self.completion())
 
     def holds(self, head: PacketHead) -> bool:
         return head in _HELD

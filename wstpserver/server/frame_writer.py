@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import gevent
 from gevent.lock import BoundedSemaphore
 
@@ -27,7 +29,7 @@ class FrameWriter:
         self._owner: object | None = None
         self._open_tail: object | None = None
         self._sending = False
-        self._completion = b""
+        self._completion: Iterator[bytes] | None = None
         #: True once a frame was left that cannot be completed: nothing can follow it.
         self.broken = False
 
@@ -46,10 +48,12 @@ class FrameWriter:
         self._sending = True
         try:
             self.stream.send(data)
-            if self._completion:  # the frame was abandoned while we waited
-                data, self._completion, at_boundary = self._completion, b"", True
-                self.stream.send(data)
+            if self._completion is not None:  # the frame was abandoned while we waited
+                for data in self._completion:
+                    self.stream.send(data)
+                self._completion, at_boundary = None, True
         except BaseException:
+            self._completion = None
             self._release()
             raise
         finally:
@@ -73,23 +77,23 @@ class FrameWriter:
         """True while a frame of *source* has begun and is not complete."""
         return self._owner is source
 
-    def abandon(self, source: object, completion: bytes | None) -> None:
-        """The frame that *source* has begun will not be finished: complete it; with None nothing can, and nothing
-        is written any more. Returns at once; others write when the completion has been sent."""
+    def abandon(self, source: object, completion: Iterator[bytes] | None) -> None:
+        """The frame that *source* has begun will not be finished: complete it with these bytes; without them nothing
+        is written to this connection any more. Returns at once; others write when the completion has been sent."""
         if self._owner is not source:
             return
         if completion is None:
             self.broken = True
             if not self._sending:
                 self._release()
-        elif self._sending:
-            self._completion = completion
-        else:
-            gevent.spawn(self._complete, source, completion)
+            return
+        self._completion = completion
+        if not self._sending:
+            gevent.spawn(self._complete, source)
 
-    def _complete(self, source: object, completion: bytes) -> None:
+    def _complete(self, source: object) -> None:
         try:
-            self.write(source, completion, True)
+            self.write(source, b"", False)
         except StreamClosed:
             pass  # whoever reads this connection notices
 

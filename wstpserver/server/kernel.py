@@ -16,6 +16,7 @@ from wstpserver.server.kernel_link import KernelLink
 from wstpserver.server.message_pump import LINK_LOCAL, run_messages
 from wstpserver.server.outlets import MissedOutput, Nowhere, ToClient
 from wstpserver.server.process import KernelProcess
+from wstpserver.server.pump import LARGEST_COMPLETION
 from wstpserver.server.stream import StreamClosed
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 from wstpserver.wire.frames import FrameScanner
@@ -72,7 +73,7 @@ class KernelServer:
     def attach(self, session: Session) -> None:
         """From now on the kernel's frames go to this client."""
         self.session = session
-        self.pump.switch(ToClient(session.writer, self))
+        self.pump.switch(ToClient(session, self))
 
     def detach(self) -> None:
         """From now on the kernel's frames are kept."""
@@ -94,7 +95,7 @@ class KernelServer:
             if self.session is None:
                 self.pump.switch(Nowhere())
         try:
-            self.writer.abandon(source, scanner.completion())
+            self.writer.abandon(source, scanner.completion_in_parts(LARGEST_COMPLETION))
         except LocalProtocolError as error:
             self.problem = f"a client left it in the middle of a frame, and {error}"
             self.writer.abandon(source, None)
@@ -135,7 +136,6 @@ class KernelServer:
         except RemoteProtocolError as error:
             self.problem = f"it left the protocol: {error}"
         self.alive = False
-        self.pump.lost()
         self.prompted.set()
         self.idle.set()
         self._broker.kernel_link_ended(self)

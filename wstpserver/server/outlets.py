@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
-from wstpserver.server.frame_writer import END_PACKET, FrameWriter
+from wstpserver.server.frame_writer import END_PACKET
 from wstpserver.server.stream import StreamClosed
+
+if TYPE_CHECKING:
+    from wstpserver.server.session import Session
 
 
 class Outlet(Protocol):
@@ -22,8 +25,8 @@ class Outlet(Protocol):
     def tail(self) -> None:
         """A late ``]`` came for the last frame."""
 
-    def lost(self, completion: bytes | None) -> None:
-        """The kernel is gone in the middle of a frame, which *completion* would complete; with None nothing can."""
+    def lost(self, completion: Iterator[bytes] | None) -> None:
+        """The kernel is gone in the middle of a frame, which *completion* would complete; None if nothing can."""
 
 
 class ToClient:
@@ -31,8 +34,9 @@ class ToClient:
 
     every_frame = False
 
-    def __init__(self, writer: FrameWriter, source: object) -> None:
-        self._writer = writer
+    def __init__(self, session: Session, source: object) -> None:
+        self._session = session
+        self._writer = session.writer
         self._source = source
 
     def write(self, data: memoryview, at_boundary: bool) -> None:
@@ -47,8 +51,10 @@ class ToClient:
         except StreamClosed:
             pass
 
-    def lost(self, completion: bytes | None) -> None:
-        self._writer.abandon(self._source, completion)
+    def lost(self, completion: Iterator[bytes] | None) -> None:
+        # A link that goes on must not stay in the middle of a frame. One that is closing had better end there than
+        # with an answer that looks whole.
+        self._writer.abandon(self._source, None if self._session.closing else completion)
 
 
 class FrameOutlet:
@@ -70,7 +76,7 @@ class FrameOutlet:
     def tail(self) -> None:
         pass
 
-    def lost(self, completion: bytes | None) -> None:
+    def lost(self, completion: Iterator[bytes] | None) -> None:
         self._part.clear()
 
     def take(self, frame: bytes) -> None:
@@ -143,5 +149,5 @@ class Nowhere:
     def tail(self) -> None:
         pass
 
-    def lost(self, completion: bytes | None) -> None:
+    def lost(self, completion: Iterator[bytes] | None) -> None:
         pass

@@ -14,6 +14,9 @@ from wstpserver.wire.packets import PacketHead
 #: InputNamePackets are held until they are whole in both directions.
 HELD_FRAME_SIZE = 65536
 
+#: A frame that was broken off is completed with at most this many bytes; to fill up more is worth nobody's time.
+LARGEST_COMPLETION = 1 << 30
+
 #: A pump that always finds data lets the others run every so many rounds.
 ROUNDS = 16
 

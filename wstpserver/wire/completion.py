@@ -8,7 +8,7 @@ are the fields of ``struct wstpscan`` (cext/wstpscan.h); each function below con
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from wstpserver._wstpscan import lib
@@ -19,6 +19,9 @@ from wstpserver.wire.errors import LocalProtocolError
 
 #: Most bytes a completion may have unless the caller says otherwise.
 COMPLETION_LIMIT: Final = 64 * 1024 * 1024
+
+#: Size of the parts that `complete_in_parts` makes, in bytes.
+PART_SIZE: Final = 65536
 
 ABORTED: Final = b"#KA~H$Aborted\n"
 _INT8: Final = 0xA1
@@ -34,18 +37,27 @@ def complete(state: Any, limit: int) -> bytes:
     Raises LocalProtocolError if it takes more than ``limit`` bytes, if the stream is in error, or if what was begun
     cannot become an expression any more (a packed block that announces more values than are missing, say).
     """
+    return _rest(state, limit).join()
+
+
+def complete_in_parts(state: Any, limit: int) -> Iterator[bytes]:
+    """The same bytes in parts of at most about `PART_SIZE`, made when they are asked for. Raises at once or never."""
+    return _rest(state, limit).parts(PART_SIZE)
+
+
+def _rest(state: Any, limit: int) -> Rest:
     if state.error:
         raise LocalProtocolError("a stream in error cannot be completed", state.error_offset)
-    if state.step == lib.WSTPSCAN_AT_BOUNDARY:
-        return b""
     rest = Rest(state.missing, state.array_missing)
+    if state.step == lib.WSTPSCAN_AT_BOUNDARY:
+        return rest
     _CONTINUE[state.step](state, rest)
     _put_leaves(state, rest)
     rest.put(ABORTED, rest.missing)
     rest.put(b"]")
     if rest.length > limit:
         raise LocalProtocolError(f"completing the frame takes {rest.length} bytes, allowed are {limit}")
-    return rest.join()
+    return rest
 
 
 def _put_leaves(state: Any, rest: Rest) -> None:

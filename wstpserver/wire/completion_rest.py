@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 
 class Rest:
     """Pieces of a completion, and what is still missing after them.
@@ -22,6 +24,13 @@ class Rest:
     def put(self, piece: bytes, times: int = 1) -> None:
         self._pieces.append((piece, times))
         self.length += len(piece) * times
+
+    def parts(self, size: int) -> Iterator[bytes]:
+        """The pieces one after the other in parts of about *size* bytes, so that it is never all in memory."""
+        for piece, times in self._pieces:
+            together = max(1, size // max(1, len(piece)))
+            for start in range(0, times, together):
+                yield piece * min(together, times - start)
 
     def join(self) -> bytes:
         return b"".join(piece * times for piece, times in self._pieces)

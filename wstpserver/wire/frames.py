@@ -8,12 +8,12 @@ contract of the scanner: cext/wstpscan.h.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final
 
 from wstpserver._wstpscan import ffi, lib
-from wstpserver.wire.completion import COMPLETION_LIMIT, complete
+from wstpserver.wire.completion import COMPLETION_LIMIT, complete, complete_in_parts
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.packets import PacketHead
 
@@ -180,3 +180,7 @@ class FrameScanner:
         what was begun cannot become an expression any more.
         """
         return complete(self._state, limit)
+
+    def completion_in_parts(self, limit: int = COMPLETION_LIMIT) -> Iterator[bytes]:
+        """What `completion` returns, in parts that are made when they are asked for; raises as that does, at once."""
+        return complete_in_parts(self._state, limit)

@@ -171,3 +171,10 @@ def put_frame(session, expression):
     """PutFrame[expr]: expr itself as a top-level frame, before the answer."""
     session.link.put_raw(expression.raw[0] + b"]")
     return Symbol("Null")
+
+
+@function("PutBytes")
+def put_bytes(session, text):
+    """PutBytes["text"]: the characters as bytes, whatever they are, before the answer."""
+    session.link.put_raw(text.encode("latin-1"))
+    return NULL

@@ -1,0 +1,267 @@
+"""Kernels that die: their client hears everything they wrote, then why there is no more."""
+import contextlib
+import os
+import re
+import signal
+import threading
+import time
+
+import pytest
+
+from tests.server.serving import (
+    Since,
+    evaluate_length,
+    join,
+    kernel_id,
+    kernel_process,
+    one_pool,
+    ready_kernels,
+    serving,
+)
+from tests.server.transfers import LARGE, stalled_writer
+from tests.support import processes
+from tests.support.kernels import make_kernel
+from tests.support.testkernel.codec import Function, Symbol
+from tests.support.waiting import wait_for, wait_gone
+
+DIED = ("TextPacket", "WSTPServer: the kernel died\n")
+#: "within a second", and what a machine that is busy with other tests adds to it.
+SOON = 3.0
+
+DEATHS = {
+    "by an exit": (Function("Die", 3), "exit status 3"),
+    "by a signal": (Function("DieBySignal", 9), "signal 9 (SIGKILL)"),
+    "by a fault": (Function("DieBySignal", 11), "signal 11 (SIGSEGV)"),
+    "by closing its link": (Function("CloseLink"), "it closed its link but has not ended"),
+}
+
+
+@contextlib.contextmanager
+def told_soon():
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < SOON
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_idle(server, number):
+    since = Since(server)
+    with join(server) as link:
+        kernel = kernel_process(link)
+        with told_soon():
+            os.kill(kernel, number)
+            assert link.get_packet() == DIED
+            assert link.at_end()
+        identifier = since.wait_for(rf"Warning: \n    Kernel (\S+) \(process {kernel}\) died: signal {number:d} ")[1]
+    assert f"unbridged from kernel {identifier}: the kernel died" in since.log
+
+
+@pytest.mark.parametrize("how", DEATHS)
+def test_in_the_middle_of_an_evaluation(server, how):
+    expression, reason = DEATHS[how]
+    since = Since(server)
+    with join(server) as link:
+        kernel = kernel_process(link)
+        with told_soon():
+            link.put("EvaluatePacket", expression)
+            assert link.get_packet() == DIED
+            assert link.at_end()
+    since.wait_for(re.escape(f"(process {kernel}) died: {reason}"))
+    wait_gone(kernel)
+
+
+def test_last_words_are_in_the_log(server):
+    since = Since(server)
+    words = Function("WriteOutput", "No more memory available.")
+    with join(server) as link:
+        link.put("EvaluatePacket", Function("CompoundExpression", words, Function("Die", 1)))
+        assert link.get_packet() == DIED
+    since.wait_for("died: exit status 1; its last words:\n    No more memory available.\n")
+
+
+def test_everything_it_wrote_arrives(server):
+    """Two thousand packets, most of them still on their way when it dies."""
+    with join(server) as link:
+        flood = Function("Flood", 2000, 1000)
+        link.put("EvaluatePacket", Function("CompoundExpression", flood, Function("Die")))
+        for number in range(2000):
+            head, text = link.get_packet()
+            assert head == "TextPacket" and text.startswith(f"{number} .")
+        assert link.get_packet() == DIED
+        assert link.at_end()
+
+
+@pytest.mark.parametrize("then", ["die", "close"])
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+def test_in_the_middle_of_a_frame(server, then, size):
+    """Nothing is made up: the link ends where the kernel has, as a link to the kernel itself would."""
+    with join(server) as link:
+        link.put("EvaluatePacket", Function("HalfFrame", then, size))
+        with told_soon():
+            assert link.at_end()
+        assert link.framer.pending.endswith(b"yyy") and len(link.framer.pending) > size / 2
+
+
+def test_in_the_middle_of_a_prompt(server):
+    """A frame of which nothing has gone out yet is dropped, and the client can be told."""
+    with join(server) as link:
+        prompt = "FA#SA~PInputNamePacket\n" + '"JA~'
+        link.put("EvaluatePacket", Function("CompoundExpression", Function("PutBytes", prompt), Function("Die")))
+        assert link.get_packet() == DIED
+        assert link.at_end()
+
+
+@pytest.mark.parametrize("garbage", ["\x00", 'FA#MA~JTextPacket\n"DA~Ax\n]' + "\xff\xfe\xfd", "F" + "9" * 40])
+def test_a_kernel_that_leaves_the_protocol(server, garbage):
+    since = Since(server)
+    with join(server) as link:
+        kernel = kernel_process(link)
+        with told_soon():
+            link.put("EvaluatePacket", Function("PutBytes", garbage))
+            packet = link.get_packet()
+            if "TextPacket" in garbage:
+                assert packet == ("TextPacket", "x")  # what came before is passed on
+                packet = link.get_packet()
+            assert packet == DIED
+            assert link.at_end()
+    since.wait_for(rf"\(process {kernel}\) died: it left the protocol: ")
+    wait_gone(kernel)
+
+
+def test_a_kernel_that_leaves_the_protocol_in_the_middle_of_a_frame(server, gate):
+    """The link ends there, though the kernel might have been replaced: half a frame cannot be taken back."""
+    half = 'FA#MA~JTextPacket\n"303 A~300 ' + "y" * 100
+    wrong = Function("CompoundExpression", gate.busy(), Function("PutBytes", "y" * 196 + "!"))
+    with join(server) as link:
+        assert link.command("SetAllowSilentKernelReplacement", Symbol("True")) == '{"status":"ExecutionSuccess"}'
+        link.put("EvaluatePacket", Function("CompoundExpression", Function("PutBytes", half), wrong))
+        received = link.data.recv(1000)
+        gate.open()
+        with told_soon():
+            assert link.at_end()
+    assert received.startswith(b"FA#MA~JTextPacket")
+
+
+@pytest.mark.parametrize("how", ["by a signal", "by an exit"])
+def test_while_its_client_sends_100_megabytes(server, how):
+    beginning, end = evaluate_length(LARGE)
+    with join(server) as link:
+        kernel = kernel_process(link)
+        link.put_raw(beginning)
+        failed = []
+
+        def send():
+            try:
+                for _ in range(LARGE // 1_000_000):
+                    link.put_raw(b"x" * 1_000_000)
+                link.put_raw(end)
+            except OSError as error:
+                failed.append(error)
+
+        link.put_raw(b"x" * 1_000_000)
+        sender = threading.Thread(target=send)
+        sender.start()
+        with told_soon():
+            os.kill(kernel, signal.SIGKILL if how == "by a signal" else signal.SIGTERM)
+            assert link.get_packet() == DIED
+            assert link.at_end()
+        sender.join()
+
+
+def test_while_its_client_does_not_read(server):
+    """What the kernel wrote is there when the client reads, and then the link ends."""
+    with join(server) as link:
+        kernel = stalled_writer(server, link)
+        os.kill(kernel, signal.SIGKILL)
+        wait_gone(kernel)
+        received = 0
+        with told_soon():
+            while data := link.data.recv(1 << 20):
+                received += len(data)
+        assert 100_000 < received < LARGE  # all that the kernel had written, and no more
+
+
+def test_a_child_of_the_kernel_does_not_keep_the_link_open(tmp_path):
+    """The process that was started is gone, its child has the link: the child goes too, and the client is told."""
+    kernel = make_kernel(tmp_path, connect_from_child=True)
+    with serving(tmp_path, one_pool(kernel)) as server:
+        with join(server) as link:
+            child = kernel_process(link)
+            started = next(pid for pid in processes.children(server.pid) if child in processes.children(pid))
+            with told_soon():
+                os.kill(started, signal.SIGKILL)
+                assert link.get_packet() == DIED
+                assert link.at_end()
+        wait_gone(child)
+        ready_kernels(server, 2)
+
+
+@pytest.mark.parametrize("quit_", [Function("Quit"), Function("Exit", 4), Function("Die", 0)])
+def test_quit_closes_the_link_without_a_fuss(server, quit_):
+    """The end that the client asked for is no death, also where a kernel that dies is replaced."""
+    since = Since(server)
+    with join(server) as link:
+        assert link.command("SetAllowSilentKernelReplacement", Symbol("True")) == '{"status":"ExecutionSuccess"}'
+        identifier = kernel_id(link)
+        with told_soon():
+            link.put("EvaluatePacket", quit_)
+            assert link.at_end()
+    since.wait_for(rf"Debug: \n    Kernel {identifier} ended: ")
+    assert "died" not in since.log
+
+
+@pytest.mark.parametrize("how", DEATHS)
+def test_silent_replacement(server, how):
+    """The client keeps its link: it is told, gets a prompt, and what had not been sent is evaluated by the new one."""
+    expression, _ = DEATHS[how]
+    with join(server) as link:
+        assert link.command("SetAllowSilentKernelReplacement", Symbol("True")) == '{"status":"ExecutionSuccess"}'
+        old = kernel_id(link)
+        link.put("EvaluatePacket", expression)
+        link.put("EvaluatePacket", Function("Plus", 40, 2))
+        notice = "WSTPServer: the kernel died; a new one has taken its place, without its definitions\n"
+        assert link.get_packet() == ("TextPacket", notice)
+        assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
+        assert link.get_packet() == ("ReturnPacket", 42)
+        assert link.evaluate(Function("Evaluations")) == 2
+        assert kernel_id(link) != old
+
+
+def test_silent_replacement_in_the_middle_of_an_answer(server):
+    """The link goes on, so the frame is filled up; the notice behind it says what to think of it."""
+    with join(server) as link:
+        link.command("SetAllowSilentKernelReplacement", Symbol("True"))
+        link.put("EvaluatePacket", Function("HalfFrame", "die", 1_000_000))
+        head, text = link.get_packet()
+        assert (head, len(text)) == ("TextPacket", 1_000_000)
+        assert "a new one has taken its place" in link.get_packet()[1]
+        assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
+        assert link.evaluate("new") == "new"
+
+
+def test_silent_replacement_in_the_middle_of_a_question(server):
+    """What the client still sends of a frame is thrown away, as half of it went to the dead kernel."""
+    beginning, end = evaluate_length(300_000)
+    with join(server) as link:
+        link.command("SetAllowSilentKernelReplacement", Symbol("True"))
+        kernel = kernel_process(link)
+        link.put_raw(beginning + b"x" * 200_000)
+        os.kill(kernel, signal.SIGKILL)
+        assert link.get_packet()[0] == "TextPacket"
+        assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
+        link.put_raw(b"x" * 100_000 + end)
+        assert link.evaluate("new") == "new"
+        assert link.evaluate(Function("Evaluations")) == 2
+
+
+def test_a_pool_is_filled_up_again(tmp_path):
+    """Whoever dies, used or not, has a successor."""
+    with serving(tmp_path, one_pool(make_kernel(tmp_path), 3)) as server:
+        ready_kernels(server, 3)
+        for number in (6, 9):
+            for kernel in processes.children(server.pid):
+                os.kill(kernel, signal.SIGKILL)
+            ready_kernels(server, number)
+            wait_for(lambda: len(processes.children(server.pid)) == 3, 10.0, "three kernels")
+        with join(server) as link:
+            assert link.evaluate(1) == 1
