@@ -99,8 +99,8 @@ class RandomClient:
             self.outstanding.append((number, False))
 
     def flood(self):
-        number = self.random.randint(1, 30)
-        self.link.put("EvaluatePacket", Function("Flood", number))
+        number, texts = next(NUMBERS), self.random.randint(1, 30)
+        self.link.put("EvaluatePacket", Function("Plus", Function("Flood", texts), number - texts))
         self.outstanding.append((number, False))
 
     def ask(self):
