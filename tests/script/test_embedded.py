@@ -1,0 +1,69 @@
+"""What wstpscript has a kernel evaluate, evaluated by the embedded kernel."""
+
+import pytest
+
+from tests.kernel.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
+from tests.kernel.harness import PATIENCE
+from wstpserver.cli.script_program import Outcome, program, read_outcome
+from wstpserver.client import Callbacks, Session
+from wstpserver.wire.values import Symbol
+
+
+@pytest.fixture
+def run(kernel):  # noqa: F811 - the fixture above
+    """run(code) -> (outcome, printed text, names of messages), each in one and the same kernel."""
+    with Session(kernel.link) as session:
+
+        def run(code):
+            printed, messages = [], []
+            callbacks = Callbacks(
+                on_print=printed.append, on_message=lambda message: messages.append(f"{message.symbol}::{message.tag}")
+            )
+            value = session.evaluate(program(code), PATIENCE, callbacks=callbacks)
+            return read_outcome(value), "".join(printed), messages
+
+        run.session = session
+        yield run
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        ('StringReverse["hello"]', Outcome("olleh", 0)),
+        ("2+2", Outcome("4", 0)),
+        ('"a \\"quoted\\" string"', Outcome('a "quoted" string', 0)),
+        ('{"a", x^2}', Outcome("{a, x ^ 2}", 0)),
+        ("x = 5;", Outcome(None, 0)),
+        ("Null", Outcome(None, 0)),
+        ('"Null"', Outcome("Null", 0)),
+        ("$Failed", Outcome("$Failed", 1)),
+        ("{$Failed}", Outcome("{$Failed}", 0)),
+        ("$Aborted", Outcome("$Aborted", 1)),
+        ("Abort[]", Outcome("$Aborted", 1)),
+        ("a = 1\nb = a + 1\nb + 1", Outcome("3", 0)),
+        ("f[x_] :=\n x^2\n\n(* of three *)\nf[3]", Outcome("9", 0)),
+        ("Exit[3]; 4", Outcome(None, 3)),
+        ("Quit[]", Outcome(None, 0)),
+        ("Catch[Throw[5]]", Outcome("5", 0)),
+    ],
+)
+def test_outcomes(run, code, outcome):
+    assert run(code) == (outcome, "", [])
+
+
+def test_output_and_messages(run):
+    assert run("Print[1]; 1/0; Print[2]; 3") == (Outcome("3", 0), "1\n2\n", ["Power::infy"])
+
+
+def test_a_syntax_error(run):
+    """What stands before it has been evaluated."""
+    outcome, printed, messages = run("Print[1]\n1 +* 2")
+    assert (outcome, printed) == (Outcome("$Failed", 1), "1\n")
+    assert len(messages) == 1
+    assert messages[0].startswith("Syntax::")
+
+
+def test_exit_and_quit_are_themselves_again_afterwards(run):
+    run("Exit[1]")
+    assert run.session.evaluate("Head[Exit]", PATIENCE) == Symbol("Symbol")
+    assert run.session.evaluate("{OwnValues[Exit], OwnValues[Quit]} === {{}, {}}", PATIENCE) == Symbol("True")
