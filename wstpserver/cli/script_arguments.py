@@ -15,19 +15,25 @@ from wstpserver.client.options import parse_address
 #: Option names, the short ones too -> the name they are kept under.
 _NAMES: Final = {
     "code": "code", "c": "code", "file": "file", "f": "file", "print": "print", "wstpserver": "wstpserver",
+    "kernelpool": "kernelpool", "startprofile": "startprofile", "continueprofile": "continueprofile",
     "timeout": "timeout", "help": "help", "h": "help", "version": "version",
 }  # fmt: skip
-_VALUE_NEEDED: Final = ("code", "file", "timeout")
+_VALUE_NEEDED: Final = ("code", "file", "kernelpool", "timeout")
+_VALUE_OPTIONAL: Final = ("wstpserver", "startprofile", "continueprofile")
 
 
 @dataclass(frozen=True)
 class ScriptArguments:
-    """What the command line says. Exactly one of `code` and `file` is given unless `help` or `version` is asked for."""
+    """What the command line says. At most one of `code` and `file` is given, and of the two profiles."""
 
     code: str | None = None
     file: str | None = None
-    #: As for `wstpserver.client.parse_address`.
+    #: As for `wstpserver.client.parse_address`; "" where the command line names no server.
     address: str = ""
+    kernel_pool: str | None = None
+    #: A file name, "" for the default profile; None where the option is not given.
+    start_profile: str | None = None
+    continue_profile: str | None = None
     print_result: bool = False
     #: Seconds; None for no limit.
     timeout: float | None = None
@@ -42,6 +48,9 @@ def parse(words: Sequence[str]) -> ScriptArguments:
         code=given.get("code"),
         file=given.get("file"),
         address=given.get("wstpserver", ""),
+        kernel_pool=given.get("kernelpool"),
+        start_profile=given.get("startprofile"),
+        continue_profile=given.get("continueprofile"),
         print_result="print" in given,
         timeout=_seconds(given["timeout"]) if "timeout" in given else None,
         help="help" in given,
@@ -49,10 +58,23 @@ def parse(words: Sequence[str]) -> ScriptArguments:
     )
     if arguments.help or arguments.version:
         return arguments
-    if (arguments.code is None) == (arguments.file is None):
-        raise UsageError("give either -code or -file" if arguments.code is None else "-code and -file exclude another")
-    parse_address(arguments.address)
+    _check(arguments)
     return arguments
+
+
+def _check(arguments: ScriptArguments) -> None:
+    """Refuse what does not go together."""
+    if arguments.code is not None and arguments.file is not None:
+        raise UsageError("-code and -file exclude each other")
+    if arguments.start_profile is not None and arguments.continue_profile is not None:
+        raise UsageError("-startprofile and -continueprofile exclude each other")
+    pool = parse_address(arguments.address).pool
+    if arguments.kernel_pool == "":
+        raise UsageError("-kernelpool needs a name")
+    if arguments.kernel_pool is not None and pool is not None and pool != arguments.kernel_pool:
+        raise UsageError(f"-kernelpool {arguments.kernel_pool} is not the pool {pool} of the address")
+    if arguments.continue_profile is not None and (arguments.kernel_pool or pool):
+        raise UsageError("-continueprofile goes back to one kernel: a pool cannot be chosen")
 
 
 def _options(words: deque[str]) -> dict[str, str]:
@@ -71,7 +93,7 @@ def _options(words: deque[str]) -> dict[str, str]:
             if not words:
                 raise UsageError(f"-{name} needs a value")
             value = words.popleft()
-        elif name == "wstpserver" and not equals and words and not words[0].startswith("-"):
+        elif name in _VALUE_OPTIONAL and not equals and words and not words[0].startswith("-"):
             value = words.popleft()
         elif equals and name in ("print", "help", "version"):
             raise UsageError(f"-{name} takes no value")

@@ -200,6 +200,21 @@ class Session:
             self._exchange.lose_step()
             self.link.put(command_packet(name, *arguments))
 
+    def missed_output(self, timeout: float | None = COMMAND_TIMEOUT) -> tuple[int, tuple[Expression, ...]]:
+        """What the kernel wrote while nobody was connected to it: (number of packets lost, packets, oldest first).
+
+        Once asked for it is forgotten. Raises CommandError where there is none, LinkTimeout, LinkClosed.
+        """
+        deadline = Deadline(timeout)
+        with self._having_turn(deadline):
+            packet = self._exchange.command("GetMissedOutput", (), deadline)
+        match packet.arguments:
+            case (Function(args=(int(dropped), Function(args=packets))),):
+                return dropped, packets
+            case (Function(args=(int(dropped), _)),):  # an empty list, packed
+                return dropped, ()
+        raise CommandError("GetMissedOutput: the server keeps none, or the other side is no WSTPServer")
+
     # Order
 
     @contextmanager

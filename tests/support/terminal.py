@@ -1,0 +1,107 @@
+"""A program on a pseudo-terminal, talked to as a user does: type, and wait for what appears."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+from tests.support.server import ROOT
+
+#: Escape sequences that move the cursor, choose colours and modes.
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]|\x1b\][^\x07]*\x07")
+
+
+class TerminalProgram:
+    """`arguments` run on a terminal of their own, as context manager; killed at the end if it still runs.
+
+    home: its HOME and working directory. TERM is dumb unless `environment` says otherwise.
+    """
+
+    def __init__(self, arguments, home, environment=None, size=(50, 200)):
+        self.output = ""
+        self._seen = 0
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        variables = {key: os.environ[key] for key in ("PATH", "TMPDIR") if key in os.environ}
+        variables |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "TERM": "dumb", "LANG": "C.UTF-8"}
+        variables |= {"PYTHONPATH": str(ROOT), "INPUTRC": "/dev/null"}
+        self.process = subprocess.Popen(
+            arguments, stdin=slave, stdout=slave, stderr=slave, cwd=home, env=variables | (environment or {}),
+            start_new_session=True, preexec_fn=_take_terminal,
+        )  # fmt: skip
+        os.close(slave)
+
+    def expect(self, text, deadline=30.0):
+        """Wait until `text` (a str, or a compiled pattern) appears behind what was expected last; the match."""
+        pattern = re.compile(re.escape(text)) if isinstance(text, str) else text
+        end = time.monotonic() + deadline
+        while not (match := pattern.search(self.output, self._seen)):
+            if not self._read(end):
+                raise AssertionError(f"{pattern.pattern!r} did not appear; the terminal shows:\n{self.output}")
+        self._seen = match.end()
+        return match
+
+    def _read(self, end):
+        """Take what the program writes; False at its end or when time is over."""
+        if not select.select([self._master], [], [], max(0.0, end - time.monotonic()))[0]:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError as error:
+            if error.errno != errno.EIO:  # all of its side closed
+                raise
+            return False
+        text = _CONTROL.sub("", data.decode("utf-8", "replace"))
+        self.output += text.replace("\r\n", "\n").replace("\r", "")
+        return bool(data)
+
+    def type(self, text):
+        """Type the text, and Enter."""
+        self.keys(text + "\r")
+
+    def keys(self, text):
+        """Type the text as it is: "\\x03" is Ctrl-C, "\\x04" is Ctrl-D."""
+        os.write(self._master, text.encode())
+
+    def enter(self, text, expected, deadline=30.0):
+        """Type a line and wait for what it gives."""
+        self.type(text)
+        return self.expect(expected, deadline)
+
+    def wait(self, deadline=30.0):
+        """The exit status; all output has been read then."""
+        end = time.monotonic() + deadline
+        while self._read(end):
+            pass
+        return self.process.wait(max(0.1, end - time.monotonic()))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            print(f"---- the terminal ----\n{self.output}")
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        os.close(self._master)
+
+
+def _take_terminal():
+    """In the child: the terminal on its standard input is the one that Ctrl-C comes from."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def script(*arguments):
+    """The command line of wstpscript."""
+    return [sys.executable, "-m", "wstpserver.cli.script", *map(str, arguments)]
