@@ -23,7 +23,8 @@ COMPLETION_LIMIT: Final = 64 * 1024 * 1024
 #: Size of the parts that `complete_in_parts` makes, in bytes.
 PART_SIZE: Final = 65536
 
-ABORTED: Final = b"#KA~H$Aborted\n"
+# in UTF-8 (format D), as everything that we write ourselves: see server/replies.py
+ABORTED: Final = b"#KD~H$Aborted\n"
 _INT8: Final = 0xA1
 _WIDTHS: Final = {
     0xA1: 1, 0xE2: 2, 0xE4: 4, 0xE6: 8, 0xF4: 4, 0xF6: 8, 0xF8: 16,
