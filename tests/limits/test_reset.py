@@ -40,7 +40,7 @@ def test_the_next_client_finds_a_clean_kernel_and_no_trace_of_the_reset(serve, g
     [
         ("1 +", "Kernel {} is closed: its ResetCode failed"),
         ("Die[3]", r"Kernel {} \(process \d+\) died: exit status 3"),
-        ("Sleep[600]", r"Kernel {} is closed: its ResetCode did not finish within 2 s \(KernelStartTimeout\)"),
+        ("Ask[]", r"Kernel {} is closed: its ResetCode did not finish within 2 s \(KernelStartTimeout\)"),
     ],
 )
 def test_a_kernel_whose_reset_fails_is_given_to_nobody(serve, code, log):
@@ -74,7 +74,7 @@ def test_who_names_the_id_finds_the_session_as_it_was(serve):
 
 def test_a_server_stops_while_a_kernel_is_being_reset(serve):
     """That it stops well is checked where its block is left."""
-    server = serve({"Main": {**ONE, "ResetCode": "Sleep[600]"}}, EnableAutomaticKernelConnection=False)
+    server = serve({"Main": {**ONE, "ResetCode": "Ask[]"}}, EnableAutomaticKernelConnection=False)
     link, watcher = server.client(prompt=False), server.client(prompt=False)
     link.put("EvaluatePacket", call("Plus", 2, 2))
     assert link.get_packet()[0] == "InputNamePacket"
