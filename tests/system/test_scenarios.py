@@ -1,0 +1,291 @@
+"""The example scenarios of the specification, with the programs themselves, embedded kernels and a terminal.
+
+Where the specification has a notebook front end the Python client takes its place.
+"""
+import contextlib
+import json
+import re
+import sys
+import textwrap
+
+import pytest
+
+from tests.support.server import ServerProcess
+from tests.support.terminal import TerminalProgram, script
+from tests.support.waiting import wait_for
+from wstpserver.client import Session
+from wstpserver.kernel.requirements import missing_packages
+from wstpserver.wire.values import Function, Symbol
+
+PATIENCE = 60
+ID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}")
+
+#: The pools of all scenarios. The first one is the default pool.
+CONFIGURATION = """
+# wstpserver.conf: place in the current working directory
+{
+    "Pools":
+        {
+            "IBuildUpState":
+                {
+                    KERNEL,
+                    "KeepAlive":true
+                },
+            "IDefineX":
+                {
+                    KERNEL,
+                    "InitializationCode":"x=4"
+                },
+            "IHaveSpecificProperties":
+                {
+                    KERNEL,
+                    "KeepAlive":true,
+                    "ReservePreviouslyConnectedKernels":false
+                },
+            "ICloseKernels":
+                {
+                    KERNEL,
+                    "KeepAlive":false
+                },
+            "IProvideParallelKernels":
+                {
+                    KERNEL,
+                    "Parallel":true,
+                    "MinimumKernelNumber":4
+                }
+        }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    missing = missing_packages()
+    if missing:
+        pytest.skip(f"the embedded kernel's packages are not installed: {', '.join(missing)} (wstpserver[mathics])")
+    folder = tmp_path_factory.mktemp("server")
+    kernel = folder / "wstpkernel"
+    kernel.write_text(f'#!/bin/sh\nexec {sys.executable} -m wstpserver.kernel.main "$@"\n')
+    kernel.chmod(0o755)
+    keys = f'"KernelPath":{json.dumps(str(kernel))}, "MaximumKernelNumber":16'
+    (folder / "wstpserver.conf").write_text(CONFIGURATION.replace("KERNEL", keys))
+    with ServerProcess(folder, None, "-l", "2") as running:
+        running.wait_for_log("Pool IProvideParallelKernels is ready", PATIENCE)
+        yield running
+
+
+@pytest.fixture
+def wstpscript(server, tmp_path):
+    """wstpscript(option, ...) -> wstpscript -wstpserver PORT@HOST option ... on a terminal."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*options):
+            words = script("-wstpserver", f"{server.port}@127.0.0.1", *options)
+            return stack.enter_context(TerminalProgram(words, tmp_path))
+
+        yield start
+
+
+@pytest.fixture
+def notebook(server):
+    """notebook() -> a session of the Python client; notebook(pool) -> one with a kernel of that pool."""
+    with contextlib.ExitStack() as stack:
+
+        def start(pool=""):
+            address = f"wstp://127.0.0.1:{server.port}/{pool}"
+            return stack.enter_context(Session(address, PATIENCE, keep_kernel=True))
+
+        yield start
+
+
+def transcript(text):
+    """What the terminal shows, written with an indentation and without the blank behind a last prompt."""
+    return textwrap.dedent(text)
+
+
+def kernel_state(server, kernel):
+    """What the server says of a kernel, None if it is not there any more."""
+    with Session(f"{server.port}@127.0.0.1", PATIENCE) as session:
+        pools = session.command("GetServerInformation")["Pools"].values()
+    return next((found for pool in pools for found in pool["Kernels"] if found["ID"] == kernel), None)
+
+
+def leave(terminal):
+    """Disconnect from the kernel, which leads back to the shell."""
+    terminal.type("WSTPServer`DisconnectKernel[]")
+    assert terminal.wait(PATIENCE) == 0
+    assert terminal.output.endswith("]:= WSTPServer`DisconnectKernel[]\n")
+
+
+def test_bridging_to_a_specially_configured_pool(wstpscript):
+    terminal = wstpscript("-kernelpool", "IDefineX")
+    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.enter("WSTPServer`GetPoolName[]", "In[2]:= ")
+    terminal.enter("x", "In[3]:= ")
+    assert terminal.output == transcript("""
+        In[1]:= WSTPServer`GetPoolName[]
+
+        Out[1]= IDefineX
+
+        In[2]:= x
+
+        Out[2]= 4
+
+        In[3]:= """)
+    terminal.keys("\x04")
+    assert terminal.wait() == 0
+
+
+def test_bridging_to_a_previously_used_kernel(wstpscript):
+    terminal = wstpscript("-startprofile")
+    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.enter("WSTPServer`GetKernelID[]", "In[2]:= ")
+    kernel = ID.search(terminal.output)[0]
+    assert terminal.output == transcript(f"""
+        In[1]:= WSTPServer`GetKernelID[]
+
+        Out[1]= {kernel}
+
+        In[2]:= """)
+    for line in range(2, 10):
+        terminal.enter(f"state[{line}] = {line}^2;", f"In[{line + 1}]:= ")
+    leave(terminal)
+
+    terminal = wstpscript("-continueprofile")
+    terminal.expect("In[11]:= ", PATIENCE)
+    terminal.enter("WSTPServer`GetKernelID[]", "In[12]:= ")
+    assert terminal.output == transcript(f"""
+        In[11]:= WSTPServer`GetKernelID[]
+
+        Out[11]= {kernel}
+
+        In[12]:= """)
+    terminal.enter("Table[state[i], {i, 2, 9}]", "{4, 9, 16, 25, 36, 49, 64, 81}")
+    leave(terminal)
+
+
+def test_profiles(wstpscript, server, tmp_path):
+    profile = tmp_path / "sampleprofile"
+    profile.write_text(
+        'KEEPALIVE=TRUE # I want a kernel with "KeepAlive" set to true\n'
+        'RESERVE=TRUE # I want a kernel with "ReservePreviouslyConnectedKernels" set to false\n'
+    )
+    terminal = wstpscript("-kernelpool", "IHaveSpecificProperties", "-startprofile", "sampleprofile")
+    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.enter("x = 2 + 2", "In[2]:= ")
+    assert terminal.output == transcript("""
+        In[1]:= x = 2 + 2
+
+        Out[1]= 4
+
+        In[2]:= """)
+    for line in range(2, 10):
+        terminal.enter("Null", f"In[{line + 1}]:= ")
+    leave(terminal)
+    lines = profile.read_text().splitlines()
+    assert lines[0] == 'KEEPALIVE=TRUE # I want a kernel with "KeepAlive" set to true'
+    kernel = ID.search(profile.read_text())[0]
+    assert kernel_state(server, kernel)["State"] == "reserved", "the profile beats the pool"
+
+    terminal = wstpscript("-continueprofile", "sampleprofile")
+    terminal.expect("In[11]:= ", PATIENCE)
+    terminal.enter("x", "In[12]:= ")
+    assert terminal.output == transcript("""
+        In[11]:= x
+
+        Out[11]= 4
+
+        In[12]:= """)
+    leave(terminal)
+
+
+def test_keep_a_kernel_alive_contrary_to_configuration(wstpscript, notebook, server, tmp_path):
+    front_end = notebook("ICloseKernels")
+    kernel = front_end.evaluate_text("WSTPServer`GetKernelID[]", PATIENCE).text
+    assert front_end.evaluate_text("WSTPServer`SetKeepAlive[True]", PATIENCE).text.startswith("Success[")
+    for line in range(3, 10):
+        front_end.evaluate_text(f"x = {line}", PATIENCE)
+    assert front_end.evaluate_text("WSTPServer`DisconnectKernel[]", PATIENCE).name == "Out[10]= "
+    folder = tmp_path / "WSTPServer"
+    folder.mkdir()
+    (folder / "wstpscript.profile").write_text(f"KERNELID={kernel}\n")
+
+    terminal = wstpscript("-continueprofile")
+    terminal.expect("In[11]:= ", PATIENCE)
+    terminal.enter("WSTPServer`GetKernelID[]", "In[12]:= ")
+    assert terminal.output == transcript(f"""
+        In[11]:= WSTPServer`GetKernelID[]
+
+        Out[11]= {kernel}
+
+        In[12]:= """)
+    terminal.enter("x", "Out[12]= 9")
+    leave(terminal)
+    assert kernel_state(server, kernel)["State"] == "reserved"
+
+
+def test_without_that_the_pool_closes_its_kernels(notebook, server):
+    front_end = notebook("ICloseKernels")
+    kernel = front_end.command("GetKernelID")
+    front_end.evaluate_text("WSTPServer`DisconnectKernel[]", PATIENCE)
+    wait_for(lambda: kernel_state(server, kernel) is None, PATIENCE, interval=0.2)
+
+
+def test_reserving_a_kernel_that_is_doing_important_work(notebook, server):
+    front_end = notebook("IHaveSpecificProperties")
+    kernel = front_end.evaluate_text("WSTPServer`GetKernelID[]", PATIENCE).text
+    assert front_end.evaluate_text("WSTPServer`SetReserveKernel[True]", PATIENCE).text.startswith("Success[")
+    front_end.evaluate_text("important = 42", PATIENCE)
+    front_end.evaluate_text("WSTPServer`DisconnectKernel[]", PATIENCE)
+
+    strangers = [notebook("IHaveSpecificProperties") for _ in range(3)]
+    assert kernel not in [stranger.command("GetKernelID") for stranger in strangers]
+    for stranger in strangers:
+        stranger.close()
+    owner = notebook()
+    owner.command("ConnectKernel", kernel)
+    assert owner.evaluate_text("important", PATIENCE).text == "42"
+
+
+def test_a_kernel_that_is_not_reserved_goes_to_the_next(notebook):
+    first = notebook("IHaveSpecificProperties")
+    kernel = first.command("GetKernelID")
+    first.evaluate_text("WSTPServer`SetReserveKernel[False]", PATIENCE)
+    first.evaluate_text("WSTPServer`DisconnectKernel[]", PATIENCE)
+    others = [notebook("IHaveSpecificProperties") for _ in range(4)]
+    assert kernel in [other.command("GetKernelID") for other in others]
+
+
+def test_monitoring(notebook):
+    front_end = notebook()
+    shown = front_end.evaluate_text("WSTPServer`GetServerInformation[]", PATIENCE).text
+    assert shown.startswith("<|Pools -> <|IBuildUpState -> <|InitializationCode -> ")
+    information = front_end.command("GetServerInformation")
+    assert list(information["Pools"]) == [
+        "IBuildUpState", "IDefineX", "IHaveSpecificProperties", "ICloseKernels", "IProvideParallelKernels",
+    ]  # fmt: skip
+    pool = information["Pools"]["IProvideParallelKernels"]
+    assert (pool["ParallelKernels"], pool["ParallelKernelEntryPool"], pool["MinimumKernelNumber"]) == (True, True, 4)
+    own = front_end.evaluate('WSTPServer`GetServerInformation[]["Pools"]["IDefineX"]["InitializationCode"]', PATIENCE)
+    assert own == "x=4"
+
+
+def test_parallel_computing(notebook):
+    """ParallelSum[EulerPhi[i], {i, 200}] on four parallel kernels: the parts run at the same time."""
+    kernels = [notebook() for _ in range(4)]
+    assert int(kernels[0].command("GetNumberOfAvailableParallelKernels")) >= 4
+    for kernel in kernels:
+        kernel.command("ConnectParallelKernel", PATIENCE, timeout=PATIENCE)
+    assert len({kernel.command("GetKernelID") for kernel in kernels}) == 4
+    assert {kernel.command("GetPoolName") for kernel in kernels} == {"IProvideParallelKernels"}
+    for number, kernel in enumerate(kernels):
+        text = f"Sum[EulerPhi[i], {{i, {50 * number + 1}, {50 * number + 50}}}]"
+        kernel.link.put(Function(Symbol("EvaluatePacket"), (Function(Symbol("ToExpression"), (text,)),)))
+    assert sum(_answer(kernel) for kernel in kernels) == 12232
+
+
+def _answer(kernel):
+    """The value of what was sent, past any prompts that come before it."""
+    while (packet := kernel.link.get_packet(PATIENCE)).name != "ReturnPacket":
+        assert packet.name == "InputNamePacket"
+    return packet.arguments[0]
