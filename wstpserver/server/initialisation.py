@@ -75,9 +75,11 @@ def _steps(pool: PoolSettings | None) -> Iterator[tuple[str, Expression]]:
 
 def _check_alive(kernel: KernelServer) -> None:
     if not kernel.alive:
-        kernel.process.exited.wait(1.0)
-        status = kernel.process.exited.get() if kernel.process.exited.ready() else None
-        how = f"ended with {describe_status(status)}" if status is not None else kernel.problem or "closed its link"
+        how = kernel.problem
+        if how is None:
+            exited = kernel.process.exited
+            exited.wait(1.0)
+            how = f"it ended with {describe_status(exited.get())}" if exited.ready() else "it closed its link"
         words = kernel.process.last_words()
         told = f"; its last words:\n{words}" if words else ""
-        raise InitialisationFailed(f"it {how} before it was ready{told}")
+        raise InitialisationFailed(f"{how} before it was ready{told}")

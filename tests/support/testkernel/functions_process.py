@@ -79,6 +79,14 @@ def die_by_signal(session, number=signal.SIGKILL):
     return NULL
 
 
+@function("DieIn")
+def die_in(session, seconds):
+    """DieIn[s]: goes on, and is killed by SIGALRM s seconds later, whatever it does then."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    return NULL
+
+
 @function("Quit", "Exit")
 def quit_kernel(session, code=0):
     """Quit[], Exit[n]: close the link as the library does, end."""
