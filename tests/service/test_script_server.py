@@ -6,9 +6,10 @@ import socket
 
 import pytest
 
+from tests.script.helpers import served
 from tests.service.helpers import BareServer, one_pool
 from tests.support.kernels import make_kernel
-from wstpserver.cli import script_server
+from wstpserver.cli import script, script_server
 from wstpserver.cli.script_server import open_session
 from wstpserver.client import Callbacks, ConnectError, options
 from wstpserver.client.deadline import Deadline
@@ -93,3 +94,19 @@ def test_nobody_anywhere(monkeypatch, usual_port):
     assert str(caught.value).endswith(
         "No server is advertised on this network either. Start wstpserver, or name one: -wstpserver PORT@HOST"
     )
+
+
+def test_the_program_says_which_server_it_found(monkeypatch, capfd, usual_port):
+    with served({"1 + 1": "2"}) as (address, _):
+        monkeypatch.setattr(script_server, "discover", lambda seconds: [("WSTPServer-Instance-lab", address)])
+        assert script.main(["-wstpserver", "-code", "1 + 1"]) == 0
+    out, err = capfd.readouterr()
+    assert out == "2\n"
+    assert err.startswith("wstpscript: using WSTPServer-Instance-lab at ")
+
+
+def test_the_program_without_any_server(monkeypatch, capfd, usual_port):
+    monkeypatch.setattr(script_server, "discover", lambda seconds: [])
+    assert script.main(["-wstpserver", "-code", "1 + 1"]) == 69
+    out, err = capfd.readouterr()
+    assert out == "" and "No server is advertised on this network either" in err

@@ -11,7 +11,8 @@ Options (one dash or two):
   -c, -code CODE           Code; of several expressions the result of the last one is printed.
   -f, -file FILE           A script file (- for standard input); only what it prints itself is shown.
   -print                   Print the result of a script, too.
-  -wstpserver [ADDRESS]    The server: PORT, PORT@HOST, or wstp://HOST:PORT/POOL. [default: 31415@localhost]
+  -wstpserver [ADDRESS]    The server: PORT, PORT@HOST, or wstp://HOST:PORT/POOL. [default: 31415@localhost, or
+                           where nothing listens there the first server that is advertised on the network]
   -kernelpool NAME         Take a kernel of this pool.
   -startprofile [FILE]     Take a kernel, keep it, and note it in the profile FILE or in the default profile.
   -continueprofile [FILE]  Go back to the kernel that the profile names.
