@@ -115,7 +115,8 @@ def text_of(expression):
 class Kernel:
     """A kernel played on one link: `rules` says by text (or expression) what an evaluation does and returns.
 
-    A rule is a value, or a function of this kernel. An EvaluatePacket of an integer gives the integer. The prompt
+    A rule is a value, or a function of this kernel. An EvaluatePacket of an integer gives the integer. A server command
+    gives the rule of its name, ExecutionError without one, and no answer at all where the rule is None. The prompt
     counts EnterTextPackets. `aborted` is set by an abort while an evaluation runs, and cleared by the next one;
     `aborts` counts them, `idle_aborts` those that come otherwise.
     """
@@ -178,7 +179,7 @@ class Kernel:
             self.prompt()
         elif received.name == "WSCommandPacket":
             self.commands.append(content)
-            answer = self.rules.get(content.head.name)
+            answer = self.rules.get(content.head.name, '{"status":"ExecutionError"}')
             if answer is not None:
                 self.link.put(return_packet(answer))
 

@@ -505,6 +505,30 @@ def test_output_that_only_looks_like_a_reason_is_printed():
     assert recorder.events == [("print", "WSTPServer: said by a user\n")]
 
 
+def test_what_the_server_says_between_evaluations_is_heard():
+    """A notice that comes before the next line of input is printed with it, and is no reason for a later end."""
+    notice = "WSTPServer: no kernel became available\n"
+
+    def then_a_notice(kernel):
+        kernel.link.put(return_packet(1))
+        kernel.print(notice)
+        kernel.message("f", "tag", "text")
+        return NO_ANSWER
+
+    rules = {"go": then_a_notice, "1+1": "2", "GetPoolName": json.dumps({"result": "A"}), "dies": dies}
+    recorder = Recorder()
+    heard = [("print", notice), ("message", "f", "tag", "text")]
+    with session_with(Kernel(rules), recorder.callbacks) as session:
+        assert session.evaluate("go", PROMPT) == 1
+        assert session.evaluate_text("1+1", PROMPT).text == "2"
+        assert recorder.events == heard
+        assert session.evaluate("go", PROMPT) == 1
+        assert session.command("GetPoolName") == "A"
+        assert recorder.events == heard * 2
+        with pytest.raises(LinkClosed, match="the other side closed the link$"):
+            session.evaluate("dies", PROMPT)
+
+
 @pytest.mark.parametrize("answers", [False, True])
 def test_a_kernel_that_was_replaced(answers):
     """Whether or not the new one still answers the old evaluation, the next one gets its own answer."""
@@ -518,7 +542,7 @@ def test_a_kernel_that_was_replaced(answers):
     kernel = Kernel({"go": rule, "next": "right"})
     with session_with(kernel) as session:
         session.evaluate(1, PROMPT)  # so that there has been a kernel
-        with pytest.raises(KernelLost, match="the kernel died and was replaced"):
+        with pytest.raises(KernelLost, match="^the kernel was replaced: the kernel died and was replaced$"):
             session.evaluate("go", PROMPT)
         assert session.evaluate("next", PROMPT) == "right"
         assert session.evaluate("next", PROMPT) == "right"
@@ -558,7 +582,7 @@ def test_a_command_to_what_is_no_server(answer):
 
 
 def test_a_command_that_is_never_answered():
-    with session_with(Kernel()) as session:
+    with session_with(Kernel({"GetKernelID": None})) as session:
         with takes(0.2), pytest.raises(TimeoutError):
             session.command("GetKernelID", timeout=0.2)
         assert session.evaluate(1, PROMPT) == 1
@@ -577,13 +601,22 @@ def test_a_pool_in_the_address():
     kernel = Kernel({"ConnectKernel": SUCCESS})
     with session_with(kernel, address="wstp://127.0.0.1:{}/Main%20Pool") as session:
         session.evaluate(1, PROMPT)
-        assert kernel.commands == [Function(Symbol("ConnectKernel"), ("Main Pool",))]
+        # The kernel that the server may have given before must not stay reserved.
+        assert kernel.commands == [END_OF_KERNEL, Function(Symbol("ConnectKernel"), ("Main Pool",))]
 
 
 def test_a_pool_that_gives_no_kernel_closes_the_link():
     kernel = Kernel({"ConnectKernel": json.dumps({"status": "ExecutionError"})})
     with pytest.raises(CommandError), session_with(kernel, address="wstp://127.0.0.1:{}/None"):
         pass
+
+
+def test_a_pool_that_does_not_answer_in_time():
+    """The timeout counts for connecting and for the pool together."""
+    with peer(Kernel({"ConnectKernel": None})) as name:
+        address = f"wstp://127.0.0.1:{name.partition('@')[0]}/Main"
+        with takes(0.3), pytest.raises(TimeoutError):
+            Session(address, timeout=0.3)
 
 
 def test_synchronize_waits_for_a_kernel():
@@ -626,11 +659,11 @@ def test_a_kernel_asked_for_by_its_id_is_left(specifier, keeps):
     kernel = Kernel({"ConnectKernel": SUCCESS})
     with session_with(kernel) as session:
         session.command("ConnectKernel", specifier)
-    assert (END_OF_KERNEL in kernel.commands) is not keeps
+    assert (kernel.commands[-1] == END_OF_KERNEL) is not keeps
     kernel = Kernel({"ConnectKernel": SUCCESS})
     with session_with(kernel, address="wstp://127.0.0.1:{}/" + specifier) as session:
         assert session.keep_kernel is keeps
-    assert (END_OF_KERNEL in kernel.commands) is not keeps
+    assert (kernel.commands[-1] == END_OF_KERNEL) is not keeps
 
 
 def test_closing_while_another_thread_evaluates():

@@ -58,11 +58,16 @@ class Evaluation:
             handler(self, packet)
         return packet.name == self._last and self._dialogs == 0
 
+    def overhear(self, packet: Packet) -> None:
+        """A packet that was under way before the evaluation began: output and prompts count, answers do not."""
+        if packet.name in ("TextPacket", "MessagePacket", "InputNamePacket"):
+            self.take(packet)
+
     def _settle_notice(self, packet: Packet) -> None:
         notice, self.notice = self.notice, None
         assert notice is not None
         if packet.name == "InputNamePacket" and self._had_kernel:
-            raise KernelLost(f"the kernel was replaced during the evaluation: {notice.removeprefix(NOTICE_PREFIX)}")
+            raise KernelLost(f"the kernel was replaced: {notice.removeprefix(NOTICE_PREFIX).strip()}")
         self._print(notice)
 
     def _print(self, text: str) -> None:

@@ -14,6 +14,7 @@ from typing import Final
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import EvaluationTimeout, LinkClosed, LinkTimeout
 from wstpserver.client.evaluation import NOTICE_PREFIX, Evaluation
+from wstpserver.client.events import Callbacks
 from wstpserver.client.link import Link, Packet
 from wstpserver.wire.messages import MessageCode
 from wstpserver.wire.packet_builders import command_packet, evaluate_packet
@@ -31,8 +32,9 @@ _SEND_ABORT: Final = 1.0
 class Exchange:
     """The kernel's side of a session. One thread at a time runs; any thread may abort and interrupt."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, callbacks: Callbacks) -> None:
         self.link = link
+        self._callbacks = callbacks
         #: The kernel's last prompt; None before the first one.
         self.prompt: str | None = None
         self._in_step = True
@@ -59,8 +61,8 @@ class Exchange:
                 self._current = evaluation
             token = self._ask_token(deadline) if mark else None
             self.link.put(question, deadline.remaining())
-            while token is not None and not self._answers(self._skip(deadline, evaluation), token):
-                pass
+            if token is not None:
+                self._overhear_until(token, evaluation, deadline)
             while not evaluation.take(self._get(deadline, evaluation)):
                 pass
         except LinkTimeout as error:
@@ -75,8 +77,7 @@ class Exchange:
         finally:
             with self._state:
                 self._current = None
-            if evaluation.prompt is not None:
-                self.prompt = evaluation.prompt
+            self._remember_prompt(evaluation)
 
     def _abandon(self) -> None:
         """Give up what runs: the kernel is told, and what it still answers will be skipped."""
@@ -117,10 +118,19 @@ class Exchange:
             if self._abandoned if evaluation is None else evaluation.abort_requested:
                 self.link.abort()
 
-    def _skip(self, deadline: Deadline, evaluation: Evaluation | None = None) -> Packet:
-        """The next packet, only looked at for prompts and notices."""
-        packet = self._get(deadline, evaluation)
+    def _overhear_until(self, token: int, evaluation: Evaluation, deadline: Deadline) -> None:
+        """Hand on what still comes from before `evaluation`, up to the answer that stands before its own."""
+        while True:
+            packet = self._get(deadline, evaluation)
+            if packet.name == "ReturnPacket" and packet.arguments in ((token,), (ABORTED,)):
+                return
+            evaluation.overhear(packet)
+
+    def _skip(self, deadline: Deadline) -> Packet:
+        """The next packet, only looked at for prompts and for a notice that may be the last words."""
+        packet = self._get(deadline, None)
         text = packet.arguments[0] if packet.arguments else None
+        self._notice = None
         if isinstance(text, str):
             if packet.name == "InputNamePacket":
                 self.prompt = text
@@ -150,25 +160,34 @@ class Exchange:
         self.link.put(evaluate_packet(token), deadline.remaining())
         return token
 
-    @staticmethod
-    def _answers(packet: Packet, token: int) -> bool:
-        return packet.name == "ReturnPacket" and packet.arguments in ((token,), (ABORTED,))
-
     # The server
 
     def command(self, name: str, arguments: tuple[Expression, ...], deadline: Deadline) -> Packet:
-        """The server's ReturnPacket to a command."""
+        """The server's ReturnPacket to a command. Output that comes before it goes to the session's callbacks."""
+        listener = self.listen_for("ReturnPacket", self._callbacks, deadline)
         try:
             self._find_step(deadline)
             self._in_step = False  # unless the answer comes
             self.link.put(command_packet(name, *arguments), deadline.remaining())
-            packet = self._skip(deadline)
-            while packet.name != "ReturnPacket":
-                packet = self._skip(deadline)
+            while (packet := self._get(deadline, None)).name != "ReturnPacket":
+                listener.overhear(packet)
         except LinkClosed as error:
+            self._notice = listener.notice or self._notice
             raise self._with_notice(error) from error
+        finally:
+            self._remember_prompt(listener)
         self._in_step = True
         return packet
+
+    def listen_for(self, last: str, callbacks: Callbacks, deadline: Deadline) -> Evaluation:
+        """An evaluation of this exchange that ends with a packet of that name."""
+        return Evaluation(
+            last, callbacks, lambda answer: self.link.put(answer, deadline.remaining()), self.prompt is not None
+        )
+
+    def _remember_prompt(self, evaluation: Evaluation) -> None:
+        if evaluation.prompt is not None:
+            self.prompt = evaluation.prompt
 
     def _with_notice(self, error: LinkClosed) -> LinkClosed:
         """The error with the reason that the server gave before it closed the link."""

@@ -66,23 +66,29 @@ class Session:
     ) -> None:
         #: Whether `close` leaves the kernel to its own settings.
         self.keep_kernel = keep_kernel
+        deadline = Deadline(timeout)
         pool: str | None = None
         if isinstance(link, Link):
             self.link = link
         else:
             address = parse_address(link)
             pool = address.pool
-            self.link = connect(Address(address.data, address.message), timeout)
+            self.link = connect(Address(address.data, address.message), deadline.remaining())
         self._callbacks = callbacks or Callbacks()
         self._turn = threading.Lock()
         self._owner: int | None = None
-        self._exchange = Exchange(self.link)
+        self._exchange = Exchange(self.link, self._callbacks)
         if pool is not None:
-            self._join(pool, timeout)
+            self._join(pool, deadline)
 
-    def _join(self, pool: str, timeout: float | None) -> None:
+    def _join(self, pool: str, deadline: Deadline) -> None:
         try:
-            self.command("ConnectKernel", pool, timeout=timeout)
+            try:
+                # The server may have given us a kernel of its default pool already: unused, it must not stay reserved.
+                self.command("SetKeepAlive", Symbol("False"), timeout=deadline.remaining())
+            except CommandError:
+                pass  # it has not
+            self.command("ConnectKernel", pool, timeout=deadline.remaining())
         except BaseException:
             self.link.close()
             raise
@@ -147,9 +153,7 @@ class Session:
     ) -> Evaluation:
         """One evaluation from its question to its last packet."""
         effective = self._callbacks if callbacks is None else callbacks.over(self._callbacks)
-        evaluation = Evaluation(
-            last, effective, lambda answer: self.link.put(answer, deadline.remaining()), self.prompt is not None
-        )
+        evaluation = self._exchange.listen_for(last, effective, deadline)
         # A line of input ends with a prompt, and another prompt may still be under way (the first one, or that of a
         # kernel just connected to); an evaluation ends with a ReturnPacket, which comes for nothing else.
         self._exchange.run(evaluation, question, deadline, mark=last == "InputNamePacket")
