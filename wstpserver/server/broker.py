@@ -12,24 +12,21 @@ from gevent.event import AsyncResult
 
 from wstpserver.model.effects import Bridged, Close, Reason, RequestFailed, Reset, Start, Unbridged
 from wstpserver.model.ids import KernelIds
-from wstpserver.model.occupancy import occupancy
 from wstpserver.model.registry import Registry
-from wstpserver.model.states import Client, Kernel, KernelState, Pool, Request
+from wstpserver.model.states import Client, Kernel, Request
 from wstpserver.server import replies
 from wstpserver.server.evaluation_clock import EvaluationClock
 from wstpserver.server.executor import Executor
 from wstpserver.server.janitor import Janitor
 from wstpserver.server.kernel import KernelServer
+from wstpserver.server.kernel_ends import KernelEnds
 from wstpserver.server.launcher import Launcher
 from wstpserver.server.log import Log
 from wstpserver.server.nursery import Nursery
-from wstpserver.server.process import describe_status
+from wstpserver.server.queueing import Queueing
 from wstpserver.server.resetting import reset
 from wstpserver.server.session import Purpose, Session
 from wstpserver.settings import ServerSettings
-
-#: Seconds that a kernel whose link has ended has to exit before it counts as dead.
-EXIT_GRACE = 0.5
 
 #: Seconds that clients have at the server's end to read what was still on its way to them.
 LAST_WORDS_TIME = 2.0
@@ -54,12 +51,13 @@ class Broker:
         self.sessions: dict[Client, Session] = {}
         self.kernels: dict[Kernel, KernelServer] = {}
         self.nursery = Nursery(self, launcher)
+        self.ends = KernelEnds(self)
+        self.queueing = Queueing(self)
         self.executor = Executor(self)
         self.janitor = Janitor(self)
         self.clock = EvaluationClock(self)
         #: Commands that wait until their client is bridged.
         self.awaited: dict[Client, AsyncResult] = {}
-        self._timers: dict[Client, gevent.Greenlet] = {}
         self.stopping = False
         self._carrying_out = False
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -135,13 +133,13 @@ class Broker:
             return
         self.log.debug(f"{session.name} disconnected: {why}")
         session.detach(keep_queue=False)
-        self.stop_waiting(session.record)
+        self.queueing.end(session.record)
         self.registry.remove_client(session.record)
         self.carry_out()
 
     def client_leaving(self, session: Session) -> None:
         """The client's message connection has ended: nobody waits for a kernel any more."""
-        self.stop_waiting(session.record)
+        self.queueing.end(session.record)
         self.registry.give_up(session.record)
         awaited = self.awaited.pop(session.record, None)
         if awaited is not None:
@@ -163,34 +161,7 @@ class Broker:
         outcome = self.registry.connect_to_pool(session.record, pool)
         self.carry_out()
         if isinstance(outcome, Request) and outcome is session.record.request:
-            self._wait(session, pool)
-
-    def _wait(self, session: Session, pool: Pool) -> None:
-        """The client waits without having asked for it by a command: give up after KernelWaitTimeout."""
-        timeout = self.settings.kernel_wait_timeout
-        self.report_waiting(session, pool, timeout)
-        self._timers[session.record] = gevent.spawn_later(timeout, self._waited_too_long, session, pool, timeout)
-
-    def report_waiting(self, session: Session, target: Kernel | Pool, seconds: float) -> None:
-        """Log that a client waits for at most *seconds*, for what and why."""
-        if isinstance(target, Pool):
-            what = f"a kernel of pool {target.name}: {occupancy(target)}"
-        else:
-            what = f"kernel {target.id}, which is {'busy' if target.busy else target.state.value}"
-        self.log.debug(f"{session.name} waits up to {seconds:g} s for {what}")
-
-    def _waited_too_long(self, session: Session, pool: Pool, seconds: float) -> None:
-        del self._timers[session.record]
-        self.registry.give_up(session.record)
-        why = f"no kernel of pool {pool.name} became available within {seconds:g} seconds: {occupancy(pool)}"
-        trouble = self.nursery.trouble(pool)
-        self._turn_away(session, f"{why}\n{trouble}" if trouble else why)
-
-    def stop_waiting(self, client: Client) -> None:
-        """The client has a kernel, or does not want one any more: stop its clock."""
-        timer = self._timers.pop(client, None)
-        if timer is not None:
-            timer.kill(block=False)
+            self.queueing.begin(session, pool)
 
     # -- kernels -------------------------------------------------------------------------------------------------
 
@@ -217,42 +188,7 @@ class Broker:
 
     def kernel_link_ended(self, kernel: KernelServer) -> None:
         """The kernel's link has ended, by itself or because the server closes it."""
-        if kernel.record.state in (KernelState.CLOSING, KernelState.GONE, KernelState.STARTING):
-            kernel.pump.lost()
-            return  # whoever closes or starts it goes on
-        self.nursery.adopt(self._bury, kernel)
-
-    def _bury(self, kernel: KernelServer) -> None:
-        exited, problem = kernel.process.exited, kernel.problem
-        exited.wait(EXIT_GRACE)
-        in_good_order = problem is None and exited.ready() and kernel.ended_in_good_order()
-        status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
-        self._log_end(kernel, problem or status, in_good_order)
-        self.nursery.died(kernel.record, problem or status)
-        session = kernel.session
-        if session is not None and session.writer.in_frame(kernel) and kernel.pump.completion() is None:
-            session.record.allow_replacement = False  # it could not be told anything any more
-        self.registry.lost(kernel.record, in_good_order)
-        self.carry_out()
-        kernel.pump.lost()
-        kernel.stop()
-        self._forget(kernel.record)
-
-    def _log_end(self, kernel: KernelServer, status: str, in_good_order: bool) -> None:
-        if in_good_order:
-            self.log.debug(f"Kernel {kernel.record.id} ended: {status}")
-            return
-        words = kernel.process.last_words()
-        told = f"; its last words:\n{words}" if words else ""
-        self.log.warning(f"Kernel {kernel.record.id} (process {kernel.process.pid}) died: {status}{told}")
-
-    def _forget(self, record: Kernel) -> None:
-        kernel = self.kernels.pop(record, None)
-        if kernel is not None:
-            self.executor.forget(kernel)
-            self.clock.ended(kernel)
-        self.registry.gone(record)
-        self.carry_out()
+        self.ends.link_ended(kernel)
 
     # -- effects -------------------------------------------------------------------------------------------------
 
@@ -260,22 +196,14 @@ class Broker:
         self.nursery.start(effect.kernel)
 
     def _close(self, effect: Close) -> None:
-        self.log.debug(f"Closing kernel {effect.kernel.id}: {effect.why}")
-        self.nursery.adopt(self._end, effect.kernel)
+        self.ends.close(effect.kernel, effect.why)
 
     def _reset(self, effect: Reset) -> None:
         self.nursery.adopt(reset, self, effect.kernel)
 
-    def _end(self, record: Kernel) -> None:
-        self.nursery.cancel(record)
-        kernel = self.kernels.get(record)
-        if kernel is not None:
-            kernel.stop()
-        self._forget(record)
-
     def _bridged(self, effect: Bridged) -> None:
         session, kernel = self.sessions[effect.client], self.kernels[effect.kernel]
-        self.stop_waiting(effect.client)
+        self.queueing.end(effect.client)
         session.attach(kernel)
         kernel.attach(session)
         self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
@@ -311,7 +239,7 @@ class Broker:
         if effect.replacing:
             session.purpose = Purpose.REPLACEMENT
             assert kernel.record.pool is not None
-            self._wait(session, kernel.record.pool)
+            self.queueing.begin(session, kernel.record.pool)
         elif effect.reason in _CLOSING_REASONS or (effect.reason is Reason.STOLEN and (evaluating or unsent)):
             session.close_link(replies.notice(effect.told) if effect.told else _parting_words(effect.reason))
         elif effect.reason is Reason.STOLEN:
@@ -329,12 +257,7 @@ class Broker:
             return
         session = self.sessions.get(effect.client)
         if session is not None:
-            self.stop_waiting(effect.client)
-            self._turn_away(session, effect.why)
-
-    def _turn_away(self, session: Session, why: str) -> None:
-        self.log.warning(f"{session.name} was given up on: {why}")
-        session.close_link(replies.notice(why))
+            self.queueing.turn_away(session, effect.why)
 
 
 def _parting_words(reason: Reason) -> bytes:

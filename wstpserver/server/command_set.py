@@ -58,7 +58,7 @@ class CommandSet:
             raise CommandFailed("there is no client to connect")
         broker = self._broker
         registry, client = broker.registry, session.record
-        broker.stop_waiting(client)
+        broker.queueing.end(client)
         if isinstance(target, Kernel):
             outcome = registry.connect_to_kernel(client, target)
         else:
@@ -70,7 +70,7 @@ class CommandSet:
             broker.awaited.pop(client, None)
             return SUCCESS
         if not awaited.ready():
-            broker.report_waiting(session, target, timeout)
+            broker.queueing.report(session, target, timeout)
         awaited.wait(timeout=timeout)
         if not awaited.ready():  # asked anew: the kernel may have come in the very moment of the time-out
             self._give_up(session, outcome)
