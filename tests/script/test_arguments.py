@@ -31,6 +31,14 @@ from wstpserver.client import LinkSyntaxError
         (["-h"], ScriptArguments(help=True)),
         (["--help", "-code", "x"], ScriptArguments(code="x", help=True)),
         (["-version"], ScriptArguments(version=True)),
+        ([], ScriptArguments()),
+        (["-wstpserver"], ScriptArguments()),
+        (["-kernelpool", "P", "-wstpserver", "1"], ScriptArguments(kernel_pool="P", address="1")),
+        (["-wstpserver", "wstp://h/P", "-kernelpool", "P"], ScriptArguments(kernel_pool="P", address="wstp://h/P")),
+        (["-wstpserver", "-startprofile"], ScriptArguments(start_profile="")),
+        (["-startprofile", "p", "-code", "x"], ScriptArguments(start_profile="p", code="x")),
+        (["--continueprofile=p"], ScriptArguments(continue_profile="p")),
+        (["-continueprofile", "-print"], ScriptArguments(continue_profile="", print_result=True)),
     ],
 )
 def test_words(words, meaning):
@@ -52,6 +60,12 @@ def test_words(words, meaning):
         (["file.wl"], "unexpected argument 'file.wl'"),
         (["-"], "unexpected argument '-'"),
         (["-code", "x", "-print=yes"], "-print takes no value"),
+        (["-startprofile", "-continueprofile"], "-startprofile and -continueprofile exclude each other"),
+        (["-continueprofile", "-kernelpool", "P"], "a pool cannot be chosen"),
+        (["-continueprofile", "-wstpserver", "wstp://h/P"], "a pool cannot be chosen"),
+        (["-wstpserver", "wstp://h/P", "-kernelpool", "Q"], "-kernelpool Q is not the pool P of the address"),
+        (["-kernelpool", ""], "-kernelpool needs a name"),
+        (["-kernelpool"], "-kernelpool needs a value"),
     ],
 )
 def test_wrong_words(words, says):

@@ -11,6 +11,7 @@ from wstpserver.wire.values import Function, Symbol
 #: Seconds that a kernel has to answer: it is idle, and somebody waits at the keyboard.
 _TIMEOUT: Final = 2.0
 _MOST: Final = 500
+_LIST: Final = (Symbol("List"), Symbol("System`List"))
 
 
 def names_beginning(session: Session, beginning: str) -> list[str]:
@@ -21,5 +22,6 @@ def names_beginning(session: Session, beginning: str) -> list[str]:
         value = session.evaluate(Function(Symbol("Names"), (beginning + "*",)), _TIMEOUT)
     except WSTPError:
         return []
-    names = value.args if isinstance(value, Function) else ()
-    return sorted({name for name in names if isinstance(name, str)})[:_MOST]
+    if not isinstance(value, Function) or value.head not in _LIST:
+        return []
+    return sorted({name for name in value.args if isinstance(name, str)})[:_MOST]
