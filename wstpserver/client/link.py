@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from wstpserver.client.connection import Connection
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import LinkClosed, LinkTimeout
+from wstpserver.client.locks import OwnedLock
 from wstpserver.client.messages import MessageCallback, MessageChannel
-from wstpserver.wire.decode import NEED_DATA, Decoder
+from wstpserver.client.receiver import Receiver
+from wstpserver.wire.decode import Decoder
 from wstpserver.wire.encode import encode
-from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.limits import DecoderLimits
 from wstpserver.wire.messages import MessageCode
 from wstpserver.wire.values import Expression, Function, Symbol
 
 #: Seconds that `Link.close` waits for what was sent to arrive.
 CLOSE_TIMEOUT: Final = 2.0
-#: Seconds without data after the peer's farewell, and between two looks whether there was one.
-_SILENCE: Final = 1.0
-#: Bytes taken in while a `put` waits for a peer that is itself sending.
-_READ_AHEAD: Final = 1 << 30
+#: Seconds for a thread that was woken to leave its call.
+_LET_GO: Final = 1.0
+_TAKES_NOTHING: Final = "The other side is not reading; the rest will be sent before anything else"
 
 
 class Packet(NamedTuple):
@@ -59,13 +56,11 @@ class Link:
     ) -> None:
         self._data = data
         self._messages = messages
-        self._decoder = Decoder(limits, offset)
-        self._decoder.feed(leftover)
         self._seven_bit = seven_bit
-        self._reading = threading.Lock()
-        self._writing = threading.Lock()
-        self._read_ahead_left = 0
-        self._ready: list[Expression] = []  # an expression that `ready` found, at most one
+        decoder = Decoder(limits, offset)
+        decoder.feed(leftover)
+        self._receiver = Receiver(data, messages, decoder, name)
+        self._writing = OwnedLock(name, "another thread is sending")
         self._closed = False
         #: ``PORT@HOST`` of the link, or both ports in classic mode.
         self.name = name
@@ -84,12 +79,11 @@ class Link:
     def put_raw(self, data: bytes | bytearray | memoryview, timeout: float | None = None) -> None:
         """Send bytes that are already WSTP: whole expressions, or parts that later calls complete. As `put`."""
         deadline = Deadline(timeout)
-        with self._own(self._writing, deadline, "another thread is sending"):
+        with self._writing.within(deadline):
             self._check_open()
             if self._data.ended or self._messages.closing:  # it may still take bytes, but nobody is there to read them
                 raise LinkClosed(self._data.end_reason, self.name)
-            self._read_ahead_left = _READ_AHEAD
-            unsent = self._data.send(data, deadline, self._read_ahead)
+            unsent = self._data.send(data, deadline, self._receiver.read_ahead)
         if unsent:
             raise LinkTimeout(f"{unsent} bytes could not be sent {deadline}", self.name, _TAKES_NOTHING)
 
@@ -101,12 +95,10 @@ class Link:
         each call.
         """
         deadline = Deadline(timeout)
-        with self._own(self._reading, deadline, "another thread is receiving"):
-            if self._ready:
-                return self._ready.pop()
-            if not self._fetch(deadline):
-                raise LinkTimeout(f"no expression {deadline}", self.name)
-            return self._ready.pop()
+        expression = self._receiver.next(deadline)
+        if expression is None:
+            raise LinkTimeout(f"no expression {deadline}", self.name)
+        return expression
 
     def get_packet(self, timeout: float | None = None) -> Packet:
         """The next expression, taken apart into the name of its head and its arguments. As `get`."""
@@ -117,70 +109,7 @@ class Link:
 
     def ready(self, timeout: float | None = 0.0) -> bool:
         """Whether `get` would not wait: a whole expression is here, or the link has ended, before `timeout`."""
-        deadline = Deadline(timeout)
-        with self._own(self._reading, deadline, "another thread is receiving"):
-            try:
-                return bool(self._ready) or self._fetch(deadline)
-            except (LinkClosed, RemoteProtocolError):
-                return True  # and `get` says which
-
-    def _fetch(self, deadline: Deadline) -> bool:
-        """Receive until there is an expression, and keep it; False if the deadline comes first."""
-        while True:
-            expression = self._decoder.next_expression()
-            if expression is not NEED_DATA:
-                self._ready.append(expression)
-                return True
-            self._check_open()
-            data = self._receive(deadline)
-            if data is None:
-                return False
-            if not data:
-                raise self._ended()
-            self._decoder.feed(data)
-
-    def _receive(self, deadline: Deadline) -> bytes | None:
-        """The next bytes; b"" at the end of the link; None if the deadline comes first.
-
-        The link ends with the data connection, or some silence after the peer's message that it closes the link: the
-        library of 2015 leaves the connections of a link that its link server gave open then.
-        """
-        while True:
-            farewell = self._messages.closing
-            unattended = self._messages.unattended()
-            wait = deadline if unattended is not None else deadline.at_most(_SILENCE)
-            readable, message = self._data.wait_with(unattended, wait)
-            if readable:
-                data = self._data.receive_now()
-                if data is not None:
-                    return data
-            elif message:
-                self._messages.take_now()
-            elif farewell:
-                return b""
-            elif deadline.expired:
-                return None
-
-    def _ended(self) -> LinkClosed:
-        if self._closed:
-            return LinkClosed("the link was closed by this program", self.name)
-        reason = self._data.end_reason
-        if not self._decoder.at_boundary:
-            reason += ", in the middle of an expression"
-        return LinkClosed(reason, self.name)
-
-    def _read_ahead(self) -> bool:
-        """Take in what the peer sends while we send, unless another thread does. For `Connection.send`."""
-        if not self._reading.acquire(blocking=False):
-            return False
-        try:
-            data = self._data.receive_now()
-            if data:
-                self._decoder.feed(data)
-                self._read_ahead_left -= len(data)
-            return data != b"" and self._read_ahead_left > 0
-        finally:
-            self._reading.release()
+        return self._receiver.ready(Deadline(timeout))
 
     # Messages
 
@@ -197,12 +126,15 @@ class Link:
         """Ask a kernel to give its evaluation up (message 3)."""
         self.send_message(MessageCode.ABORT)
 
-    def next_message(self, timeout: float | None = None) -> tuple[int, int]:
+    def next_message(
+        self, timeout: float | None = None, on_arrival: Callable[[], object] | None = None
+    ) -> tuple[int, int]:
         """The next message from the peer: (code, argument). LinkTimeout, LinkClosed.
 
-        The library's own close shows as (MessageCode.LINK_CLOSING, 0). LinkError after `on_message`.
+        The library's own close shows as (MessageCode.LINK_CLOSING, 0). LinkError after `on_message`. `on_arrival` is
+        called when something has come and is not yet read: the moment to ask the system when it came.
         """
-        return self._messages.next(Deadline(timeout))
+        return self._messages.next(Deadline(timeout), on_arrival)
 
     def on_message(self, callback: MessageCallback) -> None:
         """Hand every message from now on to ``callback(code, argument)``, in a thread started for it.
@@ -236,24 +168,22 @@ class Link:
         """
         if self._closed:
             return
-        self._closed = True
+        self._closed = self._receiver.closed = True
         deadline = Deadline(timeout)
-        with self._try_own(self._writing, timeout):
+        with self._writing.if_free(timeout):
             try:
                 self._data.send(b"", deadline)  # what an earlier put left over
             except LinkClosed:
                 pass
         self._data.finish_sending()
         self._messages.finish_sending()
-        if self._reading.acquire(blocking=False):
-            try:
+        with self._receiver.lock.if_free() as owned:
+            if owned:
                 self._data.linger(deadline)
-            finally:
-                self._reading.release()
         self._data.wake()
         self._messages.close()
         # Threads that were waiting have been woken, and let go of their locks at once.
-        with self._try_own(self._reading, _LET_GO), self._try_own(self._writing, _LET_GO):
+        with self._receiver.lock.if_free(_LET_GO), self._writing.if_free(_LET_GO):
             self._data.close()
 
     def __enter__(self) -> Link:
@@ -265,34 +195,6 @@ class Link:
     def __repr__(self) -> str:
         return f"<Link {self.name}{' closed' if self._closed else ''}>"
 
-    # Helpers
-
     def _check_open(self) -> None:
         if self._closed:
             raise LinkClosed("the link was closed by this program", self.name)
-
-    @contextmanager
-    def _own(self, lock: threading.Lock, deadline: Deadline, otherwise: str) -> Iterator[None]:
-        """Hold `lock`, waiting for it no longer than the deadline."""
-        remaining = deadline.remaining()
-        if not lock.acquire(timeout=-1 if remaining is None else remaining):
-            raise LinkTimeout(f"{otherwise}, {deadline}", self.name)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextmanager
-    def _try_own(self, lock: threading.Lock, timeout: float) -> Iterator[None]:
-        """Hold `lock` if it can be had within `timeout` seconds, and go on without it otherwise."""
-        owned = lock.acquire(timeout=timeout)
-        try:
-            yield
-        finally:
-            if owned:
-                lock.release()
-
-
-#: Seconds for a thread that was woken to leave its call.
-_LET_GO: Final = 1.0
-_TAKES_NOTHING: Final = "The other side is not reading; the rest will be sent before anything else"

@@ -67,12 +67,17 @@ class MessageChannel:
         if unsent:
             raise LinkTimeout(f"the other side takes no messages {deadline}", self._where)
 
-    def next(self, deadline: Deadline) -> tuple[int, int]:
-        """The next message. LinkTimeout, LinkClosed; LinkError if a callback has been given."""
+    def next(self, deadline: Deadline, on_arrival: Callable[[], object] | None = None) -> tuple[int, int]:
+        """The next message. LinkTimeout, LinkClosed; LinkError if a callback has been given.
+
+        `on_arrival` is called when something has come, before it is read.
+        """
         if self._callback is not None:
             raise LinkError("messages of this link go to its callback", self._where)
         with self._receiving:
             while not self._received:
+                if on_arrival is not None and self._connection.wait_readable(deadline):
+                    on_arrival()
                 if not self._receive(deadline):
                     raise LinkTimeout(f"no message {deadline}", self._where)
             return self._received.popleft()
