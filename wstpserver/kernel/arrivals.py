@@ -40,10 +40,6 @@ class Arrivals:
         """Whether there is unread data, or the end of it, before `timeout` seconds have passed."""
         return _readable(self._data, timeout)
 
-    def wait_for_messages(self, timeout: float | None) -> bool:
-        """The same for messages."""
-        return _readable(self._messages, timeout)
-
     def data_stamp(self) -> float | None:
         """When the first unread byte of data arrived, in seconds of one clock for both connections."""
         return self._stamp(self._data)

@@ -28,32 +28,35 @@ class Attendant:
         self._link = link
         self._arrivals = arrivals
         self._interruption = interruption
+        self._arrived: float | None = None
 
     def start(self) -> None:
         """Begin to read in a thread of its own."""
         threading.Thread(target=self._attend, name="messages", daemon=True).start()
 
     def _attend(self) -> None:
-        wait: float | None = 0.0  # the first look is for what came with the greeting
+        wait: float | None = None
         while True:
-            came = self._arrivals.wait_for_messages(wait)
-            arrived = self._arrivals.message_stamp() if came else None
+            self._arrived = None
             try:
-                while True:
-                    code, _ = self._link.next_message(0)
-                    self._take(code, arrived)
-                    came = True
+                code, _ = self._link.next_message(wait, on_arrival=self._note_arrival)
             except LinkTimeout:
-                wait = self._enforce(asked_now=came)
+                wait = self._enforce(asked_now=False)
             except LinkError:
                 time.sleep(ORPHAN_GRACE)
                 self._end()
+            else:
+                self._take(code)
+                wait = self._enforce(asked_now=True)
 
-    def _take(self, code: int, arrived: float | None) -> None:
+    def _note_arrival(self) -> None:
+        self._arrived = self._arrivals.message_stamp()
+
+    def _take(self, code: int) -> None:
         if code in (MessageCode.ABORT, MessageCode.INTERRUPT):
             interruption = self._interruption
             request = interruption.request_abort if code == MessageCode.ABORT else interruption.request_interrupt
-            request(arrived, input_waits=self._arrivals.wait_for_data(0))
+            request(self._arrived, input_waits=self._arrivals.wait_for_data(0))
         elif code in (MessageCode.TERMINATE, MessageCode.LINK_CLOSING):
             self._end()
 
