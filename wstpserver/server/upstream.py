@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
@@ -13,11 +14,8 @@ from wstpserver.wire.packets import PacketHead
 assert MAXIMUM_COMMAND_SIZE <= HELD_FRAME_SIZE
 
 
-class ClientListener(Protocol):
-    """What a client's pump hands to its owner. Views are valid until the call returns."""
-
-    def commanded(self, packet: bytes | None) -> None:
-        """The client sent this WSCommandPacket; None for one that is too large to be looked at."""
+class Packets(Protocol):
+    """Takes what a client's pump reads. Views are valid until the call returns."""
 
     def packet(self, data: memoryview, head: PacketHead) -> None:
         """The client sent this whole packet."""
@@ -33,26 +31,30 @@ class ClientListener(Protocol):
 
 
 class Upstream(Pump):
-    """Reads a client's data connection for as long as the link lives."""
+    """Reads a client's data connection for as long as the link lives.
 
-    def __init__(self, stream: Stream, listener: ClientListener) -> None:
+    *commanded* gets each WSCommandPacket, or None for one that is too large to be looked at; *packets* all the rest.
+    """
+
+    def __init__(self, stream: Stream, packets: Packets, commanded: Callable[[bytes | None], None]) -> None:
         super().__init__(stream, FrameScanner((), None))
-        self._listener = listener
+        self._packets = packets
+        self._commanded = commanded
 
     def holds(self, head: PacketHead) -> bool:
         return True
 
     def part(self, data: memoryview, head: PacketHead) -> None:
         if head != PacketHead.WSCommandPacket:
-            self._listener.packet_part(data, head)
+            self._packets.packet_part(data, head)
 
     def frame(self, data: memoryview, head: PacketHead, whole: bool) -> None:
         if head == PacketHead.WSCommandPacket:
-            self._listener.commanded(bytes(data) if whole and len(data) <= MAXIMUM_COMMAND_SIZE else None)
+            self._commanded(bytes(data) if whole and len(data) <= MAXIMUM_COMMAND_SIZE else None)
         elif whole:
-            self._listener.packet(data, head)
+            self._packets.packet(data, head)
         else:
-            self._listener.packet_end(data, head)
+            self._packets.packet_end(data, head)
 
     def tail(self) -> None:
-        self._listener.packet_tail()
+        self._packets.packet_tail()
