@@ -52,8 +52,8 @@ def test_kernels_are_forked_from_one_warm_parent(server, session):
 
 
 def test_functions(session):
-    own = session.command("GetKernelID")
-    assert session.evaluate("WSTPServer`GetKernelID[]", timeout=PATIENCE) == own
+    own = session.evaluate("WSTPServer`GetKernelID[]", timeout=PATIENCE)  # waits for the bridge, a command does not
+    assert session.command("GetKernelID") == own
     assert session.evaluate("WSTPServer`GetPoolName[]", timeout=PATIENCE) == "Main"
     assert session.evaluate("Head[WSTPServer`SetReserveKernel[False]]", timeout=PATIENCE) == Symbol("Success")
     assert session.evaluate('Head[WSTPServer`CloseKernel["0000-0000-0000"]]', timeout=PATIENCE) == Symbol("Failure")
