@@ -250,7 +250,7 @@ def test_put_in_time_to_a_peer_that_does_not_read():
 def test_only_one_thread_at_a_time_receives(ends):
     one, other = ends
     worker = Worker(one.get, PROMPT)
-    while not one._reading.locked():
+    while not one._receiver.lock.locked():
         threading.Event().wait(0.001)
     with takes(0.2), pytest.raises(LinkTimeout, match="another thread is receiving"):
         one.get(0.2)
@@ -354,7 +354,7 @@ def test_close_ends_what_other_threads_wait_for(ends):
     messages = []
     waiting = Worker(one.get)
     one.on_message(lambda *message: messages.append(message))
-    while not one._reading.locked():
+    while not one._receiver.lock.locked():
         threading.Event().wait(0.001)
     with takes(0):
         one.close(timeout=0.2)
@@ -612,3 +612,22 @@ def test_waiting_without_poll(monkeypatch):
         assert one.next_message(PROMPT) == (MessageCode.ABORT, 0)
         with pytest.raises(LinkTimeout):
             one.put(BIG, timeout=0.2)
+
+
+def test_a_short_look_after_a_farewell_is_no_end():
+    """Data sent before it may still be under way; only a second without any counts."""
+    done = threading.Event()
+
+    def script(data, messages):
+        messages.sendall(b"\0\0\0\x09")
+        assert done.wait(PROMPT)
+
+    with raw_link(script) as link:
+        assert link.next_message(PROMPT) == (MessageCode.LINK_CLOSING, 0)
+        with pytest.raises(LinkTimeout):
+            link.get(0.05)
+        with takes(0.9), pytest.raises(LinkClosed):
+            while True:
+                with contextlib.suppress(LinkTimeout):
+                    link.get(0.05)
+        done.set()

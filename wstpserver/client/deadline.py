@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import time
@@ -12,7 +13,7 @@ _LONGEST_POLL: Final = 2**31 - 1
 
 
 class Deadline:
-    """The moment `seconds` from now; None never comes.
+    """The moment `seconds` from now; None (and infinity) never comes.
 
     Every wait of an operation asks it what is left, so a peer that trickles bytes cannot stretch the operation.
     """
@@ -20,8 +21,8 @@ class Deadline:
     __slots__ = ("_at", "seconds")
 
     def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
-        self._at = None if seconds is None else time.monotonic() + seconds
+        self.seconds = None if seconds == math.inf else seconds
+        self._at = None if self.seconds is None else time.monotonic() + self.seconds
 
     def remaining(self) -> float | None:
         """Seconds left, never negative; None if there is no limit."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from wstpserver.client.commands import asks_to_keep, missed_packets, result_of
 from wstpserver.client.connecting import CONNECT_TIMEOUT, connect
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import (
@@ -22,7 +21,7 @@ from wstpserver.client.errors import (
 from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
 from wstpserver.client.exchange import ABORTED, Exchange
-from wstpserver.client.link import Link, Packet
+from wstpserver.client.link import Link
 from wstpserver.client.options import Address, parse_address
 from wstpserver.wire.packet_builders import (
     command_packet,
@@ -193,8 +192,8 @@ class Session:
         """
         deadline = Deadline(timeout)
         with self._having_turn(deadline):
-            result = _result(name, self._exchange.command(name, arguments, deadline))
-        if _asks_to_keep(name, arguments):
+            result = result_of(name, self._exchange.command(name, arguments, deadline))
+        if asks_to_keep(name, arguments):
             self.keep_kernel = True
         return result
 
@@ -212,12 +211,7 @@ class Session:
         deadline = Deadline(timeout)
         with self._having_turn(deadline):
             packet = self._exchange.command("GetMissedOutput", (), deadline)
-        match packet.arguments:
-            case (Function(args=(int(dropped), Function(args=packets))),):
-                return dropped, packets
-            case (Function(args=(int(dropped), _)),):  # an empty list, packed
-                return dropped, ()
-        raise CommandError("GetMissedOutput: the server keeps none, or the other side is no WSTPServer")
+        return missed_packets(packet)
 
     # Order
 
@@ -256,30 +250,3 @@ class Session:
 
 #: Seconds for the other side to take the last command.
 _FAREWELL: Final = 1.0
-_KERNEL_ID: Final = re.compile(r"[0-9a-f]{4}(-[0-9a-f]{4}){2}")
-
-
-def _asks_to_keep(name: str, arguments: tuple[Expression, ...]) -> bool:
-    """Whether this command shows that the kernel is meant to outlive the session."""
-    if not arguments:
-        return False
-    first = arguments[0]
-    if name == "ConnectKernel":
-        return isinstance(first, str) and _KERNEL_ID.fullmatch(first) is not None
-    return name == "SetKeepAlive" and first in (True, Symbol("True"))
-
-
-def _result(name: str, packet: Packet) -> object:
-    """What the server's JSON says."""
-    text = packet.arguments[0] if packet.arguments else None
-    try:
-        reply = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        reply = None
-    if not isinstance(reply, dict):
-        raise CommandError(f"{name}: the other side is no WSTPServer, it answered {text!r}")
-    if "result" in reply:
-        return reply["result"]
-    if reply.get("status") != "ExecutionSuccess":
-        raise CommandError(f"{name}: the server answers {reply.get('status')}", reply)
-    return None

@@ -1,0 +1,49 @@
+"""What the server answers to commands, and what they say about the kernel's future."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from wstpserver.client.errors import CommandError
+from wstpserver.client.link import Packet
+from wstpserver.wire.values import Expression, Function, Symbol
+
+_KERNEL_ID: Final = re.compile(r"[0-9a-f]{4}(-[0-9a-f]{4}){2}")
+
+
+def asks_to_keep(name: str, arguments: tuple[Expression, ...]) -> bool:
+    """Whether this command shows that the kernel is meant to outlive the session."""
+    if not arguments:
+        return False
+    first = arguments[0]
+    if name == "ConnectKernel":
+        return isinstance(first, str) and _KERNEL_ID.fullmatch(first) is not None
+    return name == "SetKeepAlive" and first in (True, Symbol("True"))
+
+
+def result_of(name: str, packet: Packet) -> object:
+    """The "result" in the server's JSON, None if it reports success alone. CommandError for anything else."""
+    text = packet.arguments[0] if packet.arguments else None
+    try:
+        reply = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        reply = None
+    if not isinstance(reply, dict):
+        raise CommandError(f"{name}: the other side is no WSTPServer, it answered {text!r}")
+    if "result" in reply:
+        return reply["result"]
+    if reply.get("status") != "ExecutionSuccess":
+        raise CommandError(f"{name}: the server answers {reply.get('status')}", reply)
+    return None
+
+
+def missed_packets(packet: Packet) -> tuple[int, tuple[Expression, ...]]:
+    """What answers GetMissedOutput: (number of packets lost, packets, oldest first). CommandError."""
+    match packet.arguments:
+        case (Function(args=(int(dropped), Function(args=packets))),):
+            return dropped, packets
+        case (Function(args=(int(dropped), _)),):  # an empty list, packed
+            return dropped, ()
+    raise CommandError("GetMissedOutput: the server keeps none, or the other side is no WSTPServer")
