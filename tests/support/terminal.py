@@ -28,6 +28,8 @@ class TerminalProgram:
     """
 
     def __init__(self, arguments, home, environment=None, size=(50, 200)):
+        #: What appeared: as it came, and without escape sequences.
+        self.raw = ""
         self.output = ""
         self._seen = 0
         self._master, slave = pty.openpty()
@@ -61,8 +63,8 @@ class TerminalProgram:
             if error.errno != errno.EIO:  # all of its side closed
                 raise
             return False
-        text = _CONTROL.sub("", data.decode("utf-8", "replace"))
-        self.output += text.replace("\r\n", "\n").replace("\r", "")
+        self.raw += data.decode("utf-8", "replace")
+        self.output = _CONTROL.sub("", self.raw).replace("\r\n", "\n").replace("\r", "")
         return bool(data)
 
     def type(self, text):
@@ -77,6 +79,20 @@ class TerminalProgram:
         """Type a line and wait for what it gives."""
         self.type(text)
         return self.expect(expected, deadline)
+
+    def interrupt(self, expected, deadline=30.0):
+        """Press Ctrl-C and wait for what it gives; press it again each second, as a user would.
+
+        readline looks at signals only while it waits for a key: one that comes while it draws is lost on it.
+        """
+        end = time.monotonic() + deadline
+        while True:
+            self.keys("\x03")
+            try:
+                return self.expect(expected, 1.0)
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
 
     def wait(self, deadline=30.0):
         """The exit status; all output has been read then."""

@@ -160,7 +160,7 @@ def test_bridging_to_a_previously_used_kernel(wstpscript):
         Out[11]= {kernel}
 
         In[12]:= """)
-    terminal.enter("Table[state[i], {i, 2, 9}]", "{4, 9, 16, 25, 36, 49, 64, 81}")
+    terminal.enter("Table[state[i], {i, 2, 9}]", "{4, 9, 16, 25, 36, 49, 64, 81}\n\nIn[13]:= ")
     leave(terminal)
 
 
@@ -219,7 +219,7 @@ def test_keep_a_kernel_alive_contrary_to_configuration(wstpscript, notebook, ser
         Out[11]= {kernel}
 
         In[12]:= """)
-    terminal.enter("x", "Out[12]= 9")
+    terminal.enter("x", "Out[12]= 9\n\nIn[13]:= ")
     leave(terminal)
     assert kernel_state(server, kernel)["State"] == "reserved"
 

@@ -15,6 +15,7 @@ from wstpserver.client import CommandError, EvaluationAborted, EvaluationError, 
 from wstpserver.wire.errors import WSTPError
 
 _LEAVES = re.compile(r"\b(?:Quit|Exit)\b(?:\s*\[\s*(\d*)\s*\])?")
+_CONNECTS = re.compile(r"\bConnect(?:Parallel)?Kernel\b")
 _SUCCESS: Final = "Success["
 _DEFAULT_PROMPT: Final = "In[1]:= "
 
@@ -127,11 +128,9 @@ class Repl:
     def _kernel_after(self, text: str) -> str | None:
         """The ID of the kernel that the session is bridged to; None if it is bridged no more."""
         try:
-            kernel = self._current_kernel()
-            if kernel is None and re.search(r"\bConnectKernel\b", text) and "DisconnectKernel" not in text:
-                self._session.synchronize()  # on the way to another kernel
-                kernel = self._current_kernel()
-            return kernel
+            if _CONNECTS.search(text) and "DisconnectKernel" not in text:
+                self._session.synchronize()  # perhaps on the way to another kernel: its first answer is waited for
+            return self._current_kernel()
         except (LinkClosed, LinkTimeout):
             return None
 
