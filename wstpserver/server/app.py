@@ -23,6 +23,7 @@ from wstpserver.server.launcher import Launcher
 from wstpserver.server.listeners import ListenError, describe, listen
 from wstpserver.server.log import Log
 from wstpserver.server.log_sink import LogSink
+from wstpserver.server.orphans import open_registry
 from wstpserver.server.serve_options import ServeOptions
 from wstpserver.server.session import Session
 from wstpserver.server.trace import trace_client
@@ -97,6 +98,7 @@ class Application:
         """Launch the kernels, accept clients, and tell whoever started us."""
         self._log.debug(f"WSTPServer {VERSION} runs as process {os.getpid()}")
         self._catch_signals()
+        self._launcher.registry = open_registry(os.environ, self._log)
         self.broker.start()
         for server in self._servers:
             server.start()
@@ -139,6 +141,8 @@ class Application:
             gevent.wait(busy, timeout=FINISHING_TIME)
         self.broker.stop()
         self._launcher.stop()
+        if self._launcher.registry is not None:
+            self._launcher.registry.close()
         if withdrawing is not None:
             withdrawing.join()
         for number in self._signals:  # not the default: a late signal must not change the exit code

@@ -9,9 +9,11 @@ from collections.abc import Callable
 import gevent
 from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
+from gevent.pool import Group
 
 from wstpserver.server.kernel_link import KernelLink, KernelLinkError, KernelListener
 from wstpserver.server.log import Log
+from wstpserver.server.orphans import KernelRegistry
 from wstpserver.server.process import KernelProcess, describe_status, spawn
 from wstpserver.server.stream import StreamClosed
 from wstpserver.server.warm_parent import WarmParent, WarmParentFailed
@@ -39,6 +41,10 @@ class Launcher:
         self._concurrency = concurrency
         self._slots = BoundedSemaphore(concurrency)
         self._warm_parents: dict[str, WarmParent] = {}
+        #: Where the processes are noted, so that a later server can look after them.
+        self.registry: KernelRegistry | None = None
+        #: Processes that nobody waits for any more while they are being started.
+        self._unwanted = Group()
 
     def set_concurrency(self, concurrency: int) -> None:
         """Change the bound for launches that begin from now on; those that wait keep their place in the old line."""
@@ -56,8 +62,8 @@ class Launcher:
             process = None
             link = None
             try:
+                process = self._start(path, self._arguments(options, listener), self._line_log(name), timeout)
                 with gevent.Timeout(timeout, LaunchFailed(f"it made no link within {timeout:g} seconds")):
-                    process = self._start(path, self._arguments(options, listener), self._line_log(name), timeout)
                     link = self._accept(listener, process)
                 return process, link
             except (OSError, StreamClosed, KernelLinkError, LaunchFailed) as error:
@@ -80,10 +86,38 @@ class Launcher:
     ) -> KernelProcess:
         if os.path.basename(path) == EMBEDDED_PROGRAM:
             try:
-                return self._warm_parent(path).launch(arguments, log_line, timeout)
+                return self._noted(self._warm_parent(path).launch(arguments, log_line, timeout))
             except (WarmParentFailed, OSError) as error:
                 self._log.warning(f"Starting an embedded kernel cold, which takes some seconds: {error}")
-        return spawn([path, *arguments], log_line)
+        return self._spawn([path, *arguments], log_line)
+
+    def _spawn(self, arguments: list[str], log_line: Callable[[str], None]) -> KernelProcess:
+        """Start a process in a greenlet of its own: whoever is told to give up meanwhile must not lose it."""
+        spawned: AsyncResult = AsyncResult()
+        self._unwanted.spawn(self._spawn_into, spawned, arguments, log_line)
+        try:
+            process: KernelProcess = spawned.get()
+            return process
+        except gevent.GreenletExit:
+            spawned.rawlink(self._stop_unwanted)
+            raise
+
+    def _spawn_into(self, spawned: AsyncResult, arguments: list[str], log_line: Callable[[str], None]) -> None:
+        try:
+            spawned.set(self._noted(spawn(arguments, log_line)))
+        except OSError as error:
+            spawned.set_exception(error)
+
+    def _stop_unwanted(self, spawned: AsyncResult) -> None:
+        if spawned.successful():
+            self._unwanted.spawn(spawned.get().stop, 0)
+
+    def _noted(self, process: KernelProcess) -> KernelProcess:
+        registry = self.registry
+        if registry is not None:
+            registry.add(process.pid)
+            process.on_stopped = lambda: registry.remove(process.pid)
+        return process
 
     def _warm_parent(self, path: str) -> WarmParent:
         parent = self._warm_parents.get(path)
@@ -92,6 +126,7 @@ class Launcher:
                 gevent.spawn(parent.stop)
             parent = WarmParent(path, lambda line: self._log.debug(f"The embedded kernels' parent printed: {line}"))
             self._warm_parents[path] = parent
+            self._noted(parent.process)
         return parent
 
     def _accept(self, listener: KernelListener, process: KernelProcess) -> KernelLink:
@@ -123,7 +158,8 @@ class Launcher:
         return f"{error}; its last words:\n{words}" if words else f"{error}"
 
     def stop(self) -> None:
-        """End the warm parents."""
+        """End the warm parents, and processes that nobody waits for."""
+        self._unwanted.join()
         gevent.joinall([gevent.spawn(parent.stop) for parent in self._warm_parents.values()])
         self._warm_parents.clear()
 

@@ -38,6 +38,8 @@ class KernelProcess:
         self.pid = pid
         self.exited: AsyncResult = AsyncResult()
         self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        #: Called when the process and whatever it started are gone.
+        self.on_stopped: Callable[[], None] | None = None
         self._drain: gevent.Greenlet | None = None
 
     def drain(self, descriptor: int, log_line: Callable[[str], None]) -> None:
@@ -86,6 +88,8 @@ class KernelProcess:
             self.exited.wait(TERMINATE_GRACE)
         self.kill_group(signal.SIGKILL)
         self.exited.wait()
+        if self.on_stopped is not None:
+            self.on_stopped()
         if self._drain is not None:
             self._drain.join(0.5)
             self._drain.kill()
