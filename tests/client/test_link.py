@@ -492,6 +492,20 @@ def test_a_callback_hears_of_messages_while_the_link_is_busy(ends):
     assert waiting.finish() == 1
 
 
+def test_only_one_thread_at_a_time_waits_for_messages(ends):
+    one, other = ends
+    first = Worker(one.next_message, PROMPT)
+    while not one._messages._receiving.locked():
+        threading.Event().wait(0.001)
+    with takes(0.2), pytest.raises(LinkTimeout, match="another thread is waiting for messages"):
+        one.next_message(0.2)
+    waiting = Worker(one.get, PROMPT)  # with the messages in other hands
+    other.abort()
+    assert first.finish() == (MessageCode.ABORT, 0)
+    other.put(1)
+    assert waiting.finish() == 1
+
+
 def test_a_callback_that_fails_costs_no_messages(ends, caplog):
     one, other = ends
     caplog.set_level(logging.ERROR, "wstpserver.client")

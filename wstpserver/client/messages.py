@@ -11,6 +11,7 @@ from typing import Final
 from wstpserver.client.connection import Connection
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
+from wstpserver.client.locks import OwnedLock
 from wstpserver.wire.messages import MessageReader, encode_message
 
 _log = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ class MessageChannel:
         self._where = where
         self._reader = MessageReader()
         self._received: deque[tuple[int, int]] = deque(self._reader.feed(leftover), _KEPT)
-        self._sending = threading.Lock()
-        self._receiving = threading.Lock()
+        self._sending = OwnedLock(where, "another thread is sending a message")
+        self._receiving = OwnedLock(where, "another thread is waiting for messages")
         self._callback: MessageCallback | None = None
         self._thread: threading.Thread | None = None
 
@@ -51,18 +52,14 @@ class MessageChannel:
 
     def take_now(self) -> None:
         """Receive what is there and keep it for `next`, unless another thread does."""
-        if not self._receiving.acquire(blocking=False):
-            return
-        try:
-            data = self._connection.receive_now()
+        with self._receiving.if_free() as owned:
+            data = self._connection.receive_now() if owned else None
             if data:
                 self._received.extend(self._reader.feed(data))
-        finally:
-            self._receiving.release()
 
     def send(self, code: int, argument: int, deadline: Deadline) -> None:
         """One write for one message. LinkClosed; LinkTimeout, and then the message follows with the next one."""
-        with self._sending:
+        with self._sending.within(deadline):
             unsent = self._connection.send(encode_message(code, argument), deadline)
         if unsent:
             raise LinkTimeout(f"the other side takes no messages {deadline}", self._where)
@@ -74,7 +71,7 @@ class MessageChannel:
         """
         if self._callback is not None:
             raise LinkError("messages of this link go to its callback", self._where)
-        with self._receiving:
+        with self._receiving.within(deadline):
             while not self._received:
                 if on_arrival is not None and self._connection.wait_readable(deadline):
                     on_arrival()
@@ -102,7 +99,7 @@ class MessageChannel:
             self._thread.start()
 
     def _serve(self) -> None:
-        with self._receiving:
+        with self._receiving.within(Deadline(None)):
             while True:
                 while self._received:
                     self._hand_over(*self._received.popleft())
