@@ -1,12 +1,16 @@
 """What the running server does with exceptions that nobody expected."""
 
+import itertools
 from functools import partial
 
 import gevent
 import pytest
 
+from tests.server.connections import tcp_pair
 from wstpserver.server import app
+from wstpserver.server.greeter import ClientLink
 from wstpserver.server.log import Log
+from wstpserver.server.stream import Stream
 
 
 @pytest.fixture
@@ -29,3 +33,30 @@ def test_an_exception_that_nobody_catches_goes_to_the_log(monkeypatch, capfd, tm
     assert text.count("Error: \n    Internal error:\n    Traceback") == 1
     assert "RuntimeError: lost the thread\n\n" in text
     assert capfd.readouterr() == ("", "")
+
+
+class Broken:
+    """A broker, or a session, that fails at once."""
+
+    def __init__(self, *_):
+        raise RuntimeError("a defect")
+
+    open_session = close_session = __init__
+
+
+@pytest.mark.parametrize("what", ["session", "broker"])
+def test_a_defect_does_not_leave_a_client_waiting(monkeypatch, log, what):
+    """Both connections are closed, whatever fails, and the exception goes where all go."""
+    ours, theirs = zip(*[tcp_pair() for _ in range(2)], strict=True)
+    application = app.Application.__new__(app.Application)
+    application._log, application._numbers = log, itertools.count(1)
+    application.broker = Broken.__new__(Broken)
+    if what == "session":
+        monkeypatch.setattr(app, "Session", Broken)
+    link = ClientLink(Stream(ours[0]), Stream(ours[1]), "somewhere", b"", b"")
+    with pytest.raises(RuntimeError, match="a defect"):
+        application._serve(link)
+    for connection in theirs:
+        with connection:
+            connection.settimeout(20)
+            assert connection.recv(1) == b""

@@ -2,10 +2,10 @@
 
 import random
 import re
-import socket
 
 import pytest
 
+from tests.server.connections import tcp_pair
 from wstpserver.server.kernel_link import KernelLink
 from wstpserver.server.log import Log, LogLevel
 from wstpserver.server.stream import Stream
@@ -117,14 +117,6 @@ def test_messages(log):
 def test_nothing_moves_bytes_past_the_tracers():
     """A new method of Stream belongs into one of the two sets, and if it moves bytes into TracedStream."""
     assert {name for name in dir(Stream) if not name.startswith("_")} == MOVING | NOT_MOVING
-
-
-def tcp_pair():
-    """Both ends of a connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        theirs = socket.create_connection(listener.getsockname())
-        ours, _ = listener.accept()
-    return ours, theirs
 
 
 def test_a_traced_stream_moves_what_it_shows(log):

@@ -209,6 +209,13 @@ class Application:
         self._log.debug(f"{name} connected")
         if self._log.trace_enabled:
             trace_client(self._log, link, name)
+        try:
+            self._converse(link, name)
+        finally:  # for the case that nobody expected as well: a client must not wait for ever
+            link.data.close()
+            link.messages.close()
+
+    def _converse(self, link: ClientLink, name: str) -> None:
         session = Session(self.broker, Client(name), name, link.data, link.messages)
         messages = gevent.spawn(session.run_messages, link.messages_leftover)
         why = "the server failed"
@@ -216,7 +223,9 @@ class Application:
             self.broker.open_session(session)
             why = session.run(link.data_leftover)
         finally:
-            self.broker.close_session(session, why)
-            session.end()
-            messages.join()
-            session.release()
+            try:
+                self.broker.close_session(session, why)
+            finally:
+                session.end()
+                messages.join()
+                session.release()
