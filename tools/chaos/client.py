@@ -67,9 +67,12 @@ class RandomClient:
         if head != "ReturnPacket":
             return
         value = values[0]
+        if getattr(value, "short", "") == "$Aborted":  # of which evaluation cannot be told
+            self.outstanding = [(number, True) for number, _ in self.outstanding]
+            return
         while self.outstanding:
             number, may_be_lost = self.outstanding.pop(0)
-            if value == number or getattr(value, "short", "") == "$Aborted":
+            if value == number:
                 self.right += 1
                 return
             if not may_be_lost:
