@@ -228,7 +228,8 @@ def test_a_new_kernel_for_a_profile_leaves_the_former_one(repl, server, tmp_path
     [
         (None, "there is no profile p; -startprofile begins one"),
         ("POOL=Main\n", "the profile p names no kernel (KERNELID=...); -startprofile takes one"),
-        ("KERNELID=a\nKEEPALIVE=2\n", "is gone"),
+        ("KERNELID=a\nKEEPALIVE=2\n", "p, line 2: KEEPALIVE is TRUE or FALSE, not '2'"),
+        ("KERNELID=0000-0000-0000\n", "kernel 0000-0000-0000 of the profile p is gone"),
     ],
 )
 def test_nothing_to_continue(start, tmp_path, content, says):

@@ -4,13 +4,15 @@ Where the specification has a notebook front end the Python client takes its pla
 """
 import contextlib
 import json
+import os
 import re
+import subprocess
 import sys
 import textwrap
 
 import pytest
 
-from tests.support.server import ServerProcess
+from tests.support.server import ROOT, ServerProcess
 from tests.support.terminal import TerminalProgram, script
 from tests.support.waiting import wait_for
 from wstpserver.client import Session
@@ -81,7 +83,7 @@ def wstpscript(server, tmp_path):
 
         def start(*options):
             words = script("-wstpserver", f"{server.port}@127.0.0.1", *options)
-            return stack.enter_context(TerminalProgram(words, tmp_path))
+            return stack.enter_context(TerminalProgram(words, tmp_path, {"TMPDIR": str(tmp_path)}))
 
         yield start
 
@@ -96,6 +98,15 @@ def notebook(server):
             return stack.enter_context(Session(address, PATIENCE, keep_kernel=True))
 
         yield start
+
+
+def run(server, folder, *options, **streams):
+    """wstpscript -wstpserver PORT@HOST option ... without a terminal: (exit status, output)."""
+    words = script("-wstpserver", f"{server.port}@127.0.0.1", *options)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | streams
+    done = subprocess.run(words, cwd=folder, env=environment, timeout=PATIENCE, **streams)
+    return done.returncode, done.stdout.decode()
 
 
 def transcript(text):
@@ -117,6 +128,20 @@ def leave(terminal):
     assert terminal.output.endswith("]:= WSTPServer`DisconnectKernel[]\n")
 
 
+def test_use_with_wolframscript(server, tmp_path):
+    assert run(server, tmp_path, "-code", 'StringReverse["hello"]') == (0, "olleh\n")
+    assert run(server, tmp_path, "-startprofile", "-code", "x = 2 + 2;") == (0, "")
+    assert run(server, tmp_path, "-code", "x") == (0, "x\n"), "a kernel of its own"
+    assert run(server, tmp_path, "-continueprofile", "-code", "x") == (0, "4\n")
+    file = tmp_path / "script.wl"
+    file.write_text("#!/usr/bin/env wstpscript\nPrint[x]\nx = x + 1")
+    assert run(server, tmp_path, "-continueprofile", "-file", "script.wl") == (0, "4\n")
+    with open(file, "rb") as stream:
+        assert run(server, tmp_path, "-continueprofile", "-print", stdin=stream) == (0, "5\n6\n")
+    assert run(server, tmp_path, "-continueprofile", "-code", "Exit[3]") == (3, "")
+    assert run(server, tmp_path, "-continueprofile", "-code", "x") == (0, "6\n"), "Exit ends the script, not the kernel"
+
+
 def test_bridging_to_a_specially_configured_pool(wstpscript):
     terminal = wstpscript("-kernelpool", "IDefineX")
     terminal.expect("In[1]:= ", PATIENCE)
@@ -134,6 +159,29 @@ def test_bridging_to_a_specially_configured_pool(wstpscript):
         In[3]:= """)
     terminal.keys("\x04")
     assert terminal.wait() == 0
+
+
+def test_a_session_with_what_only_a_whole_kernel_has(wstpscript, tmp_path):
+    terminal = wstpscript("-kernelpool", "IDefineX")
+    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.enter("1/0", "Power::infy: Infinite expression 1 / 0 encountered.\n\nOut[1]= ComplexInfinity\n")
+    terminal.expect("In[2]:= ")
+    picture = terminal.enter("Plot[t^2, {t, 0, 1}]", re.compile(r"Out\[2\]= -Graphics-\nSaved as (.*/Out2.svg)\n"))[1]
+    assert picture.startswith(str(tmp_path))
+    with open(picture, encoding="utf-8") as file:
+        assert file.read().startswith("<svg")
+    terminal.expect("In[3]:= ")
+    terminal.keys("PrincipalVa\t")
+    terminal.expect("PrincipalValue")
+    terminal.interrupt("In[3]:= ")
+    terminal.type('Print["busy"]; While[True]')
+    terminal.expect("busy\n")
+    terminal.keys("\x03")
+    terminal.expect("Out[3]= $Aborted\n\nIn[4]:= ")
+    terminal.enter("f[", "      ")
+    terminal.enter("x]", "Out[4]= f[4]\n\nIn[5]:= ")
+    terminal.type("Exit[7]")
+    assert terminal.wait(PATIENCE) == 7
 
 
 def test_bridging_to_a_previously_used_kernel(wstpscript):

@@ -81,6 +81,9 @@ def _profile(arguments: ScriptArguments) -> Profile | None:
         return None
     path = Path(name) if name else default_profile_path()
     profile = load_profile(path)
+    if profile is not None:
+        for setting in (KEEP_ALIVE, RESERVE):
+            profile.truth(setting)  # understood before anything is done
     if arguments.continue_profile is None:
         return Profile(path) if profile is None else profile
     if profile is None:

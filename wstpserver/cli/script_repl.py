@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from wstpserver.cli.script_errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from wstpserver.cli.script_graphics import GraphicsFolder
 from wstpserver.cli.script_input import InputReader
 from wstpserver.cli.script_interrupts import Interrupts
 from wstpserver.cli.script_kernel import Conversation, record_kernel
@@ -34,6 +35,7 @@ class Repl:
         self._reader = reader
         self._time_limit = time_limit
         terminal.read_line = reader.read_line
+        self._graphics = GraphicsFolder(self._session)
         self._interrupts = Interrupts(self._session, terminal)
         # A kernel that is linked to directly has no server to ask.
         self._kernel = self._current_kernel()
@@ -106,18 +108,24 @@ class Repl:
             self._show(shown)
             return
         if kernel is None:
-            if shown is None or not shown[1].startswith(_SUCCESS):
-                self._show(shown)
+            if shown is not None and not shown[1].startswith(_SUCCESS):
+                self._terminal.result(*shown)
                 self._terminal.error(f"wstpscript: the connection to kernel {self._kernel} was ended")
             self._status = EXIT_OK
             return
-        self._show(shown)
+        if shown is not None:  # not asked for as a picture: it is in another kernel
+            self._terminal.result(*shown)
         self._kernel = kernel
         self._update_profile()
 
     def _show(self, shown: tuple[str, str] | None) -> None:
-        if shown is not None:
-            self._terminal.result(*shown)
+        if shown is None:
+            return
+        self._terminal.result(*shown)
+        with self._interrupts:
+            picture = self._graphics.save(*shown)
+        if picture is not None:
+            self._terminal.write(f"Saved as {picture}\n")
 
     def _current_kernel(self) -> str | None:
         try:
