@@ -6,6 +6,7 @@ An input goes on over several lines as long as it is incomplete; an empty line s
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -28,7 +29,7 @@ class InputReader(Protocol):
 
 def make_reader(history: History, complete: Completer) -> InputReader:
     """The best one there is. A terminal that can do nothing gets the plain one."""
-    if os.environ.get("TERM", "dumb") != "dumb":
+    if sys.platform == "win32" or os.environ.get("TERM", "dumb") != "dumb":
         try:
             from wstpserver.cli.script_toolkit import ToolkitReader
         except ImportError:  # without the extra [repl]
