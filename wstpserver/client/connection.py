@@ -39,12 +39,14 @@ class Connection:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def receive_now(self) -> bytes | None:
-        """What is there; None if nothing is; b"" at the end of the stream, a reset connection included."""
+    def receive_now(self, at_most: int | None = None) -> bytes | None:
+        """What is there, or its first bytes; None if nothing is; b"" at the end of the stream, a reset connection
+        included.
+        """
         if self._ended:
             return b""
         try:
-            data = self._socket.recv(self._receive_size)
+            data = self._socket.recv(self._receive_size if at_most is None else at_most)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
@@ -55,18 +57,20 @@ class Connection:
             return data
         acknowledge_at_once(self._socket)
         # A link that moves megabytes gets a large buffer, one that moves packets does not pay for it.
+        if at_most is not None:
+            return data
         if len(data) == self._receive_size:
             self._receive_size = min(self._receive_size * 4, _LARGEST_RECEIVE)
         elif len(data) < self._receive_size // 8:
             self._receive_size = max(self._receive_size // 4, _SMALLEST_RECEIVE)
         return data
 
-    def receive(self, deadline: Deadline) -> bytes | None:
+    def receive(self, deadline: Deadline, at_most: int | None = None) -> bytes | None:
         """The next bytes; b"" at the end of the stream; None if the deadline comes first."""
         while True:
             if not self.wait_readable(deadline):
                 return None
-            data = self.receive_now()
+            data = self.receive_now(at_most)
             if data is not None:
                 return data
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from wstpserver.client.connection import Connection
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import LinkClosed, LinkTimeout
 from wstpserver.client.locks import OwnedLock
-from wstpserver.client.messages import MessageCallback, MessageChannel
+from wstpserver.client.messages import ArrivalCallback, MessageCallback, MessageChannel
 from wstpserver.client.receiver import Receiver
 from wstpserver.wire.decode import Decoder
 from wstpserver.wire.encode import encode
@@ -112,6 +111,10 @@ class Link:
         """Whether `get` would not wait: a whole expression is here, or the link has ended, before `timeout`."""
         return self._receiver.ready(Deadline(timeout))
 
+    def holds_one(self) -> bool:
+        """Whether an expression is here that `get` would return without a look at the connection (unlike `ready`)."""
+        return self._receiver.holds_one()
+
     # Messages
 
     def send_message(self, code: int, argument: int = 0, timeout: float | None = None) -> None:
@@ -128,12 +131,13 @@ class Link:
         self.send_message(MessageCode.ABORT)
 
     def next_message(
-        self, timeout: float | None = None, on_arrival: Callable[[], object] | None = None
+        self, timeout: float | None = None, on_arrival: ArrivalCallback | None = None
     ) -> tuple[int, int]:
         """The next message from the peer: (code, argument). LinkTimeout, LinkClosed.
 
         The library's own close shows as (MessageCode.LINK_CLOSING, 0). LinkError after `on_message`. `on_arrival` is
-        called when something has come and is not yet read: the moment to ask the system when it came.
+        called when something has come and is not yet read, the moment to ask the system when it came; it says how many
+        bytes to read, None for all. Whoever gives it must go on calling this: `get` then leaves the messages alone.
         """
         return self._messages.next(Deadline(timeout), on_arrival)
 

@@ -22,6 +22,9 @@ _KEPT: Final = 4096
 #: Called with the code and the argument of a message.
 MessageCallback = Callable[[int, int], None]
 
+#: Called when messages have come and are not yet read; says how many bytes of them to read, None for all.
+ArrivalCallback = Callable[[], "int | None"]
+
 
 class MessageChannel:
     """Sends and receives messages on `connection`. Any thread may send; one thread at a time receives."""
@@ -34,6 +37,7 @@ class MessageChannel:
         self._sending = OwnedLock(where, "another thread is sending a message")
         self._receiving = OwnedLock(where, "another thread is waiting for messages")
         self._callback: MessageCallback | None = None
+        self._attended = False
         self._thread: threading.Thread | None = None
 
     def fileno(self) -> int:
@@ -46,7 +50,8 @@ class MessageChannel:
 
     def unattended(self) -> Connection | None:
         """The connection, if no thread is reading it and it may still say something."""
-        if self._callback is not None or self._receiving.locked() or self._connection.ended or self.closing:
+        attended = self._attended or self._callback is not None or self._receiving.locked()
+        if attended or self._connection.ended or self.closing:
             return None
         return self._connection
 
@@ -64,24 +69,27 @@ class MessageChannel:
         if unsent:
             raise LinkTimeout(f"the other side takes no messages {deadline}", self._where)
 
-    def next(self, deadline: Deadline, on_arrival: Callable[[], object] | None = None) -> tuple[int, int]:
+    def next(self, deadline: Deadline, on_arrival: ArrivalCallback | None = None) -> tuple[int, int]:
         """The next message. LinkTimeout, LinkClosed; LinkError if a callback has been given.
 
-        `on_arrival` is called when something has come, before it is read.
+        `on_arrival` is called when something has come, before it is read. Whoever gives it attends to the messages from
+        then on: a thread that waits for data leaves them alone.
         """
+        self._attended = self._attended or on_arrival is not None
         if self._callback is not None:
             raise LinkError("messages of this link go to its callback", self._where)
         with self._receiving.within(deadline):
             while not self._received:
+                at_most = None
                 if on_arrival is not None and self._connection.wait_readable(deadline):
-                    on_arrival()
-                if not self._receive(deadline):
+                    at_most = on_arrival()
+                if not self._receive(deadline, at_most):
                     raise LinkTimeout(f"no message {deadline}", self._where)
             return self._received.popleft()
 
-    def _receive(self, deadline: Deadline) -> bool:
+    def _receive(self, deadline: Deadline, at_most: int | None = None) -> bool:
         """Read once; False if the deadline comes first. LinkClosed at the end."""
-        data = self._connection.receive(deadline)
+        data = self._connection.receive(deadline, at_most)
         if data is None:
             return False
         if not data:

@@ -56,6 +56,18 @@ class Receiver:
             except (LinkClosed, RemoteProtocolError):
                 return True  # and `next` says which
 
+    def holds_one(self) -> bool:
+        """Whether an expression has been received already, or bytes that make `next` fail; looks at no connection."""
+        with self.lock.within(Deadline(0)):
+            if not self._ready:
+                try:
+                    expression = self._decoder.next_expression()
+                except RemoteProtocolError:
+                    return True
+                if expression is not NEED_DATA:
+                    self._ready.append(expression)
+            return bool(self._ready)
+
     def read_ahead(self) -> bool:
         """Take in what is there while another thread sends, unless one receives; whether there may be more."""
         with self.lock.if_free() as owned:

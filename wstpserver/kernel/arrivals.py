@@ -12,7 +12,6 @@ import select
 import socket
 import struct
 import sys
-import time
 
 from wstpserver.client.link import Link
 
@@ -20,6 +19,9 @@ from wstpserver.client.link import Link
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@qq")
 _ANCILLARY_SIZE = 64
+
+#: Bytes of messages looked at together.
+_PEEKED_MESSAGES = 4096
 
 
 class Arrivals:
@@ -41,29 +43,27 @@ class Arrivals:
         return _readable(self._data, timeout)
 
     def data_stamp(self) -> float | None:
-        """When the first unread byte of data arrived, in seconds of one clock for both connections."""
-        return self._stamp(self._data)
+        """When the first unread byte of data arrived, in seconds of one clock for both connections; None if that is not
+        known."""
+        return self._peek(self._data, 1)[0]
 
-    def message_stamp(self) -> float | None:
-        """The same for messages."""
-        return self._stamp(self._messages)
+    def message_stamp(self) -> tuple[float | None, int]:
+        """When the last of the unread messages arrived, and how many bytes of them there are."""
+        return self._peek(self._messages, _PEEKED_MESSAGES)
 
-    def now(self) -> float | None:
-        """The time of the same clock; None where there are no stamps."""
-        return time.time() if self._can_stamp else None
-
-    def _stamp(self, sock: socket.socket) -> float | None:
+    def _peek(self, sock: socket.socket, size: int) -> tuple[float | None, int]:
+        """When the last of the first `size` unread bytes arrived, and how many of them there are."""
         if not self._can_stamp:
-            return None
+            return None, 0
         try:
-            _, ancillary, _, _ = sock.recvmsg(1, _ANCILLARY_SIZE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            data, ancillary, _, _ = sock.recvmsg(size, _ANCILLARY_SIZE, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError:
-            return None
+            return None, 0
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
                 seconds, nanoseconds = _TIMESPEC.unpack(content)
-                return float(seconds + nanoseconds / 1e9)
-        return None
+                return float(seconds + nanoseconds / 1e9), len(data)
+        return None, len(data)
 
 
 def _peeking_socket(descriptor: int) -> socket.socket:

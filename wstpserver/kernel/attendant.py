@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from typing import NoReturn
 
 from wstpserver.client.errors import LinkError, LinkTimeout
 from wstpserver.client.link import Link
@@ -28,29 +29,33 @@ class Attendant:
         self._link = link
         self._arrivals = arrivals
         self._interruption = interruption
+        #: When the last of the messages arrived that were read together.
         self._arrived: float | None = None
 
     def start(self) -> None:
-        """Begin to read in a thread of its own."""
-        threading.Thread(target=self._attend, name="messages", daemon=True).start()
+        """Begin to read in a thread of its own. From the return on, nobody else does."""
+        wait = self._look(0)
+        threading.Thread(target=self._attend, args=(wait,), name="messages", daemon=True).start()
 
-    def _attend(self) -> None:
-        wait: float | None = None
+    def _attend(self, wait: float | None) -> None:
         while True:
-            self._arrived = None
-            try:
-                code, _ = self._link.next_message(wait, on_arrival=self._note_arrival)
-            except LinkTimeout:
-                wait = self._enforce(asked_now=False)
-            except LinkError:
-                time.sleep(ORPHAN_GRACE)
-                self._end()
-            else:
-                self._take(code)
-                wait = self._enforce(asked_now=True)
+            wait = self._look(wait)
 
-    def _note_arrival(self) -> None:
-        self._arrived = self._arrivals.message_stamp()
+    def _look(self, wait: float | None) -> float | None:
+        """Wait for a message that long and carry it out; returns how long to wait for the next."""
+        try:
+            code, _ = self._link.next_message(wait, on_arrival=self._note_arrival)
+        except LinkTimeout:
+            return self._enforce(asked_now=False)
+        except LinkError:
+            time.sleep(ORPHAN_GRACE)
+            self._end()
+        self._take(code)
+        return self._enforce(asked_now=True)
+
+    def _note_arrival(self) -> int | None:
+        self._arrived, count = self._arrivals.message_stamp()
+        return count or None
 
     def _take(self, code: int) -> None:
         if code in (MessageCode.ABORT, MessageCode.INTERRUPT):
@@ -69,7 +74,7 @@ class Attendant:
         self._interruption.enforce()
         return ENFORCE_AGAIN
 
-    def _end(self) -> None:
+    def _end(self) -> NoReturn:
         """The link is closing: the kernel ends, with the evaluation if that does not end first."""
         until = time.monotonic() + CLOSING_GRACE
         while self._interruption.request_abort() and time.monotonic() < until:

@@ -33,7 +33,8 @@ class Channel:
         self._interruption = interruption
         self._writing = threading.Lock()
         self._deferred: deque[Any] = deque()
-        self._arrived: float | None = None
+        self._arrived: float | None = None  # the first byte of what is being received
+        self._latest: float | None = None  # the last piece that was read
         #: Called before packets are written in the main thread, to bring out what was printed before them.
         self.before_writing: Callable[[], None] = lambda: None
 
@@ -83,15 +84,19 @@ class Channel:
         self._deferred.append(expression)
 
     def _is_complete(self) -> bool:
-        """Whether a whole expression is here, or the end; notes when its first byte arrived."""
-        looked = self._arrivals.now()
-        if self._arrived is None:
-            self._arrived = self._arrivals.data_stamp()
+        """Whether a whole expression is here, or the end; notes when its first byte arrived.
+
+        The connection is read only after the system was asked about the byte that comes next.
+        """
         with self._interruption.masked():
-            is_complete = self._link.ready(0)
-        if is_complete and self._arrived is None:  # it came right after that look
-            self._arrived = looked
-        return is_complete
+            if self._link.holds_one():  # it came together with the one before
+                return True
+            if not self._arrivals.wait_for_data(0):
+                return False
+            self._latest = self._arrivals.data_stamp()
+            if self._arrived is None:
+                self._arrived = self._latest
+            return self._link.ready(0)
 
     def _receive(self) -> Any:
         try:
@@ -102,5 +107,6 @@ class Channel:
         except RemoteProtocolError as error:
             print(f"wstpkernel: {error}", file=sys.stderr)
             raise SystemExit(EXIT_PROTOCOL) from error
-        self._interruption.input_arrived, self._arrived = self._arrived, None
+        self._interruption.input_arrived = self._latest if self._arrived is None else self._arrived
+        self._arrived = None
         return expression

@@ -1,0 +1,77 @@
+"""What a kernel needs of a link: messages with the time they came, data without a look at the connection."""
+import threading
+
+import pytest
+
+from wstpserver.client import LinkTimeout, connect, listen
+from wstpserver.wire.encode import encode
+
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def pair():
+    """Both ends of a link."""
+    with listen("0@127.0.0.1") as listener:
+        ends = []
+        thread = threading.Thread(target=lambda: ends.append(listener.accept(PATIENCE)))
+        thread.start()
+        near = connect(listener.link_name, PATIENCE)
+        thread.join()
+    (far,) = ends
+    yield near, far
+    near.close()
+    far.close()
+
+
+def test_arrival_is_told_before_the_message_is_read(pair):
+    near, far = pair
+    told = []
+    far.send_message(3)
+    assert near.next_message(PATIENCE, on_arrival=lambda: told.append("came")) == (3, 0)
+    assert told == ["came"]
+
+
+def test_no_more_is_read_than_was_asked_for(pair):
+    near, far = pair
+    looks = []
+
+    def one_message():
+        looks.append(len(looks))
+        return 8
+
+    for argument in range(3):
+        far.send_message(5, argument)
+    assert [near.next_message(PATIENCE, one_message) for _ in range(3)] == [(5, 0), (5, 1), (5, 2)]
+    assert looks == [0, 1, 2]
+
+
+def test_silence_is_no_arrival(pair):
+    near, _ = pair
+    told = []
+    with pytest.raises(LinkTimeout):
+        near.next_message(0.05, on_arrival=lambda: told.append("came"))
+    assert told == []
+
+
+def test_attended_messages_are_left_alone_while_data_is_waited_for(pair):
+    near, far = pair
+    with pytest.raises(LinkTimeout):
+        near.next_message(0, on_arrival=lambda: None)
+    told = []
+    far.send_message(3)
+    far.put("data")
+    assert near.get(PATIENCE) == "data"
+    assert near.next_message(PATIENCE, on_arrival=lambda: told.append("came")) == (3, 0)
+    assert told == ["came"]
+
+
+def test_what_came_together_is_held(pair):
+    near, far = pair
+    assert not near.holds_one()
+    far.put_raw(encode("first") + encode("second"))
+    assert not near.holds_one()  # it has not looked yet
+    assert near.get(PATIENCE) == "first"
+    assert near.holds_one()
+    assert near.get(PATIENCE) == "second"
+    assert not near.holds_one()
