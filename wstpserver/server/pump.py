@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gevent
+from time import monotonic
 
 from wstpserver.server import buffers
 from wstpserver.server.stream import Stream
+from wstpserver.server.turnstile import let_others_run
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.frames import END, ERROR, MORE, TAIL, FrameScanner
 from wstpserver.wire.packets import PacketHead
@@ -17,8 +18,9 @@ HELD_FRAME_SIZE = 65536
 #: A frame that was broken off is completed with at most this many bytes; to fill up more is worth nobody's time.
 LARGEST_COMPLETION = 1 << 30
 
-#: A pump that always finds data lets the others run every so many rounds.
-ROUNDS = 16
+#: Seconds after which a pump that always finds something to do lets the others run. A frame may cost next to nothing
+#: or, being a command, a tenth of a millisecond, so neither frames nor bytes are a measure.
+TURN = 0.001
 
 
 class Pump:
@@ -31,6 +33,7 @@ class Pump:
         self.stream = stream
         self.scanner = scanner
         self._kept = b""
+        self._turn_ends = 0.0
 
     def run(self, leftover: bytes = b"") -> None:
         """Pump until the stream ends; *leftover* is what had come in behind the greeting.
@@ -39,7 +42,6 @@ class Pump:
         """
         if leftover:
             self._take(leftover)
-        rounds = 0
         while True:
             buffer = buffers.take()
             kept = self._kept
@@ -50,6 +52,7 @@ class Pump:
             if size is None:
                 buffers.give(buffer)
                 self.stream.wait_readable()
+                self._turn_ends = monotonic() + TURN
                 continue
             if size == 0:
                 buffers.give(buffer)
@@ -57,10 +60,12 @@ class Pump:
             left = self._process(buffer, start, start + size)
             self._kept = bytes(buffer.view[start + size - left : start + size]) if left else b""
             buffers.give(buffer)
-            rounds += 1
-            if rounds == ROUNDS:
-                rounds = 0
-                gevent.sleep(0)
+            if monotonic() > self._turn_ends:
+                self._let_others_run()
+
+    def _let_others_run(self) -> None:
+        let_others_run()
+        self._turn_ends = monotonic() + TURN
 
     def _take(self, data: bytes) -> None:
         for offset in range(0, len(data), buffers.BUFFER_SIZE // 2):
@@ -86,6 +91,8 @@ class Pump:
                     self.forward(view[start:first])
                 self.frame(view[max(first, start) : position], scanner.head, first >= start)
                 start = position
+                if monotonic() > self._turn_ends:
+                    self._let_others_run()
             elif verdict == MORE:
                 break
             elif verdict == TAIL:

@@ -98,8 +98,10 @@ class Session:
 
     def _end_overdue(self) -> None:
         """The client does not read, or its pump waits for a kernel that does not: part them all the same."""
+        why = "the server closed it" if self.closing else "its message connection ended"
+        self.closing = True  # its pump may still have frames in hand
         self.end()
-        self._broker.close_session(self, "the server closed it" if self.closing else "its message connection ended")
+        self._broker.close_session(self, why)
 
     def end(self) -> None:
         """End both connections now."""

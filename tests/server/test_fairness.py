@@ -1,0 +1,82 @@
+"""One client that keeps the server busy costs the others little."""
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.server.serving import Since, join, one_pool, serving
+from tests.support.kernels import make_kernel
+from tests.support.testkernel import joining
+from tests.support.testkernel.codec import Function, encode
+
+#: Seconds that an answer may take beside a flood; without any fairness it is ten times as much.
+PATIENCE = 2.0
+
+COMMAND = encode(Function("WSCommandPacket", Function("GetServerInformation"))) + b"]"
+EVALUATION = encode(Function("EvaluatePacket", Function("Plus", 1, 1))) + b"]"
+OTHER = encode(Function("TextPacket", "x")) + b"]"
+
+
+class Flood:
+    """A client that sends as fast as it can, and reads and forgets what comes."""
+
+    def __init__(self, server, frame):
+        self.link = join(server)
+        self._frames = frame * 2000
+        self._threads = [threading.Thread(target=task) for task in (self._send, self._read)]
+
+    def _send(self):
+        try:
+            while True:
+                self.link.put_raw(self._frames)
+        except OSError:
+            pass
+
+    def _read(self):
+        try:
+            while True:
+                joining.receive(self.link.data, 1 << 20)
+        except joining.LinkClosed:
+            pass
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):  # the server was faster
+            self.link.data.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self.link.close()
+
+
+@pytest.mark.parametrize("frame", [COMMAND, EVALUATION, OTHER], ids=["commands", "evaluations", "other packets"])
+def test_a_flood(server, frame):
+    with join(server) as other, Flood(server, frame):
+        for number in range(20):
+            began = time.monotonic()
+            assert other.evaluate(number) == number
+            assert time.monotonic() - began < PATIENCE
+
+
+def test_a_flood_does_not_keep_new_clients_out_nor_the_server_up(tmp_path):
+    with serving(tmp_path, one_pool(make_kernel(tmp_path), 2)) as server, Flood(server, COMMAND):
+        began = time.monotonic()
+        with join(server) as link:
+            assert link.evaluate(1) == 1
+        assert time.monotonic() - began < 2 * PATIENCE
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 10.0
+
+
+def test_a_message_connection_that_ends_first_takes_no_second_kernel(server):
+    """What is still read of a flood after its client was given up needs no kernel: the fixture finds none left."""
+    since = Since(server)
+    with Flood(server, OTHER) as flood:
+        flood.link.message.close()
+        since.wait_for("disconnected: ", 30.0)

@@ -1,0 +1,200 @@
+"""The end of the server: orderly, whatever it is doing."""
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from tests.server.serving import (
+    Gate,
+    join,
+    kernel_process,
+    one_pool,
+    ready_kernels,
+    serving,
+)
+from tests.server.transfers import read_frame, stalled_writer
+from tests.support import processes
+from tests.support.kernels import make_kernel
+from tests.support.testkernel.codec import Function
+from tests.support.waiting import wait_for, wait_gone
+
+
+def stop_soon(server, number=signal.SIGTERM, seconds=6.0):
+    """Stop it; it has this long, which is less than a kernel that resists would take."""
+    began = time.monotonic()
+    assert server.stop(number) == 0
+    assert time.monotonic() - began < seconds
+    assert not server.processes()
+    assert "Information: \n    Stopped" in server.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_idle(tmp_path, number):
+    with serving(tmp_path, one_pool(make_kernel(tmp_path), 3)) as server:
+        ready_kernels(server, 3)
+        with join(server) as link:
+            assert link.evaluate(1) == 1
+            stop_soon(server, number)
+            assert link.at_end()
+        assert f"Stopping because of {number.name}" in server.log
+
+
+def test_running_evaluations_finish(tmp_path):
+    """Their answers arrive; what the clients sent ahead is not begun any more once they have them."""
+    gate = Gate(tmp_path)
+    configuration = one_pool(make_kernel(tmp_path), 2)
+    with serving(tmp_path, configuration) as server, join(server) as busy, join(server) as idle:
+        busy.put("EvaluatePacket", Function("CompoundExpression", gate.busy(), Function("MakeString", 3_000_000)))
+        gate.wait_until_reached()
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_for_log("Evaluations under way: 1")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port))
+        gate.open()
+        assert len(busy.get_packet()[1]) == 3_000_000
+        assert busy.at_end() and idle.at_end()
+        stop_soon(server)
+
+
+def test_an_evaluation_that_does_not_finish_in_time(tmp_path):
+    """It has ten seconds, and its client is told nothing but that the link ends."""
+    gate = Gate(tmp_path)
+    with serving(tmp_path, one_pool(make_kernel(tmp_path))) as server, join(server) as link:
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+        began = time.monotonic()
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_for_log("Closing kernel")
+        assert 9.0 < time.monotonic() - began < 15.0
+        stop_soon(server)
+        assert link.at_end()
+
+
+def test_while_kernels_start(tmp_path):
+    with serving(tmp_path, one_pool(make_kernel(tmp_path, hang=True), 4)) as server:
+        wait_for(lambda: len(processes.children(server.pid)) >= 2, 20.0, "kernels that start")
+        with server.connect():
+            stop_soon(server)
+
+
+def test_while_kernels_are_initialised(tmp_path):
+    with serving(tmp_path, one_pool(make_kernel(tmp_path), 2, InitializationCode="Sleep[100]")) as server:
+        wait_for(lambda: len(processes.children(server.pid)) == 2, 20.0, "kernels")
+        stop_soon(server)
+
+
+def test_during_a_pause_after_a_failure(tmp_path):
+    with serving(tmp_path, one_pool(make_kernel(tmp_path, exit_at_once=True), 2)) as server:
+        server.wait_for_log("The next attempt follows")
+        with server.connect() as link:
+            stop_soon(server)
+            assert link.at_end()
+
+
+def test_kernels_that_resist_are_killed(tmp_path):
+    """Their link is closed, after 2 s comes SIGTERM, 3 s later SIGKILL, to their children as well."""
+    kernel = make_kernel(tmp_path, ignore_term=True, grandchild=True)
+    with serving(tmp_path, one_pool(kernel, 2)) as server:
+        ready_kernels(server, 2)
+        with join(server) as link:
+            link.put("EvaluatePacket", Function("Deaf", 1000))
+            link.command("GetKernelID")
+            link.close()
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert 4.0 < time.monotonic() - began < 12.0
+            assert not server.processes()
+
+
+def test_with_clients_that_do_not_read(tmp_path):
+    """A client that never takes its 100 MB does not keep the server."""
+    configuration = one_pool(make_kernel(tmp_path), 2)
+    with serving(tmp_path, configuration) as server, join(server) as stalled, join(server) as other:
+        kernel = stalled_writer(server, stalled)
+        assert other.evaluate(1) == 1
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 20.0
+        wait_gone(kernel)
+
+
+def test_with_a_client_that_reads_slowly(tmp_path):
+    """What its kernel had answered before the end arrives whole."""
+    with serving(tmp_path, one_pool(make_kernel(tmp_path))) as server, join(server) as link:
+        link.put("EvaluatePacket", Function("MakeString", 20_000_000))
+        first = link.data.recv(1000)
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_for_log("Stopping")
+        length, _, _ = read_frame(link, part=100_000)
+        assert length + len(first) > 20_000_000
+        assert link.at_end()
+
+
+def test_with_connections_that_are_no_link(tmp_path):
+    with serving(tmp_path, one_pool(make_kernel(tmp_path))) as server:
+        ready_kernels(server, 1)
+        with socket.create_connection(("127.0.0.1", server.port), 20.0) as idler:
+            idler.sendall(b"id=23E744F7")
+            stop_soon(server)
+
+
+def test_twice(tmp_path):
+    """A second signal changes nothing."""
+    gate = Gate(tmp_path)
+    with serving(tmp_path, one_pool(make_kernel(tmp_path))) as server, join(server) as link:
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_for_log("Evaluations under way: 1")
+        os.kill(server.pid, signal.SIGINT)
+        os.kill(server.pid, signal.SIGTERM)
+        gate.open()
+        assert link.get_packet()[0] == "ReturnPacket"
+        stop_soon(server)
+
+
+def test_clients_that_go_on_sending(tmp_path):
+    """Neither pipelined evaluations nor commands keep the server, and nobody gets half a frame."""
+    with serving(tmp_path, one_pool(make_kernel(tmp_path), 2)) as server, join(server) as link, join(server) as other:
+        stopped = threading.Event()
+
+        def chatter(connection, head, argument):
+            try:
+                while not stopped.is_set():
+                    connection.put(head, argument)
+            except OSError:
+                pass
+
+        talkers = [
+            threading.Thread(target=chatter, args=(link, "EvaluatePacket", Function("Plus", 1, 1))),
+            threading.Thread(target=chatter, args=(other, "WSCommandPacket", Function("GetKernelID"))),
+        ]
+        for talker in talkers:
+            talker.start()
+        for _ in range(20):
+            assert link.get_packet() == ("ReturnPacket", 2)
+            assert other.get_packet()[0] == "ReturnPacket"
+        os.kill(server.pid, signal.SIGTERM)
+        for connection in (link, other):
+            try:
+                while not connection.at_end():
+                    pass
+            except ConnectionResetError:
+                pass
+        stopped.set()
+        stop_soon(server, seconds=15.0)
+        for talker in talkers:
+            talker.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_client_of_a_server_that_ends_is_told(tmp_path, number):
+    with serving(tmp_path, one_pool(make_kernel(tmp_path))) as server, join(server) as link:
+        kernel = kernel_process(link)
+        server.expect_exit(-number if number == signal.SIGKILL else 0)
+        os.kill(server.pid, number)
+        assert link.at_end()
+        wait_gone(kernel)
