@@ -203,6 +203,20 @@ def test_switching_frees_the_old_kernel_for_who_waits():
     assert Bridged(one, second) in bridged and Bridged(waiting, first) in bridged
 
 
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_kernel_that_was_passed_by_for_another_is_not_reserved_unless_it_was_used(evaluated):
+    registry = make([{"MinimumKernelNumber": 1}, {"MinimumKernelNumber": 1}])
+    (passed,) = warm(registry)
+    warm(registry, "P1")
+    one = client(registry)
+    registry.connect_to_pool(one, registry.pools["P0"])
+    if evaluated:
+        registry.set_busy(passed, True)
+        registry.set_busy(passed, False)
+    registry.connect_to_pool(one, registry.pools["P1"])
+    assert passed.state is (KernelState.RESERVED if evaluated else KernelState.FREE)
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 @pytest.mark.parametrize("good_order", [True, False])
 def test_only_a_dead_kernel_is_replaced_and_only_if_allowed(allowed, good_order):

@@ -304,7 +304,11 @@ class Registry:
         if not keep:
             self.close(kernel, "its bridge ended and KeepAlive is false")
             return False
-        self._move(kernel, KernelState.RESERVED if kernel.reserved_when_unbridged else KernelState.FREE)
+        # A client that chose another kernel before it evaluated anything has left nothing to come back to: clients of
+        # parallel kernels, who are bridged with the default pool first, would else use that pool up.
+        passed_by = reason is Reason.SWITCHED and not kernel.evaluations and kernel.reserve is None
+        reserved = kernel.reserved_when_unbridged and not passed_by
+        self._move(kernel, KernelState.RESERVED if reserved else KernelState.FREE)
         return True
 
     def _part(self, kernel: Kernel, reason: Reason, replacing: bool = False, told: str = "") -> None:
