@@ -13,14 +13,12 @@ from wstpserver.model.states import Kernel
 from wstpserver.server.downstream import Downstream
 from wstpserver.server.frame_writer import FrameWriter
 from wstpserver.server.kernel_link import KernelLink
-from wstpserver.server.message_pump import LINK_LOCAL, run_messages
+from wstpserver.server.message_pump import LINK_LOCAL, MessageWriter, run_messages
 from wstpserver.server.outlets import MissedOutput, Nowhere, ToClient
 from wstpserver.server.process import KernelProcess
 from wstpserver.server.pump import LARGEST_COMPLETION
-from wstpserver.server.stream import StreamClosed
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 from wstpserver.wire.frames import FrameScanner
-from wstpserver.wire.messages import encode_message
 from wstpserver.wire.packets import PacketHead
 
 if TYPE_CHECKING:
@@ -43,6 +41,7 @@ class KernelServer:
         self.process = process
         self.link = link
         self.writer = FrameWriter(link.data)
+        self._message_writer = MessageWriter(link.messages)
         self.activity = Activity()
         self.missed = MissedOutput(missed_output_limit)
         self.session: Session | None = None
@@ -103,10 +102,7 @@ class KernelServer:
 
     def send_message(self, code: int, argument: int) -> None:
         """Send an out-of-band message to the kernel."""
-        try:
-            self.link.messages.send(encode_message(code, argument))
-        except StreamClosed:
-            pass
+        self._message_writer.send(code, argument)
 
     # -- what the pump tells -------------------------------------------------------------------------------------
 

@@ -11,11 +11,10 @@ from gevent.event import Event
 from wstpserver.model.states import Client
 from wstpserver.server.delivery import Delivery
 from wstpserver.server.frame_writer import FrameWriter
-from wstpserver.server.message_pump import LINK_LOCAL, run_messages
+from wstpserver.server.message_pump import LINK_LOCAL, MessageWriter, run_messages
 from wstpserver.server.stream import Stream, StreamClosed
 from wstpserver.server.upstream import Upstream
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.messages import encode_message
 
 if TYPE_CHECKING:
     from wstpserver.server.broker import Broker
@@ -42,6 +41,7 @@ class Session:
         self.name = name
         self._data = data
         self._messages = messages
+        self._message_writer = MessageWriter(messages)
         self.writer = FrameWriter(data)
         self._delivery = Delivery(broker, self, data)
         self._pump = Upstream(data, self._delivery, self.commanded)
@@ -159,10 +159,7 @@ class Session:
 
     def send_message(self, code: int, argument: int) -> None:
         """Send an out-of-band message to the client."""
-        try:
-            self._messages.send(encode_message(code, argument))
-        except StreamClosed:
-            pass
+        self._message_writer.send(code, argument)
 
     def _message(self, code: int, argument: int) -> None:
         if self.kernel is not None and code not in LINK_LOCAL:

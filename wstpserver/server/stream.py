@@ -76,14 +76,21 @@ class Stream:
         size = self.receive(memoryview(buffer))
         return bytes(buffer[:size])
 
-    def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of *data*. Raises `StreamClosed`."""
+    def try_send(self, data: bytes) -> int:
+        """Send what can be sent at once of *data*; how many bytes that were. Raises `StreamClosed`."""
+        return self._send_some(data)
+
+    def _send_some(self, data: bytes | bytearray | memoryview) -> int:
         try:
-            sent = self.socket.send(data)
+            return self.socket.send(data)
         except _NOT_NOW:
-            sent = 0
+            return 0
         except OSError as error:
             raise StreamClosed(str(error)) from None
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of *data*. Raises `StreamClosed`."""
+        sent = self._send_some(data)
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:])
 

@@ -98,6 +98,11 @@ class TracedStream(Stream):
             self._received.take(view[:size])
         return size
 
+    def try_send(self, data: bytes) -> int:
+        sent = super().try_send(data)
+        self._sent.take(data[:sent])
+        return sent
+
     def send(self, data: bytes | bytearray | memoryview) -> None:
         super().send(data)
         self._sent.take(memoryview(data))

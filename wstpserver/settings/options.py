@@ -193,7 +193,8 @@ POOL_OPTIONS: tuple[Option, ...] = (
         "whether previously bridged kernels can only be bridged again to clients that request them by their "
         "IDs",
         "With false previously bridged kernels are given out first, in the order in which they were "
-        "unbridged.",
+        "unbridged. A kernel whose client connected to another one before it evaluated anything counts as never "
+        "bridged.",
         sample="false",
     ),
     # Extensions.
