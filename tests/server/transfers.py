@@ -28,11 +28,11 @@ def read_frame(link, part=1 << 20):
     return length, first, last
 
 
-def stalled_writer(server, link):
+def stalled_writer(server, link, expression=None):
     """Let the kernel of `link` write 100 MB that nobody reads; returns when the server takes no more of it."""
     link.data.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     kernel = kernel_process(link)
-    link.put("EvaluatePacket", Function("MakeString", LARGE))
+    link.put("EvaluatePacket", expression or Function("MakeString", LARGE))
     wait_until_still(lambda: (waiting_bytes(link.data), processes.processor_seconds(kernel)))
     return kernel
 

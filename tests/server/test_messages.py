@@ -1,0 +1,149 @@
+"""Out-of-band messages: they overtake data, and concern one bridge only."""
+import threading
+import time
+
+import pytest
+
+from tests.server.serving import ABORTED, Gate, busy, join, kernel_id, kernel_process, long_text, reconnect
+from tests.server.transfers import stalled_writer
+from tests.support.testkernel.codec import Function, Symbol
+from tests.support.waiting import wait_gone
+
+TERMINATE, INTERRUPT, ABORT, DYING = 1, 2, 3, 6
+#: Seconds that an abort may take, however much data is on its way.
+PROMPTLY = 2.0
+
+
+def test_abort_during_an_evaluation_keeps_the_session(server, gate):
+    with join(server) as link:
+        link.evaluate(Function("Set", Symbol("x"), 5))
+        for _ in range(3):
+            link.put("EvaluatePacket", Function("Sleep", 100))
+            began = time.monotonic()
+            while True:  # an abort that comes before the evaluation has begun is one of nothing
+                link.send_message(ABORT)
+                link.data.settimeout(0.1)
+                try:
+                    assert link.get_packet() == ("ReturnPacket", ABORTED)
+                    break
+                except TimeoutError:
+                    assert time.monotonic() - began < 20.0
+            link.data.settimeout(20.0)
+        assert link.evaluate(Function("Get", Symbol("x"))) == 5
+
+
+def test_interrupt_opens_the_menu(server, gate):
+    with join(server) as link:
+        link.put("EvaluatePacket", Function("CompoundExpression", gate.busy(), 1))
+        gate.wait_until_reached()
+        link.send_message(INTERRUPT)
+        assert link.get_packet() == ("MenuPacket", 1, "Interrupt> ")
+        link.put("TextPacket", "a")
+        assert link.get_packet() == ("ReturnPacket", ABORTED)
+
+
+def test_an_abort_overtakes_50_megabytes_to_the_kernel(server, gate):
+    """The kernel is busy and reads nothing; the data are stuck on three sockets, the abort is not."""
+    beginning, end = long_text("TextPacket", 50_000_000)
+    with join(server) as link:
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+        sender = threading.Thread(target=link.put_raw, args=(beginning + b"x" * 50_000_000 + end,))
+        sender.start()
+        began = time.monotonic()
+        link.send_message(ABORT)
+        assert link.get_packet() == ("ReturnPacket", ABORTED)
+        assert time.monotonic() - began < PROMPTLY
+        sender.join()
+        assert link.evaluate(1) == 1
+
+
+def test_an_abort_overtakes_100_megabytes_to_the_client(server):
+    """The client has not read yet what its kernel wrote, and the kernel stops writing more."""
+    with join(server) as link:
+        stalled_writer(server, link, Function("Flood", 100_000, 1000))
+        link.send_message(ABORT)
+        count = 0
+        while (packet := link.get_packet())[0] == "TextPacket":
+            count += 1
+        assert packet == ("ReturnPacket", ABORTED)
+        assert 100 < count < 50_000
+
+
+@pytest.mark.parametrize("code", [4, 5, 7, 8, 128, 255])
+def test_messages_pass_in_both_directions(server, code):
+    with join(server) as link:
+        assert link.evaluate(Function("SendMessage", code, 4711)) == Symbol("Null")
+        assert link.get_message() == (code, 4711)
+        link.send_message(code, 1)
+        assert link.evaluate(1) == 1
+
+
+def test_messages_between_frames_keep_their_order(server):
+    with join(server) as link:
+        sends = [Function("SendMessage", 128, number) for number in range(500)]
+        link.put("EvaluatePacket", Function("CompoundExpression", *sends))
+        assert [link.get_message() for _ in range(500)] == [(128, number) for number in range(500)]
+        assert link.get_packet()[0] == "ReturnPacket"
+
+
+def test_terminate_ends_the_kernel_as_the_client_wishes(server):
+    with join(server) as link:
+        kernel = kernel_process(link)
+        link.send_message(TERMINATE)
+        link.put("EvaluatePacket", 1)  # the test kernel looks at messages when it waits
+        wait_gone(kernel)
+        while not link.at_end():
+            pass
+
+
+def test_what_concerns_this_link_only_is_not_passed_on(server):
+    """A client that says it dies takes its own link with it, not the kernel's."""
+    with join(server) as link:
+        kernel = kernel_process(link)
+        link.send_message(DYING)
+        assert link.evaluate(Function("KernelProcess")) == kernel
+
+
+def test_messages_of_a_kernel_that_nobody_is_bridged_to_go_nowhere(server, tmp_path):
+    gates = Gate(tmp_path, "before"), Gate(tmp_path, "after")
+    with join(server) as link:
+        link.command("SetKeepAlive", Symbol("True"))
+        identifier = kernel_id(link)
+        sends = Function("SendMessage", 128, 1)
+        link.put("EvaluatePacket", Function("CompoundExpression", gates[0].busy(), sends, gates[1].busy()))
+        gates[0].wait_until_reached()
+        assert link.command("DisconnectKernel") == '{"status":"ExecutionSuccess"}'
+        gates[0].open()
+        gates[1].wait_until_reached()
+        assert busy(link, identifier)  # the server has read the message when it reads this
+        gates[1].open()
+        reconnect(link, identifier)
+        link.command("SetKeepAlive", Symbol("False"))
+        assert link.evaluate(Function("SendMessage", 128, 3)) == Symbol("Null")
+        assert link.get_message() == (128, 3)  # and not the one before it
+
+
+def test_a_flood_of_messages(server, gate):
+    """Two hundred thousand of them to a kernel that looks at none: the others do not notice, and they can be lost."""
+    with join(server) as link, join(server) as other:
+        link.put("EvaluatePacket", Function("Deaf", 1))
+        flood = bytes([0, 0, 0, 128, 0, 0, 0, 1]) * 200_000
+        sender = threading.Thread(target=link.message.sendall, args=(flood,))
+        sender.start()
+        for number in range(10):
+            began = time.monotonic()
+            assert other.evaluate(number) == number
+            assert time.monotonic() - began < PROMPTLY
+        sender.join()
+        assert link.get_packet()[0] == "ReturnPacket"
+        assert link.evaluate(1) == 1
+
+
+def test_a_client_that_does_not_read_its_messages(server):
+    """The kernel sends as many as it wants and works on."""
+    with join(server) as link:
+        sends = [Function("SendMessage", 128, number) for number in range(20_000)]
+        for _ in range(5):
+            assert link.evaluate(Function("CompoundExpression", *sends)) == Symbol("Null")
+        assert link.evaluate(1) == 1

@@ -1,0 +1,137 @@
+"""At most one evaluation is in a kernel; whatever answers it passes at once."""
+import pytest
+
+from tests.server.serving import Gate, join, kernel_id
+from tests.support.testkernel.codec import Function, Symbol
+
+ASK = Function("Ask", "name? ")
+
+
+def test_what_is_sent_ahead_waits_in_the_server(server, gate):
+    """The server's answer to a command of the kernel is the next thing that the kernel reads."""
+    asking = Function("CompoundExpression", gate.busy(), Function("WSTPServer`GetKernelID"))
+    with join(server) as link:
+        identifier = kernel_id(link)
+        link.put("EvaluatePacket", asking)
+        for number in range(10):
+            link.put("EvaluatePacket", number)
+        gate.open()
+        assert link.get_packet() == ("ReturnPacket", identifier)
+        assert [link.get_packet() for _ in range(10)] == [("ReturnPacket", number) for number in range(10)]
+
+
+def test_an_answer_overtakes_evaluations(server):
+    with join(server) as link:
+        link.put("EvaluatePacket", ASK)
+        link.put("EvaluatePacket", "later")
+        assert link.get_packet() == ("InputPacket", "name? ")
+        link.put("TextPacket", "Kurt")
+        assert link.get_packet() == ("ReturnPacket", "Kurt")
+        assert link.get_packet() == ("ReturnPacket", "later")
+
+
+def test_an_answer_of_a_megabyte_overtakes_evaluations(server):
+    """It is longer than what the server holds, so it goes in parts."""
+    with join(server) as link:
+        link.put("EvaluatePacket", Function("StringLength", ASK))
+        link.put("EvaluatePacket", "later")
+        assert link.get_packet()[0] == "InputPacket"
+        link.put("TextPacket", "x" * 1_000_000)
+        assert link.get_packet() == ("ReturnPacket", 1_000_000)
+        assert link.get_packet() == ("ReturnPacket", "later")
+
+
+def test_the_result_of_a_call_packet_is_no_answer_to_an_evaluation(server):
+    """ReturnPacket comes from the client here, and in the other direction it would end the evaluation."""
+    with join(server) as link:
+        link.put("EvaluatePacket", Function("CompoundExpression", Function("CallClient", 3, "x"), ASK))
+        link.put("EvaluatePacket", "later")
+        assert link.get_packet()[:2] == ("CallPacket", 3)
+        link.put("ReturnPacket", 17)
+        assert link.get_packet() == ("InputPacket", "name? ")
+        link.put("TextPacket", "done")
+        assert [link.get_packet() for _ in range(2)] == [("ReturnPacket", "done"), ("ReturnPacket", "later")]
+
+
+def test_the_three_kinds_of_evaluations_in_one_queue(server):
+    with join(server) as link:
+        link.put("EnterTextPacket", "1 + 1")
+        link.put("EvaluatePacket", "second")
+        link.put("EnterExpressionPacket", Function("Plus", 1, 2))
+        link.put("EnterTextPacket", "x = 5;")
+        link.put("EvaluatePacket", "last")
+        assert [link.get_packet() for _ in range(9)] == [
+            ("OutputNamePacket", "Out[1]= "),
+            ("ReturnTextPacket", "2"),
+            ("InputNamePacket", "In[2]:= "),
+            ("ReturnPacket", "second"),
+            ("OutputNamePacket", "Out[2]= "),
+            ("ReturnExpressionPacket", 3),
+            ("InputNamePacket", "In[3]:= "),
+            ("InputNamePacket", "In[4]:= "),
+            ("ReturnPacket", "last"),
+        ]
+
+
+def test_dialogs_within_dialogs(server):
+    """Each level accepts an evaluation; what had been sent ahead before it began is the first of these."""
+    with join(server) as link:
+        link.put("EvaluatePacket", Function("Dialog"))
+        link.put("EvaluatePacket", Function("Dialog"))
+        assert [link.get_packet()[0] for _ in range(4)] == ["BeginDialogPacket", "InputNamePacket"] * 2
+        assert link.evaluate("inner") == "inner"
+        for level in (2, 1):
+            link.put("EvaluatePacket", Function("Return", level))
+            assert link.get_packet() == ("EndDialogPacket", level)
+            assert link.get_packet() == ("ReturnPacket", level)
+        assert link.evaluate("outside") == "outside"
+
+
+def test_a_message_is_followed_by_its_text(server):
+    with join(server) as link:
+        link.put("EvaluatePacket", Function("Message", "f", "argx", "wrong"))
+        assert [link.get_packet() for _ in range(3)] == [
+            ("MessagePacket", Symbol("f"), "argx"),
+            ("TextPacket", "f::argx: wrong\n"),
+            ("ReturnPacket", Symbol("Null")),
+        ]
+
+
+def test_commands_are_answered_while_the_kernel_is_busy(server, gate):
+    with join(server) as link:
+        identifier = kernel_id(link)
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+        link.put("EvaluatePacket", "later")
+        assert link.command("GetKernelBusyStatus") == '{"result":"True"}'
+        assert kernel_id(link) == identifier
+        gate.open()
+        assert link.get_packet()[0] == "ReturnPacket"
+        assert link.get_packet() == ("ReturnPacket", "later")
+
+
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+def test_the_answer_to_a_command_waits_for_the_end_of_a_frame(server, gate, size):
+    with join(server) as link:
+        identifier = kernel_id(link)
+        link.put("EvaluatePacket", Function("HalfFrame", gate.path, size))
+        begun = link.data.recv(1 << 20)  # half of a TextPacket, or the beginning of it
+        link.framer.feed(begun)
+        gate.wait_until_reached()
+        link.put("WSCommandPacket", Function("GetKernelID"))
+        gate.open()
+        head, text = link.get_packet()
+        assert (head, len(text)) == ("TextPacket", size)
+        answers = sorted((link.get_packet(), link.get_packet()), key=str)
+        assert answers == [("ReturnPacket", f'{{"result":"{identifier}"}}'), ("ReturnPacket", size)]
+
+
+def test_two_kernels_do_not_wait_for_each_other(server, tmp_path):
+    gates = Gate(tmp_path, "first"), Gate(tmp_path, "second")
+    with join(server) as first, join(server) as second:
+        for link, held in zip((first, second), gates, strict=True):
+            link.put("EvaluatePacket", held.busy())
+        gates[1].open()
+        assert second.get_packet()[0] == "ReturnPacket"
+        gates[0].open()
+        assert first.get_packet()[0] == "ReturnPacket"
