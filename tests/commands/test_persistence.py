@@ -75,19 +75,58 @@ def test_nothing_of_the_old_conversation_reaches_the_next_client(serve, gate):
 
 
 def test_a_question_that_nobody_answered_is_answered_after_the_reconnection(serve):
-    """The kernel waits in Input[] while its client goes: by its ID it is busy, so it has to be aborted or answered
-    by a client that had it all the time; stealing does not help either until the evaluation is over."""
-    server = serve()
-    link = server.client()
+    """The next client is asked again; a kernel that waits for an answer is busy for strangers only."""
+    server = serve({"Main": {"MinimumKernelNumber": 2, "ReservePreviouslyConnectedKernels": False}})
+    link, watcher = server.client(), server.client()
     name = identifier(link)
-    link.put("EvaluatePacket", call("Ask", "name? "))
+    link.put("EvaluatePacket", call("List", call("Ask", "name? "), call("Ask", "born? ")))
     assert link.get_packet() == ("InputPacket", "name? ")
     link.put("TextPacket", "Ada")
-    assert link.get_packet() == ("ReturnPacket", "Ada")
-    link.put("EvaluatePacket", call("Ask", "again? "))
-    assert link.get_packet() == ("InputPacket", "again? ")
-    other = server.client()
-    assert other.command("ConnectKernel", name, 0) == ERROR
+    assert link.get_packet() == ("InputPacket", "born? ")
+    link.reset()
+    wait_for(lambda: kernels(watcher)[name]["State"] == "free")
+    assert watcher.command("ConnectKernel", "Main", 0) == ERROR
+    assert kernels(watcher)[name]["Busy"]
+    again, _ = come_back(watcher, name)
+    assert again.get_packet() == ("InputPacket", "born? ")
+    again.put("TextPacket", "1815")
+    head, value = again.get_packet()
+    assert (head, value.args) == ("ReturnPacket", ["Ada", "1815"])
+    assert again.evaluate(call("Plus", 2, 2)) == 4
+
+
+def test_a_question_that_comes_while_nobody_is_there_waits_for_the_next_client(serve, gate):
+    server = serve()
+    link, watcher = server.client(), server.client()
+    name = identifier(link)
+    link.put("EvaluatePacket", call("List", gate.expression(), call("Ask", "still there? ")))
+    link.close()
+    wait_for(lambda: kernels(watcher)[name]["State"] == "reserved")
+    watcher.put("WSCommandPacket", Function("ConnectKernel", name, 20))
+    gate.open()
+    assert watcher.get_packet() == ("ReturnPacket", SUCCESS)
+    assert watcher.get_packet()[0] == "InputNamePacket"
+    assert watcher.get_packet() == ("InputPacket", "still there? ")
+    watcher.put("TextPacket", "yes")
+    assert watcher.get_packet()[1].args[1] == "yes"
+
+
+def test_a_dialog_goes_on_after_the_reconnection(serve):
+    server = serve()
+    link, watcher = server.client(), server.client()
+    name = identifier(link)
+    link.put("EvaluatePacket", call("Dialog"))
+    assert link.get_packet()[0] == "BeginDialogPacket"
+    assert link.get_packet()[0] == "InputNamePacket"
+    link.reset()
+    wait_for(lambda: kernels(watcher)[name]["State"] == "reserved")
+    again, _ = come_back(watcher, name)
+    assert again.evaluate(call("Plus", 1, 1)) == 2
+    again.put("EvaluatePacket", call("Return", 7))
+    packets = [again.get_packet()]
+    while packets[-1] != ("ReturnPacket", 7) or "EndDialogPacket" not in [head for head, *_ in packets]:
+        packets.append(again.get_packet())
+    assert again.evaluate(call("Plus", 2, 2)) == 4
 
 
 def test_dialogs_accept_evaluations_and_end(serve):

@@ -118,7 +118,9 @@ class History:
             elif isinstance(effect, Bridged):
                 assert effect.client not in self.bridges, "bridged twice"
                 assert effect.kernel not in self.bridges.values(), "a kernel with two clients"
-                assert not effect.kernel.busy, "a busy kernel was given away"
+                named = effect.kernel is self.named.get(effect.client)
+                waits_for_an_answer = effect.kernel.awaiting and named
+                assert waits_for_an_answer or not effect.kernel.busy, "a busy kernel was given away"
                 assert effect.kernel is self.named.get(effect.client) or self.is_fit_for_strangers(effect.kernel)
                 self.bridges[effect.client] = effect.kernel
                 self.used.add(effect.kernel)

@@ -54,3 +54,27 @@ def test_what_nobody_asked_for_changes_nothing():
     for head in (Head.ReturnPacket, Head.InputNamePacket, Head.EndDialogPacket, Head.OTHER):
         assert not activity.written(head)
     assert activity.accepting and not activity.busy
+
+
+def test_a_question_is_waited_for_until_something_goes_to_the_kernel():
+    for head in (Head.InputPacket, Head.InputStringPacket, Head.MenuPacket):
+        activity = Activity()
+        activity.begin(Head.EvaluatePacket)
+        assert not activity.awaiting
+        assert not activity.written(head)
+        assert activity.awaiting and activity.busy and not activity.accepting
+        activity.answered()
+        assert not activity.awaiting and activity.busy
+
+
+def test_a_dialog_is_waited_for_while_it_has_nothing_to_evaluate():
+    activity = Activity()
+    activity.begin(Head.EnterTextPacket)
+    activity.written(Head.BeginDialogPacket)
+    assert activity.awaiting
+    activity.begin(Head.EvaluatePacket)
+    assert not activity.awaiting
+    activity.written(Head.ReturnPacket)
+    assert activity.awaiting
+    activity.written(Head.EndDialogPacket)
+    assert not activity.awaiting

@@ -110,6 +110,12 @@ class RandomHistory(History):
             self.registry.set_busy(kernel, False)
             self.carry_out()
 
+    @when(lambda self: any(one.busy for one in self.registry.kernels.values()))
+    def kernel_asks_or_goes_on(self):
+        kernel = self.pick(one for one in self.registry.kernels.values() if one.busy)
+        self.registry.set_awaiting(kernel, self.chance())
+        self.carry_out()
+
     @when(lambda self: True)
     def kernel_starts_outside_pools(self):
         self.registry.start_outside_pools()

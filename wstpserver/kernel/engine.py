@@ -10,6 +10,7 @@ import gc
 import os
 import random
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -75,8 +76,11 @@ class Engine:
         self.evaluation.reset()
 
     def start_session(self) -> None:
-        """What every kernel does for itself, after a fork too: its own random numbers, its own identity."""
+        """What every kernel does for itself, after a fork too: its own random numbers, its own clock."""
+        from mathics.builtin import datentime
+
         seed_random()
+        datentime.START_TIME = time.time()  # what SessionTime counts from
 
 
 def seed_random() -> None:

@@ -16,19 +16,26 @@ ANSWERED_BY = {
     PacketHead.EnterExpressionPacket: PacketHead.InputNamePacket,
 }
 
+#: Packets by which a kernel asks its client something and waits for the answer.
+QUESTIONS = frozenset({PacketHead.InputPacket, PacketHead.InputStringPacket, PacketHead.MenuPacket})
+
 #: Packets from a kernel that can change what `Activity` says.
-ACTIVITY_HEADS = frozenset(ANSWERED_BY.values()) | {PacketHead.BeginDialogPacket, PacketHead.EndDialogPacket}
+ACTIVITY_HEADS = (
+    frozenset(ANSWERED_BY.values()) | {PacketHead.BeginDialogPacket, PacketHead.EndDialogPacket} | QUESTIONS
+)
 
 
 class Activity:
     """The evaluation under way in a kernel, one slot for each dialog level."""
 
-    __slots__ = ("_levels", "evaluations")
+    __slots__ = ("_levels", "asking", "evaluations")
 
     def __init__(self) -> None:
         self._levels: list[PacketHead | None] = [None]
         #: Evaluations begun so far.
         self.evaluations = 0
+        #: True while the kernel waits for the answer to a question.
+        self.asking = False
 
     @property
     def busy(self) -> bool:
@@ -45,6 +52,16 @@ class Activity:
         """True inside a dialog."""
         return len(self._levels) > 1
 
+    @property
+    def awaiting(self) -> bool:
+        """True while the kernel is busy but does nothing until its client says something: it has asked a question,
+        or is in a dialog with nothing to evaluate."""
+        return self.busy and (self.asking or (self.in_dialog and self.accepting))
+
+    def answered(self) -> None:
+        """Note that a packet which is no evaluation goes to the kernel."""
+        self.asking = False
+
     def begin(self, head: PacketHead) -> None:
         """Note that an evaluation packet with this *head* goes to the kernel."""
         self._levels[-1] = ANSWERED_BY[head]
@@ -53,6 +70,7 @@ class Activity:
     def written(self, head: PacketHead) -> bool:
         """Note that the kernel wrote a packet with this *head*; True if the kernel can take an evaluation now
         and could not before."""
+        self.asking = head in QUESTIONS
         if head == PacketHead.BeginDialogPacket:
             self._levels.append(None)
             return True

@@ -110,11 +110,18 @@ class Registry:
     def set_busy(self, kernel: Kernel, busy: bool) -> None:
         """An evaluation was begun in *kernel*, or the last one was answered."""
         kernel.busy = busy
+        kernel.awaiting = False
         if busy:
             kernel.evaluations += kernel.state is KernelState.BRIDGED
             return
         kernel.idle_since = self._clock()
         if kernel.state in _UNBRIDGED_STATES:
+            self._offer(kernel)
+
+    def set_awaiting(self, kernel: Kernel, awaiting: bool) -> None:
+        """A busy kernel waits for its client to say something, or does not any longer."""
+        kernel.awaiting = awaiting
+        if awaiting and kernel.state in _UNBRIDGED_STATES:
             self._offer(kernel)
 
     def close(self, kernel: Kernel, why: str, told: str = "") -> None:
@@ -179,7 +186,7 @@ class Registry:
         return request
 
     def connect_to_kernel(self, client: Client, kernel: Kernel) -> Kernel | Request:
-        """Bridge *client* with this *kernel*, or let it wait until the kernel is idle.
+        """Bridge *client* with this *kernel*, or let it wait until the kernel is idle (or waits for an answer).
 
         Another client that has it loses it, if AllowStealingKernels permits. Raises `Refused`.
         """
@@ -191,7 +198,7 @@ class Registry:
             self._unbridge(kernel, Reason.STOLEN)
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
             raise Refused(f"kernel {kernel.id} is {kernel.state.value}")
-        if kernel.busy or kernel.waiting or kernel.state in COMING:
+        if (kernel.busy and not kernel.awaiting) or kernel.waiting or kernel.state in COMING:
             request = self._wait(client, kernel=kernel)
             kernel.waiting.append(request)
             return request
@@ -256,11 +263,14 @@ class Registry:
                 self.pools.pop(kernel.pool.name, None)
 
     def _offer(self, kernel: Kernel) -> None:
-        """An unbridged kernel may be idle now: give it to whoever waits for it, else to whoever waits in its pool."""
-        if kernel.busy:
+        """An unbridged kernel may be idle now: give it to whoever waits for it, else to whoever waits in its pool.
+        One that waits for an answer goes to those only who named it."""
+        if kernel.busy and not kernel.awaiting:
             return
         if kernel.waiting:
             self._bridge(kernel.waiting[0].client, kernel)
+        elif kernel.busy:
+            return
         elif kernel.state is KernelState.FREE and kernel.pool is not None:
             self._give_back(kernel, kernel.pool)
 

@@ -64,6 +64,8 @@ class Kernel:
     idle_since: float = 0.0
     client: Client | None = None
     busy: bool = False
+    #: Busy, but waiting for its client to say something: whoever names its ID may take its place.
+    awaiting: bool = False
     #: The setting of SetReserveKernel; None leaves it to the pool.
     reserve: bool | None = None
     #: How often it was bridged.

@@ -96,6 +96,8 @@ class Broker:
     def reconfigure(self, settings: ServerSettings) -> None:
         """Take new settings over without disturbing anybody."""
         self.settings = settings
+        for kernel in self.kernels.values():
+            kernel.missed.limit = settings.missed_output_limit
         self.registry.reconfigure(settings)
         self.carry_out()
 
@@ -171,6 +173,11 @@ class Broker:
         if busy:
             self.clock.begun(kernel)
 
+    def kernel_awaiting(self, kernel: KernelServer, awaiting: bool) -> None:
+        """The busy kernel waits for its client to say something, or does not any longer."""
+        self.registry.set_awaiting(kernel.record, awaiting)
+        self.carry_out()
+
     def kernel_accepting(self, kernel: KernelServer) -> None:
         """The kernel can take an evaluation again."""
         if not kernel.busy:
@@ -223,6 +230,7 @@ class Broker:
             session.send(replies.notice("the kernel died; a new one has taken its place, without its definitions"))
         if session.purpose is not Purpose.FIRST_FRAME or self.settings.send_input_name_packet_upon_kernel_connection:
             session.send(kernel.input_name)
+        session.send(kernel.question)
         session.resume()
 
     def _unbridged(self, effect: Unbridged) -> None:

@@ -88,6 +88,7 @@ class Delivery:
                 self._broker.client_needs_kernel(self._session)
             self._wait_below_limit()
         elif head not in ANSWERED_BY:
+            kernel.answered()
             self._write(kernel, self, data, True)
         elif kernel.activity.accepting and not self._queue:
             kernel.begin(head)
@@ -124,6 +125,8 @@ class Delivery:
                 if not kernel.activity.accepting:
                     break
                 kernel.begin(head)
+            else:
+                kernel.answered()
             self._queue.popleft()
             self._queued_bytes -= len(frame) + QUEUED_FRAME_COST
             self._write(kernel, self._queue, frame, True)
@@ -169,6 +172,8 @@ class Delivery:
         self._spool, self._streaming_to = None, kernel
         if head in ANSWERED_BY:
             kernel.begin(head)
+        else:
+            kernel.answered()
         self._write(kernel, self, spool, False)
 
     def _can_stream(self, head: PacketHead) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from wstpserver.model.activity import ACTIVITY_HEADS
+from wstpserver.model.activity import ACTIVITY_HEADS, QUESTIONS
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.outlets import Nowhere, Outlet
 from wstpserver.server.pump import LARGEST_COMPLETION, Pump
@@ -14,8 +14,10 @@ from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.frames import FrameScanner
 from wstpserver.wire.packets import PacketHead
 
-_HELD = (PacketHead.WSCommandPacket, PacketHead.InputNamePacket)
-_STOPS = frozenset(_HELD) | ACTIVITY_HEADS
+#: Packets that are kept for the next client, because it has to see what this one saw.
+_KEPT = frozenset({PacketHead.InputNamePacket}) | QUESTIONS
+_HELD = frozenset({PacketHead.WSCommandPacket}) | _KEPT
+_STOPS = _HELD | ACTIVITY_HEADS
 
 
 class KernelListener(Protocol):
@@ -26,6 +28,9 @@ class KernelListener(Protocol):
 
     def named(self, packet: bytes) -> None:
         """The kernel wrote this InputNamePacket."""
+
+    def asked(self, packet: bytes) -> None:
+        """The kernel wrote this packet, which asks its client something."""
 
     def commanded(self, packet: bytes | None) -> None:
         """The kernel sent this WSCommandPacket; None for one that is too large to be looked at."""
@@ -84,10 +89,12 @@ class Downstream(Pump):
         if head == PacketHead.WSCommandPacket:
             self._listener.commanded(bytes(data) if whole and len(data) <= MAXIMUM_COMMAND_SIZE else None)
             return
-        packet = bytes(data) if head == PacketHead.InputNamePacket and whole else None
+        packet = bytes(data) if head in _KEPT and whole else None
         outlet.write(data, True)
-        if packet is not None:
+        if packet is not None and head == PacketHead.InputNamePacket:
             self._listener.named(packet)
+        elif packet is not None:
+            self._listener.asked(packet)
         if head in ACTIVITY_HEADS:
             self._listener.written(head)
 

@@ -43,6 +43,7 @@ class Executor:
         if kernel is not None and kernel is not before:
             if self._broker.settings.send_input_name_packet_upon_kernel_connection:
                 session.send(kernel.input_name)
+            session.send(kernel.question)
             session.resume()
         elif kernel is None and (waited or session.waits_for_kernel):
             self._broker.client_needs_kernel(session)  # a connection that failed has taken its place in the queue

@@ -47,6 +47,8 @@ class KernelServer:
         self.session: Session | None = None
         #: The kernel's latest InputNamePacket, as it came; b"" before the first.
         self.input_name = b""
+        #: The question that the kernel waits for an answer to, as it came; b"" if it does not.
+        self.question = b""
         #: Set when `input_name` came for the first time, or will never come.
         self.prompted = Event()
         #: Set while no evaluation is under way, and when the link has ended.
@@ -84,6 +86,19 @@ class KernelServer:
         self.activity.begin(head)
         self.idle.clear()
         self._broker.kernel_busy(self, True)
+        self._activity_changed()
+
+    def answered(self) -> None:
+        """A packet that is no evaluation goes to the kernel now, perhaps the answer to its question."""
+        if self.activity.asking:
+            self.activity.answered()
+            self._activity_changed()
+
+    def _activity_changed(self) -> None:
+        if not self.activity.asking:
+            self.question = b""
+        if self.record.awaiting is not self.activity.awaiting:
+            self._broker.kernel_awaiting(self, self.activity.awaiting)
 
     def break_off(self, source: object, scanner: FrameScanner) -> None:
         """Whoever was sending a frame is gone: complete the frame, and throw the answer away."""
@@ -107,11 +122,15 @@ class KernelServer:
     # -- what the pump tells -------------------------------------------------------------------------------------
 
     def named(self, packet: bytes) -> None:
-        self.input_name = packet if packet.endswith(b"]") else packet + b"]"
+        self.input_name = _ended(packet)
         self.prompted.set()
+
+    def asked(self, packet: bytes) -> None:
+        self.question = _ended(packet)
 
     def written(self, head: PacketHead) -> None:
         accepting = self.activity.written(head)
+        self._activity_changed()
         if not self.activity.busy and self._discarding:
             self._discarding = False
             if self.session is None:
@@ -163,3 +182,8 @@ class KernelServer:
         gevent.joinall([self._messages, self._data])
         self.link.data.close()
         self.link.messages.close()
+
+
+def _ended(packet: bytes) -> bytes:
+    """The packet with its ``]``, which a kernel may leave out."""
+    return packet if packet.endswith(b"]") else packet + b"]"

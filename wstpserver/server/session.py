@@ -152,6 +152,8 @@ class Session:
 
     def send(self, data: bytes) -> None:
         """Write whole frames of the server's own to the client, between other frames."""
+        if not data:
+            return
         try:
             self.writer.write(object(), data, True)  # several greenlets may be here
         except StreamClosed:
