@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from tests.kernel.harness import PATIENCE, WarmParent, call, typed
+from tests.kernel.harness import PATIENCE, Kernel, WarmParent, call, typed
 from tests.support.processes import alive, open_descriptors, threads
 from tests.support.waiting import wait_gone
+from wstpserver.client import connect
 from wstpserver.wire.values import Symbol
 
 
@@ -38,6 +39,7 @@ def test_kernels_are_processes_of_their_own(warm_parent):
         assert first.evaluate("$ProcessID") == first.pid
         first.evaluate("x = 1")
         assert second.evaluate(Symbol("x")) == Symbol("x")
+        assert first.evaluate("SessionTime[]") < 60
         assert first.evaluate("$SessionID") != second.evaluate("$SessionID")
         assert first.evaluate("RandomInteger[10^15]") != second.evaluate("RandomInteger[10^15]")
         # three standard ones, the pipe behind standard output, two connections, and both again to look at
@@ -122,6 +124,18 @@ def test_programs_a_kernel_started_go_with_it(warm_parent, tmp_path):
     warm_parent.event("exited", pid=kernel.pid)
     wait_gone(int(text))
     kernel.close()
+
+
+@pytest.mark.parametrize("options", [[], ["-linkoptions", "4"]], ids=["classic", "uuid"])
+def test_listening_kernel_says_where(warm_parent, options):
+    arguments = ["-wstp", "-linkmode", "listen", "-linkprotocol", "TCPIP", "-linkname", "0@127.0.0.1", *options]
+    launch, output = warm_parent.request(arguments)
+    pid = warm_parent.event("launched", launch=launch)["pid"]
+    name = os.read(output, 4096).decode().strip()
+    kernel = Kernel(connect(name, PATIENCE, classic=not options), pid, output)
+    assert kernel.packets_until("InputNamePacket") == [("InputNamePacket", "In[1]:= ")]
+    kernel.close()
+    warm_parent.event("exited", pid=pid)
 
 
 def test_no_link_to_open(warm_parent):
