@@ -104,7 +104,7 @@ def test_a_server_whose_port_is_taken(tmp_path, kernel):
         server._arguments = [word for word in server._arguments if word not in ("--port", "0")]
         server.launch()
         try:
-            server.wait_for_log(f"Error: \n    Cannot listen on port {port} and interface 127.0.0.1: the port is in use")
+            server.wait_for_log(rf"Error: \n    Cannot listen on port {port} and interface \S+: the port is in use")
             assert server.process.wait(30) == 69
             assert "is ready" not in server.log and not server.processes()
         finally:
