@@ -13,6 +13,7 @@ from wstpserver.server.delivery import Delivery
 from wstpserver.server.frame_writer import FrameWriter
 from wstpserver.server.message_pump import LINK_LOCAL, MessageWriter, run_messages
 from wstpserver.server.stream import Stream, StreamClosed
+from wstpserver.server.turnstile import let_others_run
 from wstpserver.server.upstream import Upstream
 from wstpserver.wire.errors import RemoteProtocolError
 
@@ -164,7 +165,12 @@ class Session:
         self._message_writer.send(code, argument)
 
     def _message(self, code: int, argument: int) -> None:
-        if self.kernel is not None and code not in LINK_LOCAL:
+        if code in LINK_LOCAL:
+            return
+        # What the client sent before this message is here already, but on the other connection: it goes first, or an
+        # abort would reach the kernel before the evaluation that it is meant for.
+        let_others_run()
+        if self.kernel is not None:
             self.kernel.send_message(code, argument)
 
     def commanded(self, packet: bytes | None) -> None:
