@@ -667,9 +667,9 @@ def test_a_kernel_asked_for_by_its_id_is_left(specifier, keeps):
 
 
 def test_closing_while_another_thread_evaluates():
-    kernel = Kernel({"endless": endless})
-    with session_with(kernel) as session:
-        worker = Worker(session.evaluate, "endless")
+    release = threading.Event()
+    with session_with(Kernel({"busy": lambda kernel: release.wait(PROMPT)})) as session:
+        worker = Worker(session.evaluate, "busy")
         while not session._turn.locked():
             threading.Event().wait(0.001)
         with takes(0):
@@ -677,7 +677,7 @@ def test_closing_while_another_thread_evaluates():
         with pytest.raises(LinkClosed):
             worker.finish()
         session.close()
-        kernel.aborted.set()
+        release.set()
 
 
 def test_closing_after_the_kernel_has_died():
