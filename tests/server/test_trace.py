@@ -15,7 +15,7 @@ from wstpserver.wire.messages import CLOSING, encode_message
 from wstpserver.wire.values import Function, Symbol
 
 #: What of a Stream moves bytes: all of it must go through try_receive and send, which a TracedStream overrides.
-MOVING = {"try_receive", "receive", "receive_bytes", "send"}
+MOVING = {"try_receive", "receive", "receive_bytes", "send", "try_send"}
 NOT_MOVING = {"wait_readable", "finish_sending", "end", "close", "detach", "socket", "ended"}
 
 
@@ -130,7 +130,7 @@ def test_a_traced_stream_moves_what_it_shows(log):
         assert link.data.receive_bytes() == FRAMES[1]
         link.data.send(FRAMES[3])
         assert theirs.recv(1000) == FRAMES[3]
-        link.messages.send(encode_message(2))
+        assert link.messages.try_send(encode_message(2)) == 8
         their_messages.sendall(encode_message(3))
         assert link.messages.receive_bytes() == encode_message(3)
         theirs.sendall(FRAMES[2][:10])
