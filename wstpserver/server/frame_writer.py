@@ -73,6 +73,12 @@ class FrameWriter:
         with self._lock:
             self.stream.finish_sending()
 
+    def give_up(self) -> None:
+        """The connection is gone: nobody waits any longer for a frame to end that its source does not go on with."""
+        self.broken = True
+        if self._owner is not None and not self._sending:
+            self._release()
+
     def in_frame(self, source: object) -> bool:
         """True while a frame of *source* has begun and is not complete."""
         return self._owner is source

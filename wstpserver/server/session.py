@@ -114,6 +114,7 @@ class Session:
         """Give the descriptors back; both pumps have ended."""
         if self._linger is not None:
             self._linger.kill()
+        self.writer.give_up()
         self._data.close()
         self._messages.close()
 

@@ -125,9 +125,12 @@ class Stream:
             pass  # the peer was faster
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptor back. Whoever still waits on the connection gets `StreamClosed`: `end` alone wakes them
+        only when the hub polls next, and a watcher that is closed before that would leave them waiting for ever."""
         self.ended = True
-        self.detach().close()
+        watchers = (self._reader, self._writer)
+        self._reader = self._writer = None
+        get_hub().cancel_waits_close_and_then(watchers, StreamClosed("the connection was closed"), self.socket.close)
 
     def detach(self) -> socket.socket:
         """Give the socket to somebody else; this stream is of no use any more, and nobody may wait on it."""
