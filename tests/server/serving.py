@@ -22,9 +22,9 @@ def one_pool(kernel, minimum=1, root=None, **keys):
 
 
 @contextlib.contextmanager
-def serving(folder, configuration, *arguments, **options):
+def serving(folder, configuration, *arguments, level="debug", **options):
     """A ServerProcess with its log at level debug that must come through without an internal error."""
-    server = ServerProcess(folder, configuration, "--log-level", "debug", *arguments, **options)
+    server = ServerProcess(folder, configuration, "--log-level", level, *arguments, **options)
     with server:
         yield server
     assert_no_internal_error(server.log)

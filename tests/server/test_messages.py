@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.server.serving import ABORTED, Gate, busy, join, kernel_id, kernel_process, long_text, reconnect
+from tests.server.serving import ABORTED, Gate, join, kernel_id, kernel_process, long_text, one_pool, reconnect, serving
 from tests.server.transfers import stalled_writer
 from tests.support.testkernel.codec import Function, Symbol
 from tests.support.waiting import wait_gone
@@ -105,21 +105,19 @@ def test_what_concerns_this_link_only_is_not_passed_on(server):
         assert link.evaluate(Function("KernelProcess")) == kernel
 
 
-def test_messages_of_a_kernel_that_nobody_is_bridged_to_go_nowhere(server, tmp_path):
-    gates = Gate(tmp_path, "before"), Gate(tmp_path, "after")
-    with join(server) as link:
-        link.command("SetKeepAlive", Symbol("True"))
+def test_messages_of_a_kernel_that_nobody_is_bridged_to_go_nowhere(tmp_path, kernel, gate):
+    """The two connections of a link have no common order: the log tells when the server has read the message."""
+    with serving(tmp_path, one_pool(kernel), level="trace") as server, join(server) as link:
         identifier = kernel_id(link)
         sends = Function("SendMessage", 128, 1)
-        link.put("EvaluatePacket", Function("CompoundExpression", gates[0].busy(), sends, gates[1].busy()))
-        gates[0].wait_until_reached()
+        after = Gate(tmp_path, "after")
+        link.put("EvaluatePacket", Function("CompoundExpression", gate.busy(), sends, after.busy()))
+        gate.wait_until_reached()
         assert link.command("DisconnectKernel") == '{"status":"ExecutionSuccess"}'
-        gates[0].open()
-        gates[1].wait_until_reached()
-        assert busy(link, identifier)  # the server has read the message when it reads this
-        gates[1].open()
+        gate.open()
+        server.wait_for_log(r"Kernel \S+ sent message 128")
+        after.open()
         reconnect(link, identifier)
-        link.command("SetKeepAlive", Symbol("False"))
         assert link.evaluate(Function("SendMessage", 128, 3)) == Symbol("Null")
         assert link.get_message() == (128, 3)  # and not the one before it
 
