@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.server.serving import Since, join, one_pool, serving
+from tests.server.serving import join, one_pool, serving
 from tests.support.kernels import make_kernel
 from tests.support.testkernel import joining
 from tests.support.testkernel.codec import Function, encode
@@ -72,11 +72,3 @@ def test_a_flood_does_not_keep_new_clients_out_nor_the_server_up(tmp_path):
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < 10.0
-
-
-def test_a_message_connection_that_ends_first_takes_no_second_kernel(server):
-    """What is still read of a flood after its client was given up needs no kernel: the fixture finds none left."""
-    since = Since(server)
-    with Flood(server, OTHER) as flood:
-        flood.link.message.close()
-        since.wait_for("disconnected: ", 30.0)

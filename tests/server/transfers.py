@@ -1,4 +1,5 @@
 """Large transfers that stand still: how tests bring them about and look at them."""
+import contextlib
 import fcntl
 import socket
 import struct
@@ -77,3 +78,17 @@ class Peak:
     @property
     def growth(self):
         return self.bytes - self.before
+
+
+def send_until_stuck(connection, data):
+    """Send until the other side takes nothing any more; some of the data must be left then."""
+    view = memoryview(data)
+    connection.setblocking(False)
+
+    def send():
+        nonlocal view
+        with contextlib.suppress(BlockingIOError):
+            view = view[connection.send(view[: 1 << 20]) :]
+        return (len(view),)
+
+    wait_until_still(send)
