@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -17,9 +18,45 @@ from wstpserver.server.stream import Stream, StreamClosed, peer_name
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.errors import ProtocolError
 
+#: Errors of an accept that say that there is too little of something now.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+#: Seconds until the next attempt after such an error.
+EXHAUSTED_PAUSE = 0.5
+
 
 class LinkServer(StreamServer):  # type: ignore[misc]
-    """A StreamServer that leaves its sockets to the handler: they go into links, which close them."""
+    """A StreamServer that leaves its sockets to the handler: they go into links, which close them.
+
+    When the system has nothing left for another connection, the log says so once, and those who want to connect wait.
+    """
+
+    def __init__(self, listener: gevent.socket.socket, handle: Callable[..., None], log: Log) -> None:
+        super().__init__(listener, handle)
+        self._log = log
+        self._exhausted = False
+
+    def do_read(self) -> tuple[Any, ...] | None:
+        """Accept a connection; None if there is none, or none is possible."""
+        try:
+            accepted: tuple[Any, ...] | None = super().do_read()
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            if not self._exhausted:
+                self._exhausted = True
+                self._log.error(f"No connection can be accepted any more: {error.strerror}; further ones have to wait")
+            self.stop_accepting()
+            gevent.spawn_later(EXHAUSTED_PAUSE, self._go_on)
+            return None
+        if accepted is not None and self._exhausted:
+            self._exhausted = False
+            self._log.information("Connections can be accepted again")
+        return accepted
+
+    def _go_on(self) -> None:
+        if self.started:
+            self.start_accepting()
 
     def do_close(self, *arguments: object) -> None:
         """Nothing: see the class."""

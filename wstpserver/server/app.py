@@ -92,7 +92,7 @@ class Application:
         interface = self._options.interface
         listeners = listen(interface, self._options.port)
         self._where = describe(listeners, interface)
-        self._servers = [LinkServer(listener, self.acceptor.handle) for listener in listeners]
+        self._servers = [LinkServer(listener, self.acceptor.handle, self._log) for listener in listeners]
 
     def start(self) -> None:
         """Launch the kernels, accept clients, and tell whoever started us."""

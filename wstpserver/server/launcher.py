@@ -58,7 +58,10 @@ class Launcher:
         """Start the program at *path* and return it with its link. Raises `LaunchFailed` after at most *timeout*
         seconds from the moment its turn came."""
         with self._slots:
-            listener = KernelListener()
+            try:
+                listener = KernelListener()
+            except OSError as error:
+                raise LaunchFailed(f"its ports could not be opened: {error.strerror}") from None
             process = None
             link = None
             try:
