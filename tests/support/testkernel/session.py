@@ -1,5 +1,6 @@
 """The session of the test kernel: packets in, packets out, line numbers, the evaluator."""
 import os
+import time
 
 from tests.support.testkernel.codec import Function, Packed, Raw, Symbol
 from tests.support.testkernel.link import Aborted
@@ -132,9 +133,17 @@ class Session:
             raise Aborted
 
     def pause(self, seconds, other=None):
-        """Wait as an evaluation waits: abortable, until `seconds` are over or `other` is readable."""
-        self.link.poll(seconds, other)
-        self.check()
+        """Wait as an evaluation waits: abortable, until `seconds` are over or `other` is readable.
+
+        An interrupt whose menu says continue does not end the wait.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            self.link.poll(None if deadline is None else max(0.0, deadline - time.monotonic()), other)
+            cut_short = self.link.interrupted
+            self.check()
+            if not cut_short:
+                return
 
     def interrupt_menu(self):
         """Ask what to do: "a" aborts, "q" quits, anything else continues."""
