@@ -58,7 +58,7 @@ def test_functions(session):
     assert session.evaluate("Head[WSTPServer`SetReserveKernel[False]]", timeout=PATIENCE) == Symbol("Success")
     assert session.evaluate('Head[WSTPServer`CloseKernel["0000-0000-0000"]]', timeout=PATIENCE) == Symbol("Failure")
     pools = session.evaluate('Keys[WSTPServer`GetServerInformation[]["Pools"]]', timeout=PATIENCE)
-    assert pools == call("List", "Main", "Other")
+    assert pools == ["Main", "Other"]
 
 
 def test_connects_elsewhere_from_inside(session):

@@ -12,7 +12,7 @@ from wstpserver.wire.values import Symbol
 @pytest.fixture
 def run(kernel):  # noqa: F811 - the fixture above
     """run(code) -> (outcome, printed text, names of messages), each in one and the same kernel."""
-    with Session(kernel.link) as session:
+    with Session(kernel.link, results="expression") as session:
 
         def run(code):
             printed, messages = [], []

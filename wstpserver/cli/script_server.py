@@ -54,4 +54,4 @@ def _advertised(deadline: Deadline) -> list[tuple[str, Address]]:
 def _connect(address: Address, deadline: Deadline, callbacks: Callbacks) -> Session:
     remaining = deadline.remaining()
     limit = CONNECT_TIMEOUT if remaining is None else min(CONNECT_TIMEOUT, remaining)
-    return Session(Address(address.data, address.message), limit, callbacks=callbacks)
+    return Session(Address(address.data, address.message), limit, callbacks=callbacks, results="expression")

@@ -6,8 +6,12 @@ A session with a kernel of a WSTPServer, or with a kernel linked to directly:
 
     with Session("31415@localhost", callbacks=Callbacks(on_print=print)) as session:
         session.evaluate("2 + 2")                    # 4
+        session.StringReverse("hello")               # 'olleh'
+        session.evaluate("<|\"a\" -> {1, 2/3}|>")    # {'a': [1, Fraction(2, 3)]}
         session.evaluate("Pause[60]", timeout=2)     # EvaluationTimeout after 2 s; the session goes on
         session.evaluate_text("x = 1/3").text        # '1/3'
+
+What values become in Python: `wstpserver.client.conversions`. For asyncio: `wstpserver.client.aio`.
 
 One level below, links that carry expressions and messages in both directions:
 
@@ -29,11 +33,13 @@ Every timeout is in seconds, counts for the whole call, and None means no limit.
 """
 
 from wstpserver.client.connecting import connect
+from wstpserver.client.conversions import NumericArray, to_expression, to_python
 from wstpserver.client.errors import (
     CommandError,
     ConnectError,
     EvaluationAborted,
     EvaluationError,
+    EvaluationLost,
     EvaluationTimeout,
     KernelLost,
     LinkClosed,
@@ -47,11 +53,14 @@ from wstpserver.client.link import Link, Packet
 from wstpserver.client.listener import Listener, listen
 from wstpserver.client.opening import open_link
 from wstpserver.client.options import Address, Endpoint, LinkOptions, parse_address, parse_link_options
+from wstpserver.client.results import Results
 from wstpserver.client.session import Session
+from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 
 __all__ = [
-    "Address", "Callbacks", "CommandError", "ConnectError", "Endpoint", "EvaluationAborted", "EvaluationError",
-    "EvaluationTimeout", "ExpressionOutput", "KernelLost", "KernelMessage", "Link", "LinkClosed", "LinkError",
-    "LinkOptions", "LinkSyntaxError", "LinkTimeout", "ListenError", "Listener", "Packet", "Session", "TextOutput",
-    "connect", "listen", "open_link", "parse_address", "parse_link_options",
+    "Address", "BigReal", "Callbacks", "CommandError", "ConnectError", "Endpoint", "EvaluationAborted",
+    "EvaluationError", "EvaluationLost", "EvaluationTimeout", "ExpressionOutput", "Function", "KernelLost",
+    "KernelMessage", "Link", "LinkClosed", "LinkError", "LinkOptions", "LinkSyntaxError", "LinkTimeout", "ListenError",
+    "Listener", "NumericArray", "PackedArray", "Packet", "Results", "Session", "Symbol", "TextOutput", "connect",
+    "listen", "open_link", "parse_address", "parse_link_options", "to_expression", "to_python",
 ]  # fmt: skip

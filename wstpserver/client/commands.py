@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Final
+from typing import Any, Final
 
 from wstpserver.client.errors import CommandError
 from wstpserver.client.link import Packet
@@ -23,7 +23,19 @@ def asks_to_keep(name: str, arguments: tuple[Expression, ...]) -> bool:
     return name == "SetKeepAlive" and first in (True, Symbol("True"))
 
 
-def result_of(name: str, packet: Packet) -> object:
+def kernel_named(
+    name: str, arguments: tuple[Expression, ...], result: object, before: str | None
+) -> str | None:
+    """The ID of the kernel after this command, as far as it tells; `before` what was known."""
+    if name == "GetKernelID":
+        return str(result)
+    if name in ("ConnectKernel", "ConnectParallelKernel", "DisconnectKernel"):
+        asked = arguments[0] if arguments else None
+        return asked if isinstance(asked, str) and _KERNEL_ID.fullmatch(asked) else None
+    return before
+
+
+def result_of(name: str, packet: Packet) -> Any:
     """The "result" in the server's JSON, None if it reports success alone. CommandError for anything else."""
     text = packet.arguments[0] if packet.arguments else None
     try:

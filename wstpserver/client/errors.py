@@ -7,6 +7,7 @@ What the peer sends against the protocol is a `RemoteProtocolError` of the wire 
 from __future__ import annotations
 
 from wstpserver.wire.errors import WSTPError
+from wstpserver.wire.values import Expression
 
 
 class LinkError(WSTPError):
@@ -60,7 +61,26 @@ class EvaluationTimeout(EvaluationAborted, TimeoutError):
 
 
 class KernelLost(EvaluationError):
-    """The server replaced the kernel while it evaluated: the new kernel knows nothing of what the old one held."""
+    """The kernel is gone, with all that it held: the server put a new one in its place, or a session that came back
+    after its connection broke did not find it any more. Such a session has ended.
+    """
+
+
+class EvaluationLost(EvaluationError):
+    """The connection broke while the evaluation was under way. The session is back at its kernel, which is idle, but
+    the answer is not there: nobody knows whether the evaluation took place, so it was not repeated.
+
+    ``missed``: the packets that the kernel wrote meanwhile; ``dropped``: how many more the server did not keep.
+    """
+
+    def __init__(self, message: str, missed: tuple[Expression, ...] = (), dropped: int = 0) -> None:
+        super().__init__(message, missed, dropped)
+        self.message = message
+        self.missed = missed
+        self.dropped = dropped
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class CommandError(EvaluationError):

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import EvaluationError, KernelLost
 from wstpserver.client.events import Callbacks, KernelMessage
+from wstpserver.client.expression_values import to_expression
 from wstpserver.client.link import Packet
 from wstpserver.wire.packet_builders import enter_expression_packet, return_packet, text_packet
 from wstpserver.wire.values import Expression, Function, Symbol
 
 #: How a line begins that the server itself sends to a client, and not the kernel.
 NOTICE_PREFIX: Final = "WSTPServer: "
+#: What such a line says when the kernel has died and the server went on with another one; a prompt follows.
+REPLACED: Final = "a new one has taken its place"
+
+#: Packets by which a kernel asks for something, and waits.
+QUESTIONS: Final = frozenset({"InputPacket", "InputStringPacket", "MenuPacket"})
+_RESULTS: Final = frozenset({"ReturnTextPacket", "ReturnExpressionPacket"})
+_OVERHEARD: Final = QUESTIONS | {"TextPacket", "MessagePacket", "InputNamePacket", "OutputNamePacket"}
 
 _FAILED: Final = Symbol("$Failed")
 _CONTINUE: Final = "c"
@@ -21,21 +30,23 @@ _CONTINUE: Final = "c"
 class Evaluation:
     """Takes the packets of one evaluation, calls back, answers questions, and keeps what comes out.
 
-    `last` is the name of the packet that ends it, `put` sends an answer, `had_kernel` says whether there was a kernel
-    before: then a notice of the server with a new prompt means that it was replaced.
+    `last` is the name of the packet that ends it, `put` sends an answer.
     """
 
-    def __init__(
-        self, last: str, callbacks: Callbacks, put: Callable[[Expression], None], had_kernel: bool
-    ) -> None:
-        self._had_kernel = had_kernel
+    def __init__(self, last: str, callbacks: Callbacks, put: Callable[[Expression], None]) -> None:
         self._last = last
         self._callbacks = callbacks
         self._put = put
         self._message: KernelMessage | None = None  # its text comes in the next packet
         self._dialogs = 0
+        self._label = ""  # of the result in the next packet
         #: Whether an abort was asked for.
         self.abort_requested = False
+        #: When whoever waits goes on without the kernel's answer to the abort; None for never.
+        self.patience: Deadline | None = None
+        #: Whether the question may have left, and what marks the place of its answers among those before.
+        self.asked = False
+        self.token: int | None = None
         #: The value returned, None if the kernel returned none.
         self.value: Expression | None = None
         #: The label of the value.
@@ -56,17 +67,25 @@ class Evaluation:
         handler = _HANDLERS.get(packet.name)
         if handler is not None:
             handler(self, packet)
-        return packet.name == self._last and self._dialogs == 0
+        return packet.name == self._last and (self._dialogs == 0 or self._enters_dialogs)
+
+    @property
+    def _enters_dialogs(self) -> bool:
+        """Whether a dialog's prompt ends this: only lines that are entered can go on inside it."""
+        return self._last == "InputNamePacket" and self._callbacks.on_dialog is not None
 
     def overhear(self, packet: Packet) -> None:
-        """A packet that was under way before the evaluation began: output and prompts count, answers do not."""
-        if packet.name in ("TextPacket", "MessagePacket", "InputNamePacket"):
+        """A packet that was under way before the evaluation began. What it says, asks and shows counts, and prompts
+        do; but it is no answer to this evaluation."""
+        if packet.name in _OVERHEARD:
             self.take(packet)
+        elif packet.name in _RESULTS:
+            self._announce(packet)
 
     def _settle_notice(self, packet: Packet) -> None:
         notice, self.notice = self.notice, None
         assert notice is not None
-        if packet.name == "InputNamePacket" and self._had_kernel:
+        if packet.name == "InputNamePacket" and REPLACED in notice:
             raise KernelLost(f"the kernel was replaced: {notice.removeprefix(NOTICE_PREFIX).strip()}")
         self._print(notice)
 
@@ -95,14 +114,27 @@ class Evaluation:
         self._message = KernelMessage(name, tag.name if isinstance(tag, Symbol) else str(tag), "")
 
     def _returned(self, packet: Packet) -> None:
-        self.value = packet.arguments[0] if packet.arguments else Symbol("Null")
+        if self._last == packet.name:  # another one belongs to something that was under way before
+            self.value = _content(packet)
+
+    def _showed(self, packet: Packet) -> None:
+        self.value = _content(packet)
+        self.output_name = self._label or None
+        self._announce(packet)
+
+    def _announce(self, packet: Packet) -> None:
+        label, self._label = self._label, ""
+        if self._callbacks.on_result is not None:
+            self._callbacks.on_result(label, _content(packet))
 
     def _named(self, packet: Packet) -> None:
-        self.output_name = _string(packet)
+        self._label = _string(packet)
 
     def _prompted(self, packet: Packet) -> None:
         self.prompt = _string(packet)
-        if self._dialogs:
+        if self._dialogs and self._enters_dialogs and self._callbacks.on_dialog is not None:
+            self._callbacks.on_dialog(self.prompt)
+        elif self._dialogs:
             # Nobody is there to talk to the dialog: leave it, so that the evaluation goes on.
             self._put(enter_expression_packet(Function(Symbol("Return"), ())))
 
@@ -124,7 +156,7 @@ class Evaluation:
         number, arguments = (*packet.arguments, 0, 0)[:2]
         answer: Expression = _FAILED
         if self._callbacks.on_call is not None and isinstance(number, int):
-            answer = self._callbacks.on_call(number, arguments)
+            answer = to_expression(self._callbacks.on_call(number, arguments))
         self._put(return_packet(answer))
 
     def _dialog_begins(self, packet: Packet) -> None:
@@ -132,6 +164,10 @@ class Evaluation:
 
     def _dialog_ends(self, packet: Packet) -> None:
         self._dialogs = max(0, self._dialogs - 1)
+
+
+def _content(packet: Packet) -> Expression:
+    return packet.arguments[0] if packet.arguments else Symbol("Null")
 
 
 def _string(packet: Packet) -> str:
@@ -143,8 +179,8 @@ _HANDLERS: Final[dict[str, Callable[[Evaluation, Packet], None]]] = {
     "TextPacket": Evaluation._text,
     "MessagePacket": Evaluation._message_begins,
     "ReturnPacket": Evaluation._returned,
-    "ReturnTextPacket": Evaluation._returned,
-    "ReturnExpressionPacket": Evaluation._returned,
+    "ReturnTextPacket": Evaluation._showed,
+    "ReturnExpressionPacket": Evaluation._showed,
     "OutputNamePacket": Evaluation._named,
     "InputNamePacket": Evaluation._prompted,
     "SyntaxPacket": Evaluation._found_syntax_error,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from wstpserver.wire.values import Expression
 
@@ -34,10 +34,10 @@ class TextOutput(NamedTuple):
 
 
 class ExpressionOutput(NamedTuple):
-    """What entering a line as an expression gave; as `TextOutput`, with `value` Null for a Null result."""
+    """What entering a line as an expression gave; as `TextOutput`, with the value in the session's form of results."""
 
     name: str | None
-    value: Expression
+    value: Any
     prompt: str
 
 
@@ -56,8 +56,15 @@ class Callbacks:
     on_input: Callable[[str], str] | None = None
     #: The menu of an interrupted kernel: gets the prompt, returns the choice; "c" (continue) without it.
     on_menu: Callable[[str], str] | None = None
-    #: The kernel calls an installed function: gets its number and arguments, returns the value; $Failed without it.
-    on_call: Callable[[int, Expression], Expression] | None = None
+    #: The kernel calls an installed function: gets its number and its arguments as an expression, returns the value
+    #: (see `conversions`); $Failed without it.
+    on_call: Callable[[int, Expression], object] | None = None
+    #: A result of a line that was entered: gets its label, "Out[1]= " or "", and the result. Each as it comes: a
+    #: line of several expressions has several.
+    on_result: Callable[[str, Expression], object] | None = None
+    #: A line that was entered opens a dialog: gets its prompt. With it that prompt ends the line, and what is entered
+    #: next goes to the dialog; without it the dialog is left at once.
+    on_dialog: Callable[[str], object] | None = None
 
     def over(self, other: Callbacks) -> Callbacks:
         """These, and where one is missing that of `other`."""

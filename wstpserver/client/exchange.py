@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import EvaluationTimeout, LinkClosed, LinkTimeout
-from wstpserver.client.evaluation import NOTICE_PREFIX, Evaluation
+from wstpserver.client.errors import EvaluationAborted, EvaluationTimeout, LinkClosed, LinkTimeout
+from wstpserver.client.evaluation import NOTICE_PREFIX, QUESTIONS, Evaluation
 from wstpserver.client.events import Callbacks
 from wstpserver.client.link import Link, Packet
 from wstpserver.wire.messages import MessageCode
@@ -39,6 +41,8 @@ class Exchange:
         self.prompt: str | None = None
         self._in_step = True
         self._abandoned = False  # an evaluation that was given up may still be running
+        self._taken_over = False  # the kernel may be in the middle of somebody else's evaluation
+        self._question: Packet | None = None  # from there, came during a command
         self._notice: str | None = None
         self._state = threading.Lock()  # guards _current and its abort_requested
         self._current: Evaluation | None = None
@@ -46,6 +50,14 @@ class Exchange:
     def lose_step(self) -> None:
         """Answers may come from now on that belong to nothing."""
         self._in_step = False
+
+    def relink(self, link: Link, prompt: str | None, in_step: bool) -> None:
+        """Go on with another link to the same kernel. Not `in_step`: it still evaluates something given up."""
+        self.link = link
+        self.prompt = prompt or self.prompt
+        self._in_step = in_step
+        self._abandoned = not in_step
+        self._notice = None
 
     # Evaluations
 
@@ -55,31 +67,47 @@ class Exchange:
         `mark`: tell where its answers begin even if all seems well. Raises EvaluationTimeout, LinkClosed, and what
         the evaluation raises; then, and if it left an abort without effect, the next call finds its step first.
         """
-        try:
-            self._find_step(deadline)
-            with self._state:
-                self._current = evaluation
-            token = self._ask_token(deadline) if mark else None
+        with self.running(evaluation, deadline):
+            self.find_step(deadline)
+            self.current(evaluation)
+            if self._taken_over:
+                self._settle(evaluation, deadline)
+            evaluation.token = self._ask_token(deadline) if mark else None
+            evaluation.asked = True
             self.link.put(question, deadline.remaining())
-            if token is not None:
-                self._overhear_until(token, evaluation, deadline)
-            while not evaluation.take(self._get(deadline, evaluation)):
-                pass
+            if evaluation.token is not None:
+                self._overhear_until(evaluation.token, evaluation, deadline)
+            self.finish(evaluation, deadline)
+
+    def finish(self, evaluation: Evaluation, deadline: Deadline) -> None:
+        """Give `evaluation` the packets up to its last one. To be called while it is `running`."""
+        while not evaluation.take(self._get(deadline, evaluation)):
+            pass
+
+    def current(self, evaluation: Evaluation | None) -> None:
+        """From now on aborts mean this evaluation."""
+        with self._state:
+            self._current = evaluation
+
+    @contextmanager
+    def running(self, evaluation: Evaluation, deadline: Deadline) -> Iterator[None]:
+        """What happens inside belongs to `evaluation`; whatever goes wrong leaves the exchange able to go on."""
+        try:
+            yield
         except LinkTimeout as error:
-            self._abandon()
+            self.abandon()
             raise EvaluationTimeout(f"no result {deadline}; the kernel was told to abort") from error
         except LinkClosed as error:
             self._notice = evaluation.notice or self._notice
             raise self._with_notice(error) from error
         except BaseException:
-            self._abandon()
+            self.abandon()
             raise
         finally:
-            with self._state:
-                self._current = None
+            self.current(None)
             self._remember_prompt(evaluation)
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """Give up what runs: the kernel is told, and what it still answers will be skipped."""
         self._in_step = False
         self._abandoned = True
@@ -88,13 +116,17 @@ class Exchange:
         except (LinkClosed, LinkTimeout):
             pass  # the next call will find the link closed
 
-    def abort(self) -> bool:
-        """Abort what runs; False if nothing does."""
+    def abort(self, patience: float | None) -> bool:
+        """Abort what runs, or give it up after `patience` seconds; False if nothing does."""
         with self._state:
             if self._current is None:
                 return False
             self._current.abort_requested = True
-        self.link.abort()
+            self._current.patience = Deadline(patience)
+        try:
+            self.link.abort()
+        except LinkClosed:
+            pass  # whoever waits for the evaluation learns that
         return True
 
     def interrupt(self) -> bool:
@@ -115,6 +147,8 @@ class Exchange:
             except LinkTimeout:
                 if deadline.expired:
                     raise
+            if evaluation is not None and evaluation.patience is not None and evaluation.patience.expired:
+                raise EvaluationAborted("the kernel did not react to the abort in time; what it answers is thrown away")
             if self._abandoned if evaluation is None else evaluation.abort_requested:
                 self.link.abort()
 
@@ -125,6 +159,22 @@ class Exchange:
             if packet.name == "ReturnPacket" and packet.arguments in ((token,), (ABORTED,)):
                 return
             evaluation.overhear(packet)
+
+    def _settle(self, evaluation: Evaluation, deadline: Deadline) -> None:
+        """Wait for the end of what a kernel was in the middle of that was taken over by its ID, or for the prompt of
+        the dialog it is in. `evaluation` overhears, and answers its questions. EvaluationAborted."""
+        question, self._question = self._question, None
+        if question is not None:
+            evaluation.overhear(question)
+        token = self._ask_token(deadline)
+        while (packet := self._get(deadline, evaluation)) != ("ReturnPacket", (token,)):
+            if packet == ("ReturnPacket", (ABORTED,)):  # the end of that evaluation, or of our token
+                token = self._ask_token(deadline)
+            evaluation.overhear(packet)
+        self._taken_over = False
+        if evaluation.abort_requested:
+            self.lose_step()
+            raise EvaluationAborted("aborted while the kernel was finishing what it had been given before")
 
     def _skip(self, deadline: Deadline) -> Packet:
         """The next packet, only looked at for prompts and for a notice that may be the last words."""
@@ -138,7 +188,7 @@ class Exchange:
                 self._notice = text
         return packet
 
-    def _find_step(self, deadline: Deadline) -> None:
+    def find_step(self, deadline: Deadline) -> None:
         """Skip all answers to what was given up. A late abort may hit the token itself: then another is asked for."""
         if self._in_step:
             return
@@ -166,24 +216,27 @@ class Exchange:
         """The server's ReturnPacket to a command. Output that comes before it goes to the session's callbacks."""
         listener = self.listen_for("ReturnPacket", self._callbacks, deadline)
         try:
-            self._find_step(deadline)
+            self.find_step(deadline)
             self._in_step = False  # unless the answer comes
             self.link.put(command_packet(name, *arguments), deadline.remaining())
             while (packet := self._get(deadline, None)).name != "ReturnPacket":
-                listener.overhear(packet)
+                if packet.name in QUESTIONS:
+                    self._question = packet
+                else:
+                    listener.overhear(packet)
         except LinkClosed as error:
             self._notice = listener.notice or self._notice
             raise self._with_notice(error) from error
         finally:
             self._remember_prompt(listener)
         self._in_step = True
+        if name.startswith("Connect"):
+            self._taken_over = True
         return packet
 
     def listen_for(self, last: str, callbacks: Callbacks, deadline: Deadline) -> Evaluation:
         """An evaluation of this exchange that ends with a packet of that name."""
-        return Evaluation(
-            last, callbacks, lambda answer: self.link.put(answer, deadline.remaining()), self.prompt is not None
-        )
+        return Evaluation(last, callbacks, lambda answer: self.link.put(answer, deadline.remaining()))
 
     def _remember_prompt(self, evaluation: Evaluation) -> None:
         if evaluation.prompt is not None:

@@ -34,6 +34,13 @@ class Packet(NamedTuple):
     arguments: tuple[Expression, ...]
 
 
+def packet_of(expression: Expression) -> Packet:
+    """An expression as a packet."""
+    if isinstance(expression, Function) and isinstance(expression.head, Symbol):
+        return Packet(expression.head.name.removeprefix("System`"), expression.args)
+    return Packet("", (expression,))
+
+
 class Link:
     """One open link. Made by `connect`, `Listener.accept` and `open_link`.
 
@@ -73,8 +80,12 @@ class Link:
         Raises LocalProtocolError for a value that is no expression, LinkClosed, and LinkTimeout when the peer takes
         no more: then the rest is kept, and goes out before the next one.
         """
+        self.put_raw(self.encode(expression), timeout)
+
+    def encode(self, expression: Expression) -> bytes:
+        """The bytes with which `put` sends `expression`. LocalProtocolError."""
         # UTF-8 throughout: a program on the library of 2023 that passes text in format A on to a third one crashes.
-        self.put_raw(encode(expression, ascii=False, seven_bit=self._seven_bit), timeout)
+        return encode(expression, ascii=False, seven_bit=self._seven_bit)
 
     def put_raw(self, data: bytes | bytearray | memoryview, timeout: float | None = None) -> None:
         """Send bytes that are already WSTP: whole expressions, or parts that later calls complete. As `put`."""
@@ -102,10 +113,7 @@ class Link:
 
     def get_packet(self, timeout: float | None = None) -> Packet:
         """The next expression, taken apart into the name of its head and its arguments. As `get`."""
-        expression = self.get(timeout)
-        if isinstance(expression, Function) and isinstance(expression.head, Symbol):
-            return Packet(expression.head.name.removeprefix("System`"), expression.args)
-        return Packet("", (expression,))
+        return packet_of(self.get(timeout))
 
     def ready(self, timeout: float | None = 0.0) -> bool:
         """Whether `get` would not wait: a whole expression is here, or the link has ended, before `timeout`."""
@@ -158,6 +166,11 @@ class Link:
     def message_fileno(self) -> int:
         """The message connection's descriptor."""
         return self._messages.fileno()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end of the link has been seen, on either side. `ready` looks."""
+        return self._closed or self._data.ended or self._messages.closing
 
     @property
     def closed(self) -> bool:

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import math
 import struct
+from decimal import Decimal
 from typing import Any, ClassVar, NoReturn
+
+from .real_text import decimal_of, precision_of, text_of
 
 
 class _FixedWidthInteger(int):
@@ -76,7 +79,7 @@ class BigReal(_Frozen):
     """A real written out in decimal, as InputForm writes it: ``1.5`20.*^-400`` is 1.5 times 10^-400 to 20
     digits.
 
-    Kept as text, because only a kernel knows what its precision marks mean. Equal if the text is equal.
+    Kept as text, so that nothing is lost. Equal if the text is equal.
     """
 
     __slots__ = ("text",)
@@ -84,6 +87,28 @@ class BigReal(_Frozen):
 
     def __init__(self, text: str) -> None:
         object.__setattr__(self, "text", text)
+
+    def to_decimal(self) -> Decimal:
+        """The number with all digits written; ValueError for a text that is no number, or an exponent
+        beyond Decimal's.
+        """
+        return decimal_of(self.text)
+
+    @property
+    def precision(self) -> float | None:
+        """The digits to which the number is known, as its mark says; None without a mark. ValueError."""
+        return precision_of(self.text)
+
+    @classmethod
+    def from_decimal(cls, value: Decimal) -> BigReal:
+        """A finite Decimal, known to as many digits as it has. ValueError for infinities and NaN."""
+        if not value.is_finite():
+            raise ValueError(f"{value} is no real number")
+        return cls(text_of(value))
+
+    def __float__(self) -> float:
+        """The nearest double; inf or 0.0 where it is beyond a double's range."""
+        return float(self.to_decimal())
 
     def __eq__(self, other: object) -> bool:
         return self.text == other.text if isinstance(other, BigReal) else NotImplemented

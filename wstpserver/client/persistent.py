@@ -1,0 +1,205 @@
+"""A session that comes back to its kernel when the connection has broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from wstpserver.client.commands import result_of
+from wstpserver.client.conversation import Conversation
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.errors import (
+    CommandError,
+    ConnectError,
+    EvaluationAborted,
+    EvaluationLost,
+    EvaluationTimeout,
+    KernelLost,
+    LinkClosed,
+    LinkError,
+    LinkTimeout,
+)
+from wstpserver.client.evaluation import Evaluation
+from wstpserver.client.events import Callbacks
+from wstpserver.client.link import Link, Packet
+from wstpserver.client.options import Address
+from wstpserver.client.way_back import PATIENCE, Returned, Settings, come_back
+from wstpserver.wire.packet_builders import evaluate_packet
+from wstpserver.wire.values import Expression, Symbol
+
+#: How often in a row a connection may break before a question has left on it.
+_ATTEMPTS: Final = 3
+
+
+class Persistent(Conversation):
+    """A conversation that runs evaluations and, if wished, outlives its connection."""
+
+    def __init__(
+        self,
+        link: Link | str | int | Address,
+        timeout: float | None,
+        callbacks: Callbacks | None,
+        keep_kernel: bool,
+        reconnect: bool | float,
+    ) -> None:
+        self._patience: float | None = PATIENCE if reconnect is True else float(reconnect) if reconnect else None
+        #: What the server is told about the kernel on every connection.
+        self._settings = Settings(True, True) if self._patience is not None else Settings()
+        if self._patience is not None and isinstance(link, Link):
+            raise ValueError("reconnect needs an address to come back to, and was given a link")
+        deadline = Deadline(timeout)
+        super().__init__(link, timeout, callbacks, keep_kernel)
+        if self._patience is not None:
+            try:
+                with self._having_turn(deadline):
+                    self._learn_kernel(deadline)
+            except BaseException:
+                self.link.close()
+                raise
+
+    def _learn_kernel(self, deadline: Deadline) -> None:
+        """Wait for the kernel, ask for its ID, and have it kept for this session. As `evaluate`, and CommandError."""
+        evaluation = self._exchange.listen_for("ReturnPacket", self._callbacks, deadline)
+        self._exchange.run(evaluation, evaluate_packet(Symbol("Null")), deadline, mark=False)
+        self._kernel = str(result_of("GetKernelID", self._exchange.command("GetKernelID", (), deadline)))
+        for name, value in self._settings.commands():
+            # Refused for a kernel outside all pools: that stays alive, and nobody else is given it.
+            self._exchange.command(name, (value,), deadline)
+
+    def reconnect(self, timeout: float | None = PATIENCE) -> tuple[int, tuple[Packet, ...]]:
+        """Connect to the server again and take the kernel back, whatever became of the former connection.
+
+        Returns what the kernel wrote meanwhile: (number of packets that the server did not keep, packets, oldest
+        first). A kernel at work is waited for. On the new connection the server keeps the kernel alive and reserved
+        when the session is not there, until `close`.
+
+        Raises LinkClosed if there is no way back within `timeout` seconds (one can try again), KernelLost if the
+        kernel is gone, CommandError if its ID is not known (`kernel_id`) or the session was given a link.
+        """
+        deadline = Deadline(timeout)
+        with self._having_turn(deadline):
+            if self._settings.keep_alive is None:
+                self._settings = Settings(True, True)
+            returned = self._return(None, deadline, deadline, None)
+            return returned.dropped, returned.missed
+
+    # Evaluations
+
+    def _run(
+        self, question: Expression, last: str, deadline: Deadline, callbacks: Callbacks | None
+    ) -> Evaluation:
+        """One evaluation from its question to its last packet."""
+        for attempt in range(_ATTEMPTS):
+            evaluation = self._exchange.listen_for(last, self._heard(callbacks), deadline)
+            try:
+                self._be_linked(evaluation, deadline)
+                # A line of input ends with a prompt, and another prompt may still be under way (the first one, or that
+                # of a kernel just connected to); an evaluation ends with a ReturnPacket, which comes for nothing else.
+                self._exchange.run(evaluation, question, deadline, mark=last == "InputNamePacket")
+                break
+            except LinkClosed as error:
+                if not self._comes_back():
+                    raise
+                if evaluation.asked:
+                    self._finish_elsewhere(evaluation, deadline, error)
+                    break
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        return evaluation
+
+    def _heard(self, callbacks: Callbacks | None) -> Callbacks:
+        """Those of a call, and where one is missing that of the session."""
+        return self._callbacks if callbacks is None else callbacks.over(self._callbacks)
+
+    def _comes_back(self) -> bool:
+        return self._patience is not None and self._kernel is not None and not self._closed
+
+    def _be_linked(self, evaluation: Evaluation, deadline: Deadline) -> None:
+        """Before an evaluation: come back if the connection has broken meanwhile, and know which kernel it is."""
+        if self._patience is None or self._closed:
+            return
+        if self._kernel is None and not self.link.ended:
+            self._learn_kernel(deadline)  # it is another one since a command
+        if self._comes_back() and (self.link.ended or (self.link.ready(0) and self.link.ended)):
+            returned = self._return(evaluation, Deadline(self._patience), deadline, None)
+            for packet in returned.missed:
+                evaluation.overhear(packet)
+
+    def _finish_elsewhere(self, evaluation: Evaluation, deadline: Deadline, error: LinkClosed) -> None:
+        """Come back to the kernel for the rest of an evaluation. EvaluationLost if it is not there."""
+        returned = self._return(evaluation, Deadline(self._patience), deadline, error)
+        with self._exchange.running(evaluation, deadline):
+            self._exchange.current(evaluation)
+            for packet in (*returned.missed, *returned.further):
+                if packet.name == "ReturnPacket" and packet.arguments == (evaluation.token,):
+                    continue
+                if evaluation.take(packet):
+                    return
+            if returned.busy:
+                self._exchange.finish(evaluation, deadline)
+                return
+        gone = f", {returned.dropped} packets of it not kept" if returned.dropped else ""
+        raise EvaluationLost(
+            f"the connection broke during an evaluation ({error.message}). The session is back at kernel "
+            f"{self._kernel}, but the answer is lost{gone}; whether the evaluation took place is not known",
+            returned.missed,
+            returned.dropped,
+        ) from error
+
+    @contextmanager
+    def _coming_back(self, deadline: Deadline) -> Iterator[None]:
+        """For a batch: come back before it, and when the connection breaks in it, end it with EvaluationLost."""
+        evaluation = self._exchange.listen_for("ReturnPacket", self._callbacks, deadline)
+        self._be_linked(evaluation, deadline)
+        try:
+            yield
+        except LinkClosed as error:
+            if not self._comes_back():
+                raise
+            returned = self._return(None, Deadline(self._patience), Deadline(None), error)
+            raise EvaluationLost(
+                f"the connection broke during a batch ({error.message}). The session is back at kernel {self._kernel}; "
+                "how far it got beyond the last value is not known",
+                returned.missed,
+                returned.dropped,
+            ) from error
+
+    def _return(
+        self, evaluation: Evaluation | None, patience: Deadline, deadline: Deadline, error: LinkError | None
+    ) -> Returned:
+        """Come back to the kernel; `error` is what made it necessary. LinkClosed, KernelLost, EvaluationTimeout."""
+        if self.address is None or self._kernel is None:
+            raise CommandError("the session cannot come back: it knows no address of a server, or not the kernel's ID")
+        self.link.close(0)
+
+        def check() -> None:
+            if self._closed:
+                raise LinkClosed("the link was closed by this program", self.link.name)
+            if evaluation is not None and evaluation.abort_requested:
+                raise EvaluationAborted("the evaluation was aborted while the connection was down")
+
+        self._exchange.current(evaluation)
+        try:
+            returned = come_back(self.address, self._kernel, self._settings, patience, deadline, check)
+        except KernelLost as lost:
+            reason = "" if error is None else f" (the connection ended: {error.message})"
+            self._kernel = None
+            raise KernelLost(f"{lost}{reason}") from error
+        except LinkTimeout as timeout:
+            if deadline.expired:
+                raise EvaluationTimeout(f"no result {deadline}: {timeout.message}") from timeout
+            raise _no_way(timeout) from timeout
+        except ConnectError as failure:
+            raise _no_way(failure) from failure
+        finally:
+            self._exchange.current(None)
+        self.link = returned.link
+        self._exchange.relink(returned.link, returned.prompt, evaluation is not None or not returned.busy)
+        if self._closed:
+            self.link.close()
+        return returned
+
+
+def _no_way(error: LinkError) -> LinkClosed:
+    return LinkClosed(f"the connection broke, and there is no way back: {error.message}", error.where, error.advice)
