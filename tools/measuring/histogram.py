@@ -1,4 +1,4 @@
-"""Durations in buckets, as the C programs report them (native/histogram.h): percentiles to 0.8 %, any number of values."""
+"""Durations in buckets, as the C programs report them (native/histogram.h): any number of values, exact to 0.8 %."""
 from collections import Counter
 
 

@@ -47,18 +47,6 @@ static int failed(const char *why)
 
 /* -- reading an answer ------------------------------------------------------------------------------------------- */
 
-static void take(void *owner, const struct token *token)
-{
-    (void)owner;
-    if (token->index == 1 && token->text != NULL && token->length < sizeof answer.head) {
-        memcpy(answer.head, token->text, token->length);
-        answer.head[token->length] = '\0';
-    } else if (token->index == 2 && token->is_integer)
-        answer.integer = token->integer;
-    else if (token->kind == TOKEN_BLOCK)
-        answer.numbers += token->count;
-}
-
 static void contents(void *owner, const char *data, size_t length)
 {
     uint64_t number = 0;
@@ -70,6 +58,22 @@ static void contents(void *owner, const char *data, size_t length)
     if (length > 0 && !pattern_matches(answer.bytes, data, length))
         answer.wrong = 1;
     answer.bytes += length;
+}
+
+static void take(void *owner, const struct token *token)
+{
+    (void)owner;
+    if (token->index == 1 && token->text != NULL && token->length < sizeof answer.head) {
+        memcpy(answer.head, token->text, token->length);
+        answer.head[token->length] = '\0';
+    } else if (token->index == 2 && token->is_integer)
+        answer.integer = token->integer;
+    else if (token->kind == TOKEN_BLOCK)
+        answer.numbers += token->count;
+    else if (token->kind == TOKEN_NUMBER && token->index > 2) { /* some relays unpack lists */
+        answer.numbers++;
+        contents(owner, token->text, token->length);
+    }
 }
 
 static void end(void *owner)

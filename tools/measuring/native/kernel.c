@@ -10,6 +10,14 @@ static int is(const struct kernel *kernel, const char *name)
     return strcmp(kernel->name, name) == 0;
 }
 
+static void contents(void *owner, const char *data, size_t length)
+{
+    struct kernel *kernel = owner;
+    if (is(kernel, "Length") && !pattern_matches(kernel->number_bytes, data, length))
+        kernel->wrong = 1;
+    kernel->number_bytes += length;
+}
+
 static void take(void *owner, const struct token *token)
 {
     struct kernel *kernel = owner;
@@ -24,7 +32,11 @@ static void take(void *owner, const struct token *token)
     } else if (token->index > 3 && token->is_integer)
         kernel->integer += token->integer;
     else if (token->kind == TOKEN_BLOCK)
-        kernel->block = token->count;
+        kernel->block += token->count;
+    else if (token->kind == TOKEN_NUMBER) { /* some relays unpack lists */
+        kernel->block++;
+        contents(kernel, token->text, token->length);
+    }
 }
 
 static void keep(struct kernel *kernel, const char *data, size_t length)
@@ -48,14 +60,6 @@ static void raw(void *owner, const char *data, size_t length)
         keep(kernel, data, length);
     if (index == 3 && is(kernel, "Echo"))
         kernel->kept_length = 0;
-}
-
-static void contents(void *owner, const char *data, size_t length)
-{
-    struct kernel *kernel = owner;
-    if (is(kernel, "Length") && !pattern_matches(kernel->number_bytes, data, length))
-        kernel->wrong = 1;
-    kernel->number_bytes += length;
 }
 
 static void reset(struct kernel *kernel)

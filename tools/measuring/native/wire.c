@@ -96,6 +96,8 @@ static step read_number(struct token *token, const char *data, size_t length)
         memcpy(&token->integer, data + 1, 8);
     else
         token->is_integer = 0;
+    token->text = data + 1;
+    token->length = (uint64_t)width;
     return width + 2;
 }
 
