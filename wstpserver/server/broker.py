@@ -15,6 +15,7 @@ from wstpserver.model.ids import KernelIds
 from wstpserver.model.registry import Registry
 from wstpserver.model.states import Client, Kernel, Request
 from wstpserver.server import replies
+from wstpserver.server.acknowledgement import LateAcknowledgements
 from wstpserver.server.evaluation_clock import EvaluationClock
 from wstpserver.server.executor import Executor
 from wstpserver.server.janitor import Janitor
@@ -56,6 +57,7 @@ class Broker:
         self.executor = Executor(self)
         self.janitor = Janitor(self)
         self.clock = EvaluationClock(self)
+        self.acknowledgements = LateAcknowledgements()
         #: Commands that wait until their client is bridged.
         self.awaited: dict[Client, AsyncResult] = {}
         self.stopping = False
@@ -92,6 +94,7 @@ class Broker:
         gevent.joinall(finishing, timeout=LAST_WORDS_TIME)
         for session in tuple(self.sessions.values()):
             session.end()
+        self.acknowledgements.close()
 
     def reconfigure(self, settings: ServerSettings) -> None:
         """Take new settings over without disturbing anybody."""

@@ -76,6 +76,32 @@ class Delivery:
         self._changed.set()
         return unsent
 
+    # -- the short way -------------------------------------------------------------------------------------------
+
+    def sink(self) -> int:
+        kernel = self.kernel
+        if kernel is None or self.held or self._queue or self._session.closing:
+            return -1
+        activity = kernel.activity
+        return kernel.writer.sink() if activity.accepting and not activity.asking else -1
+
+    def evaluation_sent(self, head: PacketHead, unsent: memoryview, open_tail: bool) -> None:
+        kernel = self.kernel
+        assert kernel is not None
+        kernel.begin(head)
+        if unsent or open_tail:
+            try:
+                kernel.writer.went_out(self, unsent, open_tail)
+            except StreamClosed:
+                pass  # as in _write
+
+    def round_ended(self) -> None:
+        kernel = self.kernel
+        if kernel is not None and kernel.busy:
+            self._broker.acknowledgements.owe(self._data, self)
+        else:
+            self._data.acknowledge()
+
     # -- frames --------------------------------------------------------------------------------------------------
 
     def packet(self, data: memoryview, head: PacketHead) -> None:

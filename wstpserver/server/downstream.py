@@ -8,7 +8,7 @@ from typing import Protocol
 from wstpserver.model.activity import ACTIVITY_HEADS, QUESTIONS
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.outlets import Nowhere, Outlet
-from wstpserver.server.pump import LARGEST_COMPLETION, Pump
+from wstpserver.server.pump import HELD_FRAME_SIZE, LARGEST_COMPLETION, Pump
 from wstpserver.server.stream import Stream
 from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.frames import FrameScanner
@@ -18,10 +18,19 @@ from wstpserver.wire.packets import PacketHead
 _KEPT = frozenset({PacketHead.InputNamePacket}) | QUESTIONS
 _HELD = frozenset({PacketHead.WSCommandPacket}) | _KEPT
 _STOPS = _HELD | ACTIVITY_HEADS
+_DIRECT = frozenset(PacketHead) - {PacketHead.WSCommandPacket}
+_REPORTED = _KEPT | ACTIVITY_HEADS
+
+#: Other frames from a kernel are passed on in one piece up to this many bytes, so that the client wakes once for each.
+HELD_OUTPUT_SIZE = 16384
 
 
 class KernelListener(Protocol):
-    """What a kernel's pump tells its owner."""
+    """What a kernel's pump tells its owner, and asks it."""
+
+    @property
+    def busy(self) -> bool:
+        """True while an evaluation is under way."""
 
     def written(self, head: PacketHead) -> None:
         """A whole packet with this head has been handed to the outlet."""
@@ -43,7 +52,7 @@ class Downstream(Pump):
     """
 
     def __init__(self, stream: Stream, listener: KernelListener) -> None:
-        super().__init__(stream, FrameScanner((), _STOPS))
+        super().__init__(stream, FrameScanner((), _STOPS), _DIRECT, _REPORTED)
         self._listener = listener
         self._outlet: Outlet = Nowhere()
         self._next: Outlet | None = None
@@ -72,8 +81,11 @@ class Downstream(Pump):
         if not self.scanner.at_boundary:
             self._outlet.lost(self.completion())
 
-    def holds(self, head: PacketHead) -> bool:
-        return head in _HELD
+    def sink(self) -> int:
+        return self._outlet.sink() if self._next is None else -1
+
+    def most_held(self, head: PacketHead) -> int:
+        return HELD_FRAME_SIZE if head in _HELD else HELD_OUTPUT_SIZE
 
     def forward(self, data: memoryview) -> None:
         self._outlet.write(data, True)
@@ -91,12 +103,29 @@ class Downstream(Pump):
             return
         packet = bytes(data) if head in _KEPT and whole else None
         outlet.write(data, True)
+        self._tell(head, packet)
+
+    def sent(self, view: memoryview, head: PacketHead) -> None:
+        packet = bytes(self._sent_frame(view)) if head in _KEPT else None
+        if self._state.unsent or self._state.open_tail:
+            self.finish(view)
+        self._tell(head, packet)
+
+    def finish(self, view: memoryview) -> None:
+        self._outlet.went_out(self._unsent(view), bool(self._state.open_tail))
+
+    def _tell(self, head: PacketHead, packet: bytes | None) -> None:
         if packet is not None and head == PacketHead.InputNamePacket:
             self._listener.named(packet)
         elif packet is not None:
             self._listener.asked(packet)
         if head in ACTIVITY_HEADS:
             self._listener.written(head)
+
+    def round_ended(self) -> None:
+        # An idle kernel has nothing more to send, and hears from us when its client does. A busy one may have.
+        if self._listener.busy:
+            self.stream.acknowledge()
 
     def tail(self) -> None:
         self._outlet.tail()
