@@ -67,6 +67,21 @@ def test_a_question_is_waited_for_until_something_goes_to_the_kernel():
         assert not activity.awaiting and activity.busy
 
 
+def test_input_that_was_asked_for_is_an_answer_and_begins_nothing():
+    activity = Activity()
+    activity.begin(Head.EvaluatePacket)
+    inputs = (Head.EnterTextPacket, Head.EnterExpressionPacket)
+    for head in (Head.InputPacket, Head.InputStringPacket):
+        activity.written(head)
+        assert all(activity.is_answer(answer) for answer in (*inputs, Head.TextPacket, Head.OTHER))
+        assert not activity.is_answer(Head.EvaluatePacket), "it needs its own answer, which the question would delay"
+        activity.answered()
+        assert not any(activity.is_answer(answer) for answer in inputs)
+    activity.written(Head.MenuPacket)
+    assert not any(activity.is_answer(answer) for answer in inputs)
+    assert activity.is_answer(Head.TextPacket)
+
+
 def test_a_dialog_is_waited_for_while_it_has_nothing_to_evaluate():
     activity = Activity()
     activity.begin(Head.EnterTextPacket)

@@ -19,6 +19,10 @@ ANSWERED_BY = {
 #: Packets by which a kernel asks its client something and waits for the answer.
 QUESTIONS = frozenset({PacketHead.InputPacket, PacketHead.InputStringPacket, PacketHead.MenuPacket})
 
+#: Questions that are answered with an input, as at a prompt; front ends send these packets then.
+_INPUTS_ASKED = frozenset({PacketHead.InputPacket, PacketHead.InputStringPacket})
+_INPUTS = frozenset({PacketHead.EnterTextPacket, PacketHead.EnterExpressionPacket})
+
 #: Packets from a kernel that can change what `Activity` says.
 ACTIVITY_HEADS = (
     frozenset(ANSWERED_BY.values()) | {PacketHead.BeginDialogPacket, PacketHead.EndDialogPacket} | QUESTIONS
@@ -28,14 +32,14 @@ ACTIVITY_HEADS = (
 class Activity:
     """The evaluation under way in a kernel, one slot for each dialog level."""
 
-    __slots__ = ("_levels", "asking", "evaluations")
+    __slots__ = ("_levels", "_question", "evaluations")
 
     def __init__(self) -> None:
         self._levels: list[PacketHead | None] = [None]
         #: Evaluations begun so far.
         self.evaluations = 0
-        #: True while the kernel waits for the answer to a question.
-        self.asking = False
+        #: The question that the kernel waits for the answer to.
+        self._question: PacketHead | None = None
 
     @property
     def busy(self) -> bool:
@@ -46,6 +50,16 @@ class Activity:
     def accepting(self) -> bool:
         """True when the innermost level is ready for an evaluation."""
         return self._levels[-1] is None
+
+    @property
+    def asking(self) -> bool:
+        """True while the kernel waits for the answer to a question."""
+        return self._question is not None
+
+    def is_answer(self, head: PacketHead) -> bool:
+        """Whether a packet with this *head* begins no evaluation now: because it never does, or because the kernel
+        has asked for input, which front ends answer with what they send at a prompt."""
+        return head not in ANSWERED_BY or (head in _INPUTS and self._question in _INPUTS_ASKED)
 
     @property
     def in_dialog(self) -> bool:
@@ -60,7 +74,7 @@ class Activity:
 
     def answered(self) -> None:
         """Note that a packet which is no evaluation goes to the kernel."""
-        self.asking = False
+        self._question = None
 
     def begin(self, head: PacketHead) -> None:
         """Note that an evaluation packet with this *head* goes to the kernel."""
@@ -70,7 +84,7 @@ class Activity:
     def written(self, head: PacketHead) -> bool:
         """Note that the kernel wrote a packet with this *head*; True if the kernel can take an evaluation now
         and could not before."""
-        self.asking = head in QUESTIONS
+        self._question = head if head in QUESTIONS else None
         if head == PacketHead.BeginDialogPacket:
             self._levels.append(None)
             return True

@@ -113,7 +113,7 @@ class Delivery:
             if kernel is None:
                 self._broker.client_needs_kernel(self._session)
             self._wait_below_limit()
-        elif head not in ANSWERED_BY:
+        elif kernel.activity.is_answer(head):
             kernel.answered()
             self._write(kernel, self, data, True)
         elif kernel.activity.accepting and not self._queue:
