@@ -170,11 +170,10 @@ class Broker:
 
     # -- kernels -------------------------------------------------------------------------------------------------
 
-    def kernel_busy(self, kernel: KernelServer, busy: bool) -> None:
-        """An evaluation was begun in the kernel, or the last one was answered."""
-        self.registry.set_busy(kernel.record, busy)
-        if busy:
-            self.clock.begun(kernel)
+    def evaluation_begun(self, kernel: KernelServer) -> None:
+        """An evaluation goes to the kernel."""
+        self.registry.set_busy(kernel.record, True)
+        self.clock.begun(kernel)
 
     def kernel_awaiting(self, kernel: KernelServer, awaiting: bool) -> None:
         """The busy kernel waits for its client to say something, or does not any longer."""
@@ -183,14 +182,16 @@ class Broker:
 
     def kernel_accepting(self, kernel: KernelServer) -> None:
         """The kernel can take an evaluation again."""
-        if not kernel.busy:
+        if not kernel.activity.busy:
             self.clock.ended(kernel)
             self.registry.set_busy(kernel.record, False)
-            self.carry_out()
+            if self.registry.effects:
+                self.carry_out()
             if self.executor.evaluation_ended(kernel):
                 return
-        if kernel.session is not None:
-            kernel.session.resume()
+        session = kernel.session
+        if session is not None and session.held_back:
+            session.resume()
 
     def kernel_commanded(self, kernel: KernelServer, packet: bytes | None) -> None:
         """The kernel sent a command; its reply is written by a greenlet of its own."""

@@ -21,6 +21,10 @@ _STOPS = _HELD | ACTIVITY_HEADS
 _DIRECT = frozenset(PacketHead) - {PacketHead.WSCommandPacket}
 _REPORTED = _KEPT | ACTIVITY_HEADS
 
+# A member of an enum is looked up by a function in Python; these are asked for with each packet.
+_INPUT_NAME = PacketHead.InputNamePacket
+_COMMAND = PacketHead.WSCommandPacket
+
 #: Other frames from a kernel are passed on in one piece up to this many bytes, so that the client wakes once for each.
 HELD_OUTPUT_SIZE = 16384
 
@@ -91,34 +95,37 @@ class Downstream(Pump):
         self._outlet.write(data, True)
 
     def part(self, data: memoryview, head: PacketHead) -> None:
-        if head != PacketHead.WSCommandPacket:
+        if head != _COMMAND:
             self._outlet.write(data, False)
 
     def frame(self, data: memoryview, head: PacketHead, whole: bool) -> None:
         outlet = self._outlet
         if self._next is not None:
             self._use(self._next)
-        if head == PacketHead.WSCommandPacket:
+        if head == _COMMAND:
             self._listener.commanded(bytes(data) if whole and len(data) <= MAXIMUM_COMMAND_SIZE else None)
             return
         packet = bytes(data) if head in _KEPT and whole else None
         outlet.write(data, True)
         self._tell(head, packet)
 
-    def sent(self, view: memoryview, head: PacketHead) -> None:
+    def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
         packet = bytes(self._sent_frame(view)) if head in _KEPT else None
-        if self._state.unsent or self._state.open_tail:
+        if unfinished:
             self.finish(view)
         self._tell(head, packet)
+        if self._listener.busy:
+            self.stream.acknowledge()
 
     def finish(self, view: memoryview) -> None:
         self._outlet.went_out(self._unsent(view), bool(self._state.open_tail))
 
     def _tell(self, head: PacketHead, packet: bytes | None) -> None:
-        if packet is not None and head == PacketHead.InputNamePacket:
-            self._listener.named(packet)
-        elif packet is not None:
-            self._listener.asked(packet)
+        if packet is not None:
+            if head == _INPUT_NAME:
+                self._listener.named(packet)
+            else:
+                self._listener.asked(packet)
         if head in ACTIVITY_HEADS:
             self._listener.written(head)
 

@@ -16,7 +16,7 @@ from wstpserver.server import buffers
 from wstpserver.server.stream import Stream
 from wstpserver.server.turnstile import let_others_run
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.frames import END, MORE, TAIL, FrameScanner, head_bits
+from wstpserver.wire.frames import END, HEADS, MORE, TAIL, FrameScanner, head_bits
 from wstpserver.wire.packets import PacketHead
 
 #: A frame from a client goes to the kernel only when it is whole, up to this many bytes; commands and
@@ -31,6 +31,7 @@ LARGEST_COMPLETION = 1 << 30
 TURN = 0.001
 
 _SENT = lib.WSTPPUMP_SENT
+_ALL_SENT = lib.WSTPPUMP_ALL_SENT
 _EMPTY = lib.WSTPPUMP_EMPTY
 _CLOSED = lib.WSTPPUMP_CLOSED
 
@@ -72,18 +73,21 @@ class Pump:
             if kept:
                 buffer.view[:kept] = self._kept
             verdict = self._begin_round(buffer, kept)
-            if verdict == _EMPTY:
+            if verdict == _ALL_SENT:
+                self._kept = b""
+                self.sent(buffer.view, HEADS[state.head], False)
+            elif verdict == _EMPTY:
                 buffers.give(buffer)
                 self._wait()
                 continue
-            if verdict == _CLOSED:
+            elif verdict == _CLOSED:
                 buffers.give(buffer)
                 return
-            left = self._process(buffer, verdict)
-            end = state.end
-            self._kept = bytes(buffer.view[end - left : end]) if left else b""
+            else:
+                left, end = self._process(buffer, verdict), state.end
+                self._kept = bytes(buffer.view[end - left : end]) if left else b""
+                self.round_ended()
             buffers.give(buffer)
-            self.round_ended()
             if state.drained:
                 self._wait()
             elif monotonic() > self._turn_ends:
@@ -130,8 +134,8 @@ class Pump:
         """Go on with this verdict until all is scanned; return how many bytes at the end of the buffer are kept."""
         view, state, scanner = buffer.view, self._state, self.scanner
         while verdict != MORE:
-            if verdict == _SENT:
-                self.sent(view, scanner.head)
+            if verdict in (_SENT, _ALL_SENT):
+                self.sent(view, HEADS[state.head], verdict == _SENT)
             else:
                 self._hand_over(view, verdict)
                 state.start = state.position
@@ -182,9 +186,9 @@ class Pump:
         """Up to how many bytes of a frame with this *head* are kept until it is whole."""
         raise NotImplementedError
 
-    def sent(self, view: memoryview, head: PacketHead) -> None:
-        """A reported frame went to the sink. It is still in this *view* of the buffer (`_sent_frame`); `finish` is
-        to be called."""
+    def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
+        """A reported frame went to the sink. It is still in this *view* of the buffer (`_sent_frame`); if
+        *unfinished*, do what `finish` does."""
         raise NotImplementedError
 
     def _sent_frame(self, view: memoryview) -> memoryview:
@@ -199,7 +203,7 @@ class Pump:
         return view[self._state.start - self._state.unsent : self._state.start]
 
     def round_ended(self) -> None:
-        """All that was received has been handed on."""
+        """All that was received has been handed on, not all of it by one `sent`."""
 
     def forward(self, data: memoryview) -> None:
         """Take whole frames whose heads the scanner does not stop at."""

@@ -30,8 +30,11 @@ class Packets(Protocol):
     def sink(self) -> int:
         """Descriptor to which one evaluation may be written at once, -1: none. Who does so calls `evaluation_sent`."""
 
-    def evaluation_sent(self, head: PacketHead, unsent: memoryview, open_tail: bool) -> None:
-        """An evaluation was written to the sink, but for these last bytes; *open_tail*: it has no ``]``."""
+    def evaluation_sent(self, head: PacketHead) -> None:
+        """An evaluation was written to the sink."""
+
+    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
+        """But for its last bytes, these; *open_tail*: it has no ``]``."""
 
     def round_ended(self) -> None:
         """All packets that have come were handed over."""
@@ -57,8 +60,10 @@ class Upstream(Pump):
     def most_held(self, head: PacketHead) -> int:
         return HELD_FRAME_SIZE
 
-    def sent(self, view: memoryview, head: PacketHead) -> None:
-        self._packets.evaluation_sent(head, self._unsent(view), bool(self._state.open_tail))
+    def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
+        self._packets.evaluation_sent(head)
+        if unfinished:
+            self._packets.went_out(self._unsent(view), bool(self._state.open_tail))
 
     def finish(self, view: memoryview) -> None:
         pass  # each frame that goes to the sink is reported

@@ -32,7 +32,8 @@ ERROR: Final = -1
 MAX_UNDECIDED: Final = int(lib.WSTPSCAN_MAX_UNDECIDED)
 
 _ALL: Final = 2**64 - 1
-_HEADS: Final[tuple[PacketHead, ...]] = tuple(PacketHead)
+#: The head for each code.
+HEADS: Final[tuple[PacketHead, ...]] = tuple(PacketHead)
 
 
 def head_bits(heads: Iterable[PacketHead] | None) -> int:
@@ -113,7 +114,7 @@ class FrameScanner:
     @property
     def head(self) -> PacketHead:
         """Head code of the current or last frame; ``PacketHead.OTHER`` while it is not known."""
-        head: PacketHead = _HEADS[self._state.head]
+        head: PacketHead = HEADS[self._state.head]
         return head
 
     @property
