@@ -27,13 +27,15 @@ def connect(
     *,
     classic: bool | None = None,
     limits: DecoderLimits | None = None,
+    without_kernel: bool = False,
 ) -> Link:
     """Connect to a link server or to a listening link.
 
     `address`: see `parse_address`; by default WSTPServer's port 31415 on this machine. `classic`: True for a plain
     listening link, False for a link server (UUID mode, one port); by default classic if the address names two ports.
     `timeout`: seconds for everything together, the host name's resolution and the greeting included.
-    `limits`: how large an expression may be that is received.
+    `limits`: how large an expression may be that is received. `without_kernel`: a WSTPServer gives this link no kernel
+    before it is asked for one, by a command or by the first packet that needs one.
 
     Raises ConnectError, LinkTimeout, LinkSyntaxError.
     """
@@ -41,7 +43,7 @@ def connect(
     if parsed.pool is not None:
         raise LinkSyntaxError(f"{address!r} names a kernel pool", None, "Open a Session with it, a link has no pools")
     use_classic = parsed.message is not None if classic is None else classic
-    opening = _Opening(parsed, Deadline(timeout), limits)
+    opening = _Opening(parsed, Deadline(timeout), limits, without_kernel)
     try:
         return opening.classic() if use_classic else opening.uuid()
     except BaseException:
@@ -52,12 +54,15 @@ def connect(
 class _Opening:
     """A link on its way: its sockets so far, and what is left of the time."""
 
-    def __init__(self, address: Address, deadline: Deadline, limits: DecoderLimits | None) -> None:
+    def __init__(
+        self, address: Address, deadline: Deadline, limits: DecoderLimits | None, without_kernel: bool
+    ) -> None:
         self._address = address
         self._endpoint = address.data
         self._where = address.link_name
         self._deadline = deadline
         self._limits = limits
+        self._without_kernel = without_kernel
         self._sockets: list[socket.socket] = []
 
     def give_up(self) -> None:
@@ -67,7 +72,7 @@ class _Opening:
     def uuid(self) -> Link:
         identity = str(uuid.uuid4()).upper()
         data = self._first_connection()
-        handshake = ConnectHandshake("uuid", "data", identity)
+        handshake = ConnectHandshake("uuid", "data", identity, without_kernel=self._without_kernel)
         self._send(data, handshake)
         messages = self._second_connection(None)
         self._send(messages, ConnectHandshake("uuid", "mesg", identity))
@@ -77,7 +82,9 @@ class _Opening:
     def classic(self) -> Link:
         target = self._address.message
         data = self._first_connection()
-        handshake = ConnectHandshake("classic", "data", message_port_known=target is not None)
+        handshake = ConnectHandshake(
+            "classic", "data", message_port_known=target is not None, without_kernel=self._without_kernel
+        )
         self._send(data, handshake)
         messages: Connection | None = None
         while not handshake.complete:

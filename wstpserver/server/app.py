@@ -220,7 +220,7 @@ class Application:
         messages = gevent.spawn(session.run_messages, link.messages_leftover)
         why = "the server failed"
         try:
-            self.broker.open_session(session)
+            self.broker.open_session(session, link.without_kernel)
             why = session.run(link.data_leftover)
         finally:
             try:

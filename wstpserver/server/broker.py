@@ -118,9 +118,9 @@ class Broker:
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    def open_session(self, session: Session) -> None:
-        """A client link is open: bridge it with a kernel of the default pool unless the configuration says later.
-        One client too many is turned away."""
+    def open_session(self, session: Session, without_kernel: bool = False) -> None:
+        """A client link is open: bridge it with a kernel of the default pool, unless the configuration says later, or
+        the client itself (*without_kernel*). One client too many is turned away."""
         maximum = self.settings.maximum_clients
         if 0 < maximum <= len(self.sessions):
             why = f"no further client is taken: MaximumClients is {maximum}"
@@ -129,7 +129,7 @@ class Broker:
             return
         self.sessions[session.record] = session
         self.registry.add_client(session.record)
-        if self.settings.enable_automatic_kernel_connection:
+        if self.settings.enable_automatic_kernel_connection and not without_kernel:
             self._connect_to_default_pool(session, Purpose.AUTOMATIC)
 
     def close_session(self, session: Session, why: str) -> None:

@@ -26,6 +26,8 @@ class ClientLink:
     address: str
     data_leftover: bytes
     messages_leftover: bytes
+    #: The client wants no kernel until it asks for one.
+    without_kernel: bool = False
 
 
 class Pairing:
@@ -122,7 +124,11 @@ class Greeter:
             self._receive()
 
     def _link(self, messages: Stream, leftover: bytes) -> ClientLink:
-        return ClientLink(self._stream, messages, self._address, self._handshake.leftover(), leftover)
+        peer = self._handshake.peer
+        without_kernel = peer is not None and peer.without_kernel
+        return ClientLink(
+            self._stream, messages, self._address, self._handshake.leftover(), leftover, without_kernel
+        )
 
     def _classic(self, identified: LinkIdentified) -> ClientLink:
         """Classic mode, which is what a client that forgot ``-linkoptions 4`` speaks: its second connection goes

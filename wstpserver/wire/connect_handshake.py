@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from .errors import LocalProtocolError, RemoteProtocolError
 from .foreign import describe, looks_like
-from .greeting_lines import COMMON_LINES
+from .greeting_lines import LINES_WITHOUT_KERNEL
 from .handshake import WORDS, Channel, Handshake, MessagePort, Mode, Step
 from .listen_handshake import ID_LINE
 
@@ -16,13 +16,21 @@ class ConnectHandshake(Handshake):
     uuid     the same for both connections of a link in UUID mode, upper case: `str(uuid.uuid4()).upper()`
     message_port_known  whether the link name gave the message port (classic mode); if not, the listening
              side is asked for it, and the answer is the event MessagePort
+    without_kernel  tell a WSTPServer that this link wants no kernel until it asks for one
 
     Begin with data_to_send(). Events: MessagePort as said, then GreetingComplete on a data connection.
     """
 
     def __init__(
-        self, mode: Mode, channel: Channel = "data", uuid: str | None = None, message_port_known: bool = False
+        self,
+        mode: Mode,
+        channel: Channel = "data",
+        uuid: str | None = None,
+        message_port_known: bool = False,
+        without_kernel: bool = False,
     ) -> None:
+        if without_kernel:
+            self._lines = LINES_WITHOUT_KERNEL
         if mode not in ("uuid", "classic") or channel not in ("data", "mesg"):
             raise LocalProtocolError(f"there is no {channel!r} connection in {mode!r} mode")
         self._mode, self._channel, self._message_port_known = mode, channel, message_port_known
@@ -43,7 +51,7 @@ class ConnectHandshake(Handshake):
         self._outgoing += self._id_line
         if self._channel == "mesg":
             return
-        self._outgoing += WORDS + COMMON_LINES  # link servers of both ages take it all in one piece
+        self._outgoing += WORDS + self._lines  # link servers of both ages take it all in one piece
         words = yield from self._read(len(WORDS))  # the library ignores their values, and so do we
         if looks_like(words) is not None:
             raise RemoteProtocolError(f"the peer is no link server: it sent {describe(words)}", 0)

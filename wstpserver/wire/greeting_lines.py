@@ -19,6 +19,9 @@ COMMON_LINES = (
     + b"-numericsid boxer -tokens 33,98,100,102,116,118,120 -textid 'Jan 01 2026, 00:00:00'"
     + b" -formats 1,2,3,4,5,6,7\n"
 )
+#: The same from a client that wants no kernel of a WSTPServer until it asks for one. Link servers on the libraries of
+#: 2015 and 2023 pass words over that they do not know.
+LINES_WITHOUT_KERNEL = COMMON_LINES[:-1] + b" -kernel none\n"
 #: The line that goes out only if both sides said 4 or more.
 ENVIRONMENT_LINE = b"-envid ''\n"
 #: All we say to a peer of version 4 or more.
@@ -42,6 +45,11 @@ class PeerGreeting:
         """The text formats it reads, 1 for A to 7 for G; (1,) if it does not say."""
         numbers = self.words.get("formats", "1").split(",")
         return tuple(int(number) for number in numbers if number.isdecimal() and len(number) < 4) or (1,)
+
+    @property
+    def without_kernel(self) -> bool:
+        """It wants no kernel until it asks for one (`LINES_WITHOUT_KERNEL`)."""
+        return self.words.get("kernel") == "none"
 
     @property
     def seven_bit(self) -> bool:

@@ -71,6 +71,9 @@ class Handshake(ABC):
     RemoteProtocolError, once raised, is raised by every further call.
     """
 
+    #: The lines with which we begin our greeting.
+    _lines = COMMON_LINES
+
     def __init__(self) -> None:
         #: Whether the handshake is over for this connection.
         self.complete = False
@@ -168,7 +171,7 @@ class Handshake(ABC):
 
     def _greet(self) -> Step[None]:
         """Section 2, both directions."""
-        self._outgoing += COMMON_LINES
+        self._outgoing += self._lines
         yield from self._hear_greeting()
 
     def _hear_greeting(self) -> Step[None]:
