@@ -1,7 +1,8 @@
 """Describes the C module ``wstpserver._wstpscan`` to cffi; setup.py names the ``ffibuilder`` below.
 
-The declarations are the part of wstpscan.h between its two "cffi" lines, so that they are written down once. Paths are
-relative to the root of the project, which is where a build backend runs.
+It holds the frame scanner (wstpscan) and the pump's round (wstppump). The declarations are the parts of their headers
+between the two "cffi" lines, so that they are written down once. Paths are relative to the root of the project, which
+is where a build backend runs.
 
 cffi gives the interpreter lock up around every call. That costs about 30 of the 200 ns that the call for one small
 frame takes (tools/bench-scan), and cffi offers no choice.
@@ -18,21 +19,25 @@ DECLARATIONS = re.compile(r"/\* cffi: begin \*/(.*)/\* cffi: end \*/", re.DOTALL
 ffibuilder = FFI()
 
 
-def declarations() -> str:
-    with open(os.path.join(HERE, "wstpscan.h"), encoding="ascii") as header:
+def declarations(name: str) -> str:
+    with open(os.path.join(HERE, name), encoding="ascii") as header:
         match = DECLARATIONS.search(header.read())
     if match is None:
-        raise RuntimeError("cext/wstpscan.h has lost its cffi lines")
+        raise RuntimeError(f"cext/{name} has lost its cffi lines")
     return match.group(1)
 
 
-ffibuilder.cdef(declarations())
+ffibuilder.cdef(declarations("wstpscan.h"))
+ffibuilder.cdef(declarations("wstppump.h"))
 ffibuilder.set_source(
     "wstpserver._wstpscan",
-    '#include "wstpscan.h"',
-    sources=[f"cext/wstpscan{part}.c" for part in ("", "_step", "_array", "_text", "_heads")],
+    '#include "wstpscan.h"\n#include "wstppump.h"',
+    sources=[
+        *(f"cext/wstpscan{part}.c" for part in ("", "_step", "_array", "_text", "_heads")),
+        "cext/wstppump.c",
+    ],
     include_dirs=["cext"],
-    depends=["cext/wstpscan.h", "cext/wstpscan_internal.h", "cext/build_wstpscan.py"],
+    depends=["cext/wstpscan.h", "cext/wstpscan_internal.h", "cext/wstppump.h", "cext/build_wstpscan.py"],
 )
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def test_commands_are_answered_while_the_kernel_is_busy(server, gate):
         assert link.get_packet() == ("ReturnPacket", "later")
 
 
-@pytest.mark.parametrize("size", [1000, 1_000_000])
+@pytest.mark.parametrize("size", [50_000, 1_000_000])
 def test_the_answer_to_a_command_waits_for_the_end_of_a_frame(server, gate, size):
     with join(server) as link:
         identifier = kernel_id(link)
@@ -124,6 +124,19 @@ def test_the_answer_to_a_command_waits_for_the_end_of_a_frame(server, gate, size
         assert (head, len(text)) == ("TextPacket", size)
         answers = sorted((link.get_packet(), link.get_packet()), key=str)
         assert answers == [("ReturnPacket", f'{{"result":"{identifier}"}}'), ("ReturnPacket", size)]
+
+
+def test_the_answer_to_a_command_does_not_wait_for_a_small_frame(server, gate):
+    """Of which nothing goes out before it is whole."""
+    with join(server) as link:
+        identifier = kernel_id(link)
+        link.put("EvaluatePacket", Function("HalfFrame", gate.path, 1000))
+        gate.wait_until_reached()
+        assert link.command("GetKernelID") == f'{{"result":"{identifier}"}}'
+        gate.open()
+        head, text = link.get_packet()
+        assert (head, len(text)) == ("TextPacket", 1000)
+        assert link.get_packet() == ("ReturnPacket", 1000)
 
 
 def test_two_kernels_do_not_wait_for_each_other(server, tmp_path):

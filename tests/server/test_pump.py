@@ -31,6 +31,11 @@ class Pieces:
         view[: len(piece)] = piece
         return len(piece)
 
+    descriptor = -1
+
+    def acknowledge(self):
+        pass
+
     def wait_readable(self):
         raise AssertionError("there is always something")
 
@@ -81,6 +86,12 @@ class Client:
     def packet_tail(self):
         pass  # it may belong to a command
 
+    def sink(self):
+        return -1
+
+    def round_ended(self):
+        pass
+
 
 def without_ends(frames):
     """Frames without their ends of packet, which may come late or not at all."""
@@ -107,6 +118,8 @@ def test_upstream(largest, seed):
 class Kernel:
     """Listener of a `Downstream`."""
 
+    busy = False
+
     def __init__(self):
         self.heads, self.names, self.commands = [], [], []
 
@@ -131,6 +144,9 @@ class Outlet:
         self.data = b""
         self.inside = False
         self.calls = 0
+
+    def sink(self):
+        return -1
 
     def write(self, data, at_boundary):
         assert len(data)

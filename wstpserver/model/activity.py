@@ -29,32 +29,41 @@ ACTIVITY_HEADS = (
 )
 
 
-class Activity:
-    """The evaluation under way in a kernel, one slot for each dialog level."""
+# Members of an enum are looked up by a function in Python, which is too slow for what is asked for each packet.
+_BEGIN_DIALOG = PacketHead.BeginDialogPacket
+_END_DIALOG = PacketHead.EndDialogPacket
 
-    __slots__ = ("_levels", "_question", "evaluations")
+
+class Activity:
+    """The evaluation under way in a kernel, one slot for each dialog level.
+
+    The answers are kept as attributes, to be read only: they are asked for more often than they change.
+    """
+
+    __slots__ = ("_levels", "_question", "accepting", "asking", "awaiting", "busy", "evaluations")
 
     def __init__(self) -> None:
         self._levels: list[PacketHead | None] = [None]
-        #: Evaluations begun so far.
-        self.evaluations = 0
         #: The question that the kernel waits for the answer to.
         self._question: PacketHead | None = None
+        #: Evaluations begun so far.
+        self.evaluations = 0
+        #: True while any level has an evaluation that is not answered.
+        self.busy = False
+        #: True when the innermost level is ready for an evaluation.
+        self.accepting = True
+        #: True while the kernel waits for the answer to a question.
+        self.asking = False
+        #: True while the kernel is busy but does nothing until its client says something: it has asked a question,
+        #: or is in a dialog with nothing to evaluate.
+        self.awaiting = False
 
-    @property
-    def busy(self) -> bool:
-        """True while any level has an evaluation that is not answered."""
-        return any(level is not None for level in self._levels)
-
-    @property
-    def accepting(self) -> bool:
-        """True when the innermost level is ready for an evaluation."""
-        return self._levels[-1] is None
-
-    @property
-    def asking(self) -> bool:
-        """True while the kernel waits for the answer to a question."""
-        return self._question is not None
+    def _conclude(self) -> None:
+        levels = self._levels
+        self.accepting = levels[-1] is None
+        self.busy = not self.accepting or (len(levels) > 1 and any(level is not None for level in levels))
+        self.asking = self._question is not None
+        self.awaiting = self.busy and (self.asking or (self.accepting and len(levels) > 1))
 
     def is_answer(self, head: PacketHead) -> bool:
         """Whether a packet with this *head* begins no evaluation now: because it never does, or because the kernel
@@ -66,32 +75,29 @@ class Activity:
         """True inside a dialog."""
         return len(self._levels) > 1
 
-    @property
-    def awaiting(self) -> bool:
-        """True while the kernel is busy but does nothing until its client says something: it has asked a question,
-        or is in a dialog with nothing to evaluate."""
-        return self.busy and (self.asking or (self.in_dialog and self.accepting))
-
     def answered(self) -> None:
         """Note that a packet which is no evaluation goes to the kernel."""
         self._question = None
+        self._conclude()
 
     def begin(self, head: PacketHead) -> None:
         """Note that an evaluation packet with this *head* goes to the kernel."""
         self._levels[-1] = ANSWERED_BY[head]
         self.evaluations += 1
+        self.busy, self.accepting = True, False
+        self.awaiting = self.asking
 
     def written(self, head: PacketHead) -> bool:
         """Note that the kernel wrote a packet with this *head*; True if the kernel can take an evaluation now
         and could not before."""
+        levels, was_accepting = self._levels, self.accepting
         self._question = head if head in QUESTIONS else None
-        if head == PacketHead.BeginDialogPacket:
-            self._levels.append(None)
-            return True
-        was_accepting = self.accepting
-        if head == PacketHead.EndDialogPacket:
-            if len(self._levels) > 1:
-                self._levels.pop()
-        elif head == self._levels[-1]:
-            self._levels[-1] = None
+        if head == levels[-1]:
+            levels[-1] = None
+        elif head == _BEGIN_DIALOG:
+            levels.append(None)
+            was_accepting = False
+        elif head == _END_DIALOG and len(levels) > 1:
+            levels.pop()
+        self._conclude()
         return self.accepting and not was_accepting

@@ -15,6 +15,7 @@ from wstpserver.model.ids import KernelIds
 from wstpserver.model.registry import Registry
 from wstpserver.model.states import Client, Kernel, Request
 from wstpserver.server import replies
+from wstpserver.server.acknowledgement import LateAcknowledgements
 from wstpserver.server.evaluation_clock import EvaluationClock
 from wstpserver.server.executor import Executor
 from wstpserver.server.janitor import Janitor
@@ -56,6 +57,7 @@ class Broker:
         self.executor = Executor(self)
         self.janitor = Janitor(self)
         self.clock = EvaluationClock(self)
+        self.acknowledgements = LateAcknowledgements()
         #: Commands that wait until their client is bridged.
         self.awaited: dict[Client, AsyncResult] = {}
         self.stopping = False
@@ -92,6 +94,7 @@ class Broker:
         gevent.joinall(finishing, timeout=LAST_WORDS_TIME)
         for session in tuple(self.sessions.values()):
             session.end()
+        self.acknowledgements.close()
 
     def reconfigure(self, settings: ServerSettings) -> None:
         """Take new settings over without disturbing anybody."""
@@ -167,11 +170,10 @@ class Broker:
 
     # -- kernels -------------------------------------------------------------------------------------------------
 
-    def kernel_busy(self, kernel: KernelServer, busy: bool) -> None:
-        """An evaluation was begun in the kernel, or the last one was answered."""
-        self.registry.set_busy(kernel.record, busy)
-        if busy:
-            self.clock.begun(kernel)
+    def evaluation_begun(self, kernel: KernelServer) -> None:
+        """An evaluation goes to the kernel."""
+        self.registry.set_busy(kernel.record, True)
+        self.clock.begun(kernel)
 
     def kernel_awaiting(self, kernel: KernelServer, awaiting: bool) -> None:
         """The busy kernel waits for its client to say something, or does not any longer."""
@@ -180,14 +182,16 @@ class Broker:
 
     def kernel_accepting(self, kernel: KernelServer) -> None:
         """The kernel can take an evaluation again."""
-        if not kernel.busy:
+        if not kernel.activity.busy:
             self.clock.ended(kernel)
             self.registry.set_busy(kernel.record, False)
-            self.carry_out()
+            if self.registry.effects:
+                self.carry_out()
             if self.executor.evaluation_ended(kernel):
                 return
-        if kernel.session is not None:
-            kernel.session.resume()
+        session = kernel.session
+        if session is not None and session.held_back:
+            session.resume()
 
     def kernel_commanded(self, kernel: KernelServer, packet: bytes | None) -> None:
         """The kernel sent a command; its reply is written by a greenlet of its own."""

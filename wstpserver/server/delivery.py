@@ -76,6 +76,35 @@ class Delivery:
         self._changed.set()
         return unsent
 
+    # -- the short way -------------------------------------------------------------------------------------------
+
+    def sink(self) -> int:
+        kernel = self.kernel
+        if kernel is None or self.held or self._queue or self._session.closing:
+            return -1
+        activity = kernel.activity
+        return kernel.writer.sink() if activity.accepting and not activity.asking else -1
+
+    def evaluation_sent(self, head: PacketHead) -> None:
+        kernel = self.kernel
+        assert kernel is not None
+        kernel.begin(head)
+        self._broker.acknowledgements.owe(self._data, self)
+
+    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
+        assert self.kernel is not None
+        try:
+            self.kernel.writer.went_out(self, unsent, open_tail)
+        except StreamClosed:
+            pass  # as in _write
+
+    def round_ended(self) -> None:
+        kernel = self.kernel
+        if kernel is not None and kernel.busy:
+            self._broker.acknowledgements.owe(self._data, self)
+        else:
+            self._data.acknowledge()
+
     # -- frames --------------------------------------------------------------------------------------------------
 
     def packet(self, data: memoryview, head: PacketHead) -> None:
@@ -107,6 +136,11 @@ class Delivery:
         while self._queued_bytes > limit and not self._data.ended and not self._session.closing:
             self._changed.clear()
             self._changed.wait()
+
+    @property
+    def held_back(self) -> bool:
+        """True if something waits for `resume`."""
+        return self.held or bool(self._queue) or self._spool is not None
 
     def resume(self) -> None:
         """The kernel can take an evaluation (or is new): what waits for that is sent, by a greenlet of its own

@@ -8,7 +8,7 @@ from typing import Protocol
 from wstpserver.model.activity import ACTIVITY_HEADS, QUESTIONS
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.outlets import Nowhere, Outlet
-from wstpserver.server.pump import LARGEST_COMPLETION, Pump
+from wstpserver.server.pump import HELD_FRAME_SIZE, LARGEST_COMPLETION, Pump
 from wstpserver.server.stream import Stream
 from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.frames import FrameScanner
@@ -18,10 +18,23 @@ from wstpserver.wire.packets import PacketHead
 _KEPT = frozenset({PacketHead.InputNamePacket}) | QUESTIONS
 _HELD = frozenset({PacketHead.WSCommandPacket}) | _KEPT
 _STOPS = _HELD | ACTIVITY_HEADS
+_DIRECT = frozenset(PacketHead) - {PacketHead.WSCommandPacket}
+_REPORTED = _KEPT | ACTIVITY_HEADS
+
+# A member of an enum is looked up by a function in Python; these are asked for with each packet.
+_INPUT_NAME = PacketHead.InputNamePacket
+_COMMAND = PacketHead.WSCommandPacket
+
+#: Other frames from a kernel are passed on in one piece up to this many bytes, so that the client wakes once for each.
+HELD_OUTPUT_SIZE = 16384
 
 
 class KernelListener(Protocol):
-    """What a kernel's pump tells its owner."""
+    """What a kernel's pump tells its owner, and asks it."""
+
+    @property
+    def busy(self) -> bool:
+        """True while an evaluation is under way."""
 
     def written(self, head: PacketHead) -> None:
         """A whole packet with this head has been handed to the outlet."""
@@ -43,7 +56,7 @@ class Downstream(Pump):
     """
 
     def __init__(self, stream: Stream, listener: KernelListener) -> None:
-        super().__init__(stream, FrameScanner((), _STOPS))
+        super().__init__(stream, FrameScanner((), _STOPS), _DIRECT, _REPORTED)
         self._listener = listener
         self._outlet: Outlet = Nowhere()
         self._next: Outlet | None = None
@@ -72,31 +85,54 @@ class Downstream(Pump):
         if not self.scanner.at_boundary:
             self._outlet.lost(self.completion())
 
-    def holds(self, head: PacketHead) -> bool:
-        return head in _HELD
+    def sink(self) -> int:
+        return self._outlet.sink() if self._next is None else -1
+
+    def most_held(self, head: PacketHead) -> int:
+        return HELD_FRAME_SIZE if head in _HELD else HELD_OUTPUT_SIZE
 
     def forward(self, data: memoryview) -> None:
         self._outlet.write(data, True)
 
     def part(self, data: memoryview, head: PacketHead) -> None:
-        if head != PacketHead.WSCommandPacket:
+        if head != _COMMAND:
             self._outlet.write(data, False)
 
     def frame(self, data: memoryview, head: PacketHead, whole: bool) -> None:
         outlet = self._outlet
         if self._next is not None:
             self._use(self._next)
-        if head == PacketHead.WSCommandPacket:
+        if head == _COMMAND:
             self._listener.commanded(bytes(data) if whole and len(data) <= MAXIMUM_COMMAND_SIZE else None)
             return
         packet = bytes(data) if head in _KEPT and whole else None
         outlet.write(data, True)
-        if packet is not None and head == PacketHead.InputNamePacket:
-            self._listener.named(packet)
-        elif packet is not None:
-            self._listener.asked(packet)
+        self._tell(head, packet)
+
+    def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
+        packet = bytes(self._sent_frame(view)) if head in _KEPT else None
+        if unfinished:
+            self.finish(view)
+        self._tell(head, packet)
+        if self._listener.busy:
+            self.stream.acknowledge()
+
+    def finish(self, view: memoryview) -> None:
+        self._outlet.went_out(self._unsent(view), bool(self._state.open_tail))
+
+    def _tell(self, head: PacketHead, packet: bytes | None) -> None:
+        if packet is not None:
+            if head == _INPUT_NAME:
+                self._listener.named(packet)
+            else:
+                self._listener.asked(packet)
         if head in ACTIVITY_HEADS:
             self._listener.written(head)
+
+    def round_ended(self) -> None:
+        # An idle kernel has nothing more to send, and hears from us when its client does. A busy one may have.
+        if self._listener.busy:
+            self.stream.acknowledge()
 
     def tail(self) -> None:
         self._outlet.tail()

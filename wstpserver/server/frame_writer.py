@@ -62,6 +62,21 @@ class FrameWriter:
             self._open_tail = None if data[-1] == END_PACKET else source
             self._release()
 
+    def sink(self) -> int:
+        """Descriptor to which whole frames may be written past this object before anybody waits again; -1: none.
+        Who does so calls `went_out`."""
+        if self._owner is None and self._open_tail is None and not self.broken:
+            return self.stream.descriptor
+        return -1
+
+    def went_out(self, source: object, unsent: memoryview, open_tail: bool) -> None:
+        """Frames of *source* were written to the sink, but for these last bytes of them; *open_tail*: the last frame
+        has no ``]``. Raises `StreamClosed`."""
+        if unsent:
+            self.write(source, unsent, True)
+        elif open_tail:
+            self._open_tail = source
+
     def tail(self, source: object) -> None:
         """Write the late ``]`` of the last frame of *source*, unless that frame has got one."""
         if self._open_tail is source:

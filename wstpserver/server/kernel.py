@@ -83,10 +83,12 @@ class KernelServer:
 
     def begin(self, head: PacketHead) -> None:
         """An evaluation packet with this head goes to the kernel now."""
-        self.activity.begin(head)
+        activity, record = self.activity, self.record
+        activity.begin(head)
         self.idle.clear()
-        self._broker.kernel_busy(self, True)
-        self._activity_changed()
+        self._broker.evaluation_begun(self)
+        if self.question or record.awaiting is not activity.awaiting:
+            self._activity_changed()
 
     def answered(self) -> None:
         """A packet that is no evaluation goes to the kernel now, perhaps the answer to its question."""
@@ -129,13 +131,15 @@ class KernelServer:
         self.question = _ended(packet)
 
     def written(self, head: PacketHead) -> None:
-        accepting = self.activity.written(head)
-        self._activity_changed()
-        if not self.activity.busy and self._discarding:
-            self._discarding = False
-            if self.session is None:
-                self.pump.switch(self.missed)
-        if not self.activity.busy:
+        activity = self.activity
+        accepting = activity.written(head)
+        if self.question or self.record.awaiting is not activity.awaiting:
+            self._activity_changed()
+        if not activity.busy:
+            if self._discarding:
+                self._discarding = False
+                if self.session is None:
+                    self.pump.switch(self.missed)
             self.idle.set()
         if accepting:
             self._broker.kernel_accepting(self)

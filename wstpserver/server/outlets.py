@@ -22,6 +22,13 @@ class Outlet(Protocol):
     def write(self, data: memoryview, at_boundary: bool) -> None:
         """Take whole frames or a part of one; *at_boundary* tells that the last byte completes a frame."""
 
+    def sink(self) -> int:
+        """Descriptor to which whole frames may be written before anybody waits again, -1: none. Who does so calls
+        `went_out`."""
+
+    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
+        """Whole frames were written to the sink, but for these last bytes; *open_tail*: the last one has no ``]``."""
+
     def tail(self) -> None:
         """A late ``]`` came for the last frame."""
 
@@ -45,6 +52,15 @@ class ToClient:
         except StreamClosed:
             pass  # the client's own pump notices and ends the bridge
 
+    def sink(self) -> int:
+        return self._writer.sink()
+
+    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
+        try:
+            self._writer.went_out(self._source, unsent, open_tail)
+        except StreamClosed:
+            pass
+
     def tail(self) -> None:
         try:
             self._writer.tail(self._source)
@@ -57,7 +73,17 @@ class ToClient:
         self._writer.abandon(self._source, None if self._session.closing else completion)
 
 
-class FrameOutlet:
+class NoSink:
+    """Base of outlets that every byte is handed to."""
+
+    def sink(self) -> int:
+        return -1
+
+    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
+        raise AssertionError("there is no sink")
+
+
+class FrameOutlet(NoSink):
     """Base of outlets that want each frame whole, without its ``]``."""
 
     every_frame = True
@@ -138,7 +164,7 @@ class ToFunction(FrameOutlet):
         self._function(frame)
 
 
-class Nowhere:
+class Nowhere(NoSink):
     """Drops everything: the answer to an evaluation that its client could not finish sending."""
 
     every_frame = False

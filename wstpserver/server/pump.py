@@ -1,14 +1,22 @@
-"""The data pump that both directions share: receive, find frame ends in C, hand bytes on."""
+"""The data pump that both directions share: receive, find frame ends in C, hand bytes on.
+
+What usually happens is one call into C for each round (cext/wstppump.h): it receives, scans, and sends the frames that
+nobody has to look at first. Python hears of those that matter to it, and does what is not usual: the other end cannot
+take a frame now, a frame comes in parts, a command, a connection that is traced.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from time import monotonic
 
+from wstpserver._wstpscan import ffi, lib
 from wstpserver.server import buffers
 from wstpserver.server.stream import Stream
 from wstpserver.server.turnstile import let_others_run
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.frames import END, ERROR, MORE, TAIL, FrameScanner
+from wstpserver.wire.frames import END, HEADS, MORE, TAIL, FrameScanner, head_bits
 from wstpserver.wire.packets import PacketHead
 
 #: A frame from a client goes to the kernel only when it is whole, up to this many bytes; commands and
@@ -22,16 +30,32 @@ LARGEST_COMPLETION = 1 << 30
 #: or, being a command, a tenth of a millisecond, so neither frames nor bytes are a measure.
 TURN = 0.001
 
+_SENT = lib.WSTPPUMP_SENT
+_ALL_SENT = lib.WSTPPUMP_ALL_SENT
+_EMPTY = lib.WSTPPUMP_EMPTY
+_CLOSED = lib.WSTPPUMP_CLOSED
+
 
 class Pump:
     """Reads one data connection. Subclasses say which bytes may leave early and where they go.
 
-    The views they get point into a shared buffer and are valid until the call returns.
+    *direct*: heads of frames that may go to `sink` before this object hears of them; *reported*: those of them that
+    `sent` is called for. The views that the methods get point into a shared buffer and are valid until they return.
     """
 
-    def __init__(self, stream: Stream, scanner: FrameScanner) -> None:
+    def __init__(
+        self, stream: Stream, scanner: FrameScanner, direct: Iterable[PacketHead], reported: Iterable[PacketHead]
+    ) -> None:
         self.stream = stream
         self.scanner = scanner
+        state = self._state = ffi.new("struct wstppump *")
+        state.scan = scanner.state
+        state.source = state.sink = -1
+        state.direct = head_bits(direct)
+        state.reported = head_bits(reported)
+        # Not methods: a partial object saves a Python frame for each round.
+        self._receive = partial(lib.wstppump_receive, state)
+        self._scan_on = partial(lib.wstppump_next, state)
         self._kept = b""
         self._turn_ends = 0.0
 
@@ -40,71 +64,88 @@ class Pump:
 
         Raises `RemoteProtocolError` if the peer leaves the protocol.
         """
+        state = self._state
         if leftover:
             self._take(leftover)
         while True:
             buffer = buffers.take()
-            kept = self._kept
-            start = len(kept)
-            if start:
-                buffer.view[:start] = kept
-            size = self.stream.try_receive(buffer.view[start:] if start else buffer.view)
-            if size is None:
+            kept = len(self._kept)
+            if kept:
+                buffer.view[:kept] = self._kept
+            verdict = self._begin_round(buffer, kept)
+            if verdict == _ALL_SENT:
+                self._kept = b""
+                self.sent(buffer.view, HEADS[state.head], False)
+            elif verdict == _EMPTY:
                 buffers.give(buffer)
-                self.stream.wait_readable()
-                self._turn_ends = monotonic() + TURN
+                self._wait()
                 continue
-            if size == 0:
+            elif verdict == _CLOSED:
                 buffers.give(buffer)
                 return
-            left = self._process(buffer, start, start + size)
-            self._kept = bytes(buffer.view[start + size - left : start + size]) if left else b""
+            else:
+                left, end = self._process(buffer, verdict), state.end
+                self._kept = bytes(buffer.view[end - left : end]) if left else b""
+                self.round_ended()
             buffers.give(buffer)
-            if monotonic() > self._turn_ends:
+            if state.drained:
+                self._wait()
+            elif monotonic() > self._turn_ends:
                 self._let_others_run()
+
+    def _wait(self) -> None:
+        self.stream.wait_readable()
+        self._turn_ends = monotonic() + TURN
 
     def _let_others_run(self) -> None:
         let_others_run()
         self._turn_ends = monotonic() + TURN
 
+    def _begin_round(self, buffer: buffers.Buffer, kept: int) -> int:
+        """Receive and scan up to the first verdict."""
+        state = self._state
+        state.sink = self.sink()
+        descriptor = state.source = self.stream.descriptor
+        if descriptor >= 0:
+            return self._receive(buffer.pointer, buffers.BUFFER_SIZE, kept)
+        size = self.stream.try_receive(buffer.view[kept:])
+        if not size:
+            return _EMPTY if size is None else _CLOSED
+        return self._begin_at(buffer, kept, kept + size)
+
+    def _begin_at(self, buffer: buffers.Buffer, position: int, end: int) -> int:
+        state = self._state
+        state.start, state.position, state.end = 0, position, end
+        state.drained = 0
+        return self._scan_on(buffer.pointer)
+
     def _take(self, data: bytes) -> None:
+        self._state.source = self._state.sink = -1
         for offset in range(0, len(data), buffers.BUFFER_SIZE // 2):
             piece = data[offset : offset + buffers.BUFFER_SIZE // 2]
             buffer = buffers.take()
-            kept = len(self._kept)
-            buffer.view[: kept + len(piece)] = self._kept + piece
-            left = self._process(buffer, kept, kept + len(piece))
-            end = kept + len(piece)
+            kept, end = len(self._kept), len(self._kept) + len(piece)
+            buffer.view[:end] = self._kept + piece
+            left = self._process(buffer, self._begin_at(buffer, kept, end))
             self._kept = bytes(buffer.view[end - left : end]) if left else b""
             buffers.give(buffer)
 
-    def _process(self, buffer: buffers.Buffer, position: int, end: int) -> int:
-        """Scan what is new in the buffer, hand on what may leave; return how many bytes at the end are kept."""
-        view, pointer, scanner = buffer.view, buffer.pointer, self.scanner
-        start = 0
-        while position < end:
-            verdict = scanner.scan(pointer + position, end - position)
-            position += scanner.used
-            if verdict == END:
-                first = position - scanner.frame_bytes
-                if first > start:
-                    self.forward(view[start:first])
-                self.frame(view[max(first, start) : position], scanner.head, first >= start)
-                start = position
-                if monotonic() > self._turn_ends:
-                    self._let_others_run()
-            elif verdict == MORE:
-                break
-            elif verdict == TAIL:
-                if position - 1 > start:
-                    self.forward(view[start : position - 1])
-                self.tail()
-                start = position
-            elif verdict == ERROR:
-                first = position - scanner.frame_bytes
-                if first > start:  # the frames before the wrong one
-                    self.forward(view[start:first])
-                raise RemoteProtocolError(scanner.error or "unreadable data", scanner.error_offset)
+    def _process(self, buffer: buffers.Buffer, verdict: int) -> int:
+        """Go on with this verdict until all is scanned; return how many bytes at the end of the buffer are kept."""
+        view, state, scanner = buffer.view, self._state, self.scanner
+        while verdict != MORE:
+            if verdict in (_SENT, _ALL_SENT):
+                self.sent(view, HEADS[state.head], verdict == _SENT)
+            else:
+                self._hand_over(view, verdict)
+                state.start = state.position
+            if monotonic() > self._turn_ends:
+                self._let_others_run()
+            state.sink = self.sink()
+            verdict = self._scan_on(buffer.pointer)
+        if state.unsent or state.open_tail:
+            self.finish(view)
+        start, end = state.start, state.end
         if scanner.at_boundary:
             if end > start:
                 self.forward(view[start:end])
@@ -117,14 +158,52 @@ class Pump:
         self.part(view[max(first, start) : end], scanner.head)
         return 0
 
-    def _keeps(self, size: int) -> bool:
-        if self.scanner.undecided:
-            return True
-        return size <= HELD_FRAME_SIZE and self.holds(self.scanner.head)
+    def _hand_over(self, view: memoryview, verdict: int) -> None:
+        """Hand on what the scanner stopped at, and what came before."""
+        state, scanner = self._state, self.scanner
+        start, position = state.start, state.position
+        if verdict == TAIL:
+            if position - 1 > start:
+                self.forward(view[start : position - 1])
+            self.tail()
+            return
+        first = position - scanner.frame_bytes
+        if first > start:
+            self.forward(view[start:first])
+        if verdict == END:
+            self.frame(view[max(first, start) : position], scanner.head, first >= start)
+        else:
+            raise RemoteProtocolError(scanner.error or "unreadable data", scanner.error_offset)
 
-    def holds(self, head: PacketHead) -> bool:
-        """Whether a frame with this *head* is kept until it is whole (or larger than HELD_FRAME_SIZE)."""
+    def _keeps(self, size: int) -> bool:
+        return self.scanner.undecided > 0 or size <= self.most_held(self.scanner.head)
+
+    def sink(self) -> int:
+        """Descriptor that frames may be sent to at once, -1 if they may not."""
         raise NotImplementedError
+
+    def most_held(self, head: PacketHead) -> int:
+        """Up to how many bytes of a frame with this *head* are kept until it is whole."""
+        raise NotImplementedError
+
+    def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
+        """A reported frame went to the sink. It is still in this *view* of the buffer (`_sent_frame`); if
+        *unfinished*, do what `finish` does."""
+        raise NotImplementedError
+
+    def _sent_frame(self, view: memoryview) -> memoryview:
+        return view[self._state.frame : self._state.position]
+
+    def finish(self, view: memoryview) -> None:
+        """Frames went to the sink. If it did not take all of them (`_unsent`), or the last came without its ``]``
+        (`_state.open_tail`), do what follows from that."""
+        raise NotImplementedError
+
+    def _unsent(self, view: memoryview) -> memoryview:
+        return view[self._state.start - self._state.unsent : self._state.start]
+
+    def round_ended(self) -> None:
+        """All that was received has been handed on, not all of it by one `sent`."""
 
     def forward(self, data: memoryview) -> None:
         """Take whole frames whose heads the scanner does not stop at."""

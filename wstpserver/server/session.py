@@ -139,6 +139,11 @@ class Session:
         """True between `hold` and `resume`."""
         return self._delivery.held
 
+    @property
+    def held_back(self) -> bool:
+        """True if something waits for `resume`."""
+        return self._delivery.held_back
+
     def resume(self) -> None:
         """The kernel can take an evaluation, or is new and the client knows it: what waits for that is sent."""
         self._delivery.resume()

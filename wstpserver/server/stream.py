@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from gevent import get_hub
+from gevent import get_hub, getcurrent
 
 #: Errors of a receive or a send that mean "not now".
 _NOT_NOW = (BlockingIOError, InterruptedError)
@@ -23,19 +23,22 @@ class Stream:
     `close` gives the descriptor back and is called once both have left.
     """
 
-    __slots__ = ("_reader", "_writer", "ended", "socket")
+    __slots__ = ("_reader", "_writer", "descriptor", "ended", "socket")
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connected
+        #: For calls on the socket from C; -1 when it is closed, or if they must not be made.
+        self.descriptor = connected.fileno()
         self._reader = None
         self._writer = None
         self.ended = False
-        self._acknowledge()
+        self.acknowledge()
 
-    def _acknowledge(self) -> None:
+    def acknowledge(self) -> None:
+        """Tell the peer at once that everything has arrived."""
         # The vendor's library writes one frame in several small writes with Nagle's algorithm on: without an
         # immediate acknowledgement each frame waits 40 ms. Linux clears the option, so it is set again.
         if _QUICKACK is not None:
@@ -46,7 +49,7 @@ class Stream:
         try:
             size = self.socket.recv_into(view)
             if size:
-                self._acknowledge()
+                self.acknowledge()
             return size
         except _NOT_NOW:
             return None
@@ -58,9 +61,15 @@ class Stream:
         if self.ended:
             return
         hub = get_hub()
-        if self._reader is None:
-            self._reader = hub.loop.io(self.socket.fileno(), 1)
-        hub.wait(self._reader)
+        watcher = self._reader
+        if watcher is None:
+            watcher = self._reader = hub.loop.io(self.socket.fileno(), 1)
+        # hub.wait() in short. Whoever switches here too soon does no harm: the next receive finds nothing.
+        watcher.start(getcurrent().switch)
+        try:
+            hub.switch()
+        finally:
+            watcher.stop()
 
     def receive(self, view: memoryview) -> int:
         """Receive into *view*, waiting for it; 0 at the end of the stream."""
@@ -128,6 +137,7 @@ class Stream:
         """Give the descriptor back. Whoever still waits on the connection gets `StreamClosed`: `end` alone wakes them
         only when the hub polls next, and a watcher that is closed before that would leave them waiting for ever."""
         self.ended = True
+        self.descriptor = -1
         watchers = (self._reader, self._writer)
         self._reader = self._writer = None
         get_hub().cancel_waits_close_and_then(watchers, StreamClosed("the connection was closed"), self.socket.close)
@@ -139,6 +149,7 @@ class Stream:
                 watcher.stop()
                 watcher.close()
         self._reader = self._writer = None
+        self.descriptor = -1
         return self.socket
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from wstpserver.model.activity import ANSWERED_BY
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.pump import HELD_FRAME_SIZE, Pump
 from wstpserver.server.stream import Stream
@@ -26,6 +27,18 @@ class Packets(Protocol):
     def packet_end(self, data: memoryview, head: PacketHead) -> None:
         """The last part of such a packet."""
 
+    def sink(self) -> int:
+        """Descriptor to which one evaluation may be written at once, -1: none. Who does so calls `evaluation_sent`."""
+
+    def evaluation_sent(self, head: PacketHead) -> None:
+        """An evaluation was written to the sink."""
+
+    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
+        """But for its last bytes, these; *open_tail*: it has no ``]``."""
+
+    def round_ended(self) -> None:
+        """All packets that have come were handed over."""
+
     def packet_tail(self) -> None:
         """A late ``]`` came for the last packet."""
 
@@ -37,12 +50,26 @@ class Upstream(Pump):
     """
 
     def __init__(self, stream: Stream, packets: Packets, commanded: Callable[[bytes | None], None]) -> None:
-        super().__init__(stream, FrameScanner((), None))
+        super().__init__(stream, FrameScanner((), None), ANSWERED_BY, ANSWERED_BY)
         self._packets = packets
         self._commanded = commanded
 
-    def holds(self, head: PacketHead) -> bool:
-        return True
+    def sink(self) -> int:
+        return self._packets.sink()
+
+    def most_held(self, head: PacketHead) -> int:
+        return HELD_FRAME_SIZE
+
+    def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
+        self._packets.evaluation_sent(head)
+        if unfinished:
+            self._packets.went_out(self._unsent(view), bool(self._state.open_tail))
+
+    def finish(self, view: memoryview) -> None:
+        pass  # each frame that goes to the sink is reported
+
+    def round_ended(self) -> None:
+        self._packets.round_ended()
 
     def part(self, data: memoryview, head: PacketHead) -> None:
         if head != PacketHead.WSCommandPacket:

@@ -32,10 +32,12 @@ ERROR: Final = -1
 MAX_UNDECIDED: Final = int(lib.WSTPSCAN_MAX_UNDECIDED)
 
 _ALL: Final = 2**64 - 1
-_HEADS: Final[tuple[PacketHead, ...]] = tuple(PacketHead)
+#: The head for each code.
+HEADS: Final[tuple[PacketHead, ...]] = tuple(PacketHead)
 
 
-def _bits(heads: Iterable[PacketHead] | None) -> int:
+def head_bits(heads: Iterable[PacketHead] | None) -> int:
+    """Bit ``1 << code`` for each of these heads, as the C modules take sets of heads; None: all bits."""
     if heads is None:
         return _ALL
     return sum(1 << head for head in set(heads))
@@ -54,7 +56,10 @@ class FrameScanner:
     (<PacketHead.WSCommandPacket: 1>, 22)
     """
 
-    __slots__ = ("_state", "scan")
+    __slots__ = ("_state", "scan", "state")
+
+    #: cffi ``struct wstpscan *``, for other code in C that scans with it. Lives as long as this object.
+    state: Any
 
     #: ``scan(pointer, length) -> verdict``. pointer: cffi ``const uint8_t *`` to the next bytes (from
     #: ``ffi.from_buffer``, which the caller keeps alive); length in bytes. After anything but MORE and ERROR call
@@ -68,9 +73,9 @@ class FrameScanner:
         *,
         max_block: int = 0,
     ) -> None:
-        state = self._state = ffi.new("struct wstpscan *")
-        state.stop_at_head = _bits(stop_at_head)
-        state.stop_at_end = _bits(stop_at_end)
+        state = self.state = self._state = ffi.new("struct wstpscan *")
+        state.stop_at_head = head_bits(stop_at_head)
+        state.stop_at_end = head_bits(stop_at_end)
         state.max_block = max_block
         # Not a method: a partial object saves a Python frame for each receive.
         self.scan = partial(lib.wstpscan_scan, state)
@@ -84,8 +89,8 @@ class FrameScanner:
         self, stop_at_head: Iterable[PacketHead] | None, stop_at_end: Iterable[PacketHead] | None
     ) -> None:
         """Change what ``scan`` stops at, from the next call on; arguments as for the constructor."""
-        self._state.stop_at_head = _bits(stop_at_head)
-        self._state.stop_at_end = _bits(stop_at_end)
+        self._state.stop_at_head = head_bits(stop_at_head)
+        self._state.stop_at_end = head_bits(stop_at_end)
 
     def skip(self, count: int) -> None:
         """Pass over ``count`` bytes of an opaque block that went by without being in memory (``splice``).
@@ -109,7 +114,7 @@ class FrameScanner:
     @property
     def head(self) -> PacketHead:
         """Head code of the current or last frame; ``PacketHead.OTHER`` while it is not known."""
-        head: PacketHead = _HEADS[self._state.head]
+        head: PacketHead = HEADS[self._state.head]
         return head
 
     @property

@@ -15,6 +15,9 @@ class PacketHead(IntEnum):
     Codes run from 0 without a gap and stay below 64: the scanner keeps sets of them as bits of one 64-bit word.
     """
 
+    # The enum's own hash is a function in Python, and these are keys on the hot path.
+    __hash__ = int.__hash__
+
     OTHER = 0
     WSCommandPacket = 1
     EvaluatePacket = 2

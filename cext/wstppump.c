@@ -1,0 +1,126 @@
+/*
+ * The pump's round. The contract is in wstppump.h.
+ */
+#define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* TCP_QUICKACK */
+#include "wstppump.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* the interpreter ignores SIGPIPE */
+#endif
+
+enum { END_PACKET = ']' };
+
+static int has(uint64_t heads, int32_t head)
+{
+    return (int)(heads >> head & 1);
+}
+
+/* Sends length bytes; returns how many of them the sink did not take. */
+static size_t send_now(int32_t sink, const uint8_t *data, size_t length)
+{
+    while (length > 0) {
+        ssize_t sent = send(sink, data, length, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return errno == EAGAIN || errno == EWOULDBLOCK ? length : 0;
+        data += sent;
+        length -= (size_t)sent;
+    }
+    return 0;
+}
+
+/* Sends what lies between start and position. */
+static void flush(struct wstppump *pump, const uint8_t *buffer)
+{
+    pump->unsent = send_now(pump->sink, buffer + pump->start, (size_t)(pump->position - pump->start));
+    pump->open_tail = buffer[pump->position - 1] != END_PACKET;
+    pump->start = pump->position;
+}
+
+/* Whether the frame that ends at position lies whole behind start, and may be sent. */
+static int may_be_sent(const struct wstppump *pump)
+{
+    return pump->sink >= 0 && has(pump->direct, pump->scan->head)
+        && pump->scan->frame_bytes <= pump->position - pump->start;
+}
+
+void wstppump_acknowledge(int32_t source)
+{
+#ifdef TCP_QUICKACK
+    int one = 1;
+    setsockopt(source, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one); /* Linux clears it by itself */
+#else
+    (void)source;
+#endif
+}
+
+/* Whether the peer is likely to have more to send that it holds back until it hears from us. */
+static int ends_within_frame(const struct wstppump *pump, const uint8_t *buffer)
+{
+    return pump->scan->step != WSTPSCAN_AT_BOUNDARY || buffer[pump->end - 1] != END_PACKET;
+}
+
+int wstppump_next(struct wstppump *pump, const uint8_t *buffer)
+{
+    struct wstpscan *scan = pump->scan;
+
+    pump->unsent = 0;
+    pump->open_tail = 0;
+    while (pump->position < pump->end) {
+        int verdict = wstpscan_scan(scan, buffer + pump->position, (size_t)(pump->end - pump->position));
+        pump->position += scan->used;
+        if (verdict == WSTPSCAN_MORE)
+            break;
+        if (verdict != WSTPSCAN_END || !may_be_sent(pump))
+            return verdict;
+        if (has(pump->reported, scan->head)) {
+            pump->frame = pump->position - scan->frame_bytes;
+            pump->head = scan->head;
+            flush(pump, buffer);
+            return pump->position == pump->end && pump->unsent == 0 && !pump->open_tail ? WSTPPUMP_ALL_SENT
+                                                                                         : WSTPPUMP_SENT;
+        }
+    }
+    if (scan->step == WSTPSCAN_AT_BOUNDARY && !scan->error && pump->start < pump->end && may_be_sent(pump))
+        flush(pump, buffer);
+    if (pump->source >= 0 && ends_within_frame(pump, buffer))
+        wstppump_acknowledge(pump->source);
+    return WSTPSCAN_MORE;
+}
+
+/* Receives what fits; 1: something came, 0: the end, -1: nothing is there yet. */
+static int receive(struct wstppump *pump, uint8_t *data, size_t room)
+{
+    ssize_t size;
+
+    do
+        size = recv(pump->source, data, room, 0);
+    while (size < 0 && errno == EINTR);
+    if (size > 0) {
+        pump->drained = (size_t)size < room;
+        pump->end += (uint64_t)size;
+        return 1;
+    }
+    return size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? -1 : 0;
+}
+
+int wstppump_receive(struct wstppump *pump, uint8_t *buffer, size_t size, size_t kept)
+{
+    int came;
+
+    pump->start = 0;
+    pump->position = pump->end = kept;
+    came = receive(pump, buffer + kept, size - kept);
+    if (came <= 0)
+        return came < 0 ? WSTPPUMP_EMPTY : WSTPPUMP_CLOSED;
+    return wstppump_next(pump, buffer);
+}
+
