@@ -47,9 +47,10 @@ class Batch:
             while True:
                 self._deadline = Deadline(self._timeout)
                 with self._exchange.running(evaluation, self._deadline):
-                    if not self._done:
-                        self._exchange.find_step(self._deadline)
-                    self._exchange.current(evaluation)
+                    if self._done:
+                        self._exchange.current(evaluation)
+                    else:
+                        self._exchange.prepare(evaluation, self._deadline)
                     if 2 * self._under_way <= self._window:
                         self._send()
                     if not self._under_way:
