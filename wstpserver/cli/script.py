@@ -56,7 +56,6 @@ from wstpserver.cli.script_history import History
 from wstpserver.cli.script_input import make_reader
 from wstpserver.cli.script_kernel import open_conversation
 from wstpserver.cli.script_names import names_beginning
-from wstpserver.cli.script_map import run_map
 from wstpserver.cli.script_profile import user_file
 from wstpserver.cli.script_program import Outcome, program, read_outcome
 from wstpserver.cli.script_repl import Repl
@@ -99,6 +98,8 @@ def _main(words: Sequence[str], terminal: Terminal) -> int:
             terminal.write(f"wstpscript {VERSION}\n")
             return EXIT_OK
         if arguments.map is not None:
+            from wstpserver.cli.script_map import run_map  # which others need not wait for
+
             return run_map(arguments, terminal)
         code = _code(arguments)
     except (UsageError, LinkSyntaxError) as error:

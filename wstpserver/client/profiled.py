@@ -50,9 +50,9 @@ def session_from_profile(make: Callable[..., Persistent], wish: Wish, timeout: f
     if session is None:
         session = make(server, deadline.remaining())
         session.patience = patience_of(wish.reconnect)
-        session.keep_kernel = True
         _closing_on_failure(session, lambda: session.settle_in(settings, deadline.remaining()))
     _closing_on_failure(session, lambda: _record(session, profile, server))
+    session.keep_kernel = True  # a new one only from now on: somebody knows how to find it
     return session
 
 

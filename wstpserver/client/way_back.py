@@ -83,9 +83,12 @@ def come_back(
         except (ConnectError, LinkClosed, LinkTimeout) as error:
             if deadline.expired:
                 raise LinkTimeout(f"not back at kernel {kernel} {deadline}: {error.message}", error.where) from error
-            if patience.expired:
+            remaining = patience.remaining()
+            # Not once more at the very last moment: that would only tell that there was no time for it.
+            if remaining is not None and remaining <= pause:
+                time.sleep(remaining)
                 raise
-        time.sleep(min(pause, patience.remaining() or 0.0))
+        time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
