@@ -190,8 +190,8 @@ class Broker:
             if self.executor.evaluation_ended(kernel):
                 return
         session = kernel.session
-        if session is not None and session.held_back:
-            session.resume()
+        if session is not None:
+            session.accept()
 
     def kernel_commanded(self, kernel: KernelServer, packet: bytes | None) -> None:
         """The kernel sent a command; its reply is written by a greenlet of its own."""

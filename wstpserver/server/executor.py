@@ -67,6 +67,10 @@ class Executor:
             action()
         return actions is not None
 
+    def puts_off(self, kernel: KernelServer) -> bool:
+        """Whether `evaluation_ended` will find anything to do."""
+        return kernel in self._after_evaluation
+
     def forget(self, kernel: KernelServer) -> None:
         """The kernel is gone, and with it what it has put off."""
         self._after_evaluation.pop(kernel, None)
