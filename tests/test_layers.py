@@ -14,7 +14,7 @@ ALLOWED = {
     "wire": set(),
     "settings": {"wire", "version"},
     "model": {"wire", "settings"},
-    "client": {"wire"},
+    "client": {"wire", "settings"},
     "kernel": {"wire", "client", "version"},
     "server": {"wire", "settings", "model", "version"},
     "cli": {"wire", "settings", "client", "server", "version"},

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 
-from wstpserver.client import LinkClosed, listen
+from wstpserver.client import Callbacks, LinkClosed, Session, listen
 from wstpserver.wire.messages import MessageCode
 from wstpserver.wire.packet_builders import (
     input_name_packet,
@@ -233,3 +233,33 @@ def endless(kernel):
 def dies(kernel):
     """A rule: the kernel ends."""
     raise EndOfKernel
+
+
+@contextlib.contextmanager
+def session_with(kernel, callbacks=None, address="{}", results="python", **options):
+    """A session whose other side is `kernel`."""
+    with peer(kernel, **options) as name:
+        place = name if address == "{}" else name.partition("@")[0]
+        with Session(address.format(place), PROMPT, callbacks=callbacks, results=results) as session:
+            yield session
+
+
+class Recorder:
+    """Callbacks that write down what they get, in order."""
+
+    def __init__(self, answers=()):
+        self.events = []
+        self._answers = list(answers)
+        self.callbacks = Callbacks(
+            on_print=lambda text: self.events.append(("print", text)),
+            on_message=lambda message: self.events.append(("message", *message)),
+            on_input=self._answer("input"),
+            on_menu=self._answer("menu"),
+        )
+
+    def _answer(self, kind):
+        def answer(prompt):
+            self.events.append((kind, prompt))
+            return self._answers.pop(0)
+
+        return answer

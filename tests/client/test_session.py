@@ -1,6 +1,5 @@
 """Sessions: values, output while it happens, questions, and that no answer ever goes to another evaluation."""
 
-import contextlib
 import json
 import threading
 
@@ -37,41 +36,11 @@ from wstpserver.wire.packet_builders import (
 )
 from wstpserver.wire.values import Function, Symbol
 
-from .helpers import NO_ANSWER, PROMPT, Kernel, Worker, dies, endless, peer, takes
+from .helpers import NO_ANSWER, PROMPT, Kernel, Recorder, Worker, dies, endless, peer, session_with, takes
 
 ABORTED = Symbol("$Aborted")
 SUCCESS = json.dumps({"status": "ExecutionSuccess"})
 END_OF_KERNEL = Function(Symbol("SetKeepAlive"), (Symbol("False"),))
-
-
-@contextlib.contextmanager
-def session_with(kernel, callbacks=None, address="{}", **options):
-    """A session whose other side is `kernel`."""
-    with peer(kernel, **options) as name:
-        place = name if address == "{}" else name.partition("@")[0]
-        with Session(address.format(place), PROMPT, callbacks=callbacks) as session:
-            yield session
-
-
-class Recorder:
-    """Callbacks that write down what they get, in order."""
-
-    def __init__(self, answers=()):
-        self.events = []
-        self._answers = list(answers)
-        self.callbacks = Callbacks(
-            on_print=lambda text: self.events.append(("print", text)),
-            on_message=lambda message: self.events.append(("message", *message)),
-            on_input=self._answer("input"),
-            on_menu=self._answer("menu"),
-        )
-
-    def _answer(self, kind):
-        def answer(prompt):
-            self.events.append((kind, prompt))
-            return self._answers.pop(0)
-
-        return answer
 
 
 # Values
@@ -541,7 +510,7 @@ def test_a_kernel_that_was_replaced(answers):
 
     kernel = Kernel({"go": rule, "next": "right"})
     with session_with(kernel) as session:
-        with pytest.raises(KernelLost, match="^the kernel was replaced: the kernel died; a new one has taken its place$"):
+        with pytest.raises(KernelLost, match="^the kernel was replaced: .* a new one has taken its place$"):
             session.evaluate("go", PROMPT)
         assert session.evaluate("next", PROMPT) == "right"
         assert session.evaluate("next", PROMPT) == "right"

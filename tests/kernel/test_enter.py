@@ -67,6 +67,14 @@ def test_syntax_error(kernel, text, tag, position):
     assert kernel.shown("1+1") == "2"
 
 
+def test_an_abort_ends_the_whole_text(kernel):
+    assert kernel.enter("1\nAbort[]\n3") == [
+        ("OutputNamePacket", "Out[1]= "), ("ReturnTextPacket", "1"),
+        ("OutputNamePacket", "Out[2]= "), ("ReturnTextPacket", "$Aborted"), ("InputNamePacket", "In[3]:= "),
+    ]  # fmt: skip
+    assert kernel.shown("$Aborted\n5") == "5"
+
+
 def test_syntax_error_after_good_lines(kernel):
     packets = kernel.enter("1\n2 + ]\n3")
     assert [name for name, *_ in packets] == [

@@ -129,7 +129,7 @@ def test_interrupt_and_look_around(notebook):
 
 def test_abort_evaluation_leaves_the_session_as_it_was(notebook):
     notebook.enter("kept = 11;")
-    notebook.send("EnterTextPacket", "Print[begun]; kept = 12; While[True]")
+    notebook.send("EnterTextPacket", "kept = 12; Print[begun]; While[True]")
     assert notebook.packet() == ("TextPacket", "begun\n")
     notebook.abort()
     assert notebook.until("InputNamePacket") == [*output(2, "$Aborted"), prompt(3)]

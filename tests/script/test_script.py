@@ -173,11 +173,11 @@ def test_the_default_address(monkeypatch, capfd):
     """WSTPServer's port on this machine."""
     asked = []
 
-    def connect(address, timeout):
+    def connect(address, timeout, **options):
         asked.append(address.link_name)
         raise ConnectError("stop here")
 
-    monkeypatch.setattr("wstpserver.client.session.connect", connect)
+    monkeypatch.setattr("wstpserver.client.conversation.connect", connect)
     assert script.main(["-wstpserver", "-code", "1"]) == 69
     assert script.main(["-code", "1"]) == 69
     assert asked == [f"{DEFAULT_PORT}@localhost"] * 2

@@ -71,6 +71,7 @@ class ServerProcess:
             [sys.executable, "-m", "wstpserver", *self._arguments],
             cwd=self.folder, env=environment | self._environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,  # Ctrl-C is for the tests, which then stop it
         )  # fmt: skip
         threading.Thread(target=self._read_log, daemon=True).start()
         return self

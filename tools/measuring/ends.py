@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.interop.programs import library_path as vendor_library
 from tools.measuring.native.build import program, vendor_program
 
 
@@ -20,7 +21,7 @@ class Program(contextlib.ExitStack):
     def __init__(self, command, **options):
         super().__init__()
         self.process = self.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, **options)
         )
         self.callback(self._end)
         self._received = bytearray()
@@ -101,7 +102,8 @@ class LightEnds:
 class VendorEnds:
     """Kernels and clients on the vendor's library."""
 
-    def __init__(self, stack, library):
+    def __init__(self, stack, library=None):
+        library = library or vendor_library()
         self.name = f"vendor library {Path(library).name}"
         self.kernel = vendor_program("vendor_kernel", library)
         self._client = vendor_program("vendor_client", library)

@@ -5,6 +5,7 @@ Usage:
   wstpscript [options] -code CODE                   Evaluate CODE and print the result.
   wstpscript [options] -file FILE [-print]          Evaluate a script file.
   wstpscript [options] [-print] < FILE              The same from standard input.
+  wstpscript [options] -map FUNCTION -over FILE     Apply FUNCTION to each element, by several kernels.
   wstpscript -help | -version
 
 Options (one dash or two):
@@ -17,6 +18,11 @@ Options (one dash or two):
   -startprofile [FILE]     Take a kernel, keep it, and note it in the profile FILE or in the default profile.
   -continueprofile [FILE]  Go back to the kernel that the profile names.
   -timeout SECONDS         Give up after this time, in a session for each input; the evaluation is aborted.
+  -map FUNCTION            A function of one argument, such as Prime or '#^2 &'. -code or -file goes before it, in
+                           each kernel; -timeout is for each element.
+  -over FILE               A JSON array, or a JSON value on each line; - for standard input.
+  -kernels N               So many parallel kernels instead of all that are free.
+  -progress                Show a progress bar on stderr.
   -h, -help                Print this help.
   -version                 Print the version.
 
@@ -91,6 +97,10 @@ def _main(words: Sequence[str], terminal: Terminal) -> int:
         if arguments.version:
             terminal.write(f"wstpscript {VERSION}\n")
             return EXIT_OK
+        if arguments.map is not None:
+            from wstpserver.cli.script_map import run_map  # which others need not wait for
+
+            return run_map(arguments, terminal)
         code = _code(arguments)
     except (UsageError, LinkSyntaxError) as error:
         terminal.error(f"wstpscript: {error}")
@@ -109,7 +119,14 @@ def _code(arguments: ScriptArguments) -> str | None:
 
 
 def _callbacks(terminal: Terminal) -> Callbacks:
-    return Callbacks(on_print=terminal.write, on_message=terminal.message, on_input=terminal.ask)
+    """For what is not entered at the prompt. A result is then one of an evaluation that was begun before."""
+    return Callbacks(
+        on_print=terminal.write,
+        on_message=terminal.message,
+        on_result=terminal.value,
+        on_input=terminal.ask,
+        on_menu=terminal.choose,
+    )
 
 
 def _interact(arguments: ScriptArguments, terminal: Terminal) -> int:

@@ -16,9 +16,10 @@ from wstpserver.client.options import parse_address
 _NAMES: Final = {
     "code": "code", "c": "code", "file": "file", "f": "file", "print": "print", "wstpserver": "wstpserver",
     "kernelpool": "kernelpool", "startprofile": "startprofile", "continueprofile": "continueprofile",
-    "timeout": "timeout", "help": "help", "h": "help", "version": "version",
+    "timeout": "timeout", "map": "map", "over": "over", "kernels": "kernels", "progress": "progress",
+    "help": "help", "h": "help", "version": "version",
 }  # fmt: skip
-_VALUE_NEEDED: Final = ("code", "file", "kernelpool", "timeout")
+_VALUE_NEEDED: Final = ("code", "file", "kernelpool", "timeout", "map", "over", "kernels")
 _VALUE_OPTIONAL: Final = ("wstpserver", "startprofile", "continueprofile")
 
 
@@ -37,6 +38,12 @@ class ScriptArguments:
     print_result: bool = False
     #: Seconds; None for no limit.
     timeout: float | None = None
+    #: A function, and the file of the data to apply it to; both or none.
+    map: str | None = None
+    over: str | None = None
+    #: How many kernels do that; None for all that are free.
+    kernels: int | None = None
+    progress: bool = False
     help: bool = False
     version: bool = False
 
@@ -53,6 +60,10 @@ def parse(words: Sequence[str]) -> ScriptArguments:
         continue_profile=given.get("continueprofile"),
         print_result="print" in given,
         timeout=_seconds(given["timeout"]) if "timeout" in given else None,
+        map=given.get("map"),
+        over=given.get("over"),
+        kernels=_count(given["kernels"]) if "kernels" in given else None,
+        progress="progress" in given,
         help="help" in given,
         version="version" in given,
     )
@@ -75,6 +86,27 @@ def _check(arguments: ScriptArguments) -> None:
         raise UsageError(f"-kernelpool {arguments.kernel_pool} is not the pool {pool} of the address")
     if arguments.continue_profile is not None and (arguments.kernel_pool or pool):
         raise UsageError("-continueprofile goes back to one kernel: a pool cannot be chosen")
+    _check_map(arguments)
+
+
+def _check_map(arguments: ScriptArguments) -> None:
+    if arguments.map is None:
+        others = {"over": arguments.over, "kernels": arguments.kernels, "progress": arguments.progress or None}
+        given = next((name for name, value in others.items() if value is not None), None)
+        if given is not None:
+            raise UsageError(f"-{given} goes with -map FUNCTION")
+        return
+    if arguments.over is None:
+        raise UsageError("-map needs -over FILE: a JSON array, or a JSON value on each line (- for standard input)")
+    if not arguments.map.strip():
+        raise UsageError("-map needs a function, such as Prime or '#^2 &'")
+    if arguments.over == arguments.file == "-":
+        raise UsageError("-file and -over cannot both be standard input")
+    profile = arguments.start_profile if arguments.continue_profile is None else arguments.continue_profile
+    if profile is not None:
+        raise UsageError("-map works with several kernels: a profile cannot be given")
+    if arguments.print_result:
+        raise UsageError("-map prints its results anyway: -print does not go with it")
 
 
 def _options(words: deque[str]) -> dict[str, str]:
@@ -95,7 +127,7 @@ def _options(words: deque[str]) -> dict[str, str]:
             value = words.popleft()
         elif name in _VALUE_OPTIONAL and not equals and words and not words[0].startswith("-"):
             value = words.popleft()
-        elif equals and name in ("print", "help", "version"):
+        elif equals and name in ("print", "progress", "help", "version"):
             raise UsageError(f"-{name} takes no value")
         given[name] = value
     return given
@@ -107,6 +139,12 @@ def _known(name: str, word: str) -> str:
         return known
     nearest = difflib.get_close_matches(name.lower(), [long for long in _NAMES if len(long) > 1], n=1)
     raise UsageError(f"unknown option {word}" + (f"; did you mean -{nearest[0]}?" if nearest else ""))
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
+        raise UsageError(f"-kernels needs a number of kernels, 1 or more, not {text!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

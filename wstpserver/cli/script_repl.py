@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from wstpserver.cli.script_continue import record_kernel
 from wstpserver.cli.script_errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from wstpserver.cli.script_graphics import GraphicsFolder
 from wstpserver.cli.script_input import InputReader
 from wstpserver.cli.script_interrupts import Interrupts
-from wstpserver.cli.script_kernel import Conversation, record_kernel
+from wstpserver.cli.script_kernel import Conversation
 from wstpserver.cli.script_profile import KERNEL_ID, ProfileError
+from wstpserver.cli.script_prompts import DEFAULT_PROMPT, output_label, prompt_of_new_kernel
+from wstpserver.cli.script_results import Results
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import CommandError, EvaluationAborted, EvaluationError, LinkClosed, LinkTimeout
 from wstpserver.wire.errors import WSTPError
 
 _LEAVES = re.compile(r"\b(?:Quit|Exit)\b(?:\s*\[\s*(\d*)\s*\])?")
 _CONNECTS = re.compile(r"\bConnect(?:Parallel)?Kernel\b")
-_SUCCESS: Final = "Success["
-_DEFAULT_PROMPT: Final = "In[1]:= "
+_ABORTED: Final = "$Aborted"
 
 
 class Repl:
@@ -35,14 +37,17 @@ class Repl:
         self._reader = reader
         self._time_limit = time_limit
         terminal.read_line = reader.read_line
+        self._results = Results(terminal)
         self._graphics = GraphicsFolder(self._session)
         self._interrupts = Interrupts(self._session, terminal)
         # A kernel that is linked to directly has no server to ask.
         self._kernel = self._current_kernel()
+        self._prompt = DEFAULT_PROMPT
         self._status: int | None = None
 
     def run(self) -> int:
         """Returns the exit status."""
+        self._arrive()
         while self._status is None:
             try:
                 text = self._read()
@@ -62,26 +67,44 @@ class Repl:
         self._terminal.line_was_read()
         return text
 
-    @property
-    def _prompt(self) -> str:
-        return self._session.prompt or _DEFAULT_PROMPT
+    def _arrive(self) -> None:
+        """Come to the prompt of a new kernel, which may be in the middle of something that was begun before."""
+        self._rest()
+        if self._status is None:
+            self._prompt = prompt_of_new_kernel(self._session)
+
+    def _rest(self) -> None:
+        """Let a kernel come to rest, which brings its next prompt. Its questions are answered."""
+        with self._interrupts:
+            while self._status is None:
+                try:
+                    self._session.synchronize()
+                    return
+                except EvaluationAborted:
+                    pass  # by Ctrl-C: it comes to rest the sooner
+                except KeyboardInterrupt:  # in the place of an answer, which has been aborted
+                    if self._interrupts.leave:
+                        self._status = EXIT_INTERRUPTED
+                except WSTPError as error:
+                    self._terminal.error(f"wstpscript: {error}")
+                    self._status = EXIT_FAILED
 
     def _enter(self, text: str) -> None:
         """One input, from its evaluation to what it changes for the session."""
-        label = re.sub(r"In\[(\d+)\]:=", r"Out[\1]=", self._prompt)
-        shown: tuple[str, str] | None = None
+        self._results.begin(output_label(self._prompt))
         try:
             with self._interrupts:
-                output = self._session.evaluate_text(text, self._time_limit)
-            if output.text is not None:
-                shown = output.name or label, output.text
+                self._session.evaluate_text(text, self._time_limit, callbacks=self._results.callbacks)
         except LinkClosed as error:
+            self._results.release()
             self._link_ended(text, error)
             return
         except EvaluationAborted as error:
-            if not isinstance(error, LinkTimeout):
-                shown = label, "$Aborted"
-            self._rest()
+            if isinstance(error, TimeoutError):
+                self._terminal.error(f"wstpscript: {error}")
+                self._give_up()
+            else:
+                self._rest()
         except EvaluationError as error:
             self._terminal.error(f"wstpscript: {error}")
             self._rest()
@@ -89,43 +112,42 @@ class Repl:
             if self._interrupts.leave:
                 self._status = EXIT_INTERRUPTED
                 return
-            shown = label, "$Aborted"
-            self._rest()
-        self._finish(text, shown)
+            self._give_up()
+        self._finish(text)
 
-    def _rest(self) -> None:
-        """Let a kernel that was told to give up come to rest, which brings its next prompt."""
-        with self._interrupts:
-            try:
-                self._session.synchronize()
-            except (WSTPError, KeyboardInterrupt):
-                self._status = EXIT_FAILED
+    def _give_up(self) -> None:
+        """The kernel was told to abort, and its answer to that will be thrown away: show one in its place."""
+        self._rest()
+        self._results.show(output_label(self._session.prompt or self._prompt, before=1), _ABORTED)
 
-    def _finish(self, text: str, shown: tuple[str, str] | None) -> None:
-        """Show the result, unless the session ended in good order with it."""
-        kernel = self._kernel and self._kernel_after(text)
-        if kernel == self._kernel:
-            self._show(shown)
+    def _finish(self, text: str) -> None:
+        """Show what was held back, unless the session ended in good order with it."""
+        if self._status is not None:
             return
-        if kernel is None:
-            if shown is not None and not shown[1].startswith(_SUCCESS):
-                self._terminal.result(*shown)
+        kernel = self._kernel and self._kernel_after(text)
+        if self._status is not None:
+            self._results.release()
+            return
+        if kernel is None and self._kernel is not None:
+            if self._results.shown and not self._results.held:
                 self._terminal.error(f"wstpscript: the connection to kernel {self._kernel} was ended")
             self._status = EXIT_OK
             return
-        if shown is not None:  # not asked for as a picture: it is in another kernel
-            self._terminal.result(*shown)
-        self._kernel = kernel
-        self._update_profile()
+        self._results.release()
+        if kernel == self._kernel:
+            self._prompt = self._session.prompt or DEFAULT_PROMPT
+            self._save_pictures()
+        else:  # what was shown is no picture that this kernel could draw
+            self._kernel = kernel
+            self._prompt = prompt_of_new_kernel(self._session)
+            self._update_profile()
 
-    def _show(self, shown: tuple[str, str] | None) -> None:
-        if shown is None:
-            return
-        self._terminal.result(*shown)
-        with self._interrupts:
-            picture = self._graphics.save(*shown)
-        if picture is not None:
-            self._terminal.write(f"Saved as {picture}\n")
+    def _save_pictures(self) -> None:
+        for result in self._results.shown:
+            with self._interrupts:
+                picture = self._graphics.save(*result)
+            if picture is not None:
+                self._terminal.write(f"Saved as {picture}\n")
 
     def _current_kernel(self) -> str | None:
         try:
@@ -137,7 +159,7 @@ class Repl:
         """The ID of the kernel that the session is bridged to; None if it is bridged no more."""
         try:
             if _CONNECTS.search(text) and "DisconnectKernel" not in text:
-                self._session.synchronize()  # perhaps on the way to another kernel: its first answer is waited for
+                self._rest()  # perhaps on the way to another kernel: its first answer is waited for
             return self._current_kernel()
         except (LinkClosed, LinkTimeout):
             return None

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Final, TextIO
 
 from wstpserver.client import KernelMessage
+from wstpserver.wire.values import Expression
 
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
+_CONTINUE: Final = "c"
 
 
 class Terminal:
@@ -44,6 +46,10 @@ class Terminal:
         self.begin_line()
         self.write(f"\n{label}{text}\n")
 
+    def value(self, label: str, value: Expression) -> None:
+        """A labelled result as it comes over a link."""
+        self.result(label, value if isinstance(value, str) else str(value))
+
     def line_was_read(self) -> None:
         """The user has ended a line, which the terminal has shown."""
         self._at_line_start = True
@@ -67,6 +73,15 @@ class Terminal:
             line = self.read_line(prompt)
         except EOFError:
             return "EndOfFile"
+        self.line_was_read()
+        return line
+
+    def choose(self, prompt: str) -> str:
+        """The user's answer to the menu of an interrupted kernel; where there is no user it is to continue."""
+        try:
+            line = self.read_line(prompt)
+        except EOFError:
+            return _CONTINUE
         self.line_was_read()
         return line
 

@@ -38,6 +38,7 @@ class Batch:
         self._under_way = 0
         self._done = 0
         self._problem: BaseException | None = None  # in place of the question that follows
+        self._exhausted = False
         self._deadline = Deadline(None)
 
     def values(self) -> Iterator[Expression]:
@@ -47,9 +48,11 @@ class Batch:
             while True:
                 self._deadline = Deadline(self._timeout)
                 with self._exchange.running(evaluation, self._deadline):
-                    if not self._done:
-                        self._exchange.find_step(self._deadline)
-                    self._exchange.current(evaluation)
+                    if self._done:
+                        self._exchange.current(evaluation)
+                    else:
+                        self._exchange.prepare(evaluation, self._deadline)
+                    self._end_after_abort(evaluation)
                     if 2 * self._under_way <= self._window:
                         self._send()
                     if not self._under_way:
@@ -57,7 +60,7 @@ class Batch:
                     self._exchange.finish(evaluation, self._deadline)
                     value = self._settle(evaluation)
                 following = self._next()
-                following.abort_requested = evaluation.abort_requested
+                following.abort_requested, following.patience = evaluation.abort_requested, evaluation.patience
                 evaluation = following
                 # Until the next one is asked for the kernel may be at it already: an abort means that.
                 self._exchange.current(evaluation if self._under_way else None)
@@ -82,6 +85,7 @@ class Batch:
             try:
                 question = next(self._questions, None)
                 if question is None:
+                    self._exhausted = True
                     break
                 parts.append(self._exchange.link.encode(evaluate_packet(question)))
             except Exception as error:
@@ -92,8 +96,13 @@ class Batch:
             self._under_way += len(parts)
             self._exchange.link.put_raw(b"".join(parts), self._deadline.remaining())
 
+    def _end_after_abort(self, evaluation: Evaluation) -> None:
+        """EvaluationAborted if there was an abort and anything is left to do."""
+        if evaluation.abort_requested and (self._under_way or not self._exhausted):
+            raise EvaluationAborted(f"the batch was aborted after {self._done} evaluations")
+
     def _settle(self, evaluation: Evaluation) -> Expression:
-        """The value of an evaluation that is over. EvaluationAborted if an abort hit it, or one before."""
+        """The value of an evaluation that is over. EvaluationAborted if an abort hit it."""
         self._under_way -= 1
         self._done += 1
         value = Symbol("Null") if evaluation.value is None else evaluation.value

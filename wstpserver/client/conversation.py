@@ -49,7 +49,7 @@ class Conversation:
             address = parse_address(link)
             pool = address.pool
             self.address = Address(address.data, address.message)
-            self.link = connect(self.address, deadline.remaining())
+            self.link = connect(self.address, deadline.remaining(), without_kernel=pool is not None)
         self._exchange = Exchange(self.link, self._callbacks)
         if pool is not None:
             self._join(pool, deadline)
@@ -57,7 +57,7 @@ class Conversation:
     def _join(self, pool: str, deadline: Deadline) -> None:
         try:
             try:
-                # The server may have given us a kernel of its default pool already: unused, it must not stay reserved.
+                # A server may have given us a kernel nevertheless: unused as it is, it must not stay reserved.
                 self.command("SetKeepAlive", Symbol("False"), timeout=deadline.remaining())
             except CommandError:
                 pass  # it has not

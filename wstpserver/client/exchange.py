@@ -51,12 +51,14 @@ class Exchange:
         """Answers may come from now on that belong to nothing."""
         self._in_step = False
 
-    def relink(self, link: Link, prompt: str | None, in_step: bool) -> None:
-        """Go on with another link to the same kernel. Not `in_step`: it still evaluates something given up."""
+    def relink(self, link: Link, prompt: str | None, busy: bool, question: Packet | None) -> None:
+        """Go on with another link to the same kernel. `busy`: it is in the middle of something, and has asked that."""
         self.link = link
         self.prompt = prompt or self.prompt
-        self._in_step = in_step
-        self._abandoned = not in_step
+        self._in_step = True
+        self._abandoned = False
+        self._taken_over = busy
+        self._question = question
         self._notice = None
 
     # Evaluations
@@ -68,16 +70,20 @@ class Exchange:
         the evaluation raises; then, and if it left an abort without effect, the next call finds its step first.
         """
         with self.running(evaluation, deadline):
-            self.find_step(deadline)
-            self.current(evaluation)
-            if self._taken_over:
-                self._settle(evaluation, deadline)
+            self.prepare(evaluation, deadline)
             evaluation.token = self._ask_token(deadline) if mark else None
             evaluation.asked = True
             self.link.put(question, deadline.remaining())
             if evaluation.token is not None:
                 self._overhear_until(evaluation.token, evaluation, deadline)
             self.finish(evaluation, deadline)
+
+    def prepare(self, evaluation: Evaluation, deadline: Deadline) -> None:
+        """Get what came before out of the way; from now on aborts mean `evaluation`."""
+        self.find_step(deadline)
+        self.current(evaluation)
+        if self._taken_over:
+            self._settle(evaluation, deadline)
 
     def finish(self, evaluation: Evaluation, deadline: Deadline) -> None:
         """Give `evaluation` the packets up to its last one. To be called while it is `running`."""

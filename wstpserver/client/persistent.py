@@ -32,6 +32,11 @@ from wstpserver.wire.values import Expression, Symbol
 _ATTEMPTS: Final = 3
 
 
+def patience_of(reconnect: bool | float) -> float | None:
+    """The seconds that the argument `reconnect` of a session means; None for False."""
+    return PATIENCE if reconnect is True else float(reconnect) if reconnect else None
+
+
 class Persistent(Conversation):
     """A conversation that runs evaluations and, if wished, outlives its connection."""
 
@@ -43,20 +48,41 @@ class Persistent(Conversation):
         keep_kernel: bool,
         reconnect: bool | float,
     ) -> None:
-        self._patience: float | None = PATIENCE if reconnect is True else float(reconnect) if reconnect else None
+        #: Seconds to try for when the connection has broken; None not to come back.
+        self.patience = patience_of(reconnect)
         #: What the server is told about the kernel on every connection.
-        self._settings = Settings(True, True) if self._patience is not None else Settings()
-        if self._patience is not None and isinstance(link, Link):
+        self._settings = Settings(True, True) if self.patience is not None else Settings()
+        if self.patience is not None and isinstance(link, Link):
             raise ValueError("reconnect needs an address to come back to, and was given a link")
         deadline = Deadline(timeout)
         super().__init__(link, timeout, callbacks, keep_kernel)
-        if self._patience is not None:
+        if self.patience is not None:
             try:
                 with self._having_turn(deadline):
                     self._learn_kernel(deadline)
             except BaseException:
                 self.link.close()
                 raise
+
+    def adopt(
+        self, address: Address, kernel: str, settings: Settings, returned: Returned, patience: float | None
+    ) -> None:
+        """The link of this session has been brought back to a kernel: know it, and hand on what it wrote meanwhile.
+
+        `patience`: seconds to try for when the connection breaks, None not to.
+        """
+        self.address, self._kernel, self._settings, self.patience = address, kernel, settings, patience
+        self._exchange.relink(self.link, returned.prompt, returned.busy, returned.question)
+        listener = self._exchange.listen_for("ReturnPacket", self._callbacks, Deadline(None))
+        for packet in returned.missed:
+            listener.overhear(packet)
+
+    def settle_in(self, settings: Settings, timeout: float | None) -> None:
+        """Wait for the kernel, learn its ID, and tell the server what to do with it. As `evaluate`; CommandError."""
+        self._settings = settings
+        deadline = Deadline(timeout)
+        with self._having_turn(deadline):
+            self._learn_kernel(deadline)
 
     def _learn_kernel(self, deadline: Deadline) -> None:
         """Wait for the kernel, ask for its ID, and have it kept for this session. As `evaluate`, and CommandError."""
@@ -113,25 +139,26 @@ class Persistent(Conversation):
         return self._callbacks if callbacks is None else callbacks.over(self._callbacks)
 
     def _comes_back(self) -> bool:
-        return self._patience is not None and self._kernel is not None and not self._closed
+        return self.patience is not None and self._kernel is not None and not self._closed
 
     def _be_linked(self, evaluation: Evaluation, deadline: Deadline) -> None:
         """Before an evaluation: come back if the connection has broken meanwhile, and know which kernel it is."""
-        if self._patience is None or self._closed:
+        if self.patience is None or self._closed:
             return
         if self._kernel is None and not self.link.ended:
             self._learn_kernel(deadline)  # it is another one since a command
         if self._comes_back() and (self.link.ended or (self.link.ready(0) and self.link.ended)):
-            returned = self._return(evaluation, Deadline(self._patience), deadline, None)
+            returned = self._return(evaluation, Deadline(self.patience), deadline, None)
             for packet in returned.missed:
                 evaluation.overhear(packet)
 
     def _finish_elsewhere(self, evaluation: Evaluation, deadline: Deadline, error: LinkClosed) -> None:
         """Come back to the kernel for the rest of an evaluation. EvaluationLost if it is not there."""
-        returned = self._return(evaluation, Deadline(self._patience), deadline, error)
+        returned = self._return(evaluation, Deadline(self.patience), deadline, error)
         with self._exchange.running(evaluation, deadline):
             self._exchange.current(evaluation)
-            for packet in (*returned.missed, *returned.further):
+            question = () if returned.question is None else (returned.question,)
+            for packet in (*returned.missed, *question):
                 if packet.name == "ReturnPacket" and packet.arguments == (evaluation.token,):
                     continue
                 if evaluation.take(packet):
@@ -157,7 +184,7 @@ class Persistent(Conversation):
         except LinkClosed as error:
             if not self._comes_back():
                 raise
-            returned = self._return(None, Deadline(self._patience), Deadline(None), error)
+            returned = self._return(None, Deadline(self.patience), Deadline(None), error)
             raise EvaluationLost(
                 f"the connection broke during a batch ({error.message}). The session is back at kernel {self._kernel}; "
                 "how far it got beyond the last value is not known",
@@ -195,7 +222,10 @@ class Persistent(Conversation):
         finally:
             self._exchange.current(None)
         self.link = returned.link
-        self._exchange.relink(returned.link, returned.prompt, evaluation is not None or not returned.busy)
+        # An evaluation that has been sent is gone on with here; another one would first be waited for.
+        asked = evaluation is not None and evaluation.asked
+        busy = returned.busy and not asked
+        self._exchange.relink(returned.link, returned.prompt, busy, returned.question if busy else None)
         if self._closed:
             self.link.close()
         return returned

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from wstpserver.client.batch import WINDOW, Batch
 from wstpserver.client.connecting import CONNECT_TIMEOUT
@@ -20,6 +22,9 @@ from wstpserver.client.persistent import Persistent
 from wstpserver.client.results import Results, converter
 from wstpserver.wire.packet_builders import enter_expression_packet, enter_text_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Function, Symbol
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _NULL: Final = Symbol("Null")
 
@@ -64,6 +69,34 @@ class Session(Persistent):
         #: The form of results, unless a call names another.
         self.results: Results = results
         super().__init__(link, timeout, callbacks, keep_kernel, reconnect)
+
+    @classmethod
+    def from_profile(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        address: str | int | Address = "",
+        timeout: float | None = CONNECT_TIMEOUT,
+        *,
+        start: bool | None = None,
+        callbacks: Callbacks | None = None,
+        results: Results = "python",
+        reconnect: bool | float = False,
+    ) -> Self:
+        """A session with the kernel that the profile names (`wstpserver.client.profile`; None for wstpscript's own).
+
+        `start`: False to go back to that kernel only, True to take a new one, None to take a new one if that is gone.
+        `address` and a pool in it count for a new kernel, the profile's where they say nothing. `timeout`: seconds
+        until the kernel is there; one that is still at work is waited for. What it wrote meanwhile goes to the
+        callbacks. The kernel, its server and its pool are written into the profile; `close` leaves it alive.
+
+        Raises ProfileError (with False also for a kernel that is gone), and what `Session` raises.
+        """
+        from wstpserver.client.profiled import Wish, session_from_profile
+
+        wish = Wish(path, address, start, reconnect)
+        session = session_from_profile(partial(cls, callbacks=callbacks, results=results), wish, timeout)
+        assert isinstance(session, cls)
+        return session
 
     # Evaluation
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from wstpserver.client.commands import missed_packets
 from wstpserver.client.connecting import connect
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import CommandError, ConnectError, KernelLost, LinkClosed, LinkTimeout
+from wstpserver.client.evaluation import QUESTIONS
 from wstpserver.client.link import Link, Packet, packet_of
 from wstpserver.client.options import Address
 from wstpserver.wire.packet_builders import command_packet
@@ -48,15 +49,14 @@ class Returned:
     """A link that has the kernel again.
 
     `dropped`, `missed`: what the kernel wrote while nobody was there, and how many packets more the server did not
-    keep. `further`: what came on the new link since, its prompts apart. `busy`: whether the kernel is still in an
-    evaluation; then it waits for an answer to a question, which is among `further`.
+    keep. `busy`: whether the kernel is still in an evaluation; then it waits for an answer to `question`.
     """
 
     link: Link
     prompt: str | None = None
     dropped: int = 0
     missed: tuple[Packet, ...] = ()
-    further: list[Packet] = field(default_factory=list)
+    question: Packet | None = None
     busy: bool = False
 
 
@@ -78,15 +78,17 @@ def come_back(
     while True:
         check()
         try:
-            return _Attempt(Returned(connect(address, patience.at_most(_ANSWER).remaining())), check).take(
-                kernel, settings, patience, deadline
-            )
+            link = connect(address, patience.at_most(_ANSWER).remaining(), without_kernel=True)
+            return _Attempt(Returned(link), check).take(kernel, settings, patience, deadline)
         except (ConnectError, LinkClosed, LinkTimeout) as error:
             if deadline.expired:
                 raise LinkTimeout(f"not back at kernel {kernel} {deadline}: {error.message}", error.where) from error
-            if patience.expired:
+            remaining = patience.remaining()
+            # Not once more at the very last moment: that would only tell that there was no time for it.
+            if remaining is not None and remaining <= pause:
+                time.sleep(remaining)
                 raise
-        time.sleep(min(pause, patience.remaining() or 0.0))
+        time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
@@ -102,7 +104,7 @@ class _Attempt:
         """The kernel, or whatever `come_back` raises; then the link is closed."""
         returned = self._returned
         try:
-            # The server may have given us a kernel of its default pool already: unused, it must not stay reserved.
+            # A server may have given us a kernel of its default pool nevertheless: unused, it must not stay reserved.
             self._command("SetKeepAlive", False, within=patience.at_most(_ANSWER))
             self._take(kernel, patience, deadline)
             for name, value in settings.commands():
@@ -146,8 +148,8 @@ class _Attempt:
             if packet.name == "InputNamePacket":
                 prompt = packet.arguments[0] if packet.arguments else None
                 self._returned.prompt = prompt if isinstance(prompt, str) else None
-            else:
-                self._returned.further.append(packet)
+            elif packet.name in QUESTIONS:
+                self._returned.question = packet
 
 
 def _reply(packet: Packet) -> dict[str, object]:

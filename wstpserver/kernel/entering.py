@@ -55,7 +55,8 @@ class Lines:
     def enter_text(self, text: str) -> None:
         """Every expression in the text gets a line number and an answer of its own; one prompt ends them all.
 
-        After a syntax error the rest of the text is dropped; the line counts, as in other kernels.
+        After a syntax error the rest of the text is dropped; the line counts, as in other kernels. After an abort it
+        is dropped too: whoever aborts means all of it.
         """
         feeder = TextFeeder(text, f"In[{self.history.line}]")
         while not feeder.empty():
@@ -65,8 +66,10 @@ class Lines:
                 self.history.advance()
                 self._channel.write(packet("SyntaxPacket", feeder.error_position()))
                 break
-            if expression is not None:
-                self._line(expression, self._answer_text)
+            if expression is None:
+                continue
+            if self._line(expression, self._answer_text) is SymbolAborted and expression is not SymbolAborted:
+                break
         self.prompt()
 
     def enter_expression(self, expression: BaseElement) -> None:
@@ -94,7 +97,8 @@ class Lines:
         expression, _, messages = found
         return expression, expression is None and bool(messages)
 
-    def _line(self, expression: BaseElement, answer: Callable[[int, BaseElement], None]) -> None:
+    def _line(self, expression: BaseElement, answer: Callable[[int, BaseElement], None]) -> BaseElement:
+        """Evaluate one line and answer it; its value."""
         leave_on_quit(expression)
         line = self.history.line
         self._evaluation.out.clear()
@@ -109,6 +113,7 @@ class Lines:
             answer(line, value)
         self.history.trim(line)
         self.history.advance()
+        return value
 
     def _evaluate_hooked(self, expression: BaseElement, stored: list[BaseElement]) -> BaseElement:
         """The value to show; what Out is to hold goes to `stored`."""

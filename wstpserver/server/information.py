@@ -42,6 +42,7 @@ def _pool(broker: Broker, pool: Pool) -> dict[str, Any]:
         "ParallelKernels": settings.parallel_kernels,
         "ParallelKernelEntryPool": settings.parallel_kernel_default,
         "WaitingClients": len(pool.waiting),
+        "Trouble": broker.nursery.trouble(pool),
         "Kernels": [_kernel(broker, kernel) for kernel in pool.kernels.values()],
     }
 
@@ -52,6 +53,7 @@ def _kernel(broker: Broker, record: Kernel) -> dict[str, Any]:
     keep_alive = record.pool.settings.keep_alive if record.pool is not None else True
     if client is not None and client.keep_alive is not None:
         keep_alive = client.keep_alive
+    now = time.monotonic()
     return {
         "ID": record.id,
         "State": record.state.value,
@@ -59,6 +61,8 @@ def _kernel(broker: Broker, record: Kernel) -> dict[str, Any]:
         "Busy": record.busy,
         "Reserved": record.reserved_when_unbridged,
         "KeepAlive": keep_alive,
-        "SecondsInState": round(time.monotonic() - record.since, 3),
+        "SecondsInState": round(now - record.since, 3),
+        "Age": round(now - record.ready_at, 3) if record.ready_at else None,
+        "Client": client.name if client is not None else None,
         "Evaluations": record.evaluations,
     }

@@ -110,6 +110,8 @@ class Session:
     def evaluate(self, expression):
         """The value of an expression; functions nobody knows stay, with their arguments evaluated."""
         if isinstance(expression, Symbol):
+            if expression.short == "$Line":
+                return self.line
             return self.symbols.get(expression.short, expression)
         if not isinstance(expression, Function) or isinstance(expression.head, (Raw, Packed)):
             return expression

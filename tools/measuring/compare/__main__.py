@@ -1,4 +1,9 @@
-"""Compares ways to a kernel."""
+"""Compares the ways between a client and a kernel: direct, through wstpserver, through other relays.
+
+In one run, with the same clients and the same kernels, taking turns. Everything is on the loopback interface and ends
+with the run; Ctrl-C shows what there is so far. With WSTP_LIBRARY naming the vendor's library it is measured with that
+at both ends too, and with a relay made of it in between.
+"""
 import argparse
 import contextlib
 import json
@@ -7,83 +12,134 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.figures import table
-from tools.measuring.compare import measures
-from tools.measuring.compare.legs import LEGS
+from tests.interop.programs import library_path as vendor_library
+from tools.measuring.compare import document as documents
+from tools.measuring.compare.pages import update
+from tools.measuring.compare.plan import Plan
+from tools.measuring.compare.relays import LEGS
+from tools.measuring.compare.tables import as_text
+from tools.measuring.compare.targets import judge
 from tools.measuring.ends import LightEnds, VendorEnds
+from tools.measuring.native.build import BuildError
+from tools.measuring.plotting import PlotError
 
-MEASURES = ("latency", "vendor", "throughput", "bulk", "evaluations", "connections", "memory")
+MEASURES = ("latency", "throughput", "bulk", "clients", "connections", "depth", "memory", "vendor", "growth")
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="tools/compare", description=__doc__)
-    parser.add_argument("--legs", default="direct,wstpserver,haproxy")
-    parser.add_argument("--measures", default=",".join(MEASURES))
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    parser.add_argument("--json", action="store_true")
+    """Returns the exit code."""
+    options = read_arguments(arguments)
+    run = Run(options)
+    try:
+        run.everything()
+    except KeyboardInterrupt:
+        print("\nINTERRUPTED: this is how far it came", file=sys.stderr)
+        run.document["interrupted"] = True
+    except BuildError as error:
+        print(f"tools/compare: {error}", file=sys.stderr)
+        return 1
+    run.finish()
+    return 0
+
+
+def read_arguments(arguments):
+    parser = argparse.ArgumentParser(prog="tools/compare", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--legs", default=",".join(LEGS), type=lambda text: text.split(","),
+                        help=f"ways to compare, separated by commas ({', '.join(LEGS)})")  # fmt: skip
+    parser.add_argument("--measures", default=[], type=lambda text: text.split(","),
+                        help=f"what to measure: {', '.join(MEASURES)} (default: all but growth)")  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="growth too: up to 5,000 clients; takes about 15 minutes")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the repetitions, at most 100 clients")
+    parser.add_argument("--json", action="store_true", help="print JSON at the end, not tables as they come")
+    parser.add_argument("--write", type=Path, metavar="FOLDER",
+                        help="write compare.json and plots there, and the tables into FOLDER.md")  # fmt: skip
     options = parser.parse_args(arguments)
-    wanted = options.measures.split(",")
-    q = options.quick
-    out = {}
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
-        if set(wanted) - {"vendor"}:
-            light(stack, folder, options, wanted, q, out)
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
-        if "vendor" in wanted and os.environ.get("WSTP_LIBRARY"):
-            legs, clients = open_legs(stack, VendorEnds(stack, os.environ["WSTP_LIBRARY"]), folder, options.legs, 2)
-            out["vendor round trip, us"] = measures.round_trips(legs, clients, rounds=10 if q else 20)
-            show("vendor round trip, us", out["vendor round trip, us"])
-    if options.json:
-        print(json.dumps(out, indent=2))
+    for given, known in ((options.legs, LEGS), (options.measures, MEASURES)):
+        if unknown := set(given) - set(known):
+            parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if not options.measures:
+        options.measures = [name for name in MEASURES if options.all or name != "growth"]
+    return options
 
 
-def light(stack, folder, options, wanted, q, out):
-    legs, clients = open_legs(stack, LightEnds(stack), folder, options.legs, 200)
+class Run:
+    """One comparison; `document` has what was found so far."""
 
-    def do(title, figures):
-        out[title] = figures
-        show(title, figures)
+    def __init__(self, options):
+        self._options = options
+        self._plan = Plan(options.quick, options.measures)
+        self.document = documents.new()
 
-    if "latency" in wanted:
-        do("round trip, us", measures.round_trips(legs, clients, rounds=10 if q else 30))
-    if "throughput" in wanted:
-        do("echo 100 KB, us", measures.round_trips(legs, clients, "echo 12500", 5 if q else 10, 20))
-        for size in (1, 16, 256):
-            do(f"packed {size} MB, MB/s", measures.throughput(legs, clients, size, 3 if q else 5))
-    if "bulk" in wanted:
-        do("round trip beside bulk, us", measures.beside_bulk(legs, clients, 2000000, 2 if q else 4))
-    if "evaluations" in wanted:
-        do("100 clients", measures.evaluations(legs, 100, 0.5 if q else 1.0, 2 if q else 4))
-    if "connections" in wanted:
-        do("connections one by one", measures.connections(legs, 200, 2 if q else 4))
-        do("connections, 50 at once", measures.connections(legs, 1000, 2 if q else 4, 50))
-    if "memory" in wanted:
-        do("idle memory, 150 clients",
-           {name: measures.idle_memory(leg, 150) for name, leg in legs.items() if leg.pid})
+    def everything(self):
+        if self._plan.needs_light():
+            self._with(LightEnds, self._plan.most_clients + 10, self._plan.light)
+        if self._plan.wants("vendor"):
+            if vendor_library():
+                self._with(VendorEnds, 3, self._plan.vendor)
+            else:
+                self._skip("vendor's library", "WSTP_LIBRARY does not name it")
+        if self._plan.wants("growth"):
+            self._plan.growth(self._add, self._progress)
 
+    def _with(self, make_ends, kernels, measure):
+        """Open all legs to such ends, and measure."""
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
+            ends = make_ends(stack)
+            self.document["ends"][make_ends.__name__] = ends.name
+            legs, clients = {}, {}
+            for name in self._options.legs:
+                if lacks := LEGS[name].missing():
+                    self._skip(name, lacks)
+                    continue
+                self._progress(f"starting {name} ({ends.name})")
+                own = folder / name.replace(" ", "-")
+                own.mkdir()
+                legs[name] = stack.enter_context(LEGS[name](ends, own, kernels))
+                legs[name].open()
+                clients[name] = stack.enter_context(ends.client())
+                clients[name].step(f"connect {legs[name].port}")
+            measure(legs, clients, self._add)
 
-def open_legs(stack, ends, folder, names, kernels):
-    legs, clients = {}, {}
-    for name in names.split(","):
-        if lacks := LEGS[name].missing():
-            print(f"{name}: skipped, {lacks}", file=sys.stderr)
-            continue
-        own = folder / name
-        own.mkdir()
-        legs[name] = stack.enter_context(LEGS[name](ends, own, kernels))
-        legs[name].open()
-        clients[name] = stack.enter_context(ends.client())
-        clients[name].step(f"connect {legs[name].port}")
-    return legs, clients
+    def _skip(self, name, why):
+        if name not in self.document["skipped"]:
+            self.document["skipped"][name] = why
+            print(f"{name}: skipped, {why}", file=sys.stderr)
 
+    def _add(self, key, title, rows):
+        documents.add_table(self.document, key, title, rows)
+        if not self._options.json:
+            print(as_text(self.document["tables"][key]), end="\n\n", flush=True)
 
-def show(title, figures):
-    columns = list(next(iter(figures.values())))
-    print(table([title, *columns], [[name, *values.values()] for name, values in figures.items()]), end="\n\n",
-          flush=True)
+    @staticmethod
+    def _progress(text):
+        print(f"... {text}", file=sys.stderr, flush=True)
+
+    def finish(self):
+        """Say what is left to be said, and write the files."""
+        self.document["load average"].append(os.getloadavg()[0])
+        self.document["targets"] = [list(target) for target in judge(self.document)]
+        if self._options.json:
+            print(json.dumps(self.document, indent=1, ensure_ascii=False))
+        else:
+            for target, measured, reached in self.document["targets"]:
+                print(f"{'reached' if reached else 'MISSED '}  {target}: {measured}")
+        if self._options.write:
+            self._write(self._options.write)
+
+    def _write(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "compare.json").write_text(json.dumps(self.document, indent=1, ensure_ascii=False) + "\n")
+        try:
+            from tools.measuring.compare.plots import draw_all
+
+            draw_all(self.document, folder)
+        except PlotError as error:
+            print(f"tools/compare: no plots: {error}", file=sys.stderr)
+        page = folder.with_suffix(".md")
+        if page.exists():
+            update(page, self.document)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,95 +1,114 @@
-"""What is measured. Each function takes the open legs by name and gives figures for each; the legs take turns in short
-rounds, so that a change in the machine's load hits all of them."""
+"""What is measured. Each function takes the open legs by name and gives a row of figures for each of them; the legs
+take turns in short rounds, so that a change in the machine's load hits all of them."""
 import contextlib
 import statistics
 import time
 
 from tools.figures import summary
+from tools.measuring.ends import ClientError
 from tools.measuring.load.engine import Engine, Load, run_load
 
+MICROSECONDS, MILLISECONDS = 1e3, 1e6
 
-def round_trips(legs, clients, step="time", rounds=20, count=100, scale=1e3):
-    """Durations of `rounds` * `count` evaluations on each leg, in microseconds."""
+
+def round_trips(legs, clients, step, rounds, count, unit=MICROSECONDS):
+    """Durations of `rounds` * `count` evaluations, one after the other."""
     durations = {name: [] for name in legs}
     for name in legs:
         clients[name].step(f"{step} {count}")  # for warmth
     for _ in range(rounds):
         for name in legs:
             durations[name] += clients[name].step(f"{step} {count}")
-    return {name: summary(values, scale) for name, values in durations.items()}
+    return {name: summary(values, unit) for name, values in durations.items()}
 
 
-def throughput(legs, clients, megabytes, rounds=5, each=None):
-    """MB/s of packed Real64 to the kernel and from it: the median of the rounds, each with a whole second of data or
-    one transfer."""
-    numbers = int(megabytes * 1e6 / 8)
-    each = each or max(1, int(64 / megabytes))
-    rates = {name: {"up": [], "down": []} for name in legs}
+def throughput(legs, clients, size, rounds):
+    """Packed Real64 to the kernel ("up") and from it ("down"): MB/s, the median of the rounds, and the most resident MB
+    of what is in between meanwhile. `size` is in bytes."""
+    numbers = size // 8
+    count = max(1, min(200, 64_000_000 // size))
+    rates = {name: {"up": [], "down": []} for name in legs if size <= legs[name].most_megabytes * 1e6}
+    peaks = {}
     for way in ("up", "down"):
-        for round_number in range(rounds + 1):
-            for name in legs:
-                seconds = sum(clients[name].step(f"{way} {numbers} {each}")) / 1e9
-                if round_number:  # the first one is for warmth
-                    rates[name][way].append(numbers * 8 * each / 1e6 / seconds)
-    return {name: {way: statistics.median(values) for way, values in ways.items()} for name, ways in rates.items()}
-
-
-def evaluations(legs, clients=100, seconds=1.0, rounds=3):
-    """Evaluations per second of that many clients, and the processor time that the process in between takes for one.
-
-    As many evaluations in each round as take about `seconds` on the direct way.
-    """
-    rates = {name: [] for name in legs}
-    costs = {name: [] for name in legs}
-    count = max(10, int(40000 * seconds / clients))
-    for _ in range(rounds):
-        for name, leg in legs.items():
-            before = leg.processor()
-            result = run_load(Load(port=leg.port, clients=clients, evaluations=count))
-            used = leg.processor() - before
-            check(result, name)
-            rates[name].append(result.figures()["evaluations per second"])
-            costs[name].append(used / result.answers * 1e6)
+        for number in range(rounds + 1):
+            for name in rates:
+                legs[name].forget_peak()
+                seconds = sum(clients[name].step(f"{way} {numbers} {count}", 600)) / 1e9
+                peaks[name] = max(peaks.get(name, 0), legs[name].peak())
+                if number or rounds == 1:  # the first one is for warmth
+                    rates[name][way].append(numbers * 8 * count / 1e6 / seconds)
     return {
-        name: {"per second": statistics.median(rates[name]), "processor us each": statistics.median(costs[name])}
-        for name in legs
-    }
+        name: {"up MB/s": statistics.median(ways["up"]), "down MB/s": statistics.median(ways["down"]),
+               "resident MB": peaks[name] / 1e6}
+        for name, ways in rates.items()
+    }  # fmt: skip
 
 
-def connections(legs, clients=500, rounds=3, opening=1):
-    """Clients that connect, get their prompt, evaluate nothing and leave, `opening` of them at the same time: per
-    second, and milliseconds to the first prompt."""
-    rates = {name: [] for name in legs}
-    prompts = {name: [] for name in legs}
+def active_clients(legs, clients, seconds, rounds):
+    """That many clients that evaluate at the same time: evaluations per second (median of the rounds), the latency of
+    each in milliseconds, and the processor time that what is in between takes for one."""
+    rows = {name: [] for name, leg in legs.items() if clients <= leg.most_clients}
+    for _ in range(rounds):
+        for name in rows:
+            before = legs[name].processor()
+            result = run_load(Load(port=legs[name].port, clients=clients, evaluations=10**9, duration=seconds))
+            used = legs[name].processor() - before
+            check(result, name)
+            milliseconds = result.evaluation.summary(MILLISECONDS)
+            rows[name].append({
+                "per second": result.figures()["evaluations per second"], "p50 ms": milliseconds["p50"],
+                "p99 ms": milliseconds["p99"], "processor us": used / result.answers * 1e6,
+            })  # fmt: skip
+    return {name: _medians(values) for name, values in rows.items()}
+
+
+def connections(legs, clients, opening, rounds):
+    """Clients that connect, get their prompt, evaluate nothing and leave, `opening` of them at the same time: how many
+    in a second, and milliseconds to the first prompt."""
+    rows = {name: [] for name in legs}
     for _ in range(rounds):
         for name, leg in legs.items():
-            load = Load(port=leg.port, clients=clients, evaluations=0, opening=opening, together=False)
-            result = run_load(load)
+            result = run_load(Load(port=leg.port, clients=clients, evaluations=0, opening=opening, together=False))
             check(result, name)
             figures = result.figures()
-            rates[name].append(figures["connections per second"])
-            prompts[name].append(figures["milliseconds"]["first prompt"])
-            time.sleep(0.2)  # what leaves is still being put in order
-    return {
-        name: {
-            "per second": statistics.median(rates[name]),
-            "prompt ms p50": statistics.median(prompt["p50"] for prompt in prompts[name]),
-            "prompt ms p99": statistics.median(prompt["p99"] for prompt in prompts[name]),
-        }
-        for name in legs
-    }
+            prompt = figures["milliseconds"]["first prompt"]
+            rows[name].append({
+                "per second": figures["connections per second"], "prompt p50 ms": prompt["p50"],
+                "prompt p99 ms": prompt["p99"],
+            })  # fmt: skip
+            time.sleep(0.1)  # what leaves is still being put in order
+    return {name: _medians(values) for name, values in rows.items()}
 
 
-def idle_memory(leg, clients):
-    """KiB of memory of the process in between for each of that many clients that are connected and do nothing.
+def vendor_connections(legs, count):
+    """The library's own clients, one after the other: milliseconds until the link is activated, and to the prompt."""
+    rows = {name: ([], []) for name in legs}
+    for name, leg in legs.items():
+        with leg.ends.client() as client:
+            for _ in range(count):
+                for values, nanoseconds in zip(rows[name], client.step(f"connect {leg.port}"), strict=True):
+                    values.append(nanoseconds)
+                client.step("close")
+    return {name: {"activated p50 ms": summary(activated, MILLISECONDS)["p50"],
+                   "prompt p50 ms": summary(prompt, MILLISECONDS)["p50"],
+                   "prompt p99 ms": summary(prompt, MILLISECONDS)["p99"]}
+            for name, (activated, prompt) in rows.items()}  # fmt: skip
+
+
+def held_clients(legs, clients):
+    """KiB that what is in between needs for each of that many clients which have a kernel and do nothing.
 
     What a kernel alone needs, which is there before its client, is not in it.
     """
+    return {name: _held(leg, clients) for name, leg in legs.items() if leg.pid and clients <= leg.most_clients}
+
+
+def _held(leg, clients):
     before = leg.resident()
     with Engine(Load(port=leg.port, clients=clients, evaluations=0, hold=True, opening=100)) as engine:
         engine.wait_until(lambda result: result.prompted + sum(result.errors.values()) >= clients, 60 + clients / 50)
         check(engine.result, leg.name, finished=False)
-        time.sleep(1.0)
+        time.sleep(0.5)
         held = leg.resident()
         engine.stop()
         with contextlib.suppress(TimeoutError):
@@ -97,21 +116,28 @@ def idle_memory(leg, clients):
     return {"clients": clients, "KiB each": (held - before) / clients / 1024, "resident MB": held / 1e6}
 
 
-def beside_bulk(legs, clients, numbers, rounds=3, count=300):
-    """Round trips (microseconds) of a trivial evaluation while another client of the same leg gets bulk data."""
+def beside_bulk(legs, clients, numbers, rounds, count):
+    """Microseconds of a trivial evaluation while another client of the same leg sends or gets lists of that many
+    numbers without a pause."""
     durations = {name: [] for name in legs}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name, leg in legs.items():
             with leg.ends.client() as bulk:
                 bulk.step(f"connect {leg.port}")
-                bulk.send(f"down {numbers} 1000000")
-                time.sleep(0.05)
+                bulk.send(f"{('down', 'up')[number % 2]} {numbers} 1000000")
+                clients[name].step(f"time {count // 10}")
                 durations[name] += clients[name].step(f"time {count}")
+                if bulk.process.poll() is not None or bulk.ready():
+                    raise ClientError(f"{name}: the bulk transfer ended: {bulk.receive()}")
                 bulk.process.kill()
-    return {name: summary(values, 1e3) for name, values in durations.items()}
+    return {name: summary(values, MICROSECONDS) for name, values in durations.items()}
 
 
 def check(result, name, finished=True):
     """RuntimeError if anything went wrong."""
     if result.errors or (finished and not result.finished):
         raise RuntimeError(f"{name}: {result.figures()}")
+
+
+def _medians(rows):
+    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}

@@ -22,6 +22,7 @@ class Load:
     opening     how many clients of a process may be connecting at the same moment
     together    evaluations begin when every client has its kernel, and no client leaves before the end;
                 otherwise each evaluates as soon as it can, leaves, and its kernel may serve the next
+    duration    no evaluation begins later than this after the first one; 0: no such bound
     hold        stay connected at the end, until `Engine.stop`
     processes   client processes; they share clients and rate
     """
@@ -36,6 +37,7 @@ class Load:
     opening: int = 50
     together: bool = True
     hold: bool = False
+    duration: float = 0.0
     timeout: float = 30.0
     limit: float = 120.0
     processes: int = 1
@@ -165,7 +167,8 @@ def _arguments(load, number):
     values = {
         "host": load.host, "port": load.port, "clients": first + (number < rest), "evaluations": load.evaluations,
         "size": load.size, "depth": load.depth, "rate": load.rate / load.processes, "opening": load.opening,
-        "together": int(load.together), "hold": int(load.hold), "timeout": load.timeout, "limit": load.limit,
+        "together": int(load.together), "hold": int(load.hold), "duration": load.duration, "timeout": load.timeout,
+        "limit": load.limit,
     }  # fmt: skip
     return [f"{name}={value}" for name, value in values.items()]
 

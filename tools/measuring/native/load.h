@@ -12,6 +12,7 @@ struct load {
     int port, clients, evaluations, depth, opening, together, hold;
     uint64_t size;          /* characters in the string that an evaluation carries; 0: a sum instead */
     double rate;            /* evaluations begun in a second by all clients together; 0: as fast as they are answered */
+    int64_t duration;       /* no evaluation begins later than this after the first; 0: no such bound */
     int64_t timeout, limit;
 };
 
@@ -24,7 +25,7 @@ struct asked {
 struct client {
     enum phase phase;
     int number, data, message;
-    int message_connected;
+    int message_connected, complete;
     struct reader reader;
     struct output output;
     char *pending;

@@ -55,9 +55,15 @@ void count_error(const char *when, const char *why)
 
 /* -- who evaluates when ------------------------------------------------------------------------------------------ */
 
+static int is_over(void)
+{
+    return load.duration > 0 && evaluating_began > 0 && now() - evaluating_began > load.duration;
+}
+
 static int may_evaluate(const struct client *client)
 {
-    return client->phase == IDLE_OR_BUSY && client->sent < load.evaluations && client->count_asked < load.depth;
+    return client->phase == IDLE_OR_BUSY && client->sent < load.evaluations && client->count_asked < load.depth
+        && !is_over();
 }
 
 static void offer(struct client *client)
@@ -96,6 +102,7 @@ static void begin_what_is_due(void)
 static void client_is_complete(struct client *client)
 {
     totals.ended++;
+    client->complete = 1;
     if (load.together)
         return;
     client->phase = LEFT;
@@ -117,9 +124,9 @@ void client_is_prompted(struct client *client)
 
 void client_is_answered(struct client *client)
 {
-    if (client->answered < load.evaluations)
+    if (client->sent < load.evaluations && !is_over())
         offer(client);
-    else
+    else if (client->count_asked == 0)
         client_is_complete(client);
 }
 
@@ -138,6 +145,16 @@ static int is_finished(void)
     if (load.together && evaluating_began == 0 && totals.prompted + totals.failed >= load.clients)
         begin_evaluating();
     return totals.ended == load.clients;
+}
+
+/* Those who have no evaluation under way when the duration is over hear of it here. */
+static void end_idle_ones(void)
+{
+    for (int index = 0; index < totals.started && is_over(); index++) {
+        struct client *client = &clients[index];
+        if (client->phase == IDLE_OR_BUSY && client->count_asked == 0 && !client->complete)
+            client_is_complete(client);
+    }
 }
 
 static void give_up_silent_ones(void)
@@ -205,6 +222,7 @@ static void look_at_the_clock(void)
     if (now() < next_report)
         return;
     give_up_silent_ones();
+    end_idle_ones();
     if (now() - began > load.limit) {
         count_error("the run", "its time was over");
         stopping = 1;
@@ -257,6 +275,8 @@ static void read_argument(const char *argument)
         load.size = strtoull(value, NULL, 10);
     else if (strncmp(argument, "rate=", 5) == 0)
         load.rate = atof(value);
+    else if (strncmp(argument, "duration=", 9) == 0)
+        load.duration = (int64_t)(atof(value) * 1e9);
     else if (strncmp(argument, "timeout=", 8) == 0)
         load.timeout = (int64_t)(atof(value) * 1e9);
     else if (strncmp(argument, "limit=", 6) == 0)

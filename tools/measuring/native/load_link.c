@@ -28,7 +28,7 @@ void link_fail(struct client *client, const char *when, const char *why)
 {
     count_error(when, why);
     totals.failed++;
-    totals.ended += client->phase != IDLE_OR_BUSY || client->answered < load.evaluations;
+    totals.ended += !client->complete;
     client->phase = FAILED;
     link_close(client);
 }

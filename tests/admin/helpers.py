@@ -1,0 +1,29 @@
+"""wstpserver-admin as a process."""
+
+import os
+import subprocess
+import sys
+
+from tests.support.server import ROOT
+
+PATIENCE = 30
+
+
+def command(*words):
+    return [sys.executable, "-m", "wstpserver.cli.admin", *map(str, words)]
+
+
+def start(*words, **streams):
+    """The program as a process with pipes."""
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    return subprocess.Popen(command(*words), env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, **streams)
+
+
+def run(*words, **streams):
+    """(exit code, stdout, stderr)."""
+    with start(*words, **streams) as process:
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    return process.returncode, out, err

@@ -1,1 +1,0 @@
-"""Many clients at once against a running server: python -m tools.loadtest."""

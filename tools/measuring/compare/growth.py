@@ -1,0 +1,102 @@
+"""Cost as work grows: clients and kernels of one server, evaluations of one client under way at the same time."""
+import contextlib
+import resource
+import statistics
+import time
+
+from tests.support import processes
+from tools.measuring.compare.measures import check
+from tools.measuring.load.engine import Engine, Load, run_load
+from tools.measuring.load.target import OwnServer
+
+DEPTHS = (1, 4, 16, 64, 256)
+
+#: Descriptors that the server needs for a client and its kernel: four connections and the kernel's output.
+DESCRIPTORS_EACH = 5
+
+
+def counts():
+    """1 to 5,000 clients, or as many as the limit of descriptors allows."""
+    most = (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 300) // DESCRIPTORS_EACH
+    return sorted({min(count, most) for count in (1, 10, 100, 500, 1000, 2000, 3000, 5000)})
+
+
+def pipelining(legs, rounds):
+    """Evaluations per second of one client with 1 to 256 of them under way."""
+    rows = {name: {} for name in legs}
+    for depth in DEPTHS:
+        rates = {name: [] for name in legs}
+        for _ in range(rounds):
+            for name, leg in legs.items():
+                load = Load(port=leg.port, clients=1, evaluations=10**9, depth=depth, duration=0.4)
+                result = run_load(load)
+                check(result, name)
+                rates[name].append(result.figures()["evaluations per second"])
+        for name in legs:
+            rows[name][f"depth {depth}"] = statistics.median(rates[name])
+    return rows
+
+
+def pools(numbers, progress):
+    """A row for each number: a server with so many kernels, and as many clients."""
+    rows = {}
+    for number in numbers:
+        progress(f"a server with {number} kernels and clients")
+        rows[str(number)] = _pool(number)
+    return rows
+
+
+def _pool(number):
+    begin = time.monotonic()
+    with OwnServer(number) as server:
+        started = time.monotonic() - begin
+        row = {"kernels started s": started, "kernels MB": processes.resident_bytes(server.pid) / 1e6}
+        row |= _choosing(server)
+        row |= _holding(server, number)
+        row |= _working(server, number)
+    return row
+
+
+def _choosing(server):
+    """One client after the other, with all kernels but one free."""
+    result = run_load(Load(port=server.port, clients=200, evaluations=0, opening=1, together=False))
+    check(result, "wstpserver")
+    return {"first prompt p50 ms": result.prompt.summary(1e6)["p50"]}
+
+
+def _holding(server, number):
+    """All clients are there and do nothing."""
+    before = processes.resident_bytes(server.pid)
+    load = Load(port=server.port, clients=number, evaluations=0, hold=True, opening=50)
+    with Engine(load) as engine:
+        engine.wait_until(lambda result: result.prompted + sum(result.errors.values()) >= number, 60 + number / 20)
+        check(engine.result, "wstpserver", finished=False)
+        rate = engine.result.figures()["connections per second"]
+        time.sleep(0.5)
+        held = processes.resident_bytes(server.pid)
+        idle = processes.processor_seconds(server.pid)
+        time.sleep(1.0)
+        idle = processes.processor_seconds(server.pid) - idle
+        engine.stop()
+        with contextlib.suppress(TimeoutError):
+            engine.wait_until(lambda _: False, 10.0)
+    return {"connected per s": rate, "KiB each": (held - before) / number / 1024, "idle processor %": 100 * idle}
+
+
+def _working(server, number):
+    """All clients evaluate."""
+    before = processes.processor_seconds(server.pid)
+    load = Load(port=server.port, clients=number, evaluations=10**9, duration=1.0, timeout=60.0)
+    with Engine(load) as engine:
+        engine.wait_until(lambda result: result.prompted + sum(result.errors.values()) >= number, 60 + number / 20)
+        before = processes.processor_seconds(server.pid)
+        with contextlib.suppress(TimeoutError):
+            engine.wait_until(lambda _: False, 90.0)
+        used = processes.processor_seconds(server.pid) - before
+    check(engine.result, "wstpserver")
+    result = engine.result
+    return {
+        "evaluations per s": result.figures()["evaluations per second"],
+        "processor us": used / result.answers * 1e6,
+        "p99 ms": result.evaluation.summary(1e6)["p99"],
+    }

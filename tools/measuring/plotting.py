@@ -1,0 +1,36 @@
+"""What the plots have in common. matplotlib is an extra: pip install -e .[plots]"""
+import sys
+
+#: A colour for each way that is compared, the same in all plots.
+COLOURS = {
+    "direct": "#7f7f7f", "wstpserver": "#d62728", "haproxy": "#1f77b4", "nginx": "#2ca02c", "socat": "#9467bd",
+    "vendor relay": "#ff7f0e",
+}  # fmt: skip
+
+
+class PlotError(Exception):
+    """Plots are not possible here; the text says what is missing."""
+
+
+def pyplot():
+    """matplotlib.pyplot, prepared for files. Raises PlotError without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise PlotError("matplotlib is needed for plots: .venv/bin/pip install -e '.[plots]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plots
+
+    plots.rcParams.update({
+        "figure.dpi": 100, "font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "svg.hashsalt": "wstpserver",
+        "axes.spines.top": False, "axes.spines.right": False,
+    })  # fmt: skip
+    return plots
+
+
+def save(figure, path):
+    """Write the figure; the same data give the same bytes."""
+    figure.tight_layout()
+    metadata = {"Date": None} if str(path).endswith(".svg") else {}
+    figure.savefig(path, metadata=metadata)
+    sys.modules["matplotlib.pyplot"].close(figure)

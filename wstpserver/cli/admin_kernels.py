@@ -1,0 +1,116 @@
+"""The commands of wstpserver-admin that concern single kernels: start, close, connect."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from wstpserver.cli.admin_arguments import AdminArguments
+from wstpserver.cli.admin_errors import EXIT_OK, EXIT_REFUSED, AdminError
+from wstpserver.cli.admin_server import address_of, open_server
+from wstpserver.cli.script_history import History
+from wstpserver.cli.script_input import make_reader
+from wstpserver.cli.script_kernel import Conversation
+from wstpserver.cli.script_missed import show_missed_output
+from wstpserver.cli.script_names import names_beginning
+from wstpserver.cli.script_profile import user_file
+from wstpserver.cli.script_repl import Repl
+from wstpserver.cli.script_terminal import Terminal
+from wstpserver.client import Callbacks, CommandError, Session
+from wstpserver.client.information import KernelInformation, server_information
+
+#: Seconds to wait for a kernel that is busy: a week, as wstpscript does; Ctrl-C ends it.
+_BUSY_WAIT: Final = 7 * 24 * 3600.0
+_ANSWER: Final = 10.0
+_HISTORY_FILE: Final = "wstpscript.history"
+
+
+def start(arguments: AdminArguments, terminal: Terminal) -> int:
+    """Start a kernel and print its ID. The server limits the time (KernelStartTimeout)."""
+    words = () if arguments.command_line is None else (arguments.command_line,)
+    with open_server(address_of(arguments)) as session:
+        try:
+            identifier = session.command("StartKernel", *words, timeout=None)
+        except CommandError as error:
+            if not error.reply:
+                raise
+            raise AdminError("the kernel did not start; the server's log says why") from None
+    terminal.write(f"{identifier}\n")
+    return EXIT_OK
+
+
+def close(arguments: AdminArguments, terminal: Terminal) -> int:
+    """Close every kernel that is named; 1 if one of them is not there."""
+    code = EXIT_OK
+    with open_server(address_of(arguments)) as session:
+        for identifier in arguments.kernels:
+            kernel = _find(session, identifier)
+            try:
+                session.command("CloseKernel", identifier)
+            except CommandError as error:
+                if not error.reply:
+                    raise
+                terminal.error(f"wstpserver-admin: {_MISSING.format(identifier)}")
+                code = EXIT_REFUSED
+            else:
+                terminal.write(f"closed {identifier}{_what_it_did(kernel)}\n")
+    return code
+
+
+_MISSING: Final = "there is no kernel {}; wstpserver-admin status shows those that are"
+
+
+def _find(session: Session, identifier: str) -> KernelInformation | None:
+    """What the server says of the kernel; None if it says nothing."""
+    try:
+        kernels = server_information(session).kernels
+    except CommandError:
+        return None
+    return next((kernel for kernel in kernels if kernel.id == identifier), None)
+
+
+def _what_it_did(kernel: KernelInformation | None) -> str:
+    """What was ended with it."""
+    if kernel is None:
+        return ""
+    parts = []
+    if kernel.busy:
+        parts.append("it was busy with an evaluation")
+    if kernel.state == "bridged":
+        parts.append(f"{kernel.client or 'a client'} was connected to it")
+    return f"; {', and '.join(parts)}" if parts else ""
+
+
+def connect(arguments: AdminArguments, terminal: Terminal) -> int:
+    """An interactive session with the kernel, which lives on after it; returns the exit status of wstpscript."""
+    (identifier,) = arguments.kernels
+    callbacks = Callbacks(
+        on_print=terminal.write,
+        on_message=terminal.message,
+        on_result=terminal.value,
+        on_input=terminal.ask,
+        on_menu=terminal.choose,
+    )
+    with open_server(address_of(arguments), callbacks=callbacks) as session:
+        _bridge(session, identifier, terminal)
+        session.keep_kernel = True
+        show_missed_output(session, terminal)
+        reader = make_reader(History(user_file(_HISTORY_FILE)), partial(names_beginning, session))
+        return Repl(Conversation(session, None), terminal, reader).run()
+
+
+def _bridge(session: Session, identifier: str, terminal: Terminal) -> None:
+    kernel = _find(session, identifier)
+    if kernel is None:
+        raise AdminError(_MISSING.format(identifier))
+    if kernel.state == "bridged":
+        terminal.error(f"wstpserver-admin: taking kernel {identifier} over from {kernel.client or 'its client'}")
+    if kernel.busy:
+        terminal.error(f"wstpserver-admin: kernel {identifier} is busy; waiting for it")
+    try:
+        session.command("ConnectKernel", identifier, _BUSY_WAIT, timeout=_BUSY_WAIT + _ANSWER)
+    except CommandError as error:
+        if not error.reply:
+            raise
+        taken = "it has a client, and AllowStealingKernels is false" if kernel.state == "bridged" else "it has ended"
+        raise AdminError(f"the server does not connect to kernel {identifier}: {taken}") from None

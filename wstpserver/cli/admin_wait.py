@@ -1,0 +1,87 @@
+"""``wstpserver-admin wait``: until the server is there and a pool is ready."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from wstpserver.cli.admin_arguments import AdminArguments
+from wstpserver.cli.admin_errors import EXIT_OK, EXIT_TIMEOUT, AdminError
+from wstpserver.cli.admin_server import PATIENCE, address_of, open_server
+from wstpserver.cli.script_terminal import Terminal
+from wstpserver.client import Address, ConnectError, LinkClosed, LinkTimeout, Session
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.information import PoolInformation, server_information
+
+#: Seconds between two looks. The server has no event for it; a look costs it less than a millisecond.
+INTERVAL: Final = 0.2
+
+
+def wait(arguments: AdminArguments, terminal: Terminal) -> int:
+    """Return when the pool is ready. AdminError if it cannot be, or not in time; CommandError."""
+    waiting = _Waiting(address_of(arguments), arguments.pool, arguments.free, terminal)
+    deadline = Deadline(arguments.timeout)
+    try:
+        while not waiting.look(deadline):
+            if deadline.expired:
+                raise AdminError(f"not ready {deadline}: {waiting.reason}", EXIT_TIMEOUT)
+            time.sleep(deadline.at_most(INTERVAL).remaining() or 0.0)
+    finally:
+        waiting.close()
+    return EXIT_OK
+
+
+class _Waiting:
+    """Looks at the pool. `reason` says why it was not ready the last time."""
+
+    def __init__(self, address: Address, pool: str | None, free: int | None, terminal: Terminal) -> None:
+        self._address = address
+        self._pool = pool
+        self._free = free
+        self._terminal = terminal
+        self._session: Session | None = None
+        self._warned = False
+        self.reason = ""
+
+    def look(self, deadline: Deadline) -> bool:
+        """Whether all is ready, as far as can be seen before the deadline."""
+        limit = max(0.05, deadline.at_most(PATIENCE).remaining() or 0.0)
+        try:
+            if self._session is None:
+                self._session = open_server(self._address, limit)
+            pool = self._find(self._session, limit)
+        except (ConnectError, LinkClosed, LinkTimeout) as error:
+            self.close()
+            self.reason = str(error)
+            return False
+        self.reason = str(pool)
+        return self._is_ready(pool)
+
+    def close(self) -> None:
+        """Leave the server."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def _find(self, session: Session, limit: float) -> PoolInformation:
+        information = server_information(session, limit)
+        pool = information.default_pool if self._pool is None else information.pools.get(self._pool)
+        if pool is None:
+            names = ", ".join(information.pools)
+            raise AdminError(f"{self._address}: there is no pool {self._pool or 'by default'}; the pools are: {names}")
+        if pool.kernels is None:
+            raise AdminError(f"{self._address}: this server does not say which kernels it has")
+        return pool
+
+    def _is_ready(self, pool: PoolInformation) -> bool:
+        if self._free is None:
+            return pool.ready >= (pool.minimum or 0)
+        if pool.maximum is not None and self._free > pool.maximum:
+            raise AdminError(f"pool {pool.name} can have at most {pool.maximum} kernels, never {self._free} free ones")
+        if pool.minimum is not None and self._free > pool.minimum and not self._warned:
+            self._warned = True
+            self._terminal.error(
+                f"wstpserver-admin: pool {pool.name} keeps {pool.minimum} kernels by itself (MinimumKernelNumber); "
+                f"{self._free} are free only when clients leave some"
+            )
+        return pool.available >= self._free

@@ -1,0 +1,266 @@
+"""Sessions for asyncio.
+
+    async with AsyncSession("31415@localhost") as session:
+        await session.evaluate("Prime[1000]")
+        await asyncio.wait_for(session.evaluate("Pause[60]"), 2)    # the evaluation is aborted, the session goes on
+        await session.StringReverse("hello")
+        async for value in session.evaluate_many(range(10)):
+            ...
+
+Each session has one thread, in which a `Session` works; several sessions evaluate at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from wstpserver.client.connecting import CONNECT_TIMEOUT
+from wstpserver.client.conversation import COMMAND_TIMEOUT
+from wstpserver.client.errors import LinkClosed
+from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
+from wstpserver.client.kernel_function import KernelFunction, function_name
+from wstpserver.client.options import Address
+from wstpserver.client.session import Session
+from wstpserver.wire.values import Expression
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+#: Seconds that a kernel has to react to the abort of a cancelled evaluation. The session goes on without it then.
+_PATIENCE: Final = 2.0
+#: Seconds between two aborts of a call that may not have come to its evaluation yet.
+_AGAIN: Final = 0.02
+
+
+class AsyncSession:
+    """A `Session` whose methods are awaited. It is opened by ``async with``, or by `open`.
+
+    The arguments are those of `Session`, and of `Session.from_profile` if `profile` is given. Callbacks run in the
+    event loop and may be coroutine functions; the evaluation waits for them. One evaluation runs at a time, in the
+    order of the calls. A call that is cancelled aborts its evaluation; the cancellation is over when the kernel has
+    reacted, or after 2 to 3 seconds, and the session goes on.
+
+    It belongs to the event loop in which it was opened.
+    """
+
+    def __init__(
+        self,
+        address: str | int | Address = "",
+        timeout: float | None = CONNECT_TIMEOUT,
+        *,
+        profile: Any = None,
+        callbacks: Callbacks | None = None,
+        **options: Any,
+    ) -> None:
+        self._make: Callable[..., Session] = partial(Session, address, timeout, **options)
+        if profile is not None:
+            self._make = partial(Session.from_profile, profile, address, timeout, **options)
+        self._callbacks = callbacks
+        self._session: Session | None = None
+        self._threads = ThreadPoolExecutor(1, "wstp-session")
+        self._turn = asyncio.Lock()
+        self._asking: Future[Any] | None = None  # a callback that the thread waits for
+
+    async def open(self) -> Self:
+        """Connect. Raises as `Session`; LinkClosed if it was closed meanwhile."""
+        async with self._turn:
+            if self._session is None:
+                making = self._submit(partial(self._make, callbacks=self._in_loop(self._callbacks)))
+                try:
+                    self._session = await asyncio.shield(making)
+                except asyncio.CancelledError:
+                    making.add_done_callback(_close_late)
+                    raise
+        return self
+
+    async def close(self) -> None:
+        """As `Session.close`. A call that is under way ends with LinkClosed."""
+        session, self._session = self._session, None
+        if session is not None:
+            # Not in the session's thread: that may be waiting for the kernel.
+            await asyncio.get_running_loop().run_in_executor(None, session.close)
+        self._threads.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def session(self) -> Session:
+        """The session itself: for what does not wait (`prompt`, `kernel_id`, `abort`, `interrupt`). LinkClosed if it is
+        not open.
+        """
+        if self._session is None:
+            raise LinkClosed("the session is not open", None, "Use async with, or await session.open()")
+        return self._session
+
+    # Calls
+
+    async def evaluate(
+        self, expression: Any, timeout: float | None = None, *, callbacks: Callbacks | None = None, **options: Any
+    ) -> Any:
+        """See `Session.evaluate`."""
+        return await self._call(
+            self.session.evaluate, expression, timeout, callbacks=self._in_loop(callbacks), **options
+        )
+
+    async def evaluate_text(
+        self, text: str, timeout: float | None = None, *, callbacks: Callbacks | None = None
+    ) -> TextOutput:
+        """See `Session.evaluate_text`."""
+        return await self._call(self.session.evaluate_text, text, timeout, callbacks=self._in_loop(callbacks))
+
+    async def enter_expression(
+        self, expression: Any, timeout: float | None = None, *, callbacks: Callbacks | None = None, **options: Any
+    ) -> ExpressionOutput:
+        """See `Session.enter_expression`."""
+        return await self._call(
+            self.session.enter_expression, expression, timeout, callbacks=self._in_loop(callbacks), **options
+        )
+
+    async def evaluate_many(
+        self,
+        expressions: Iterable[Any],
+        timeout: float | None = None,
+        *,
+        callbacks: Callbacks | None = None,
+        **options: Any,
+    ) -> AsyncIterator[Any]:
+        """See `Session.evaluate_many`; `expressions` is iterated over in the session's thread."""
+        session = self.session
+        async with self._turn:
+            make = partial(
+                session.evaluate_many, expressions, timeout, callbacks=self._in_loop(callbacks), **options
+            )
+            values: Any = await self._finish(self._submit(make))
+            async with aclosing(self._drawn(values)) as drawn:
+                async for value in drawn:
+                    yield value
+
+    async def _drawn(self, values: Generator[Any, None, None]) -> AsyncGenerator[Any, None]:
+        try:
+            while (value := await self._finish(self._submit(partial(next, values, _END)))) is not _END:
+                yield value
+        finally:
+            try:
+                await self._finish(self._submit(values.close))
+            except LinkClosed:
+                pass  # together with everything else
+
+    async def synchronize(self, timeout: float | None = None) -> None:
+        """See `Session.synchronize`."""
+        await self._call(self.session.synchronize, timeout)
+
+    async def command(self, name: str, *arguments: Expression, timeout: float | None = COMMAND_TIMEOUT) -> Any:
+        """See `Session.command`."""
+        return await self._call(self.session.command, name, *arguments, timeout=timeout)
+
+    async def missed_output(
+        self, timeout: float | None = COMMAND_TIMEOUT
+    ) -> tuple[int, tuple[Expression, ...]]:
+        """See `Session.missed_output`."""
+        return await self._call(self.session.missed_output, timeout)
+
+    def abort(self, patience: float | None = None) -> bool:
+        """See `Session.abort`."""
+        return self.session.abort(patience)
+
+    def interrupt(self) -> bool:
+        """See `Session.interrupt`."""
+        return self.session.interrupt()
+
+    def function(self, name: str) -> KernelFunction:
+        """See `Session.function`; what it returns is to be awaited."""
+        return KernelFunction(name, self.evaluate)
+
+    def __getattr__(self, name: str) -> KernelFunction:
+        return KernelFunction(function_name(name), self.evaluate)
+
+    # The thread
+
+    async def _call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        async with self._turn:
+            return await self._finish(self._submit(partial(function, *arguments, **options)))
+
+    def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        try:
+            return asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except RuntimeError:
+            raise LinkClosed("the session was closed by this program") from None
+
+    async def _finish(self, call: asyncio.Future[T]) -> T:
+        """The result of a call in the thread; whoever is cancelled here aborts it, and leaves when it is over.
+
+        Nothing else runs in the thread meanwhile, so that the abort cannot hit another evaluation.
+        """
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            if call.cancelled():
+                raise
+            aborted = False
+            while not call.done():
+                if self._asking is not None:
+                    self._asking.cancel()  # the evaluation waits for a callback
+                if self._session is not None and not aborted:
+                    aborted = self._session.abort(_PATIENCE)
+                await _over(call, _AGAIN)
+            call.exception()  # looked at, so that nobody complains
+            raise
+
+    # Callbacks
+
+    def _in_loop(self, callbacks: Callbacks | None) -> Callbacks | None:
+        """The same callbacks, called in the event loop by whatever thread."""
+        if callbacks is None:
+            return None
+        loop = asyncio.get_running_loop()
+
+        def wait_for(coroutine: Coroutine[Any, Any, Any]) -> Any:
+            self._asking = asyncio.run_coroutine_threadsafe(coroutine, loop)
+            try:
+                return self._asking.result()
+            finally:
+                self._asking = None
+
+        return Callbacks(*(_called_by(wait_for, getattr(callbacks, field.name)) for field in fields(callbacks)))
+
+
+_END: Final = object()
+
+
+async def _over(call: asyncio.Future[Any], patience: float) -> None:
+    """Wait until `call` is done or the time is over; a second cancellation changes nothing."""
+    try:
+        await asyncio.wait({call}, timeout=patience)
+    except asyncio.CancelledError:
+        pass
+
+
+def _close_late(making: asyncio.Future[Session]) -> None:
+    """Nobody waits for this session any more."""
+    if not making.cancelled() and making.exception() is None:
+        making.get_loop().run_in_executor(None, making.result().close)
+
+
+def _called_by(
+    wait_for: Callable[[Coroutine[Any, Any, Any]], Any], callback: Callable[..., Any] | None
+) -> Callable[..., Any] | None:
+    if callback is None:
+        return None
+
+    async def call(*arguments: Any) -> Any:
+        result = callback(*arguments)
+        return await result if isinstance(result, Coroutine) else result
+
+    return lambda *arguments: wait_for(call(*arguments))

@@ -1,0 +1,218 @@
+"""One thread that takes items from a queue and has its kernel evaluate them; when the kernel dies it takes another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final
+
+from wstpserver.client.errors import EvaluationAborted, KernelLost, LinkClosed, LinkTimeout
+from wstpserver.client.parallel_errors import KernelDied
+from wstpserver.client.parallel_expressions import chunk as chunk_expression
+from wstpserver.client.parallel_expressions import values_of_chunk
+from wstpserver.client.parallel_kernels import KernelSource
+from wstpserver.client.parallel_tasks import Item, TaskQueue
+from wstpserver.client.session import Session
+from wstpserver.wire.encode import encode
+from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.preview import PREVIEW_BYTES, preview
+from wstpserver.wire.values import Expression
+
+_LOG: Final = logging.getLogger(__name__)
+
+#: Seconds for a kernel at rest to say that it is still there, where its link has something unexpected.
+_SIGN_OF_LIFE: Final = 10.0
+#: Characters of an expression in an error.
+_SHOWN: Final = 100
+#: Ends of the kernel, or of all sense on its link.
+_DEATHS: Final = (LinkClosed, KernelLost, RemoteProtocolError)
+
+
+class Worker:
+    """A kernel and its thread. `retries`: how often an item is tried again whose kernel died over it.
+
+    `time_limit`: seconds for each item. `convert`: gives values the form in which they are wanted.
+    """
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        source: KernelSource,
+        retries: int,
+        time_limit: float | None,
+        convert: Callable[[Expression], Any],
+    ) -> None:
+        self._queue = queue
+        self._source = source
+        self._retries = retries
+        self._time_limit = time_limit
+        self._convert = convert
+        self._session: Session | None = None
+        self._ready = False
+        self._aborting = False
+        self._in_doubt = False  # the kernel was told to give up and may not have obeyed
+        #: The ID of the kernel; None before there is one.
+        self.kernel: str | None = None
+        #: Done when the first kernel is there, or with the error that there is none.
+        self.started: Future[None] = Future()
+
+    # The thread
+
+    def run(self) -> None:
+        """The thread's whole life; ends when the queue does, or when there is no kernel to be had."""
+        try:
+            self._take_kernel()
+        except BaseException as error:
+            self._drop_kernel()
+            self.started.set_exception(error)
+            return
+        self.started.set_result(None)
+        reason = None
+        try:
+            reason = self._work()
+        finally:
+            self._drop_kernel()
+            left = self._queue.worker_gone(reason)
+        if reason is not None and left:
+            _LOG.warning("a kernel died and cannot be replaced, %d are left: %s", left, reason)
+
+    def _work(self) -> Exception | None:
+        """Evaluate until there is nothing more (None), or no kernel (why)."""
+        while (items := self._queue.take()) is not None:
+            try:
+                session = self._living_session()
+            except Exception as error:
+                self._give_back(items)
+                return error
+            if self._aborting:
+                self._give_back(items)
+            elif len(items) == 1:
+                self._evaluate_one(session, items[0])
+            else:
+                self._evaluate_several(session, items)
+            del items, session  # nothing is held while there is nothing to do
+        return None
+
+    def _evaluate_one(self, session: Session, item: Item) -> None:
+        began = time.monotonic()
+        try:
+            value = session.evaluate(item.expression, self._time_limit)
+        except _DEATHS as error:
+            self._died([item], error)
+        except BaseException as error:  # of a callback too
+            self._in_doubt = True
+            item.future.set_exception(error)
+        else:
+            item.group.took(1, time.monotonic() - began)
+            self._finish(item, value)
+
+    def _evaluate_several(self, session: Session, items: list[Item]) -> None:
+        """All in one evaluation. Items with which anything unusual happens are evaluated again, each by itself."""
+        began = time.monotonic()
+        limit = None if self._time_limit is None else self._time_limit * len(items)
+        try:
+            value = session.evaluate(chunk_expression([item.expression for item in items]), limit)
+        except _DEATHS as error:
+            self._died(items, error)
+            return
+        except BaseException:
+            self._in_doubt = True
+            self._give_back(items)
+            return
+        items[0].group.took(len(items), time.monotonic() - began)
+        unclear = []
+        for item, found in zip(items, values_of_chunk(value, len(items)), strict=True):
+            if found is None:
+                unclear.append(item)
+            else:
+                self._finish(item, found[0])
+        self._give_back(unclear)
+
+    def _finish(self, item: Item, value: Expression) -> None:
+        try:
+            converted = self._convert(value)
+        except Exception as error:
+            item.future.set_exception(error)
+        else:
+            item.future.set_result(converted)
+
+    def _give_back(self, items: list[Item]) -> None:
+        """Others may evaluate these, or we again, each by itself; unless all is to end."""
+        if not self._aborting:
+            self._queue.put_back(items)
+            return
+        for item in items:
+            item.future.set_exception(EvaluationAborted("the executor was shut down while this was evaluated"))
+
+    # The kernel
+
+    def _living_session(self) -> Session:
+        """The session, with another kernel if the one there was has ended, or is deaf after a timeout."""
+        session = self._session
+        if session is not None and (self._in_doubt or session.link.ready(0.0)):  # nothing is due
+            self._in_doubt = False
+            try:
+                session.synchronize(_SIGN_OF_LIFE)
+            except (*_DEATHS, EvaluationAborted):
+                self._drop_kernel()
+        return self._session or self._take_kernel()
+
+    def _take_kernel(self) -> Session:
+        session = self._source.take(self._opened)
+        self.kernel = str(session.command("GetKernelID"))
+        self._ready = True
+        return session
+
+    def _opened(self, session: Session) -> None:
+        self._session = session
+        if self._aborting:
+            raise LinkClosed("the executor was shut down")
+
+    def _drop_kernel(self) -> None:
+        session, self._session, self._ready = self._session, None, False
+        if session is not None:
+            session.close()
+
+    def _died(self, items: list[Item], cause: Exception) -> None:
+        """The kernel is gone: so is what was evaluated too often, and the rest is tried again."""
+        self._drop_kernel()
+        again = []
+        for item in items:
+            item.deaths += 1
+            if item.deaths <= self._retries or self._aborting:
+                again.append(item)
+            else:
+                item.future.set_exception(self._obituary(item, cause))
+        self._give_back(again)
+
+    def _obituary(self, item: Item, cause: Exception) -> KernelDied:
+        tries = "" if item.deaths == 1 else f", at attempt {item.deaths}"
+        what = preview(encode(item.expression, ascii=False, end_packet=False)[:PREVIEW_BYTES], _SHOWN)
+        error = KernelDied(f"kernel {self.kernel} died while it evaluated {what}{tries}: {cause}")
+        error.__cause__ = cause
+        return error
+
+    # From other threads
+
+    def abort(self) -> None:
+        """Give up what is evaluated now, and no more kernels are taken."""
+        self._aborting = True
+        session = self._session
+        if session is None:
+            return
+        if self._ready:
+            try:
+                session.abort()
+            except (LinkClosed, LinkTimeout):
+                pass  # it knows already
+        else:
+            session.link.close()
+
+    def cut(self) -> None:
+        """Close the link to a kernel that does not obey."""
+        session = self._session
+        if session is not None:
+            session.link.close()
+
