@@ -148,7 +148,7 @@ static void test_frames_in_pieces(void)
             REQUIRE(round_of(&b, 0) == WSTPSCAN_TAIL);
         } else {
             REQUIRE(round_of(&b, 0) == WSTPSCAN_MORE && b.pump.start == 0 && b.pump.end == cut && went(&b, ""));
-            come(&b, RETURN + cut);
+            come(&b, &RETURN[cut]);
             REQUIRE(round_of(&b, cut) == WSTPPUMP_ALL_SENT && went(&b, RETURN));
         }
         teardown(&b);
