@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wstpserver.client import LinkClosed, listen
-from wstpserver.wire.values import Function, Symbol
+from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 
 from .helpers import PROMPT, Kernel, Worker, endless
 
@@ -22,10 +22,23 @@ def prints(kernel):
     return 3
 
 
-PLUS = Function(Symbol("Plus"), (2, 2))
+def call(name, *arguments):
+    return Function(Symbol(name), arguments)
+
+
+SINE = call("N", call("Sin", 1), 20)
+SPLIT = call("StringSplit", "aXbxc", "x", call("Rule", Symbol("IgnoreCase"), Symbol("True")))
+ASSOCIATION = call("Association", call("Rule", "a", call("List", Symbol("True"), Symbol("Null"))))
 RULES = {
     "Prime[1000]": 7919,
-    PLUS: 4,
+    call("Plus", 2, 2): 4,
+    call("StringReverse", "hello"): "olleh",
+    call("Sort", call("List", 3, 1, 2)): call("List", 1, 2, 3),
+    SPLIT: call("List", "a", "b", "c"),
+    SINE: BigReal("0.84147098480789650665`20."),
+    '{1/3, 2^70, <|"a" -> {True, Null}|>}': call("List", call("Rational", 1, 3), 2**70, ASSOCIATION),
+    "{{1., 2.}, {3., 4.}}": PackedArray.from_list([[1.0, 2.0], [3.0, 4.0]]),
+    **{f"Prime[{n}]": prime for n, prime in zip(range(1, 6), (2, 3, 5, 7, 11), strict=True)},
     "2 + 2": 4,
     "Expand[(a + b)^2]": Function(Symbol("Plus"), ()),
     "Print[1]; 1/0; Print[2]; 3": prints,
@@ -62,6 +75,7 @@ def server():
 def test_the_examples(server):
     text = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
     assert text.count(ADDRESS) >= 2
+    pytest.importorskip("numpy")
     test = doctest.DocTestParser().get_doctest(text.replace(ADDRESS, server), {}, "client.md", "docs/client.md", 0)
     assert len(test.examples) > 20
     report = []

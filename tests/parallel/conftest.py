@@ -1,5 +1,6 @@
 """A server with a pool of light parallel kernels, and executors on it that leave no thread behind."""
 
+import sys
 import threading
 
 import pytest
@@ -10,8 +11,12 @@ from tests.support.server import ServerProcess, pool
 from wstpserver.client import Session, connect
 from wstpserver.client.information import server_information
 from wstpserver.client.parallel import KernelExecutor
+from wstpserver.kernel.requirements import missing_packages
 
 POOL = "Parallel"
+
+#: Seconds for embedded kernels to be ready.
+START = 60
 
 
 class Served:
@@ -69,3 +74,19 @@ def no_thread_is_left():
     for thread in left:
         thread.join(PROMPT)
     assert not [thread for thread in left if thread.is_alive()]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Of a server with a pool of two embedded kernels."""
+    missing = missing_packages()
+    if missing:
+        pytest.skip(f"the embedded kernel's packages are not installed: {', '.join(missing)} (wstpserver[mathics])")
+    folder = tmp_path_factory.mktemp("server")
+    program = folder / "wstpkernel"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m wstpserver.kernel.main "$@"\n')
+    program.chmod(0o755)
+    settings = pool(program, ParallelKernels=True, MinimumKernelNumber=2, MaximumKernelNumber=4)
+    with ServerProcess(folder, {"Pools": {"Parallel": settings}}) as running:
+        running.wait_for_log("Pool Parallel is ready", START)
+        yield f"{running.port}@127.0.0.1"

@@ -1,30 +1,11 @@
 """The executor on embedded kernels: the language as it is."""
 
-import sys
-
 import pytest
 
-from tests.support.server import ServerProcess, pool
 from wstpserver.client.parallel import KernelExecutor, ParallelError
-from wstpserver.kernel.requirements import missing_packages
 from wstpserver.wire.values import Function, Symbol
 
 PATIENCE = 60
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    missing = missing_packages()
-    if missing:
-        pytest.skip(f"the embedded kernel's packages are not installed: {', '.join(missing)} (wstpserver[mathics])")
-    folder = tmp_path_factory.mktemp("server")
-    program = folder / "wstpkernel"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m wstpserver.kernel.main "$@"\n')
-    program.chmod(0o755)
-    settings = pool(program, ParallelKernels=True, MinimumKernelNumber=2, MaximumKernelNumber=4)
-    with ServerProcess(folder, {"Pools": {"Parallel": settings}}) as running:
-        running.wait_for_log("Pool Parallel is ready", PATIENCE)
-        yield f"{running.port}@127.0.0.1"
 
 
 @pytest.fixture

@@ -178,3 +178,20 @@ def test_a_server_without_such_a_pool(tmp_path, open_front_end):
         assert link.command("ConnectParallelKernel", 1) == ERROR
         assert link.command("GetNumberOfAvailableParallelKernels") == ERROR
         link.close()
+
+
+def test_the_pool_of_the_scenario_alone(tmp_path, open_front_end):
+    """The configuration of the specification: one pool, so that each link gets one of its kernels by itself."""
+    configuration = {"Pools": {"IProvideParallelKernels": {
+        "KernelPath": make_kernel(tmp_path), "Parallel": True, "MinimumKernelNumber": 4,
+    }}}  # fmt: skip
+    with ServerProcess(tmp_path, configuration, "-l", "2") as server:
+        links = []
+        for _ in range(COUNT):
+            links.append(open_front_end(server))
+            assert links[-1].command("ConnectParallelKernel") == SUCCESS
+            assert links[-1].packet() == ("InputNamePacket", "In[1]:= "), "also from the kernel that it had"
+            assert links[-1].evaluate(call("Plus", 1, 1)) == 2
+        assert len({result(link, "GetKernelID") for link in links}) == COUNT
+        for link in links:
+            link.close()

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from tests.support.waiting import wait_for
-from wstpserver.server.ownership import belongs_to
+from wstpserver.server import ownership, sock_diag
+from wstpserver.server.ownership import belongs_to, listed_inode, peer_inode
 
 CONNECT = """
 import os, socket, sys
@@ -17,25 +18,46 @@ for _ in range(depth):
     if os.fork():  # the child goes on, the parent waits for it
         os.wait()
         sys.exit()
-connection = socket.create_connection(("127.0.0.1", port))
+connection = socket.create_connection((sys.argv[3], port))
 connection.recv(1)
 """
 
+FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
 
-@pytest.fixture
-def listener():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+@pytest.fixture(params=FAMILIES)
+def listener(request):
+    family = FAMILIES[request.param]
+    try:
+        listener = socket.create_server((request.param, 0), family=family)
+    except OSError:
+        pytest.skip(f"there is no {request.param} here")
+    with listener:
         listener.settimeout(20)
         yield listener
 
 
+def no_sock_diag(*_):
+    raise PermissionError("not here")
+
+
+@pytest.fixture(params=["sock_diag", "/proc"])
+def way(request, monkeypatch):
+    """How the peer's socket is found."""
+    if request.param == "/proc":
+        monkeypatch.setattr(sock_diag, "inode", no_sock_diag)
+    else:
+        monkeypatch.setattr(ownership, "listed_inode", no_sock_diag)
+
+
 def connecting(listener, depth):
-    words = [sys.executable, "-S", "-E", "-c", CONNECT, str(depth), str(listener.getsockname()[1])]
+    words = [sys.executable, "-S", "-E", "-c", CONNECT, str(depth), str(listener.getsockname()[1]),
+             listener.getsockname()[0]]
     return subprocess.Popen(words)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])
-def test_a_process_and_its_descendants(listener, depth):
+def test_a_process_and_its_descendants(listener, way, depth):
     process = connecting(listener, depth)
     other = connecting(listener, 0)
     connections = [listener.accept()[0] for _ in range(2)]
@@ -51,9 +73,9 @@ def test_a_process_and_its_descendants(listener, depth):
         other.wait(10)
 
 
-def test_a_connection_of_our_own_is_nobody_else_s(listener):
+def test_a_connection_of_our_own_is_nobody_else_s(listener, way):
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    with socket.create_connection(listener.getsockname()) as ours:
+    with socket.create_connection(listener.getsockname()[:2]) as ours:
         accepted, _ = listener.accept()
         with accepted:
             assert belongs_to(accepted, os.getpid())
@@ -63,10 +85,10 @@ def test_a_connection_of_our_own_is_nobody_else_s(listener):
     process.communicate(b"\n")
 
 
-def test_a_process_that_is_gone_owns_nothing(listener):
+def test_a_process_that_is_gone_owns_nothing(listener, way):
     process = subprocess.Popen([sys.executable, "-S", "-c", ""])
     process.wait(10)
-    with socket.create_connection(listener.getsockname()):
+    with socket.create_connection(listener.getsockname()[:2]):
         accepted, _ = listener.accept()
         with accepted:
             assert not belongs_to(accepted, process.pid)
@@ -74,7 +96,7 @@ def test_a_process_that_is_gone_owns_nothing(listener):
 
 def test_a_thread_s_connection_belongs_to_its_process(listener):
     made = []
-    thread = threading.Thread(target=lambda: made.append(socket.create_connection(listener.getsockname())))
+    thread = threading.Thread(target=lambda: made.append(socket.create_connection(listener.getsockname()[:2])))
     thread.start()
     accepted, _ = listener.accept()
     thread.join()
@@ -82,13 +104,54 @@ def test_a_thread_s_connection_belongs_to_its_process(listener):
         assert belongs_to(accepted, os.getpid())
 
 
-def test_among_many_connections(listener):
+def test_among_many_connections(listener, way):
     others, accepted = [], []
     try:
         for _ in range(200):
-            others.append(socket.create_connection(listener.getsockname()))
+            others.append(socket.create_connection(listener.getsockname()[:2]))
             accepted.append(listener.accept()[0])
         assert all(belongs_to(connection, os.getpid()) for connection in accepted[::20])
     finally:
         for connection in others + accepted:
             connection.close()
+
+
+def both_ends(listener):
+    client = socket.create_connection(listener.getsockname()[:2])
+    return client, listener.accept()[0]
+
+
+def inode_of(open_socket):
+    return os.fstat(open_socket.fileno()).st_ino
+
+
+def test_both_ways_find_the_socket_of_the_other_end(listener):
+    client, accepted = both_ends(listener)
+    with client, accepted:
+        for here, there in [(client, accepted), (accepted, client)]:
+            addresses = here.family, here.getpeername(), here.getsockname()
+            assert sock_diag.inode(*addresses) == listed_inode(*addresses) == peer_inode(here) == inode_of(there)
+
+
+def test_a_socket_that_is_closed_or_was_never_there(listener):
+    client, accepted = both_ends(listener)
+    with accepted:
+        address = accepted.getpeername()
+        client.close()
+        for find in (sock_diag.inode, listed_inode):
+            assert find(accepted.family, address, accepted.getsockname()) is None
+            assert find(accepted.family, listener.getsockname(), accepted.getsockname()) is None
+        assert peer_inode(accepted) is None
+
+
+def test_a_system_that_knows_no_tcp_there(listener, monkeypatch):
+    """It says of every socket that there is none."""
+    client, accepted = both_ends(listener)
+    with client, accepted:
+        monkeypatch.setattr(sock_diag, "inode", lambda *_: None)
+        assert peer_inode(accepted) == inode_of(client)
+
+
+def test_a_request_that_the_system_refuses():
+    with pytest.raises(OSError):
+        sock_diag.inode(socket.AF_UNIX, ("127.0.0.1", 1), ("127.0.0.1", 2))

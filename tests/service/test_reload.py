@@ -1,6 +1,5 @@
 """SIGHUP: the configuration as it is now takes effect, and no client and no kernel is lost."""
 
-import asyncio
 import json
 import re
 import signal
@@ -14,7 +13,7 @@ from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
 from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for
-from tools.loadtest.run import Load, Result, run_load
+from tools.measuring.load.engine import Load, run_load
 
 
 def reload(server, configuration):
@@ -194,8 +193,8 @@ def test_reloads_under_load(tmp_path):
         server.wait_for_log("Pool P is ready", 90)
         kernels = sorted(server.processes())
         load = Load(port=server.port, clients=CLIENTS, evaluations=100, timeout=60.0, limit=120.0)
-        result = Result()
-        clients = threading.Thread(target=lambda: asyncio.run(run_load(load, result)))
+        results = []
+        clients = threading.Thread(target=lambda: results.append(run_load(load)))
         clients.start()
         reloads = 0
         try:
@@ -207,6 +206,7 @@ def test_reloads_under_load(tmp_path):
                 reloads += 1
         finally:
             clients.join()
+        result = results[0]
         assert not result.errors
         assert result.answers == CLIENTS * 100
         assert reloads >= 3

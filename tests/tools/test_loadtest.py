@@ -4,7 +4,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -13,7 +12,9 @@ from tests.support import rawlink
 from tests.support.kernels import make_kernel
 from tests.support.server import ROOT, ServerProcess, pool
 from tests.support.testkernel import joining
-from tools.loadtest.__main__ import main
+from tools.measuring.load.__main__ import main
+from tools.measuring.load.engine import Load, run_load
+from tools.measuring.load.target import parse_address
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def server(tmp_path_factory):
 
 
 def test_counts_right_answers(server, capsys):
-    options = ["--port", str(server.port), "--clients", "3", "--evaluations", "20", "--server-pid", str(server.pid)]
+    options = ["--server", str(server.port), "--clients", "3", "--evaluations", "20", "--server-pid", str(server.pid)]
     assert main([*options, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["finished"]
@@ -37,10 +38,56 @@ def test_counts_right_answers(server, capsys):
     assert "no errors" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("31415", ("127.0.0.1", 31415)), ("31415@host", ("host", 31415)), ("host:31415", ("host", 31415))],
+)
+def test_addresses(text, address):
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["host", "@host", "31415@", "x@host"])
+def test_what_is_no_address(text):
+    with pytest.raises(ValueError, match="no address"):
+        parse_address(text)
+
+
+def test_a_server_of_its_own(capsys, tmp_path):
+    """Light kernels, several processes, strings there and back, evaluations under way at the same time, a plot."""
+    pytest.importorskip("matplotlib")
+    plot = tmp_path / "plot.svg"
+    options = ["--clients", "6", "--evaluations", "30", "--size", "3000", "--depth", "3", "--processes", "2"]
+    assert main([*options, "--json", "--plot", str(plot)]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["correct answers"] == 180
+    assert figures["clients with a kernel"] == figures["milliseconds"]["first prompt"]["count"] == 6
+    milliseconds = figures["milliseconds"]["evaluation"]
+    assert 0 < milliseconds["p50"] <= milliseconds["p90"] <= milliseconds["p99"] <= milliseconds["max"]
+    assert figures["server"]["processor seconds"] > 0
+    assert b"</svg>" in plot.read_bytes()
+
+
+def test_a_rate(server):
+    """Evaluations are begun as often as the rate says, not as often as they could be."""
+    result = run_load(Load(port=server.port, clients=2, evaluations=20, rate=200.0))
+    assert result.finished
+    assert result.answers == 40
+    assert result.parts[0].evaluating >= 39 / 200
+
+
+def test_a_duration(server):
+    """Without a number of evaluations the time ends the run, and that is no error."""
+    result = run_load(Load(port=server.port, clients=2, evaluations=10**9, duration=0.2))
+    assert result.finished
+    assert not result.errors
+    assert result.answers == result.evaluation.total > 0
+    assert sum(histogram.total for histogram in result.slots.values()) == result.answers
+
+
 def test_nobody_listens(capsys):
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
-        assert main(["--port", str(deaf.getsockname()[1]), "--clients", "2", "--json"]) == 1
+        assert main(["--server", str(deaf.getsockname()[1]), "--clients", "2", "--json"]) == 1
     figures = json.loads(capsys.readouterr().out)
     assert figures["errors"] == {"connecting: cannot connect: Connection refused": 2}
 
@@ -75,7 +122,7 @@ class LyingServer(threading.Thread):
 
 def test_silence_is_noticed(capsys):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        options = ["--port", str(silent.getsockname()[1]), "--clients", "2", "--timeout", "0.2", "--json"]
+        options = ["--server", str(silent.getsockname()[1]), "--clients", "2", "--timeout", "0.2", "--json"]
         assert main(options) == 1
     assert json.loads(capsys.readouterr().out)["errors"] == {"connecting: no answer in time": 2}
 
@@ -90,7 +137,7 @@ def test_garbage_is_noticed(capsys):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=answer, args=[listener], daemon=True)
         server.start()
-        assert main(["--port", str(listener.getsockname()[1]), "--clients", "1", "--json"]) == 1
+        assert main(["--server", str(listener.getsockname()[1]), "--clients", "1", "--json"]) == 1
         server.join(10)
     (error,) = json.loads(capsys.readouterr().out)["errors"]
     assert error.startswith("connecting: ")
@@ -102,13 +149,13 @@ def test_garbage_is_noticed(capsys):
 )
 def test_wrong_answers_are_noticed(capsys, answers, error):
     liar = LyingServer(*answers)
-    assert main(["--port", str(liar.port), "--clients", "1", "--evaluations", "2", "--json"]) == 1
+    assert main(["--server", str(liar.port), "--clients", "1", "--evaluations", "2", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["errors"] == {error: 1}
     liar.join(10)
 
 
 def test_interrupted_it_tells_what_it_has(server):
-    command = [sys.executable, "-m", "tools.loadtest", "--port", str(server.port), "--clients", "2"]
+    command = [ROOT / "tools" / "loadtest", "--server", str(server.port), "--clients", "2"]
     command += ["--evaluations", "100000000", "--json"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -98,7 +98,7 @@ def _lines(stream: BinaryIO, name: str) -> _Lines:
 
 def _value(number: int, line: str) -> Element:
     try:
-        return Element(json.loads(line))
+        return Element(json.loads(line.rstrip("\r\n")))
     except json.JSONDecodeError as error:
         return Element(None, f"line {number} is no JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:

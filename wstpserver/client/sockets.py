@@ -71,7 +71,10 @@ def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, dea
 
     A name may stand for several machines; both connections of a link must reach the same.
     """
-    address = list(sock.getpeername())
+    try:
+        address = list(sock.getpeername())
+    except OSError as error:
+        raise ConnectError("the connection was closed at once", str(endpoint), _IS_IT_RUNNING) from error
     if port is not None:
         address[1] = port
     other = socket.socket(sock.family, sock.type)

@@ -4,52 +4,77 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterator
+from typing import Any
+
+from wstpserver.server import sock_diag
+
+_TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
 
 
 def belongs_to(connected: socket.socket, pid: int) -> bool:
-    """Tell whether the peer of *connected* (IPv4 loopback) is process *pid* or one of its descendants.
+    """Tell whether the peer of *connected* is process *pid* or one of its descendants.
 
-    Where the system does not tell, the answer is True: the port was known to that process only.
+    Where the system does not tell, the answer is True: the port was known to that process only. Raises OSError if the
+    connection is gone.
     """
     if not sys.platform.startswith("linux"):
         return True
-    inode = _inode(connected.getpeername(), connected.getsockname())
+    inode = peer_inode(connected)
     if inode is None:
         return False
     wanted = f"socket:[{inode}]"
-    return any(wanted in _descriptors(process) for process in family(pid))
+    return any(_has_open(process, wanted) for process in family(pid))
 
 
-def _inode(local: tuple[str, int], remote: tuple[str, int]) -> str | None:
-    """The inode of the socket with these addresses, as /proc/net/tcp shows it."""
-    wanted = (_hexadecimal(local), _hexadecimal(remote))
-    with open("/proc/net/tcp", encoding="ascii") as table:
+def peer_inode(connected: socket.socket) -> int | None:
+    """The inode of the socket at the other end; None if nobody has it open any more."""
+    remote, local = connected.getpeername(), connected.getsockname()
+    try:
+        inode = sock_diag.inode(connected.family, remote, local)
+        # Our own end is there, as its descriptor shows: who does not know it either does not know about TCP.
+        if inode is not None or sock_diag.inode(connected.family, local, remote) is not None:
+            return inode
+    except OSError:  # a system without sock_diag, or one that keeps it from us
+        pass
+    return listed_inode(connected.family, remote, local)
+
+
+def listed_inode(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> int | None:
+    """`sock_diag.inode` from the list of all sockets in /proc, for systems without that. Takes the longer the more
+    sockets there are."""
+    wanted = (_hexadecimal(family, local), _hexadecimal(family, remote))
+    with open(_TABLES[socket.AddressFamily(family)], encoding="ascii") as table:
         for line in table:
             fields = line.split(None, 10)
             if (fields[1], fields[2]) == wanted:
-                return fields[9]
+                return int(fields[9]) or None
     return None
 
 
-def _hexadecimal(address: tuple[str, int]) -> str:
-    number = int.from_bytes(socket.inet_aton(address[0]), sys.byteorder)
-    return f"{number:08X}:{address[1]:04X}"
+def _hexadecimal(family: int, address: tuple[Any, ...]) -> str:
+    """An address as /proc shows it: 32-bit words in the machine's own order of bytes, and the port."""
+    packed = socket.inet_pton(family, address[0].partition("%")[0])
+    words = struct.unpack(f"={len(packed) // 4}I", packed)
+    return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"
 
 
-def _descriptors(pid: int) -> set[str]:
+def _has_open(pid: int, wanted: str) -> bool:
+    """Whether one of the process's descriptors is a link with this text."""
     folder = f"/proc/{pid}/fd"
-    found = set()
     try:
-        for name in os.listdir(folder):
-            try:
-                found.add(os.readlink(f"{folder}/{name}"))
-            except OSError:
-                continue
-    except OSError:
-        pass
-    return found
+        names = os.listdir(folder)
+    except OSError:  # gone, or not ours
+        return False
+    for name in names:
+        try:
+            if os.readlink(f"{folder}/{name}") == wanted:
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def family(pid: int) -> Iterator[int]:

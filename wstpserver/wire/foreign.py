@@ -8,6 +8,8 @@ SIGNATURES: dict[bytes, str] = {
     **{method.encode() + b" ": "an HTTP request" for method in _HTTP_METHODS},
     b"PRI * HTTP/2": "an HTTP/2 connection",
     b"HTTP/": "an HTTP response",
+    b"<html": "an HTML page",
+    b"<!DOCTYPE": "an HTML page",
     b"\x16\x03": "a TLS hello",
     b"\x15\x03": "a TLS alert",
     b"SSH-": "an SSH banner",

@@ -157,7 +157,8 @@ class Engine(contextlib.ExitStack):
         """Read reports until `condition(result)`; TimeoutError if it does not come to that."""
         end = time.monotonic() + seconds
         while not condition(self.result):
-            if not self.read(0.1) or time.monotonic() > end:
+            goes_on = self.read(0.1) and time.monotonic() < end
+            if not goes_on and not condition(self.result):
                 raise TimeoutError(f"the clients did not come so far: {self.result.figures()}")
 
 
