@@ -148,7 +148,7 @@ class KernelServer:
 
     def answered_quickly(self, head: PacketHead) -> bool:
         activity = self.activity
-        if self._discarding or activity.in_dialog or activity.asking or self._broker.executor.puts_off(self):
+        if self._discarding or activity.in_dialog or activity.asking or not self._broker.only_counts(self):
             return False
         self.written(head)
         if activity.busy:

@@ -49,6 +49,9 @@ class Pump:
     are valid until they return.
     """
 
+    #: True if what it passes on makes work, False if it is the outcome.
+    asks = False
+
     def __init__(
         self, stream: Stream, scanner: FrameScanner, direct: Iterable[PacketHead], reported: Iterable[PacketHead]
     ) -> None:

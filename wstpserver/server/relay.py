@@ -75,17 +75,21 @@ class Relay:
         """A round for those who have something to do; called in the hub, where nothing may wait."""
         buffer, events = self._buffer, self._events
         count = lib.wstprelay_run(self._descriptor, buffer.pointer, buffers.BUFFER_SIZE, events, MOST)
-        woken = []
+        answers, woken = [], []
         for index in range(count):
             event = events[index]
-            pump = self._pumps.get(event.number)
-            if pump is None:  # the accounting for others has closed its connection
-                continue
+            pump = self._pumps[event.number]
             if not pump.state.parked:  # the last one, with something to see
                 self._buffer = buffers.take()
                 pump.arrival = (buffer, event.verdict)
                 woken.append(pump)
-            elif not pump.account_for(HEADS[event.head]):
+            elif pump.asks:
+                pump.account_for(HEADS[event.head])
+            else:
+                answers.append((pump, HEADS[event.head]))
+        # What was asked comes first: an answer may be what somebody else has waited for to take a kernel away.
+        for pump, head in answers:
+            if not pump.account_for(head):
                 pump.arrival = (None, _ALL_SENT)
                 woken.append(pump)
         for pump in woken:  # whatever they do now, everything that has passed is accounted for

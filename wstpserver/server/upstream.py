@@ -50,6 +50,8 @@ class Upstream(Pump):
     *commanded* gets each WSCommandPacket, or None for one that is too large to be looked at; *packets* all the rest.
     """
 
+    asks = True
+
     def __init__(self, stream: Stream, packets: Packets, commanded: Callable[[bytes | None], None]) -> None:
         super().__init__(stream, FrameScanner((), None), ANSWERED_BY, ANSWERED_BY)
         self.state.quick = self.state.reported
