@@ -22,11 +22,11 @@ static int has(uint64_t heads, int32_t head)
     return (int)(heads >> head & 1);
 }
 
-/* Sends length bytes; returns how many of them the sink did not take. */
-static size_t send_now(int32_t sink, const uint8_t *data, size_t length)
+/* Sends length bytes; returns how many of them were not taken. */
+static size_t send_now(int32_t descriptor, const uint8_t *data, size_t length)
 {
     while (length > 0) {
-        ssize_t sent = send(sink, data, length, MSG_NOSIGNAL);
+        ssize_t sent = send(descriptor, data, length, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0)
@@ -40,7 +40,7 @@ static size_t send_now(int32_t sink, const uint8_t *data, size_t length)
 /* Sends what lies between start and position. */
 static void flush(struct wstppump *pump, const uint8_t *buffer)
 {
-    pump->unsent = send_now(pump->sink, buffer + pump->start, (size_t)(pump->position - pump->start));
+    pump->unsent = send_now(pump->sink->descriptor, buffer + pump->start, (size_t)(pump->position - pump->start));
     pump->open_tail = buffer[pump->position - 1] != END_PACKET;
     pump->start = pump->position;
 }
@@ -48,17 +48,17 @@ static void flush(struct wstppump *pump, const uint8_t *buffer)
 /* Whether the frame that ends at position lies whole behind start, and may be sent. */
 static int may_be_sent(const struct wstppump *pump)
 {
-    return pump->sink >= 0 && has(pump->direct, pump->scan->head)
+    return pump->allowed && pump->sink && pump->sink->free && pump->sink->descriptor >= 0 && has(pump->direct, pump->scan->head)
         && pump->scan->frame_bytes <= pump->position - pump->start;
 }
 
-void wstppump_acknowledge(int32_t source)
+void wstppump_acknowledge(int32_t descriptor)
 {
 #ifdef TCP_QUICKACK
     int one = 1;
-    setsockopt(source, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one); /* Linux clears it by itself */
+    setsockopt(descriptor, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one); /* Linux clears it by itself */
 #else
-    (void)source;
+    (void)descriptor;
 #endif
 }
 
@@ -85,14 +85,16 @@ int wstppump_next(struct wstppump *pump, const uint8_t *buffer)
             pump->frame = pump->position - scan->frame_bytes;
             pump->head = scan->head;
             flush(pump, buffer);
+            if (pump->once)
+                pump->allowed = 0;
             return pump->position == pump->end && pump->unsent == 0 && !pump->open_tail ? WSTPPUMP_ALL_SENT
                                                                                          : WSTPPUMP_SENT;
         }
     }
     if (scan->step == WSTPSCAN_AT_BOUNDARY && !scan->error && pump->start < pump->end && may_be_sent(pump))
         flush(pump, buffer);
-    if (pump->source >= 0 && ends_within_frame(pump, buffer))
-        wstppump_acknowledge(pump->source);
+    if (pump->source->descriptor >= 0 && ends_within_frame(pump, buffer))
+        wstppump_acknowledge(pump->source->descriptor);
     return WSTPSCAN_MORE;
 }
 
@@ -102,7 +104,7 @@ static int receive(struct wstppump *pump, uint8_t *data, size_t room)
     ssize_t size;
 
     do
-        size = recv(pump->source, data, room, 0);
+        size = recv(pump->source->descriptor, data, room, 0);
     while (size < 0 && errno == EINTR);
     if (size > 0) {
         pump->drained = (size_t)size < room;
@@ -116,6 +118,8 @@ int wstppump_receive(struct wstppump *pump, uint8_t *buffer, size_t size, size_t
 {
     int came;
 
+    if (pump->source->descriptor < 0)
+        return WSTPPUMP_UNAVAILABLE;
     pump->start = 0;
     pump->position = pump->end = kept;
     came = receive(pump, buffer + kept, size - kept);

@@ -1,11 +1,12 @@
 /*
- * wstppump: one round of a pump in one call: receive, find the frames, send on those that nobody has to look at first.
+ * wstppump: one round of a pump in one call: receive, find the frames, send on those that nobody has to look at first; and
+ * the same for many pumps that wait together.
  *
- * A pump reads one connection. The caller says which descriptor frames may be sent to at once, if any, and the head codes
- * of those frames; everything else comes back to him as the scanner's verdict, with the places in the buffer. Both
+ * A pump reads one connection. The caller says to which connection frames may be sent at once, if any, and the head codes
+ * of those frames; everything else comes back to him as the scanner's verdict, with the places in the buffer. All
  * descriptors are non-blocking, and no call ever waits.
  *
- *   - POSIX sockets; no allocation, no variable outside the state.
+ *   - POSIX sockets; no allocation, no variable outside the state. Waiting together needs Linux (epoll).
  *   - What is sent here are whole frames whose first byte has not been sent or handed out before.
  *   - One state must not be used by two threads at once; different states are independent.
  *
@@ -28,22 +29,36 @@ enum wstppump_verdict {
     /* Frames were sent, the last of them with a head of `reported`: bytes frame .. position, of which the last `unsent`
      * were not taken. Call wstppump_next() again. */
     WSTPPUMP_SENT = 4,
-    /* The same, and nothing is left to do: the sink took everything, the frame had its "]", and it was the last. */
+    /* The same, and nothing is left to do: everything was taken, the frame had its "]", and it was the last. */
     WSTPPUMP_ALL_SENT = 5,
     /* Nothing has come in. */
     WSTPPUMP_EMPTY = 6,
     /* The connection has ended, in good order or not. */
-    WSTPPUMP_CLOSED = 7
+    WSTPPUMP_CLOSED = 7,
+    /* The caller has to receive: the connection has no descriptor to be used here. */
+    WSTPPUMP_UNAVAILABLE = 8
+};
+
+/* A connection, as those who read it and those who write to it see it. */
+struct wstpend {
+    int32_t descriptor;         /* -1: closed, or not to be used here */
+    int32_t free;               /* 1: whole frames may be written to it, nobody else is in the middle of one */
 };
 
 struct wstppump {
     /* Set by the caller, at any time between two calls. */
 
     struct wstpscan *scan;
-    int32_t source;             /* descriptor to receive from; -1: the caller does it and sets the places himself */
-    int32_t sink;               /* descriptor that frames may be sent to at once; -1: none may */
+    struct wstpend *source;     /* where to receive */
+    struct wstpend *sink;       /* where frames may be sent at once while it is free; NULL: nowhere */
+    int32_t allowed;            /* 0: not even there */
+    int32_t once;               /* 1: after sending a reported frame, `allowed` is set to 0 */
     uint64_t direct;            /* bit n: a frame with head code n may be sent at once */
     uint64_t reported;          /* bit n: after sending one with head code n, the call returns WSTPPUMP_SENT */
+    uint64_t quick;             /* bit n: the same for wstprelay_run(), which goes on with the next pump then */
+    int32_t number;             /* the caller's name for this pump */
+    int32_t talkative;          /* 1: wstprelay_run() says nothing of a round in which all was sent and no frame was a
+                                   reported one; the source has more to say and is told that this has arrived */
 
     /* Places in the buffer, as numbers of bytes from its beginning. */
 
@@ -51,12 +66,18 @@ struct wstppump {
     uint64_t position;          /* what comes before has been scanned */
     uint64_t end;               /* what comes before has been received */
     uint64_t frame;             /* WSTPPUMP_SENT: the first byte of the frame that was sent last */
-    uint64_t unsent;            /* the last bytes before `start` that the sink did not take; the caller sends them. A
-                                   sink that is broken takes everything. */
+    uint64_t unsent;            /* the last bytes before `start` that were not taken; the caller sends them. A broken
+                                   connection takes everything. */
 
     int32_t head;               /* WSTPPUMP_SENT: head code of that frame */
     int32_t drained;            /* 1: the last receive took all there was */
     int32_t open_tail;          /* 1: the last frame that was sent went out without a "]" */
+
+    /* Waiting together. */
+
+    int32_t parked;             /* set by the caller: 1 while wstprelay_run() may receive for this pump */
+    int32_t watched;            /* 1: between wstprelay_watch() and wstprelay_unwatch(), or until something came while
+                                   the pump was not parked */
 };
 
 /*
@@ -69,13 +90,39 @@ int wstppump_receive(struct wstppump *pump, uint8_t *buffer, size_t size, size_t
  * Scans on in the buffer up to the next verdict. WSTPSCAN_MORE: all is scanned, and the bytes from `start` on are what
  * is left to the caller.
  *
- * If what has come ends within a frame, or in one without its "]", the source is told at once that it has arrived: there
+ * If what has come ends within a frame, or in one without its "]", the peer is told at once that it has arrived: there
  * is more where it came from, and a peer with Nagle's algorithm waits for that before it sends the rest.
  */
 int wstppump_next(struct wstppump *pump, const uint8_t *buffer);
 
 /* Tells the peer at once that everything has arrived. */
-void wstppump_acknowledge(int32_t source);
+void wstppump_acknowledge(int32_t descriptor);
+
+/* Many pumps that wait together. ----------------------------------------------------------------------------------- */
+
+/* What wstprelay_run() has to tell of one pump. */
+struct wstprelay_event {
+    int32_t number;             /* of the pump */
+    int32_t verdict;            /* WSTPPUMP_ALL_SENT with a head of `quick`; or, in the last event only, anything else */
+    int32_t head;               /* head code of the frame that was sent */
+};
+
+/* Opens a relay; returns its descriptor, which is readable when wstprelay_run() has something to do; -1: errno, or
+ * this system has none. The caller closes it. */
+int wstprelay_open(void);
+
+/* Sees to it that the relay looks at this pump. Returns 0, or -1: errno. */
+int wstprelay_watch(int relay, struct wstppump *pump);
+
+/* The opposite; to be called before the pump's descriptor is closed. */
+void wstprelay_unwatch(int relay, struct wstppump *pump);
+
+/*
+ * Does a round for pumps that are parked and have something to receive, at most `most` of them, and returns how many
+ * events there are. The first verdict that is not "sent, and quick" ends it: that pump is not parked any more, and its
+ * places are those in the buffer.
+ */
+int wstprelay_run(int relay, uint8_t *buffer, size_t size, struct wstprelay_event *events, int most);
 
 /* cffi: end */
 

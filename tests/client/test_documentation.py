@@ -26,13 +26,15 @@ def call(name, *arguments):
     return Function(Symbol(name), arguments)
 
 
-SINE = call("N", call("Sin", 1), call("Rule", Symbol("WorkingPrecision"), 20))
+SINE = call("N", call("Sin", 1), 20)
+SPLIT = call("StringSplit", "aXbxc", "x", call("Rule", Symbol("IgnoreCase"), Symbol("True")))
 ASSOCIATION = call("Association", call("Rule", "a", call("List", Symbol("True"), Symbol("Null"))))
 RULES = {
     "Prime[1000]": 7919,
     call("Plus", 2, 2): 4,
     call("StringReverse", "hello"): "olleh",
     call("Sort", call("List", 3, 1, 2)): call("List", 1, 2, 3),
+    SPLIT: call("List", "a", "b", "c"),
     SINE: BigReal("0.84147098480789650665`20."),
     '{1/3, 2^70, <|"a" -> {True, Null}|>}': call("List", call("Rational", 1, 3), 2**70, ASSOCIATION),
     "{{1., 2.}, {3., 4.}}": PackedArray.from_list([[1.0, 2.0], [3.0, 4.0]]),

@@ -84,6 +84,7 @@ def test_output_of_the_initialisation_is_logged_and_reaches_no_client(serve):
 def test_reserve_previously_connected_kernels(serve, reserve):
     server = serve({"Main": {"MinimumKernelNumber": 2, "ReservePreviouslyConnectedKernels": reserve}})
     link, watcher = server.client(), server.client(prompt=True)
+    watcher.evaluate(call("Plus", 1, 1))  # an unused kernel would be as good as another one
     name = identifier(link)
     link.close()
     state = "reserved" if reserve else "free"

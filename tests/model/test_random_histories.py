@@ -33,6 +33,8 @@ class RandomHistory(History):
         self.named.pop(client, None)
         target = self.registry.pools[self.random.choice("AB")]
         free = target.choose()
+        if free is None and client.has_not_used_it and client.kernel.pool is target:
+            free = client.kernel
         waiting_before = [request.client for request in target.waiting if request.client is not client]
         outcome = self.registry.connect_to_pool(client, target)
         if isinstance(outcome, Kernel):

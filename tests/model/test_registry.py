@@ -245,6 +245,33 @@ def test_the_setting_of_a_bridge_beats_the_configuration_and_holds_for_the_repla
     assert one.kernel is kernels[2]
 
 
+def test_an_unused_kernel_of_the_pool_is_as_good_as_another_one_where_there_is_none():
+    """A client is bridged with the default pool and then asks for a kernel of it: parallel kernels with one pool."""
+    registry = make([{"MinimumKernelNumber": 2}])
+    warm(registry)
+    pool = registry.pools["P0"]
+    first, second = client(registry), client(registry)
+    own = registry.connect_to_pool(first, pool)
+    registry.connect_to_pool(second, pool)
+    registry.take_effects()
+    assert registry.connect_to_pool(first, pool) is own
+    assert not registry.take_effects()
+    registry.set_busy(own, True)
+    registry.set_busy(own, False)
+    assert isinstance(registry.connect_to_pool(first, pool), Request)
+    assert first.kernel is own
+    second.keep_alive = False  # whoever says that wants another one
+    assert isinstance(registry.connect_to_pool(second, pool), Request)
+
+
+def test_another_kernel_is_preferred_to_the_own_one():
+    registry = make([{"MinimumKernelNumber": 2}])
+    warm(registry)
+    record = client(registry)
+    own = registry.connect_to_pool(record, registry.pools["P0"])
+    assert registry.connect_to_pool(record, registry.pools["P0"]) is not own
+
+
 def test_the_pool_is_filled_up_when_a_kernel_is_gone_but_the_maximum_holds_until_then():
     registry = make()
     kernels = warm(registry)

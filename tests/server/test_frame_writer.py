@@ -4,6 +4,7 @@ import gc
 import gevent
 import pytest
 from gevent.event import Event
+from wstpserver._wstpscan import ffi
 
 from tests.server.connections import tcp_pair
 from tests.support.leaks import living_greenlets
@@ -18,6 +19,7 @@ class Stuck:
     """A stream that keeps what it is sent, each time only once `release` is called."""
 
     def __init__(self):
+        self.handle = ffi.new("struct wstpend *", (-1, 0))
         self.sent = []
         self._allowed = 0
         self._changed = Event()
@@ -84,6 +86,37 @@ def test_those_who_wait_come_in_their_order(free):
     writer.write(A, b"]", True)
     gevent.joinall(waiting, raise_error=True)
     assert free.text == b"begun ]0]1]2]3]4]5]6]7]8]"
+
+
+def test_others_may_write_past_it_between_frames_only(free):
+    handle = free.handle
+    writer = FrameWriter(free)
+    assert handle.free
+    writer.write(A, b"one ", False)
+    assert not handle.free
+    writer.write(A, b"two", True)
+    assert not handle.free  # a "]" may come, or have to be made up
+    writer.tail(A)
+    assert handle.free
+    writer.went_out(B, memoryview(b""), True)
+    assert not handle.free
+    writer.write(A, b"three]", True)
+    assert handle.free
+    writer.went_out(B, memoryview(b"rest]"), False)
+    assert handle.free and free.text == b"one two]]three]rest]"
+    writer.write(A, b"half", False)
+    writer.abandon(A, None)
+    assert not handle.free
+
+
+def test_nobody_writes_past_it_while_a_frame_does_not_get_on(stream):
+    writer = FrameWriter(stream)
+    stuck = gevent.spawn(writer.write, A, b"whole]", True)
+    gevent.sleep(0)
+    assert not stream.handle.free
+    stream.release()
+    stuck.get()
+    assert stream.handle.free
 
 
 @pytest.mark.parametrize("source", [A, B])

@@ -85,6 +85,8 @@ class Writer:
         self.calls = []
         self._broken = broken
 
+    stream = None
+
     def write(self, source, data, at_boundary):
         if self._broken:
             raise StreamClosed

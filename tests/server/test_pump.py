@@ -2,6 +2,7 @@
 import random
 
 import pytest
+from wstpserver._wstpscan import ffi
 
 from tests.support.testkernel.codec import Function, Symbol, encode
 from wstpserver.server import buffers
@@ -20,6 +21,7 @@ class Pieces:
     def __init__(self, pieces, between=lambda: None):
         self._pieces = list(pieces)
         self._between = between
+        self.handle = ffi.new("struct wstpend *", (-1, 0))
 
     def try_receive(self, view):
         self._between()
@@ -31,7 +33,7 @@ class Pieces:
         view[: len(piece)] = piece
         return len(piece)
 
-    descriptor = -1
+    on_close = None
 
     def acknowledge(self):
         pass
@@ -86,8 +88,8 @@ class Client:
     def packet_tail(self):
         pass  # it may belong to a command
 
-    def sink(self):
-        return -1
+    def before_round(self):
+        pass
 
     def round_ended(self):
         pass
@@ -145,8 +147,7 @@ class Outlet:
         self.inside = False
         self.calls = 0
 
-    def sink(self):
-        return -1
+    stream = None
 
     def write(self, data, at_boundary):
         assert len(data)

@@ -17,7 +17,7 @@ from wstpserver.wire.values import Function, Symbol
 #: What of a Stream moves bytes: all of it must go through try_receive and send, which a TracedStream overrides.
 MOVING = {"try_receive", "receive", "receive_bytes", "send", "try_send"}
 NOT_MOVING = {
-    "acknowledge", "close", "descriptor", "detach", "end", "ended", "finish_sending", "socket", "wait_readable",
+    "acknowledge", "close", "detach", "end", "ended", "finish_sending", "handle", "on_close", "socket", "wait_readable",
 }  # fmt: skip
 
 
@@ -125,10 +125,10 @@ def test_a_traced_stream_moves_what_it_shows(log):
     (ours, theirs), (our_messages, their_messages) = tcp_pair(), tcp_pair()
     with theirs, their_messages:
         link = KernelLink(Stream(ours), Stream(our_messages), FRAMES[0])
-        assert link.data.descriptor >= 0
+        assert link.data.handle.descriptor >= 0
         plain = link.data
         trace_kernel(log, link, "K")
-        assert link.data is not plain and type(plain) is Stream and link.data.descriptor == -1
+        assert link.data is not plain and type(plain) is Stream and link.data.handle.descriptor == -1
         theirs.sendall(FRAMES[1])
         assert link.data.receive_bytes() == FRAMES[1]
         link.data.send(FRAMES[3])

@@ -25,8 +25,10 @@ from wstpserver.client.conversation import COMMAND_TIMEOUT
 from wstpserver.client.errors import LinkClosed
 from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
 from wstpserver.client.kernel_function import KernelFunction, function_name
+from wstpserver.client.link import Packet
 from wstpserver.client.options import Address
 from wstpserver.client.session import Session
+from wstpserver.client.way_back import PATIENCE
 from wstpserver.wire.values import Expression
 
 if TYPE_CHECKING:
@@ -170,6 +172,14 @@ class AsyncSession:
     ) -> tuple[int, tuple[Expression, ...]]:
         """See `Session.missed_output`."""
         return await self._call(self.session.missed_output, timeout)
+
+    async def send_command(self, name: str, *arguments: Expression) -> None:
+        """See `Session.send_command`."""
+        await self._call(self.session.send_command, name, *arguments)
+
+    async def reconnect(self, timeout: float | None = PATIENCE) -> tuple[int, tuple[Packet, ...]]:
+        """See `Session.reconnect`."""
+        return await self._call(self.session.reconnect, timeout)
 
     def abort(self, patience: float | None = None) -> bool:
         """See `Session.abort`."""

@@ -18,8 +18,8 @@ class KernelFunction:
 
     Calling it evaluates ``name[arguments...]`` and returns the value, as `Session.evaluate` does. Arguments are Python
     values or expressions (`conversions`); a str is a string. Keywords that begin with a capital are options:
-    ``session.N(x, WorkingPrecision=20)`` is ``N[x, WorkingPrecision -> 20]``; `timeout`, `callbacks` and `results` are
-    those of `Session.evaluate`.
+    ``session.StringSplit(a, b, IgnoreCase=True)`` is ``StringSplit[a, b, IgnoreCase -> True]``; `timeout`, `callbacks`
+    and `results` are those of `Session.evaluate`.
 
     As an argument of another function it stands for its symbol: ``session.Map(session.Sin, [1, 2])``.
     """

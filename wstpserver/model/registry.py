@@ -175,11 +175,18 @@ class Registry:
         self.disconnect(client, Reason.CLIENT_GONE)
 
     def connect_to_pool(self, client: Client, pool: Pool) -> Kernel | Request:
-        """Bridge *client* with a kernel of *pool*, or let it wait for one behind those who wait already."""
+        """Bridge *client* with a kernel of *pool*, or let it wait for one behind those who wait already.
+
+        If there is no other, a kernel of the pool that the client has and has not used is as good.
+        """
         kernel = pool.choose()
         if kernel is not None:
             self._bridge(client, kernel)
             return kernel
+        own = client.kernel
+        if own is not None and own.pool is pool and client.has_not_used_it:
+            self.give_up(client)
+            return own
         request = self._wait(client, pool=pool)
         pool.waiting.append(request)
         self.fill(pool)
@@ -294,6 +301,7 @@ class Registry:
         kernel.uses += 1
         kernel.needs_reset = True
         kernel.client, client.kernel = client, kernel
+        client.evaluations_before = kernel.evaluations
         self.effects.append(Bridged(client, kernel))
         if kernel.pool is not None and kernel.pool.waiting:
             self.fill(kernel.pool)  # a kernel that was started for the pool's queue may have been named by its ID

@@ -102,6 +102,14 @@ class Client:
     keep_alive: bool | None = None
     allow_replacement: bool | None = None
     request: Request | None = None
+    #: How many evaluations had been begun in its kernel when the bridge began.
+    evaluations_before: int = 0
+
+    @property
+    def has_not_used_it(self) -> bool:
+        """Whether it has evaluated nothing in its kernel, and said nothing about its future."""
+        kernel = self.kernel
+        return kernel is not None and kernel.evaluations == self.evaluations_before and self.keep_alive is None
 
 
 @dataclass(eq=False, slots=True)

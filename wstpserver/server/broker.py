@@ -13,7 +13,7 @@ from gevent.event import AsyncResult
 from wstpserver.model.effects import Bridged, Close, Reason, RequestFailed, Reset, Start, Unbridged
 from wstpserver.model.ids import KernelIds
 from wstpserver.model.registry import Registry
-from wstpserver.model.states import Client, Kernel, Request
+from wstpserver.model.states import Client, Kernel, KernelState, Request
 from wstpserver.server import replies
 from wstpserver.server.acknowledgement import LateAcknowledgements
 from wstpserver.server.evaluation_clock import EvaluationClock
@@ -31,6 +31,8 @@ from wstpserver.settings import ServerSettings
 
 #: Seconds that clients have at the server's end to read what was still on its way to them.
 LAST_WORDS_TIME = 2.0
+
+BRIDGED = KernelState.BRIDGED  # members of an enum are slow to look up
 
 #: What a client is told when its kernel is taken away.
 _PARTING_WORDS = {
@@ -203,8 +205,14 @@ class Broker:
             if self.executor.evaluation_ended(kernel):
                 return
         session = kernel.session
-        if session is not None and session.held_back:
-            session.resume()
+        if session is not None:
+            session.accept()
+
+    def only_counts(self, kernel: KernelServer) -> bool:
+        """Whether nothing will have to be done when this kernel, whose client waits for its answer, becomes idle."""
+        return (
+            kernel.record.state is BRIDGED and not self.registry.effects and not self.executor.puts_off(kernel)
+        )
 
     def kernel_commanded(self, kernel: KernelServer, packet: bytes | None) -> None:
         """The kernel sent a command; its reply is written by a greenlet of its own."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wstpserver.server.broker import Broker
     from wstpserver.server.kernel import KernelServer
     from wstpserver.server.session import Session
+    from wstpserver.server.upstream import Upstream
     from wstpserver.wire.frames import FrameScanner
 
 #: Bytes that a queued frame costs beside its own.
@@ -29,6 +30,7 @@ class Delivery:
         self._broker = broker
         self._session = session
         self._data = data
+        self._pump: Upstream
         #: The kernel at the other end of the bridge.
         self.kernel: KernelServer | None = None
         #: True while frames for the kernel are kept back although there is one.
@@ -51,9 +53,25 @@ class Delivery:
         """True if frames are here that wait for a kernel."""
         return bool(self._queue)
 
+    def read_by(self, pump: Upstream) -> None:
+        """The pump that hands the packets over; once, before anything else."""
+        self._pump = pump
+
     def wake(self) -> None:
         """The link is ending: nobody waits here any more."""
+        self.shut()
         self._changed.set()
+
+    def attach(self, kernel: KernelServer) -> None:
+        """The bridge begins. Frames for the kernel wait until `resume`."""
+        self.kernel = kernel
+        self._pump.direct_to(kernel.writer.stream)
+        self.hold()
+
+    def hold(self) -> None:
+        """Keep frames for the kernel back until `resume`."""
+        self.held = True
+        self.shut()
 
     def detach(self, keep_queue: bool, scanner: FrameScanner) -> int:
         """The bridge ends; returns how many frames are dropped because they were meant for this kernel.
@@ -65,6 +83,7 @@ class Delivery:
             self._streaming_to, self._skipping = None, True
             kernel.break_off(self, scanner)
         self.kernel = None
+        self._pump.direct_to(None)
         if keep_queue:
             return 0
         unsent = len(self._queue)
@@ -78,12 +97,21 @@ class Delivery:
 
     # -- the short way -------------------------------------------------------------------------------------------
 
-    def sink(self) -> int:
+    def open(self) -> None:
+        """Let the client's next evaluation go to the kernel at once, if nothing speaks against it. Whatever begins to
+        speak against it calls `shut`."""
         kernel = self.kernel
         if kernel is None or self.held or self._queue or self._session.closing:
-            return -1
+            return
         activity = kernel.activity
-        return kernel.writer.sink() if activity.accepting and not activity.asking else -1
+        if activity.accepting and not activity.asking:
+            self._pump.allow(True)
+
+    def shut(self) -> None:
+        """Every packet of the client is handed over from now on."""
+        self._pump.allow(False)
+
+    before_round = open
 
     def evaluation_sent(self, head: PacketHead) -> None:
         kernel = self.kernel
@@ -120,13 +148,14 @@ class Delivery:
             kernel.answered()
             self._write(kernel, self, data, True)
         elif kernel.activity.accepting and not self._queue:
-            kernel.begin(head)
+            self._begin(kernel, head)
             self._write(kernel, self, data, True)
         else:
             self._enqueue(head, bytes(data))
             self._wait_below_limit()
 
     def _enqueue(self, head: PacketHead, frame: bytes) -> None:
+        self.shut()
         self._queue.append((head, frame))
         self._queued_bytes += len(frame) + QUEUED_FRAME_COST
 
@@ -150,6 +179,7 @@ class Delivery:
         if self._queue and not self._resuming:
             self._resuming = True
             gevent.spawn(self._send_queue)
+        self.open()
 
     def _send_queue(self) -> None:
         while self._queue and self.kernel is not None and not self.held:
@@ -158,7 +188,7 @@ class Delivery:
             if head in ANSWERED_BY:
                 if not kernel.activity.accepting:
                     break
-                kernel.begin(head)
+                self._begin(kernel, head)
             else:
                 kernel.answered()
             self._queue.popleft()
@@ -166,6 +196,10 @@ class Delivery:
             self._write(kernel, self._queue, frame, True)
         self._resuming = False
         self._changed.set()
+
+    def _begin(self, kernel: KernelServer, head: PacketHead) -> None:
+        self.shut()
+        kernel.begin(head)
 
     @staticmethod
     def _write(kernel: KernelServer, source: object, data: bytes | bytearray | memoryview, at_boundary: bool) -> None:
@@ -205,7 +239,7 @@ class Delivery:
         assert kernel is not None
         self._spool, self._streaming_to = None, kernel
         if head in ANSWERED_BY:
-            kernel.begin(head)
+            self._begin(kernel, head)
         else:
             kernel.answered()
         self._write(kernel, self, spool, False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from wstpserver._wstpscan import ffi
 from wstpserver.model.activity import ACTIVITY_HEADS, QUESTIONS
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.outlets import Nowhere, Outlet
 from wstpserver.server.pump import HELD_FRAME_SIZE, LARGEST_COMPLETION, Pump
 from wstpserver.server.stream import Stream
 from wstpserver.wire.errors import LocalProtocolError
-from wstpserver.wire.frames import FrameScanner
+from wstpserver.wire.frames import FrameScanner, head_bits
 from wstpserver.wire.packets import PacketHead
 
 #: Packets that are kept for the next client, because it has to see what this one saw.
@@ -19,6 +20,7 @@ _KEPT = frozenset({PacketHead.InputNamePacket}) | QUESTIONS
 _HELD = frozenset({PacketHead.WSCommandPacket}) | _KEPT
 _STOPS = _HELD | ACTIVITY_HEADS
 _DIRECT = frozenset(PacketHead) - {PacketHead.WSCommandPacket}
+_QUICK = frozenset({PacketHead.ReturnPacket})
 _REPORTED = _KEPT | ACTIVITY_HEADS
 
 # A member of an enum is looked up by a function in Python; these are asked for with each packet.
@@ -39,6 +41,9 @@ class KernelListener(Protocol):
     def written(self, head: PacketHead) -> None:
         """A whole packet with this head has been handed to the outlet."""
 
+    def answered_quickly(self, head: PacketHead) -> bool:
+        """The same for a ReturnPacket, in the hub. False: nothing was done, as it might have to wait."""
+
     def named(self, packet: bytes) -> None:
         """The kernel wrote this InputNamePacket."""
 
@@ -57,6 +62,8 @@ class Downstream(Pump):
 
     def __init__(self, stream: Stream, listener: KernelListener) -> None:
         super().__init__(stream, FrameScanner((), _STOPS), _DIRECT, _REPORTED)
+        self.state.quick = head_bits(_QUICK)
+        self.state.talkative = self.state.allowed = 1
         self._listener = listener
         self._outlet: Outlet = Nowhere()
         self._next: Outlet | None = None
@@ -71,6 +78,7 @@ class Downstream(Pump):
 
     def _use(self, outlet: Outlet) -> None:
         self._outlet, self._next = outlet, None
+        self.state.sink = ffi.NULL if outlet.stream is None else outlet.stream.handle
         self.scanner.set_stops((), None if outlet.every_frame else _STOPS)
 
     def completion(self) -> Iterator[bytes] | None:
@@ -84,9 +92,6 @@ class Downstream(Pump):
         """The stream has ended, perhaps in the middle of a frame."""
         if not self.scanner.at_boundary:
             self._outlet.lost(self.completion())
-
-    def sink(self) -> int:
-        return self._outlet.sink() if self._next is None else -1
 
     def most_held(self, head: PacketHead) -> int:
         return HELD_FRAME_SIZE if head in _HELD else HELD_OUTPUT_SIZE
@@ -117,8 +122,11 @@ class Downstream(Pump):
         if self._listener.busy:
             self.stream.acknowledge()
 
+    def account_for(self, head: PacketHead) -> bool:
+        return self._listener.answered_quickly(head)
+
     def finish(self, view: memoryview) -> None:
-        self._outlet.went_out(self._unsent(view), bool(self._state.open_tail))
+        self._outlet.went_out(self._unsent(view), bool(self.state.open_tail))
 
     def _tell(self, head: PacketHead, packet: bytes | None) -> None:
         if packet is not None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from wstpserver.server.session import Session
 
 
+#: Commands after which a client waits for a prompt.
+_CONNECTING = ("ConnectKernel", "ConnectParallelKernel")
+
+
 class Executor:
     """Runs commands for a broker."""
 
@@ -34,13 +38,24 @@ class Executor:
     def run_for_client(self, session: Session, packet: bytes | None) -> None:
         """Carry out a client's command and send the reply; returns when that is done."""
         before, waited = session.kernel, session.record.request is not None
+        connected: list[Command] = []
+
+        def run(command: Command) -> str | bytes:
+            answer = self._commands.run(command, session)
+            if command.name in _CONNECTING:
+                connected.append(command)
+            return answer
+
         session.replied.clear()
         try:
-            session.send(self._reply(packet, session.name, lambda command: self._commands.run(command, session)))
+            session.send(self._reply(packet, session.name, run))
         finally:
             session.replied.set()
         kernel = session.kernel
-        if kernel is not None and kernel is not before:
+        if kernel is not None and kernel is before and connected and not kernel.busy:
+            if self._broker.settings.send_input_name_packet_upon_kernel_connection:
+                session.send(kernel.input_name)  # whoever connects waits for it, also to the kernel that it has
+        elif kernel is not None and kernel is not before:
             if self._broker.settings.send_input_name_packet_upon_kernel_connection:
                 session.send(kernel.input_name)
             session.send(kernel.question)
@@ -66,6 +81,10 @@ class Executor:
         for action in actions or ():
             action()
         return actions is not None
+
+    def puts_off(self, kernel: KernelServer) -> bool:
+        """Whether `evaluation_ended` will find anything to do."""
+        return kernel in self._after_evaluation
 
     def forget(self, kernel: KernelServer) -> None:
         """The kernel is gone, and with it what it has put off."""

@@ -17,6 +17,8 @@ class FrameWriter:
 
     A source is any object; the one whose frame has begun owns the connection until that frame is complete, the
     others wait. A source must not write from two greenlets at once: whoever may, uses a new object for each frame.
+    While nobody is in the middle of a frame, whole frames may also go to the stream past this object, in C: its
+    ``handle.free`` says so.
     A ``]`` that a peer sends late belongs to the frame before it: if another source has written in between, the
     writer has put one there already.
     """
@@ -25,6 +27,7 @@ class FrameWriter:
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
+        stream.handle.free = 1
         self._lock = BoundedSemaphore(1)
         self._owner: object | None = None
         self._open_tail: object | None = None
@@ -42,6 +45,7 @@ class FrameWriter:
                 self._lock.release()
                 raise StreamClosed("a frame before this one was never completed")
             self._owner = source
+            self.stream.handle.free = 0
             if self._open_tail is not None and self._open_tail is not source:
                 self._open_tail = None
                 data = b"]" + bytes(data)
@@ -62,20 +66,14 @@ class FrameWriter:
             self._open_tail = None if data[-1] == END_PACKET else source
             self._release()
 
-    def sink(self) -> int:
-        """Descriptor to which whole frames may be written past this object before anybody waits again; -1: none.
-        Who does so calls `went_out`."""
-        if self._owner is None and self._open_tail is None and not self.broken:
-            return self.stream.descriptor
-        return -1
-
     def went_out(self, source: object, unsent: memoryview, open_tail: bool) -> None:
-        """Frames of *source* were written to the sink, but for these last bytes of them; *open_tail*: the last frame
-        has no ``]``. Raises `StreamClosed`."""
+        """Whole frames of *source* were written to the free stream past this object, but for these last bytes of them;
+        *open_tail*: the last frame has no ``]``. Raises `StreamClosed`."""
         if unsent:
             self.write(source, unsent, True)
         elif open_tail:
             self._open_tail = source
+            self.stream.handle.free = 0
 
     def tail(self, source: object) -> None:
         """Write the late ``]`` of the last frame of *source*, unless that frame has got one."""
@@ -91,6 +89,7 @@ class FrameWriter:
     def give_up(self) -> None:
         """The connection is gone: nobody waits any longer for a frame to end that its source does not go on with."""
         self.broken = True
+        self.stream.handle.free = 0
         if self._owner is not None and not self._sending:
             self._release()
 
@@ -120,4 +119,5 @@ class FrameWriter:
 
     def _release(self) -> None:
         self._owner = None
+        self.stream.handle.free = self._open_tail is None and not self.broken
         self._lock.release()

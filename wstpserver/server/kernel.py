@@ -99,6 +99,8 @@ class KernelServer:
     def _activity_changed(self) -> None:
         if not self.activity.asking:
             self.question = b""
+        if self.session is not None:
+            self.session.refuse()
         if self.record.awaiting is not self.activity.awaiting:
             self._broker.kernel_awaiting(self, self.activity.awaiting)
 
@@ -143,6 +145,15 @@ class KernelServer:
             self.idle.set()
         if accepting:
             self._broker.kernel_accepting(self)
+
+    def answered_quickly(self, head: PacketHead) -> bool:
+        activity = self.activity
+        if self._discarding or activity.in_dialog or activity.asking or not self._broker.only_counts(self):
+            return False
+        self.written(head)
+        if activity.busy:
+            self.link.data.acknowledge()
+        return True
 
     def commanded(self, packet: bytes | None) -> None:
         self._broker.kernel_commanded(self, packet)

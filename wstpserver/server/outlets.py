@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from wstpserver.server.frame_writer import END_PACKET
-from wstpserver.server.stream import StreamClosed
+from wstpserver.server.stream import Stream, StreamClosed
 
 if TYPE_CHECKING:
     from wstpserver.server.session import Session
@@ -22,12 +22,11 @@ class Outlet(Protocol):
     def write(self, data: memoryview, at_boundary: bool) -> None:
         """Take whole frames or a part of one; *at_boundary* tells that the last byte completes a frame."""
 
-    def sink(self) -> int:
-        """Descriptor to which whole frames may be written before anybody waits again, -1: none. Who does so calls
-        `went_out`."""
+    #: The stream that whole frames may be written to in C while it is free; who does so calls `went_out`. None: no.
+    stream: Stream | None
 
     def went_out(self, unsent: memoryview, open_tail: bool) -> None:
-        """Whole frames were written to the sink, but for these last bytes; *open_tail*: the last one has no ``]``."""
+        """Whole frames were written there, but for these last bytes; *open_tail*: the last one has no ``]``."""
 
     def tail(self) -> None:
         """A late ``]`` came for the last frame."""
@@ -45,15 +44,13 @@ class ToClient:
         self._session = session
         self._writer = session.writer
         self._source = source
+        self.stream: Stream | None = session.writer.stream
 
     def write(self, data: memoryview, at_boundary: bool) -> None:
         try:
             self._writer.write(self._source, data, at_boundary)
         except StreamClosed:
             pass  # the client's own pump notices and ends the bridge
-
-    def sink(self) -> int:
-        return self._writer.sink()
 
     def went_out(self, unsent: memoryview, open_tail: bool) -> None:
         try:
@@ -73,17 +70,16 @@ class ToClient:
         self._writer.abandon(self._source, None if self._session.closing else completion)
 
 
-class NoSink:
+class HandedEverything:
     """Base of outlets that every byte is handed to."""
 
-    def sink(self) -> int:
-        return -1
+    stream: Stream | None = None
 
     def went_out(self, unsent: memoryview, open_tail: bool) -> None:
-        raise AssertionError("there is no sink")
+        raise AssertionError("there is no stream")
 
 
-class FrameOutlet(NoSink):
+class FrameOutlet(HandedEverything):
     """Base of outlets that want each frame whole, without its ``]``."""
 
     every_frame = True
@@ -164,7 +160,7 @@ class ToFunction(FrameOutlet):
         self._function(frame)
 
 
-class Nowhere(NoSink):
+class Nowhere(HandedEverything):
     """Drops everything: the answer to an evaluation that its client could not finish sending."""
 
     every_frame = False

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from time import monotonic
+from typing import Any
+
+from gevent import get_hub
 
 from wstpserver._wstpscan import ffi, lib
-from wstpserver.server import buffers
-from wstpserver.server.stream import Stream
+from wstpserver.server import buffers, relay
+from wstpserver.server.stream import Stream, StreamClosed
 from wstpserver.server.turnstile import let_others_run
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.frames import END, HEADS, MORE, TAIL, FrameScanner, head_bits
@@ -34,23 +37,29 @@ _SENT = lib.WSTPPUMP_SENT
 _ALL_SENT = lib.WSTPPUMP_ALL_SENT
 _EMPTY = lib.WSTPPUMP_EMPTY
 _CLOSED = lib.WSTPPUMP_CLOSED
+_UNAVAILABLE = lib.WSTPPUMP_UNAVAILABLE
+_NOTHING = memoryview(b"")
 
 
 class Pump:
     """Reads one data connection. Subclasses say which bytes may leave early and where they go.
 
-    *direct*: heads of frames that may go to `sink` before this object hears of them; *reported*: those of them that
-    `sent` is called for. The views that the methods get point into a shared buffer and are valid until they return.
+    *direct*: heads of frames that may leave in C, to the connection ``state.sink``, before this object hears of them;
+    *reported*: those of them that `sent` is called for. The views that the methods get point into a shared buffer and
+    are valid until they return.
     """
+
+    #: True if what it passes on makes work, False if it is the outcome.
+    asks = False
 
     def __init__(
         self, stream: Stream, scanner: FrameScanner, direct: Iterable[PacketHead], reported: Iterable[PacketHead]
     ) -> None:
         self.stream = stream
         self.scanner = scanner
-        state = self._state = ffi.new("struct wstppump *")
+        state = self.state = ffi.new("struct wstppump *")
         state.scan = scanner.state
-        state.source = state.sink = -1
+        state.source = stream.handle
         state.direct = head_bits(direct)
         state.reported = head_bits(reported)
         # Not methods: a partial object saves a Python frame for each round.
@@ -58,69 +67,120 @@ class Pump:
         self._scan_on = partial(lib.wstppump_next, state)
         self._kept = b""
         self._turn_ends = 0.0
+        self._relay: relay.Relay | None = None
+        #: The greenlet that waits in the relay.
+        self.greenlet: Any = None
+        #: What the relay woke it for: the buffer, if there is something in it, and the verdict.
+        self.arrival: tuple[buffers.Buffer | None, int] | None = None
+
+    # -- rounds --------------------------------------------------------------------------------------------------
 
     def run(self, leftover: bytes = b"") -> None:
         """Pump until the stream ends; *leftover* is what had come in behind the greeting.
 
         Raises `RemoteProtocolError` if the peer leaves the protocol.
         """
-        state = self._state
-        if leftover:
-            self._take(leftover)
-        while True:
+        self._enter_relay()
+        try:
+            if leftover:
+                self._take(leftover)
+            while self._round():
+                if self.state.drained:
+                    self._wait()
+                elif monotonic() > self._turn_ends:
+                    self._let_others_run()
+        finally:
+            self._leave_relay()
+
+    def _round(self) -> bool:
+        """Receive, and do what there is to do. False: the stream has ended."""
+        state = self.state
+        if self.arrival is not None:
+            (buffer, verdict), self.arrival = self.arrival, None
+            if buffer is None:
+                self.sent(_NOTHING, HEADS[state.head], False)
+                return True
+        else:
             buffer = buffers.take()
-            kept = len(self._kept)
-            if kept:
-                buffer.view[:kept] = self._kept
-            verdict = self._begin_round(buffer, kept)
-            if verdict == _ALL_SENT:
-                self._kept = b""
-                self.sent(buffer.view, HEADS[state.head], False)
-            elif verdict == _EMPTY:
-                buffers.give(buffer)
-                self._wait()
-                continue
-            elif verdict == _CLOSED:
-                buffers.give(buffer)
-                return
-            else:
-                left, end = self._process(buffer, verdict), state.end
-                self._kept = bytes(buffer.view[end - left : end]) if left else b""
-                self.round_ended()
-            buffers.give(buffer)
-            if state.drained:
-                self._wait()
-            elif monotonic() > self._turn_ends:
-                self._let_others_run()
+            verdict = self._begin_round(buffer)
+        if verdict == _ALL_SENT:
+            self._kept = b""
+            self.sent(buffer.view, HEADS[state.head], False)
+        elif verdict == _EMPTY:
+            state.drained = 1
+        elif verdict != _CLOSED:
+            left, end = self._process(buffer, verdict), state.end
+            self._kept = bytes(buffer.view[end - left : end]) if left else b""
+            self.round_ended()
+        buffers.give(buffer)
+        return verdict != _CLOSED
 
-    def _wait(self) -> None:
-        self.stream.wait_readable()
-        self._turn_ends = monotonic() + TURN
-
-    def _let_others_run(self) -> None:
-        let_others_run()
-        self._turn_ends = monotonic() + TURN
-
-    def _begin_round(self, buffer: buffers.Buffer, kept: int) -> int:
+    def _begin_round(self, buffer: buffers.Buffer) -> int:
         """Receive and scan up to the first verdict."""
-        state = self._state
-        state.sink = self.sink()
-        descriptor = state.source = self.stream.descriptor
-        if descriptor >= 0:
-            return self._receive(buffer.pointer, buffers.BUFFER_SIZE, kept)
+        kept = len(self._kept)
+        if kept:
+            buffer.view[:kept] = self._kept
+        self.before_round()
+        verdict: int = self._receive(buffer.pointer, buffers.BUFFER_SIZE, kept)
+        if verdict != _UNAVAILABLE:
+            return verdict
         size = self.stream.try_receive(buffer.view[kept:])
         if not size:
             return _EMPTY if size is None else _CLOSED
         return self._begin_at(buffer, kept, kept + size)
 
     def _begin_at(self, buffer: buffers.Buffer, position: int, end: int) -> int:
-        state = self._state
+        state = self.state
         state.start, state.position, state.end = 0, position, end
         state.drained = 0
         return self._scan_on(buffer.pointer)
 
+    def _let_others_run(self) -> None:
+        let_others_run()
+        self._turn_ends = monotonic() + TURN
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def _enter_relay(self) -> None:
+        if self.stream.handle.descriptor >= 0 and (own := relay.get()) is not None:
+            self.state.number = own.enter(self)
+            self._relay, self.stream.on_close = own, self._stream_closing
+
+    def _leave_relay(self) -> None:
+        if self._relay is not None:
+            self._relay.leave(self)
+            self._relay = self.stream.on_close = None
+
+    def _wait(self) -> None:
+        self.before_round()
+        if self._relay is None or self._kept or not self._relay.wait(self):
+            self.stream.wait_readable()
+        self._turn_ends = monotonic() + TURN
+
+    def wake(self) -> None:
+        """Let the greenlet that waits in the relay go on; called in the hub."""
+        waiting, self.greenlet = self.greenlet, None
+        if waiting is not None:
+            waiting.switch()
+
+    def _stream_closing(self) -> None:
+        waiting = self.greenlet
+        self._leave_relay()
+        if waiting is not None:
+            get_hub().loop.run_callback(self._tell_closed, waiting)
+
+    def _tell_closed(self, waiting: Any) -> None:
+        if self.greenlet is waiting:
+            self.greenlet = None
+            waiting.throw(StreamClosed("the connection was closed"))
+
+    def account_for(self, head: PacketHead) -> bool:
+        """The same as `sent`, called in the hub, where nothing may wait. False: nothing was done, `sent` has to."""
+        raise NotImplementedError
+
+    # -- what is in the buffer -----------------------------------------------------------------------------------
+
     def _take(self, data: bytes) -> None:
-        self._state.source = self._state.sink = -1
         for offset in range(0, len(data), buffers.BUFFER_SIZE // 2):
             piece = data[offset : offset + buffers.BUFFER_SIZE // 2]
             buffer = buffers.take()
@@ -132,16 +192,15 @@ class Pump:
 
     def _process(self, buffer: buffers.Buffer, verdict: int) -> int:
         """Go on with this verdict until all is scanned; return how many bytes at the end of the buffer are kept."""
-        view, state, scanner = buffer.view, self._state, self.scanner
+        view, state, scanner = buffer.view, self.state, self.scanner
         while verdict != MORE:
             if verdict in (_SENT, _ALL_SENT):
-                self.sent(view, HEADS[state.head], verdict == _SENT)
+                self.sent(view, HEADS[state.head], bool(state.unsent or state.open_tail))
             else:
                 self._hand_over(view, verdict)
                 state.start = state.position
             if monotonic() > self._turn_ends:
                 self._let_others_run()
-            state.sink = self.sink()
             verdict = self._scan_on(buffer.pointer)
         if state.unsent or state.open_tail:
             self.finish(view)
@@ -160,7 +219,7 @@ class Pump:
 
     def _hand_over(self, view: memoryview, verdict: int) -> None:
         """Hand on what the scanner stopped at, and what came before."""
-        state, scanner = self._state, self.scanner
+        state, scanner = self.state, self.scanner
         start, position = state.start, state.position
         if verdict == TAIL:
             if position - 1 > start:
@@ -178,29 +237,28 @@ class Pump:
     def _keeps(self, size: int) -> bool:
         return self.scanner.undecided > 0 or size <= self.most_held(self.scanner.head)
 
-    def sink(self) -> int:
-        """Descriptor that frames may be sent to at once, -1 if they may not."""
-        raise NotImplementedError
+    def before_round(self) -> None:
+        """Frames may come in; say whether they may leave in C (``state.allowed``)."""
 
     def most_held(self, head: PacketHead) -> int:
         """Up to how many bytes of a frame with this *head* are kept until it is whole."""
         raise NotImplementedError
 
     def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
-        """A reported frame went to the sink. It is still in this *view* of the buffer (`_sent_frame`); if
+        """A reported frame has left. It is still in this *view* of the buffer (`_sent_frame`); if
         *unfinished*, do what `finish` does."""
         raise NotImplementedError
 
     def _sent_frame(self, view: memoryview) -> memoryview:
-        return view[self._state.frame : self._state.position]
+        return view[self.state.frame : self.state.position]
 
     def finish(self, view: memoryview) -> None:
-        """Frames went to the sink. If it did not take all of them (`_unsent`), or the last came without its ``]``
-        (`_state.open_tail`), do what follows from that."""
+        """Frames have left. If not whole (`_unsent`), or the last one without its ``]`` (``state.open_tail``), do what
+        follows from that."""
         raise NotImplementedError
 
     def _unsent(self, view: memoryview) -> memoryview:
-        return view[self._state.start - self._state.unsent : self._state.start]
+        return view[self.state.start - self.state.unsent : self.state.start]
 
     def round_ended(self) -> None:
         """All that was received has been handed on, not all of it by one `sent`."""

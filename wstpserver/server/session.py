@@ -47,6 +47,7 @@ class Session:
         self.writer = FrameWriter(data)
         self._delivery = Delivery(broker, self, data)
         self._pump = Upstream(data, self._delivery, self.commanded)
+        self._delivery.read_by(self._pump)
         self.closing = False
         #: Writes the last bytes to a client whose link is closing.
         self.finishing: gevent.Greenlet | None = None
@@ -134,22 +135,16 @@ class Session:
 
     def attach(self, kernel: KernelServer) -> None:
         """The bridge begins. Frames for the kernel wait until `resume`, when the client has been told."""
-        self._delivery.kernel = kernel
-        self.hold()
+        self._delivery.attach(kernel)
 
     def hold(self) -> None:
         """Keep frames for the kernel back until `resume`."""
-        self._delivery.held = True
+        self._delivery.hold()
 
     @property
     def held(self) -> bool:
         """True between `hold` and `resume`."""
         return self._delivery.held
-
-    @property
-    def held_back(self) -> bool:
-        """True if something waits for `resume`."""
-        return self._delivery.held_back
 
     def resume(self) -> None:
         """The kernel can take an evaluation, or is new and the client knows it: what waits for that is sent."""
@@ -158,6 +153,17 @@ class Session:
     def detach(self, keep_queue: bool) -> int:
         """The bridge ends; returns how many frames are dropped because they were meant for this kernel."""
         return self._delivery.detach(keep_queue, self._pump.scanner)
+
+    def accept(self) -> None:
+        """The kernel can take an evaluation."""
+        if self._delivery.held_back:
+            self._delivery.resume()
+        else:
+            self._delivery.open()
+
+    def refuse(self) -> None:
+        """The kernel cannot, or not without more ado."""
+        self._delivery.shut()
 
     @property
     def waits_for_kernel(self) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from gevent import get_hub, getcurrent
+
+from wstpserver._wstpscan import ffi
 
 #: Errors of a receive or a send that mean "not now".
 _NOT_NOW = (BlockingIOError, InterruptedError)
@@ -23,15 +26,17 @@ class Stream:
     `close` gives the descriptor back and is called once both have left.
     """
 
-    __slots__ = ("_reader", "_writer", "descriptor", "ended", "socket")
+    __slots__ = ("_reader", "_writer", "ended", "handle", "on_close", "socket")
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = connected
-        #: For calls on the socket from C; -1 when it is closed, or if they must not be made.
-        self.descriptor = connected.fileno()
+        #: What C code knows of it: the descriptor, -1 when it is closed or if calls on it must not be made there.
+        self.handle = ffi.new("struct wstpend *", (connected.fileno(), 0))
+        #: Called when the stream is closed.
+        self.on_close: Callable[[], None] | None = None
         self._reader = None
         self._writer = None
         self.ended = False
@@ -137,7 +142,9 @@ class Stream:
         """Give the descriptor back. Whoever still waits on the connection gets `StreamClosed`: `end` alone wakes them
         only when the hub polls next, and a watcher that is closed before that would leave them waiting for ever."""
         self.ended = True
-        self.descriptor = -1
+        if self.on_close is not None:
+            self.on_close()
+        self.handle.descriptor = -1
         watchers = (self._reader, self._writer)
         self._reader = self._writer = None
         get_hub().cancel_waits_close_and_then(watchers, StreamClosed("the connection was closed"), self.socket.close)
@@ -149,7 +156,7 @@ class Stream:
                 watcher.stop()
                 watcher.close()
         self._reader = self._writer = None
-        self.descriptor = -1
+        self.handle.descriptor = -1
         return self.socket
 
 

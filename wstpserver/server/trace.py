@@ -89,7 +89,7 @@ class TracedStream(Stream):
     def __init__(self, stream: Stream, received: Tracer, sent: Tracer) -> None:
         """Take the place of *stream*, which is of no use any more."""
         super().__init__(stream.detach())
-        self.descriptor = -1  # everything passes here
+        self.handle.descriptor = -1  # everything passes here
         self._received = received
         self._sent = sent
 

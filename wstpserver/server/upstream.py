@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from wstpserver._wstpscan import ffi
 from wstpserver.model.activity import ANSWERED_BY
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.pump import HELD_FRAME_SIZE, Pump
@@ -27,11 +28,11 @@ class Packets(Protocol):
     def packet_end(self, data: memoryview, head: PacketHead) -> None:
         """The last part of such a packet."""
 
-    def sink(self) -> int:
-        """Descriptor to which one evaluation may be written at once, -1: none. Who does so calls `evaluation_sent`."""
+    def before_round(self) -> None:
+        """More packets may come."""
 
     def evaluation_sent(self, head: PacketHead) -> None:
-        """An evaluation was written to the sink."""
+        """An evaluation was written where `Upstream.direct_to` says. Called in the hub as well: must not wait."""
 
     def went_out(self, unsent: memoryview, open_tail: bool) -> None:
         """But for its last bytes, these; *open_tail*: it has no ``]``."""
@@ -49,13 +50,27 @@ class Upstream(Pump):
     *commanded* gets each WSCommandPacket, or None for one that is too large to be looked at; *packets* all the rest.
     """
 
+    asks = True
+
     def __init__(self, stream: Stream, packets: Packets, commanded: Callable[[bytes | None], None]) -> None:
         super().__init__(stream, FrameScanner((), None), ANSWERED_BY, ANSWERED_BY)
+        self.state.quick = self.state.reported
+        self.state.once = 1
         self._packets = packets
         self._commanded = commanded
 
-    def sink(self) -> int:
-        return self._packets.sink()
+    def before_round(self) -> None:
+        self._packets.before_round()
+
+    def direct_to(self, stream: Stream | None) -> None:
+        """An evaluation may go to this stream at once while `allow` says so."""
+        self._sink = stream  # the handle must live as long
+        self.state.sink = ffi.NULL if stream is None else stream.handle
+        self.state.allowed = 0
+
+    def allow(self, allowed: bool) -> None:
+        """Whether one evaluation, the next one, may go there."""
+        self.state.allowed = allowed
 
     def most_held(self, head: PacketHead) -> int:
         return HELD_FRAME_SIZE
@@ -63,7 +78,11 @@ class Upstream(Pump):
     def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
         self._packets.evaluation_sent(head)
         if unfinished:
-            self._packets.went_out(self._unsent(view), bool(self._state.open_tail))
+            self._packets.went_out(self._unsent(view), bool(self.state.open_tail))
+
+    def account_for(self, head: PacketHead) -> bool:
+        self._packets.evaluation_sent(head)
+        return True
 
     def finish(self, view: memoryview) -> None:
         pass  # each frame that goes to the sink is reported

@@ -22,11 +22,11 @@ def round_trips(legs, clients, step, rounds, count, unit=MICROSECONDS):
     return {name: summary(values, unit) for name, values in durations.items()}
 
 
-def throughput(legs, clients, size, rounds):
+def throughput(legs, clients, size, rounds, amount=64_000_000):
     """Packed Real64 to the kernel ("up") and from it ("down"): MB/s, the median of the rounds, and the most resident MB
-    of what is in between meanwhile. `size` is in bytes."""
+    of what is in between meanwhile. `size` of a list, and the `amount` of one round, are in bytes."""
     numbers = size // 8
-    count = max(1, min(200, 64_000_000 // size))
+    count = max(1, min(200, amount // size))
     rates = {name: {"up": [], "down": []} for name in legs if size <= legs[name].most_megabytes * 1e6}
     peaks = {}
     for way in ("up", "down"):

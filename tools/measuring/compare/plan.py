@@ -60,7 +60,7 @@ class Plan:
             measures.vendor_connections(legs, 10 if self._quick else 50))  # fmt: skip
         for size in (1_000_000, 16_000_000):
             add(f"vendor packed {size}", f"Packed Real64, lists of {in_bytes(size)}, vendor's library",
-                measures.throughput(legs, clients, size, self._times(4)))  # fmt: skip
+                measures.throughput(legs, clients, size, self._times(3), 16_000_000))  # fmt: skip
 
     def _latency(self, legs, clients, add, ends):
         where = "" if ends == "light" else ", vendor's library"

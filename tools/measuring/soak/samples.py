@@ -1,0 +1,55 @@
+"""How the server looks from outside, again and again, and whether that stays flat."""
+import json
+import statistics
+import time
+from pathlib import Path
+
+from tests.support import processes
+
+#: What a sample holds besides "seconds"; memory in MB.
+QUANTITIES = ("resident MB", "descriptors", "greenlets", "objects", "threads")
+
+#: How much larger the last quarter may be than the second one: a share of it, and a number besides.
+TOLERANCE = {
+    "resident MB": (0.05, 2), "descriptors": (0.10, 20), "greenlets": (0.10, 20), "objects": (0.10, 2000),
+    "threads": (0.0, 1),
+}  # fmt: skip
+
+
+class Samples:
+    """The samples of one run."""
+
+    def __init__(self, pid, counts):
+        self._pid, self._counts = pid, Path(counts)
+        self._begin = time.monotonic()
+        self.rows = []
+
+    def take(self, **more):
+        """Look at the server now; `more` goes into the sample."""
+        counted = json.loads(self._counts.read_text()) if self._counts.exists() else {}
+        row = {
+            "seconds": round(time.monotonic() - self._begin, 1),
+            "resident MB": processes.resident_bytes(self._pid) / 1e6,
+            "descriptors": len(processes.open_descriptors(self._pid)),
+            "threads": processes.threads(self._pid),
+            "processor seconds": processes.processor_seconds(self._pid),
+        }
+        self.rows.append(row | counted | more)
+
+
+def judge(rows):
+    """{quantity: {"second quarter", "last quarter", "flat"}} by the medians of the two quarters of the time.
+
+    The first quarter is for what grows once: pools at their full size, memory that Python keeps.
+    """
+    verdicts = {}
+    for name in QUANTITIES:
+        values = [row[name] for row in rows if name in row]
+        quarter = len(values) // 4
+        if quarter == 0:
+            continue
+        early, late = statistics.median(values[quarter : 2 * quarter]), statistics.median(values[-quarter:])
+        share, number = TOLERANCE[name]
+        flat = late <= early * (1 + share) + number
+        verdicts[name] = {"second quarter": early, "last quarter": late, "flat": flat}
+    return verdicts
