@@ -48,6 +48,8 @@ class ListenHandshake(Handshake):
 
     def _first_line(self) -> Step[bytes]:
         """The line without terminator that says which mode and connection this is."""
+        while not self._received:
+            yield
         while True:
             # What usually comes, the whole line at once, needs no look at each byte.
             if ID_LINE.match(self._received):
