@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 
 import pytest
 
@@ -168,6 +170,27 @@ def test_quit_closes_the_link(notebook, open_front_end, embedded_server, end):
     wait_gone(pid)
     second = open_front_end(embedded_server)
     assert second.enter("x") == [*text_output(1, "x"), prompt(2)]
+
+
+def test_a_kernel_that_dies(notebook):
+    """The notebook shows why, then its kernel has quit."""
+    pid = notebook.evaluate(Symbol("$ProcessID"))
+    notebook.send("EnterTextPacket", 'Print["begun"]; Pause[3600]')
+    assert notebook.packet() == ("TextPacket", "begun\n")
+    os.kill(pid, signal.SIGKILL)
+    assert notebook.packet() == ("TextPacket", "WSTPServer: the kernel died\n")
+    with pytest.raises(Exception, match=r"closed|error (1|11)\b"):
+        notebook.packet()
+
+
+def test_a_kernel_that_dies_is_replaced_where_that_is_wanted(notebook):
+    assert notebook.shown("WSTPServer`SetAllowSilentKernelReplacement[True]").startswith("Success[")
+    notebook.enter("x = 5;")
+    os.kill(notebook.evaluate(Symbol("$ProcessID")), signal.SIGKILL)
+    name, text = notebook.packet()
+    assert name == "TextPacket" and text.startswith("WSTPServer: the kernel died; a new one has taken its place")
+    assert notebook.packet() == prompt(1)
+    assert notebook.enter("x") == [*text_output(1, "x"), prompt(2)]
 
 
 def test_quit_kernel_in_the_menu_of_the_front_end(notebook, embedded_server, open_front_end):
