@@ -52,6 +52,14 @@ def test_cells_are_expressions(notebook):
     assert notebook.enter_expression(call("Out", 4)) == [*expression_output(5, 42), prompt(6)]
 
 
+def test_typeset_cells_reach_the_kernel_as_they_are(open_front_end, light_server):
+    """What was typed in a notebook comes as boxes, for the kernel to make an expression of."""
+    row = call("RowBox", call("List", "x", "=", call("SuperscriptBox", "2", "10")))
+    cell = call("MakeExpression", call("BoxData", row), Symbol("StandardForm"))
+    front_end = open_front_end(light_server)
+    assert front_end.enter_expression(cell) == [*expression_output(1, cell), prompt(2)]
+
+
 def test_a_cell_with_several_expressions(notebook):
     """Each has a number and an output of its own; one prompt ends the cell."""
     assert notebook.enter("a = 1\nb = 2;\n\n{a, b}") == [*text_output(1, "1"), *text_output(3, "{1, 2}"), prompt(4)]
