@@ -79,8 +79,8 @@ class Greeting:
             waiting = not self._take(bytes(_buffer[:size])) if size else True
         except (Rejected, ProtocolError, StreamClosed, OSError) as error:
             self.fail(error)
-        except BaseException:  # a client must not wait for ever
-            self.close()
+        except Exception as error:  # a defect, but a client must not wait for ever
+            self.fail(error)
             raise
         else:
             if waiting and self._watcher is None:
@@ -158,8 +158,9 @@ class Greeting:
             self._greenlet, self._running = None, False
             self.fail(error)
             return
-        except BaseException:
-            self.close()
+        except Exception as error:  # as in `go_on`
+            self._greenlet, self._running = None, False
+            self.fail(error)
             raise
         self._owner.paired(self, None, self._link(messages, b"", b""))
 

@@ -1,0 +1,94 @@
+"""A client's messages are waited for without a greenlet, until there are some."""
+import gevent
+import pytest
+
+from tests.server.connections import tcp_pair
+from tests.support.leaks import own_descriptors
+from wstpserver.server.message_watch import MessageWatch
+from wstpserver.server.stream import Stream
+
+
+class Watched:
+    """A message connection, and what the watch says of it."""
+
+    def __init__(self, leftover=b""):
+        ours, self.peer = tcp_pair()
+        self.stream = Stream(ours)
+        self.received, self.ends = [], 0
+        self.changed = gevent.event.Event()
+        self.watch = MessageWatch(self.stream, leftover, self.run, self.ended)
+
+    def run(self, data):
+        while data:
+            self.received.append(data)
+            self.changed.set()
+            data = self.stream.receive_bytes()
+
+    def ended(self):
+        self.ends += 1
+        self.changed.set()
+
+    def wait(self):
+        assert self.changed.wait(20)
+        self.changed.clear()
+
+    def close(self):
+        self.stream.end()
+        self.watch.stop()
+        self.stream.close()
+        self.peer.close()
+
+
+@pytest.fixture
+def watched():
+    before = own_descriptors()
+    opened = []
+
+    def make(*arguments):
+        opened.append(Watched(*arguments))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+    gevent.sleep(0)
+    assert own_descriptors().keys() - before.keys() <= _hub_descriptors()
+
+
+def _hub_descriptors():
+    """What a hub opens once, at its first use."""
+    return {number for number, target in own_descriptors().items() if "anon_inode" in target}
+
+
+def test_the_end_before_any_message(watched):
+    link = watched()
+    link.peer.close()
+    link.wait()
+    assert (link.received, link.ends, link.watch.reading) == ([], 1, False)
+
+
+def test_messages_are_read_in_a_greenlet(watched):
+    link = watched()
+    for message in (b"first", b"second"):
+        link.peer.sendall(message)
+        link.wait()
+    assert link.watch.reading
+    link.peer.close()
+    link.watch.stop()
+    assert (link.received, link.ends) == ([b"first", b"second"], 0)  # who reads sees the end
+
+
+def test_what_came_with_the_greeting(watched):
+    link = watched(b"left over")
+    link.wait()
+    link.peer.sendall(b"more")
+    link.wait()
+    assert link.received == [b"left over", b"more"]
+
+
+def test_nothing_is_called_after_it_was_stopped(watched):
+    link = watched()
+    link.watch.stop()
+    link.peer.sendall(b"too late")
+    gevent.sleep(0.01)
+    assert (link.received, link.ends) == ([], 0)
