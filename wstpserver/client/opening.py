@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from wstpserver.client.connecting import CONNECT_TIMEOUT, connect
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import LinkSyntaxError, LinkTimeout
+from wstpserver.client.errors import LinkSyntaxError
 from wstpserver.client.link import Link
 from wstpserver.client.listener import listen
 from wstpserver.client.options import LinkOptions, parse_link_options
@@ -38,8 +38,5 @@ def open_link(
         with listen(parsed.address, classic=not parsed.uuid, limits=limits) as listener:
             if on_listening is not None:
                 on_listening(listener.link_name)
-            try:
-                return listener.accept(deadline.remaining())
-            except LinkTimeout as error:  # the time that was given, not what was left of it
-                raise LinkTimeout(f"no link {deadline}", error.where, error.advice) from None
+            return listener.accept_until(deadline)
     raise LinkSyntaxError("-linklaunch is not supported", None, "Start the program and use -linkmode connect or listen")
