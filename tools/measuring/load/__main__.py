@@ -31,6 +31,8 @@ def main(arguments=None):
                 processes=options.processes,
             )  # fmt: skip
             return _report(*_run(load, Usage(pid) if pid else None), options)
+    except KeyboardInterrupt:  # before there was anything to show
+        return 128 + signal.SIGINT
     except BuildError as error:
         print(f"tools/loadtest: {error}", file=sys.stderr)
         return 1
