@@ -36,6 +36,8 @@ class Queueing:
 
     def report(self, session: Session, target: Kernel | Pool, seconds: float) -> None:
         """Log that a client waits for at most *seconds*, for what and why."""
+        if not self._broker.log.debug_enabled:
+            return
         if isinstance(target, Pool):
             what = f"a kernel of pool {target.name}: {occupancy(target)}"
         else:

@@ -9,7 +9,7 @@ contract of the scanner: cext/wstpscan.h.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from wstpserver._wstpscan import ffi, lib
@@ -40,7 +40,12 @@ def head_bits(heads: Iterable[PacketHead] | None) -> int:
     """Bit ``1 << code`` for each of these heads, as the C modules take sets of heads; None: all bits."""
     if heads is None:
         return _ALL
-    return sum(1 << head for head in set(heads))
+    return _bits(frozenset(heads))
+
+
+@lru_cache(maxsize=32)  # each link and each bridge asks for the same few
+def _bits(heads: frozenset[PacketHead]) -> int:
+    return sum(1 << head for head in heads)
 
 
 class FrameScanner:
