@@ -229,6 +229,9 @@ class Packets:
     def packet_part(self, data, head):
         self.frames.append(bytes(data))
 
+    def in_frame(self):
+        return False
+
     packet_end = packet
 
     def packet_tail(self):
