@@ -204,6 +204,71 @@ static void test_ends(void)
     teardown(&b);
 }
 
+/* The beginning of a frame is the caller's, the rest passes, whatever the sink takes at a time. */
+static void test_passing(void)
+{
+    enum { LENGTH = 3000000, HEADER = 29 };
+    struct bench b;
+    uint8_t *text = malloc(LENGTH + 64), *got = malloc(LENGTH + 64);
+    size_t sent = 0, received = 0, owed = 0, owed_at = 0, passed = 0, total, i;
+    int32_t ends[2];
+    unsigned step = 1;
+
+    wstprelay_make_pipe(ends);
+    setup(&b);
+    total = (size_t)sprintf((char *)text, "FA#MA~JTextPacket\n\"%d A~", LENGTH + 2);
+    REQUIRE(total == HEADER);
+    for (i = 0; i < LENGTH; i++)
+        text[total++] = (uint8_t)(i * 2654435761U >> 11);
+    text[total++] = '\n';
+    text[total++] = ']';
+    while (received < total) {
+        size_t room = (step = step * 1103515245U + 12345U) % 70000U + 1;
+        ssize_t size = send(b.far_source, text + sent, total - sent < room ? total - sent : room, 0);
+        if (size > 0)
+            sent += (size_t)size;
+        if (owed == 0) {
+            int verdict = wstppump_pass(&b.pump, buffer, sizeof buffer, ends);
+            REQUIRE(verdict == WSTPSCAN_MORE || verdict == WSTPPUMP_EMPTY);
+            if (verdict == WSTPSCAN_MORE && b.pump.passing == 0) {
+                owed = (size_t)b.pump.end; /* the beginning */
+                owed_at = 0;
+                if (b.scan.step != WSTPSCAN_AT_BOUNDARY)
+                    b.pump.passing = b.scan.frame_start + 1;
+            } else if (verdict == WSTPSCAN_MORE) {
+                passed += b.pump.start == b.pump.end;
+                owed = (size_t)(b.pump.unsent + b.pump.end - b.pump.start);
+                owed_at = (size_t)(b.pump.start - b.pump.unsent);
+            }
+        }
+        size = owed > 0 ? send(b.sink.descriptor, buffer + owed_at, owed, 0) : 0;
+        if (size > 0) {
+            owed -= (size_t)size;
+            owed_at += (size_t)size;
+        }
+        if (step & 1U << 20 && (size = recv(b.far_sink, got + received, total + 64 - received, 0)) > 0)
+            received += (size_t)size;
+    }
+    REQUIRE(received == total && memcmp(got, text, total) == 0 && passed > 5);
+    REQUIRE(b.scan.step == WSTPSCAN_AT_BOUNDARY && b.scan.frame_bytes == total);
+
+    come(&b, "FA#MA~JTextPacket\n\"100000 A~"); /* and one that breaks off */
+    REQUIRE(round_of(&b, 0) == WSTPSCAN_MORE);
+    b.pump.passing = b.scan.frame_start + 1;
+    b.pump.start = 7;
+    REQUIRE(send(b.far_source, text, 1000, 0) == 1000);
+    close(b.far_source);
+    REQUIRE(wstppump_pass(&b.pump, buffer, sizeof buffer, ends) == WSTPSCAN_MORE);
+    REQUIRE(b.pump.start == 0 && b.pump.end == 0 && b.pump.unsent == 0);
+    REQUIRE(wstppump_pass(&b.pump, buffer, sizeof buffer, ends) == WSTPPUMP_CLOSED);
+    REQUIRE(recv(b.far_sink, got, LENGTH, 0) == 1000);
+    teardown(&b);
+    close(ends[0]);
+    close(ends[1]);
+    free(text);
+    free(got);
+}
+
 static void test_relay(void)
 {
     struct bench b, other;
@@ -267,6 +332,7 @@ int main(void)
     test_frames_in_pieces();
     test_a_full_sink();
     test_ends();
+    test_passing();
     test_relay();
     puts("the pump's round: passed");
     return 0;

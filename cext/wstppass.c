@@ -79,18 +79,17 @@ static size_t empty(const struct wstppump *pump, int from, uint8_t *buffer, size
 int wstppump_pass(struct wstppump *pump, uint8_t *buffer, size_t size, const int32_t pipe[2])
 {
     size_t total = 0, unsent = 0;
+    int ended = 0;
 
     if (pipe[0] < 0 || pump->source->descriptor < 0 || !wstppump_is_passing(pump) || pump->scan->opaque < WORTH_IT)
         return wstppump_receive(pump, buffer, size, 0);
     while (unsent == 0 && total < BURST && pump->scan->opaque > 0) {
         uint64_t want = pump->scan->opaque < size ? pump->scan->opaque : size;
         ssize_t came = splice_now(pump->source->descriptor, pipe[1], (size_t)want);
-        if (came < 0 && not_now()) {
-            wstppump_acknowledge(pump->source->descriptor);
+        if (came <= 0) {
+            ended = came == 0 || !not_now();
             break;
         }
-        if (came <= 0)
-            return total > 0 ? WSTPSCAN_MORE : WSTPPUMP_CLOSED;
         total += (size_t)came;
         wstpscan_skip(pump->scan, (uint64_t)came);
         unsent = empty(pump, pipe[0], buffer, (size_t)came);
@@ -99,7 +98,11 @@ int wstppump_pass(struct wstppump *pump, uint8_t *buffer, size_t size, const int
     pump->unsent = unsent;
     pump->open_tail = 0;
     pump->drained = 1;
-    return total > 0 ? WSTPSCAN_MORE : WSTPPUMP_EMPTY;
+    if (total == 0)
+        return ended ? WSTPPUMP_CLOSED : WSTPPUMP_EMPTY;
+    if (!ended && total < BURST)
+        wstppump_acknowledge(pump->source->descriptor); /* the rest may wait for that */
+    return WSTPSCAN_MORE;
 }
 
 #else
