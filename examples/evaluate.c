@@ -1,6 +1,6 @@
 /* Asks a WSTPServer for 2 + 2 and prints the answer.
  *
- *     cc evaluate.c -o evaluate -I$WSTP/include -L$WSTP/lib -lWSTP64i4
+ *     cc evaluate.c -o evaluate -I$WSTP -L$WSTP -lWSTP64i4
  *     ./evaluate                 the server on port 31415 of this machine
  *     ./evaluate 31416@hilbert   another one
  *

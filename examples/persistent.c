@@ -1,6 +1,6 @@
 /* Leaves a kernel running and comes back to it: a kernel is kept by its ID.
  *
- *     cc persistent.c -o persistent -I$WSTP/include -L$WSTP/lib -lWSTP64i4
+ *     cc persistent.c -o persistent -I$WSTP -L$WSTP -lWSTP64i4
  *     ./persistent 31415 'x = Prime[1000]'            prints the kernel's ID, and 7919
  *     ./persistent 31415 'x + 1' a806-2645-9651       goes back to that kernel and prints 7920
  *     ./persistent 31415 close a806-2645-9651         ends it

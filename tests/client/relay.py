@@ -19,8 +19,10 @@ class Relay:
 
     def __init__(self, port):
         self._target = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        # Never listens: it keeps the port from being given to another server while nobody is to be found there.
+        self._holder = _bound(0)
+        self.port = self._holder.getsockname()[1]
+        self._listener = _listening(self.port)
         self.address = f"{self.port}@127.0.0.1"
         self._requests = []
         self._pairs = []
@@ -52,7 +54,7 @@ class Relay:
         self._do(self._accept_again)
 
     def _accept_again(self):
-        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener = _listening(self.port)
         self._listening = True
 
     def _do(self, action):
@@ -147,8 +149,23 @@ class Relay:
         self._stop.send(b".")
         self._thread.join()
         self._listener.close()
+        self._holder.close()
         self._end.close()
         self._stop.close()
+
+
+def _bound(port):
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", port))
+    return sock
+
+
+def _listening(port):
+    sock = _bound(port)
+    sock.listen()
+    return sock
 
 
 def _until_taken(sock):

@@ -145,6 +145,13 @@ def test_input_is_asked_for_again(relay, session):
     assert (value, asked) == ("41", ["? "] * 2)
 
 
+def test_a_command(relay, session):
+    relay.break_all()
+    assert session.command("GetKernelID") == session.kernel_id
+    relay.break_all()
+    assert session.missed_output() == (0, ())
+
+
 def test_a_batch_ends(relay, session):
     values = session.evaluate_many((f"n = {number}" for number in range(100)), PROMPT)
     assert next(values) == 0
@@ -217,6 +224,19 @@ def test_another_kernel_after_a_command(relay, session):
     relay.break_all()
     assert session.evaluate("n", PROMPT) == 100
     session.command("CloseKernel", first)
+
+
+def test_a_kernel_that_was_replaced(relay, session):
+    """The server has put another one in its place: that is the one to come back to from then on."""
+    first = session.kernel_id
+    session.command("SetAllowSilentKernelReplacement", True)
+    with pytest.raises(KernelLost, match="a new one has taken its place"):
+        session.evaluate("Die[]", PROMPT)
+    assert session.kernel_id is None
+    assert session.evaluate("n = 9", PROMPT) == 9
+    assert session.kernel_id not in (None, first)
+    relay.break_all()
+    assert session.evaluate("n", PROMPT) == 9
 
 
 def test_closing_ends_the_kernel(relay, administrator):

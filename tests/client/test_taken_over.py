@@ -6,7 +6,11 @@ import contextlib
 
 import pytest
 
-from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session
+from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session, exchange
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.evaluation import Evaluation
+from wstpserver.client.exchange import Exchange
+from wstpserver.wire.messages import MessageCode
 from wstpserver.wire.packet_builders import (
     input_name_packet,
     input_packet,
@@ -17,7 +21,7 @@ from wstpserver.wire.packet_builders import (
 )
 from wstpserver.wire.values import Symbol
 
-from .helpers import PROMPT, Kernel, peer
+from .helpers import PROMPT, Kernel, peer, two_ends
 
 SUCCESS = '{"status":"ExecutionSuccess"}'
 KERNEL = "a806-2645-9651"
@@ -201,3 +205,17 @@ def test_a_dialog_of_an_evaluation_is_always_left():
         Session(address, PROMPT, callbacks=Callbacks(on_dialog=print)) as session,
     ):
         assert session.evaluate("Dialog[]", PROMPT) == "after"
+
+
+def test_an_abort_is_repeated_after_a_while_only():
+    """One that the kernel does not need any more would end the dialog that the evaluation is in."""
+    with two_ends() as (link, other):
+        talk = Exchange(link, Callbacks())
+        evaluation = Evaluation("ReturnPacket", Callbacks(), link.put)
+        assert not talk.abort(None), "nothing runs"
+        talk.current(evaluation)
+        assert talk.abort(None)
+        assert other.next_message(PROMPT) == (MessageCode.ABORT, 0)
+        assert not exchange._wants_another_abort(evaluation)
+        evaluation.repeat_abort = Deadline(0)
+        assert exchange._wants_another_abort(evaluation)

@@ -15,9 +15,12 @@ from wstpserver.kernel.requirements import missing_packages
 
 
 def pools(kernel):
-    """A default pool whose kernels are given to whoever asks for them by ID, and one for parallel computing."""
+    """A default pool whose kernels are given to whoever asks for them by ID, and one for parallel computing.
+
+    Front ends leave their kernels behind; nobody comes back to them after the test.
+    """
     return {
-        "Notebooks": pool(kernel, MinimumKernelNumber=1, MaximumKernelNumber=60),
+        "Notebooks": pool(kernel, MinimumKernelNumber=1, MaximumKernelNumber=100, ReservedKernelTimeout=30),
         "Parallel": pool(kernel, ParallelKernels=True, MinimumKernelNumber=3, MaximumKernelNumber=4),
     }
 

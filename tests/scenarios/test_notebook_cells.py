@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 
 import pytest
 
@@ -48,6 +50,14 @@ def test_cells_are_expressions(notebook):
     assert notebook.enter_expression(silent) == [prompt(4)]
     assert notebook.enter("x + y") == [*text_output(4, "42"), prompt(5)]
     assert notebook.enter_expression(call("Out", 4)) == [*expression_output(5, 42), prompt(6)]
+
+
+def test_typeset_cells_reach_the_kernel_as_they_are(open_front_end, light_server):
+    """What was typed in a notebook comes as boxes, for the kernel to make an expression of."""
+    row = call("RowBox", call("List", "x", "=", call("SuperscriptBox", "2", "10")))
+    cell = call("MakeExpression", call("BoxData", row), Symbol("StandardForm"))
+    front_end = open_front_end(light_server)
+    assert front_end.enter_expression(cell) == [*expression_output(1, cell), prompt(2)]
 
 
 def test_a_cell_with_several_expressions(notebook):
@@ -168,6 +178,27 @@ def test_quit_closes_the_link(notebook, open_front_end, embedded_server, end):
     wait_gone(pid)
     second = open_front_end(embedded_server)
     assert second.enter("x") == [*text_output(1, "x"), prompt(2)]
+
+
+def test_a_kernel_that_dies(notebook):
+    """The notebook shows why, then its kernel has quit."""
+    pid = notebook.evaluate(Symbol("$ProcessID"))
+    notebook.send("EnterTextPacket", 'Print["begun"]; Pause[3600]')
+    assert notebook.packet() == ("TextPacket", "begun\n")
+    os.kill(pid, signal.SIGKILL)
+    assert notebook.packet() == ("TextPacket", "WSTPServer: the kernel died\n")
+    with pytest.raises(Exception, match=r"closed|error (1|11)\b"):
+        notebook.packet()
+
+
+def test_a_kernel_that_dies_is_replaced_where_that_is_wanted(notebook):
+    assert notebook.shown("WSTPServer`SetAllowSilentKernelReplacement[True]").startswith("Success[")
+    notebook.enter("x = 5;")
+    os.kill(notebook.evaluate(Symbol("$ProcessID")), signal.SIGKILL)
+    name, text = notebook.packet()
+    assert name == "TextPacket" and text.startswith("WSTPServer: the kernel died; a new one has taken its place")
+    assert notebook.packet() == prompt(1)
+    assert notebook.enter("x") == [*text_output(1, "x"), prompt(2)]
 
 
 def test_quit_kernel_in_the_menu_of_the_front_end(notebook, embedded_server, open_front_end):

@@ -5,14 +5,15 @@ The pool is that of the scenario "Making Use of Parallel Computing Functionality
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 
 import pytest
 
 from tests.scenarios.frontend import ERROR, PATIENCE, SUCCESS, call
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess
+from tests.support.serving import Gate
 from tests.support.waiting import wait_for
 from wstpserver.wire.values import Symbol
 
@@ -87,13 +88,12 @@ def test_each_link_has_a_kernel_of_its_own(master, launch):
 def test_all_evaluate_at_the_same_time(master, launch, tmp_path):
     """Each one waits until all the others have begun, too: one after the other they would wait for ever."""
     kernels = [launch() for _ in range(COUNT)]
-    fifos = [str(tmp_path / f"fifo{number}") for number in range(COUNT)]
-    for kernel, fifo in zip(kernels, fifos, strict=True):
-        os.mkfifo(fifo)
-        kernel.send("EvaluatePacket", call("List", call("BusyUntil", fifo), call("KernelProcess")))
-    for fifo in fifos:
-        with open(fifo, "wb") as stream:  # waits until the kernel has begun
-            stream.write(b".")
+    gates = [Gate(tmp_path / f"gate{number}") for number in range(COUNT)]
+    for kernel, gate in zip(kernels, gates, strict=True):
+        kernel.send("EvaluatePacket", call("List", call("BusyUntil", gate.path), call("KernelProcess")))
+    with contextlib.ExitStack() as stack:  # opening each waits until its kernel has begun
+        for writer in [stack.enter_context(open(gate.path, "wb")) for gate in gates]:
+            writer.write(b".")
     answers = [kernel.packet() for kernel in reversed(kernels)]
     assert {name for name, _ in answers} == {"ReturnPacket"}
     assert len({value.args[1] for _, value in answers}) == COUNT
@@ -147,17 +147,15 @@ def test_links_that_are_closed_without_that(master, launch):
 
 def test_an_abort_reaches_one_and_not_the_others(launch, tmp_path):
     kernels = [launch() for _ in range(3)]
-    fifo = str(tmp_path / "fifo")
-    os.mkfifo(fifo)
-    for kernel in kernels:
-        kernel.send("EvaluatePacket", call("List", call("Print", "begun"), call("BusyUntil", fifo)))
+    gates = [Gate(tmp_path / f"gate{number}") for number in range(3)]
+    for kernel, gate in zip(kernels, gates, strict=True):
+        kernel.send("EvaluatePacket", call("List", call("Print", "begun"), call("BusyUntil", gate.path)))
         assert kernel.packet() == ("TextPacket", "begun\n")
     kernels[1].abort()
     assert kernels[1].packet() == ("ReturnPacket", Symbol("$Aborted"))
-    with open(fifo, "wb") as stream:
-        stream.write(b".")
-    for kernel in (kernels[0], kernels[2]):
-        assert kernel.packet()[0] == "ReturnPacket"
+    for number in (0, 2):
+        gates[number].open()
+        assert kernels[number].packet()[0] == "ReturnPacket"
 
 
 def test_a_parallel_kernel_that_dies(master, launch):

@@ -32,8 +32,11 @@ def started():
 
     yield start
     for process in running:
-        process.kill()
-        process.communicate()
+        process.terminate()  # it clears away what it started
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     wait_for(lambda: not processes.marked(mark), what="everything it started to end")
 
 

@@ -13,31 +13,26 @@ Each session has one thread, in which a `Session` works; several sessions evalua
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing
-from dataclasses import fields
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from wstpserver.client.aio_thread import SessionThread
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.conversation import COMMAND_TIMEOUT
 from wstpserver.client.errors import LinkClosed
 from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
 from wstpserver.client.kernel_function import KernelFunction, function_name
+from wstpserver.client.link import Packet
 from wstpserver.client.options import Address
 from wstpserver.client.session import Session
+from wstpserver.client.way_back import PATIENCE
 from wstpserver.wire.values import Expression
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
-
-#: Seconds that a kernel has to react to the abort of a cancelled evaluation. The session goes on without it then.
-_PATIENCE: Final = 2.0
-#: Seconds between two aborts of a call that may not have come to its evaluation yet.
-_AGAIN: Final = 0.02
 
 
 class AsyncSession:
@@ -65,15 +60,13 @@ class AsyncSession:
             self._make = partial(Session.from_profile, profile, address, timeout, **options)
         self._callbacks = callbacks
         self._session: Session | None = None
-        self._threads = ThreadPoolExecutor(1, "wstp-session")
-        self._turn = asyncio.Lock()
-        self._asking: Future[Any] | None = None  # a callback that the thread waits for
+        self._thread = SessionThread()
 
     async def open(self) -> Self:
         """Connect. Raises as `Session`; LinkClosed if it was closed meanwhile."""
-        async with self._turn:
+        async with self._thread.turn:
             if self._session is None:
-                making = self._submit(partial(self._make, callbacks=self._in_loop(self._callbacks)))
+                making = self._thread.submit(partial(self._make, callbacks=self._thread.in_loop(self._callbacks)))
                 try:
                     self._session = await asyncio.shield(making)
                 except asyncio.CancelledError:
@@ -87,7 +80,7 @@ class AsyncSession:
         if session is not None:
             # Not in the session's thread: that may be waiting for the kernel.
             await asyncio.get_running_loop().run_in_executor(None, session.close)
-        self._threads.shutdown(wait=False)
+        self._thread.end()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -111,21 +104,21 @@ class AsyncSession:
     ) -> Any:
         """See `Session.evaluate`."""
         return await self._call(
-            self.session.evaluate, expression, timeout, callbacks=self._in_loop(callbacks), **options
+            self.session.evaluate, expression, timeout, callbacks=self._thread.in_loop(callbacks), **options
         )
 
     async def evaluate_text(
         self, text: str, timeout: float | None = None, *, callbacks: Callbacks | None = None
     ) -> TextOutput:
         """See `Session.evaluate_text`."""
-        return await self._call(self.session.evaluate_text, text, timeout, callbacks=self._in_loop(callbacks))
+        return await self._call(self.session.evaluate_text, text, timeout, callbacks=self._thread.in_loop(callbacks))
 
     async def enter_expression(
         self, expression: Any, timeout: float | None = None, *, callbacks: Callbacks | None = None, **options: Any
     ) -> ExpressionOutput:
         """See `Session.enter_expression`."""
         return await self._call(
-            self.session.enter_expression, expression, timeout, callbacks=self._in_loop(callbacks), **options
+            self.session.enter_expression, expression, timeout, callbacks=self._thread.in_loop(callbacks), **options
         )
 
     async def evaluate_many(
@@ -138,24 +131,18 @@ class AsyncSession:
     ) -> AsyncIterator[Any]:
         """See `Session.evaluate_many`; `expressions` is iterated over in the session's thread."""
         session = self.session
-        async with self._turn:
-            make = partial(
-                session.evaluate_many, expressions, timeout, callbacks=self._in_loop(callbacks), **options
-            )
-            values: Any = await self._finish(self._submit(make))
-            async with aclosing(self._drawn(values)) as drawn:
-                async for value in drawn:
-                    yield value
-
-    async def _drawn(self, values: Generator[Any, None, None]) -> AsyncGenerator[Any, None]:
-        try:
-            while (value := await self._finish(self._submit(partial(next, values, _END)))) is not _END:
-                yield value
-        finally:
+        heard = self._thread.in_loop(callbacks)
+        async with self._thread.turn:
+            make = partial(session.evaluate_many, expressions, timeout, callbacks=heard, **options)
+            values: Any = await self._thread.run(make, session.abort)
             try:
-                await self._finish(self._submit(values.close))
-            except LinkClosed:
-                pass  # together with everything else
+                while (value := await self._thread.run(partial(next, values, _END), session.abort)) is not _END:
+                    yield value
+            finally:
+                try:
+                    await self._thread.run(values.close, session.abort)
+                except LinkClosed:
+                    pass  # together with everything else
 
     async def synchronize(self, timeout: float | None = None) -> None:
         """See `Session.synchronize`."""
@@ -170,6 +157,14 @@ class AsyncSession:
     ) -> tuple[int, tuple[Expression, ...]]:
         """See `Session.missed_output`."""
         return await self._call(self.session.missed_output, timeout)
+
+    async def send_command(self, name: str, *arguments: Expression) -> None:
+        """See `Session.send_command`."""
+        await self._call(self.session.send_command, name, *arguments)
+
+    async def reconnect(self, timeout: float | None = PATIENCE) -> tuple[int, tuple[Packet, ...]]:
+        """See `Session.reconnect`."""
+        return await self._call(self.session.reconnect, timeout)
 
     def abort(self, patience: float | None = None) -> bool:
         """See `Session.abort`."""
@@ -186,81 +181,16 @@ class AsyncSession:
     def __getattr__(self, name: str) -> KernelFunction:
         return KernelFunction(function_name(name), self.evaluate)
 
-    # The thread
-
     async def _call(self, function: Callable[..., T], *arguments: Any, **options: Any) -> T:
-        async with self._turn:
-            return await self._finish(self._submit(partial(function, *arguments, **options)))
-
-    def _submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        try:
-            return asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except RuntimeError:
-            raise LinkClosed("the session was closed by this program") from None
-
-    async def _finish(self, call: asyncio.Future[T]) -> T:
-        """The result of a call in the thread; whoever is cancelled here aborts it, and leaves when it is over.
-
-        Nothing else runs in the thread meanwhile, so that the abort cannot hit another evaluation.
-        """
-        try:
-            return await asyncio.shield(call)
-        except asyncio.CancelledError:
-            if call.cancelled():
-                raise
-            aborted = False
-            while not call.done():
-                if self._asking is not None:
-                    self._asking.cancel()  # the evaluation waits for a callback
-                if self._session is not None and not aborted:
-                    aborted = self._session.abort(_PATIENCE)
-                await _over(call, _AGAIN)
-            call.exception()  # looked at, so that nobody complains
-            raise
-
-    # Callbacks
-
-    def _in_loop(self, callbacks: Callbacks | None) -> Callbacks | None:
-        """The same callbacks, called in the event loop by whatever thread."""
-        if callbacks is None:
-            return None
-        loop = asyncio.get_running_loop()
-
-        def wait_for(coroutine: Coroutine[Any, Any, Any]) -> Any:
-            self._asking = asyncio.run_coroutine_threadsafe(coroutine, loop)
-            try:
-                return self._asking.result()
-            finally:
-                self._asking = None
-
-        return Callbacks(*(_called_by(wait_for, getattr(callbacks, field.name)) for field in fields(callbacks)))
+        session = self.session
+        async with self._thread.turn:
+            return await self._thread.run(partial(function, *arguments, **options), session.abort)
 
 
 _END: Final = object()
-
-
-async def _over(call: asyncio.Future[Any], patience: float) -> None:
-    """Wait until `call` is done or the time is over; a second cancellation changes nothing."""
-    try:
-        await asyncio.wait({call}, timeout=patience)
-    except asyncio.CancelledError:
-        pass
 
 
 def _close_late(making: asyncio.Future[Session]) -> None:
     """Nobody waits for this session any more."""
     if not making.cancelled() and making.exception() is None:
         making.get_loop().run_in_executor(None, making.result().close)
-
-
-def _called_by(
-    wait_for: Callable[[Coroutine[Any, Any, Any]], Any], callback: Callable[..., Any] | None
-) -> Callable[..., Any] | None:
-    if callback is None:
-        return None
-
-    async def call(*arguments: Any) -> Any:
-        result = callback(*arguments)
-        return await result if isinstance(result, Coroutine) else result
-
-    return lambda *arguments: wait_for(call(*arguments))

@@ -11,9 +11,10 @@ from wstpserver.client.commands import asks_to_keep, kernel_named, missed_packet
 from wstpserver.client.connecting import connect
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import CommandError, EvaluationError, EvaluationTimeout, LinkClosed, LinkTimeout
+from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.events import Callbacks
 from wstpserver.client.exchange import Exchange
-from wstpserver.client.link import Link
+from wstpserver.client.link import Link, Packet
 from wstpserver.client.options import Address, parse_address
 from wstpserver.wire.packet_builders import command_packet
 from wstpserver.wire.values import Expression, Symbol
@@ -100,7 +101,7 @@ class Conversation:
         """
         deadline = Deadline(timeout)
         with self._having_turn(deadline):
-            result = result_of(name, self._exchange.command(name, arguments, deadline))
+            result = result_of(name, self._commanded(name, arguments, deadline))
         if asks_to_keep(name, arguments):
             self.keep_kernel = True
         self._kernel = kernel_named(name, arguments, result, self._kernel)
@@ -119,8 +120,16 @@ class Conversation:
         """
         deadline = Deadline(timeout)
         with self._having_turn(deadline):
-            packet = self._exchange.command("GetMissedOutput", (), deadline)
+            packet = self._commanded("GetMissedOutput", (), deadline)
         return missed_packets(packet)
+
+    def _commanded(self, name: str, arguments: tuple[Expression, ...], deadline: Deadline) -> Packet:
+        """The server's answer to a command."""
+        self._be_linked(self._exchange.listen_for("ReturnPacket", self._callbacks, deadline), deadline)
+        return self._exchange.command(name, arguments, deadline)
+
+    def _be_linked(self, evaluation: Evaluation, deadline: Deadline) -> None:
+        """See to it that the link is there, if that is wished; `evaluation` hears what was missed."""
 
     # Order
 

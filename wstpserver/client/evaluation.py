@@ -44,6 +44,8 @@ class Evaluation:
         self.abort_requested = False
         #: When whoever waits goes on without the kernel's answer to the abort; None for never.
         self.patience: Deadline | None = None
+        #: When an abort that had no effect is to be repeated; None for the next opportunity.
+        self.repeat_abort: Deadline | None = None
         #: Whether the question may have left, and what marks the place of its answers among those before.
         self.asked = False
         self.token: int | None = None

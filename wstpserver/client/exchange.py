@@ -31,6 +31,12 @@ _REPEAT_ABORT: Final = 1.0
 _SEND_ABORT: Final = 1.0
 
 
+def _wants_another_abort(evaluation: Evaluation) -> bool:
+    """Not too soon: one that the kernel does not need any more would end the dialog around the evaluation."""
+    again = evaluation.repeat_abort
+    return evaluation.abort_requested and (again is None or again.expired)
+
+
 class Exchange:
     """The kernel's side of a session. One thread at a time runs; any thread may abort and interrupt."""
 
@@ -129,6 +135,7 @@ class Exchange:
                 return False
             self._current.abort_requested = True
             self._current.patience = Deadline(patience)
+            self._current.repeat_abort = Deadline(_REPEAT_ABORT)
         try:
             self.link.abort()
         except LinkClosed:
@@ -155,7 +162,7 @@ class Exchange:
                     raise
             if evaluation is not None and evaluation.patience is not None and evaluation.patience.expired:
                 raise EvaluationAborted("the kernel did not react to the abort in time; what it answers is thrown away")
-            if self._abandoned if evaluation is None else evaluation.abort_requested:
+            if self._abandoned if evaluation is None else _wants_another_abort(evaluation):
                 self.link.abort()
 
     def _overhear_until(self, token: int, evaluation: Evaluation, deadline: Deadline) -> None:

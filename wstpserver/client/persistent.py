@@ -118,8 +118,9 @@ class Persistent(Conversation):
         """One evaluation from its question to its last packet."""
         for attempt in range(_ATTEMPTS):
             evaluation = self._exchange.listen_for(last, self._heard(callbacks), deadline)
+            self._know_kernel(deadline)
+            self._be_linked(evaluation, deadline)
             try:
-                self._be_linked(evaluation, deadline)
                 # A line of input ends with a prompt, and another prompt may still be under way (the first one, or that
                 # of a kernel just connected to); an evaluation ends with a ReturnPacket, which comes for nothing else.
                 self._exchange.run(evaluation, question, deadline, mark=last == "InputNamePacket")
@@ -132,6 +133,9 @@ class Persistent(Conversation):
                     break
                 if attempt == _ATTEMPTS - 1:
                     raise
+            except KernelLost:
+                self._kernel = None  # there may be another one
+                raise
         return evaluation
 
     def _heard(self, callbacks: Callbacks | None) -> Callbacks:
@@ -141,12 +145,13 @@ class Persistent(Conversation):
     def _comes_back(self) -> bool:
         return self.patience is not None and self._kernel is not None and not self._closed
 
+    def _know_kernel(self, deadline: Deadline) -> None:
+        """Before an evaluation: know which kernel it is; another one since a command, or since one was lost."""
+        if self.patience is not None and self._kernel is None and not self.link.ended:
+            self._learn_kernel(deadline)
+
     def _be_linked(self, evaluation: Evaluation, deadline: Deadline) -> None:
-        """Before an evaluation: come back if the connection has broken meanwhile, and know which kernel it is."""
-        if self.patience is None or self._closed:
-            return
-        if self._kernel is None and not self.link.ended:
-            self._learn_kernel(deadline)  # it is another one since a command
+        """Come back if the connection has broken meanwhile; `evaluation` overhears what was missed."""
         if self._comes_back() and (self.link.ended or (self.link.ready(0) and self.link.ended)):
             returned = self._return(evaluation, Deadline(self.patience), deadline, None)
             for packet in returned.missed:
@@ -175,22 +180,27 @@ class Persistent(Conversation):
         ) from error
 
     @contextmanager
-    def _coming_back(self, deadline: Deadline) -> Iterator[None]:
+    def _coming_back(self, timeout: float | None) -> Iterator[None]:
         """For a batch: come back before it, and when the connection breaks in it, end it with EvaluationLost."""
+        deadline = Deadline(timeout)
         evaluation = self._exchange.listen_for("ReturnPacket", self._callbacks, deadline)
+        self._know_kernel(deadline)
         self._be_linked(evaluation, deadline)
         try:
             yield
         except LinkClosed as error:
             if not self._comes_back():
                 raise
-            returned = self._return(None, Deadline(self.patience), Deadline(None), error)
+            returned = self._return(evaluation, Deadline(self.patience), Deadline(timeout), error)
             raise EvaluationLost(
                 f"the connection broke during a batch ({error.message}). The session is back at kernel {self._kernel}; "
                 "how far it got beyond the last value is not known",
                 returned.missed,
                 returned.dropped,
             ) from error
+        except KernelLost:
+            self._kernel = None
+            raise
 
     def _return(
         self, evaluation: Evaluation | None, patience: Deadline, deadline: Deadline, error: LinkError | None

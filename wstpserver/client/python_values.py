@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any, Final
 
 from wstpserver.client.numeric_array import numeric_array
+from wstpserver.client.packed_values import is_complex, nested, unpacked
 from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
 
 _CONSTANTS: Final[dict[str, object]] = {"True": True, "False": False, "Null": None}
@@ -95,7 +96,7 @@ def _numpy_list(parts: list[Any], _: Expression) -> Any:
 
 def _open_association(item: Function, waiting: list[Any], done: list[Any]) -> None:
     """Put its keys and values on the stack; or the association itself among what is done, if it is not of rules."""
-    rules = [_unpacked(rule) if isinstance(rule, PackedArray) else rule for rule in item.args]
+    rules = [unpacked(rule) if isinstance(rule, PackedArray) else rule for rule in item.args]
     pairs = [rule.args for rule in rules if isinstance(rule, Function) and _is_rule(rule)]
     if len(pairs) != len(rules):
         done.append(item)
@@ -186,51 +187,21 @@ def _array(item: PackedArray, numpy: bool, waiting: list[Any], done: list[Any]) 
         else:
             done.append(item.tolist())
         return
-    if _is_complex(item):
+    if is_complex(item):
         if numpy and len(item.shape) > 1:
             from wstpserver.client.numpy_values import array_of_packed
 
             done.append(array_of_packed(item))
         else:
             numbers = item.flat()
-            done.append(_nested(list(map(complex, numbers[::2], numbers[1::2])), item.shape[:-1]))
+            done.append(nested(list(map(complex, numbers[::2], numbers[1::2])), item.shape[:-1]))
     elif _keeps_heads(item.heads):
         done.append(item)
     else:
-        waiting.append(_unpacked(item))
-
-
-def _is_complex(item: PackedArray) -> bool:
-    """Whether this is a list of lists of ... complex machine numbers, as kernels send them."""
-    if item.heads is None or item.kind not in ("real32", "real64") or not item.data.nbytes:
-        return False
-    return item.heads[-1] == "Complex" and item.shape[-1] == 2 and set(item.heads[:-1]) <= {"List"}
+        waiting.append(unpacked(item))
 
 
 def _keeps_heads(heads: tuple[str, ...]) -> bool:
     """Whether the outermost head is one that Python has nothing for, so that the array stays one."""
     outermost = heads[0].removeprefix("System`")
     return outermost not in ("List", "Association", *_READERS)
-
-
-def _nested(flat: list[Any], shape: tuple[int, ...]) -> Any:
-    """`flat` in nested lists of that shape; its only element for no dimension."""
-    for level in range(len(shape) - 1, 0, -1):
-        flat = [list(row) for row in _rows(flat, shape[level], math.prod(shape[:level]))]
-    return flat if shape else flat[0]
-
-
-def _rows(flat: list[Any], size: int, count: int) -> Iterable[list[Any]]:
-    return (flat[row * size : (row + 1) * size] for row in range(count))
-
-
-def _unpacked(item: PackedArray) -> Function:
-    """The array as functions in functions, as it might have been sent as well."""
-    parts = item.flat()
-    heads = item.heads or ("List",) * len(item.shape)
-    for level in range(len(item.shape) - 1, -1, -1):
-        head = Symbol(heads[level])
-        parts = [Function(head, tuple(row)) for row in _rows(parts, item.shape[level], math.prod(item.shape[:level]))]
-    whole = parts[0]
-    assert isinstance(whole, Function)
-    return whole

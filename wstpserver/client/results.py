@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Literal, TypeAlias, get_args
 
 from wstpserver.client.python_values import to_python
@@ -14,10 +15,11 @@ Results: TypeAlias = Literal["python", "numpy", "expression"]
 
 
 def converter(results: Results) -> Callable[[Expression], Any]:
-    """What gives an expression that form. ValueError for a word that is none of them."""
+    """What gives an expression that form. ValueError for a word that is none of them, ImportError without NumPy."""
     if results == "python":
         return to_python
     if results == "numpy":
+        import_module("numpy")  # if it is missing that is better known before an evaluation
         return _with_arrays
     if results == "expression":
         return _as_it_is

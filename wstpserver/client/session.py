@@ -170,8 +170,7 @@ class Session(Persistent):
         convert: Callable[[Expression], Any],
         window: int,
     ) -> Iterator[Any]:
-        deadline = Deadline(timeout)
-        with self._having_turn(deadline), self._coming_back(deadline):
+        with self._having_turn(Deadline(timeout)), self._coming_back(timeout):
             batch = Batch(self._exchange, questions, self._heard(callbacks), timeout, window)
             for value in batch.values():
                 yield convert(value)

@@ -19,6 +19,7 @@ from tools.measuring.compare.plan import Plan
 from tools.measuring.compare.relays import LEGS
 from tools.measuring.compare.tables import as_text
 from tools.measuring.compare.targets import judge
+from tools.measuring.ending import clear_away_on_sigterm
 from tools.measuring.ends import LightEnds, VendorEnds
 from tools.measuring.native.build import BuildError
 from tools.measuring.plotting import PlotError
@@ -29,6 +30,7 @@ MEASURES = ("latency", "throughput", "bulk", "clients", "connections", "depth", 
 def main(arguments=None):
     """Returns the exit code."""
     options = read_arguments(arguments)
+    clear_away_on_sigterm()
     run = Run(options)
     try:
         run.everything()

@@ -1,13 +1,13 @@
 """The ways between client and kernel that are compared. All lead to the same kernels."""
-import contextlib
 import subprocess
 from pathlib import Path
 
 from tests.support import processes
 from tests.support.server import ServerProcess, pool
+from tools.measuring.ending import QuietStack
 
 
-class Leg(contextlib.ExitStack):
+class Leg(QuietStack):
     """A way to the kernels of `ends`: clients connect to `port` in UUID mode once `open` has returned.
 
     `kernels`: how many clients there will be at the same time. `pid`: the process in between, None if there is none.

@@ -2,7 +2,7 @@
 from tools.measuring.compare import growth, measures
 
 #: Bytes of the packed lists.
-SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
+SIZES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 CLIENTS = (1, 10, 100, 1000)
 
 
@@ -30,7 +30,7 @@ class Plan:
         if self.wants("latency"):
             self._latency(legs, clients, add, "light")
         if self.wants("throughput"):
-            for size in SIZES[: 6 if self._quick else None]:
+            for size in SIZES[: 7 if self._quick else None]:
                 rounds = self._times(4) if size < 1e8 else 1
                 add(f"packed {size}", f"Packed Real64, lists of {in_bytes(size)}",
                     measures.throughput(legs, clients, size, rounds))  # fmt: skip

@@ -58,7 +58,7 @@ def _throughput(plots, tables):
         points = _collect(tables, keys, column)
         _lines(one, {name: values for name, values in points.items() if column != "resident MB" or name != "direct"})
         one.set(xscale="log", yscale="log", xlabel="bytes of a list", ylabel=column, title=title)
-        one.set_xticks(SIZES[::2], [in_bytes(size) for size in SIZES[::2]])
+        one.set_xticks(SIZES[1::2], [in_bytes(size) for size in SIZES[1::2]])
     axes[0].legend(fontsize=7)
     return figure
 

@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 
+from tools.measuring.ending import clear_away_on_sigterm
 from tools.measuring.load.engine import Engine, Load
 from tools.measuring.load.progress import Progress
 from tools.measuring.load.report import as_text
@@ -20,6 +21,7 @@ from tools.measuring.native.build import BuildError
 def main(arguments=None):
     """Returns the exit code: 0 if every client got every answer."""
     options = read_arguments(arguments)
+    clear_away_on_sigterm()
     try:
         with contextlib.ExitStack() as stack:
             (host, port), pid = _server(options, stack)
@@ -29,6 +31,8 @@ def main(arguments=None):
                 processes=options.processes,
             )  # fmt: skip
             return _report(*_run(load, Usage(pid) if pid else None), options)
+    except KeyboardInterrupt:  # before there was anything to show
+        return 128 + signal.SIGINT
     except BuildError as error:
         print(f"tools/loadtest: {error}", file=sys.stderr)
         return 1

@@ -1,9 +1,9 @@
 """Which server a load test is for: a running one, or one of its own with light kernels."""
-import contextlib
 import tempfile
 from pathlib import Path
 
 from tests.support.server import ServerProcess, pool
+from tools.measuring.ending import QuietStack
 from tools.measuring.ends import LightEnds
 
 
@@ -20,12 +20,12 @@ def parse_address(text):
     return host, int(port)
 
 
-class OwnServer(contextlib.ExitStack):
+class OwnServer(QuietStack):
     """A wstpserver on a free port of this machine with that many light kernels; ends with the context."""
 
     def __init__(self, kernels, *arguments):
         super().__init__()
-        with contextlib.ExitStack() as stack:
+        with QuietStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="server-")))
             self.ends = LightEnds(stack)
             settings = pool(

@@ -60,6 +60,8 @@ static void end_one(struct connection *connection)
 {
     if (connection == NULL || connection->descriptor < 0)
         return;
+    /* Closing alone would not end its events: the launcher may hold the same connection a moment longer. */
+    epoll_ctl(poller, EPOLL_CTL_DEL, connection->descriptor, NULL);
     close(connection->descriptor);
     connection->descriptor = -1;
     connection->next_closed = closed;
@@ -195,7 +197,8 @@ static void receive(struct connection *connection)
 {
     size_t before = connection->pending_length;
     ssize_t length;
-    memcpy(received, connection->pending, before);
+    if (before > 0)
+        memcpy(received, connection->pending, before);
     length = recv(connection->descriptor, received + before, sizeof received - before, 0);
     if (length > 0)
         take_data(connection, received, before + (size_t)length);

@@ -5,9 +5,10 @@ It starts a server of its own with the test suite's kernels, on the loopback int
 what it must be. Ctrl-C ends it early and tells what there is so far.
 """
 import argparse
-import contextlib
+import datetime
 import json
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -18,10 +19,13 @@ from tests.support.server import ROOT, ServerProcess
 from tools.chaos.__main__ import configuration
 from tools.chaos.end import check_end
 from tools.figures import table
+from tools.measuring.ending import QuietStack, clear_away_on_sigterm
 from tools.measuring.plotting import PlotError
 from tools.measuring.soak.samples import Samples, judge
 from tools.measuring.soak.work import Work
 
+#: Where docs/performance.md has the result.
+PLACE = re.compile(r"(<!-- soak -->\n).*?(<!-- end -->)", re.DOTALL)
 SITE = Path(__file__).parent / "site"
 
 
@@ -33,8 +37,10 @@ def main(arguments=None):
     parser.add_argument("--interval", type=float, default=5.0, help="seconds between two looks at the server (5)")
     parser.add_argument("--seed", type=int, default=None, help="the seed of an earlier run")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
-    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write soak.json and soak.svg there")
+    parser.add_argument("--write", type=Path, metavar="FOLDER",
+                        help="write soak.json and soak.svg there, and the result into FOLDER.md")  # fmt: skip
     options = parser.parse_args(arguments)
+    clear_away_on_sigterm()
     found = run(options, options.seed if options.seed is not None else random.randrange(10**9))
     if options.write:
         write(found, options.write)
@@ -44,7 +50,7 @@ def main(arguments=None):
 
 def run(options, seed):
     """What was found, ready for JSON."""
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder, QuietStack() as stack:
         folder = Path(folder)
         counts = folder / "counts"
         environment = {"PYTHONPATH": f"{SITE}:{ROOT}", "WSTP_SOAK_COUNTS": str(counts),
@@ -66,6 +72,7 @@ def run(options, seed):
                 faults.append(f"not in order at the end: {error}")
         samples.take(**work.counts)
         return {
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "seed": seed, "minutes": samples.rows[-1]["seconds"] / 60, "finished": not interrupted and not faults,
             "counts": work.counts, "faults": faults, "verdicts": judge(samples.rows[:-1]), "samples": samples.rows,
         }  # fmt: skip
@@ -112,6 +119,21 @@ def write(found, folder):
         draw(folder / "soak.svg", found["samples"])
     except PlotError as error:
         print(f"tools/soak: no plot: {error}", file=sys.stderr)
+    page = folder.with_suffix(".md")
+    if page.exists():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(PLACE.sub(lambda match: f"{match[1]}{as_markdown(found)}\n{match[2]}", text), encoding="utf-8")
+
+
+def as_markdown(found):
+    lines = [f"{found['date']}: {found['minutes']:.0f} minutes, "
+             + ", ".join(f"{number:,} {name}" for name, number in found["counts"].items())
+             + f"; faults: {'; '.join(found['faults']) or 'none'}.", "",
+             "| median of the | second quarter | last quarter | |", "| --- | ---: | ---: | --- |"]  # fmt: skip
+    for name, each in found["verdicts"].items():
+        lines.append(f"| {name} | {each['second quarter']:,.1f} | {each['last quarter']:,.1f} | "
+                     f"{'flat' if each['flat'] else 'grows'} |")  # fmt: skip
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

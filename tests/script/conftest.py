@@ -1,0 +1,24 @@
+"""What the tests of wstpscript share."""
+
+from __future__ import annotations
+
+import pytest
+
+from wstpserver.cli import script
+
+
+@pytest.fixture
+def complains(capfd):
+    """complains(word, ...) -> (exit status, the line on stderr); nothing but that line is shown."""
+
+    def run(*words):
+        status = script.main(words)
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert "Traceback" not in err
+        lines = err.removesuffix("Try wstpscript -help.\n").splitlines()
+        assert len(lines) == 1, err
+        assert lines[0].startswith("wstpscript: ")
+        return status, lines[0]
+
+    return run

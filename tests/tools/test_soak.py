@@ -1,0 +1,56 @@
+"""The soak: it judges what grows, and a short one finds nothing."""
+import json
+import signal
+import subprocess
+
+import pytest
+
+from tests.support.server import ROOT
+from tools.measuring.soak.samples import judge
+
+
+def rows(values):
+    return [{"seconds": float(number), "resident MB": value} for number, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(
+    ("values", "flat"),
+    [([40.0] * 20, True), ([20.0] * 5 + [40.0] * 15, True), ([40.0 + number for number in range(20)], False),
+     ([40.0, 41.0] * 10, True)],
+)  # fmt: skip
+def test_what_grows_once_is_flat_what_goes_on_is_not(values, flat):
+    assert judge(rows(values))["resident MB"]["flat"] is flat
+
+
+def test_too_few_samples_are_not_judged():
+    assert judge(rows([1.0, 2.0])) == {}
+
+
+def test_a_short_one(tmp_path):
+    done = subprocess.run(
+        [ROOT / "tools" / "soak", "--minutes", "0.1", "--interval", "1", "--clients", "4", "--json", "--seed", "7",
+         "--write", tmp_path / "found"], capture_output=True, text=True, timeout=110,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert found["faults"] == []
+    assert found["finished"]
+    assert found["counts"]["answers"] > 0
+    assert found["samples"][-1]["resident MB"] > 5
+    assert any(row.get("greenlets") for row in found["samples"])
+    assert json.loads((tmp_path / "found" / "soak.json").read_text()) == found
+
+
+def test_interrupted_it_tells_what_it_has():
+    with subprocess.Popen(
+        [ROOT / "tools" / "soak", "--minutes", "5", "--interval", "0.5", "--clients", "2", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert any("minutes left" in line for line in process.stderr)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=100)
+        finally:
+            process.kill()
+    found = json.loads(output)
+    assert not found["finished"]
+    assert found["samples"]
