@@ -39,7 +39,13 @@ ffibuilder.set_source(
         "cext/wstprelay.c",
     ],
     include_dirs=["cext"],
-    depends=["cext/wstpscan.h", "cext/wstpscan_internal.h", "cext/wstppump.h", "cext/wstppump_internal.h", "cext/build_wstpscan.py"],
+    depends=[
+        "cext/wstpscan.h",
+        "cext/wstpscan_internal.h",
+        "cext/wstppump.h",
+        "cext/wstppump_internal.h",
+        "cext/build_wstpscan.py",
+    ],
 )
 
 if __name__ == "__main__":

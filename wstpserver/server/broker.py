@@ -209,6 +209,13 @@ class Broker:
         """The kernel's link has ended, by itself or because the server closes it."""
         self.ends.link_ended(kernel)
 
+    @staticmethod
+    def tell_replacement(session: Session) -> None:
+        """Tell a client that has a kernel now if that is in the place of one that died."""
+        if session.bereaved:
+            session.bereaved = False
+            session.send(replies.notice("the kernel died; a new one has taken its place, without its definitions"))
+
     # -- effects -------------------------------------------------------------------------------------------------
 
     def _start(self, effect: Start) -> None:
@@ -238,8 +245,7 @@ class Broker:
         """Tell the client of a bridge that it did not ask for by a command, and let its frames through."""
         if session.kernel is not kernel:
             return
-        if session.purpose is Purpose.REPLACEMENT:
-            session.send(replies.notice("the kernel died; a new one has taken its place, without its definitions"))
+        self.tell_replacement(session)
         if session.purpose is not Purpose.FIRST_FRAME or self.settings.send_input_name_packet_upon_kernel_connection:
             session.send(kernel.input_name)
         session.send(kernel.question)
@@ -257,9 +263,10 @@ class Broker:
         dropped = f"; {unsent} of its packets were not sent" if unsent else ""
         self.log.debug(f"{session.name} is unbridged from kernel {kernel.record.id}: {effect.reason.value}{dropped}")
         if effect.replacing:
-            session.purpose = Purpose.REPLACEMENT
+            session.purpose, session.bereaved = Purpose.REPLACEMENT, True
             assert kernel.record.pool is not None
-            self.queueing.begin(session, kernel.record.pool)
+            if effect.client not in self.awaited:  # who waits by a command has a time limit of its own
+                self.queueing.begin(session, kernel.record.pool)
         elif effect.reason in _CLOSING_REASONS or (effect.reason is Reason.STOLEN and (evaluating or unsent)):
             session.close_link(replies.notice(effect.told) if effect.told else _parting_words(effect.reason))
         elif effect.reason is Reason.STOLEN:
