@@ -1,6 +1,7 @@
 """wstpserver-admin as a process."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -16,7 +17,13 @@ def command(*words):
 def start(*words, **streams):
     """The program as a process with pipes."""
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    return subprocess.Popen(command(*words), env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, **streams)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command(*words), env=environment, text=True, preexec_fn=heed_interrupts, **streams)
+
+
+def heed_interrupts():
+    """In a child: Ctrl-C counts, also where the tests themselves run in the background and ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(*words, **streams):

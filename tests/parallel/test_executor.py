@@ -99,6 +99,22 @@ def test_the_first_error_ends_a_map(executor):
     assert list(results) == []
 
 
+def test_nothing_is_lost_at_the_end_of_the_executor(served):
+    with served.executor(2) as executor:
+        results = executor.map("Plus", range(60), buffersize=50)
+    for number in range(50):
+        assert next(results) == number
+    with pytest.raises(RuntimeError, match="shut down"):
+        next(results)
+
+
+def test_an_element_that_is_no_expression(executor):
+    results = executor.map("Plus", [1, object(), 3])
+    assert next(results) == 1
+    with pytest.raises(TypeError):
+        next(results)
+
+
 def test_time_limit_of_each(served):
     with served.executor(task_timeout=0.3) as executor:
         kernels = executor.kernels

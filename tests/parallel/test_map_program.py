@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests.admin.helpers import heed_interrupts
 from tests.parallel.conftest import POOL
 from tests.support.server import ROOT
 from tests.support.waiting import wait_for
@@ -18,7 +19,8 @@ PATIENCE = 60
 def start(address, *words, **streams):
     command = [sys.executable, "-m", "wstpserver.cli.script", *(["-wstpserver", address] if address else []), *words]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, **streams)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, text=True, preexec_fn=heed_interrupts, **streams)
 
 
 def run(address, *words, data=""):

@@ -1,12 +1,15 @@
 """What the tests of wstpscript need: a kernel that answers its programs, and the program itself as a process."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.client.helpers import PROMPT, Kernel, peer
+from wstpserver.client import connect
+from wstpserver.wire.packet_builders import command_packet
 from wstpserver.wire.values import Function, Symbol
 
 ROOT = Path(__file__).parents[2]
@@ -51,3 +54,11 @@ def process(*words, **options):
             if started.poll() is None:
                 started.kill()
             started.wait(PROMPT)
+
+
+def kernels_of(server, pool="Main"):
+    """The IDs of all kernels of a pool; asking takes none."""
+    with connect(f"{server.port}@127.0.0.1", PROMPT, without_kernel=True) as link:
+        link.put(command_packet("GetServerInformation"))
+        pools = json.loads(link.get_packet(PROMPT).arguments[0])["result"]["Pools"]
+    return {kernel["ID"] for kernel in pools[pool]["Kernels"]}

@@ -8,9 +8,10 @@ import stat
 
 import pytest
 
+from tests.script.helpers import kernels_of
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
-from tests.support.serving import Gate, kernels
+from tests.support.serving import Gate
 from tests.support.terminal import TerminalProgram, script
 from tests.support.waiting import wait_for
 from wstpserver.client import Session
@@ -54,12 +55,6 @@ def repl(start):
         return terminal
 
     return repl
-
-
-def identifiers(server):
-    """The IDs of all kernels of the default pool."""
-    with server.connect() as link:
-        return set(kernels(link))
 
 
 def test_numbers_and_results(repl):
@@ -116,7 +111,7 @@ def test_ctrl_c_at_the_prompt_throws_away_what_was_typed(repl):
 
 def test_three_times_ctrl_c_leaves_a_kernel_that_does_not_obey(repl):
     terminal = repl()
-    terminal.type('Print["busy"]; Deaf[60]')
+    terminal.type('Deaf[Print["busy"]; 60]')
     terminal.expect("busy\n")
     terminal.interrupt("once more Ctrl-C leaves it")  # two that come at once count as one
     terminal.keys("\x03")
@@ -166,7 +161,7 @@ def test_without_profile_the_kernel_is_closed(repl, server):
     kernel = ID.search(terminal.enter("WSTPServer`GetKernelID[]", re.compile(r"Out\[1\]= .*\n\nIn\[2\]:= "))[0])[0]
     terminal.keys("\x04")
     assert terminal.wait() == 0
-    wait_for(lambda: kernel not in identifiers(server))
+    wait_for(lambda: kernel not in kernels_of(server))
 
 
 def test_a_profile_keeps_its_kernel(repl, server, tmp_path):
@@ -179,7 +174,7 @@ def test_a_profile_keeps_its_kernel(repl, server, tmp_path):
     lines = dict(line.split("=") for line in path.read_text().splitlines() if "=" in line)
     kernel = lines.pop("KERNELID")
     assert lines == {"KEEPALIVE": "TRUE", "RESERVE": "TRUE", "SERVER": f"{server.port}@127.0.0.1", "POOL": "Main"}
-    assert kernel in identifiers(server)
+    assert kernel in kernels_of(server)
 
     terminal = repl("-continueprofile", prompt="In[2]:= ")
     terminal.enter("y", "Out[2]= 7")
@@ -220,7 +215,7 @@ def test_a_new_kernel_for_a_profile_leaves_the_former_one(repl, server, tmp_path
     second = repl("-startprofile", "p")
     assert f"kernel {former}, which the profile named so far, stays alive" in second.output
     second.enter(f'WSTPServer`CloseKernel["{former}"]', "In[2]:= ")
-    wait_for(lambda: former not in identifiers(server))
+    wait_for(lambda: former not in kernels_of(server))
 
 
 @pytest.mark.parametrize(
@@ -242,11 +237,11 @@ def test_nothing_to_continue(start, tmp_path, content, says):
 
 def test_a_profile_that_cannot_be_written_leaves_no_kernel(start, server, tmp_path):
     (tmp_path / "file").write_text("")
-    before = identifiers(server)
+    before = kernels_of(server)
     terminal = start("-startprofile", "file/p")
     assert terminal.wait(PATIENCE) == 1
     assert "the profile file/p: Not a directory" in terminal.output
-    wait_for(lambda: len(identifiers(server)) <= max(2, len(before)))
+    wait_for(lambda: len(kernels_of(server)) <= max(2, len(before)))
 
 
 def test_a_pool_that_is_not_there(start):

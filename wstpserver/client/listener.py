@@ -90,7 +90,10 @@ class Listener:
         A connection that is no link is dropped and costs the others nothing; the reason is logged, and the last one
         is told with LinkTimeout.
         """
-        deadline = Deadline(timeout)
+        return self.accept_until(Deadline(timeout))
+
+    def accept_until(self, deadline: Deadline) -> Link:
+        """As `accept`, as part of something that takes longer."""
         remaining = deadline.remaining()
         if not self._accepting.acquire(timeout=-1 if remaining is None else remaining):
             raise LinkTimeout(f"another thread is accepting, {deadline}", self.link_name)

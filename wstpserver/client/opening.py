@@ -38,5 +38,5 @@ def open_link(
         with listen(parsed.address, classic=not parsed.uuid, limits=limits) as listener:
             if on_listening is not None:
                 on_listening(listener.link_name)
-            return listener.accept(deadline.remaining())
+            return listener.accept_until(deadline)
     raise LinkSyntaxError("-linklaunch is not supported", None, "Start the program and use -linkmode connect or listen")

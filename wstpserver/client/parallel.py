@@ -108,7 +108,8 @@ class KernelExecutor(Executor):
         is fetched next. `progress`: show a bar on stderr, which needs tqdm. The first error is raised and ends the
         rest, unless `return_exceptions` puts it in the place of the value.
 
-        Raises ValueError without iterables and for sizes below 1, ImportError without tqdm, and as `submit`.
+        What the iterables raise, and `submit` for one of their elements, comes after the values before it.
+        At once come ValueError without iterables and for sizes below 1, ImportError without tqdm, TypeError.
         """
         if not iterables:
             raise ValueError("map needs at least one iterable")

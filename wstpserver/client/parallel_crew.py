@@ -54,12 +54,15 @@ class Crew:
         if abort:
             self._insist()
         for thread in self._threads:
-            thread.join()
+            if thread is not threading.current_thread():  # where a future's callback shuts everything down
+                thread.join()
 
     def _insist(self) -> None:
         """Wait until all have given up; those that do not are cut off."""
         end = time.monotonic() + _OBEDIENCE
         for worker, thread in zip(self._workers, self._threads, strict=True):
+            if thread is threading.current_thread():
+                continue
             while thread.is_alive() and time.monotonic() < end:
                 thread.join(_REPEAT)
                 if thread.is_alive():

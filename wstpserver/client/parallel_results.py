@@ -40,20 +40,18 @@ class MapResults(Iterator[Any]):
         self._bar = bar
         self._pending: deque[Future[Any]] = deque()
         self._exhausted = False
-        #: What the arguments' iterator raised: due when everything before it has been fetched.
+        #: Why there are no more items: due when everything before that has been fetched.
         self._failure: Exception | None = None
         self._fill()
 
     def _fill(self) -> None:
         while not self._exhausted and len(self._pending) < self._buffer_size:
             try:
-                arguments = next(self._arguments)
+                self._add(self._submit(next(self._arguments)))
             except StopIteration:
                 self._exhausted = True
             except Exception as error:
                 self._exhausted, self._failure = True, error
-            else:
-                self._add(self._submit(arguments))
 
     def _add(self, future: Future[Any]) -> None:
         self._pending.append(future)
@@ -87,10 +85,10 @@ class MapResults(Iterator[Any]):
     def close(self) -> None:
         """Cancel what was not begun and not fetched; nothing more comes."""
         self._exhausted = True
+        if self._bar is not None:
+            self._bar.close()  # first: what is cancelled is not done
         while self._pending:
             self._pending.popleft().cancel()
-        if self._bar is not None:
-            self._bar.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_pending"):

@@ -15,14 +15,16 @@ from gevent.event import Event
 
 from wstpserver.model.states import Client
 from wstpserver.server import notify
-from wstpserver.server.acceptor import Acceptor, LinkServer
+from wstpserver.server.acceptor import Acceptor
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.broker import Broker
 from wstpserver.server.greeter import ClientLink
 from wstpserver.server.launcher import Launcher
+from wstpserver.server.link_listener import LinkListener
 from wstpserver.server.listeners import ListenError, describe, listen
 from wstpserver.server.log import Log
 from wstpserver.server.log_sink import LogSink
+from wstpserver.server.message_watch import MessageWatch
 from wstpserver.server.orphans import open_registry
 from wstpserver.server.serve_options import ServeOptions
 from wstpserver.server.session import Session
@@ -76,7 +78,7 @@ class Application:
         self._launcher = Launcher(self._log, settings.kernel_start_concurrency)
         self.broker = Broker(settings, self._log, self._launcher)
         self.acceptor = Acceptor(settings, self._log, self._serve)
-        self._servers: list[LinkServer] = []
+        self._servers: list[LinkListener] = []
         #: What it listens on, for the log.
         self._where = ""
         self._advertiser: Advertiser | None = None
@@ -92,7 +94,7 @@ class Application:
         interface = self._options.interface
         listeners = listen(interface, self._options.port)
         self._where = describe(listeners, interface)
-        self._servers = [LinkServer(listener, self.acceptor.handle, self._log) for listener in listeners]
+        self._servers = [LinkListener(listener, self.acceptor.handle, self._log) for listener in listeners]
 
     def start(self) -> None:
         """Launch the kernels, accept clients, and tell whoever started us."""
@@ -186,7 +188,8 @@ class Application:
         listed = "".join(f"\n{change}" for change in found) or "\nnothing is different"
         self._log.information(f"The configuration was reloaded:{listed}")
         self._loaded = loaded
-        self._settings = self.acceptor.settings = loaded.settings
+        self._settings = loaded.settings
+        self.acceptor.reconfigure(loaded.settings)
         self._launcher.set_concurrency(loaded.settings.kernel_start_concurrency)
         self.broker.reconfigure(loaded.settings)
 
@@ -207,25 +210,31 @@ class Application:
         """Serve one client from its greeting to its end."""
         name = f"Client {next(self._numbers)} ({link.address})"
         self._log.debug(f"{name} connected")
-        if self._log.trace_enabled:
-            trace_client(self._log, link, name)
         try:
+            if self._log.trace_enabled:
+                self._trace(link, name)
             self._converse(link, name)
         finally:  # for the case that nobody expected as well: a client must not wait for ever
             link.data.close()
             link.messages.close()
 
+    def _trace(self, link: ClientLink, name: str) -> None:
+        rest, link.unsent = link.unsent, b""  # no frame
+        link.data.try_send(rest)
+        trace_client(self._log, link, name)
+
     def _converse(self, link: ClientLink, name: str) -> None:
         session = Session(self.broker, Client(name), name, link.data, link.messages)
-        messages = gevent.spawn(session.run_messages, link.messages_leftover)
+        messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"
         try:
-            self.broker.open_session(session, link.without_kernel)
+            self.broker.open_session(session, link.without_kernel, link.unsent)
             why = session.run(link.data_leftover)
         finally:
             try:
                 self.broker.close_session(session, why)
             finally:
-                session.end()
-                messages.join()
+                if messages.reading:
+                    session.end()
+                messages.stop()
                 session.release()

@@ -40,6 +40,8 @@ _PARTING_WORDS = {
     Reason.KERNEL_DIED: "the kernel died",
 }
 
+_REPLACED = replies.notice("the kernel died; a new one has taken its place, without its definitions")
+
 #: Ends of a bridge after which the client's link is closed as well.
 _CLOSING_REASONS = frozenset({Reason.KERNEL_DIED, Reason.KERNEL_ENDED, Reason.KERNEL_CLOSED})
 
@@ -64,6 +66,8 @@ class Broker:
         self.awaited: dict[Client, AsyncResult] = {}
         self.stopping = False
         self._carrying_out = False
+        #: Who is being welcomed already.
+        self._opening: Session | None = None
         self._handlers: dict[type, Callable[[Any], None]] = {
             Start: self._start,
             Close: self._close,
@@ -120,19 +124,28 @@ class Broker:
 
     # -- sessions ------------------------------------------------------------------------------------------------
 
-    def open_session(self, session: Session, without_kernel: bool = False) -> None:
+    def open_session(self, session: Session, without_kernel: bool = False, greeting: bytes = b"") -> None:
         """A client link is open: bridge it with a kernel of the default pool, unless the configuration says later, or
-        the client itself (*without_kernel*). One client too many is turned away."""
+        the client itself (*without_kernel*). One client too many is turned away.
+
+        The end of the *greeting* is sent first of all, together with the kernel's prompt if there is a free one."""
         maximum = self.settings.maximum_clients
         if 0 < maximum <= len(self.sessions):
             why = f"no further client is taken: MaximumClients is {maximum}"
             self.log.warning(f"{session.name} was turned away: {why}")
+            session.open(greeting, b"")
             session.close_link(replies.notice(why))
             return
         self.sessions[session.record] = session
         self.registry.add_client(session.record)
         if self.settings.enable_automatic_kernel_connection and not without_kernel:
+            self._opening = session
             self._connect_to_default_pool(session, Purpose.AUTOMATIC)
+            self._opening = None
+        if session.kernel is None:
+            session.open(greeting, b"")
+        else:
+            self.welcome(session, session.kernel, greeting)
 
     def close_session(self, session: Session, why: str) -> None:
         """A client link has ended."""
@@ -210,11 +223,11 @@ class Broker:
         self.ends.link_ended(kernel)
 
     @staticmethod
-    def tell_replacement(session: Session) -> None:
-        """Tell a client that has a kernel now if that is in the place of one that died."""
-        if session.bereaved:
-            session.bereaved = False
-            session.send(replies.notice("the kernel died; a new one has taken its place, without its definitions"))
+    def bad_news(session: Session) -> bytes:
+        """What a client that has a kernel now is told first if that is in the place of one that died."""
+        news = _REPLACED if session.bereaved else b""
+        session.bereaved = False
+        return news
 
     # -- effects -------------------------------------------------------------------------------------------------
 
@@ -238,17 +251,18 @@ class Broker:
         awaited = self.awaited.pop(effect.client, None)
         if awaited is not None:
             awaited.set(True)
-        else:
+        elif session is not self._opening:
             gevent.spawn(self.welcome, session, kernel)
 
-    def welcome(self, session: Session, kernel: KernelServer) -> None:
+    def welcome(self, session: Session, kernel: KernelServer, greeting: bytes = b"") -> None:
         """Tell the client of a bridge that it did not ask for by a command, and let its frames through."""
         if session.kernel is not kernel:
             return
-        self.tell_replacement(session)
+        packets = kernel.question
         if session.purpose is not Purpose.FIRST_FRAME or self.settings.send_input_name_packet_upon_kernel_connection:
-            session.send(kernel.input_name)
-        session.send(kernel.question)
+            packets = kernel.input_name + packets
+        packets = self.bad_news(session) + packets
+        session.open(greeting, packets)
         session.resume()
 
     def _unbridged(self, effect: Unbridged) -> None:

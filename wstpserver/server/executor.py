@@ -56,7 +56,7 @@ class Executor:
             if self._broker.settings.send_input_name_packet_upon_kernel_connection:
                 session.send(kernel.input_name)  # whoever connects waits for it, also to the kernel that it has
         elif kernel is not None and kernel is not before:
-            self._broker.tell_replacement(session)
+            session.send(self._broker.bad_news(session))
             if self._broker.settings.send_input_name_packet_upon_kernel_connection:
                 session.send(kernel.input_name)
             session.send(kernel.question)

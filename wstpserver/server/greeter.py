@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from gevent.event import AsyncResult
-from gevent.select import select
-from gevent.socket import wait_read
+import gevent
+from gevent import get_hub
 
+from wstpserver.server.classic import accept_messages
+from wstpserver.server.pairing import Pairing, Rejected
 from wstpserver.server.stream import Stream, StreamClosed
+from wstpserver.wire.errors import ProtocolError
 from wstpserver.wire.greeting import GreetingComplete, LinkIdentified, ListenHandshake
 
-
-class Rejected(Exception):
-    """A connection that becomes no link; the text says why."""
+#: All greetings receive here, one at a time.
+_buffer = memoryview(bytearray(4096))
 
 
 @dataclass(slots=True)
@@ -28,150 +29,169 @@ class ClientLink:
     messages_leftover: bytes
     #: The client wants no kernel until it asks for one.
     without_kernel: bool = False
+    #: The end of our greeting. It has to go out before anything else does, and can go together with that.
+    unsent: bytes = b""
 
 
-class Pairing:
-    """Brings the two connections of a UUID together, whichever comes first."""
+class Greeted(Protocol):
+    """Hears how greetings end."""
 
-    def __init__(self) -> None:
-        #: UUID -> the message connection, or who waits for it.
-        self._waiting: dict[str, AsyncResult] = {}
-        self._present: dict[str, tuple[Stream, bytes, AsyncResult]] = {}
+    def paired(self, data: Greeting, messages: Greeting | None, link: ClientLink) -> None:
+        """These connections are a link now; *messages* None: the second connection never was one of the greeted."""
 
-    def wait_for_messages(self, uuid: str) -> tuple[Stream, bytes]:
-        """The data connection waits for its message connection and what had come in on it."""
-        if uuid in self._present:
-            stream, leftover, taken = self._present.pop(uuid)
-            taken.set(True)
-            return stream, leftover
-        if uuid in self._waiting:
-            raise Rejected(f"a second data connection says that it is {uuid}")
-        arrival = self._waiting[uuid] = AsyncResult()
-        try:
-            found: tuple[Stream, bytes] = arrival.get()
-            return found
-        except BaseException:
-            if arrival.ready():  # it came in the same moment in which we were told to give up
-                arrival.get()[0].close()
-            raise
-        finally:
-            del self._waiting[uuid]
-
-    def offer_messages(self, uuid: str, stream: Stream, leftover: bytes) -> None:
-        """The message connection waits until its data connection has taken it."""
-        arrival = self._waiting.get(uuid)
-        if arrival is not None and not arrival.ready():
-            arrival.set((stream, leftover))
-            return
-        if arrival is not None or uuid in self._present:
-            raise Rejected(f"a second message connection says that it is {uuid}")
-        taken: AsyncResult = AsyncResult()
-        self._present[uuid] = (stream, leftover, taken)
-        try:
-            taken.get()
-        finally:
-            self._present.pop(uuid, None)
+    def failed(self, greeting: Greeting, error: Exception) -> None:
+        """The connection becomes no link, and is closed."""
 
 
-class Greeter:
-    """Greets one accepted connection. Raises `Rejected`, ``ProtocolError`` or `StreamClosed`."""
+class Greeting:
+    """One accepted connection, before it is a link or a part of one.
 
-    def __init__(self, pairing: Pairing, stream: Stream, address: str) -> None:
+    It works in the hub, by what comes in, because most of a server's work with short-lived clients is done here and a
+    greenlet's birth and death cost more than the greeting. None of its methods waits.
+    """
+
+    __slots__ = (
+        "_greenlet", "_handshake", "_owner", "_pairing", "_running", "_uuid", "_watcher", "address", "since", "stream"
+    )  # fmt: skip
+
+    def __init__(
+        self, owner: Greeted, pairing: Pairing[Greeting], stream: Stream, address: str, since: float
+    ) -> None:
+        self.stream = stream
+        self.address = address
+        #: When it was accepted.
+        self.since = since
+        self._owner = owner
         self._pairing = pairing
-        self._stream = stream
-        self._address = address
         self._handshake = ListenHandshake()
-        self._identified: LinkIdentified | None = None
-        self._complete = False
+        self._uuid: str | None = None
+        self._watcher: Any = None
+        #: Does what has to wait, in classic mode.
+        self._greenlet: gevent.Greenlet | None = None
+        self._running = False
 
-    def run(self) -> ClientLink | None:
-        """The link, if this is its data connection; None if it is a message connection, once its data
-        connection has taken it over."""
-        while self._identified is None:
-            self._receive()
-        identified = self._identified
-        if identified.mode == "classic":
-            return self._classic(identified)
-        assert identified.uuid is not None
-        if identified.channel == "mesg":
-            self._pairing.offer_messages(identified.uuid, self._stream, self._handshake.leftover())
-            return None
-        self._finish()
-        messages, leftover = self._pairing.wait_for_messages(identified.uuid)
-        return self._link(messages, leftover)
+    def go_on(self) -> None:
+        """Take what has come in."""
+        try:
+            size = self.stream.try_receive(_buffer)
+            if size == 0:
+                raise StreamClosed("it ended")
+            waiting = not self._take(bytes(_buffer[:size])) if size else True
+        except (Rejected, ProtocolError, StreamClosed, OSError) as error:
+            self.fail(error)
+        except BaseException:  # a client must not wait for ever
+            self.close()
+            raise
+        else:
+            if waiting and self._watcher is None:
+                self._watcher = get_hub().loop.io(self.stream.socket.fileno(), 1)
+                self._watcher.start(self.go_on)
 
-    def _receive(self) -> None:
-        data = self._stream.receive_bytes()
-        if not data:
-            raise StreamClosed("it ended")
-        self._take(data)
-
-    def _take(self, data: bytes) -> None:
-        for event in self._handshake.receive_data(data):
-            if isinstance(event, LinkIdentified):
-                self._identified = event
-            elif isinstance(event, GreetingComplete):
-                self._complete = True
-        self._answer()
+    def _take(self, data: bytes) -> bool:
+        """Go on with the greeting; True if nothing more is to be read now."""
+        handshake = self._handshake
+        complete = False
+        for event in handshake.receive_data(data):
+            if isinstance(event, GreetingComplete):
+                complete = True
+            elif isinstance(event, LinkIdentified):
+                if event.mode == "classic":
+                    self._go_classic(event)
+                    return True
+                self._uuid = event.uuid
+                if event.channel == "mesg":
+                    self._pair_messages()
+                    return True
+        if complete:
+            self._pair_data()
+        else:
+            self._answer()
+        return complete
 
     def _answer(self) -> None:
-        answer = self._handshake.data_to_send()
-        if answer:
-            self._stream.send(answer)
+        send_at_once(self.stream, self._handshake.data_to_send())
 
-    def _finish(self) -> None:
-        while not self._complete:
-            self._receive()
+    def _pair_messages(self) -> None:
+        assert self._uuid is not None
+        self._stop_reading()
+        data = self._pairing.take_data(self._uuid, self)
+        if data is not None:
+            self._owner.paired(data, self, data._link(self.stream, self._handshake.leftover(), b""))
 
-    def _link(self, messages: Stream, leftover: bytes) -> ClientLink:
-        peer = self._handshake.peer
+    def _pair_data(self) -> None:
+        assert self._uuid is not None
+        self._stop_reading()
+        try:
+            messages = self._pairing.take_messages(self._uuid, self)
+        except Rejected:
+            self._answer()  # a peer that reads on sees what it would have seen otherwise, and then the end
+            raise
+        if messages is None:
+            self._answer()  # the peer may wait for that before it opens its second connection
+        else:
+            rest = messages._handshake.leftover()
+            self._owner.paired(self, messages, self._link(messages.stream, rest, self._handshake.data_to_send()))
+
+    def _link(self, messages: Stream, messages_leftover: bytes, unsent: bytes) -> ClientLink:
+        handshake, peer = self._handshake, self._handshake.peer
         without_kernel = peer is not None and peer.without_kernel
         return ClientLink(
-            self._stream, messages, self._address, self._handshake.leftover(), leftover, without_kernel
+            self.stream, messages, self.address, handshake.leftover(), messages_leftover, without_kernel, unsent
         )
 
-    def _classic(self, identified: LinkIdentified) -> ClientLink:
-        """Classic mode, which is what a client that forgot ``-linkoptions 4`` speaks: its second connection goes
-        to a port that we open for it."""
+    # -- classic mode --------------------------------------------------------------------------------------------
+
+    def _go_classic(self, identified: LinkIdentified) -> None:
         if not identified.needs_message_port:
             raise Rejected(
                 "it names a message port of its own, but this server has one port for everything; the client"
                 " should use -linkoptions 4, or a link name with one port"
             )
-        local = self._stream.socket.getsockname()
-        listener = socket.create_server(local[:1] + (0,) + local[2:], family=self._stream.socket.family, backlog=1)
+        self._stop_reading()
+        self._greenlet = gevent.spawn(self._run_classic)
+
+    def _run_classic(self) -> None:
+        self._running = True
         try:
-            listener.setblocking(False)
-            self._handshake.set_message_port(listener.getsockname()[1])
-            self._take(b"")  # the greeting may have come already
-            messages = self._accept(listener)
-        finally:
-            listener.close()
-        try:
-            self._finish()
+            messages = accept_messages(self.stream, self._handshake)
+        except (Rejected, ProtocolError, StreamClosed, OSError) as error:
+            self._greenlet, self._running = None, False
+            self.fail(error)
+            return
         except BaseException:
-            messages.close()
+            self.close()
             raise
-        return self._link(messages, b"")
+        self._owner.paired(self, None, self._link(messages, b"", b""))
 
-    def _wait_for_second(self, listener: socket.socket) -> None:
-        """Wait for a connection; the greeting may come meanwhile, or the end of the first connection."""
-        while not self._complete:
-            readable, _, _ = select([listener, self._stream.socket], [], [])
-            if listener in readable:
-                return
-            self._receive()
-        wait_read(listener.fileno())
+    # -- the end -------------------------------------------------------------------------------------------------
 
-    def _accept(self, listener: socket.socket) -> Stream:
-        """The connection that comes from the address of the first one."""
-        wanted = self._stream.socket.getpeername()[0]
-        while True:
-            self._wait_for_second(listener)
-            try:
-                connected, address = listener.accept()
-            except OSError:
-                continue
-            if address[0] == wanted:
-                return Stream(connected)
-            connected.close()
+    def fail(self, error: Exception) -> None:
+        """This becomes no link."""
+        if self._running:
+            assert self._greenlet is not None
+            self._greenlet.kill(error, block=False)  # it comes here again
+            return
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)  # it has not begun, and will not
+        self.close()
+        self._owner.failed(self, error)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._stop_reading()
+        if self._uuid is not None:
+            self._pairing.forget(self._uuid, self)
+        self.stream.close()
+
+    def _stop_reading(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.stop()
+            watcher.close()
+
+
+def send_at_once(stream: Stream, data: bytes) -> None:
+    """Send our part of a greeting, which is far smaller than what a new connection takes without its peer's help.
+    Raises `StreamClosed`."""
+    if data and stream.try_send(data) < len(data):
+        raise StreamClosed("it takes no data")

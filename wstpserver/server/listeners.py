@@ -6,8 +6,6 @@ import errno
 import socket
 from typing import Any
 
-from gevent import socket as gevent_socket
-
 #: Connections that the system keeps for us until we accept them.
 BACKLOG = 1024
 
@@ -32,7 +30,7 @@ class _PortTaken(Exception):
     """The port that the system chose for the first address is not free on another one."""
 
 
-def listen(interface: str, port: int) -> list[gevent_socket.socket]:
+def listen(interface: str, port: int) -> list[socket.socket]:
     """Listen on every address that *interface* stands for: an address, a host name, or "" for all.
 
     All have the same port; 0 takes one that is free on all of them. Raises `ListenError`.
@@ -46,7 +44,7 @@ def listen(interface: str, port: int) -> list[gevent_socket.socket]:
     raise ListenError(f"Cannot listen{_on(interface)}: no port was found that is free on all of its addresses")
 
 
-def describe(listeners: list[gevent_socket.socket], interface: str) -> str:
+def describe(listeners: list[socket.socket], interface: str) -> str:
     """What they listen on, as the log says it: ``port 31415 and interface localhost (127.0.0.1, ::1)``."""
     port = f"port {listeners[0].getsockname()[1]}"
     if not interface:
@@ -56,9 +54,9 @@ def describe(listeners: list[gevent_socket.socket], interface: str) -> str:
     return f"{port} and interface {interface}" + ("" if named else f" ({hosts})")
 
 
-def _listen_on(addresses: list[Address], optional: bool, interface: str, port: int) -> list[gevent_socket.socket]:
+def _listen_on(addresses: list[Address], optional: bool, interface: str, port: int) -> list[socket.socket]:
     """One listener for each address; where they are *optional*, those that this system does not have are left out."""
-    listeners: list[gevent_socket.socket] = []
+    listeners: list[socket.socket] = []
     try:
         for family, address in addresses:
             chosen = listeners[0].getsockname()[1] if listeners else port
@@ -99,8 +97,8 @@ def _addresses(interface: str) -> tuple[list[Address], bool]:
     return list(dict.fromkeys(found)), False
 
 
-def _listener(family: int, address: tuple[Any, ...]) -> gevent_socket.socket:
-    listener = gevent_socket.socket(family, socket.SOCK_STREAM)
+def _listener(family: int, address: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -74,7 +74,14 @@ class Relay:
         return True
 
     def _run(self) -> None:
-        """A round for those who have something to do; called in the hub, where nothing may wait."""
+        """Rounds for those who have something to do; called in the hub, where nothing may wait."""
+        # One that has something to see ends a round, and many may: of the clients that come and go, all that go.
+        for _ in range(MOST):
+            if not self._run_until_woken():
+                return
+
+    def _run_until_woken(self) -> bool:
+        """A round; True if it woke somebody, and others may have something to do as well."""
         buffer, events = self._buffer, self._events
         count = lib.wstprelay_run(
             self._descriptor, buffer.pointer, buffers.BUFFER_SIZE, self._pipe, events, MOST
@@ -98,6 +105,7 @@ class Relay:
                 woken.append(pump)
         for pump in woken:  # whatever they do now, everything that has passed is accounted for
             pump.wake()
+        return bool(woken)
 
 
 _local = threading.local()

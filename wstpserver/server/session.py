@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.model.states import Client
@@ -50,7 +51,7 @@ class Session:
         self.closing = False
         #: Writes the last bytes to a client whose link is closing.
         self.finishing: gevent.Greenlet | None = None
-        self._linger: gevent.Greenlet | None = None
+        self._linger: Any = None
         #: Clear while a command of this client is being carried out and has no reply yet.
         self.replied = Event()
         self.replied.set()
@@ -66,6 +67,10 @@ class Session:
     def run_messages(self, leftover: bytes) -> None:
         """Pass on the client's messages until the message connection ends."""
         run_messages(self._messages, self._message, leftover)
+        self.messages_ended()
+
+    def messages_ended(self) -> None:
+        """The message connection has ended."""
         self._broker.client_leaving(self)
         self._end_later()
 
@@ -98,7 +103,8 @@ class Session:
 
     def _end_later(self) -> None:
         if self._linger is None:
-            self._linger = gevent.spawn_later(LINGER, self._end_overdue)
+            self._linger = get_hub().loop.timer(LINGER)
+            self._linger.start(gevent.spawn, self._end_overdue)
 
     def _end_overdue(self) -> None:
         """The client does not read, or its pump waits for a kernel that does not: part them all the same."""
@@ -116,7 +122,8 @@ class Session:
     def release(self) -> None:
         """Give the descriptors back; both pumps have ended."""
         if self._linger is not None:
-            self._linger.kill()
+            self._linger.stop()
+            self._linger.close()
         self.writer.give_up()
         self._data.close()
         self._messages.close()
@@ -173,6 +180,16 @@ class Session:
             self.writer.write(object(), data, True)  # several greenlets may be here
         except StreamClosed:
             pass
+
+    def open(self, greeting: bytes, packets: bytes) -> None:
+        """Write the first that the client gets: the end of the *greeting*, and whole frames in the same breath."""
+        if packets:
+            self.send(greeting + packets)
+        elif greeting:
+            try:
+                self._data.send(greeting)
+            except StreamClosed:
+                pass
 
     def send_message(self, code: int, argument: int) -> None:
         """Send an out-of-band message to the client."""

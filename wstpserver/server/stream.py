@@ -161,11 +161,15 @@ class Stream:
 
 
 def peer_name(connected: socket.socket) -> str:
-    """The other end's address as text for the log: ``127.0.0.1:52044`` or ``[::1]:52044``."""
+    """The other end's address as text for the log."""
     try:
-        address = connected.getpeername()
+        return address_name(connected.getpeername())
     except OSError:
         return "(gone)"
+
+
+def address_name(address: object) -> str:
+    """An address as the system gives it, as text for the log: ``127.0.0.1:52044`` or ``[::1]:52044``."""
     if isinstance(address, tuple):
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         return f"{host}:{address[1]}"

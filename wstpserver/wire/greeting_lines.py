@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 
 from .errors import RemoteProtocolError
 
@@ -57,11 +60,14 @@ class PeerGreeting:
         return 4 not in self.formats
 
 
+_VERSION_LINE = re.compile(rb"Math Link ([0-9]{1,4})")
+
+
 def read_version(line: bytes, offset: int) -> int:
     """The number in `Math Link <number>`; RemoteProtocolError for another line or a version we do not
     talk to.
     """
-    match = re.fullmatch(rb"Math Link ([0-9]{1,4})", line)
+    match = _VERSION_LINE.fullmatch(line)
     if match is None:
         raise RemoteProtocolError(f"a greeting begins with `Math Link` and a version, not {line[:60]!r}", offset)
     version = int(match[1])
@@ -80,28 +86,39 @@ def lines_after(version: int) -> int:
 
 
 _WORD = re.compile(r"(?:'[^']*'|[^' ])+")
+_LINE = re.compile(rb"[ -~]*")
+_KEY = re.compile(r"-[A-Za-z]\w*")
+_WORD_ALONE = re.compile(r"[A-Za-z]\w*")
 
 
-def read_words(line: bytes, offset: int) -> dict[str, str]:
+def read_words(line: bytes, offset: int) -> Mapping[str, str]:
     """The words of one further line, in any order, known or not.
 
     RemoteProtocolError if it is no line of words: that keeps a peer that sends too few lines from losing the
     beginning of its first expression in here.
     """
-    if not line.isascii() or not re.fullmatch(r"[ -~]*", line.decode("latin-1")):
+    words = _words(line)
+    if words is None:
         raise RemoteProtocolError(f"a greeting line holds {line[:60]!r}", offset)
+    return words
+
+
+@lru_cache(maxsize=64)  # all clients of one version on one platform send the same lines
+def _words(line: bytes) -> Mapping[str, str] | None:
+    if not _LINE.fullmatch(line):
+        return None
     words: dict[str, str] = {}
     key = None
     for match in _WORD.finditer(line.decode()):
         word = match[0]
-        if re.fullmatch(r"-[A-Za-z]\w*", word):
+        if _KEY.fullmatch(word):
             key = word[1:]
             words[key] = ""
         elif key is not None:
             words[key] = word.replace("'", "")
             key = None
-        elif re.fullmatch(r"[A-Za-z]\w*", word):
+        elif _WORD_ALONE.fullmatch(word):
             words[word] = ""
         else:
-            raise RemoteProtocolError(f"a greeting line holds {line[:60]!r}", offset)
-    return words
+            return None
+    return MappingProxyType(words)

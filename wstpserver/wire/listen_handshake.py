@@ -48,7 +48,12 @@ class ListenHandshake(Handshake):
 
     def _first_line(self) -> Step[bytes]:
         """The line without terminator that says which mode and connection this is."""
+        while not self._received:
+            yield
         while True:
+            # What usually comes, the whole line at once, needs no look at each byte.
+            if ID_LINE.match(self._received):
+                return (yield from self._read(ID_LINE_LENGTH))
             template = _fitting_template(self._received)
             if template is not None:
                 if len(self._received) >= len(template):

@@ -5,7 +5,7 @@ import statistics
 import time
 
 from tests.support import processes
-from tools.measuring.compare.measures import check
+from tools.measuring.compare.measures import check, evaluating
 from tools.measuring.load.engine import Engine, Load, run_load
 from tools.measuring.load.target import OwnServer
 
@@ -85,16 +85,9 @@ def _holding(server, number):
 
 def _working(server, number):
     """All clients evaluate."""
-    before = processes.processor_seconds(server.pid)
     load = Load(port=server.port, clients=number, evaluations=10**9, duration=1.0, timeout=60.0)
-    with Engine(load) as engine:
-        engine.wait_until(lambda result: result.prompted + sum(result.errors.values()) >= number, 60 + number / 20)
-        before = processes.processor_seconds(server.pid)
-        with contextlib.suppress(TimeoutError):
-            engine.wait_until(lambda _: False, 90.0)
-        used = processes.processor_seconds(server.pid) - before
-    check(engine.result, "wstpserver")
-    result = engine.result
+    result, used = evaluating(load, lambda: processes.processor_seconds(server.pid))
+    check(result, "wstpserver")
     return {
         "evaluations per s": result.figures()["evaluations per second"],
         "processor us": used / result.answers * 1e6,

@@ -16,7 +16,9 @@ class Leg(QuietStack):
     name = "?"
     #: What it can bear without a measurement taking minutes.
     most_clients = 10_000
+    most_connections = 10_000
     most_megabytes = 1e9
+    most_transfers = 200
 
     def __init__(self, ends, folder, kernels=8):
         super().__init__()

@@ -26,17 +26,17 @@ def throughput(legs, clients, size, rounds, amount=64_000_000):
     """Packed Real64 to the kernel ("up") and from it ("down"): MB/s, the median of the rounds, and the most resident MB
     of what is in between meanwhile. `size` of a list, and the `amount` of one round, are in bytes."""
     numbers = size // 8
-    count = max(1, min(200, amount // size))
+    counts = {name: max(1, min(leg.most_transfers, amount // size)) for name, leg in legs.items()}
     rates = {name: {"up": [], "down": []} for name in legs if size <= legs[name].most_megabytes * 1e6}
     peaks = {}
     for way in ("up", "down"):
         for number in range(rounds + 1):
             for name in rates:
                 legs[name].forget_peak()
-                seconds = sum(clients[name].step(f"{way} {numbers} {count}", 600)) / 1e9
+                seconds = sum(clients[name].step(f"{way} {numbers} {counts[name]}", 600)) / 1e9
                 peaks[name] = max(peaks.get(name, 0), legs[name].peak())
                 if number or rounds == 1:  # the first one is for warmth
-                    rates[name][way].append(numbers * 8 * count / 1e6 / seconds)
+                    rates[name][way].append(numbers * 8 * counts[name] / 1e6 / seconds)
     return {
         name: {"up MB/s": statistics.median(ways["up"]), "down MB/s": statistics.median(ways["down"]),
                "resident MB": peaks[name] / 1e6}
@@ -50,9 +50,8 @@ def active_clients(legs, clients, seconds, rounds):
     rows = {name: [] for name, leg in legs.items() if clients <= leg.most_clients}
     for _ in range(rounds):
         for name in rows:
-            before = legs[name].processor()
-            result = run_load(Load(port=legs[name].port, clients=clients, evaluations=10**9, duration=seconds))
-            used = legs[name].processor() - before
+            load = Load(port=legs[name].port, clients=clients, evaluations=10**9, duration=seconds)
+            result, used = evaluating(load, legs[name].processor)
             check(result, name)
             milliseconds = result.evaluation.summary(MILLISECONDS)
             rows[name].append({
@@ -62,13 +61,24 @@ def active_clients(legs, clients, seconds, rounds):
     return {name: _medians(values) for name, values in rows.items()}
 
 
+def evaluating(load, processor):
+    """(result, processor seconds that were used from the moment when all clients were there to the last answer)."""
+    with Engine(load) as engine:
+        engine.wait_until(lambda result: result.prompted + sum(result.errors.values()) >= load.clients,
+                          60 + load.clients / 20)  # fmt: skip
+        before = processor()
+        engine.wait_until(lambda result: result.finished or result.errors, load.duration + load.limit)
+        return engine.result, processor() - before
+
+
 def connections(legs, clients, opening, rounds):
     """Clients that connect, get their prompt, evaluate nothing and leave, `opening` of them at the same time: how many
     in a second, and milliseconds to the first prompt."""
     rows = {name: [] for name in legs}
     for _ in range(rounds):
         for name, leg in legs.items():
-            result = run_load(Load(port=leg.port, clients=clients, evaluations=0, opening=opening, together=False))
+            number = min(clients, leg.most_connections)
+            result = run_load(Load(port=leg.port, clients=number, evaluations=0, opening=opening, together=False))
             check(result, name)
             figures = result.figures()
             prompt = figures["milliseconds"]["first prompt"]

@@ -27,6 +27,8 @@ class Plan:
 
     def light(self, legs, clients, add):
         """Everything with light clients and kernels."""
+        if self.wants("memory"):  # first: buffers that anything has needed once are there to be used again
+            add("held", "Clients that do nothing", measures.held_clients(legs, self.most_clients))
         if self.wants("latency"):
             self._latency(legs, clients, add, "light")
         if self.wants("throughput"):
@@ -49,9 +51,6 @@ class Plan:
         if self.wants("depth"):
             add("depth", "Pipelining: evaluations per second of one client",
                 growth.pipelining(legs, self._times(2)))  # fmt: skip
-        if self.wants("memory"):
-            count = self.most_clients
-            add("held", "Clients that do nothing", measures.held_clients(legs, count))
 
     def vendor(self, legs, clients, add):
         """The same with both ends on the vendor's library."""

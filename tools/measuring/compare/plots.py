@@ -98,6 +98,6 @@ def _growth(plots, tables):
     for one, column in zip(axes.flat, shown, strict=True):
         values = [row[column] for row in rows.values()]
         one.plot(list(rows), values, marker="o", markersize=3, color=COLOURS["wstpserver"])
-        one.set(xscale="log", xlabel="clients and kernels", title=column)
+        one.set(xlabel="clients and kernels", title=column, xlim=(0, None))
         one.set_ylim(bottom=0, top=1.15 * max(values) or 1)
     return figure

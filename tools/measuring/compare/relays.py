@@ -147,7 +147,9 @@ class VendorRelay(Leg):
 
     name = "vendor relay"
     most_clients = 100
+    most_connections = 50
     most_megabytes = 20
+    most_transfers = 10
 
     @classmethod
     def missing(cls):
