@@ -35,10 +35,17 @@ ffibuilder.set_source(
     sources=[
         *(f"cext/wstpscan{part}.c" for part in ("", "_step", "_array", "_text", "_heads")),
         "cext/wstppump.c",
+        "cext/wstppass.c",
         "cext/wstprelay.c",
     ],
     include_dirs=["cext"],
-    depends=["cext/wstpscan.h", "cext/wstpscan_internal.h", "cext/wstppump.h", "cext/build_wstpscan.py"],
+    depends=[
+        "cext/wstpscan.h",
+        "cext/wstpscan_internal.h",
+        "cext/wstppump.h",
+        "cext/wstppump_internal.h",
+        "cext/build_wstpscan.py",
+    ],
 )
 
 if __name__ == "__main__":

@@ -204,16 +204,83 @@ static void test_ends(void)
     teardown(&b);
 }
 
+/* The beginning of a frame is the caller's, the rest passes, whatever the sink takes at a time. */
+static void test_passing(void)
+{
+    enum { LENGTH = 3000000, HEADER = 29 };
+    struct bench b;
+    uint8_t *text = malloc(LENGTH + 64), *got = malloc(LENGTH + 64);
+    size_t sent = 0, received = 0, owed = 0, owed_at = 0, passed = 0, total, i;
+    int32_t ends[2];
+    unsigned step = 1;
+
+    wstprelay_make_pipe(ends);
+    setup(&b);
+    total = (size_t)sprintf((char *)text, "FA#MA~JTextPacket\n\"%d A~", LENGTH + 2);
+    REQUIRE(total == HEADER);
+    for (i = 0; i < LENGTH; i++)
+        text[total++] = (uint8_t)(i * 2654435761U >> 11);
+    text[total++] = '\n';
+    text[total++] = ']';
+    while (received < total) {
+        size_t room = (step = step * 1103515245U + 12345U) % 70000U + 1;
+        ssize_t size = send(b.far_source, text + sent, total - sent < room ? total - sent : room, 0);
+        if (size > 0)
+            sent += (size_t)size;
+        if (owed == 0) {
+            int verdict = wstppump_pass(&b.pump, buffer, sizeof buffer, ends);
+            REQUIRE(verdict == WSTPSCAN_MORE || verdict == WSTPPUMP_EMPTY);
+            if (verdict == WSTPSCAN_MORE && b.pump.passing == 0) {
+                owed = (size_t)b.pump.end; /* the beginning */
+                owed_at = 0;
+                if (b.scan.step != WSTPSCAN_AT_BOUNDARY)
+                    b.pump.passing = b.scan.frame_start + 1;
+            } else if (verdict == WSTPSCAN_MORE) {
+                passed += b.pump.start == b.pump.end;
+                owed = (size_t)(b.pump.unsent + b.pump.end - b.pump.start);
+                owed_at = (size_t)(b.pump.start - b.pump.unsent);
+            }
+        }
+        size = owed > 0 ? send(b.sink.descriptor, buffer + owed_at, owed, 0) : 0;
+        if (size > 0) {
+            owed -= (size_t)size;
+            owed_at += (size_t)size;
+        }
+        if (step & 1U << 20 && (size = recv(b.far_sink, got + received, total + 64 - received, 0)) > 0)
+            received += (size_t)size;
+    }
+    REQUIRE(received == total && memcmp(got, text, total) == 0 && passed > 5);
+    REQUIRE(b.scan.step == WSTPSCAN_AT_BOUNDARY && b.scan.frame_bytes == total);
+
+    come(&b, "FA#MA~JTextPacket\n\"100000 A~"); /* and one that breaks off */
+    REQUIRE(round_of(&b, 0) == WSTPSCAN_MORE);
+    b.pump.passing = b.scan.frame_start + 1;
+    b.pump.start = 7;
+    REQUIRE(send(b.far_source, text, 1000, 0) == 1000);
+    close(b.far_source);
+    REQUIRE(wstppump_pass(&b.pump, buffer, sizeof buffer, ends) == WSTPSCAN_MORE);
+    REQUIRE(b.pump.start == 0 && b.pump.end == 0 && b.pump.unsent == 0);
+    REQUIRE(wstppump_pass(&b.pump, buffer, sizeof buffer, ends) == WSTPPUMP_CLOSED);
+    REQUIRE(recv(b.far_sink, got, LENGTH, 0) == 1000);
+    teardown(&b);
+    close(ends[0]);
+    close(ends[1]);
+    free(text);
+    free(got);
+}
+
 static void test_relay(void)
 {
     struct bench b, other;
     struct wstprelay_event events[8];
     int relay = wstprelay_open();
+    int32_t ends[2];
 
     if (relay < 0) {
         puts("no relay on this system");
         return;
     }
+    wstprelay_make_pipe(ends);
     setup(&b);
     setup(&other);
     b.pump.number = 1;
@@ -222,38 +289,40 @@ static void test_relay(void)
     REQUIRE(wstprelay_watch(relay, &b.pump) == 0 && wstprelay_watch(relay, &b.pump) == 0);
     REQUIRE(wstprelay_watch(relay, &other.pump) == 0);
     b.pump.parked = other.pump.parked = 1;
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, events, 8) == 0);
+    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 0);
 
     come(&b, RETURN);
     come(&other, EVALUATE);
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, events, 8) == 2);
+    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 2);
     REQUIRE(events[0].number + events[1].number == 3 && events[0].verdict == WSTPPUMP_ALL_SENT);
     REQUIRE(events[0].head + events[1].head == EVALUATE_PACKET + RETURN_PACKET);
     REQUIRE(b.pump.parked && other.pump.parked && went(&b, RETURN) && went(&other, EVALUATE));
 
     come(&b, TEXT); /* nobody has to hear of it */
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, events, 8) == 0 && went(&b, TEXT) && b.pump.parked);
+    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 0 && went(&b, TEXT) && b.pump.parked);
 
     come(&b, "F");
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, events, 8) == 1);
+    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 1);
     REQUIRE(events[0].verdict == WSTPSCAN_MORE && !b.pump.parked && b.pump.end == 1 && b.pump.watched);
     come(&b, "A");
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, events, 8) == 0 && !b.pump.watched);
+    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 0 && !b.pump.watched);
     REQUIRE(round_of(&b, 1) == WSTPSCAN_MORE && b.pump.end == 2);
 
     other.pump.quick = 0;
     come(&other, EVALUATE);
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, events, 8) == 1 && !other.pump.parked);
+    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 1 && !other.pump.parked);
     REQUIRE(other.pump.frame == 0 && other.pump.position == strlen(EVALUATE) && went(&other, EVALUATE));
 
     other.pump.parked = 1;
     close(other.far_source);
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, events, 8) == 1 && events[0].verdict == WSTPPUMP_CLOSED);
+    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 1 && events[0].verdict == WSTPPUMP_CLOSED);
     wstprelay_unwatch(relay, &other.pump);
-    REQUIRE(!other.pump.watched && wstprelay_run(relay, buffer, sizeof buffer, events, 8) == 0);
+    REQUIRE(!other.pump.watched && wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 0);
     teardown(&b);
     teardown(&other);
     close(relay);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 int main(void)
@@ -263,6 +332,7 @@ int main(void)
     test_frames_in_pieces();
     test_a_full_sink();
     test_ends();
+    test_passing();
     test_relay();
     puts("the pump's round: passed");
     return 0;

@@ -68,6 +68,12 @@ static int ends_within_frame(const struct wstppump *pump, const uint8_t *buffer)
     return pump->scan->step != WSTPSCAN_AT_BOUNDARY || buffer[pump->end - 1] != END_PACKET;
 }
 
+int wstppump_is_passing(const struct wstppump *pump)
+{
+    return pump->passing == pump->scan->frame_start + 1 && pump->scan->step != WSTPSCAN_AT_BOUNDARY
+        && pump->sink && pump->sink->descriptor >= 0;
+}
+
 int wstppump_next(struct wstppump *pump, const uint8_t *buffer)
 {
     struct wstpscan *scan = pump->scan;
@@ -93,6 +99,10 @@ int wstppump_next(struct wstppump *pump, const uint8_t *buffer)
     }
     if (scan->step == WSTPSCAN_AT_BOUNDARY && !scan->error && pump->start < pump->end && may_be_sent(pump))
         flush(pump, buffer);
+    else if (wstppump_is_passing(pump) && pump->start < pump->end) {
+        flush(pump, buffer);
+        pump->open_tail = 0;
+    }
     if (pump->source->descriptor >= 0 && ends_within_frame(pump, buffer))
         wstppump_acknowledge(pump->source->descriptor);
     return WSTPSCAN_MORE;

@@ -53,6 +53,8 @@ struct wstppump {
     struct wstpend *sink;       /* where frames may be sent at once while it is free; NULL: nowhere */
     int32_t allowed;            /* 0: not even there */
     int32_t once;               /* 1: after sending a reported frame, `allowed` is set to 0 */
+    uint64_t passing;           /* frame_start + 1 of a frame that the caller has begun to write to the sink: more of it
+                                   goes there as it comes in, but for its last part; 0: none */
     uint64_t direct;            /* bit n: a frame with head code n may be sent at once */
     uint64_t reported;          /* bit n: after sending one with head code n, the call returns WSTPPUMP_SENT */
     uint64_t quick;             /* bit n: the same for wstprelay_run(), which goes on with the next pump then */
@@ -87,6 +89,13 @@ struct wstppump {
 int wstppump_receive(struct wstppump *pump, uint8_t *buffer, size_t size, size_t kept);
 
 /*
+ * The same for a pump that is in the middle of a frame in `passing`, and of a long block of bytes that nobody has to look
+ * at: some of them go through the pipe and never into the buffer, but for those that the sink does not take. Any other
+ * pump, or no pipe: as wstppump_receive() with nothing kept.
+ */
+int wstppump_pass(struct wstppump *pump, uint8_t *buffer, size_t size, const int32_t pipe[2]);
+
+/*
  * Scans on in the buffer up to the next verdict. WSTPSCAN_MORE: all is scanned, and the bytes from `start` on are what
  * is left to the caller.
  *
@@ -99,6 +108,9 @@ int wstppump_next(struct wstppump *pump, const uint8_t *buffer);
 void wstppump_acknowledge(int32_t descriptor);
 
 /* Many pumps that wait together. ----------------------------------------------------------------------------------- */
+
+/* Makes a pipe for wstppump_pass(); it is empty whenever that returns. Both numbers are -1 if there is none. */
+void wstprelay_make_pipe(int32_t pipe[2]);
 
 /* What wstprelay_run() has to tell of one pump. */
 struct wstprelay_event {
@@ -122,7 +134,8 @@ void wstprelay_unwatch(int relay, struct wstppump *pump);
  * events there are. The first verdict that is not "sent, and quick" ends it: that pump is not parked any more, and its
  * places are those in the buffer.
  */
-int wstprelay_run(int relay, uint8_t *buffer, size_t size, struct wstprelay_event *events, int most);
+int wstprelay_run(int relay, uint8_t *buffer, size_t size, const int32_t pipe[2], struct wstprelay_event *events,
+                  int most);
 
 /* cffi: end */
 

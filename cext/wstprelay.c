@@ -7,7 +7,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE
-#include "wstppump.h"
+#include "wstppump_internal.h"
 
 #include <errno.h>
 
@@ -46,14 +46,16 @@ void wstprelay_unwatch(int relay, struct wstppump *pump)
     pump->watched = 0;
 }
 
-/* Whether nothing is left to do after a round of a talkative pump. */
+/* Whether nothing is left to do after a round. */
 static int all_went_by(const struct wstppump *pump, int verdict)
 {
-    return verdict == WSTPSCAN_MORE && pump->talkative && pump->scan->step == WSTPSCAN_AT_BOUNDARY
-        && pump->start == pump->end && pump->unsent == 0 && !pump->open_tail;
+    if (verdict != WSTPSCAN_MORE || pump->start < pump->end || pump->unsent > 0 || pump->open_tail)
+        return 0;
+    return pump->scan->step == WSTPSCAN_AT_BOUNDARY ? pump->talkative : wstppump_is_passing(pump);
 }
 
-int wstprelay_run(int relay, uint8_t *buffer, size_t size, struct wstprelay_event *events, int most)
+int wstprelay_run(int relay, uint8_t *buffer, size_t size, const int32_t pipe[2], struct wstprelay_event *events,
+                  int most)
 {
     struct epoll_event ready[MOST];
     int i, count = 0, came = epoll_wait(relay, ready, most < MOST ? most : MOST, 0);
@@ -65,11 +67,12 @@ int wstprelay_run(int relay, uint8_t *buffer, size_t size, struct wstprelay_even
             wstprelay_unwatch(relay, pump); /* with no events asked for, a hang-up would still be reported */
             continue;
         }
-        verdict = wstppump_receive(pump, buffer, size, 0);
+        verdict = wstppump_pass(pump, buffer, size, pipe);
         if (verdict == WSTPPUMP_EMPTY)
             continue;
         if (all_went_by(pump, verdict)) {
-            wstppump_acknowledge(pump->source->descriptor);
+            if (pump->scan->step == WSTPSCAN_AT_BOUNDARY)
+                wstppump_acknowledge(pump->source->descriptor);
             continue;
         }
         events[count].number = pump->number;
@@ -106,8 +109,10 @@ void wstprelay_unwatch(int relay, struct wstppump *pump)
     (void)pump;
 }
 
-int wstprelay_run(int relay, uint8_t *buffer, size_t size, struct wstprelay_event *events, int most)
+int wstprelay_run(int relay, uint8_t *buffer, size_t size, const int32_t pipe[2], struct wstprelay_event *events,
+                  int most)
 {
+    (void)pipe;
     (void)relay;
     (void)buffer;
     (void)size;

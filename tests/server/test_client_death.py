@@ -224,7 +224,7 @@ def test_while_its_kernel_writes(single, gate, how):
         assert following.evaluate("mine") == "mine"
 
 
-@pytest.mark.parametrize("size", [1000, 40_000_000])
+@pytest.mark.parametrize("size", [1000, LARGE])
 def test_a_client_that_dies_while_its_kernel_does_not_read(single, gate, size):
     """Megabytes of this client's are stuck in front of a kernel that is busy: still the client is given up, and what
     the server had in hand of its frames needs no kernel any more."""
@@ -232,7 +232,7 @@ def test_a_client_that_dies_while_its_kernel_does_not_read(single, gate, size):
     link = join(single)
     link.put("EvaluatePacket", gate.busy())
     gate.wait_until_reached()
-    send_until_stuck(link.data, (beginning + b"x" * size + end) * (40_000_000 // size))
+    send_until_stuck(link.data, (beginning + b"x" * size + end) * (LARGE // size))
     since = Since(single)
     link.close()
     since.wait_for(UNBRIDGED)

@@ -230,6 +230,36 @@ def test_silent_replacement(server, how):
         assert kernel_id(link) != old
 
 
+@pytest.mark.parametrize("comes", [True, False])
+def test_silent_replacement_of_a_client_that_waits_for_another_kernel(server, gate, comes):
+    """It is told what has become of its evaluation, whether it gets the kernel that it asked for or not."""
+    since = Since(server)
+    with join(server) as other:
+        wanted = kernel_id(other)
+        other.command("SetKeepAlive", Symbol("True"))
+        other.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+    since.wait_for(f"unbridged from kernel {wanted}")
+    with join(server) as link:
+        link.command("SetAllowSilentKernelReplacement", Symbol("True"))
+        kernel = kernel_process(link)
+        link.put("EvaluatePacket", Function("Pause", 60))
+        link.put("WSCommandPacket", Function("ConnectKernel", wanted, 20 if comes else 0.5))
+        since.wait_for(f"waits up to .* for kernel {wanted}")
+        os.kill(kernel, signal.SIGKILL)
+        since.wait_for(rf"\(process {kernel}\) died")
+        if comes:
+            gate.open()
+        success, failure = '{"status":"ExecutionSuccess"}', '{"status":"ExecutionError"}'
+        assert link.get_packet() == ("ReturnPacket", success if comes else failure)
+        assert "a new one has taken its place" in link.get_packet()[1]
+        assert link.get_packet()[0] == "InputNamePacket"
+        assert (kernel_id(link) == wanted) is comes
+        assert link.evaluate(Function("Plus", 40, 2)) == 42
+    if not comes:
+        gate.open()
+
+
 def test_silent_replacement_in_the_middle_of_an_answer(server):
     """The link goes on, so the frame is filled up; the notice behind it says what to think of it."""
     with join(server) as link:

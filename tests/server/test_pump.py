@@ -91,6 +91,9 @@ class Client:
     def before_round(self):
         pass
 
+    def in_frame(self):
+        return False
+
     def round_ended(self):
         pass
 
@@ -148,6 +151,9 @@ class Outlet:
         self.calls = 0
 
     stream = None
+
+    def in_frame(self):
+        return False
 
     def write(self, data, at_boundary):
         assert len(data)

@@ -156,6 +156,20 @@ def test_a_client_that_reads_nothing_stops_its_kernel_only(downstream):
     sender.get()
 
 
+@pytest.mark.parametrize("head", ["TextPacket", "ReturnPacket"])
+def test_long_blocks_pass(downstream, head):
+    """Whole frames around them, as their bytes must not be mixed up with those that go through a buffer."""
+    kernel, client, listener, pump, _ = downstream
+    until_parked(pump)
+    large = frame(head, 20_000_000, 1)[: -20_000_002] + random.Random(1).randbytes(20_000_000) + b"\n]"
+    together = ANSWER + large + ANSWER + large + ANSWER
+    sender = gevent.get_hub().threadpool.spawn(kernel.peer.sendall, together)
+    assert client.read(len(together)) == together
+    sender.get()
+    gevent.idle()
+    assert len(listener.slow) + len(listener.quick) == (5 if head == "ReturnPacket" else 3)
+
+
 def test_a_frame_of_the_servers_own_comes_between(downstream):
     kernel, client, _, pump, _ = downstream
     until_parked(pump)
@@ -228,6 +242,9 @@ class Packets:
 
     def packet_part(self, data, head):
         self.frames.append(bytes(data))
+
+    def in_frame(self):
+        return False
 
     packet_end = packet
 

@@ -153,7 +153,7 @@ class Registry:
         self._move(kernel, KernelState.CLOSING)
         self._fail_waiting(kernel, "the kernel ended")
         if pool is not None:
-            if replace and client is not None:
+            if replace and client is not None and client.request is None:  # else it waits for another one already
                 self.connect_to_pool(client, pool)
             self.fill(pool)
 

@@ -222,6 +222,13 @@ class Broker:
         """The kernel's link has ended, by itself or because the server closes it."""
         self.ends.link_ended(kernel)
 
+    @staticmethod
+    def bad_news(session: Session) -> bytes:
+        """What a client that has a kernel now is told first if that is in the place of one that died."""
+        news = _REPLACED if session.bereaved else b""
+        session.bereaved = False
+        return news
+
     # -- effects -------------------------------------------------------------------------------------------------
 
     def _start(self, effect: Start) -> None:
@@ -254,8 +261,7 @@ class Broker:
         packets = kernel.question
         if session.purpose is not Purpose.FIRST_FRAME or self.settings.send_input_name_packet_upon_kernel_connection:
             packets = kernel.input_name + packets
-        if session.purpose is Purpose.REPLACEMENT:
-            packets = _REPLACED + packets
+        packets = self.bad_news(session) + packets
         session.open(greeting, packets)
         session.resume()
 
@@ -271,9 +277,10 @@ class Broker:
         dropped = f"; {unsent} of its packets were not sent" if unsent else ""
         self.log.debug(f"{session.name} is unbridged from kernel {kernel.record.id}: {effect.reason.value}{dropped}")
         if effect.replacing:
-            session.purpose = Purpose.REPLACEMENT
+            session.purpose, session.bereaved = Purpose.REPLACEMENT, True
             assert kernel.record.pool is not None
-            self.queueing.begin(session, kernel.record.pool)
+            if effect.client not in self.awaited:  # who waits by a command has a time limit of its own
+                self.queueing.begin(session, kernel.record.pool)
         elif effect.reason in _CLOSING_REASONS or (effect.reason is Reason.STOLEN and (evaluating or unsent)):
             session.close_link(replies.notice(effect.told) if effect.told else _parting_words(effect.reason))
         elif effect.reason is Reason.STOLEN:

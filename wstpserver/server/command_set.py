@@ -80,10 +80,10 @@ class CommandSet:
         return SUCCESS
 
     def _give_up(self, session: Session, request: Request) -> None:
-        assert session.record.request is request
         self._broker.awaited.pop(session.record, None)
-        self._broker.registry.give_up(session.record)
-        self._broker.carry_out()
+        if session.record.request is request:  # else its link has ended meanwhile
+            self._broker.registry.give_up(session.record)
+            self._broker.carry_out()
 
     # -- kernels -------------------------------------------------------------------------------------------------
 

@@ -249,6 +249,14 @@ class Delivery:
             return False
         return head not in ANSWERED_BY or (self.kernel.activity.accepting and not self._queue)
 
+    def in_frame(self) -> bool:
+        kernel = self._streaming_to
+        return kernel is not None and kernel is self.kernel and kernel.writer.in_frame(self)
+
+    def part_went_out(self, unsent: memoryview) -> None:
+        if self._streaming_to is not None:
+            self._write(self._streaming_to, self, unsent, False)
+
     def packet_end(self, data: memoryview, head: PacketHead) -> None:
         if self._skipping:
             self._skipping = False

@@ -102,6 +102,7 @@ class Downstream(Pump):
     def part(self, data: memoryview, head: PacketHead) -> None:
         if head != _COMMAND:
             self._outlet.write(data, False)
+            self.state.passing = self.scanner.state.frame_start + 1 if self._outlet.in_frame() else 0
 
     def frame(self, data: memoryview, head: PacketHead, whole: bool) -> None:
         outlet = self._outlet
@@ -126,7 +127,7 @@ class Downstream(Pump):
         return self._listener.answered_quickly(head)
 
     def finish(self, view: memoryview) -> None:
-        self._outlet.went_out(self._unsent(view), bool(self.state.open_tail))
+        self._outlet.went_out(self._unsent(view), bool(self.state.open_tail), self.scanner.at_boundary)
 
     def _tell(self, head: PacketHead, packet: bytes | None) -> None:
         if packet is not None:

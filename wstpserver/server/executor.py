@@ -56,11 +56,12 @@ class Executor:
             if self._broker.settings.send_input_name_packet_upon_kernel_connection:
                 session.send(kernel.input_name)  # whoever connects waits for it, also to the kernel that it has
         elif kernel is not None and kernel is not before:
+            session.send(self._broker.bad_news(session))
             if self._broker.settings.send_input_name_packet_upon_kernel_connection:
                 session.send(kernel.input_name)
             session.send(kernel.question)
             session.resume()
-        elif kernel is None and (waited or session.waits_for_kernel):
+        elif kernel is None and (waited or session.waits_for_kernel or session.bereaved):
             self._broker.client_needs_kernel(session)  # a connection that failed has taken its place in the queue
 
     def run_for_kernel(self, kernel: KernelServer, packet: bytes | None) -> None:

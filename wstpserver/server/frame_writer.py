@@ -66,11 +66,12 @@ class FrameWriter:
             self._open_tail = None if data[-1] == END_PACKET else source
             self._release()
 
-    def went_out(self, source: object, unsent: memoryview, open_tail: bool) -> None:
-        """Whole frames of *source* were written to the free stream past this object, but for these last bytes of them;
-        *open_tail*: the last frame has no ``]``. Raises `StreamClosed`."""
+    def went_out(self, source: object, unsent: memoryview, open_tail: bool, at_boundary: bool = True) -> None:
+        """Whole frames of *source* were written to the free stream past this object, or (not *at_boundary*) a part of
+        one that this object has begun; but for these last bytes. *open_tail*: the last frame has no ``]``. Raises
+        `StreamClosed`."""
         if unsent:
-            self.write(source, unsent, True)
+            self.write(source, unsent, at_boundary)
         elif open_tail:
             self._open_tail = source
             self.stream.handle.free = 0

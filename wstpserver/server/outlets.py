@@ -25,8 +25,12 @@ class Outlet(Protocol):
     #: The stream that whole frames may be written to in C while it is free; who does so calls `went_out`. None: no.
     stream: Stream | None
 
-    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
-        """Whole frames were written there, but for these last bytes; *open_tail*: the last one has no ``]``."""
+    def went_out(self, unsent: memoryview, open_tail: bool, at_boundary: bool) -> None:
+        """Whole frames were written there, or more of the one that is `in_frame`, but for these last bytes;
+        *open_tail*: the last one has no ``]``."""
+
+    def in_frame(self) -> bool:
+        """Whether more of a frame that was begun may be written there in C."""
 
     def tail(self) -> None:
         """A late ``]`` came for the last frame."""
@@ -52,11 +56,14 @@ class ToClient:
         except StreamClosed:
             pass  # the client's own pump notices and ends the bridge
 
-    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
+    def went_out(self, unsent: memoryview, open_tail: bool, at_boundary: bool) -> None:
         try:
-            self._writer.went_out(self._source, unsent, open_tail)
+            self._writer.went_out(self._source, unsent, open_tail, at_boundary)
         except StreamClosed:
             pass
+
+    def in_frame(self) -> bool:
+        return self._writer.in_frame(self._source)
 
     def tail(self) -> None:
         try:
@@ -75,8 +82,11 @@ class HandedEverything:
 
     stream: Stream | None = None
 
-    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
+    def went_out(self, unsent: memoryview, open_tail: bool, at_boundary: bool) -> None:
         raise AssertionError("there is no stream")
+
+    def in_frame(self) -> bool:
+        return False
 
 
 class FrameOutlet(HandedEverything):

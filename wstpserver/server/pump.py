@@ -214,7 +214,8 @@ class Pump:
             self.forward(view[start:first])
         if first >= start and self._keeps(scanner.frame_bytes):
             return scanner.frame_bytes
-        self.part(view[max(first, start) : end], scanner.head)
+        if end > start:
+            self.part(view[max(first, start) : end], scanner.head)
         return 0
 
     def _hand_over(self, view: memoryview, verdict: int) -> None:

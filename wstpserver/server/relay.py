@@ -37,6 +37,8 @@ class Relay:
         self._next_number = 0
         self._events = ffi.new("struct wstprelay_event[]", MOST)
         self._buffer = buffers.take()
+        self._pipe = ffi.new("int32_t[2]")
+        lib.wstprelay_make_pipe(self._pipe)
         self._watcher = self._hub.loop.io(descriptor, 1)
 
     def enter(self, pump: Pump) -> int:
@@ -81,7 +83,9 @@ class Relay:
     def _run_until_woken(self) -> bool:
         """A round; True if it woke somebody, and others may have something to do as well."""
         buffer, events = self._buffer, self._events
-        count = lib.wstprelay_run(self._descriptor, buffer.pointer, buffers.BUFFER_SIZE, events, MOST)
+        count = lib.wstprelay_run(
+            self._descriptor, buffer.pointer, buffers.BUFFER_SIZE, self._pipe, events, MOST
+        )
         answers, woken = [], []
         for index in range(count):
             event = events[index]
@@ -89,7 +93,7 @@ class Relay:
             if not pump.state.parked:  # the last one, with something to see
                 self._buffer = buffers.take()
                 pump.arrival = (buffer, event.verdict)
-                woken.append(pump)
+                woken.append(pump)  # and the first to be woken: it may have bytes in hand that its frame lacks
             elif pump.asks:
                 pump.account_for(HEADS[event.head])
             else:

@@ -59,6 +59,8 @@ class Session:
         self.keeps_queue = False
         #: What the next bridge is for; decides what the client is told when it begins.
         self.purpose = Purpose.AUTOMATIC
+        #: True if its kernel has died, another one is to take that one's place, and it does not know yet.
+        self.bereaved = False
 
     # -- life --------------------------------------------------------------------------------------------------
 

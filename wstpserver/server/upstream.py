@@ -25,6 +25,12 @@ class Packets(Protocol):
     def packet_part(self, data: memoryview, head: PacketHead) -> None:
         """The next part of a packet that is too large to be held."""
 
+    def in_frame(self) -> bool:
+        """Whether more of that packet may be written where `Upstream.direct_to` says."""
+
+    def part_went_out(self, unsent: memoryview) -> None:
+        """More of it was written there, but for these last bytes."""
+
     def packet_end(self, data: memoryview, head: PacketHead) -> None:
         """The last part of such a packet."""
 
@@ -66,7 +72,7 @@ class Upstream(Pump):
         """An evaluation may go to this stream at once while `allow` says so."""
         self._sink = stream  # the handle must live as long
         self.state.sink = ffi.NULL if stream is None else stream.handle
-        self.state.allowed = 0
+        self.state.allowed = self.state.passing = 0
 
     def allow(self, allowed: bool) -> None:
         """Whether one evaluation, the next one, may go there."""
@@ -84,8 +90,8 @@ class Upstream(Pump):
         self._packets.evaluation_sent(head)
         return True
 
-    def finish(self, view: memoryview) -> None:
-        pass  # each frame that goes to the sink is reported
+    def finish(self, view: memoryview) -> None:  # whole frames are reported, so this is a part of one
+        self._packets.part_went_out(self._unsent(view))
 
     def round_ended(self) -> None:
         self._packets.round_ended()
@@ -93,6 +99,7 @@ class Upstream(Pump):
     def part(self, data: memoryview, head: PacketHead) -> None:
         if head != PacketHead.WSCommandPacket:
             self._packets.packet_part(data, head)
+            self.state.passing = self.scanner.state.frame_start + 1 if self._packets.in_frame() else 0
 
     def frame(self, data: memoryview, head: PacketHead, whole: bool) -> None:
         if head == PacketHead.WSCommandPacket:
