@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 PROGRAMS = {
     "kernel_host": (["kernel.c", "wire.c", "output.c", "pattern.c"], []),
     "light_kernel": (["output.c", "pattern.c"], ["-static"]),
-    "load_client": (["load_link.c", "wire.c", "output.c", "pattern.c"], []),
+    "load_client": (["load_link.c", "load_arguments.c", "wire.c", "output.c", "pattern.c"], []),
     "bench_client": (["wire.c", "output.c", "pattern.c"], []),
 }
 VENDOR_PROGRAMS = {

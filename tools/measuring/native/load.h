@@ -53,6 +53,9 @@ extern struct client *clients;
 
 int64_t now(void);
 
+/* load_arguments.c: one name=value of the command line into `load`; ends the program if it is none. */
+void read_argument(const char *argument);
+
 /* load_link.c: the events of one client's connections, and what it sends. */
 void link_open(struct client *client);
 void link_event(struct client *client, int is_message, unsigned events);
