@@ -34,7 +34,8 @@ class Engine:
     def __init__(self) -> None:
         """Load Mathics (4-5 s). Raises ImportError or what Mathics raises when it cannot be loaded."""
         with _stdout_to_stderr():
-            _load_builtins()
+            with _hidden("matplotlib"):
+                _load_builtins()
             from mathics.core.definitions import Definitions
 
             from wstpserver.kernel.builtins import contribute_builtins
@@ -107,6 +108,20 @@ def _load_builtins() -> None:
 
     if not _builtins:
         import_and_load_builtins()
+
+
+@contextlib.contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Mathics imports every package that it knows for its version, if it is there. This one takes half a second and
+    writes into the user's home directory, and nothing in Mathics uses it."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 @contextlib.contextmanager
