@@ -16,7 +16,7 @@
 enum {
     WORTH_IT = 1 << 15, /* below this, copying is as fast */
     PIPE_SIZE = 1 << 20,
-    BURST = 1 << 19     /* after so many bytes others get their turn */
+    BURST = 1 << 17     /* after so many bytes others get their turn */
 };
 
 void wstprelay_make_pipe(int32_t ends[2])

@@ -15,7 +15,10 @@
 
 #include <sys/epoll.h>
 
-enum { MOST = 64 };
+enum {
+    MOST = 64,
+    TURNS = 8 /* looks at who is ready before the caller's other business comes, while all goes by */
+};
 
 int wstprelay_open(void)
 {
@@ -54,37 +57,70 @@ static int all_went_by(const struct wstppump *pump, int verdict)
     return pump->scan->step == WSTPSCAN_AT_BOUNDARY ? pump->talkative : wstppump_is_passing(pump);
 }
 
+/* What one call of wstprelay_run() works on. */
+struct work {
+    uint8_t *buffer;
+    size_t size;
+    const int32_t *pipe;
+    struct wstprelay_event *events;
+    int count;
+};
+
+/* A round for one pump. Returns 1 if the caller has to see to it before anybody else gets one. */
+static int do_round(struct work *work, struct wstppump *pump)
+{
+    int verdict = wstppump_pass(pump, work->buffer, work->size, work->pipe);
+    struct wstprelay_event *event = &work->events[work->count];
+
+    if (verdict == WSTPPUMP_EMPTY)
+        return 0;
+    if (all_went_by(pump, verdict)) {
+        if (pump->scan->step == WSTPSCAN_AT_BOUNDARY)
+            wstppump_acknowledge(pump->source->descriptor);
+        return 0;
+    }
+    event->number = pump->number;
+    event->verdict = verdict;
+    event->head = pump->head;
+    work->count++;
+    if (verdict == WSTPPUMP_ALL_SENT && pump->quick >> pump->head & 1)
+        return 0;
+    pump->parked = 0;
+    return 1;
+}
+
+/* Rounds for all that are in the middle of a frame that passes, or for all others. Returns 1 as do_round(). */
+static int do_rounds(struct work *work, const struct epoll_event *ready, int came, int passing)
+{
+    int i;
+
+    for (i = 0; i < came; i++) {
+        struct wstppump *pump = ready[i].data.ptr;
+        if (pump->parked && wstppump_is_passing(pump) == passing && do_round(work, pump))
+            return 1;
+    }
+    return 0;
+}
+
 int wstprelay_run(int relay, uint8_t *buffer, size_t size, const int32_t pipe[2], struct wstprelay_event *events,
                   int most)
 {
     struct epoll_event ready[MOST];
-    int i, count = 0, came = epoll_wait(relay, ready, most < MOST ? most : MOST, 0);
+    struct work work = {.buffer = buffer, .size = size, .pipe = pipe, .events = events};
+    int i, came, turns = 0;
 
-    for (i = 0; i < came; i++) {
-        struct wstppump *pump = ready[i].data.ptr;
-        int verdict;
-        if (!pump->parked) {
-            wstprelay_unwatch(relay, pump); /* with no events asked for, a hang-up would still be reported */
-            continue;
+    do {
+        came = epoll_wait(relay, ready, most < MOST ? most : MOST, 0);
+        for (i = 0; i < came; i++) {
+            struct wstppump *pump = ready[i].data.ptr;
+            if (!pump->parked) /* and with no events asked for, a hang-up would still be reported */
+                wstprelay_unwatch(relay, pump);
         }
-        verdict = wstppump_pass(pump, buffer, size, pipe);
-        if (verdict == WSTPPUMP_EMPTY)
-            continue;
-        if (all_went_by(pump, verdict)) {
-            if (pump->scan->step == WSTPSCAN_AT_BOUNDARY)
-                wstppump_acknowledge(pump->source->descriptor);
-            continue;
-        }
-        events[count].number = pump->number;
-        events[count].verdict = verdict;
-        events[count].head = pump->head;
-        count++;
-        if (verdict != WSTPPUMP_ALL_SENT || !(pump->quick >> pump->head & 1)) {
-            pump->parked = 0;
-            break;
-        }
-    }
-    return count;
+        /* Bulk comes last, and not at all while somebody waits to be accounted for. */
+        if (!do_rounds(&work, ready, came, 0) && work.count == 0)
+            do_rounds(&work, ready, came, 1);
+    } while (came > 0 && work.count == 0 && ++turns < TURNS);
+    return work.count;
 }
 
 #else
