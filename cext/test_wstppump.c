@@ -273,14 +273,15 @@ static void test_relay(void)
 {
     struct bench b, other;
     struct wstprelay_event events[8];
+    struct wstprelay work = {.most = 8, .buffer = buffer, .size = sizeof buffer, .events = events};
     int relay = wstprelay_open();
-    int32_t ends[2];
 
     if (relay < 0) {
         puts("no relay on this system");
         return;
     }
-    wstprelay_make_pipe(ends);
+    work.descriptor = relay;
+    wstprelay_make_pipe(work.pipe);
     setup(&b);
     setup(&other);
     b.pump.number = 1;
@@ -289,40 +290,40 @@ static void test_relay(void)
     REQUIRE(wstprelay_watch(relay, &b.pump) == 0 && wstprelay_watch(relay, &b.pump) == 0);
     REQUIRE(wstprelay_watch(relay, &other.pump) == 0);
     b.pump.parked = other.pump.parked = 1;
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 0);
+    REQUIRE(wstprelay_run(&work) == 0);
 
     come(&b, RETURN);
     come(&other, EVALUATE);
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 2);
+    REQUIRE(wstprelay_run(&work) == 2);
     REQUIRE(events[0].number + events[1].number == 3 && events[0].verdict == WSTPPUMP_ALL_SENT);
     REQUIRE(events[0].head + events[1].head == EVALUATE_PACKET + RETURN_PACKET);
     REQUIRE(b.pump.parked && other.pump.parked && went(&b, RETURN) && went(&other, EVALUATE));
 
     come(&b, TEXT); /* nobody has to hear of it */
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 0 && went(&b, TEXT) && b.pump.parked);
+    REQUIRE(wstprelay_run(&work) == 0 && went(&b, TEXT) && b.pump.parked);
 
     come(&b, "F");
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 1);
+    REQUIRE(wstprelay_run(&work) == 1);
     REQUIRE(events[0].verdict == WSTPSCAN_MORE && !b.pump.parked && b.pump.end == 1 && b.pump.watched);
     come(&b, "A");
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 0 && !b.pump.watched);
+    REQUIRE(wstprelay_run(&work) == 0 && !b.pump.watched);
     REQUIRE(round_of(&b, 1) == WSTPSCAN_MORE && b.pump.end == 2);
 
     other.pump.quick = 0;
     come(&other, EVALUATE);
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 1 && !other.pump.parked);
+    REQUIRE(wstprelay_run(&work) == 1 && !other.pump.parked);
     REQUIRE(other.pump.frame == 0 && other.pump.position == strlen(EVALUATE) && went(&other, EVALUATE));
 
     other.pump.parked = 1;
     close(other.far_source);
-    REQUIRE(wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 1 && events[0].verdict == WSTPPUMP_CLOSED);
+    REQUIRE(wstprelay_run(&work) == 1 && events[0].verdict == WSTPPUMP_CLOSED);
     wstprelay_unwatch(relay, &other.pump);
-    REQUIRE(!other.pump.watched && wstprelay_run(relay, buffer, sizeof buffer, ends, events, 8) == 0);
+    REQUIRE(!other.pump.watched && wstprelay_run(&work) == 0);
     teardown(&b);
     teardown(&other);
     close(relay);
-    close(ends[0]);
-    close(ends[1]);
+    close(work.pipe[0]);
+    close(work.pipe[1]);
 }
 
 int main(void)

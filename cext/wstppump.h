@@ -117,6 +117,17 @@ struct wstprelay_event {
     int32_t number;             /* of the pump */
     int32_t verdict;            /* WSTPPUMP_ALL_SENT with a head of `quick`; or, in the last event only, anything else */
     int32_t head;               /* head code of the frame that was sent */
+    int32_t asleep;             /* 1: it is still parked; 0: the caller has to see to it */
+};
+
+/* Where wstprelay_run() works. Set by the caller. */
+struct wstprelay {
+    int32_t descriptor;         /* from wstprelay_open() */
+    int32_t pipe[2];            /* from wstprelay_make_pipe() */
+    int32_t most;               /* pumps that get a round in one call; `events` has room for so many */
+    uint8_t *buffer;
+    uint64_t size;              /* bytes of the buffer */
+    struct wstprelay_event *events;
 };
 
 /* Opens a relay; returns its descriptor, which is readable when wstprelay_run() has something to do; -1: errno, or
@@ -130,12 +141,10 @@ int wstprelay_watch(int relay, struct wstppump *pump);
 void wstprelay_unwatch(int relay, struct wstppump *pump);
 
 /*
- * Does a round for pumps that are parked and have something to receive, at most `most` of them, and returns how many
- * events there are. The first verdict that is not "sent, and quick" ends it: that pump is not parked any more, and its
- * places are those in the buffer.
+ * Does a round for pumps that are parked and have something to receive, and returns how many events there are. The first
+ * verdict that is not "sent, and quick" ends it: that pump is not parked any more, and its places are those in the buffer.
  */
-int wstprelay_run(int relay, uint8_t *buffer, size_t size, const int32_t pipe[2], struct wstprelay_event *events,
-                  int most);
+int wstprelay_run(const struct wstprelay *relay);
 
 /* cffi: end */
 

@@ -57,20 +57,11 @@ static int all_went_by(const struct wstppump *pump, int verdict)
     return pump->scan->step == WSTPSCAN_AT_BOUNDARY ? pump->talkative : wstppump_is_passing(pump);
 }
 
-/* What one call of wstprelay_run() works on. */
-struct work {
-    uint8_t *buffer;
-    size_t size;
-    const int32_t *pipe;
-    struct wstprelay_event *events;
-    int count;
-};
-
 /* A round for one pump. Returns 1 if the caller has to see to it before anybody else gets one. */
-static int do_round(struct work *work, struct wstppump *pump)
+static int do_round(const struct wstprelay *relay, struct wstppump *pump, int *count)
 {
-    int verdict = wstppump_pass(pump, work->buffer, work->size, work->pipe);
-    struct wstprelay_event *event = &work->events[work->count];
+    int verdict = wstppump_pass(pump, relay->buffer, (size_t)relay->size, relay->pipe);
+    struct wstprelay_event *event = &relay->events[*count];
 
     if (verdict == WSTPPUMP_EMPTY)
         return 0;
@@ -82,45 +73,42 @@ static int do_round(struct work *work, struct wstppump *pump)
     event->number = pump->number;
     event->verdict = verdict;
     event->head = pump->head;
-    work->count++;
-    if (verdict == WSTPPUMP_ALL_SENT && pump->quick >> pump->head & 1)
-        return 0;
-    pump->parked = 0;
-    return 1;
+    ++*count;
+    event->asleep = verdict == WSTPPUMP_ALL_SENT && (pump->quick >> pump->head & 1);
+    pump->parked = event->asleep;
+    return !event->asleep;
 }
 
 /* Rounds for all that are in the middle of a frame that passes, or for all others. Returns 1 as do_round(). */
-static int do_rounds(struct work *work, const struct epoll_event *ready, int came, int passing)
+static int do_rounds(const struct wstprelay *relay, const struct epoll_event *ready, int came, int passing, int *count)
 {
     int i;
 
     for (i = 0; i < came; i++) {
         struct wstppump *pump = ready[i].data.ptr;
-        if (pump->parked && wstppump_is_passing(pump) == passing && do_round(work, pump))
+        if (pump->parked && wstppump_is_passing(pump) == passing && do_round(relay, pump, count))
             return 1;
     }
     return 0;
 }
 
-int wstprelay_run(int relay, uint8_t *buffer, size_t size, const int32_t pipe[2], struct wstprelay_event *events,
-                  int most)
+int wstprelay_run(const struct wstprelay *relay)
 {
     struct epoll_event ready[MOST];
-    struct work work = {.buffer = buffer, .size = size, .pipe = pipe, .events = events};
-    int i, came, turns = 0;
+    int i, came, count = 0, turns = 0;
 
     do {
-        came = epoll_wait(relay, ready, most < MOST ? most : MOST, 0);
+        came = epoll_wait(relay->descriptor, ready, relay->most < MOST ? relay->most : MOST, 0);
         for (i = 0; i < came; i++) {
             struct wstppump *pump = ready[i].data.ptr;
             if (!pump->parked) /* and with no events asked for, a hang-up would still be reported */
-                wstprelay_unwatch(relay, pump);
+                wstprelay_unwatch(relay->descriptor, pump);
         }
         /* Bulk comes last, and not at all while somebody waits to be accounted for. */
-        if (!do_rounds(&work, ready, came, 0) && work.count == 0)
-            do_rounds(&work, ready, came, 1);
-    } while (came > 0 && work.count == 0 && ++turns < TURNS);
-    return work.count;
+        if (!do_rounds(relay, ready, came, 0, &count) && count == 0)
+            do_rounds(relay, ready, came, 1, &count);
+    } while (came > 0 && count == 0 && ++turns < TURNS);
+    return count;
 }
 
 #else
@@ -145,15 +133,9 @@ void wstprelay_unwatch(int relay, struct wstppump *pump)
     (void)pump;
 }
 
-int wstprelay_run(int relay, uint8_t *buffer, size_t size, const int32_t pipe[2], struct wstprelay_event *events,
-                  int most)
+int wstprelay_run(const struct wstprelay *relay)
 {
-    (void)pipe;
     (void)relay;
-    (void)buffer;
-    (void)size;
-    (void)events;
-    (void)most;
     return 0;
 }
 

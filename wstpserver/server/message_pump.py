@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from wstpserver.server.pump import TURN
 from wstpserver.server.stream import Stream, StreamClosed
-from wstpserver.server.turnstile import let_others_run
+from wstpserver.server.turnstile import TURN, let_others_run
 from wstpserver.wire.messages import MessageCode, MessageReader, encode_message
 
 #: Messages that concern this link only and are never passed on to the other side of a bridge.

@@ -17,7 +17,7 @@ from gevent import get_hub
 from wstpserver._wstpscan import ffi, lib
 from wstpserver.server import buffers, relay
 from wstpserver.server.stream import Stream, StreamClosed
-from wstpserver.server.turnstile import let_others_run
+from wstpserver.server.turnstile import TURN, let_others_run
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.frames import END, HEADS, MORE, TAIL, FrameScanner, head_bits
 from wstpserver.wire.packets import PacketHead
@@ -28,10 +28,6 @@ HELD_FRAME_SIZE = 65536
 
 #: A frame that was broken off is completed with at most this many bytes; to fill up more is worth nobody's time.
 LARGEST_COMPLETION = 1 << 30
-
-#: Seconds after which a pump that always finds something to do lets the others run. A frame may cost next to nothing
-#: or, being a command, a tenth of a millisecond, so neither frames nor bytes are a measure.
-TURN = 0.001
 
 _SENT = lib.WSTPPUMP_SENT
 _ALL_SENT = lib.WSTPPUMP_ALL_SENT

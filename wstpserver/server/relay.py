@@ -10,12 +10,14 @@ Only Linux has this; elsewhere each stream waits by itself.
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from gevent import get_hub, getcurrent
 
 from wstpserver._wstpscan import ffi, lib
 from wstpserver.server import buffers
+from wstpserver.server.turnstile import TURN
 from wstpserver.wire.frames import HEADS
 
 if TYPE_CHECKING:
@@ -31,14 +33,15 @@ class Relay:
     """The waiting pumps of one hub."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
         self._hub = get_hub()
         self._pumps: dict[int, Pump] = {}
         self._next_number = 0
-        self._events = ffi.new("struct wstprelay_event[]", MOST)
         self._buffer = buffers.take()
-        self._pipe = ffi.new("int32_t[2]")
-        lib.wstprelay_make_pipe(self._pipe)
+        self._events = ffi.new("struct wstprelay_event[]", MOST)
+        state = self._state = ffi.new("struct wstprelay *")
+        state.descriptor, state.most, state.size = descriptor, MOST, buffers.BUFFER_SIZE
+        state.buffer, state.events = self._buffer.pointer, self._events
+        lib.wstprelay_make_pipe(state.pipe)
         self._watcher = self._hub.loop.io(descriptor, 1)
 
     def enter(self, pump: Pump) -> int:
@@ -53,7 +56,7 @@ class Relay:
 
     def leave(self, pump: Pump) -> None:
         """Forget a pump, before its connection is closed."""
-        lib.wstprelay_unwatch(self._descriptor, pump.state)
+        lib.wstprelay_unwatch(self._state.descriptor, pump.state)
         self._pumps.pop(pump.state.number, None)
         if not self._pumps:
             self._watcher.stop()
@@ -62,7 +65,7 @@ class Relay:
         """Wait in the pump's greenlet until there is something that it must see, which it finds in its `arrival`.
         Returns False at once if its connection cannot be waited for here."""
         state = pump.state
-        if not state.watched and lib.wstprelay_watch(self._descriptor, state) < 0:
+        if not state.watched and lib.wstprelay_watch(self._state.descriptor, state) < 0:
             return False
         pump.greenlet = getcurrent()
         state.parked = 1
@@ -76,23 +79,21 @@ class Relay:
     def _run(self) -> None:
         """Rounds for those who have something to do; called in the hub, where nothing may wait."""
         # One that has something to see ends a round, and many may: of the clients that come and go, all that go.
-        for _ in range(MOST):
-            if not self._run_until_woken():
-                return
+        if self._run_once():
+            ends = monotonic() + TURN
+            while self._run_once() and monotonic() < ends:
+                pass
 
-    def _run_until_woken(self) -> bool:
-        """A round; True if it woke somebody, and others may have something to do as well."""
-        buffer, events = self._buffer, self._events
-        count = lib.wstprelay_run(
-            self._descriptor, buffer.pointer, buffers.BUFFER_SIZE, self._pipe, events, MOST
-        )
-        answers, woken = [], []
+    def _run_once(self) -> bool:
+        """A round; True if it woke somebody."""
+        count = lib.wstprelay_run(self._state)
+        woken: list[Pump] = []
+        answers = []
         for index in range(count):
-            event = events[index]
+            event = self._events[index]
             pump = self._pumps[event.number]
-            if not pump.state.parked:  # the last one, with something to see
-                self._buffer = buffers.take()
-                pump.arrival = (buffer, event.verdict)
+            if not event.asleep:
+                self._hand_over(pump, event.verdict)
                 woken.append(pump)  # and the first to be woken: it may have bytes in hand that its frame lacks
             elif pump.asks:
                 pump.account_for(HEADS[event.head])
@@ -106,6 +107,12 @@ class Relay:
         for pump in woken:  # whatever they do now, everything that has passed is accounted for
             pump.wake()
         return bool(woken)
+
+    def _hand_over(self, pump: Pump, verdict: int) -> None:
+        """The pump gets the buffer, the relay another one."""
+        pump.arrival = (self._buffer, verdict)
+        self._buffer = buffers.take()
+        self._state.buffer = self._buffer.pointer
 
 
 _local = threading.local()

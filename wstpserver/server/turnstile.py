@@ -11,6 +11,10 @@ import os
 
 from gevent import get_hub
 
+#: Seconds after which whoever always finds something to do lets the others run. A frame may cost next to nothing or,
+#: being a command, a tenth of a millisecond, so neither frames nor bytes are a measure.
+TURN = 0.001
+
 #: A pipe that always has something to read: waiting for it takes one round of the hub.
 _always_ready, _other_end = os.pipe()
 os.write(_other_end, b".")
