@@ -78,11 +78,11 @@ class Client:
         self.frames.append(bytes(data))
 
     def packet_part(self, data, head):
-        assert len(self._part or b"") + len(data) > HELD_FRAME_SIZE or self._part is not None
         self._part = (self._part or b"") + bytes(data)
 
     def packet_end(self, data, head):
         self.frames.append(self._part + bytes(data))
+        assert len(self.frames[-1]) > HELD_FRAME_SIZE
         self._part = None
 
     def packet_tail(self):

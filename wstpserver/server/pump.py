@@ -22,7 +22,7 @@ from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.frames import END, HEADS, MORE, TAIL, FrameScanner, head_bits
 from wstpserver.wire.packets import PacketHead
 
-#: A frame from a client goes to the kernel only when it is whole, up to this many bytes; commands and
+#: A frame from a client goes to the kernel only when it is whole, if that is at most so many bytes; commands and
 #: InputNamePackets are held until they are whole in both directions.
 HELD_FRAME_SIZE = 65536
 
@@ -208,7 +208,7 @@ class Pump:
         first = end - scanner.frame_bytes
         if first > start:
             self.forward(view[start:first])
-        if first >= start and self._keeps(scanner.frame_bytes):
+        if first >= start and self._keeps(scanner.frame_bytes + scanner.opaque):
             return scanner.frame_bytes
         if end > start:
             self.part(view[max(first, start) : end], scanner.head)
@@ -232,6 +232,7 @@ class Pump:
             raise RemoteProtocolError(scanner.error or "unreadable data", scanner.error_offset)
 
     def _keeps(self, size: int) -> bool:
+        """Whether a frame that will have at least *size* bytes is kept until it is whole."""
         return self.scanner.undecided > 0 or size <= self.most_held(self.scanner.head)
 
     def before_round(self) -> None:
