@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from time import monotonic
-from typing import Any
 
-from gevent import get_hub
-
-from wstpserver._wstpscan import ffi, lib
-from wstpserver.server import buffers, relay
-from wstpserver.server.stream import Stream, StreamClosed
+from wstpserver._wstpscan import lib
+from wstpserver.server import buffers
+from wstpserver.server.sleeper import Sleeper
+from wstpserver.server.stream import Stream
 from wstpserver.server.turnstile import TURN, let_others_run
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.frames import END, HEADS, MORE, TAIL, FrameScanner, head_bits
@@ -37,7 +35,7 @@ _UNAVAILABLE = lib.WSTPPUMP_UNAVAILABLE
 _NOTHING = memoryview(b"")
 
 
-class Pump:
+class Pump(Sleeper):
     """Reads one data connection. Subclasses say which bytes may leave early and where they go.
 
     *direct*: heads of frames that may leave in C, to the connection ``state.sink``, before this object hears of them;
@@ -45,17 +43,13 @@ class Pump:
     are valid until they return.
     """
 
-    #: True if what it passes on makes work, False if it is the outcome.
-    asks = False
-
     def __init__(
         self, stream: Stream, scanner: FrameScanner, direct: Iterable[PacketHead], reported: Iterable[PacketHead]
     ) -> None:
-        self.stream = stream
+        super().__init__(stream)
         self.scanner = scanner
-        state = self.state = ffi.new("struct wstppump *")
+        state = self.state
         state.scan = scanner.state
-        state.source = stream.handle
         state.direct = head_bits(direct)
         state.reported = head_bits(reported)
         # Not methods: a partial object saves a Python frame for each round.
@@ -63,11 +57,6 @@ class Pump:
         self._scan_on = partial(lib.wstppump_next, state)
         self._kept = b""
         self._turn_ends = 0.0
-        self._relay: relay.Relay | None = None
-        #: The greenlet that waits in the relay.
-        self.greenlet: Any = None
-        #: What the relay woke it for: the buffer, if there is something in it, and the verdict.
-        self.arrival: tuple[buffers.Buffer | None, int] | None = None
 
     # -- rounds --------------------------------------------------------------------------------------------------
 
@@ -76,7 +65,7 @@ class Pump:
 
         Raises `RemoteProtocolError` if the peer leaves the protocol.
         """
-        self._enter_relay()
+        self.enter_relay()
         try:
             if leftover:
                 self._take(leftover)
@@ -86,7 +75,7 @@ class Pump:
                 elif monotonic() > self._turn_ends:
                     self._let_others_run()
         finally:
-            self._leave_relay()
+            self.leave_relay()
 
     def _round(self) -> bool:
         """Receive, and do what there is to do. False: the stream has ended."""
@@ -135,44 +124,11 @@ class Pump:
         let_others_run()
         self._turn_ends = monotonic() + TURN
 
-    # -- waiting -------------------------------------------------------------------------------------------------
-
-    def _enter_relay(self) -> None:
-        if self.stream.handle.descriptor >= 0 and (own := relay.get()) is not None:
-            self.state.number = own.enter(self)
-            self._relay, self.stream.on_close = own, self._stream_closing
-
-    def _leave_relay(self) -> None:
-        if self._relay is not None:
-            self._relay.leave(self)
-            self._relay = self.stream.on_close = None
-
     def _wait(self) -> None:
         self.before_round()
-        if self._relay is None or self._kept or not self._relay.wait(self):
+        if self._kept or not self.wait_in_relay():
             self.stream.wait_readable()
         self._turn_ends = monotonic() + TURN
-
-    def wake(self) -> None:
-        """Let the greenlet that waits in the relay go on; called in the hub."""
-        waiting, self.greenlet = self.greenlet, None
-        if waiting is not None:
-            waiting.switch()
-
-    def _stream_closing(self) -> None:
-        waiting = self.greenlet
-        self._leave_relay()
-        if waiting is not None:
-            get_hub().loop.run_callback(self._tell_closed, waiting)
-
-    def _tell_closed(self, waiting: Any) -> None:
-        if self.greenlet is waiting:
-            self.greenlet = None
-            waiting.throw(StreamClosed("the connection was closed"))
-
-    def account_for(self, head: PacketHead) -> bool:
-        """The same as `sent`, called in the hub, where nothing may wait. False: nothing was done, `sent` has to."""
-        raise NotImplementedError
 
     # -- what is in the buffer -----------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from wstpserver.server.turnstile import TURN
 from wstpserver.wire.frames import HEADS
 
 if TYPE_CHECKING:
-    from wstpserver.server.pump import Pump
+    from wstpserver.server.sleeper import Sleeper
 
 #: Pumps that get a round before the hub looks at everything else.
 MOST = 64
@@ -34,7 +34,7 @@ class Relay:
 
     def __init__(self, descriptor: int) -> None:
         self._hub = get_hub()
-        self._pumps: dict[int, Pump] = {}
+        self._pumps: dict[int, Sleeper] = {}
         self._next_number = 0
         self._buffer = buffers.take()
         self._events = ffi.new("struct wstprelay_event[]", MOST)
@@ -44,7 +44,7 @@ class Relay:
         lib.wstprelay_make_pipe(state.pipe)
         self._watcher = self._hub.loop.io(descriptor, 1)
 
-    def enter(self, pump: Pump) -> int:
+    def enter(self, pump: Sleeper) -> int:
         """Return a number for this pump, by which it is known until it leaves."""
         self._next_number = self._next_number + 1 & 0x7FFFFFFF
         while self._next_number in self._pumps:
@@ -54,14 +54,14 @@ class Relay:
         self._pumps[self._next_number] = pump
         return self._next_number
 
-    def leave(self, pump: Pump) -> None:
+    def leave(self, pump: Sleeper) -> None:
         """Forget a pump, before its connection is closed."""
         lib.wstprelay_unwatch(self._state.descriptor, pump.state)
         self._pumps.pop(pump.state.number, None)
         if not self._pumps:
             self._watcher.stop()
 
-    def wait(self, pump: Pump) -> bool:
+    def wait(self, pump: Sleeper) -> bool:
         """Wait in the pump's greenlet until there is something that it must see, which it finds in its `arrival`.
         Returns False at once if its connection cannot be waited for here."""
         state = pump.state
@@ -87,7 +87,7 @@ class Relay:
     def _run_once(self) -> bool:
         """A round; True if it woke somebody."""
         count = lib.wstprelay_run(self._state)
-        woken: list[Pump] = []
+        woken: list[Sleeper] = []
         answers = []
         for index in range(count):
             event = self._events[index]
@@ -108,7 +108,7 @@ class Relay:
             pump.wake()
         return bool(woken)
 
-    def _hand_over(self, pump: Pump, verdict: int) -> None:
+    def _hand_over(self, pump: Sleeper, verdict: int) -> None:
         """The pump gets the buffer, the relay another one."""
         pump.arrival = (self._buffer, verdict)
         self._buffer = buffers.take()
