@@ -115,6 +115,7 @@ def test_ctrl_c_in_a_dialog(repl):
     terminal.expect("(Dialog) Out[2]= $Aborted\n", PATIENCE)
     terminal.expect("(Dialog) In[3]:= ")
     terminal.keys("typed")
+    terminal.expect("typed")  # Ctrl-C would throw away what nobody has read yet
     terminal.interrupt("(Dialog) In[3]:= ")
     terminal.enter("Return[]", "\nOut[1]= 1\n")
 
