@@ -129,8 +129,9 @@ class History:
                 self.resetting.append(effect.kernel)
             elif isinstance(effect, Unbridged):
                 assert self.bridges.pop(effect.client) is effect.kernel
-                if effect.replacing:
-                    self.named.pop(effect.client, None)
+                request = effect.client.request
+                if effect.replacing and (request is None or request.kernel is None):
+                    self.named.pop(effect.client, None)  # else it goes on waiting for the kernel that it named
             else:
                 assert isinstance(effect, RequestFailed)
 
