@@ -198,6 +198,7 @@ class Registry:
         Another client that has it loses it, if AllowStealingKernels permits. Raises `Refused`.
         """
         if kernel.client is client:
+            self.give_up(client)  # whatever it waited for before, this is what it wants
             return kernel
         if kernel.client is not None:
             if not self.settings.allow_stealing_kernels:
