@@ -326,3 +326,20 @@ def test_a_transition_that_is_not_in_the_table_is_refused():
     registry.gone(start.kernel)
     with pytest.raises(TransitionError):
         start.kernel.move(KernelState.FREE)
+
+
+def test_a_kernel_that_is_stolen_goes_to_those_first_who_wait_for_it():
+    registry = make([{"MinimumKernelNumber": 1}])
+    (kernel,) = warm(registry)
+    owner, second, thief = client(registry), client(registry), client(registry)
+    registry.connect_to_pool(owner, registry.pools["P0"])
+    registry.set_busy(kernel, True)
+    registry.disconnect(owner, Reason.DISCONNECTED)
+    assert isinstance(registry.connect_to_kernel(owner, kernel), Request)
+    assert isinstance(registry.connect_to_kernel(second, kernel), Request)
+    registry.set_busy(kernel, False)
+    assert owner.kernel is kernel and second.kernel is None
+    assert isinstance(registry.connect_to_kernel(thief, kernel), Request)
+    assert second.kernel is kernel and owner.kernel is None
+    registry.disconnect(second, Reason.DISCONNECTED)
+    assert thief.kernel is kernel

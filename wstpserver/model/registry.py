@@ -209,6 +209,8 @@ class Registry:
         if (kernel.busy and not kernel.awaiting) or kernel.waiting or kernel.state in COMING:
             request = self._wait(client, kernel=kernel)
             kernel.waiting.append(request)
+            if kernel.state in _UNBRIDGED_STATES:
+                self._offer(kernel)  # it was taken from somebody, and others have waited for it longer
             return request
         self._bridge(client, kernel)
         return kernel
