@@ -187,10 +187,8 @@ class Broker:
 
     def evaluation_begun(self, kernel: KernelServer) -> None:
         """An evaluation goes to the kernel."""
-        record = kernel.record
-        self.registry.set_busy(record, True)
-        if record.pool is not None and record.pool.settings.evaluation_time_limit:
-            self.clock.begun(kernel)
+        self.registry.set_busy(kernel.record, True)
+        self.clock.begun(kernel)
 
     def kernel_awaiting(self, kernel: KernelServer, awaiting: bool) -> None:
         """The busy kernel waits for its client to say something, or does not any longer."""

@@ -117,7 +117,6 @@ class Delivery:
         kernel = self.kernel
         assert kernel is not None
         kernel.begin(head)
-        self._broker.acknowledgements.owe(self._data, self)
 
     def went_out(self, unsent: memoryview, open_tail: bool) -> None:
         assert self.kernel is not None

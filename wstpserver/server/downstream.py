@@ -102,7 +102,7 @@ class Downstream(Pump):
     def part(self, data: memoryview, head: PacketHead) -> None:
         if head != _COMMAND:
             self._outlet.write(data, False)
-            self.state.passing = self.scanner.state.frame_start + 1 if self._outlet.in_frame() else 0
+            self._pass_on(self._outlet.in_frame())
 
     def frame(self, data: memoryview, head: PacketHead, whole: bool) -> None:
         outlet = self._outlet
@@ -120,11 +120,12 @@ class Downstream(Pump):
         if unfinished:
             self.finish(view)
         self._tell(head, packet)
-        if self._listener.busy:
-            self.stream.acknowledge()
 
     def account_for(self, head: PacketHead) -> bool:
-        return self._listener.answered_quickly(head)
+        if not self._listener.answered_quickly(head):
+            return False
+        self.round_ended()
+        return True
 
     def finish(self, view: memoryview) -> None:
         self._outlet.went_out(self._unsent(view), bool(self.state.open_tail), self.scanner.at_boundary)

@@ -151,8 +151,6 @@ class KernelServer:
         if self._discarding or activity.in_dialog or activity.asking or not self._broker.only_counts(self):
             return False
         self.written(head)
-        if activity.busy:
-            self.link.data.acknowledge()
         return True
 
     def commanded(self, packet: bytes | None) -> None:

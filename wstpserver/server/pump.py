@@ -84,6 +84,7 @@ class Pump(Sleeper):
             (buffer, verdict), self.arrival = self.arrival, None
             if buffer is None:
                 self.sent(_NOTHING, HEADS[state.head], False)
+                self.round_ended()
                 return True
         else:
             buffer = buffers.take()
@@ -91,6 +92,7 @@ class Pump(Sleeper):
         if verdict == _ALL_SENT:
             self._kept = b""
             self.sent(buffer.view, HEADS[state.head], False)
+            self.round_ended()
         elif verdict == _EMPTY:
             state.drained = 1
         elif verdict != _CLOSED:
@@ -215,7 +217,11 @@ class Pump(Sleeper):
         return view[self.state.start - self.state.unsent : self.state.start]
 
     def round_ended(self) -> None:
-        """All that was received has been handed on, not all of it by one `sent`."""
+        """All that was received has been handed on; called after `account_for` as well."""
+
+    def _pass_on(self, begun: bool) -> None:
+        """Whether the frame in progress has *begun* to go to ``state.sink`` and may go on there in C."""
+        self.state.passing = self.scanner.state.frame_start + 1 if begun else 0
 
     def forward(self, data: memoryview) -> None:
         """Take whole frames whose heads the scanner does not stop at."""

@@ -88,6 +88,7 @@ class Upstream(Pump):
 
     def account_for(self, head: PacketHead) -> bool:
         self._packets.evaluation_sent(head)
+        self.round_ended()
         return True
 
     def finish(self, view: memoryview) -> None:  # whole frames are reported, so this is a part of one
@@ -99,7 +100,7 @@ class Upstream(Pump):
     def part(self, data: memoryview, head: PacketHead) -> None:
         if head != PacketHead.WSCommandPacket:
             self._packets.packet_part(data, head)
-            self.state.passing = self.scanner.state.frame_start + 1 if self._packets.in_frame() else 0
+            self._pass_on(self._packets.in_frame())
 
     def frame(self, data: memoryview, head: PacketHead, whole: bool) -> None:
         if head == PacketHead.WSCommandPacket:
