@@ -1,17 +1,16 @@
 """A server with a pool of light parallel kernels, and executors on it that leave no thread behind."""
 
-import sys
 import threading
 
 import pytest
 
 from tests.client.helpers import PROMPT
+from tests.support.embedded import make_embedded_kernel
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
 from wstpserver.client import Session, connect
 from wstpserver.client.information import server_information
 from wstpserver.client.parallel import KernelExecutor
-from wstpserver.kernel.requirements import missing_packages
 
 POOL = "Parallel"
 
@@ -79,13 +78,8 @@ def no_thread_is_left():
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """Of a server with a pool of two embedded kernels."""
-    missing = missing_packages()
-    if missing:
-        pytest.skip(f"the embedded kernel's packages are not installed: {', '.join(missing)} (wstpserver[mathics])")
     folder = tmp_path_factory.mktemp("server")
-    program = folder / "wstpkernel"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m wstpserver.kernel.main "$@"\n')
-    program.chmod(0o755)
+    program = make_embedded_kernel(folder)
     settings = pool(program, ParallelKernels=True, MinimumKernelNumber=2, MaximumKernelNumber=4)
     with ServerProcess(folder, {"Pools": {"Parallel": settings}}) as running:
         running.wait_for_log("Pool Parallel is ready", START)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 
 import pytest
 
 from tests.interop.vendor import library_path
 from tests.scenarios.frontend import LINK_OPTIONS, PATIENCE, FrontEnd, OwnTransport, VendorTransport
+from tests.support.embedded import make_embedded_kernel
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
-from wstpserver.kernel.requirements import missing_packages
 
 
 def pools(kernel):
@@ -36,13 +35,8 @@ def light_server(tmp_path_factory):
 @pytest.fixture(scope="session")
 def embedded_server(tmp_path_factory):
     """A server with embedded kernels."""
-    missing = missing_packages()
-    if missing:
-        pytest.skip(f"the embedded kernel's packages are not installed: {', '.join(missing)} (wstpserver[mathics])")
     folder = tmp_path_factory.mktemp("embedded")
-    kernel = folder / "wstpkernel"
-    kernel.write_text(f'#!/bin/sh\nexec {sys.executable} -m wstpserver.kernel.main "$@"\n')
-    kernel.chmod(0o755)
+    kernel = make_embedded_kernel(folder)
     with ServerProcess(folder, {"Pools": pools(kernel)}, "-l", "2") as running:
         running.wait_for_log("Pool Parallel is ready", PATIENCE)
         yield running

@@ -7,16 +7,15 @@ import json
 import os
 import re
 import subprocess
-import sys
 import textwrap
 
 import pytest
 
+from tests.support.embedded import make_embedded_kernel
 from tests.support.server import ROOT, ServerProcess
 from tests.support.terminal import TerminalProgram, script
 from tests.support.waiting import wait_for
 from wstpserver.client import Session
-from wstpserver.kernel.requirements import missing_packages
 from wstpserver.wire.values import Function, Symbol
 
 PATIENCE = 60
@@ -62,13 +61,8 @@ CONFIGURATION = """
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    missing = missing_packages()
-    if missing:
-        pytest.skip(f"the embedded kernel's packages are not installed: {', '.join(missing)} (wstpserver[mathics])")
     folder = tmp_path_factory.mktemp("server")
-    kernel = folder / "wstpkernel"
-    kernel.write_text(f'#!/bin/sh\nexec {sys.executable} -m wstpserver.kernel.main "$@"\n')
-    kernel.chmod(0o755)
+    kernel = make_embedded_kernel(folder)
     keys = f'"KernelPath":{json.dumps(str(kernel))}, "MaximumKernelNumber":16'
     (folder / "wstpserver.conf").write_text(CONFIGURATION.replace("KERNEL", keys))
     with ServerProcess(folder, None, "-l", "2") as running:
