@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from wstpserver.cli.script_profile import (
+from wstpserver.client.profile import (
     KEEP_ALIVE,
     KERNEL_ID,
     POOL,

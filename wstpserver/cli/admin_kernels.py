@@ -13,11 +13,11 @@ from wstpserver.cli.script_input import make_reader
 from wstpserver.cli.script_kernel import Conversation
 from wstpserver.cli.script_missed import show_missed_output
 from wstpserver.cli.script_names import names_beginning
-from wstpserver.cli.script_profile import user_file
 from wstpserver.cli.script_repl import Repl
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Callbacks, CommandError, Session
 from wstpserver.client.information import KernelInformation, server_information
+from wstpserver.client.profile import user_file
 
 #: Seconds to wait for a kernel that is busy: a week, as wstpscript does; Ctrl-C ends it.
 _BUSY_WAIT: Final = 7 * 24 * 3600.0

@@ -56,13 +56,13 @@ from wstpserver.cli.script_history import History
 from wstpserver.cli.script_input import make_reader
 from wstpserver.cli.script_kernel import open_conversation
 from wstpserver.cli.script_names import names_beginning
-from wstpserver.cli.script_profile import user_file
 from wstpserver.cli.script_program import Outcome, program, read_outcome
 from wstpserver.cli.script_repl import Repl
 from wstpserver.cli.script_source import read_source
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Callbacks, LinkSyntaxError, Session
 from wstpserver.client.deadline import Deadline
+from wstpserver.client.profile import user_file
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from wstpserver.cli.script_bridging import SOON, connects, time_limit
-from wstpserver.cli.script_profile import KEEP_ALIVE, KERNEL_ID, POOL, RESERVE, SERVER, Profile, ProfileError
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Address, CommandError, Session
 from wstpserver.client.deadline import Deadline
+from wstpserver.client.profile import KEEP_ALIVE, KERNEL_ID, POOL, RESERVE, SERVER, Profile, ProfileError
 from wstpserver.wire.values import Symbol
 
 #: Seconds that a kernel at work is waited for, if -timeout says nothing else.

@@ -11,17 +11,6 @@ from wstpserver.cli.script_continue import apply_properties, mention_former_kern
 from wstpserver.cli.script_errors import EXIT_FAILED, EXIT_UNAVAILABLE, ScriptError
 from wstpserver.cli.script_missed import show_missed_output
 from wstpserver.cli.script_pools import describe_pool
-from wstpserver.cli.script_profile import (
-    KEEP_ALIVE,
-    KERNEL_ID,
-    POOL,
-    RESERVE,
-    SERVER,
-    Profile,
-    ProfileError,
-    default_profile_path,
-    load_profile,
-)
 from wstpserver.cli.script_server import open_session
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import (
@@ -33,6 +22,17 @@ from wstpserver.client import (
     Session,
 )
 from wstpserver.client.deadline import Deadline
+from wstpserver.client.profile import (
+    KEEP_ALIVE,
+    KERNEL_ID,
+    POOL,
+    RESERVE,
+    SERVER,
+    Profile,
+    ProfileError,
+    default_profile_path,
+    load_profile,
+)
 from wstpserver.wire.values import Symbol
 
 #: Seconds that the server may wait for a kernel of a pool, if -timeout says nothing else.

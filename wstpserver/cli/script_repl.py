@@ -11,11 +11,11 @@ from wstpserver.cli.script_graphics import GraphicsFolder
 from wstpserver.cli.script_input import InputReader
 from wstpserver.cli.script_interrupts import Interrupts
 from wstpserver.cli.script_kernel import Conversation
-from wstpserver.cli.script_profile import KERNEL_ID, ProfileError
 from wstpserver.cli.script_prompts import DEFAULT_PROMPT, output_label, prompt_of_new_kernel
 from wstpserver.cli.script_results import Results
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import CommandError, EvaluationAborted, EvaluationError, LinkClosed, LinkTimeout
+from wstpserver.client.profile import KERNEL_ID, ProfileError
 from wstpserver.wire.errors import WSTPError
 
 _LEAVES = re.compile(r"\b(?:Quit|Exit)\b(?:\s*\[\s*(\d*)\s*\])?")

@@ -35,15 +35,21 @@ def kernel_named(
     return before
 
 
-def result_of(name: str, packet: Packet) -> Any:
-    """The "result" in the server's JSON, None if it reports success alone. CommandError for anything else."""
+def reply_of(packet: Packet, prefix: str = "") -> dict[str, Any]:
+    """The server's JSON. CommandError, its text with this *prefix*, if it is none."""
     text = packet.arguments[0] if packet.arguments else None
     try:
         reply = json.loads(text) if isinstance(text, str) else None
     except ValueError:
         reply = None
     if not isinstance(reply, dict):
-        raise CommandError(f"{name}: the other side is no WSTPServer, it answered {text!r}")
+        raise CommandError(f"{prefix}the other side is no WSTPServer, it answered {text!r}")
+    return reply
+
+
+def result_of(name: str, packet: Packet) -> Any:
+    """The "result" in the server's JSON, None if it reports success alone. CommandError for anything else."""
+    reply = reply_of(packet, f"{name}: ")
     if "result" in reply:
         return reply["result"]
     if reply.get("status") != "ExecutionSuccess":

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from wstpserver.client.commands import missed_packets
+from wstpserver.client.commands import missed_packets, reply_of
 from wstpserver.client.connecting import connect
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import CommandError, ConnectError, KernelLost, LinkClosed, LinkTimeout
+from wstpserver.client.errors import ConnectError, KernelLost, LinkClosed, LinkTimeout
 from wstpserver.client.evaluation import QUESTIONS
 from wstpserver.client.link import Link, Packet, packet_of
 from wstpserver.client.options import Address
@@ -152,21 +151,10 @@ class _Attempt:
                 self._returned.question = packet
 
 
-def _reply(packet: Packet) -> dict[str, object]:
-    text = packet.arguments[0] if packet.arguments else None
-    try:
-        reply = json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        reply = None
-    if not isinstance(reply, dict):
-        raise CommandError(f"the other side is no WSTPServer, it answered {text!r}")
-    return reply
-
-
 def _succeeded(packet: Packet) -> bool:
-    return _reply(packet).get("status") == "ExecutionSuccess"
+    return reply_of(packet).get("status") == "ExecutionSuccess"
 
 
 def _result(packet: Packet) -> object:
     """The "result" of an answer, None if it has none."""
-    return _reply(packet).get("result")
+    return reply_of(packet).get("result")
