@@ -115,8 +115,8 @@ def test_ctrl_c_in_a_dialog(repl):
     terminal.expect("(Dialog) Out[2]= $Aborted\n", PATIENCE)
     terminal.expect("(Dialog) In[3]:= ")
     terminal.keys("typed")
-    terminal.expect("typed")  # Ctrl-C would throw away what nobody has read yet
-    terminal.interrupt("(Dialog) In[3]:= ")
+    terminal.keys("\x03")
+    terminal.expect("(Dialog) In[3]:= ")
     terminal.enter("Return[]", "\nOut[1]= 1\n")
 
 
@@ -171,7 +171,8 @@ def test_the_menu_is_asked_again(left, repl):
 def test_ctrl_c_at_a_question_from_before(left, repl):
     left("Input[]", re.compile(r"\n\? $"))
     terminal = repl("-continueprofile", "p", prompt=re.compile(r"\? $"))
-    terminal.interrupt("\nIn[2]:= ")
+    terminal.keys("\x03")
+    terminal.expect("\nIn[2]:= ")
     terminal.enter("1 + 1", "\nOut[2]= 2\n")
 
 

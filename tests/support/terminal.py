@@ -81,10 +81,7 @@ class TerminalProgram:
         return self.expect(expected, deadline)
 
     def interrupt(self, expected, deadline=30.0):
-        """Press Ctrl-C and wait for what it gives; press it again each second, as a user would.
-
-        readline looks at signals only while it waits for a key: one that comes while it draws is lost on it.
-        """
+        """Press Ctrl-C and wait for what it gives; press it again each second: two that come at once count as one."""
         end = time.monotonic() + deadline
         while True:
             self.keys("\x03")

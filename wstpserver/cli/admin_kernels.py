@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
 from wstpserver.cli.admin_arguments import AdminArguments
 from wstpserver.cli.admin_errors import EXIT_OK, EXIT_REFUSED, AdminError
 from wstpserver.cli.admin_server import address_of, open_server
-from wstpserver.cli.script_history import History
-from wstpserver.cli.script_input import make_reader
+from wstpserver.cli.script_interactive import interact
 from wstpserver.cli.script_kernel import Conversation
 from wstpserver.cli.script_missed import show_missed_output
-from wstpserver.cli.script_names import names_beginning
-from wstpserver.cli.script_repl import Repl
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Callbacks, CommandError, Session
 from wstpserver.client.information import KernelInformation, server_information
-from wstpserver.client.profile import user_file
 
 #: Seconds to wait for a kernel that is busy: a week, as wstpscript does; Ctrl-C ends it.
 _BUSY_WAIT: Final = 7 * 24 * 3600.0
 _ANSWER: Final = 10.0
-_HISTORY_FILE: Final = "wstpscript.history"
 
 
 def start(arguments: AdminArguments, terminal: Terminal) -> int:
@@ -95,8 +89,7 @@ def connect(arguments: AdminArguments, terminal: Terminal) -> int:
         _bridge(session, identifier, terminal)
         session.keep_kernel = True
         show_missed_output(session, terminal)
-        reader = make_reader(History(user_file(_HISTORY_FILE)), partial(names_beginning, session))
-        return Repl(Conversation(session, None), terminal, reader).run()
+        return interact(Conversation(session, None), terminal)
 
 
 def _bridge(session: Session, identifier: str, terminal: Terminal) -> None:

@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from wstpserver.cli.arguments import UsageError
@@ -52,23 +51,18 @@ from wstpserver.cli.script_errors import (
     EXIT_USAGE,
     ScriptError,
 )
-from wstpserver.cli.script_history import History
-from wstpserver.cli.script_input import make_reader
+from wstpserver.cli.script_interactive import interact
 from wstpserver.cli.script_kernel import open_conversation
-from wstpserver.cli.script_names import names_beginning
 from wstpserver.cli.script_program import Outcome, program, read_outcome
-from wstpserver.cli.script_repl import Repl
 from wstpserver.cli.script_source import read_source
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Callbacks, LinkSyntaxError, Session
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.profile import user_file
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 
 #: Seconds for the kernel to obey an abort before the link is closed.
 _ABORT_GRACE: Final = 1.0
-_HISTORY_FILE: Final = "wstpscript.history"
 
 DOCUMENT: Final = __doc__ or ""
 
@@ -131,9 +125,8 @@ def _callbacks(terminal: Terminal) -> Callbacks:
 
 def _interact(arguments: ScriptArguments, terminal: Terminal) -> int:
     conversation = open_conversation(arguments, Deadline(arguments.timeout), _callbacks(terminal), terminal)
-    with conversation.session as session:
-        reader = make_reader(History(user_file(_HISTORY_FILE)), partial(names_beginning, session))
-        return Repl(conversation, terminal, reader, arguments.timeout).run()
+    with conversation.session:
+        return interact(conversation, terminal, arguments.timeout)
 
 
 def _evaluate(code: str, arguments: ScriptArguments, terminal: Terminal) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
 from wstpserver.cli.script_completeness import is_incomplete
@@ -54,6 +55,7 @@ class LineReader:
         self._complete = complete
         self._names: list[str] = []
         self._remember: Callable[[str], object] = _forget
+        self._reading: Callable[[], AbstractContextManager[None]] = nullcontext
         try:
             import readline
         except ImportError:
@@ -66,6 +68,9 @@ class LineReader:
         for entry in history.entries:
             readline.add_history(entry)
         self._remember = readline.add_history
+        from wstpserver.cli.script_attention import Attention  # for the systems that have readline
+
+        self._reading = Attention().reading
 
     def _next_name(self, beginning: str, state: int) -> str | None:
         """What readline calls for the names that begin so, one after the other."""
@@ -77,13 +82,14 @@ class LineReader:
         return self._names[state] if state < len(self._names) else None
 
     def read(self, prompt: str) -> str:
-        lines = [input(prompt)]
+        lines = [self.read_line(prompt)]
         while lines[-1].strip() and is_incomplete("\n".join(lines)):
-            lines.append(input(" " * len(prompt)))
+            lines.append(self.read_line(" " * len(prompt)))
         text = "\n".join(lines).rstrip()
         if text and self._history.append(text):
             self._remember(text)
         return text
 
     def read_line(self, prompt: str) -> str:
-        return input(prompt)
+        with self._reading():
+            return input(prompt)

@@ -1,9 +1,11 @@
-"""Ctrl-C while a kernel evaluates: abort, keep the session; leave when the kernel does not obey."""
+"""Ctrl-C in an interactive session: at the prompt it throws away what was typed, in an evaluation it aborts."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
@@ -15,9 +17,12 @@ _LEAVING: Final = 3
 
 
 class Interrupts:
-    """A context in which Ctrl-C aborts what `session` evaluates. For the main thread.
+    """A context in which it has Ctrl-C for itself. For the main thread.
 
-    The second Ctrl-C says that the third one leaves: it raises KeyboardInterrupt, and `leave` is true.
+    There is one handler from the first prompt to the last, so that no Ctrl-C comes in between two. Where the user is
+    `asked` for something it raises KeyboardInterrupt; everywhere else, also between an evaluation and the prompt after
+    it, it aborts what `session` evaluates, if anything, and disturbs nothing. The second Ctrl-C says that the third
+    one leaves: that raises KeyboardInterrupt, too, and `leave` is true.
     """
 
     def __init__(self, session: Session, terminal: Terminal) -> None:
@@ -28,37 +33,48 @@ class Interrupts:
         self._asking = False
         #: Whether the user wants to leave a kernel that does not obey.
         self.leave = False
-        self._ask, terminal.read_line = terminal.read_line, self._read_line
-
-    def _read_line(self, prompt: str) -> str:
-        """The answer to a question of the kernel. Ctrl-C there gives the evaluation up by KeyboardInterrupt."""
-        self._asking = True
-        try:
-            return self._ask(prompt)
-        finally:
-            self._asking = False
 
     def __enter__(self) -> None:
-        self._count = 0
         self._former = signal.signal(signal.SIGINT, self._pressed)
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._former)
 
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Inside, the user is asked for something, which Ctrl-C ends by KeyboardInterrupt."""
+        self._count = 0
+        self._asking = True
+        try:
+            yield
+        finally:
+            self._asking = False
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside, a kernel evaluates. The user may be in the middle of being asked: names are completed so."""
+        self._count = 0
+        asking, self._asking = self._asking, False
+        try:
+            yield
+        finally:
+            self._asking = asking
+
     def _pressed(self, number: int, frame: FrameType | None) -> None:
         if self._asking:
+            self.leave = False
             raise KeyboardInterrupt
         self._count += 1
         if self._count >= _LEAVING:
             self.leave = True
             raise KeyboardInterrupt
-        if self._count == _LEAVING - 1:
-            self._terminal.error("wstpscript: the kernel was told to abort; once more Ctrl-C leaves it")
-        # Not here: the thread that waits for the evaluation may hold what abort() needs, and it is this one.
-        threading.Thread(target=self._abort, daemon=True).start()
+        # Not here: this thread may be in the middle of writing, and hold what abort() needs.
+        threading.Thread(target=self._abort, args=(self._count,), daemon=True).start()
 
-    def _abort(self) -> None:
+    def _abort(self, count: int) -> None:
         try:
+            if count == _LEAVING - 1:
+                self._terminal.error("wstpscript: the kernel was told to abort; once more Ctrl-C leaves it")
             self._session.abort()
-        except LinkError:
+        except (LinkError, OSError):
             pass  # the thread that waits hears of it

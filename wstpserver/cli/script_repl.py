@@ -30,16 +30,21 @@ class Repl:
     """
 
     def __init__(
-        self, conversation: Conversation, terminal: Terminal, reader: InputReader, time_limit: float | None = None
+        self,
+        conversation: Conversation,
+        terminal: Terminal,
+        reader: InputReader,
+        interrupts: Interrupts,
+        time_limit: float | None = None,
     ) -> None:
         self._session, self._profile = conversation
         self._terminal = terminal
         self._reader = reader
+        self._interrupts = interrupts
         self._time_limit = time_limit
-        terminal.read_line = reader.read_line
+        terminal.read_line = self._answer
         self._results = Results(terminal)
         self._graphics = GraphicsFolder(self._session)
-        self._interrupts = Interrupts(self._session, terminal)
         # A kernel that is linked to directly has no server to ask.
         self._kernel = self._current_kernel()
         self._prompt = DEFAULT_PROMPT
@@ -47,25 +52,34 @@ class Repl:
 
     def run(self) -> int:
         """Returns the exit status."""
-        self._arrive()
-        while self._status is None:
-            try:
-                text = self._read()
-                if text.strip():
-                    self._enter(text)
-            except EOFError:
-                self._terminal.write("\n")
-                return EXIT_OK
-            except KeyboardInterrupt:  # at the prompt: what was typed is thrown away
-                self._terminal.write("\n")
-        return self._status
+        with self._interrupts:
+            self._arrive()
+            while self._status is None:
+                try:
+                    text = self._read()
+                    if text.strip():
+                        self._enter(text)
+                except EOFError:
+                    self._terminal.write("\n")
+                    return EXIT_OK
+                except KeyboardInterrupt:
+                    if self._interrupts.leave:
+                        return EXIT_INTERRUPTED
+                    self._terminal.write("\n")  # at the prompt: what was typed is thrown away
+            return self._status
 
     def _read(self) -> str:
         self._terminal.begin_line()
         self._terminal.write("\n")
-        text = self._reader.read(self._prompt)
+        with self._interrupts.asked():
+            text = self._reader.read(self._prompt)
         self._terminal.line_was_read()
         return text
+
+    def _answer(self, prompt: str) -> str:
+        """The answer to a question of the kernel. Ctrl-C there gives the evaluation up by KeyboardInterrupt."""
+        with self._interrupts.asked():
+            return self._reader.read_line(prompt)
 
     def _arrive(self) -> None:
         """Come to the prompt of a new kernel, which may be in the middle of something that was begun before."""
@@ -75,7 +89,7 @@ class Repl:
 
     def _rest(self) -> None:
         """Let a kernel come to rest, which brings its next prompt. Its questions are answered."""
-        with self._interrupts:
+        with self._interrupts.evaluating():
             while self._status is None:
                 try:
                     self._session.synchronize()
@@ -93,7 +107,7 @@ class Repl:
         """One input, from its evaluation to what it changes for the session."""
         self._results.begin(output_label(self._prompt))
         try:
-            with self._interrupts:
+            with self._interrupts.evaluating():
                 self._session.evaluate_text(text, self._time_limit, callbacks=self._results.callbacks)
         except LinkClosed as error:
             self._results.release()
@@ -144,7 +158,7 @@ class Repl:
 
     def _save_pictures(self) -> None:
         for result in self._results.shown:
-            with self._interrupts:
+            with self._interrupts.evaluating():
                 picture = self._graphics.save(*result)
             if picture is not None:
                 self._terminal.write(f"Saved as {picture}\n")
