@@ -1,10 +1,10 @@
 """wstpserver-admin as a process."""
 
 import os
-import signal
 import subprocess
 import sys
 
+from tests.support.interrupts import heed_interrupts
 from tests.support.server import ROOT
 
 PATIENCE = 30
@@ -19,11 +19,6 @@ def start(*words, **streams):
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command(*words), env=environment, text=True, preexec_fn=heed_interrupts, **streams)
-
-
-def heed_interrupts():
-    """In a child: Ctrl-C counts, also where the tests themselves run in the background and ignore it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(*words, **streams):

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from tests.admin.helpers import heed_interrupts
 from tests.parallel.conftest import POOL
+from tests.support.interrupts import heed_interrupts
 from tests.support.server import ROOT
 from tests.support.waiting import wait_for
 

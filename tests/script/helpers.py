@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.client.helpers import PROMPT, Kernel, peer
+from tests.support.interrupts import heed_interrupts
 from wstpserver.client import connect
 from wstpserver.wire.packet_builders import command_packet
 from wstpserver.wire.values import Function, Symbol
@@ -47,7 +48,8 @@ def process(*words, **options):
     command = [sys.executable, "-m", "wstpserver.cli.script", *words]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, **{**streams, **options}, env=environment) as started:
+    options = {**streams, "preexec_fn": heed_interrupts, **options}
+    with subprocess.Popen(command, **options, env=environment) as started:
         try:
             yield started
         finally:

@@ -15,6 +15,7 @@ import sys
 import termios
 import time
 
+from tests.support.interrupts import heed_interrupts
 from tests.support.server import ROOT
 
 #: Escape sequences that move the cursor, choose colours and modes.
@@ -112,6 +113,7 @@ class TerminalProgram:
 
 def _take_terminal():
     """In the child: the terminal on its standard input is the one that Ctrl-C comes from."""
+    heed_interrupts()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.interop.programs import library_path
 from tests.support import processes
+from tests.support.interrupts import heed_interrupts
 from tests.support.server import ROOT
 from tests.support.waiting import wait_for
 from tools.measuring.compare.pages import update
@@ -26,7 +27,7 @@ def started():
     def start(*arguments, **environment):
         running.append(subprocess.Popen(
             [ROOT / "tools" / "compare", *arguments], env={**os.environ, **environment, mark: "1"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts,
         ))  # fmt: skip
         return running[-1]
 
