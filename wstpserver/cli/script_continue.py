@@ -1,4 +1,4 @@
-"""The kernel that a profile names: going back to it, and noting it there."""
+"""The kernel that a profile names: going back to it, and what it is to be like."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from wstpserver.cli.script_bridging import SOON, connects, time_limit
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Address, CommandError, Session
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.profile import KEEP_ALIVE, KERNEL_ID, POOL, RESERVE, SERVER, Profile, ProfileError
+from wstpserver.client.profile import KERNEL_ID, SERVER, Profile, ProfileError
+from wstpserver.client.profile_kernel import settings_of
 from wstpserver.wire.values import Symbol
 
 #: Seconds that a kernel at work is waited for, if -timeout says nothing else.
@@ -62,25 +63,10 @@ def mention_former_kernel(session: Session, profile: Profile, address: Address, 
 
 def apply_properties(session: Session, profile: Profile) -> None:
     """Give the kernel the properties that the profile wants, TRUE where it says nothing."""
-    for name, command in ((KEEP_ALIVE, "SetKeepAlive"), (RESERVE, "SetReserveKernel")):
-        wanted = profile.truth(name)
-        if wanted is None:
-            profile.set(name, "TRUE")
+    for command, wanted in settings_of(profile).commands():
         try:
-            session.command(command, Symbol(str(wanted is not False)))
+            session.command(command, Symbol(str(wanted)))
         except CommandError as error:
             if not error.reply:
                 raise
             # a kernel outside all pools: it stays alive, and nobody else is given it
-
-
-def record_kernel(session: Session, profile: Profile, address: Address | None = None) -> None:
-    """Write the session's kernel into the profile. ProfileError, and CommandError where there is none."""
-    profile.set(KERNEL_ID, str(session.command("GetKernelID")))
-    if address is not None:
-        profile.set(SERVER, str(Address(address.data, address.message)))
-    try:
-        profile.set(POOL, str(session.command("GetPoolName")))
-    except CommandError:
-        profile.set(POOL, None)
-    profile.save()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from wstpserver.cli.script_arguments import ScriptArguments
 from wstpserver.cli.script_bridging import SOON, connects, give_up_unused, time_limit
-from wstpserver.cli.script_continue import apply_properties, mention_former_kernel, record_kernel, return_to_kernel
+from wstpserver.cli.script_continue import apply_properties, mention_former_kernel, return_to_kernel
 from wstpserver.cli.script_errors import EXIT_FAILED, EXIT_UNAVAILABLE, ScriptError
 from wstpserver.cli.script_missed import show_missed_output
 from wstpserver.cli.script_pools import describe_pool
@@ -22,17 +21,8 @@ from wstpserver.client import (
     Session,
 )
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.profile import (
-    KEEP_ALIVE,
-    KERNEL_ID,
-    POOL,
-    RESERVE,
-    SERVER,
-    Profile,
-    ProfileError,
-    default_profile_path,
-    load_profile,
-)
+from wstpserver.client.profile import POOL, SERVER, Profile, ProfileError
+from wstpserver.client.profile_kernel import open_profile, record_kernel
 from wstpserver.wire.values import Symbol
 
 #: Seconds that the server may wait for a kernel of a pool, if -timeout says nothing else.
@@ -76,18 +66,7 @@ def _profile(arguments: ScriptArguments) -> Profile | None:
     name = arguments.start_profile if arguments.continue_profile is None else arguments.continue_profile
     if name is None:
         return None
-    path = Path(name) if name else default_profile_path()
-    profile = load_profile(path)
-    if profile is not None:
-        for setting in (KEEP_ALIVE, RESERVE):
-            profile.truth(setting)  # understood before anything is done
-    if arguments.continue_profile is None:
-        return Profile(path) if profile is None else profile
-    if profile is None:
-        raise ProfileError(f"there is no profile {path}; -startprofile begins one")
-    if profile.get(KERNEL_ID) is None:
-        raise ProfileError(f"the profile {path} names no kernel ({KERNEL_ID}=...); -startprofile takes one")
-    return profile
+    return open_profile(name or None, continues=arguments.continue_profile is not None)
 
 
 def _take_kernel(

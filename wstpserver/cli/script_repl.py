@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from wstpserver.cli.script_continue import record_kernel
 from wstpserver.cli.script_errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from wstpserver.cli.script_graphics import GraphicsFolder
 from wstpserver.cli.script_input import InputReader
@@ -16,6 +15,7 @@ from wstpserver.cli.script_results import Results
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import CommandError, EvaluationAborted, EvaluationError, LinkClosed, LinkTimeout
 from wstpserver.client.profile import KERNEL_ID, ProfileError
+from wstpserver.client.profile_kernel import record_kernel
 from wstpserver.wire.errors import WSTPError
 
 _LEAVES = re.compile(r"\b(?:Quit|Exit)\b(?:\s*\[\s*(\d*)\s*\])?")

@@ -5,23 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import CommandError, KernelLost
+from wstpserver.client.errors import KernelLost
 from wstpserver.client.options import Address, parse_address
 from wstpserver.client.persistent import Persistent, patience_of
-from wstpserver.client.profile import (
-    KEEP_ALIVE,
-    KERNEL_ID,
-    POOL,
-    RESERVE,
-    SERVER,
-    Profile,
-    ProfileError,
-    default_profile_path,
-    load_profile,
-)
+from wstpserver.client.profile import KERNEL_ID, POOL, SERVER, Profile, ProfileError
+from wstpserver.client.profile_kernel import open_profile, record_kernel, settings_of
 from wstpserver.client.way_back import Settings, come_back
 
 
@@ -38,10 +28,8 @@ class Wish:
 def session_from_profile(make: Callable[..., Persistent], wish: Wish, timeout: float | None) -> Persistent:
     """See `Session.from_profile`; `make` makes a session of what its constructor takes first."""
     deadline = Deadline(timeout)
-    path = default_profile_path() if wish.path is None else Path(wish.path)
-    profile = load_profile(path) or Profile(path)
-    # Understood before anything is done; TRUE where the profile says nothing.
-    settings = Settings(profile.truth(KEEP_ALIVE) is not False, profile.truth(RESERVE) is not False)
+    profile = open_profile(wish.path, continues=False)
+    settings = settings_of(profile)
     server = _server(profile, wish)
     kernel = profile.get(KERNEL_ID)
     session = None
@@ -51,7 +39,7 @@ def session_from_profile(make: Callable[..., Persistent], wish: Wish, timeout: f
         session = make(server, deadline.remaining())
         session.patience = patience_of(wish.reconnect)
         _closing_on_failure(session, lambda: session.settle_in(settings, deadline.remaining()))
-    _closing_on_failure(session, lambda: _record(session, profile, server))
+    _closing_on_failure(session, lambda: record_kernel(session, profile, server))
     session.keep_kernel = True  # a new one only from now on: somebody knows how to find it
     return session
 
@@ -89,20 +77,6 @@ def _continued(
     patience = patience_of(wish.reconnect)
     _closing_on_failure(session, lambda: session.adopt(plain, kernel, settings, returned, patience))
     return session
-
-
-def _record(session: Persistent, profile: Profile, server: Address) -> None:
-    """Write the session's kernel into the profile."""
-    profile.set(KERNEL_ID, session.kernel_id)
-    profile.set(SERVER, str(Address(server.data, server.message)))
-    try:
-        profile.set(POOL, str(session.command("GetPoolName")))
-    except CommandError:
-        profile.set(POOL, None)  # it belongs to none
-    for name in (KEEP_ALIVE, RESERVE):
-        if profile.truth(name) is None:
-            profile.set(name, "TRUE")
-    profile.save()
 
 
 def _closing_on_failure(session: Persistent, action: Callable[[], None]) -> None:
