@@ -12,7 +12,7 @@ from wstpserver.settings.sample import sample_text
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Made by tools/generate-docs from the table of options; edit wstpserver/settings/options.py instead. -->
+<!-- Made by tools/generate-docs from wstpserver/settings/root_options.py and pool_options.py; edit those instead. -->
 
 The server is controlled by a configuration file, `wstpserver.conf`. `wstpserver --check` reads it, says
 what is wrong with it, and prints every value with the place it comes from.
