@@ -23,6 +23,8 @@ from wstpserver.wire.values import Function, Symbol
 
 #: Seconds a blocking call may take when the caller says nothing.
 DEFAULT_TIMEOUT = 20.0
+#: Seconds after which a message that was announced does not come that way any more.
+_NOT_YET = 0.1
 
 
 class VendorLink:
@@ -207,16 +209,29 @@ class VendorLink:
     def poll_messages(self, count: int = 1, timeout: float = DEFAULT_TIMEOUT) -> list[tuple[int, int]]:
         """Wait until ``messages`` holds `count` of them: what came so far while reading, and what comes now."""
         deadline = time.monotonic() + timeout
-        code, argument = c_int(), c_int()
         while len(self.messages) < count:
             if time.monotonic() > deadline:
                 raise VendorError(f"{len(self.messages)} of {count} messages within {timeout} s")
-            if self.call("MessageReady") and self.call("GetMessage", byref(code), byref(argument)):
-                self.messages.append((code.value, argument.value))
-            else:
+            if not self._take_message():
                 self.ready()  # the library looks at its connections only when it is called
                 threading.Event().wait(0.002)
         return self.messages
+
+    def _take_message(self) -> bool:
+        """Take a message that the library has put aside, for a call later than the one that brought it.
+
+        Between the two calls here, or in the second one, the library may still give it to the handler. GetMessage then
+        says 0, which is no message, or waits for another one; when the yield function gives that up it returns -1, and
+        the link is as good as before.
+        """
+        if not self.call("MessageReady"):
+            return False
+        code, argument = c_int(), c_int()
+        taken = self._within(_NOT_YET, lambda: self.call("GetMessage", byref(code), byref(argument)))
+        if taken <= 0 or code.value == 0:
+            return False
+        self.messages.append((code.value, argument.value))
+        return True
 
     def close(self) -> None:
         """The library's own close: what was not flushed is lost, message 9 goes out, both connections end.
