@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session, exchange
+from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session, step
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.exchange import Exchange
@@ -216,6 +216,6 @@ def test_an_abort_is_repeated_after_a_while_only():
         talk.current(evaluation)
         assert talk.abort(None)
         assert other.next_message(PROMPT) == (MessageCode.ABORT, 0)
-        assert not exchange._wants_another_abort(evaluation)
+        assert not step.wants_another_abort(evaluation)
         evaluation.repeat_abort = Deadline(0)
-        assert exchange._wants_another_abort(evaluation)
+        assert step.wants_another_abort(evaluation)

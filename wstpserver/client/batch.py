@@ -9,7 +9,8 @@ from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import EvaluationAborted, EvaluationError
 from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.events import Callbacks
-from wstpserver.client.exchange import ABORTED, Exchange
+from wstpserver.client.exchange import Exchange
+from wstpserver.client.step import ABORTED
 from wstpserver.wire.packet_builders import evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
 

@@ -1,61 +1,34 @@
-"""Questions to a kernel and their answers, kept in step: no answer ever goes to another question.
+"""Questions to a kernel and their answers: evaluations, what they leave behind, and the server's commands.
 
-Answers carry no number on the wire. After anything that was given up (a timeout, an abort that came too late, an
-exception) some may still be under way, so the next question is preceded by one that nobody else asks, the evaluation
-of a random number, and everything up to its answer is skipped.
+`step` sees to it that no answer goes to another question.
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import EvaluationAborted, EvaluationTimeout, LinkClosed, LinkTimeout
 from wstpserver.client.evaluation import NOTICE_PREFIX, QUESTIONS, Evaluation
 from wstpserver.client.events import Callbacks
 from wstpserver.client.link import Link, Packet
-from wstpserver.wire.messages import MessageCode
-from wstpserver.wire.packet_builders import command_packet, evaluate_packet
-from wstpserver.wire.values import Expression, Symbol
-
-ABORTED: Final = Symbol("$Aborted")
-
-#: Seconds after which an abort without effect is repeated: one that reaches a kernel before it has read the
-#: evaluation is lost.
-_REPEAT_ABORT: Final = 1.0
-#: Seconds for the message connection to take an abort.
-_SEND_ABORT: Final = 1.0
+from wstpserver.client.step import ABORTED, Step, note_abort
+from wstpserver.wire.packet_builders import command_packet
+from wstpserver.wire.values import Expression
 
 
-def _wants_another_abort(evaluation: Evaluation) -> bool:
-    """Not too soon: one that the kernel does not need any more would end the dialog around the evaluation."""
-    again = evaluation.repeat_abort
-    return evaluation.abort_requested and (again is None or again.expired)
-
-
-class Exchange:
+class Exchange(Step):
     """The kernel's side of a session. One thread at a time runs; any thread may abort and interrupt."""
 
     def __init__(self, link: Link, callbacks: Callbacks) -> None:
-        self.link = link
+        super().__init__(link)
         self._callbacks = callbacks
-        #: The kernel's last prompt; None before the first one.
-        self.prompt: str | None = None
-        self._in_step = True
-        self._abandoned = False  # an evaluation that was given up may still be running
         self._taken_over = False  # the kernel may be in the middle of somebody else's evaluation
         self._question: Packet | None = None  # from there, came during a command
-        self._notice: str | None = None
         self._state = threading.Lock()  # guards _current and its abort_requested
         self._current: Evaluation | None = None
-
-    def lose_step(self) -> None:
-        """Answers may come from now on that belong to nothing."""
-        self._in_step = False
 
     def relink(self, link: Link, prompt: str | None, busy: bool, question: Packet | None) -> None:
         """Go on with another link to the same kernel. `busy`: it is in the middle of something, and has asked that."""
@@ -119,23 +92,12 @@ class Exchange:
             self.current(None)
             self._remember_prompt(evaluation)
 
-    def abandon(self) -> None:
-        """Give up what runs: the kernel is told, and what it still answers will be skipped."""
-        self._in_step = False
-        self._abandoned = True
-        try:
-            self.link.send_message(MessageCode.ABORT, 0, _SEND_ABORT)
-        except (LinkClosed, LinkTimeout):
-            pass  # the next call will find the link closed
-
     def abort(self, patience: float | None) -> bool:
         """Abort what runs, or give it up after `patience` seconds; False if nothing does."""
         with self._state:
             if self._current is None:
                 return False
-            self._current.abort_requested = True
-            self._current.patience = Deadline(patience)
-            self._current.repeat_abort = Deadline(_REPEAT_ABORT)
+            note_abort(self._current, patience)
         try:
             self.link.abort()
         except LinkClosed:
@@ -151,19 +113,6 @@ class Exchange:
         return True
 
     # Packets
-
-    def _get(self, deadline: Deadline, evaluation: Evaluation | None) -> Packet:
-        """The next packet, repeating an abort that has no effect. LinkTimeout, LinkClosed."""
-        while True:
-            try:
-                return self.link.get_packet(deadline.at_most(_REPEAT_ABORT).remaining())
-            except LinkTimeout:
-                if deadline.expired:
-                    raise
-            if evaluation is not None and evaluation.patience is not None and evaluation.patience.expired:
-                raise EvaluationAborted("the kernel did not react to the abort in time; what it answers is thrown away")
-            if self._abandoned if evaluation is None else _wants_another_abort(evaluation):
-                self.link.abort()
 
     def _overhear_until(self, token: int, evaluation: Evaluation, deadline: Deadline) -> None:
         """Hand on what still comes from before `evaluation`, up to the answer that stands before its own."""
@@ -188,40 +137,6 @@ class Exchange:
         if evaluation.abort_requested:
             self.lose_step()
             raise EvaluationAborted("aborted while the kernel was finishing what it had been given before")
-
-    def _skip(self, deadline: Deadline) -> Packet:
-        """The next packet, only looked at for prompts and for a notice that may be the last words."""
-        packet = self._get(deadline, None)
-        text = packet.arguments[0] if packet.arguments else None
-        self._notice = None
-        if isinstance(text, str):
-            if packet.name == "InputNamePacket":
-                self.prompt = text
-            elif packet.name == "TextPacket" and text.startswith(NOTICE_PREFIX):
-                self._notice = text
-        return packet
-
-    def find_step(self, deadline: Deadline) -> None:
-        """Skip all answers to what was given up. A late abort may hit the token itself: then another is asked for."""
-        if self._in_step:
-            return
-        token = self._ask_token(deadline)
-        while True:
-            packet = self._skip(deadline)
-            if packet.name != "ReturnPacket":
-                continue
-            if packet.arguments == (token,):
-                break
-            if packet.arguments == (ABORTED,):
-                self._abandoned = False
-                token = self._ask_token(deadline)
-        self._in_step = True
-        self._abandoned = False
-
-    def _ask_token(self, deadline: Deadline) -> int:
-        token = secrets.randbits(62)
-        self.link.put(evaluate_packet(token), deadline.remaining())
-        return token
 
     # The server
 

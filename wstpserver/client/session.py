@@ -13,13 +13,13 @@ from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import EvaluationAborted
 from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
-from wstpserver.client.exchange import ABORTED
 from wstpserver.client.expression_values import to_expression
 from wstpserver.client.kernel_function import KernelFunction, function_name
 from wstpserver.client.link import Link
 from wstpserver.client.options import Address
 from wstpserver.client.persistent import Persistent
 from wstpserver.client.results import Results, converter
+from wstpserver.client.step import ABORTED
 from wstpserver.wire.packet_builders import enter_expression_packet, enter_text_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Function, Symbol
 
