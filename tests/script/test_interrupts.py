@@ -128,3 +128,16 @@ def test_ctrl_c_while_a_name_is_completed_ends_that_only():
             with interrupts.evaluating():
                 press()
             press()
+
+
+def test_no_python_code_hears_ctrl_c_at_a_prompt():
+    """After a KeyboardInterrupt `input` calls handlers once more; SystemError, if that is Python code."""
+    with served() as (address, _), Session(address, PATIENCE) as session:
+        interrupts = Interrupts(session, Terminal())
+        with interrupts:
+            with interrupts.asked():
+                assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+                with interrupts.evaluating():
+                    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+                assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            press()  # as between an evaluation and the prompt

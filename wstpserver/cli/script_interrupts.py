@@ -19,10 +19,10 @@ _LEAVING: Final = 3
 class Interrupts:
     """A context in which it has Ctrl-C for itself. For the main thread.
 
-    There is one handler from the first prompt to the last, so that no Ctrl-C comes in between two. Where the user is
-    `asked` for something it raises KeyboardInterrupt; everywhere else, also between an evaluation and the prompt after
-    it, it aborts what `session` evaluates, if anything, and disturbs nothing. The second Ctrl-C says that the third
-    one leaves: that raises KeyboardInterrupt, too, and `leave` is true.
+    From the first prompt to the last there is a handler that knows what to do. Where the user is `asked` for something
+    Ctrl-C raises KeyboardInterrupt; everywhere else, also between an evaluation and the prompt after it, it aborts what
+    `session` evaluates, if anything, and disturbs nothing. The second Ctrl-C says that the third one leaves: that
+    raises KeyboardInterrupt, too, and `leave` is true.
     """
 
     def __init__(self, session: Session, terminal: Terminal) -> None:
@@ -30,7 +30,6 @@ class Interrupts:
         self._terminal = terminal
         self._count = 0
         self._former: Any = None
-        self._asking = False
         #: Whether the user wants to leave a kernel that does not obey.
         self.leave = False
 
@@ -43,27 +42,28 @@ class Interrupts:
     @contextmanager
     def asked(self) -> Iterator[None]:
         """Inside, the user is asked for something, which Ctrl-C ends by KeyboardInterrupt."""
-        self._count = 0
-        self._asking = True
+        # By Python's own handler: `input` calls one for a second Ctrl-C when that of the first has raised, and then
+        # nothing that is written in Python may run.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
+            self._count = 0
             yield
         finally:
-            self._asking = False
+            self.leave = False
+            signal.signal(signal.SIGINT, self._pressed)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Inside, a kernel evaluates. The user may be in the middle of being asked: names are completed so."""
-        self._count = 0
-        asking, self._asking = self._asking, False
+        former = signal.signal(signal.SIGINT, self._pressed)
         try:
+            self._count = 0
+            self.leave = False
             yield
         finally:
-            self._asking = asking
+            signal.signal(signal.SIGINT, former)
 
     def _pressed(self, number: int, frame: FrameType | None) -> None:
-        if self._asking:
-            self.leave = False
-            raise KeyboardInterrupt
         self._count += 1
         if self._count >= _LEAVING:
             self.leave = True
