@@ -14,7 +14,8 @@ from gevent.pool import Group
 from wstpserver.server.kernel_link import KernelLink, KernelLinkError, KernelListener
 from wstpserver.server.log import Log
 from wstpserver.server.orphans import KernelRegistry
-from wstpserver.server.process import KernelProcess, describe_status, spawn
+from wstpserver.server.process import KernelProcess, describe_status
+from wstpserver.server.spawn import spawn
 from wstpserver.server.stream import StreamClosed
 from wstpserver.server.warm_parent import WarmParent, WarmParentFailed
 
