@@ -190,7 +190,7 @@ class Application:
         self._loaded = loaded
         self._settings = loaded.settings
         self.acceptor.reconfigure(loaded.settings)
-        self._launcher.set_concurrency(loaded.settings.kernel_start_concurrency)
+        self._launcher.line.set_most(loaded.settings.kernel_start_concurrency)
         self.broker.reconfigure(loaded.settings)
 
     def _flush_log(self) -> None:
