@@ -69,7 +69,8 @@ def test_kernels_that_start_one_after_the_other_are_told_the_same_ports(tmp_path
     """Each connection keeps its port: with ports of their own for all, the system would run out of them."""
     with serving(tmp_path, one_pool(make_kernel(tmp_path), 7, {"KernelStartConcurrency": 2})) as server:
         ready_kernels(server, 7)
-        names = [re.search(r"-linkname (\S+)", processes.command_line(pid))[1] for pid in processes.children(server.pid)]
+        lines = map(processes.command_line, processes.children(server.pid))
+        names = [re.search(r"-linkname (\S+)", line)[1] for line in lines]
         assert len(names) == 7
         assert len(set(names)) <= 2
         for port in {int(port) for name in names for port in re.findall(r"(\d+)@", name)}:

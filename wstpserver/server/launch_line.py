@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 from wstpserver.model.states import Kernel
@@ -16,7 +17,7 @@ class LaunchLine:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._waiting: dict[Kernel, Callable[[Kernel], None]] = {}
+        self._waiting: OrderedDict[Kernel, Callable[[Kernel], None]] = OrderedDict()
         self._under_way: set[Kernel] = set()
 
     def set_most(self, most: int) -> None:
@@ -43,7 +44,6 @@ class LaunchLine:
 
     def _go_on(self) -> None:
         while self._waiting and len(self._under_way) < self._most:
-            kernel = next(iter(self._waiting))
-            begin = self._waiting.pop(kernel)
+            kernel, begin = self._waiting.popitem(last=False)
             self._under_way.add(kernel)
             begin(kernel)
