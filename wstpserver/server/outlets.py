@@ -122,7 +122,8 @@ class MissedOutput(FrameOutlet):
     def __init__(self, limit: int) -> None:
         super().__init__()
         self.limit = limit
-        self.frames: deque[bytes] = deque()
+        #: None while there are none: an empty deque needs as much memory as all the rest of this.
+        self.frames: deque[bytes] | None = None
         self.size = 0
         #: Frames dropped because the limit was passed.
         self.dropped = 0
@@ -145,16 +146,19 @@ class MissedOutput(FrameOutlet):
             self._oversized = False
             self.dropped += 1
             return
-        self.frames.append(frame)
+        frames = self.frames
+        if frames is None:
+            frames = self.frames = deque()
+        frames.append(frame)
         self.size += len(frame)
         while self.size > self.limit:
-            self.size -= len(self.frames.popleft())
+            self.size -= len(frames.popleft())
             self.dropped += 1
 
     def drain(self) -> tuple[list[bytes], int]:
         """Return the frames, oldest first, with the number of dropped ones, and forget both."""
-        frames, dropped = list(self.frames), self.dropped
-        self.frames.clear()
+        frames, dropped = list(self.frames or ()), self.dropped
+        self.frames = None
         self.size = self.dropped = 0
         return frames, dropped
 
