@@ -118,6 +118,12 @@ class Registry:
         if kernel.state in _UNBRIDGED_STATES:
             self._offer(kernel)
 
+    def count_evaluations(self, kernel: Kernel, number: int) -> None:
+        """So many evaluations were begun in *kernel* and answered, one after the other."""
+        if kernel.state is KernelState.BRIDGED:
+            kernel.evaluations += number
+        kernel.idle_since = self._clock()
+
     def set_awaiting(self, kernel: Kernel, awaiting: bool) -> None:
         """A busy kernel waits for its client to say something, or does not any longer."""
         kernel.awaiting = awaiting

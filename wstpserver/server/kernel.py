@@ -91,6 +91,17 @@ class KernelServer:
         if self.question or record.awaiting is not activity.awaiting:
             self._activity_changed()
 
+    def evaluated(self, head: PacketHead, begun: int, answered: int) -> bool:
+        """So many evaluations with this *head* went to the kernel, and so many answers to its client, in turn. True:
+        one answer is to the evaluation that was under way before, and not accounted for yet (`answered_quickly`)."""
+        if not self.activity.busy:
+            self._broker.evaluations_passed(self, answered)
+            if begun > answered:
+                self.begin(head)
+            return False
+        self._broker.evaluations_passed(self, begun)
+        return answered > begun
+
     def answered(self) -> None:
         """A packet that is no evaluation goes to the kernel now, perhaps the answer to its question."""
         if self.activity.asking:
@@ -152,6 +163,8 @@ class KernelServer:
         if self._discarding or activity.in_dialog or activity.asking or not self._broker.only_counts(self):
             return False
         self.written(head)
+        if self.session is not None:
+            self.session.pair()
         return True
 
     def commanded(self, packet: bytes | None) -> None:
