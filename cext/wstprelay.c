@@ -81,7 +81,7 @@ static struct wstprelay_event *add_event(struct run *run, struct wstppump *pump,
     event->verdict = verdict;
     event->head = pump->head;
     event->asleep = 1;
-    event->begun = event->answered = 0;
+    event->begun = event->answered = event->large = 0;
     return event;
 }
 
@@ -95,31 +95,88 @@ static struct wstprelay_event *shared_event(struct run *run, struct wstppump *as
     return &run->relay->events[asking->slot - 1];
 }
 
+/* Whether a frame with this head is what the pump and its twin are counted for. */
+static int is_counted(const struct wstppump *pump, int32_t head)
+{
+    return pump->twin && head == pump->paired && (pump->once || !pump->twin->allowed);
+}
+
+/* A frame that is told by itself. It comes between what the pump and its twin are counted for. */
+static struct wstprelay_event *single_event(struct run *run, struct wstppump *pump)
+{
+    if (pump->twin)
+        pump->twin = pump->twin->twin = NULL;
+    run->hurry = 1;
+    return add_event(run, pump, WSTPPUMP_ALL_SENT);
+}
+
 /* A quick frame has gone by. */
 static void note(struct run *run, struct wstppump *pump)
 {
-    struct wstppump *twin = pump->twin;
-
-    if (twin && pump->head == pump->paired && pump->once) {
+    if (!is_counted(pump, pump->head))
+        single_event(run, pump)->begun = pump->once;
+    else if (pump->once) {
         shared_event(run, pump)->begun++;
         run->open++;
-    } else if (twin && pump->head == pump->paired && !twin->allowed) {
-        shared_event(run, twin)->answered++;
-        run->open--;
-        twin->allowed = 1;
     } else {
-        if (twin) /* whatever this is, it is not what the two are counted for */
-            pump->twin = twin->twin = NULL;
-        add_event(run, pump, WSTPPUMP_ALL_SENT)->begun = pump->once;
-        run->hurry = 1;
+        shared_event(run, pump->twin)->answered++;
+        run->open--;
+        pump->twin->allowed = 1;
     }
 }
 
-/* A round for one pump. Returns 1 if the caller has to see to it before anybody else gets one. */
-static int do_round(struct run *run, struct wstppump *pump)
+/* A large frame has begun to go by. */
+static void note_large(struct run *run, struct wstppump *pump)
+{
+    struct wstprelay_event *event;
+
+    pump->head = pump->scan->head;
+    if (!pump->once)
+        event = add_event(run, pump, WSTPPUMP_ALL_SENT);
+    else if (is_counted(pump, pump->head)) {
+        event = shared_event(run, pump);
+        run->open++;
+    } else
+        event = single_event(run, pump);
+    event->begun += pump->once;
+    event->large = 1;
+    pump->begun_event = (int32_t)(event - run->relay->events);
+}
+
+/* It has gone by. */
+static void forget_large(struct run *run, struct wstppump *pump)
+{
+    struct wstprelay_event *event = &run->relay->events[pump->begun_event];
+
+    event->large = 0;
+    if (!pump->once)
+        event->number = 0;
+}
+
+/* Receives and sends for a pump, and notes the beginning and the end of a large frame. */
+static int pass(struct run *run, struct wstppump *pump)
 {
     struct wstprelay *relay = run->relay;
-    int verdict = wstppump_pass(pump, relay->buffer, (size_t)relay->size, relay->pipe);
+    int verdict, had_begun = pump->begun;
+
+    pump->begins = 1;
+    verdict = wstppump_pass(pump, relay->buffer, (size_t)relay->size, relay->pipe);
+    pump->begins = 0;
+    if (pump->begun && !had_begun)
+        note_large(run, pump);
+    if (had_begun && !pump->begun) {
+        forget_large(run, pump);
+        if (pump->once) /* it is counted already */
+            return WSTPPUMP_EMPTY;
+    }
+    return verdict;
+}
+
+/* A round for one pump, which makes two events at most. Returns 1 if the caller has to see to it before anybody else gets
+ * one. */
+static int do_round(struct run *run, struct wstppump *pump)
+{
+    int verdict = pass(run, pump);
 
     if (verdict == WSTPPUMP_EMPTY)
         return 0;
@@ -147,7 +204,7 @@ static int do_rounds(struct run *run, const struct epoll_event *ready, int came,
         struct wstppump *pump = ready[i].data.ptr;
         if (!pump->parked || wstppump_is_passing(pump) != passing)
             continue;
-        if (run->count == run->relay->most)
+        if (run->count + 2 > run->relay->most)
             return 1;
         run->rounds += !passing;
         if (do_round(run, pump))
@@ -233,7 +290,7 @@ int wstprelay_run(struct wstprelay *relay, int alone)
     else
         be_quick(&run);
     for (i = 0; i < run.count; i++)
-        run.pumps[i]->slot = 0;
+        run.pumps[i]->slot = run.pumps[i]->begun = 0;
     relay->left = now();
     return run.count;
 }

@@ -270,6 +270,12 @@ class Delivery:
         if self._streaming_to is not None:
             self._write(self._streaming_to, self, unsent, False)
 
+    def part_sent(self) -> None:
+        kernel = self.kernel
+        assert kernel is not None
+        kernel.writer.begun(self)
+        self._streaming_to = kernel
+
     def packet_end(self, data: memoryview, head: PacketHead) -> None:
         if self._skipping:
             self._skipping = False

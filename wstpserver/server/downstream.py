@@ -65,6 +65,7 @@ class Downstream(Pump):
         self.state.quick = head_bits(_QUICK)
         self.state.talkative = self.state.allowed = 1
         self.state.paired = ANSWERED_BY[PacketHead.EvaluatePacket]
+        self.state.large, self.state.held = head_bits(_DIRECT - _HELD), HELD_OUTPUT_SIZE
         self._listener = listener
         self._outlet: Outlet = Nowhere()
         self._next: Outlet | None = None
@@ -127,6 +128,9 @@ class Downstream(Pump):
             return False
         self.round_ended()
         return True
+
+    def frame_begun(self) -> None:
+        self._outlet.begun()
 
     def finish(self, view: memoryview) -> None:
         self._outlet.went_out(self._unsent(view), bool(self.state.open_tail), self.scanner.at_boundary)

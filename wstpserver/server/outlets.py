@@ -29,6 +29,9 @@ class Outlet(Protocol):
         """Whole frames were written there, or more of the one that is `in_frame`, but for these last bytes;
         *open_tail*: the last one has no ``]``."""
 
+    def begun(self) -> None:
+        """A part of a frame was written there."""
+
     def in_frame(self) -> bool:
         """Whether more of a frame that was begun may be written there in C."""
 
@@ -62,6 +65,9 @@ class ToClient:
         except StreamClosed:
             pass
 
+    def begun(self) -> None:
+        self._writer.begun(self._source)
+
     def in_frame(self) -> bool:
         return self._writer.in_frame(self._source)
 
@@ -83,6 +89,9 @@ class HandedEverything:
     stream: Stream | None = None
 
     def went_out(self, unsent: memoryview, open_tail: bool, at_boundary: bool) -> None:
+        raise AssertionError("there is no stream")
+
+    def begun(self) -> None:
         raise AssertionError("there is no stream")
 
     def in_frame(self) -> bool:

@@ -95,6 +95,8 @@ class Relay:
         answers: list[Sleeper] = []
         for index in range(count):
             event = self._events[index]
+            if not event.number:
+                continue
             pump = self._pumps[event.number]
             if not event.asleep:
                 self._hand_over(pump, event.verdict)
@@ -103,6 +105,10 @@ class Relay:
                 answering = pump.asked(HEADS[event.head], event.begun, event.answered)
                 if answering is not None:
                     answers.append(answering)
+                if event.large:
+                    pump.frame_begun()
+            elif event.large:
+                pump.frame_begun()
             else:
                 answers.append(pump)
         # What was asked comes first: an answer may be what somebody else has waited for to take a kernel away.

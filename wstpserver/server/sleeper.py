@@ -74,3 +74,7 @@ class Sleeper:
         """Of any other pump: an answer with this *head* has passed in C. Called in the hub, where nothing may wait.
         False: nothing was done, and the greenlet has to do it."""
         raise NotImplementedError
+
+    def frame_begun(self) -> None:
+        """A part of a frame has passed in C, and more may. Called in the hub, before anybody else does anything."""
+        raise NotImplementedError

@@ -32,6 +32,9 @@ class Packets(Protocol):
     def part_went_out(self, unsent: memoryview) -> None:
         """More of it was written there, but for these last bytes."""
 
+    def part_sent(self) -> None:
+        """The beginning of such a packet was written there; `evaluations_passed` has counted it."""
+
     def packet_end(self, data: memoryview, head: PacketHead) -> None:
         """The last part of such a packet."""
 
@@ -68,6 +71,7 @@ class Upstream(Pump):
         self.state.quick = self.state.reported
         self.state.once = 1
         self.state.paired = PacketHead.EvaluatePacket
+        self.state.large, self.state.held = self.state.direct, HELD_FRAME_SIZE
         self._packets = packets
         self._commanded = commanded
         self._answering: Pump | None = None
@@ -108,6 +112,9 @@ class Upstream(Pump):
 
     def asked(self, head: PacketHead, begun: int, answered: int) -> Sleeper | None:
         return self._answering if self._packets.evaluations_passed(head, begun, answered) else None
+
+    def frame_begun(self) -> None:
+        self._packets.part_sent()
 
     def finish(self, view: memoryview) -> None:  # whole frames are reported, so this is a part of one
         self._packets.part_went_out(self._unsent(view))
