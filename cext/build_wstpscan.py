@@ -1,8 +1,8 @@
 """Describes the C module ``wstpserver._wstpscan`` to cffi; setup.py names the ``ffibuilder`` below.
 
-It holds the frame scanner (wstpscan) and the pump's round (wstppump). The declarations are the parts of their headers
-between the two "cffi" lines, so that they are written down once. Paths are relative to the root of the project, which
-is where a build backend runs.
+It holds the frame scanner (wstpscan), the pump's round (wstppump) and the start of processes (wstpspawn). The
+declarations are the parts of their headers between the two "cffi" lines, so that they are written down once. Paths are
+relative to the root of the project, which is where a build backend runs.
 
 cffi gives the interpreter lock up around every call. That costs about 30 of the 200 ns that the call for one small
 frame takes (tools/bench-scan), and cffi offers no choice.
@@ -29,14 +29,16 @@ def declarations(name: str) -> str:
 
 ffibuilder.cdef(declarations("wstpscan.h"))
 ffibuilder.cdef(declarations("wstppump.h"))
+ffibuilder.cdef(declarations("wstpspawn.h"))
 ffibuilder.set_source(
     "wstpserver._wstpscan",
-    '#include "wstpscan.h"\n#include "wstppump.h"',
+    '#include "wstpscan.h"\n#include "wstppump.h"\n#include "wstpspawn.h"',
     sources=[
         *(f"cext/wstpscan{part}.c" for part in ("", "_step", "_array", "_text", "_heads")),
         "cext/wstppump.c",
         "cext/wstppass.c",
         "cext/wstprelay.c",
+        "cext/wstpspawn.c",
     ],
     include_dirs=["cext"],
     depends=[
@@ -44,6 +46,7 @@ ffibuilder.set_source(
         "cext/wstpscan_internal.h",
         "cext/wstppump.h",
         "cext/wstppump_internal.h",
+        "cext/wstpspawn.h",
         "cext/build_wstpscan.py",
     ],
 )

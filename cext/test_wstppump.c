@@ -1,92 +1,7 @@
 /*
- * Tests of the pump's round and of the relay in C, on pairs of sockets; tools/test-c builds them with sanitizers and runs
- * them.
+ * Tests of the pump's round in C, on pairs of sockets; tools/test-c builds them with sanitizers and runs them.
  */
-#define _POSIX_C_SOURCE 200809L
-#define _DEFAULT_SOURCE
-#include "wstppump.h"
-
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#define REQUIRE(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1); \
-        } \
-    } while (0)
-
-#define EVALUATE "FA#QA~NEvaluatePacket\n#DA~Ax\n]"
-#define RETURN "FA#OA~LReturnPacket\n\"DA~Ay\n]"
-#define TEXT "FA#MA~JTextPacket\n\"DA~Az\n]"
-
-enum { ROOM = 1 << 16, EVALUATE_PACKET = 2, RETURN_PACKET = 5 };
-
-/* A pump between two pairs of sockets, with the far ends of both. */
-struct bench {
-    struct wstpscan scan;
-    struct wstpend source, sink;
-    struct wstppump pump;
-    int far_source, far_sink;
-};
-
-static uint8_t buffer[ROOM];
-
-static void make_pair(int32_t *near_end, int *far_end)
-{
-    int both[2];
-
-    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, both) == 0);
-    REQUIRE(fcntl(both[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(both[1], F_SETFL, O_NONBLOCK) == 0);
-    *near_end = both[0];
-    *far_end = both[1];
-}
-
-static void setup(struct bench *b)
-{
-    memset(b, 0, sizeof *b);
-    make_pair(&b->source.descriptor, &b->far_source);
-    make_pair(&b->sink.descriptor, &b->far_sink);
-    b->sink.free = 1;
-    b->scan.stop_at_end = (uint64_t)1 << EVALUATE_PACKET | (uint64_t)1 << RETURN_PACKET;
-    b->pump.scan = &b->scan;
-    b->pump.source = &b->source;
-    b->pump.sink = &b->sink;
-    b->pump.allowed = 1;
-    b->pump.direct = UINT64_MAX;
-    b->pump.reported = b->pump.quick = b->scan.stop_at_end;
-}
-
-static void teardown(struct bench *b)
-{
-    close(b->source.descriptor);
-    close(b->far_source);
-    close(b->sink.descriptor);
-    close(b->far_sink);
-}
-
-static void come(struct bench *b, const char *text)
-{
-    REQUIRE(send(b->far_source, text, strlen(text), 0) == (ssize_t)strlen(text));
-}
-
-static int went(struct bench *b, const char *text)
-{
-    char got[ROOM];
-    ssize_t size = recv(b->far_sink, got, sizeof got, 0);
-
-    return size < 0 ? text[0] == 0 : (size_t)size == strlen(text) && memcmp(got, text, (size_t)size) == 0;
-}
-
-static int round_of(struct bench *b, size_t kept)
-{
-    return wstppump_receive(&b->pump, buffer, sizeof buffer, kept);
-}
+#include "test_bench.h"
 
 static void test_what_is_sent(void)
 {
@@ -269,63 +184,6 @@ static void test_passing(void)
     free(got);
 }
 
-static void test_relay(void)
-{
-    struct bench b, other;
-    struct wstprelay_event events[8];
-    struct wstprelay work = {.most = 8, .buffer = buffer, .size = sizeof buffer, .events = events};
-    int relay = wstprelay_open();
-
-    if (relay < 0) {
-        puts("no relay on this system");
-        return;
-    }
-    work.descriptor = relay;
-    wstprelay_make_pipe(work.pipe);
-    setup(&b);
-    setup(&other);
-    b.pump.number = 1;
-    other.pump.number = 2;
-    b.pump.talkative = 1;
-    REQUIRE(wstprelay_watch(relay, &b.pump) == 0 && wstprelay_watch(relay, &b.pump) == 0);
-    REQUIRE(wstprelay_watch(relay, &other.pump) == 0);
-    b.pump.parked = other.pump.parked = 1;
-    REQUIRE(wstprelay_run(&work) == 0);
-
-    come(&b, RETURN);
-    come(&other, EVALUATE);
-    REQUIRE(wstprelay_run(&work) == 2);
-    REQUIRE(events[0].number + events[1].number == 3 && events[0].verdict == WSTPPUMP_ALL_SENT);
-    REQUIRE(events[0].head + events[1].head == EVALUATE_PACKET + RETURN_PACKET);
-    REQUIRE(b.pump.parked && other.pump.parked && went(&b, RETURN) && went(&other, EVALUATE));
-
-    come(&b, TEXT); /* nobody has to hear of it */
-    REQUIRE(wstprelay_run(&work) == 0 && went(&b, TEXT) && b.pump.parked);
-
-    come(&b, "F");
-    REQUIRE(wstprelay_run(&work) == 1);
-    REQUIRE(events[0].verdict == WSTPSCAN_MORE && !b.pump.parked && b.pump.end == 1 && b.pump.watched);
-    come(&b, "A");
-    REQUIRE(wstprelay_run(&work) == 0 && !b.pump.watched);
-    REQUIRE(round_of(&b, 1) == WSTPSCAN_MORE && b.pump.end == 2);
-
-    other.pump.quick = 0;
-    come(&other, EVALUATE);
-    REQUIRE(wstprelay_run(&work) == 1 && !other.pump.parked);
-    REQUIRE(other.pump.frame == 0 && other.pump.position == strlen(EVALUATE) && went(&other, EVALUATE));
-
-    other.pump.parked = 1;
-    close(other.far_source);
-    REQUIRE(wstprelay_run(&work) == 1 && events[0].verdict == WSTPPUMP_CLOSED);
-    wstprelay_unwatch(relay, &other.pump);
-    REQUIRE(!other.pump.watched && wstprelay_run(&work) == 0);
-    teardown(&b);
-    teardown(&other);
-    close(relay);
-    close(work.pipe[0]);
-    close(work.pipe[1]);
-}
-
 int main(void)
 {
     test_what_is_sent();
@@ -334,7 +192,6 @@ int main(void)
     test_a_full_sink();
     test_ends();
     test_passing();
-    test_relay();
     puts("the pump's round: passed");
     return 0;
 }

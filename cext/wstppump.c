@@ -74,6 +74,45 @@ int wstppump_is_passing(const struct wstppump *pump)
         && pump->sink && pump->sink->descriptor >= 0;
 }
 
+/* Whether the frame in progress, whose beginning lies behind start, may go to the sink as it comes. */
+static int may_begin(const struct wstppump *pump)
+{
+    const struct wstpscan *scan = pump->scan;
+
+    return pump->begins && scan->head_known && has(pump->large, scan->head) && scan->step != WSTPSCAN_AT_BOUNDARY && !scan->error
+        && pump->allowed && pump->sink && pump->sink->free && pump->sink->descriptor >= 0
+        && scan->frame_bytes <= pump->end - pump->start && scan->frame_bytes + scan->opaque > pump->held;
+}
+
+static void begin(struct wstppump *pump, const uint8_t *buffer)
+{
+    flush(pump, buffer);
+    pump->open_tail = 0;
+    pump->passing = pump->scan->frame_start + 1;
+    pump->sink->free = 0;
+    pump->begun = 1;
+    if (pump->once)
+        pump->allowed = 0;
+}
+
+/* Sends the end of a frame that was begun here, if it is the last in the buffer and has its "]". Returns 1 if all was
+ * taken; otherwise the caller completes the frame with what is left behind start. */
+static int complete(struct wstppump *pump, const uint8_t *buffer)
+{
+    if (pump->position < pump->end || buffer[pump->position - 1] != END_PACKET)
+        return 0;
+    flush(pump, buffer);
+    pump->start -= pump->unsent;
+    if (pump->unsent > 0) {
+        pump->unsent = 0;
+        return 0;
+    }
+    pump->passing = 0;
+    pump->sink->free = 1;
+    pump->begun = 0;
+    return 1;
+}
+
 int wstppump_next(struct wstppump *pump, const uint8_t *buffer)
 {
     struct wstpscan *scan = pump->scan;
@@ -85,6 +124,14 @@ int wstppump_next(struct wstppump *pump, const uint8_t *buffer)
         pump->position += scan->used;
         if (verdict == WSTPSCAN_MORE)
             break;
+        if (verdict == WSTPSCAN_END && pump->begun) {
+            if (!complete(pump, buffer))
+                return verdict;
+            pump->head = scan->head;
+            if (has(pump->reported, scan->head))
+                return WSTPPUMP_ALL_SENT;
+            break;
+        }
         if (verdict != WSTPSCAN_END || !may_be_sent(pump))
             return verdict;
         if (has(pump->reported, scan->head)) {
@@ -97,12 +144,18 @@ int wstppump_next(struct wstppump *pump, const uint8_t *buffer)
                                                                                          : WSTPPUMP_SENT;
         }
     }
-    if (scan->step == WSTPSCAN_AT_BOUNDARY && !scan->error && pump->start < pump->end && may_be_sent(pump))
-        flush(pump, buffer);
+    if (scan->step == WSTPSCAN_AT_BOUNDARY && !scan->error && pump->start < pump->end) {
+        if (pump->begun) /* its end is not one that the scanner stops at */
+            complete(pump, buffer);
+        else if (may_be_sent(pump))
+            flush(pump, buffer);
+    }
     else if (wstppump_is_passing(pump) && pump->start < pump->end) {
         flush(pump, buffer);
         pump->open_tail = 0;
     }
+    else if (may_begin(pump))
+        begin(pump, buffer);
     if (pump->source->descriptor >= 0 && ends_within_frame(pump, buffer))
         wstppump_acknowledge(pump->source->descriptor);
     return WSTPSCAN_MORE;

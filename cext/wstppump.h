@@ -61,6 +61,12 @@ struct wstppump {
     int32_t number;             /* the caller's name for this pump */
     int32_t talkative;          /* 1: wstprelay_run() says nothing of a round in which all was sent and no frame was a
                                    reported one; the source has more to say and is told that this has arrived */
+    uint64_t large;             /* bit n: wstprelay_run() may send the beginning of a frame with head code n that is not
+                                   whole yet, and the rest of it */
+    uint64_t held;              /* if it will have more bytes than this */
+    struct wstppump *twin;      /* of two pumps of one bridge, the other one: wstprelay_run() counts what they ask and
+                                   answer, and allows the next question when it sees the answer; NULL: no such pump */
+    int32_t paired;             /* then, the head code of a question (with `once`), or of its answer */
 
     /* Places in the buffer, as numbers of bytes from its beginning. */
 
@@ -80,6 +86,10 @@ struct wstppump {
     int32_t parked;             /* set by the caller: 1 while wstprelay_run() may receive for this pump */
     int32_t watched;            /* 1: between wstprelay_watch() and wstprelay_unwatch(), or until something came while
                                    the pump was not parked */
+    int32_t slot;               /* the rest is used by wstprelay_run() */
+    int32_t begins;
+    int32_t begun;
+    int32_t begun_event;
 };
 
 /*
@@ -114,20 +124,30 @@ void wstprelay_make_pipe(int32_t pipe[2]);
 
 /* What wstprelay_run() has to tell of one pump. */
 struct wstprelay_event {
-    int32_t number;             /* of the pump */
+    int32_t number;             /* of the pump; 0: nothing is to be told */
     int32_t verdict;            /* WSTPPUMP_ALL_SENT with a head of `quick`; or, in the last event only, anything else */
     int32_t head;               /* head code of the frame that was sent */
     int32_t asleep;             /* 1: it is still parked; 0: the caller has to see to it */
+    int32_t begun;              /* questions that it sent; 0 for a pump without `once` */
+    int32_t answered;           /* and answers that its twin sent, in turn with them. There is one such event for two
+                                   pumps, that of the one which asks. */
+    int32_t large;              /* 1: a frame with this head has begun to go to the sink, and is not complete: `passing` is
+                                   set, and the sink not free. If it is a question, `begun` counts it. */
 };
 
-/* Where wstprelay_run() works. Set by the caller. */
+/* Where wstprelay_run() works. Set by the caller, but for the last three. */
 struct wstprelay {
     int32_t descriptor;         /* from wstprelay_open() */
+    int32_t others;             /* a descriptor that is readable when the caller has something else to do (it may be so
+                                   because of this relay); -1: none */
     int32_t pipe[2];            /* from wstprelay_make_pipe() */
-    int32_t most;               /* pumps that get a round in one call; `events` has room for so many */
+    int32_t most;               /* events that `events` has room for, at most 256 */
     uint8_t *buffer;
     uint64_t size;              /* bytes of the buffer */
     struct wstprelay_event *events;
+    int64_t left;               /* when the last call returned, in nanoseconds of the monotonic clock */
+    int32_t passed_over;        /* turns in which bulk did not get any round */
+    int32_t waited;             /* how often the last call waited */
 };
 
 /* Opens a relay; returns its descriptor, which is readable when wstprelay_run() has something to do; -1: errno, or
@@ -141,10 +161,14 @@ int wstprelay_watch(int relay, struct wstppump *pump);
 void wstprelay_unwatch(int relay, struct wstppump *pump);
 
 /*
- * Does a round for pumps that are parked and have something to receive, and returns how many events there are. The first
+ * Does rounds for pumps that are parked and have something to receive, and returns how many events there are. The first
  * verdict that is not "sent, and quick" ends it: that pump is not parked any more, and its places are those in the buffer.
+ *
+ * If the caller is `alone`, with nothing else to do, and was here a moment ago, the call waits for more: a quarter of a
+ * millisecond at a time, about one in all, and not once `others` is readable because of anything else, nor while
+ * there is an event of a pump without a twin. So an evaluation and its answer cost nothing but system calls.
  */
-int wstprelay_run(const struct wstprelay *relay);
+int wstprelay_run(struct wstprelay *relay, int alone);
 
 /* cffi: end */
 

@@ -5,19 +5,24 @@
  * the round does. One that gets something while it is not parked (it waits for somebody to take what it has) leaves the
  * set until it is parked again, or the set would be ready all the time.
  */
-#define _POSIX_C_SOURCE 200809L
-#define _DEFAULT_SOURCE
+#define _GNU_SOURCE /* ppoll */
 #include "wstppump_internal.h"
 
 #include <errno.h>
 
 #ifdef __linux__
 
+#include <poll.h>
 #include <sys/epoll.h>
+#include <time.h>
 
 enum {
-    MOST = 64,
-    TURNS = 8 /* looks at who is ready before the caller's other business comes, while all goes by */
+    MOST_READY = 64,
+    MOST_EVENTS = 256,
+    TURNS = 8,             /* looks at who is ready before the caller's other business comes, while all goes by */
+    PASSED_OVER = 4,       /* of so many turns, bulk gets one even if somebody else always has something */
+    PATIENCE = 250000,     /* nanoseconds to wait for more */
+    LONGEST_CALL = 1000000 /* nanoseconds; half of it when nothing is under way */
 };
 
 int wstprelay_open(void)
@@ -57,11 +62,121 @@ static int all_went_by(const struct wstppump *pump, int verdict)
     return pump->scan->step == WSTPSCAN_AT_BOUNDARY ? pump->talkative : wstppump_is_passing(pump);
 }
 
-/* A round for one pump. Returns 1 if the caller has to see to it before anybody else gets one. */
-static int do_round(const struct wstprelay *relay, struct wstppump *pump, int *count)
+/* What one call knows. */
+struct run {
+    struct wstprelay *relay;
+    struct wstppump *pumps[MOST_EVENTS]; /* of the events */
+    int count;                           /* events so far */
+    int open;                            /* evaluations begun, less those answered */
+    int rounds;                          /* in this turn, for pumps that are not in the middle of a frame that passes */
+    int hurry;                           /* 1: the caller has to account for something before more may come */
+};
+
+static struct wstprelay_event *add_event(struct run *run, struct wstppump *pump, int verdict)
 {
-    int verdict = wstppump_pass(pump, relay->buffer, (size_t)relay->size, relay->pipe);
-    struct wstprelay_event *event = &relay->events[*count];
+    struct wstprelay_event *event = &run->relay->events[run->count];
+
+    run->pumps[run->count++] = pump;
+    event->number = pump->number;
+    event->verdict = verdict;
+    event->head = pump->head;
+    event->asleep = 1;
+    event->begun = event->answered = event->large = 0;
+    return event;
+}
+
+/* The event of two pumps of a bridge; `asking` is the one with questions. */
+static struct wstprelay_event *shared_event(struct run *run, struct wstppump *asking)
+{
+    if (asking->slot == 0) {
+        add_event(run, asking, WSTPPUMP_ALL_SENT)->head = asking->paired;
+        asking->slot = run->count;
+    }
+    return &run->relay->events[asking->slot - 1];
+}
+
+/* Whether a frame with this head is what the pump and its twin are counted for. */
+static int is_counted(const struct wstppump *pump, int32_t head)
+{
+    return pump->twin && head == pump->paired && (pump->once || !pump->twin->allowed);
+}
+
+/* A frame that is told by itself. It comes between what the pump and its twin are counted for. */
+static struct wstprelay_event *single_event(struct run *run, struct wstppump *pump)
+{
+    if (pump->twin)
+        pump->twin = pump->twin->twin = NULL;
+    run->hurry = 1;
+    return add_event(run, pump, WSTPPUMP_ALL_SENT);
+}
+
+/* A quick frame has gone by. */
+static void note(struct run *run, struct wstppump *pump)
+{
+    if (!is_counted(pump, pump->head))
+        single_event(run, pump)->begun = pump->once;
+    else if (pump->once) {
+        shared_event(run, pump)->begun++;
+        run->open++;
+    } else {
+        shared_event(run, pump->twin)->answered++;
+        run->open--;
+        pump->twin->allowed = 1;
+    }
+}
+
+/* A large frame has begun to go by. */
+static void note_large(struct run *run, struct wstppump *pump)
+{
+    struct wstprelay_event *event;
+
+    pump->head = pump->scan->head;
+    if (!pump->once)
+        event = add_event(run, pump, WSTPPUMP_ALL_SENT);
+    else if (is_counted(pump, pump->head)) {
+        event = shared_event(run, pump);
+        run->open++;
+    } else
+        event = single_event(run, pump);
+    event->begun += pump->once;
+    event->large = 1;
+    pump->begun_event = (int32_t)(event - run->relay->events);
+}
+
+/* It has gone by. */
+static void forget_large(struct run *run, struct wstppump *pump)
+{
+    struct wstprelay_event *event = &run->relay->events[pump->begun_event];
+
+    event->large = 0;
+    if (!pump->once)
+        event->number = 0;
+}
+
+/* Receives and sends for a pump, and notes the beginning and the end of a large frame. */
+static int pass(struct run *run, struct wstppump *pump)
+{
+    struct wstprelay *relay = run->relay;
+    int verdict, had_begun = pump->begun;
+
+    pump->begins = 1;
+    verdict = wstppump_pass(pump, relay->buffer, (size_t)relay->size, relay->pipe);
+    pump->begins = 0;
+    if (pump->begun && !had_begun)
+        note_large(run, pump);
+    if (had_begun && !pump->begun) {
+        forget_large(run, pump);
+        if (pump->once) /* it is counted already */
+            return WSTPPUMP_EMPTY;
+    }
+    return verdict;
+}
+
+/* A round for one pump, which makes two events at most. Returns 1 if the caller has to see to it before anybody else gets
+ * one. */
+static int do_round(struct run *run, struct wstppump *pump)
+{
+    int verdict = pass(run, pump);
 
     if (verdict == WSTPPUMP_EMPTY)
         return 0;
@@ -70,45 +185,114 @@ static int do_round(const struct wstprelay *relay, struct wstppump *pump, int *c
             wstppump_acknowledge(pump->source->descriptor);
         return 0;
     }
-    event->number = pump->number;
-    event->verdict = verdict;
-    event->head = pump->head;
-    ++*count;
-    event->asleep = verdict == WSTPPUMP_ALL_SENT && (pump->quick >> pump->head & 1);
-    pump->parked = event->asleep;
-    return !event->asleep;
+    if (verdict == WSTPPUMP_ALL_SENT && (pump->quick >> pump->head & 1)) {
+        note(run, pump);
+        return 0;
+    }
+    add_event(run, pump, verdict)->asleep = 0;
+    pump->parked = 0;
+    return 1;
 }
 
-/* Rounds for all that are in the middle of a frame that passes, or for all others. Returns 1 as do_round(). */
-static int do_rounds(const struct wstprelay *relay, const struct epoll_event *ready, int came, int passing, int *count)
+/* Rounds for all that are in the middle of a frame that passes, or for all others. Returns 1 if the caller has to see to
+ * one, or there is no room for more events. */
+static int do_rounds(struct run *run, const struct epoll_event *ready, int came, int passing)
 {
     int i;
 
     for (i = 0; i < came; i++) {
         struct wstppump *pump = ready[i].data.ptr;
-        if (pump->parked && wstppump_is_passing(pump) == passing && do_round(relay, pump, count))
+        if (!pump->parked || wstppump_is_passing(pump) != passing)
+            continue;
+        if (run->count + 2 > run->relay->most)
+            return 1;
+        run->rounds += !passing;
+        if (do_round(run, pump))
             return 1;
     }
     return 0;
 }
 
-int wstprelay_run(const struct wstprelay *relay)
+/* A look at who is ready, and rounds for them. Returns how many were, or -1 if the call is over. */
+static int take_turn(struct run *run)
 {
-    struct epoll_event ready[MOST];
-    int i, came, count = 0, turns = 0;
+    struct epoll_event ready[MOST_READY];
+    struct wstprelay *relay = run->relay;
+    int i, came = epoll_wait(relay->descriptor, ready, MOST_READY, 0);
+
+    run->rounds = 0;
+    for (i = 0; i < came; i++) {
+        struct wstppump *pump = ready[i].data.ptr;
+        if (!pump->parked) /* and with no events asked for, a hang-up would still be reported */
+            wstprelay_unwatch(relay->descriptor, pump);
+    }
+    if (do_rounds(run, ready, came, 0))
+        return -1;
+    /* Bulk comes last, and not in every turn in which somebody else had something. */
+    if (run->rounds == 0 || ++relay->passed_over == PASSED_OVER) {
+        relay->passed_over = 0;
+        if (do_rounds(run, ready, came, 1))
+            return -1;
+    }
+    return run->hurry ? -1 : came;
+}
+
+static int64_t now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/* Waits for pumps that have something to receive; 0: there are none, or it is somebody else's turn. */
+static int wait_for_more(struct wstprelay *relay, int64_t nanoseconds)
+{
+    struct pollfd both[2] = {{.fd = relay->descriptor, .events = POLLIN}, {.fd = relay->others, .events = POLLIN}};
+    struct timespec timeout = {.tv_nsec = nanoseconds};
+
+    relay->waited++;
+    return ppoll(both, 2, &timeout, NULL) > 0 && both[0].revents;
+}
+
+/* Turns until everything is done that can be done without waiting, or somebody else should have his. */
+static void be_quick(struct run *run)
+{
+    int turns = 0;
+
+    while (take_turn(run) > 0 && run->count == 0 && ++turns < TURNS)
+        ;
+}
+
+/* The same, and waits for more. */
+static void linger(struct run *run, int64_t began)
+{
+    int64_t time;
+    int came;
 
     do {
-        came = epoll_wait(relay->descriptor, ready, relay->most < MOST ? relay->most : MOST, 0);
-        for (i = 0; i < came; i++) {
-            struct wstppump *pump = ready[i].data.ptr;
-            if (!pump->parked) /* and with no events asked for, a hang-up would still be reported */
-                wstprelay_unwatch(relay->descriptor, pump);
-        }
-        /* Bulk comes last, and not at all while somebody waits to be accounted for. */
-        if (!do_rounds(relay, ready, came, 0, &count) && count == 0)
-            do_rounds(relay, ready, came, 1, &count);
-    } while (came > 0 && count == 0 && ++turns < TURNS);
-    return count;
+        came = take_turn(run);
+        time = now() - began;
+        if (came < 0 || time >= (run->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
+            return;
+    } while (came > 1 || wait_for_more(run->relay, PATIENCE));
+}
+
+int wstprelay_run(struct wstprelay *relay, int alone)
+{
+    struct run run = {.relay = relay, .count = 0, .open = 0, .hurry = 0};
+    int64_t began = now();
+    int i;
+
+    relay->waited = 0;
+    if (alone && relay->others >= 0 && began - relay->left < PATIENCE)
+        linger(&run, began);
+    else
+        be_quick(&run);
+    for (i = 0; i < run.count; i++)
+        run.pumps[i]->slot = run.pumps[i]->begun = 0;
+    relay->left = now();
+    return run.count;
 }
 
 #else
@@ -133,9 +317,10 @@ void wstprelay_unwatch(int relay, struct wstppump *pump)
     (void)pump;
 }
 
-int wstprelay_run(const struct wstprelay *relay)
+int wstprelay_run(struct wstprelay *relay, int alone)
 {
     (void)relay;
+    (void)alone;
     return 0;
 }
 

@@ -204,7 +204,9 @@ def test_with_evaluations_waiting(single, gate, how):
         link.put("EvaluatePacket", Function("Set", Symbol("stale"), 1))
     link.put("WSCommandPacket", Function("GetKernelID"))  # read after the evaluations
     assert link.get_packet()[0] == "ReturnPacket"
+    since = Since(single)
     leave(link, how)
+    since.wait_for(UNBRIDGED)
     gate.open()
     with join(single) as following:
         assert following.evaluate(Function("Evaluations")) == evaluations + 2

@@ -209,6 +209,16 @@ def test_as_many_start_at_the_same_time_as_are_allowed(tmp_path):
         wait_for(open_gate_until_all_are_ready, 30.0, "five kernels")
 
 
+def test_the_server_stops_while_kernels_wait_for_their_turn(tmp_path):
+    """None of them is started any more."""
+    register = tmp_path / "started"
+    kernel = make_kernel(tmp_path, hang=True, register=register)
+    with serving(tmp_path, one_pool(kernel, 5, {"KernelStartConcurrency": 1})) as server:
+        wait_for(lambda: register.exists() and register.read_text().split(), 20.0, "the first kernel")
+        server.stop()
+        assert len(register.read_text().split()) == 1
+
+
 def test_start_kernel_that_fails_tells_the_client_and_leaves_nothing(server, tmp_path):
     with join(server) as link:
         assert link.command("StartKernel", os.fspath(tmp_path / "nothing")) == '{"status":"ExecutionError"}'

@@ -92,3 +92,23 @@ def test_nothing_is_called_after_it_was_stopped(watched):
     link.peer.sendall(b"too late")
     gevent.sleep(0.01)
     assert (link.received, link.ends) == ([], 0)
+
+
+def test_who_joins_waits_until_all_has_been_read(watched):
+    """Also for what has not been looked at yet; and not longer than is said."""
+    silent, ending, talking = watched(), watched(), watched()
+    silent.watch.join(0.01)
+    assert not silent.watch.reading
+    ending.peer.close()
+    with gevent.Timeout(20):
+        ending.watch.join(100)
+    assert ending.ends == 1
+    talking.peer.sendall(b"first")
+    talking.wait()
+    talking.watch.join(0.01)  # it may say more
+    assert talking.watch.reading
+    talking.peer.close()
+    with gevent.Timeout(20):
+        talking.watch.join(100)
+        talking.watch.join(100)
+    assert talking.ends == 0

@@ -1,59 +1,135 @@
-"""What a process that the server starts gets from it, and what not."""
+"""What is heard of a kernel's process while it runs, and at its end."""
 import os
+import signal
 import sys
+import time
 
 import gevent
 import pytest
 
+from tests.support.leaks import own_descriptors
 from wstpserver.server import process
-
-OPEN = "import os; print(*sorted(os.listdir('/proc/self/fd'), key=int), flush=True)"
-
-
-@pytest.fixture(params=[True, False], ids=["marked", "closed one by one"])
-def way(request, monkeypatch):
-    """How descriptors are kept from the child: by a call of newer systems, and without."""
-    if request.param and not process.CAN_MARK_DESCRIPTORS:
-        pytest.skip("this system cannot")
-    monkeypatch.setattr(process, "CAN_MARK_DESCRIPTORS", request.param)
+from wstpserver.server.kernel_output import LAST_LINES, TURN_SIZE, KernelOutput
+from wstpserver.server.spawn import spawn
 
 
-def printed(*arguments, **options):
+def start(script, lines):
+    return spawn([sys.executable, "-S", "-E", "-u", "-c", script], lines.append)
+
+
+def pipes():
+    """The open pipes of this process."""
+    return {number for number, target in own_descriptors().items() if target.startswith("pipe:")}
+
+
+def stop(child, grace=20.0):
+    with gevent.Timeout(30):
+        child.stop(grace)
+
+
+@pytest.fixture
+def pipe():
+    """The two ends; the reading one is the test's to give away."""
+    reading, writing = os.pipe()
+    yield reading, writing
+    try:
+        os.close(writing)
+    except OSError:
+        pass
+
+
+def test_every_line_and_what_has_no_end(pipe):
+    reading, writing = pipe
     lines = []
-    child = process.spawn([sys.executable, "-S", "-E", *arguments], lines.append, **options)
+    output = KernelOutput(reading, lines.append)
     with gevent.Timeout(20):
-        child.stop(grace=20)
-    assert child.exited.get() == 0
-    return lines
+        for number, piece in enumerate((b"one\ntw", b"o\n\n  \r\nthr\xc3", b"\xa9e \xff\nlast"), 1):
+            os.write(writing, piece)
+            while len(lines) < number:
+                gevent.sleep(0)
+    assert lines == ["one", "two", "thrée \ufffd"]
+    os.close(writing)
+    output.wait(20)
+    assert lines[-1] == "last"
+    assert output.last_lines == tuple(lines)
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="no /proc")
-def test_no_descriptor_but_the_three(way):
-    """Also none that whoever started the server left open for it."""
-    reading, writing = os.pipe()
+def test_the_descriptor_is_given_back_when_the_kernel_has_closed_its_own():
+    """While the kernel goes on: it counts towards what the server can hold."""
+    lines = []
+    before = pipes()
+    child = start("import os, time; print('words'); os.close(1); os.close(2); time.sleep(1000)", lines)
     try:
-        for descriptor in (reading, writing):
-            os.set_inheritable(descriptor, True)
-        (listing,) = printed("-c", OPEN)
-        assert listing.split()[:3] == ["0", "1", "2"]
-        assert len(listing.split()) == 4  # and the one for the listing
-        assert os.get_inheritable(reading)  # they are the server's as before
+        with gevent.Timeout(20):
+            while pipes() - before:
+                gevent.sleep(0.01)
+        assert not child.exited.ready()
+        assert (lines, child.last_words()) == (["words"], "words")
     finally:
-        os.close(reading)
-        os.close(writing)
+        stop(child, 0)
 
 
-def test_descriptors_that_are_meant_for_it(way):
-    reading, writing = os.pipe()
+def test_who_prints_without_a_pause_lets_others_run(pipe):
+    """One read for each look at everybody's sockets, however much there is."""
+    reading, writing = pipe
+    os.set_blocking(writing, False)
+    line = b"x" * 63 + b"\n"
+    lines = []
+    output = KernelOutput(reading, lines.append)
+    other, its_end = os.pipe()
+    os.write(its_end, b".")
+    counts = []
+    watcher = gevent.get_hub().loop.io(other, 1)
+    watcher.start(lambda: counts.append(len(lines)))
     try:
-        script = f"import os; os.write({writing}, b'from the child')"
-        assert printed("-c", script, pass_descriptors=[writing]) == []
-        assert os.read(reading, 100) == b"from the child"
+        for _ in range(20):
+            try:
+                os.write(writing, line * 1024)
+            except BlockingIOError:
+                pass
+            gevent.sleep(0)
+        with gevent.Timeout(20):
+            while len(counts) < 20:
+                gevent.sleep(0.001)
     finally:
-        os.close(reading)
-        os.close(writing)
+        watcher.stop()
+        watcher.close()
+        os.close(other)
+        os.close(its_end)
+        output.close()
+    steps = [after - before for before, after in zip(counts, counts[1:], strict=False)]
+    assert max(steps) <= TURN_SIZE // len(line) + 1
+    assert len(lines) > 100
 
 
-def test_a_program_that_is_not_there(way, tmp_path):
-    with pytest.raises(FileNotFoundError):
-        process.spawn([str(tmp_path / "nothing")], print)
+def test_last_words_are_the_last_ones():
+    lines = []
+    child = start(f"for number in range({2 * LAST_LINES}): print(number)", lines)
+    with gevent.Timeout(20):
+        child.exited.wait()
+        assert child.last_words().split() == [str(number) for number in range(LAST_LINES, 2 * LAST_LINES)]
+    stop(child)
+
+
+def test_a_child_that_holds_the_pipe_is_not_waited_for():
+    """What a kernel has started in a session of its own may go on; the descriptor is given back all the same."""
+    lines = []
+    before = pipes()
+    child = start("import os, time\nif os.fork() == 0:\n  os.setsid(); print(os.getpid()); time.sleep(1000)", lines)
+    try:
+        with gevent.Timeout(20):
+            child.exited.wait()
+            while not lines:
+                gevent.sleep(0.01)
+        began = time.monotonic()
+        stop(child)
+        assert time.monotonic() - began < 5.0
+        assert child.last_words() == lines[0]
+        assert pipes() == before
+    finally:
+        os.kill(int(lines[0]), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("status", "words"), [(3 << 8, "exit status 3"), (9, "signal 9 (SIGKILL)"), (99, "signal 99")])
+def test_a_status_in_words(status, words):
+    assert process.describe_status(status) == words

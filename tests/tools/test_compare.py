@@ -140,6 +140,16 @@ def test_targets():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("client", "reached"), [(25.0, True), (26.0, False)])
+def test_an_idle_client_is_counted_with_its_kernel(client, reached):
+    rows = {"1": {"KiB each": 0.0, "KiB a kernel": 0.0}, "1000": {"KiB each": client, "KiB a kernel": 15.0}}
+    (found,) = judge({"tables": {"growth": {"title": "growth", "rows": rows}}})
+    assert found == (
+        "at most 40 KiB for an idle client and its kernel, 1,000 held",
+        f"{client + 15:.1f} KiB, 15.0 of them for the kernel", reached,
+    )  # fmt: skip
+
+
 def test_tables_have_ratios(tmp_path):
     found = DOCUMENT["tables"]["light trivial"]
     assert as_text(found).splitlines()[2].split() == ["wstpserver", "40.0", "0.80"]

@@ -118,6 +118,12 @@ class Registry:
         if kernel.state in _UNBRIDGED_STATES:
             self._offer(kernel)
 
+    def count_evaluations(self, kernel: Kernel, number: int) -> None:
+        """So many evaluations were begun in *kernel* and answered, one after the other."""
+        if kernel.state is KernelState.BRIDGED:
+            kernel.evaluations += number
+        kernel.idle_since = self._clock()
+
     def set_awaiting(self, kernel: Kernel, awaiting: bool) -> None:
         """A busy kernel waits for its client to say something, or does not any longer."""
         kernel.awaiting = awaiting
@@ -188,7 +194,7 @@ class Registry:
             self.give_up(client)
             return own
         request = self._wait(client, pool=pool)
-        pool.waiting.append(request)
+        pool.waiting.join(request)
         self.fill(pool)
         return request
 
@@ -208,7 +214,7 @@ class Registry:
             raise Refused(f"kernel {kernel.id} is {kernel.state.value}")
         if (kernel.busy and not kernel.awaiting) or kernel.waiting or kernel.state in COMING:
             request = self._wait(client, kernel=kernel)
-            kernel.waiting.append(request)
+            kernel.waiting.join(request)
             if kernel.state in _UNBRIDGED_STATES:
                 self._offer(kernel)  # it was taken from somebody, and others have waited for it longer
             return request
@@ -221,9 +227,9 @@ class Registry:
         if request is None:
             return
         if request.pool is not None:
-            request.pool.waiting.remove(request)
+            request.pool.waiting.leave(request)
         if request.kernel is not None:
-            request.kernel.waiting.remove(request)
+            request.kernel.waiting.leave(request)
             if request.kernel.state in _UNBRIDGED_STATES and not request.kernel.busy:
                 self._offer(request.kernel)
 
@@ -278,7 +284,7 @@ class Registry:
         if kernel.busy and not kernel.awaiting:
             return
         if kernel.waiting:
-            self._bridge(kernel.waiting[0].client, kernel)
+            self._bridge(kernel.waiting.first.client, kernel)
         elif kernel.busy:
             return
         elif kernel.state is KernelState.FREE and kernel.pool is not None:
@@ -293,7 +299,7 @@ class Registry:
             self._move(kernel, KernelState.RESETTING)
             self.effects.append(Reset(kernel))
         elif pool.waiting:
-            self._bridge(pool.waiting[0].client, kernel)
+            self._bridge(pool.waiting.first.client, kernel)
 
     def _bridge(self, client: Client, kernel: Kernel) -> None:
         # the request goes first, so that the kernel which is given up now is not offered to this client again
@@ -312,9 +318,9 @@ class Registry:
     def _forget_request(self, client: Client) -> None:
         request, client.request = client.request, None
         if request is not None and request.pool is not None:
-            request.pool.waiting.remove(request)
+            request.pool.waiting.leave(request)
         if request is not None and request.kernel is not None:
-            request.kernel.waiting.remove(request)
+            request.kernel.waiting.leave(request)
 
     def _unbridge(self, kernel: Kernel, reason: Reason) -> bool:
         """Part the kernel from its client and close it or keep it; True if it was kept."""

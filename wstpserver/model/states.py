@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from wstpserver.model.waiting import WaitingLine
 
 if TYPE_CHECKING:
     from wstpserver.settings import PoolSettings
@@ -75,7 +77,7 @@ class Kernel:
     #: True from its first bridge on, until ResetCode has run after the last one.
     needs_reset: bool = False
     #: Who waits for this very kernel to become idle.
-    waiting: deque[Request] = field(default_factory=deque)
+    waiting: WaitingLine = field(default_factory=WaitingLine)
 
     def move(self, state: KernelState) -> None:
         """Go to *state*, or raise TransitionError. The registry keeps the pool's lists in step with it."""
@@ -134,7 +136,7 @@ class Pool:
     fresh: OrderedDict[str, Kernel] = field(default_factory=OrderedDict)
     #: Free kernels that were bridged before, in the order in which they were unbridged; some may be busy still.
     used: OrderedDict[str, Kernel] = field(default_factory=OrderedDict)
-    waiting: deque[Request] = field(default_factory=deque)
+    waiting: WaitingLine = field(default_factory=WaitingLine)
     #: How many kernels are in each state.
     counts: dict[KernelState, int] = field(default_factory=lambda: dict.fromkeys(KernelState, 0))
     #: True between a failed start and the end of the pause that follows it.

@@ -47,6 +47,7 @@ LOG_FLUSH_INTERVAL = 5.0
 def run(settings: ServerSettings, options: ServeOptions) -> int:
     """Serve until a signal says stop; returns the exit code of the program."""
     get_hub().print_exception = partial(_log_exception, options.log)
+    gevent.config.track_greenlet_tree = False  # each greenlet would remember where it was spawned, in 800 bytes
     application = Application(settings, options)
     try:
         application.listen()
@@ -190,7 +191,7 @@ class Application:
         self._loaded = loaded
         self._settings = loaded.settings
         self.acceptor.reconfigure(loaded.settings)
-        self._launcher.set_concurrency(loaded.settings.kernel_start_concurrency)
+        self._launcher.line.set_most(loaded.settings.kernel_start_concurrency)
         self.broker.reconfigure(loaded.settings)
 
     def _flush_log(self) -> None:

@@ -190,6 +190,15 @@ class Broker:
         self.registry.set_busy(kernel.record, True)
         self.clock.begun(kernel)
 
+    def evaluations_passed(self, kernel: KernelServer, number: int) -> None:
+        """So many evaluations were done in turn; the kernel is as busy as it was, perhaps with another one."""
+        if number:
+            kernel.activity.evaluations += number
+            self.registry.count_evaluations(kernel.record, number)
+            if kernel.busy:
+                self.clock.ended(kernel)
+                self.clock.begun(kernel)
+
     def kernel_awaiting(self, kernel: KernelServer, awaiting: bool) -> None:
         """The busy kernel waits for its client to say something, or does not any longer."""
         self.registry.set_awaiting(kernel.record, awaiting)

@@ -110,6 +110,12 @@ class Delivery:
     def shut(self) -> None:
         """Every packet of the client is handed over from now on."""
         self._pump.allow(False)
+        self._pump.separate()
+
+    def pair(self) -> None:
+        """The kernel does nothing now but answer one evaluation of the client after the other."""
+        if self.kernel is not None:
+            self._pump.pair_with(self.kernel.pump)
 
     before_round = open
 
@@ -117,6 +123,14 @@ class Delivery:
         kernel = self.kernel
         assert kernel is not None
         kernel.begin(head)
+
+    def evaluations_passed(self, head: PacketHead, begun: int, answered: int) -> bool:
+        kernel = self.kernel
+        assert kernel is not None
+        answer_left = kernel.evaluated(head, begun, answered)
+        if kernel.busy:
+            self._broker.acknowledgements.owe(self._data, self)
+        return answer_left
 
     def went_out(self, unsent: memoryview, open_tail: bool) -> None:
         assert self.kernel is not None
@@ -255,6 +269,12 @@ class Delivery:
     def part_went_out(self, unsent: memoryview) -> None:
         if self._streaming_to is not None:
             self._write(self._streaming_to, self, unsent, False)
+
+    def part_sent(self) -> None:
+        kernel = self.kernel
+        assert kernel is not None
+        kernel.writer.begun(self)
+        self._streaming_to = kernel
 
     def packet_end(self, data: memoryview, head: PacketHead) -> None:
         if self._skipping:

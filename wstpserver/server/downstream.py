@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from wstpserver._wstpscan import ffi
-from wstpserver.model.activity import ACTIVITY_HEADS, QUESTIONS
+from wstpserver.model.activity import ACTIVITY_HEADS, ANSWERED_BY, QUESTIONS
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.outlets import Nowhere, Outlet
 from wstpserver.server.pump import HELD_FRAME_SIZE, LARGEST_COMPLETION, Pump
@@ -64,6 +64,8 @@ class Downstream(Pump):
         super().__init__(stream, FrameScanner((), _STOPS), _DIRECT, _REPORTED)
         self.state.quick = head_bits(_QUICK)
         self.state.talkative = self.state.allowed = 1
+        self.state.paired = ANSWERED_BY[PacketHead.EvaluatePacket]
+        self.state.large, self.state.held = head_bits(_DIRECT - _HELD), HELD_OUTPUT_SIZE
         self._listener = listener
         self._outlet: Outlet = Nowhere()
         self._next: Outlet | None = None
@@ -126,6 +128,9 @@ class Downstream(Pump):
             return False
         self.round_ended()
         return True
+
+    def frame_begun(self) -> None:
+        self._outlet.begun()
 
     def finish(self, view: memoryview) -> None:
         self._outlet.went_out(self._unsent(view), bool(self.state.open_tail), self.scanner.at_boundary)

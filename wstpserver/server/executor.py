@@ -153,6 +153,8 @@ class Executor:
                 session.resume()
 
         self._after_evaluation.setdefault(kernel, []).append(run)
+        if kernel.session is not None:
+            kernel.session.refuse()
 
     def _begin_connecting(self, session: Session, command: Command) -> None:
         session.hold()

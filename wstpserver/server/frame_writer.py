@@ -76,6 +76,13 @@ class FrameWriter:
             self._open_tail = source
             self.stream.handle.free = 0
 
+    def begun(self, source: object) -> None:
+        """A part of a frame of *source* was written to the free stream past this object: it goes on with that frame."""
+        if not self._lock.acquire(blocking=False):
+            raise AssertionError("the stream was not free")
+        self._owner = source
+        self.stream.handle.free = 0
+
     def tail(self, source: object) -> None:
         """Write the late ``]`` of the last frame of *source*, unless that frame has got one."""
         if self._open_tail is source:

@@ -14,6 +14,7 @@ from wstpserver.server.downstream import Downstream
 from wstpserver.server.frame_writer import FrameWriter
 from wstpserver.server.kernel_link import KernelLink
 from wstpserver.server.message_pump import LINK_LOCAL, MessageWriter, run_messages
+from wstpserver.server.message_watch import MessageWatch
 from wstpserver.server.outlets import MissedOutput, Nowhere, ToClient
 from wstpserver.server.process import KernelProcess
 from wstpserver.server.pump import LARGEST_COMPLETION
@@ -61,7 +62,7 @@ class KernelServer:
         self._closing_notice = False
         self.pump = Downstream(link.data, self)
         process.exited.rawlink(self._exited)
-        self._messages = gevent.spawn(self._run_messages)
+        self._messages = MessageWatch(link.messages, b"", self._run_messages, self._messages_ended)
         self._data = gevent.spawn(self._run)
 
     @property
@@ -89,6 +90,17 @@ class KernelServer:
         self._broker.evaluation_begun(self)
         if self.question or record.awaiting is not activity.awaiting:
             self._activity_changed()
+
+    def evaluated(self, head: PacketHead, begun: int, answered: int) -> bool:
+        """So many evaluations with this *head* went to the kernel, and so many answers to its client, in turn. True:
+        one answer is to the evaluation that was under way before, and not accounted for yet (`answered_quickly`)."""
+        if not self.activity.busy:
+            self._broker.evaluations_passed(self, answered)
+            if begun > answered:
+                self.begin(head)
+            return False
+        self._broker.evaluations_passed(self, begun)
+        return answered > begun
 
     def answered(self) -> None:
         """A packet that is no evaluation goes to the kernel now, perhaps the answer to its question."""
@@ -151,6 +163,8 @@ class KernelServer:
         if self._discarding or activity.in_dialog or activity.asking or not self._broker.only_counts(self):
             return False
         self.written(head)
+        if self.session is not None:
+            self.session.pair()
         return True
 
     def commanded(self, packet: bytes | None) -> None:
@@ -172,8 +186,11 @@ class KernelServer:
         # Something that the kernel started may have inherited its link and keep it open: it goes with the kernel.
         gevent.spawn_later(LINK_END_GRACE, self.process.kill_group, signal.SIGKILL)
 
-    def _run_messages(self) -> None:
-        self._closing_notice = run_messages(self.link.messages, self._message)
+    def _run_messages(self, first: bytes) -> None:
+        self._closing_notice = run_messages(self.link.messages, self._message, first)
+
+    def _messages_ended(self) -> None:
+        """Without a message, not even the notice that the link closes."""
 
     def _message(self, code: int, argument: int) -> None:
         if self.session is not None and code not in LINK_LOCAL:
@@ -192,7 +209,8 @@ class KernelServer:
         gevent.spawn(self._release)
 
     def _release(self) -> None:
-        gevent.joinall([self._messages, self._data])
+        self._data.join()
+        self._messages.stop()
         self.link.data.close()
         self.link.messages.close()
 

@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 import gevent
 from gevent.event import AsyncResult
-from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
 from wstpserver.server.kernel_link import KernelLink, KernelLinkError, KernelListener
+from wstpserver.server.launch_line import LaunchLine
 from wstpserver.server.log import Log
 from wstpserver.server.orphans import KernelRegistry
-from wstpserver.server.process import KernelProcess, describe_status, spawn
+from wstpserver.server.ownership import OWNERS_ARE_KNOWN
+from wstpserver.server.process import KernelProcess, describe_status
+from wstpserver.server.spawn import spawn
 from wstpserver.server.stream import StreamClosed
 from wstpserver.server.warm_parent import WarmParent, WarmParentFailed
 
@@ -30,51 +32,60 @@ class LaunchFailed(Exception):
 
 
 class Launcher:
-    """Starts kernel processes and accepts their links.
-
-    *concurrency* bounds how many start at the same time, so that a large pool does not slow each of them down
-    until none is ready in time.
+    """Starts kernel processes and accepts their links. Who launches a kernel waits for its turn in the *line* first,
+    which lets *concurrency* of them start at the same time.
     """
 
     def __init__(self, log: Log, concurrency: int) -> None:
         self._log = log
-        self._concurrency = concurrency
-        self._slots = BoundedSemaphore(concurrency)
+        self.line = LaunchLine(concurrency)
+        #: Ports that somebody was told of whose link is made, for those who wait in line.
+        self._listeners: list[KernelListener] = []
         self._warm_parents: dict[str, WarmParent] = {}
         #: Where the processes are noted, so that a later server can look after them.
         self.registry: KernelRegistry | None = None
         #: Processes that nobody waits for any more while they are being started.
         self._unwanted = Group()
 
-    def set_concurrency(self, concurrency: int) -> None:
-        """Change the bound for launches that begin from now on; those that wait keep their place in the old line."""
-        if concurrency != self._concurrency:
-            self._concurrency = concurrency
-            self._slots = BoundedSemaphore(concurrency)
-
     def launch(
         self, name: str, path: str, options: tuple[str, ...], timeout: float
     ) -> tuple[KernelProcess, KernelLink]:
         """Start the program at *path* and return it with its link. Raises `LaunchFailed` after at most *timeout*
-        seconds from the moment its turn came."""
-        with self._slots:
-            try:
-                listener = KernelListener()
-            except OSError as error:
-                raise LaunchFailed(f"its ports could not be opened: {error.strerror}") from None
-            process = None
-            link = None
-            try:
-                process = self._start(path, self._arguments(options, listener), self._line_log(name), timeout)
-                with gevent.Timeout(timeout, LaunchFailed(f"it made no link within {timeout:g} seconds")):
-                    link = self._accept(listener, process)
-                return process, link
-            except (OSError, StreamClosed, KernelLinkError, LaunchFailed) as error:
-                raise LaunchFailed(self._reason(path, process, error)) from None
-            finally:
-                listener.close()
-                if process is not None and link is None:
-                    process.stop(grace=0)
+        seconds."""
+        try:
+            listener = self._listeners.pop() if self._listeners else KernelListener()
+        except OSError as error:
+            raise LaunchFailed(f"its ports could not be opened: {error.strerror}") from None
+        process = None
+        link = None
+        try:
+            process = self._start(path, self._arguments(options, listener), self._line_log(name), timeout)
+            with gevent.Timeout(timeout, LaunchFailed(f"it made no link within {timeout:g} seconds")):
+                link = self._accept(listener, process)
+            return process, link
+        except (OSError, StreamClosed, KernelLinkError, LaunchFailed) as error:
+            raise LaunchFailed(self._reason(path, process, error)) from None
+        finally:
+            self._put_away(listener, link is not None)
+            if process is not None and link is None:
+                process.stop(grace=0)
+
+    def _put_away(self, listener: KernelListener, linked: bool) -> None:
+        """Close the ports of a launch, or keep them for the next if the system tells who connects to them.
+
+        Each connection keeps its port, and the more ports are taken, the longer the system looks for a free one.
+        """
+        if linked and self.line.waiting and OWNERS_ARE_KNOWN:
+            self._listeners.append(listener)
+            return
+        listener.close()
+        if not self.line.waiting:
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
 
     @staticmethod
     def _arguments(options: tuple[str, ...], listener: KernelListener) -> list[str]:
@@ -163,6 +174,7 @@ class Launcher:
     def stop(self) -> None:
         """End the warm parents, and processes that nobody waits for."""
         self._unwanted.join()
+        self._close_listeners()
         gevent.joinall([gevent.spawn(parent.stop) for parent in self._warm_parents.values()])
         self._warm_parents.clear()
 

@@ -1,4 +1,4 @@
-"""Waits for a client's messages without a greenlet: most clients never send one."""
+"""Waits for a peer's messages without a greenlet: most clients never send one, and kernels one when they end."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Callable
 
 import gevent
 from gevent import get_hub
+from gevent.event import Event
 
 from wstpserver.server.stream import Stream
 
-#: All clients' first messages are received here, one client at a time.
+#: All first messages are received here, one connection at a time.
 _buffer = memoryview(bytearray(1024))
 
 
 class MessageWatch:
     """Looks after a message connection. *run* gets the first messages that come in, in a greenlet in which it reads on
     until the connection ends; *ended* is called, in the hub, if it ends before any came."""
+
+    __slots__ = ("_ended", "_finished", "_greenlet", "_happened", "_run", "_stream", "_watcher")
 
     def __init__(
         self, stream: Stream, leftover: bytes, run: Callable[[bytes], None], ended: Callable[[], None]
@@ -24,6 +27,9 @@ class MessageWatch:
         self._run = run
         self._ended = ended
         self._greenlet: gevent.Greenlet | None = None
+        self._finished = False
+        #: Set when messages have come or the connection has ended, for those who wait for that.
+        self._happened: Event | None = None
         self._watcher = get_hub().loop.io(stream.socket.fileno(), 1)
         if leftover:
             self._begin(leftover)
@@ -36,11 +42,27 @@ class MessageWatch:
             self._begin(bytes(_buffer[:size]))
         elif size == 0:
             self._watcher.stop()
+            self._finished = True
+            self._tell()
             self._ended()
 
     def _begin(self, data: bytes) -> None:
         self._watcher.stop()
         self._greenlet = gevent.spawn(self._run, data)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._happened is not None:
+            self._happened.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait until all messages have been read, or for so many seconds."""
+        with gevent.Timeout(seconds, False):
+            if self._greenlet is None and not self._finished:
+                self._happened = self._happened or Event()
+                self._happened.wait()
+            if self._greenlet is not None:
+                self._greenlet.join()
 
     def stop(self) -> None:
         """Stop waiting. To be called before the stream is closed; if messages are being read, its end has to come from

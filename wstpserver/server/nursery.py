@@ -53,6 +53,9 @@ class Nursery:
             self._outcomes[record] = AsyncResult()
         else:
             self._began.setdefault(record.pool.name, time.monotonic())
+        self._launcher.line.join(record, self._begin)
+
+    def _begin(self, record: Kernel) -> None:
         self._starting[record] = self._group.spawn(self._run, record)
 
     def wait_until_started(self, record: Kernel) -> str | None:
@@ -70,6 +73,7 @@ class Nursery:
         greenlet = self._starting.pop(record, None)
         if greenlet is not None:
             greenlet.kill()
+        self._launcher.line.leave(record)  # it may have been waiting, or killed before it ran
         self._settle(record, "it was closed while it was starting")
 
     def adopt(self, function: Callable[..., Any], *arguments: Any) -> None:
@@ -89,8 +93,11 @@ class Nursery:
         began = time.monotonic()
         kernel = None
         try:
-            path, options = self._program(record)
-            kernel = self._launch(record, path, options)
+            try:
+                path, options = self._program(record)
+                kernel = self._launch(record, path, options)
+            finally:
+                self._launcher.line.leave(record)
             launched = time.monotonic()
             initialise(kernel, record, kernel_kind(path) == "embedded", broker.settings, broker.log)
             broker.janitor.check_fresh(kernel)

@@ -29,6 +29,9 @@ class Outlet(Protocol):
         """Whole frames were written there, or more of the one that is `in_frame`, but for these last bytes;
         *open_tail*: the last one has no ``]``."""
 
+    def begun(self) -> None:
+        """A part of a frame was written there."""
+
     def in_frame(self) -> bool:
         """Whether more of a frame that was begun may be written there in C."""
 
@@ -62,6 +65,9 @@ class ToClient:
         except StreamClosed:
             pass
 
+    def begun(self) -> None:
+        self._writer.begun(self._source)
+
     def in_frame(self) -> bool:
         return self._writer.in_frame(self._source)
 
@@ -83,6 +89,9 @@ class HandedEverything:
     stream: Stream | None = None
 
     def went_out(self, unsent: memoryview, open_tail: bool, at_boundary: bool) -> None:
+        raise AssertionError("there is no stream")
+
+    def begun(self) -> None:
         raise AssertionError("there is no stream")
 
     def in_frame(self) -> bool:
@@ -122,7 +131,8 @@ class MissedOutput(FrameOutlet):
     def __init__(self, limit: int) -> None:
         super().__init__()
         self.limit = limit
-        self.frames: deque[bytes] = deque()
+        #: None while there are none: an empty deque needs as much memory as all the rest of this.
+        self.frames: deque[bytes] | None = None
         self.size = 0
         #: Frames dropped because the limit was passed.
         self.dropped = 0
@@ -145,16 +155,19 @@ class MissedOutput(FrameOutlet):
             self._oversized = False
             self.dropped += 1
             return
-        self.frames.append(frame)
+        frames = self.frames
+        if frames is None:
+            frames = self.frames = deque()
+        frames.append(frame)
         self.size += len(frame)
         while self.size > self.limit:
-            self.size -= len(self.frames.popleft())
+            self.size -= len(frames.popleft())
             self.dropped += 1
 
     def drain(self) -> tuple[list[bytes], int]:
         """Return the frames, oldest first, with the number of dropped ones, and forget both."""
-        frames, dropped = list(self.frames), self.dropped
-        self.frames.clear()
+        frames, dropped = list(self.frames or ()), self.dropped
+        self.frames = None
         self.size = self.dropped = 0
         return frames, dropped
 

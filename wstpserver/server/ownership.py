@@ -11,6 +11,9 @@ from typing import Any
 
 from wstpserver.server import sock_diag
 
+#: Whether this system tells who holds the other end.
+OWNERS_ARE_KNOWN = sys.platform.startswith("linux")
+
 _TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
 
 
@@ -20,7 +23,7 @@ def belongs_to(connected: socket.socket, pid: int) -> bool:
     Where the system does not tell, the answer is True: the port was known to that process only. Raises OSError if the
     connection is gone.
     """
-    if not sys.platform.startswith("linux"):
+    if not OWNERS_ARE_KNOWN:
         return True
     inode = peer_inode(connected)
     if inode is None:

@@ -70,7 +70,7 @@ class Pump(Sleeper):
             if leftover:
                 self._take(leftover)
             while self._round():
-                if self.state.drained:
+                if self.state.drained or self.state.passing:  # what passes is faster there than in rounds of ours
                     self._wait()
                 elif monotonic() > self._turn_ends:
                     self._let_others_run()
@@ -185,6 +185,7 @@ class Pump(Sleeper):
         if first > start:
             self.forward(view[start:first])
         if verdict == END:
+            state.passing = 0
             self.frame(view[max(first, start) : position], scanner.head, first >= start)
         else:
             raise RemoteProtocolError(scanner.error or "unreadable data", scanner.error_offset)

@@ -23,8 +23,8 @@ from wstpserver.wire.frames import HEADS
 if TYPE_CHECKING:
     from wstpserver.server.sleeper import Sleeper
 
-#: Pumps that get a round before the hub looks at everything else.
-MOST = 64
+#: Pumps that are accounted for together, at most.
+MOST = 256
 
 _ALL_SENT = lib.WSTPPUMP_ALL_SENT
 
@@ -34,12 +34,14 @@ class Relay:
 
     def __init__(self, descriptor: int) -> None:
         self._hub = get_hub()
+        self._loop = self._hub.loop
         self._pumps: dict[int, Sleeper] = {}
         self._next_number = 0
         self._buffer = buffers.take()
         self._events = ffi.new("struct wstprelay_event[]", MOST)
         state = self._state = ffi.new("struct wstprelay *")
-        state.descriptor, state.most, state.size = descriptor, MOST, buffers.BUFFER_SIZE
+        state.descriptor, state.others = descriptor, self._loop.fileno()
+        state.most, state.size = MOST, buffers.BUFFER_SIZE
         state.buffer, state.events = self._buffer.pointer, self._events
         lib.wstprelay_make_pipe(state.pipe)
         self._watcher = self._hub.loop.io(descriptor, 1)
@@ -62,11 +64,13 @@ class Relay:
             self._watcher.stop()
 
     def wait(self, pump: Sleeper) -> bool:
-        """Wait in the pump's greenlet until there is something that it must see, which it finds in its `arrival`.
-        Returns False at once if its connection cannot be waited for here."""
+        """Wait in the pump's greenlet until there is something that it must see, which it finds in its `arrival`, or
+        until it had better look by itself. Returns False at once if its connection cannot be waited for here."""
         state = pump.state
-        if not state.watched and lib.wstprelay_watch(self._state.descriptor, state) < 0:
-            return False
+        if not state.watched:
+            # Something came while the pump did not wait, or it never has. It looks now, or others whose turn came later
+            # would be first: a kernel's answer before the end of the client that has left.
+            return bool(lib.wstprelay_watch(self._state.descriptor, state) == 0)
         pump.greenlet = getcurrent()
         state.parked = 1
         try:
@@ -77,31 +81,39 @@ class Relay:
         return True
 
     def _run(self) -> None:
-        """Rounds for those who have something to do; called in the hub, where nothing may wait."""
+        """Rounds for those who have something to do; called in the hub, where nothing may wait for long."""
         # One that has something to see ends a round, and many may: of the clients that come and go, all that go.
-        if self._run_once():
+        if self._run_once(not self._loop.pendingcnt and not self._loop._callbacks):
             ends = monotonic() + TURN
-            while self._run_once() and monotonic() < ends:
+            while self._run_once(False) and monotonic() < ends:
                 pass
 
-    def _run_once(self) -> bool:
-        """A round; True if it woke somebody."""
-        count = lib.wstprelay_run(self._state)
+    def _run_once(self, alone: bool) -> bool:
+        """A round, or as many as there is time for if nobody else wants the hub; True if it woke somebody."""
+        count = lib.wstprelay_run(self._state, alone)
         woken: list[Sleeper] = []
-        answers = []
+        answers: list[Sleeper] = []
         for index in range(count):
             event = self._events[index]
+            if not event.number:
+                continue
             pump = self._pumps[event.number]
             if not event.asleep:
                 self._hand_over(pump, event.verdict)
                 woken.append(pump)  # and the first to be woken: it may have bytes in hand that its frame lacks
             elif pump.asks:
-                pump.account_for(HEADS[event.head])
+                answering = pump.asked(HEADS[event.head], event.begun, event.answered)
+                if answering is not None:
+                    answers.append(answering)
+                if event.large:
+                    pump.frame_begun()
+            elif event.large:
+                pump.frame_begun()
             else:
-                answers.append((pump, HEADS[event.head]))
+                answers.append(pump)
         # What was asked comes first: an answer may be what somebody else has waited for to take a kernel away.
-        for pump, head in answers:
-            if not pump.account_for(head):
+        for pump in answers:
+            if not pump.account_for(HEADS[pump.state.head]):
                 pump.arrival = (None, _ALL_SENT)
                 woken.append(pump)
         for pump in woken:  # whatever they do now, everything that has passed is accounted for

@@ -163,6 +163,10 @@ class Session:
         else:
             self._delivery.open()
 
+    def pair(self) -> None:
+        """The kernel does nothing now but answer one evaluation after the other."""
+        self._delivery.pair()
+
     def refuse(self) -> None:
         """The kernel cannot, or not without more ado."""
         self._delivery.shut()

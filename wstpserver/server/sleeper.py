@@ -64,7 +64,17 @@ class Sleeper:
             self.greenlet = None
             waiting.throw(StreamClosed("the connection was closed"))
 
+    def asked(self, head: PacketHead, begun: int, answered: int) -> Sleeper | None:
+        """Of a pump that asks: *begun* frames with this *head* have passed in C, and *answered* answers, in turn with
+        them. Called in the hub, where nothing may wait. Returns the pump, if any, that has one of these answers still
+        to account for."""
+        raise NotImplementedError
+
     def account_for(self, head: PacketHead) -> bool:
-        """A frame with this *head* has passed in C; called in the hub, where nothing may wait. False: nothing was done,
-        and the greenlet has to do it."""
+        """Of any other pump: an answer with this *head* has passed in C. Called in the hub, where nothing may wait.
+        False: nothing was done, and the greenlet has to do it."""
+        raise NotImplementedError
+
+    def frame_begun(self) -> None:
+        """A part of a frame has passed in C, and more may. Called in the hub, before anybody else does anything."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ from wstpserver._wstpscan import ffi
 from wstpserver.model.activity import ANSWERED_BY
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.pump import HELD_FRAME_SIZE, Pump
+from wstpserver.server.sleeper import Sleeper
 from wstpserver.server.stream import Stream
 from wstpserver.wire.frames import FrameScanner
 from wstpserver.wire.packets import PacketHead
@@ -31,6 +32,9 @@ class Packets(Protocol):
     def part_went_out(self, unsent: memoryview) -> None:
         """More of it was written there, but for these last bytes."""
 
+    def part_sent(self) -> None:
+        """The beginning of such a packet was written there; `evaluations_passed` has counted it."""
+
     def packet_end(self, data: memoryview, head: PacketHead) -> None:
         """The last part of such a packet."""
 
@@ -39,6 +43,10 @@ class Packets(Protocol):
 
     def evaluation_sent(self, head: PacketHead) -> None:
         """An evaluation was written where `Upstream.direct_to` says. Called in the hub as well: must not wait."""
+
+    def evaluations_passed(self, head: PacketHead, begun: int, answered: int) -> bool:
+        """So many evaluations were written there, and so many answers to the client, in turn. Called in the hub. True:
+        the last answer is the one to an evaluation that began earlier, and whoever read it has to be told of it."""
 
     def went_out(self, unsent: memoryview, open_tail: bool) -> None:
         """But for its last bytes, these; *open_tail*: it has no ``]``."""
@@ -62,14 +70,18 @@ class Upstream(Pump):
         super().__init__(stream, FrameScanner((), None), ANSWERED_BY, ANSWERED_BY)
         self.state.quick = self.state.reported
         self.state.once = 1
+        self.state.paired = PacketHead.EvaluatePacket
+        self.state.large, self.state.held = self.state.direct, HELD_FRAME_SIZE
         self._packets = packets
         self._commanded = commanded
+        self._answering: Pump | None = None
 
     def before_round(self) -> None:
         self._packets.before_round()
 
     def direct_to(self, stream: Stream | None) -> None:
         """An evaluation may go to this stream at once while `allow` says so."""
+        self.separate()
         self._sink = stream  # the handle must live as long
         self.state.sink = ffi.NULL if stream is None else stream.handle
         self.state.allowed = self.state.passing = 0
@@ -77,6 +89,18 @@ class Upstream(Pump):
     def allow(self, allowed: bool) -> None:
         """Whether one evaluation, the next one, may go there."""
         self.state.allowed = allowed
+
+    def pair_with(self, answering: Pump) -> None:
+        """Count evaluations and their answers, which that pump reads, together until `separate`: while they take turns
+        nobody has to be told of each."""
+        if self.state.allowed and not self.state.twin:
+            self._answering = answering  # its state must live as long
+            self.state.twin, answering.state.twin = answering.state, self.state
+
+    def separate(self) -> None:
+        """Each evaluation and each answer is told at once from now on."""
+        if self.state.twin:
+            self.state.twin.twin = self.state.twin = ffi.NULL
 
     def most_held(self, head: PacketHead) -> int:
         return HELD_FRAME_SIZE
@@ -86,10 +110,11 @@ class Upstream(Pump):
         if unfinished:
             self._packets.went_out(self._unsent(view), bool(self.state.open_tail))
 
-    def account_for(self, head: PacketHead) -> bool:
-        self._packets.evaluation_sent(head)
-        self.round_ended()
-        return True
+    def asked(self, head: PacketHead, begun: int, answered: int) -> Sleeper | None:
+        return self._answering if self._packets.evaluations_passed(head, begun, answered) else None
+
+    def frame_begun(self) -> None:
+        self._packets.part_sent()
 
     def finish(self, view: memoryview) -> None:  # whole frames are reported, so this is a part of one
         self._packets.part_went_out(self._unsent(view))

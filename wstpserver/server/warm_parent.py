@@ -19,7 +19,8 @@ import ujson
 from gevent.event import AsyncResult, Event
 from gevent.socket import wait_read
 
-from wstpserver.server.process import KernelProcess, spawn
+from wstpserver.server.process import KernelProcess
+from wstpserver.server.spawn import spawn
 
 #: Longest datagram of the conversation, in bytes.
 DATAGRAM_SIZE = 262144

@@ -11,13 +11,16 @@ from tools.measuring.load.target import OwnServer
 
 DEPTHS = (1, 4, 16, 64, 256)
 
-#: Descriptors that the server needs for a client and its kernel: four connections and the kernel's output.
-DESCRIPTORS_EACH = 5
+#: Descriptors that the server needs for a client and its kernel: four connections. A light kernel closes its output.
+DESCRIPTORS_EACH = 4
+
+#: Descriptors that the server needs beside those.
+DESCRIPTORS_OF_ITS_OWN = 40
 
 
 def counts():
     """1 to 5,000 clients, or as many as the limit of descriptors allows."""
-    most = (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 300) // DESCRIPTORS_EACH
+    most = (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - DESCRIPTORS_OF_ITS_OWN) // DESCRIPTORS_EACH
     return sorted({min(count, most) for count in (1, 10, 100, 500, 1000, 2000, 3000, 5000)})
 
 
@@ -42,15 +45,19 @@ def pools(numbers, progress):
     rows = {}
     for number in numbers:
         progress(f"a server with {number} kernels and clients")
-        rows[str(number)] = _pool(number)
+        empty = next(iter(rows.values()))["kernels MB"] if rows else None
+        rows[str(number)] = _pool(number, empty)
     return rows
 
 
-def _pool(number):
+def _pool(number, empty):
+    """The row of a server with so many kernels; one with hardly any has *empty* MB."""
     begin = time.monotonic()
     with OwnServer(number) as server:
         started = time.monotonic() - begin
-        row = {"kernels started s": started, "kernels MB": processes.resident_bytes(server.pid) / 1e6}
+        megabytes = processes.resident_bytes(server.pid) / 1e6
+        row = {"kernels started s": started, "kernels MB": megabytes}
+        row["KiB a kernel"] = 0.0 if empty is None else (megabytes - empty) * 1e6 / number / 1024
         row |= _choosing(server)
         row |= _holding(server, number)
         row |= _working(server, number)

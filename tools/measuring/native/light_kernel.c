@@ -1,10 +1,11 @@
 /* A kernel process that needs hardly any memory: it makes its link like any kernel, then hands both connections over to
- * a kernel_host, which evaluates for many of them, and lives on as long as that one keeps its link.
+ * a kernel_host, which evaluates for many of them, closes its output, and lives on as long as that one keeps its link.
  *
  *     light_kernel --hand-over SOCKET -wstp -linkprotocol TCPIP -linkconnect -linkname P@127.0.0.1,P2@127.0.0.1
  */
 #include "greeting.h"
 #include "output.h"
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -74,6 +75,15 @@ static int hand_over(const char *path, int links[2])
     return host;
 }
 
+/* Nothing will be printed any more: the server does not have to keep the pipe open for that. */
+static void close_output(void)
+{
+    int nowhere = open("/dev/null", O_WRONLY);
+    if (nowhere < 0 || dup2(nowhere, 1) < 0 || dup2(nowhere, 2) < 0)
+        fail("light_kernel: /dev/null");
+    close(nowhere);
+}
+
 int main(int argc, char **argv)
 {
     int links[2], host;
@@ -84,6 +94,7 @@ int main(int argc, char **argv)
     if (read(host, &byte, 1) == 1) {
         close(links[0]);
         close(links[1]);
+        close_output();
         while (read(host, &byte, 1) > 0)
             ;
     }
