@@ -223,10 +223,12 @@ def test_a_pump_that_is_killed_is_forgotten(downstream):
 class Packets:
     """What a client's pump hands over."""
 
-    def __init__(self, allow):
+    def __init__(self, allow, writer=None):
         self.pump = None
-        self._allow = allow
+        self._allow, self._writer = allow, writer
         self.sent, self.frames, self.commands = [], [], []
+        #: What was told of evaluations that passed in C, and how much of that is under way.
+        self.passed, self.busy = [], 0
 
     def before_round(self):
         self.pump.allow(self._allow())
@@ -234,19 +236,40 @@ class Packets:
     def evaluation_sent(self, head):
         self.sent.append(head)
 
+    def evaluations_passed(self, head, begun, answered):
+        self.passed.append((begun, answered))
+        self.sent += [head] * begun
+        was_busy, self.busy = self.busy, self.busy + begun - answered
+        return was_busy and answered > begun
+
+    def part_sent(self):
+        self._writer.begun(self)
+
     def went_out(self, unsent, open_tail):
         raise AssertionError("everything fits, and has its end")
 
     def packet(self, data, head):
-        self.frames.append(bytes(data))
+        self._take(data, head, True)
 
     def packet_part(self, data, head):
-        self.frames.append(bytes(data))
-
-    def in_frame(self):
-        return False
+        self._take(data, head, False)
 
     packet_end = packet
+
+    def _take(self, data, head, at_boundary):
+        if self._writer is None:
+            self.frames.append(bytes(data))
+            return
+        if not self._writer.in_frame(self):
+            self.sent.append(head)
+        self._writer.write(self, data, at_boundary)
+
+    def in_frame(self):
+        return self._writer is not None and self._writer.in_frame(self)
+
+    def part_went_out(self, unsent):
+        if unsent:
+            self._writer.write(self, unsent, False)
 
     def packet_tail(self):
         pass
@@ -274,6 +297,87 @@ def test_one_evaluation_and_no_more(ends):
     client.peer.close()
     running.get(timeout=20)
     assert len(packets.sent) == 1 and packets.frames == [EVALUATION] * 3
+
+
+@pytest.fixture
+def bridge(ends):
+    """(client's ends, kernel's ends, what the client's pump tells, what the kernel's does) of a running bridge."""
+    client, kernel = ends
+    packets, listener = Packets(lambda: True, kernel.writer), Kernel()
+    up = packets.pump = Upstream(client.stream, packets, packets.commanded)
+    up.direct_to(kernel.stream)
+    down = Downstream(kernel.stream, listener)
+    down.switch(ToClient(client, down))
+    running = [gevent.spawn(pump.run) for pump in (up, down)]
+    until_parked(up)
+    up.allow(True)
+    up.pair_with(down)
+    assert up.state.twin == down.state and down.state.twin == up.state
+    yield client, kernel, packets, listener, down
+    gevent.killall(running)
+
+
+def exchange(client, kernel, evaluation=EVALUATION, answer=ANSWER):
+    client.peer.sendall(evaluation)
+    assert kernel.read(len(evaluation)) == evaluation
+    kernel.peer.sendall(answer)
+    assert client.read(len(answer)) == answer
+
+
+def test_evaluations_and_answers_are_counted(bridge):
+    client, kernel, packets, listener, down = bridge
+    woken = note_waking(packets.pump) + note_waking(down)
+    for _ in range(200):
+        exchange(client, kernel)
+    gevent.idle()
+    assert [sum(numbers) for numbers in zip(*packets.passed, strict=True)] == [200, 200]
+    assert packets.busy == 0 and packets.pump.state.allowed and not packets.frames and not woken
+    assert len(listener.quick) == sum(1 for begun, answered in packets.passed if answered > begun)
+
+
+def test_a_separated_pump_tells_each_evaluation(bridge):
+    client, kernel, packets, listener, _ = bridge
+    packets.pump.separate()
+    for number in range(1, 4):
+        exchange(client, kernel)
+        gevent.idle()
+        assert packets.passed == [(1, 0)] * number and listener.quick == [PacketHead.ReturnPacket] * number
+        packets.pump.allow(True)
+    packets.pump.direct_to(None)
+    assert not packets.pump.state.allowed
+
+
+def test_another_kind_of_evaluation_separates(bridge):
+    client, kernel, packets, _, down = bridge
+    entered = frame("EnterTextPacket", 20, 1)
+    client.peer.sendall(entered)
+    assert kernel.read(len(entered)) == entered
+    gevent.idle()
+    assert packets.passed == [(1, 0)] and packets.sent == [PacketHead.EnterTextPacket]
+    assert not packets.pump.state.twin and not down.state.twin and not packets.pump.state.allowed
+
+
+def test_large_evaluations_and_answers(bridge):
+    """Whether one passes in one call into C or in several is up to the scheduler: no byte, no evaluation is lost."""
+    client, kernel, packets, _, _ = bridge
+
+    def kernel_side():
+        for _ in range(20):
+            got = b""
+            while len(got) < len(evaluation):
+                got += kernel.peer.recv(1 << 20)
+            assert got == evaluation
+            kernel.peer.sendall(answer)
+
+    evaluation, answer = frame("EvaluatePacket", 600_000, 3), frame("ReturnPacket", 700_000, 4)
+    kernel.peer.setblocking(True)
+    serving = gevent.get_hub().threadpool.spawn(kernel_side)
+    for _ in range(20):
+        gevent.get_hub().threadpool.apply(client.peer.sendall, (evaluation,))
+        assert client.read(len(answer)) == answer
+    serving.get()
+    gevent.idle()
+    assert len(packets.sent) == 20
 
 
 @pytest.mark.parametrize("largest", [7, 100, 4096, 70_000, 10**7])

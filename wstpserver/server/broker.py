@@ -208,8 +208,9 @@ class Broker:
         """The kernel can take an evaluation again."""
         if not kernel.activity.busy:
             self.clock.ended(kernel)
+            pending = len(self.registry.effects)
             self.registry.set_busy(kernel.record, False)
-            if self.registry.effects:
+            if len(self.registry.effects) > pending:  # what others have caused they carry out themselves
                 self.carry_out()
             if self.executor.evaluation_ended(kernel):
                 return
@@ -219,9 +220,7 @@ class Broker:
 
     def only_counts(self, kernel: KernelServer) -> bool:
         """Whether nothing will have to be done when this kernel, whose client waits for its answer, becomes idle."""
-        return (
-            kernel.record.state is BRIDGED and not self.registry.effects and not self.executor.puts_off(kernel)
-        )
+        return kernel.record.state is BRIDGED and not self.executor.puts_off(kernel)
 
     def kernel_commanded(self, kernel: KernelServer, packet: bytes | None) -> None:
         """The kernel sent a command; its reply is written by a greenlet of its own."""

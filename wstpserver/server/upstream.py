@@ -106,6 +106,8 @@ class Upstream(Pump):
         return HELD_FRAME_SIZE
 
     def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
+        # An answer before it may have been accounted for after it had left: that has allowed this one, not the next.
+        self.allow(False)
         self._packets.evaluation_sent(head)
         if unfinished:
             self._packets.went_out(self._unsent(view), bool(self.state.open_tail))

@@ -1,0 +1,71 @@
+"""Evaluations that follow each other as fast as they are answered: the server counts them and looks at none."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+
+import pytest
+
+from tests.support.serving import SUCCESS, call, identifier, kernels, serve  # noqa: F401
+from tests.support.testkernel.codec import Symbol
+
+
+def test_each_counts(serve):  # noqa: F811
+    server = serve({"Main": {"MinimumKernelNumber": 1}})
+    link = server.client()
+    name = identifier(link)
+    for number in range(500):
+        assert link.evaluate(call("Plus", 2, number)) == 2 + number
+    assert kernels(link)[name]["Evaluations"] == 500
+    assert not kernels(link)[name]["Busy"]
+
+
+def test_the_time_limit_is_one_for_each(serve):  # noqa: F811
+    server = serve({"Main": {"MinimumKernelNumber": 1, "EvaluationTimeLimit": 0.4}})
+    link = server.client()
+    ends = monotonic() + 1.2
+    number = 0
+    while monotonic() < ends:
+        number += 1
+        assert link.evaluate(call("Plus", 2, number)) == 2 + number
+    assert "EvaluationTimeLimit" not in server.log
+    link.put("EvaluatePacket", call("Sleep", 600))
+    assert "(EvaluationTimeLimit)" in link.get_packet()[1]
+    assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
+
+
+@pytest.mark.parametrize("size", [10, 20_000, 70_000, 2_000_000])
+def test_sizes_that_change(serve, size):  # noqa: F811
+    """Three clients at once, each of which sends and gets small and large expressions in turn."""
+    server = serve({"Main": {"MinimumKernelNumber": 3}})
+    links = [server.client() for _ in range(3)]
+    wrong = []
+
+    def work(link, seed):
+        for number in range(20):
+            text = f"{seed} {number} " + "x" * (size if number % 3 else 5)
+            if link.evaluate(call("StringReverse", text)) != text[::-1]:
+                wrong.append((seed, number))
+
+    threads = [threading.Thread(target=work, args=(link, seed)) for seed, link in enumerate(links)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_command_from_inside_comes_between(serve):  # noqa: F811
+    """What was sent behind an evaluation that changes the kernel goes to the next kernel, in all of many rounds."""
+    numbers = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 8}
+    pools = {name: {"InitializationCode": f'x = "{name}"', **numbers} for name in ("Main", "Other")}
+    link = serve(pools).client()
+    for name in ("Other", "Main") * 6:
+        for _ in range(10):
+            assert link.evaluate(call("Plus", 1, 1)) == 2
+        link.put("EvaluatePacket", call("Command", call("ConnectKernel", name)))
+        link.put("EvaluatePacket", call("Get", Symbol("x")))
+        assert link.get_packet() == ("ReturnPacket", SUCCESS)
+        assert link.get_packet()[0] == "InputNamePacket"
+        assert link.get_packet() == ("ReturnPacket", name)
