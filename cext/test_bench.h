@@ -27,7 +27,7 @@
 #define RETURN "FA#OA~LReturnPacket\n\"DA~Ay\n]"
 #define TEXT "FA#MA~JTextPacket\n\"DA~Az\n]"
 
-enum { ROOM = 1 << 16, EVALUATE_PACKET = 2, RETURN_PACKET = 5 };
+enum { ROOM = 1 << 16, COMMAND_PACKET = 1, EVALUATE_PACKET = 2, RETURN_PACKET = 5, INPUT_NAME_PACKET = 8 };
 
 /* A pump between two pairs of sockets, with the far ends of both. */
 struct bench {

@@ -238,7 +238,7 @@ struct ending {
     const char *end;
 };
 
-static void *end_frame(void *what)
+static void *start_frame(void *what)
 {
     struct ending *ending = what;
     char got[400];
@@ -246,6 +246,17 @@ static void *end_frame(void *what)
     fcntl(ending->bench->far_sink, F_SETFL, 0);
     REQUIRE(recv(ending->bench->far_sink, got, ending->length, MSG_WAITALL) == (ssize_t)ending->length);
     come(ending->bench, ending->end);
+    fcntl(ending->bench->far_sink, F_SETFL, O_NONBLOCK);
+    return NULL;
+}
+
+static void *end_frame(void *what)
+{
+    struct ending *ending = what;
+    char got[400];
+
+    start_frame(what);
+    fcntl(ending->bench->far_sink, F_SETFL, 0);
     REQUIRE(recv(ending->bench->far_sink, got, strlen(ending->end), MSG_WAITALL) == (ssize_t)strlen(ending->end));
     return NULL;
 }
@@ -295,6 +306,40 @@ static void test_large_frames_in_one_call(void)
     teardown_bridge(&b);
 }
 
+#define PROMPT "FA#RA~OInputNamePacket\n\"DA~A1\n]"
+#define COMMAND "FA#RA~OWSCommandPacket\n\"DA~A2\n]"
+
+/* What comes behind the end of a large text, in the same breath: it is for the caller, and the text is completed by him. */
+static void behind_a_large_text(const char *frame)
+{
+    struct bridge b;
+    struct ending ending = {&b.down, strlen(LARGE_TEXT), NULL};
+    char end[sizeof HUNDRED REST + 64];
+    pthread_t peer;
+    int count;
+
+    snprintf(end, sizeof end, "%s%s", HUNDRED REST, frame);
+    ending.end = end;
+    for (;;) {
+        setup_bridge(&b);
+        b.down.scan.stop_at_end |= (uint64_t)1 << INPUT_NAME_PACKET | (uint64_t)1 << COMMAND_PACKET;
+        b.down.pump.reported |= (uint64_t)1 << INPUT_NAME_PACKET;
+        b.down.pump.direct = ~((uint64_t)1 << COMMAND_PACKET);
+        REQUIRE(pthread_create(&peer, NULL, start_frame, &ending) == 0);
+        come(&b.down, LARGE_TEXT);
+        b.work.left = INT64_MAX / 2;
+        count = wstprelay_run(&b.work, 1);
+        REQUIRE(pthread_join(peer, NULL) == 0 && b.events[0].large);
+        if (count == 2)
+            break;
+        teardown_bridge(&b); /* the thread was too late */
+    }
+    REQUIRE(b.events[0].large && b.events[1].verdict == WSTPSCAN_END && !b.events[1].asleep);
+    REQUIRE(b.down.pump.start == 0 && b.down.pump.position == strlen(end) && b.down.scan.frame_bytes == strlen(frame));
+    REQUIRE(!b.down.sink.free && went(&b.down, ""));
+    teardown_bridge(&b);
+}
+
 int main(void)
 {
     test_relay();
@@ -303,6 +348,8 @@ int main(void)
     test_waiting();
     test_large_frames();
     test_large_frames_in_one_call();
+    behind_a_large_text(PROMPT);
+    behind_a_large_text(COMMAND);
     puts("the relay: passed");
     return 0;
 }

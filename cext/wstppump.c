@@ -95,6 +95,12 @@ static void begin(struct wstppump *pump, const uint8_t *buffer)
         pump->allowed = 0;
 }
 
+/* Whether this END is that of the frame which was begun here, or of one behind it that nobody has to look at either. */
+static int completes(const struct wstppump *pump)
+{
+    return pump->passing == pump->scan->frame_start + 1 || has(pump->quick, pump->scan->head);
+}
+
 /* Sends the end of a frame that was begun here, if it is the last in the buffer and has its "]". Returns 1 if all was
  * taken; otherwise the caller completes the frame with what is left behind start. */
 static int complete(struct wstppump *pump, const uint8_t *buffer)
@@ -125,7 +131,7 @@ int wstppump_next(struct wstppump *pump, const uint8_t *buffer)
         if (verdict == WSTPSCAN_MORE)
             break;
         if (verdict == WSTPSCAN_END && pump->begun) {
-            if (!complete(pump, buffer))
+            if (!completes(pump) || !complete(pump, buffer))
                 return verdict;
             pump->head = scan->head;
             if (has(pump->reported, scan->head))

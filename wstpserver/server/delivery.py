@@ -128,6 +128,8 @@ class Delivery:
         kernel = self.kernel
         assert kernel is not None
         answer_left = kernel.evaluated(head, begun, answered)
+        if not kernel.activity.accepting:  # an answer before it may have been accounted for after it had left
+            self._pump.allow(False)
         if kernel.busy:
             self._broker.acknowledgements.owe(self._data, self)
         return answer_left

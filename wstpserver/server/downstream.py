@@ -76,6 +76,7 @@ class Downstream(Pump):
             self._use(outlet)
         else:
             self._next = outlet
+            self.state.sink = ffi.NULL  # the end of this frame must be seen here, wherever it has come by then
             self.scanner.set_stops((), None)
 
     def _use(self, outlet: Outlet) -> None:

@@ -94,7 +94,7 @@ class KernelServer:
     def evaluated(self, head: PacketHead, begun: int, answered: int) -> bool:
         """So many evaluations with this *head* went to the kernel, and so many answers to its client, in turn. True:
         one answer is to the evaluation that was under way before, and not accounted for yet (`answered_quickly`)."""
-        if not self.activity.busy:
+        if self.activity.accepting:  # in a dialog, a busy kernel does
             self._broker.evaluations_passed(self, answered)
             if begun > answered:
                 self.begin(head)

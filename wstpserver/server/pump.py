@@ -80,12 +80,14 @@ class Pump(Sleeper):
     def _round(self) -> bool:
         """Receive, and do what there is to do. False: the stream has ended."""
         state = self.state
-        if self.arrival is not None:
-            (buffer, verdict), self.arrival = self.arrival, None
-            if buffer is None:
-                self.sent(_NOTHING, HEADS[state.head], False)
+        if self.untold is not None:
+            head, self.untold = self.untold, None
+            self.sent(_NOTHING, head, False)
+            if self.arrival is None:
                 self.round_ended()
                 return True
+        if self.arrival is not None:
+            (buffer, verdict), self.arrival = self.arrival, None
         else:
             buffer = buffers.take()
             verdict = self._begin_round(buffer)

@@ -22,11 +22,10 @@ from wstpserver.wire.frames import HEADS
 
 if TYPE_CHECKING:
     from wstpserver.server.sleeper import Sleeper
+    from wstpserver.wire.packets import PacketHead
 
 #: Pumps that are accounted for together, at most.
 MOST = 256
-
-_ALL_SENT = lib.WSTPPUMP_ALL_SENT
 
 
 class Relay:
@@ -92,7 +91,6 @@ class Relay:
         """A round, or as many as there is time for if nobody else wants the hub; True if it woke somebody."""
         count = lib.wstprelay_run(self._state, alone)
         woken: list[Sleeper] = []
-        answers: dict[Sleeper, Sleeper] = {}
         for index in range(count):
             event = self._events[index]
             if not event.number:
@@ -102,28 +100,23 @@ class Relay:
                 self._hand_over(pump, event.verdict)
                 woken.append(pump)  # and the first to be woken: it may have bytes in hand that its frame lacks
             elif pump.asks:
-                if pump in answers:  # an answer that came before this
-                    self._account_for(answers.pop(pump), woken)
                 answering = pump.asked(HEADS[event.head], event.begun, event.answered)
-                if answering is not None:
-                    answers[pump] = answering
                 if event.large:
                     pump.frame_begun()
+                if answering is not None:
+                    self._account_for(answering, HEADS[answering.state.paired], woken)
             elif event.large:
                 pump.frame_begun()
             else:
-                answers[pump] = pump
-        # What was asked comes first: an answer may be what somebody else has waited for to take a kernel away.
-        for pump in answers.values():
-            self._account_for(pump, woken)
+                self._account_for(pump, HEADS[event.head], woken)
         for pump in woken:  # whatever they do now, everything that has passed is accounted for
             pump.wake()
         return bool(woken)
 
     @staticmethod
-    def _account_for(answering: Sleeper, woken: list[Sleeper]) -> None:
-        if not answering.account_for(HEADS[answering.state.head]):
-            answering.arrival = (None, _ALL_SENT)
+    def _account_for(answering: Sleeper, head: PacketHead, woken: list[Sleeper]) -> None:
+        if not answering.account_for(head):
+            answering.untold = head
             woken.append(answering)
 
     def _hand_over(self, pump: Sleeper, verdict: int) -> None:

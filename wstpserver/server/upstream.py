@@ -17,6 +17,9 @@ from wstpserver.wire.packets import PacketHead
 assert MAXIMUM_COMMAND_SIZE <= HELD_FRAME_SIZE
 
 
+_EVALUATE = PacketHead.EvaluatePacket  # members of an enum are slow to look up
+
+
 class Packets(Protocol):
     """Takes what a client's pump reads. Views are valid until the call returns."""
 
@@ -108,12 +111,19 @@ class Upstream(Pump):
     def sent(self, view: memoryview, head: PacketHead, unfinished: bool) -> None:
         # An answer before it may have been accounted for after it had left: that has allowed this one, not the next.
         self.allow(False)
+        self._one_kind(head)
         self._packets.evaluation_sent(head)
         if unfinished:
             self._packets.went_out(self._unsent(view), bool(self.state.open_tail))
 
     def asked(self, head: PacketHead, begun: int, answered: int) -> Sleeper | None:
+        self._one_kind(head)
         return self._answering if self._packets.evaluations_passed(head, begun, answered) else None
+
+    def _one_kind(self, head: PacketHead) -> None:
+        """Only what is answered like an EvaluatePacket is counted with its answers."""
+        if head != _EVALUATE:
+            self.separate()
 
     def frame_begun(self) -> None:
         self._packets.part_sent()

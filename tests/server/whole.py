@@ -1,0 +1,163 @@
+"""A broker with sessions and kernels on real connections, whose other sides are in the hands of a test."""
+
+from __future__ import annotations
+
+import socket
+
+import gevent
+from gevent.event import AsyncResult
+
+from tests.server.connections import tcp_pair
+from tests.support.testkernel.codec import Function, decode, encode
+from tests.support.testkernel.framing import Framer
+from wstpserver.model.states import Client
+from wstpserver.server.broker import Broker
+from wstpserver.server.kernel import KernelServer
+from wstpserver.server.kernel_link import KernelLink
+from wstpserver.server.log import Log
+from wstpserver.server.session import Session
+from wstpserver.server.stream import Stream
+from wstpserver.settings import ServerSettings
+
+
+def packet(head, *args, end=True):
+    return encode(Function(head, *args)) + (b"]" if end else b"")
+
+
+class Peer:
+    """The other side of a data connection: whole packets in, bytes out. `get` waits without letting greenlets run."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.settimeout(20)
+        self._framer = Framer()
+
+    def get(self):
+        """(head, arguments...) of the next packet."""
+        while (frame := self._framer.next_frame()) is None:
+            data = self.connection.recv(1 << 17)
+            assert data, "the connection has ended"
+            self._framer.feed(data)
+        value = decode(frame.removesuffix(b"]"))
+        return (value.head.short, *value.args)
+
+    def pending(self):
+        """Whatever has come and was not asked for."""
+        self.connection.setblocking(False)
+        try:
+            while data := self.connection.recv(1 << 17):
+                self._framer.feed(data)
+        except BlockingIOError:
+            pass
+        self.connection.settimeout(20)
+        return self._framer.pending.lstrip(b"]")
+
+    def put(self, data):
+        self.connection.sendall(data)
+
+    def close(self):
+        self.connection.close()
+
+
+class _Process:
+    pid = 1
+
+    def __init__(self):
+        self.exited = AsyncResult()
+
+    def kill_group(self, _signal):
+        pass
+
+    def stop(self):
+        if not self.exited.ready():
+            self.exited.set(0)
+
+    def last_words(self):
+        return ""
+
+
+class _Line:
+    def join(self, *_):
+        """No kernel is started here."""
+
+    leave = join
+
+
+class _Launcher:
+    line = _Line()
+
+
+class Server:
+    """A broker whose kernels and clients are made by `kernel` and `client`."""
+
+    def __init__(self, **settings):
+        pools = [{"name": "Main", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 1}]
+        built = ServerSettings.build(pools=pools, **{"AllowStealingKernels": True, **settings})
+        self.broker = Broker(built, Log(), _Launcher())
+        self._others: list[socket.socket] = []
+        self._running: list[gevent.Greenlet] = []
+        self._peers: list[Peer] = []
+        self.sessions: list[Session] = []
+
+    def kernel(self):
+        """(KernelServer, Peer) of a new free kernel."""
+        ours, theirs = tcp_pair()
+        messages, far_messages = tcp_pair()
+        self._others.append(far_messages)
+        broker = self.broker
+        record = broker.registry._start(None, None)
+        broker.registry.take_effects()
+        link = KernelLink(Stream(ours), Stream(messages), b"")
+        kernel = broker.kernels[record] = KernelServer(broker, record, _Process(), link, 1 << 20)
+        broker.registry.ready(record)
+        broker.carry_out()
+        self._peers.append(Peer(theirs))
+        return kernel, self._peers[-1]
+
+    def client(self, kernel=None):
+        """(Session, Peer, greenlet) of a new client, bridged with that kernel."""
+        ours, theirs = tcp_pair()
+        messages, far_messages = tcp_pair()
+        self._others.append(far_messages)
+        record = Client(f"client {len(self.sessions)}")
+        session = Session(self.broker, record, record.name, Stream(ours), Stream(messages))
+        self.sessions.append(session)
+        self.broker.open_session(session, without_kernel=True)
+        running = gevent.spawn(self._run, session)
+        if kernel is not None:
+            self.connect(session, kernel)
+        self._running.append(running)
+        self._peers.append(Peer(theirs))
+        return session, self._peers[-1], running
+
+    def connect(self, session, kernel):
+        self.broker.registry.connect_to_kernel(session.record, kernel.record)
+        self.broker.carry_out()
+
+    def disconnect(self, session):
+        self.broker.registry.disconnect(session.record)
+        self.broker.carry_out()
+
+    def close(self):
+        """End everything."""
+        for session in tuple(self.broker.sessions.values()):
+            session.end()
+        gevent.joinall(self._running, timeout=20)
+        for kernel in tuple(self.broker.kernels.values()):
+            self.broker.registry.close(kernel.record, "the test is over")
+        self.broker.carry_out()
+        self.broker.nursery.join()
+        self.broker.acknowledgements.close()
+        for peer in self._peers:
+            peer.close()
+        for connection in self._others:
+            connection.close()
+
+    def _run(self, session):
+        why = "defect"
+        try:
+            why = session.run(b"")
+        finally:
+            self.broker.close_session(session, why)
+            session.release()
