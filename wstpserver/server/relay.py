@@ -35,6 +35,8 @@ class Relay:
     def __init__(self, descriptor: int) -> None:
         self._hub = get_hub()
         self._loop = self._hub.loop
+        #: Whether the loop tells what else it has to do. The list of callbacks is not a public attribute of gevent's.
+        self._loop_tells = hasattr(self._loop, "pendingcnt") and hasattr(self._loop, "_callbacks")
         self._pumps: dict[int, Sleeper] = {}
         self._next_number = 0
         self._buffer = buffers.take()
@@ -83,7 +85,8 @@ class Relay:
     def _run(self) -> None:
         """Rounds for those who have something to do; called in the hub, where nothing may wait for long."""
         # One that has something to see ends a round, and many may: of the clients that come and go, all that go.
-        if self._run_once(not self._loop.pendingcnt and not self._loop._callbacks):
+        alone = self._loop_tells and not self._loop.pendingcnt and not self._loop._callbacks
+        if self._run_once(alone):
             ends = monotonic() + TURN
             while self._run_once(False) and monotonic() < ends:
                 pass
