@@ -80,12 +80,14 @@ class Pump(Sleeper):
     def _round(self) -> bool:
         """Receive, and do what there is to do. False: the stream has ended."""
         state = self.state
+        if self.late_answer is not None:
+            head, self.late_answer = self.late_answer, None
+            self.sent(_NOTHING, head, False)
+            self.round_ended()
+            if self.arrival is None:
+                return True
         if self.arrival is not None:
             (buffer, verdict), self.arrival = self.arrival, None
-            if buffer is None:
-                self.sent(_NOTHING, HEADS[state.head], False)
-                self.round_ended()
-                return True
         else:
             buffer = buffers.take()
             verdict = self._begin_round(buffer)

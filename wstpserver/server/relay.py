@@ -22,11 +22,10 @@ from wstpserver.wire.frames import HEADS
 
 if TYPE_CHECKING:
     from wstpserver.server.sleeper import Sleeper
+    from wstpserver.wire.packets import PacketHead
 
 #: Pumps that are accounted for together, at most.
 MOST = 256
-
-_ALL_SENT = lib.WSTPPUMP_ALL_SENT
 
 
 class Relay:
@@ -95,7 +94,7 @@ class Relay:
         """A round, or as many as there is time for if nobody else wants the hub; True if it woke somebody."""
         count = lib.wstprelay_run(self._state, alone)
         woken: list[Sleeper] = []
-        answers: dict[Sleeper, Sleeper] = {}
+        answers: dict[Sleeper, tuple[Sleeper, PacketHead]] = {}
         for index in range(count):
             event = self._events[index]
             if not event.number:
@@ -106,28 +105,29 @@ class Relay:
                 woken.append(pump)  # and the first to be woken: it may have bytes in hand that its frame lacks
             elif pump.asks:
                 if pump in answers:  # an answer that came before this
-                    self._account_for(answers.pop(pump), woken)
+                    self._account_for(*answers.pop(pump), woken)
                 answering = pump.asked(HEADS[event.head], event.begun, event.answered)
                 if answering is not None:
-                    answers[pump] = answering
+                    answers[pump] = (answering, HEADS[answering.state.paired])
                 if event.large:
                     pump.frame_begun()
             elif event.large:
                 pump.frame_begun()
             else:
-                answers[pump] = pump
+                answers[pump] = (pump, HEADS[event.head])
         # What was asked comes first: an answer may be what somebody else has waited for to take a kernel away.
-        for pump in answers.values():
-            self._account_for(pump, woken)
+        for answering, head in answers.values():
+            self._account_for(answering, head, woken)
         for pump in woken:  # whatever they do now, everything that has passed is accounted for
             pump.wake()
         return bool(woken)
 
     @staticmethod
-    def _account_for(answering: Sleeper, woken: list[Sleeper]) -> None:
-        if not answering.account_for(HEADS[answering.state.head]):
-            answering.arrival = (None, _ALL_SENT)
-            woken.append(answering)
+    def _account_for(answering: Sleeper, head: PacketHead, woken: list[Sleeper]) -> None:
+        if not answering.account_for(head):
+            answering.late_answer = head
+            if answering not in woken:
+                woken.append(answering)
 
     def _hand_over(self, pump: Sleeper, verdict: int) -> None:
         """The pump gets the buffer, the relay another one."""

@@ -24,8 +24,10 @@ class Sleeper:
         self.state.source = stream.handle
         #: The greenlet that waits in the relay.
         self.greenlet: Any = None
-        #: What the relay woke it for: the buffer, if there is something in it, and the verdict.
-        self.arrival: tuple[buffers.Buffer | None, int] | None = None
+        #: What the relay woke it for: the buffer and the verdict.
+        self.arrival: tuple[buffers.Buffer, int] | None = None
+        #: The head of an answer that has passed in C before that, and could not be accounted for in the hub.
+        self.late_answer: PacketHead | None = None
         self._relay: relay.Relay | None = None
 
     def enter_relay(self) -> None:
