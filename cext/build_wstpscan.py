@@ -38,6 +38,7 @@ ffibuilder.set_source(
         "cext/wstppump.c",
         "cext/wstppass.c",
         "cext/wstprelay.c",
+        "cext/wstpevents.c",
         "cext/wstpspawn.c",
     ],
     include_dirs=["cext"],

@@ -1,5 +1,5 @@
 /*
- * What wstppump.c, wstppass.c and wstprelay.c share.
+ * What wstppump.c, wstppass.c, wstprelay.c and wstpevents.c share.
  */
 #ifndef WSTPPUMP_INTERNAL_H
 #define WSTPPUMP_INTERNAL_H
@@ -8,5 +8,27 @@
 
 /* Whether what comes next belongs to a frame that has begun to go to the sink. */
 int wstppump_is_passing(const struct wstppump *pump);
+
+/* What one call of wstprelay_run() knows. */
+struct wstprelay_call {
+    struct wstprelay *relay;
+    struct wstppump *pumps[256]; /* of the events */
+    int count;                   /* events so far */
+    int open;                    /* evaluations begun, less those answered */
+    int rounds;                  /* in this turn, for pumps that are not in the middle of a frame that passes */
+    int hurry;                   /* 1: the caller has to account for something before more may come */
+};
+
+/* Makes an event; there must be room for it. */
+struct wstprelay_event *wstprelay_add_event(struct wstprelay_call *call, struct wstppump *pump, int verdict);
+
+/* A quick frame has gone by. */
+void wstprelay_note(struct wstprelay_call *call, struct wstppump *pump);
+
+/* A large frame has begun to go by; */
+void wstprelay_note_large(struct wstprelay_call *call, struct wstppump *pump);
+
+/* and it has gone by, in the same call. */
+void wstprelay_forget_large(struct wstprelay_call *call, struct wstppump *pump);
 
 #endif

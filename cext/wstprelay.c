@@ -18,7 +18,6 @@
 
 enum {
     MOST_READY = 64,
-    MOST_EVENTS = 256,
     TURNS = 8,             /* looks at who is ready before the caller's other business comes, while all goes by */
     PASSED_OVER = 4,       /* of so many turns, bulk gets one even if somebody else always has something */
     PATIENCE = 250000,     /* nanoseconds to wait for more */
@@ -62,110 +61,19 @@ static int all_went_by(const struct wstppump *pump, int verdict)
     return pump->scan->step == WSTPSCAN_AT_BOUNDARY ? pump->talkative : wstppump_is_passing(pump);
 }
 
-/* What one call knows. */
-struct run {
-    struct wstprelay *relay;
-    struct wstppump *pumps[MOST_EVENTS]; /* of the events */
-    int count;                           /* events so far */
-    int open;                            /* evaluations begun, less those answered */
-    int rounds;                          /* in this turn, for pumps that are not in the middle of a frame that passes */
-    int hurry;                           /* 1: the caller has to account for something before more may come */
-};
-
-static struct wstprelay_event *add_event(struct run *run, struct wstppump *pump, int verdict)
-{
-    struct wstprelay_event *event = &run->relay->events[run->count];
-
-    run->pumps[run->count++] = pump;
-    event->number = pump->number;
-    event->verdict = verdict;
-    event->head = pump->head;
-    event->asleep = 1;
-    event->begun = event->answered = event->large = 0;
-    return event;
-}
-
-/* The event of two pumps of a bridge; `asking` is the one with questions. */
-static struct wstprelay_event *shared_event(struct run *run, struct wstppump *asking)
-{
-    if (asking->slot == 0) {
-        add_event(run, asking, WSTPPUMP_ALL_SENT)->head = asking->paired;
-        asking->slot = run->count;
-    }
-    return &run->relay->events[asking->slot - 1];
-}
-
-/* Whether a frame with this head is what the pump and its twin are counted for. */
-static int is_counted(const struct wstppump *pump, int32_t head)
-{
-    return pump->twin && head == pump->paired && (pump->once || !pump->twin->allowed);
-}
-
-/* A frame that is told by itself. It comes between what the pump and its twin are counted for. */
-static struct wstprelay_event *single_event(struct run *run, struct wstppump *pump)
-{
-    if (pump->twin)
-        pump->twin = pump->twin->twin = NULL;
-    run->hurry = 1;
-    return add_event(run, pump, WSTPPUMP_ALL_SENT);
-}
-
-/* A quick frame has gone by. */
-static void note(struct run *run, struct wstppump *pump)
-{
-    if (!is_counted(pump, pump->head))
-        single_event(run, pump)->begun = pump->once;
-    else if (pump->once) {
-        shared_event(run, pump)->begun++;
-        run->open++;
-    } else {
-        shared_event(run, pump->twin)->answered++;
-        run->open--;
-        pump->twin->allowed = 1;
-    }
-}
-
-/* A large frame has begun to go by. */
-static void note_large(struct run *run, struct wstppump *pump)
-{
-    struct wstprelay_event *event;
-
-    pump->head = pump->scan->head;
-    if (!pump->once)
-        event = add_event(run, pump, WSTPPUMP_ALL_SENT);
-    else if (is_counted(pump, pump->head)) {
-        event = shared_event(run, pump);
-        run->open++;
-    } else
-        event = single_event(run, pump);
-    event->begun += pump->once;
-    event->large = 1;
-    pump->begun_event = (int32_t)(event - run->relay->events);
-}
-
-/* It has gone by. */
-static void forget_large(struct run *run, struct wstppump *pump)
-{
-    struct wstprelay_event *event = &run->relay->events[pump->begun_event];
-
-    event->large = 0;
-    if (!pump->once)
-        event->number = 0;
-}
-
 /* Receives and sends for a pump, and notes the beginning and the end of a large frame. */
-static int pass(struct run *run, struct wstppump *pump)
+static int pass(struct wstprelay_call *call, struct wstppump *pump)
 {
-    struct wstprelay *relay = run->relay;
+    struct wstprelay *relay = call->relay;
     int verdict, had_begun = pump->begun;
 
     pump->begins = 1;
     verdict = wstppump_pass(pump, relay->buffer, (size_t)relay->size, relay->pipe);
     pump->begins = 0;
     if (pump->begun && !had_begun)
-        note_large(run, pump);
+        wstprelay_note_large(call, pump);
     if (had_begun && !pump->begun) {
-        forget_large(run, pump);
+        wstprelay_forget_large(call, pump);
         if (pump->once) /* it is counted already */
             return WSTPPUMP_EMPTY;
     }
@@ -174,9 +82,9 @@ static int pass(struct run *run, struct wstppump *pump)
 
 /* A round for one pump, which makes two events at most. Returns 1 if the caller has to see to it before anybody else gets
  * one. */
-static int do_round(struct run *run, struct wstppump *pump)
+static int do_round(struct wstprelay_call *call, struct wstppump *pump)
 {
-    int verdict = pass(run, pump);
+    int verdict = pass(call, pump);
 
     if (verdict == WSTPPUMP_EMPTY)
         return 0;
@@ -186,17 +94,17 @@ static int do_round(struct run *run, struct wstppump *pump)
         return 0;
     }
     if (verdict == WSTPPUMP_ALL_SENT && (pump->quick >> pump->head & 1)) {
-        note(run, pump);
+        wstprelay_note(call, pump);
         return 0;
     }
-    add_event(run, pump, verdict)->asleep = 0;
+    wstprelay_add_event(call, pump, verdict)->asleep = 0;
     pump->parked = 0;
     return 1;
 }
 
 /* Rounds for all that are in the middle of a frame that passes, or for all others. Returns 1 if the caller has to see to
  * one, or there is no room for more events. */
-static int do_rounds(struct run *run, const struct epoll_event *ready, int came, int passing)
+static int do_rounds(struct wstprelay_call *call, const struct epoll_event *ready, int came, int passing)
 {
     int i;
 
@@ -204,37 +112,37 @@ static int do_rounds(struct run *run, const struct epoll_event *ready, int came,
         struct wstppump *pump = ready[i].data.ptr;
         if (!pump->parked || wstppump_is_passing(pump) != passing)
             continue;
-        if (run->count + 2 > run->relay->most)
+        if (call->count + 2 > call->relay->most)
             return 1;
-        run->rounds += !passing;
-        if (do_round(run, pump))
+        call->rounds += !passing;
+        if (do_round(call, pump))
             return 1;
     }
     return 0;
 }
 
 /* A look at who is ready, and rounds for them. Returns how many were, or -1 if the call is over. */
-static int take_turn(struct run *run)
+static int take_turn(struct wstprelay_call *call)
 {
     struct epoll_event ready[MOST_READY];
-    struct wstprelay *relay = run->relay;
+    struct wstprelay *relay = call->relay;
     int i, came = epoll_wait(relay->descriptor, ready, MOST_READY, 0);
 
-    run->rounds = 0;
+    call->rounds = 0;
     for (i = 0; i < came; i++) {
         struct wstppump *pump = ready[i].data.ptr;
         if (!pump->parked) /* and with no events asked for, a hang-up would still be reported */
             wstprelay_unwatch(relay->descriptor, pump);
     }
-    if (do_rounds(run, ready, came, 0))
+    if (do_rounds(call, ready, came, 0))
         return -1;
     /* Bulk comes last, and not in every turn in which somebody else had something. */
-    if (run->rounds == 0 || ++relay->passed_over == PASSED_OVER) {
+    if (call->rounds == 0 || ++relay->passed_over == PASSED_OVER) {
         relay->passed_over = 0;
-        if (do_rounds(run, ready, came, 1))
+        if (do_rounds(call, ready, came, 1))
             return -1;
     }
-    return run->hurry ? -1 : came;
+    return call->hurry ? -1 : came;
 }
 
 static int64_t now(void)
@@ -256,43 +164,43 @@ static int wait_for_more(struct wstprelay *relay, int64_t nanoseconds)
 }
 
 /* Turns until everything is done that can be done without waiting, or somebody else should have his. */
-static void be_quick(struct run *run)
+static void be_quick(struct wstprelay_call *call)
 {
     int turns = 0;
 
-    while (take_turn(run) > 0 && run->count == 0 && ++turns < TURNS)
+    while (take_turn(call) > 0 && call->count == 0 && ++turns < TURNS)
         ;
 }
 
 /* The same, and waits for more. */
-static void linger(struct run *run, int64_t began)
+static void linger(struct wstprelay_call *call, int64_t began)
 {
     int64_t time;
     int came;
 
     do {
-        came = take_turn(run);
+        came = take_turn(call);
         time = now() - began;
-        if (came < 0 || time >= (run->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
+        if (came < 0 || time >= (call->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
             return;
-    } while (came > 1 || wait_for_more(run->relay, PATIENCE));
+    } while (came > 1 || wait_for_more(call->relay, PATIENCE));
 }
 
 int wstprelay_run(struct wstprelay *relay, int alone)
 {
-    struct run run = {.relay = relay, .count = 0, .open = 0, .hurry = 0};
+    struct wstprelay_call call = {.relay = relay};
     int64_t began = now();
     int i;
 
     relay->waited = 0;
     if (alone && relay->others >= 0 && began - relay->left < PATIENCE)
-        linger(&run, began);
+        linger(&call, began);
     else
-        be_quick(&run);
-    for (i = 0; i < run.count; i++)
-        run.pumps[i]->slot = run.pumps[i]->begun = 0;
+        be_quick(&call);
+    for (i = 0; i < call.count; i++)
+        call.pumps[i]->slot = call.pumps[i]->begun = 0;
     relay->left = now();
-    return run.count;
+    return call.count;
 }
 
 #else

@@ -1,4 +1,5 @@
 """Pumps between real connections: rounds in C, waiting together, and everything that must not happen there."""
+import os
 import random
 
 import gevent
@@ -378,6 +379,81 @@ def test_large_evaluations_and_answers(bridge):
     serving.get()
     gevent.idle()
     assert len(packets.sent) == 20
+
+
+class Told:
+    """A pump that notes what it is told, in place of one that passes anything."""
+
+    def __init__(self, told, name, answering=None, quickly=True):
+        self.told, self.name, self.answering, self.quickly = told, name, answering, quickly
+        self.asks = answering is not None
+        self.state = type("State", (), {"paired": PacketHead.ReturnPacket, "head": PacketHead.TextPacket})()
+        self.arrival = self.late_answer = None
+
+    def asked(self, head, begun, answered):
+        self.told.append((self.name, "asked", head, begun, answered))
+        return self.answering if answered > begun else None
+
+    def account_for(self, head):
+        self.told.append((self.name, "answered", head))
+        return self.quickly
+
+    def frame_begun(self):
+        self.told.append((self.name, "begun"))
+
+    def wake(self):
+        self.told.append((self.name, "woken", self.late_answer, self.arrival and self.arrival[1]))
+
+
+def tell(monkeypatch, pumps, events):
+    """What a relay with these pumps makes of these events of one call."""
+    descriptor = relay.lib.wstprelay_open()
+    own = relay.Relay(descriptor)
+    own._pumps = dict(enumerate(pumps, 1))
+
+    def run(state, alone):
+        for event, values in zip(own._events, events, strict=False):
+            for name, value in {"asleep": 1, "begun": 0, "answered": 0, "large": 0, **values}.items():
+                setattr(event, name, value)
+        return len(events)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(relay, "lib", type("Lib", (), {"wstprelay_run": staticmethod(run)}))
+        own._run_once(True)
+    for each in (descriptor, *own._state.pipe):
+        os.close(each)
+
+
+EVALUATES, RETURNS = PacketHead.EvaluatePacket, PacketHead.ReturnPacket
+ENTERS, ENDS = PacketHead.EnterTextPacket, relay.lib.WSTPPUMP_CLOSED
+
+
+@pytest.mark.parametrize("quickly", [True, False])
+def test_the_order_of_what_has_passed(monkeypatch, quickly):
+    """An answer is accounted for as what it was, after the questions of others, before the next one of its own."""
+    told = []
+    down = Told(told, "down", quickly=quickly)
+    pumps = [Told(told, "up", down), down, Told(told, "other up", Told(told, "other down"))]
+    answer = {"number": 1, "head": EVALUATES, "answered": 1}
+    large = {"number": 2, "head": PacketHead.TextPacket, "large": 1}
+    other = {"number": 3, "head": EVALUATES, "begun": 1}
+    end = {"number": 2, "head": PacketHead.TextPacket, "asleep": 0, "verdict": ENDS}
+    tell(monkeypatch, pumps, [answer, large, {"number": 0}, other, end])
+    late = None if quickly else RETURNS
+    assert told == [
+        ("up", "asked", EVALUATES, 0, 1),
+        ("down", "begun"),
+        ("other up", "asked", EVALUATES, 1, 0),
+        ("down", "answered", RETURNS),
+        ("down", "woken", late, ENDS),
+    ]
+    told.clear()
+    tell(monkeypatch, pumps, [answer, {"number": 1, "head": ENTERS, "begun": 1}])
+    assert told[:3] == [
+        ("up", "asked", EVALUATES, 0, 1),
+        ("down", "answered", RETURNS),
+        ("up", "asked", ENTERS, 1, 0),
+    ]
 
 
 @pytest.mark.parametrize("largest", [7, 100, 4096, 70_000, 10**7])

@@ -21,6 +21,9 @@ from tests.support.server import ServerProcess, pool
 from tools.chaos.client import RandomClient
 from tools.chaos.end import check_end, pool_kernels
 
+#: Seconds that a client waits for a kernel.
+KERNEL_WAIT = 60
+
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tools.chaos", description=__doc__.split("\n\n")[0])
@@ -41,7 +44,7 @@ def configuration(folder, replacement):
     kernel = make_kernel(folder)
     return {
         "AllowSilentKernelReplacement": replacement,
-        "KernelWaitTimeout": 60,
+        "KernelWaitTimeout": KERNEL_WAIT,
         "Pools": {
             "Main": pool(kernel, MinimumKernelNumber=30, MaximumKernelNumber=70,
                          ReservePreviouslyConnectedKernels=False),
@@ -88,7 +91,8 @@ def scenario(server, options, rng):
 
 
 def one_client(server, seed, known, steps):
-    return RandomClient(server.connect(timeout=60), seed, known).run(steps)
+    # longer than anybody waits for a kernel: that is an answer, too
+    return RandomClient(server.connect(timeout=KERNEL_WAIT + 30), seed, known).run(steps)
 
 
 def kill_kernels(server, seed, count, stop):

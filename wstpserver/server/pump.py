@@ -80,11 +80,11 @@ class Pump(Sleeper):
     def _round(self) -> bool:
         """Receive, and do what there is to do. False: the stream has ended."""
         state = self.state
-        if self.untold is not None:
-            head, self.untold = self.untold, None
+        if self.late_answer is not None:
+            head, self.late_answer = self.late_answer, None
             self.sent(_NOTHING, head, False)
+            self.round_ended()
             if self.arrival is None:
-                self.round_ended()
                 return True
         if self.arrival is not None:
             (buffer, verdict), self.arrival = self.arrival, None

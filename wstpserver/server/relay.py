@@ -34,6 +34,8 @@ class Relay:
     def __init__(self, descriptor: int) -> None:
         self._hub = get_hub()
         self._loop = self._hub.loop
+        #: Whether the loop tells what else it has to do. The list of callbacks is not a public attribute of gevent's.
+        self._loop_tells = hasattr(self._loop, "pendingcnt") and hasattr(self._loop, "_callbacks")
         self._pumps: dict[int, Sleeper] = {}
         self._next_number = 0
         self._buffer = buffers.take()
@@ -82,7 +84,8 @@ class Relay:
     def _run(self) -> None:
         """Rounds for those who have something to do; called in the hub, where nothing may wait for long."""
         # One that has something to see ends a round, and many may: of the clients that come and go, all that go.
-        if self._run_once(not self._loop.pendingcnt and not self._loop._callbacks):
+        alone = self._loop_tells and not self._loop.pendingcnt and not self._loop._callbacks
+        if self._run_once(alone):
             ends = monotonic() + TURN
             while self._run_once(False) and monotonic() < ends:
                 pass
@@ -91,6 +94,7 @@ class Relay:
         """A round, or as many as there is time for if nobody else wants the hub; True if it woke somebody."""
         count = lib.wstprelay_run(self._state, alone)
         woken: list[Sleeper] = []
+        answers: dict[Sleeper, tuple[Sleeper, PacketHead]] = {}
         for index in range(count):
             event = self._events[index]
             if not event.number:
@@ -100,15 +104,20 @@ class Relay:
                 self._hand_over(pump, event.verdict)
                 woken.append(pump)  # and the first to be woken: it may have bytes in hand that its frame lacks
             elif pump.asks:
+                if pump in answers:  # an answer that came before this
+                    self._account_for(*answers.pop(pump), woken)
                 answering = pump.asked(HEADS[event.head], event.begun, event.answered)
+                if answering is not None:
+                    answers[pump] = (answering, HEADS[answering.state.paired])
                 if event.large:
                     pump.frame_begun()
-                if answering is not None:
-                    self._account_for(answering, HEADS[answering.state.paired], woken)
             elif event.large:
                 pump.frame_begun()
             else:
-                self._account_for(pump, HEADS[event.head], woken)
+                answers[pump] = (pump, HEADS[event.head])
+        # What was asked comes first: an answer may be what somebody else has waited for to take a kernel away.
+        for answering, head in answers.values():
+            self._account_for(answering, head, woken)
         for pump in woken:  # whatever they do now, everything that has passed is accounted for
             pump.wake()
         return bool(woken)
@@ -116,8 +125,9 @@ class Relay:
     @staticmethod
     def _account_for(answering: Sleeper, head: PacketHead, woken: list[Sleeper]) -> None:
         if not answering.account_for(head):
-            answering.untold = head
-            woken.append(answering)
+            answering.late_answer = head
+            if answering not in woken:
+                woken.append(answering)
 
     def _hand_over(self, pump: Sleeper, verdict: int) -> None:
         """The pump gets the buffer, the relay another one."""

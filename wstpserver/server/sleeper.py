@@ -26,8 +26,8 @@ class Sleeper:
         self.greenlet: Any = None
         #: What the relay woke it for: the buffer and the verdict.
         self.arrival: tuple[buffers.Buffer, int] | None = None
-        #: The head of an answer that had passed before that, and that `account_for` left to the greenlet.
-        self.untold: PacketHead | None = None
+        #: The head of an answer that has passed in C before that, and could not be accounted for in the hub.
+        self.late_answer: PacketHead | None = None
         self._relay: relay.Relay | None = None
 
     def enter_relay(self) -> None:
