@@ -8,7 +8,7 @@ from wstpserver._wstpscan import ffi
 BUFFER_SIZE = 256 * 1024
 
 #: Buffers kept for the next reader; more than these are given back to the allocator.
-KEPT = 32
+KEPT = 8
 
 
 class Buffer:
