@@ -165,7 +165,7 @@ void wstprelay_unwatch(int relay, struct wstppump *pump);
  * verdict that is not "sent, and quick" ends it: that pump is not parked any more, and its places are those in the buffer.
  *
  * If the caller is `alone`, with nothing else to do, and was here a moment ago, the call waits for more: a quarter of a
- * millisecond at a time, about one in all, and not once `others` is readable because of anything else, nor while
+ * millisecond at a time, four milliseconds in all, and not once `others` is readable because of anything else, nor while
  * there is an event of a pump without a twin. So an evaluation and its answer cost nothing but system calls.
  */
 int wstprelay_run(struct wstprelay *relay, int alone);

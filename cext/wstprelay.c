@@ -21,7 +21,8 @@ enum {
     TURNS = 8,             /* looks at who is ready before the caller's other business comes, while all goes by */
     PASSED_OVER = 4,       /* of so many turns, bulk gets one even if somebody else always has something */
     PATIENCE = 250000,     /* nanoseconds to wait for more */
-    LONGEST_CALL = 1000000 /* nanoseconds; half of it when nothing is under way */
+    LONGEST_RUN = 500000,  /* nanoseconds without a look at what else the caller has to do */
+    LONGEST_CALL = 4000000 /* nanoseconds; half of it when nothing is under way */
 };
 
 int wstprelay_open(void)
@@ -175,15 +176,20 @@ static void be_quick(struct wstprelay_call *call)
 /* The same, and waits for more. */
 static void linger(struct wstprelay_call *call, int64_t began)
 {
-    int64_t time;
+    int64_t time, looked = began;
     int came;
 
-    do {
+    for (;;) {
         came = take_turn(call);
-        time = now() - began;
-        if (came < 0 || time >= (call->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
+        time = now();
+        if (came < 0 || time - looked >= LONGEST_RUN || time - began >= (call->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
             return;
-    } while (came > 1 || wait_for_more(call->relay, PATIENCE));
+        if (came <= 1) {
+            if (!wait_for_more(call->relay, PATIENCE))
+                return;
+            looked = now();
+        }
+    }
 }
 
 int wstprelay_run(struct wstprelay *relay, int alone)
