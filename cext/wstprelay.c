@@ -13,6 +13,7 @@
 #ifdef __linux__
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <time.h>
 
@@ -142,6 +143,9 @@ static int take_turn(struct wstprelay_call *call)
         relay->passed_over = 0;
         if (do_rounds(call, ready, came, 1))
             return -1;
+        /* Who moves bulk would keep its processor for some milliseconds, which others need for a small evaluation. */
+        if (came > call->rounds)
+            sched_yield();
     }
     return call->hurry ? -1 : came;
 }
