@@ -5,7 +5,7 @@
  * the round does. One that gets something while it is not parked (it waits for somebody to take what it has) leaves the
  * set until it is parked again, or the set would be ready all the time.
  */
-#define _GNU_SOURCE /* ppoll */
+#define _GNU_SOURCE /* syscall */
 #include "wstppump_internal.h"
 
 #include <errno.h>
@@ -15,7 +15,9 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     MOST_READY = 64,
@@ -123,12 +125,29 @@ static int do_rounds(struct wstprelay_call *call, const struct epoll_event *read
     return 0;
 }
 
+/* Who is ready; waits for so many nanoseconds if nobody is. */
+static int look(const struct wstprelay *relay, struct epoll_event *ready, int64_t nanoseconds)
+{
+#ifdef SYS_epoll_pwait2
+    struct {
+        int64_t seconds, nanoseconds;
+    } timeout = {0, nanoseconds};
+
+    if (nanoseconds > 0) {
+        long came = syscall(SYS_epoll_pwait2, relay->descriptor, ready, MOST_READY, &timeout, NULL, 0);
+        if (came >= 0 || errno != ENOSYS)
+            return (int)came;
+    }
+#endif
+    return epoll_wait(relay->descriptor, ready, MOST_READY, nanoseconds > 0);
+}
+
 /* A look at who is ready, and rounds for them. Returns how many were, or -1 if the call is over. */
-static int take_turn(struct wstprelay_call *call)
+static int take_turn(struct wstprelay_call *call, int64_t nanoseconds)
 {
     struct epoll_event ready[MOST_READY];
     struct wstprelay *relay = call->relay;
-    int i, came = epoll_wait(relay->descriptor, ready, MOST_READY, 0);
+    int i, came = look(relay, ready, nanoseconds);
 
     call->rounds = 0;
     for (i = 0; i < came; i++) {
@@ -158,40 +177,44 @@ static int64_t now(void)
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* Waits for pumps that have something to receive; 0: there are none, or it is somebody else's turn. */
-static int wait_for_more(struct wstprelay *relay, int64_t nanoseconds)
-{
-    struct pollfd both[2] = {{.fd = relay->descriptor, .events = POLLIN}, {.fd = relay->others, .events = POLLIN}};
-    struct timespec timeout = {.tv_nsec = nanoseconds};
-
-    relay->waited++;
-    return ppoll(both, 2, &timeout, NULL) > 0 && both[0].revents;
-}
-
 /* Turns until everything is done that can be done without waiting, or somebody else should have his. */
 static void be_quick(struct wstprelay_call *call)
 {
     int turns = 0;
 
-    while (take_turn(call) > 0 && call->count == 0 && ++turns < TURNS)
+    while (take_turn(call, 0) > 0 && call->count == 0 && ++turns < TURNS)
         ;
 }
 
-/* The same, and waits for more. */
+/* Whether the caller has something else to do. This relay makes it look so, too, if it has. */
+static int is_wanted(const struct wstprelay *relay)
+{
+    struct pollfd others = {.fd = relay->others, .events = POLLIN};
+
+    return poll(&others, 1, 0) != 0;
+}
+
+/*
+ * The same, and waits for more. It waits in the relay's own descriptor: who is woken through one that watches another
+ * one is put on any processor, not on that of the peer which has just gone to sleep, and that costs more than the round.
+ */
 static void linger(struct wstprelay_call *call, int64_t began)
 {
-    int64_t time, looked = began;
-    int came;
+    int64_t time, looked = began, patience = 0;
+    int came, last = 0;
 
     for (;;) {
-        came = take_turn(call);
+        came = take_turn(call, patience);
         time = now();
-        if (came < 0 || time - looked >= LONGEST_RUN || time - began >= (call->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
+        if (came < 0 || (came == 0 && last) || time - looked >= LONGEST_RUN
+            || time - began >= (call->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
             return;
-        if (came <= 1) {
-            if (!wait_for_more(call->relay, PATIENCE))
-                return;
-            looked = now();
+        patience = 0;
+        last = came <= 1;
+        if (last && !is_wanted(call->relay)) {
+            looked = time;
+            patience = PATIENCE;
+            call->relay->waited++;
         }
     }
 }
