@@ -15,7 +15,8 @@ struct wstprelay_call {
     struct wstppump *pumps[256]; /* of the events */
     int count;                   /* events so far */
     int open;                    /* evaluations begun, less those answered */
-    int rounds;                  /* in this turn, for pumps that are not in the middle of a frame that passes */
+    int rounds;                  /* in this turn, for pumps that are not in the middle of a frame that passes; */
+    int portions;                /* and for those that are */
     int hurry;                   /* 1: the caller has to account for something before more may come */
 };
 

@@ -119,6 +119,7 @@ static int do_rounds(struct wstprelay_call *call, const struct epoll_event *read
         if (call->count + 2 > call->relay->most)
             return 1;
         call->rounds += !passing;
+        call->portions += passing;
         if (do_round(call, pump))
             return 1;
     }
@@ -149,7 +150,7 @@ static int take_turn(struct wstprelay_call *call, int64_t nanoseconds)
     struct wstprelay *relay = call->relay;
     int i, came = look(relay, ready, nanoseconds);
 
-    call->rounds = 0;
+    call->rounds = call->portions = 0;
     for (i = 0; i < came; i++) {
         struct wstppump *pump = ready[i].data.ptr;
         if (!pump->parked) /* and with no events asked for, a hang-up would still be reported */
@@ -163,7 +164,7 @@ static int take_turn(struct wstprelay_call *call, int64_t nanoseconds)
         if (do_rounds(call, ready, came, 1))
             return -1;
         /* Who moves bulk would keep its processor for some milliseconds, which others need for a small evaluation. */
-        if (came > call->rounds)
+        if (call->portions > 0)
             sched_yield();
     }
     return call->hurry ? -1 : came;
