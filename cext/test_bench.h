@@ -6,22 +6,13 @@
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE
+#include "test_require.h"
 #include "wstppump.h"
 
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define REQUIRE(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1); \
-        } \
-    } while (0)
 
 #define EVALUATE "FA#QA~NEvaluatePacket\n#DA~Ax\n]"
 #define RETURN "FA#OA~LReturnPacket\n\"DA~Ay\n]"

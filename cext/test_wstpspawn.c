@@ -3,26 +3,17 @@
  * start there is nothing to test.
  */
 #define _GNU_SOURCE
+#include "test_require.h"
 #include "wstpspawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define REQUIRE(condition) \
-    do { \
-        if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1); \
-        } \
-    } while (0)
 
 static char *environment[] = {"COLOUR=green", NULL};
 static int null, spare;
