@@ -45,7 +45,7 @@ class Packets(Protocol):
         """More packets may come."""
 
     def evaluation_sent(self, head: PacketHead) -> None:
-        """An evaluation was written where `Upstream.direct_to` says. Called in the hub as well: must not wait."""
+        """An evaluation was written where `Upstream.direct_to` says."""
 
     def evaluations_passed(self, head: PacketHead, begun: int, answered: int) -> bool:
         """So many evaluations were written there, and so many answers to the client, in turn. Called in the hub. True:
