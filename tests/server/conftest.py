@@ -1,4 +1,5 @@
 """A server that many tests share, and what every test of it has to leave as it was."""
+import gevent
 import pytest
 
 from tests.server.serving import (
@@ -14,6 +15,12 @@ from tests.server.serving import (
 from tests.support.kernels import make_kernel
 
 SHARED_KERNELS = 2
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hub():
+    """The hub has its descriptors before anybody counts some, whichever test comes first."""
+    gevent.get_hub()
 
 
 @pytest.fixture(scope="session")
