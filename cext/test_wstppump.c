@@ -167,7 +167,7 @@ static void test_passing(void)
     REQUIRE(received == total && memcmp(got, text, total) == 0 && passed > 5);
     REQUIRE(b.scan.step == WSTPSCAN_AT_BOUNDARY && b.scan.frame_bytes == total);
 
-    come(&b, "FA#MA~JTextPacket\n\"100000 A~"); /* and one that breaks off */
+    come(&b, "FA#MA~JTextPacket\n\"1000000 A~"); /* and one that breaks off */
     REQUIRE(round_of(&b, 0) == WSTPSCAN_MORE);
     b.pump.passing = b.scan.frame_start + 1;
     b.pump.start = 7;

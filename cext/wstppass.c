@@ -14,7 +14,7 @@
 #ifdef __linux__
 
 enum {
-    WORTH_IT = 1 << 15, /* below this, copying is as fast */
+    WORTH_IT = 1 << 17, /* below this, copying is as fast */
     PIPE_SIZE = 1 << 20,
     BURST = 1 << 17     /* after so many bytes others get their turn */
 };
