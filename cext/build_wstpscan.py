@@ -37,6 +37,7 @@ ffibuilder.set_source(
         *(f"cext/wstpscan{part}.c" for part in ("", "_step", "_array", "_text", "_heads")),
         "cext/wstppump.c",
         "cext/wstppass.c",
+        "cext/wstprest.c",
         "cext/wstprelay.c",
         "cext/wstpevents.c",
         "cext/wstpspawn.c",

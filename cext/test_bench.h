@@ -1,5 +1,5 @@
 /*
- * A pump between two pairs of sockets, for test_wstppump.c and test_wstprelay.c.
+ * A pump between two pairs of sockets, for test_wstppump.c, test_wstprelay.c and test_wstprest.c.
  */
 #ifndef TEST_BENCH_H
 #define TEST_BENCH_H

@@ -197,3 +197,12 @@ int wstppump_receive(struct wstppump *pump, uint8_t *buffer, size_t size, size_t
     return wstppump_next(pump, buffer);
 }
 
+
+int wstppump_more(struct wstppump *pump, uint8_t *buffer, size_t size)
+{
+    if (pump->source->descriptor < 0 || pump->end >= size)
+        return WSTPPUMP_EMPTY;
+    if (receive(pump, buffer + pump->end, size - (size_t)pump->end) <= 0)
+        return WSTPPUMP_EMPTY; /* an end is there still when somebody looks next */
+    return wstppump_next(pump, buffer);
+}

@@ -165,8 +165,11 @@ void wstprelay_unwatch(int relay, struct wstppump *pump);
  * verdict that is not "sent, and quick" ends it: that pump is not parked any more, and its places are those in the buffer.
  *
  * If the caller is `alone`, with nothing else to do, and was here a moment ago, the call waits for more: a quarter of a
- * millisecond at a time, four milliseconds in all, and not once `others` is readable because of anything else, nor while
+ * millisecond at a time, ten milliseconds in all, and not once `others` is readable because of anything else, nor while
  * there is an event of a pump without a twin. So an evaluation and its answer cost nothing but system calls.
+ *
+ * A small frame of which the beginning has come is looked after at once, and for some microseconds if the caller is `alone`
+ * and no other pump has anything: its rest comes as soon as the peer hears that the beginning has arrived.
  */
 int wstprelay_run(struct wstprelay *relay, int alone);
 

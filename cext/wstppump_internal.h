@@ -1,5 +1,5 @@
 /*
- * What wstppump.c, wstppass.c, wstprelay.c and wstpevents.c share.
+ * What wstppump.c, wstppass.c, wstprest.c, wstprelay.c and wstpevents.c share.
  */
 #ifndef WSTPPUMP_INTERNAL_H
 #define WSTPPUMP_INTERNAL_H
@@ -9,12 +9,22 @@
 /* Whether what comes next belongs to a frame that has begun to go to the sink. */
 int wstppump_is_passing(const struct wstppump *pump);
 
+/* Receives behind what is in the buffer, which was scanned, and goes on as wstppump_next(). WSTPPUMP_EMPTY: nothing came, and
+ * nothing is changed. */
+int wstppump_more(struct wstppump *pump, uint8_t *buffer, size_t size);
+
+/* After this verdict on what is in the buffer: the same for what is left of a small frame, waiting for it a moment if that
+ * may be. Returns the last verdict. */
+int wstppump_get_rest(struct wstppump *pump, uint8_t *buffer, size_t size, int verdict, int may_wait);
+
 /* What one call of wstprelay_run() knows. */
 struct wstprelay_call {
     struct wstprelay *relay;
     struct wstppump *pumps[256]; /* of the events */
     int count;                   /* events so far */
     int open;                    /* evaluations begun, less those answered */
+    int alone;                   /* 1: the caller has nothing else to do; */
+    int patient;                 /* and only one pump has, in this turn */
     int rounds;                  /* in this turn, for pumps that are not in the middle of a frame that passes; */
     int portions;                /* and for those that are */
     int hurry;                   /* 1: the caller has to account for something before more may come */

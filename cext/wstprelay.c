@@ -21,11 +21,11 @@
 
 enum {
     MOST_READY = 64,
-    TURNS = 8,             /* looks at who is ready before the caller's other business comes, while all goes by */
-    PASSED_OVER = 4,       /* of so many turns, bulk gets one even if somebody else always has something */
-    PATIENCE = 250000,     /* nanoseconds to wait for more */
-    LONGEST_RUN = 500000,  /* nanoseconds without a look at what else the caller has to do */
-    LONGEST_CALL = 4000000 /* nanoseconds; half of it when nothing is under way */
+    TURNS = 8,              /* looks at who is ready before the caller's other business comes, while all goes by */
+    PASSED_OVER = 4,        /* of so many turns, bulk gets one even if somebody else always has something */
+    PATIENCE = 250000,      /* nanoseconds to wait for more */
+    LONGEST_RUN = 500000,   /* nanoseconds without a look at what else the caller has to do */
+    LONGEST_CALL = 10000000 /* nanoseconds; half of it when nothing is under way */
 };
 
 int wstprelay_open(void)
@@ -73,6 +73,7 @@ static int pass(struct wstprelay_call *call, struct wstppump *pump)
 
     pump->begins = 1;
     verdict = wstppump_pass(pump, relay->buffer, (size_t)relay->size, relay->pipe);
+    verdict = wstppump_get_rest(pump, relay->buffer, (size_t)relay->size, verdict, call->patient);
     pump->begins = 0;
     if (pump->begun && !had_begun)
         wstprelay_note_large(call, pump);
@@ -151,6 +152,7 @@ static int take_turn(struct wstprelay_call *call, int64_t nanoseconds)
     int i, came = look(relay, ready, nanoseconds);
 
     call->rounds = call->portions = 0;
+    call->patient = call->alone && came == 1;
     for (i = 0; i < came; i++) {
         struct wstppump *pump = ready[i].data.ptr;
         if (!pump->parked) /* and with no events asked for, a hang-up would still be reported */
@@ -227,9 +229,10 @@ int wstprelay_run(struct wstprelay *relay, int alone)
     int i;
 
     relay->waited = 0;
-    if (alone && relay->others >= 0 && began - relay->left < PATIENCE)
+    if (alone && relay->others >= 0 && began - relay->left < PATIENCE) {
+        call.alone = 1;
         linger(&call, began);
-    else
+    } else
         be_quick(&call);
     for (i = 0; i < call.count; i++)
         call.pumps[i]->slot = call.pumps[i]->begun = 0;
