@@ -82,6 +82,49 @@ def test_a_frame_in_pieces_ends_the_bridge_where_it_ends(bridge):
     assert not client_peer.pending()
 
 
+def raw(peer, size):
+    """So many of the next bytes that come to this peer."""
+    return gevent.get_hub().threadpool.apply(peer.connection.recv, (size,))
+
+
+def test_the_late_end_of_an_evaluation_that_waits(bridge):
+    """The kernel gets each evaluation with one `]`, whenever that came."""
+    _, kernel, kernel_peer, session, client_peer = bridge
+    client_peer.put(EVALUATION)
+    assert raw(kernel_peer, len(EVALUATION)) == EVALUATION
+    client_peer.put(EVALUATION[:-1])
+    until(lambda: session.waits_for_kernel)
+    client_peer.put(b"]" + EVALUATION[:-1])
+    for _ in range(2):
+        kernel_peer.put(ANSWER)
+        assert raw(kernel_peer, len(EVALUATION)) == EVALUATION
+    client_peer.put(b"]")
+    kernel_peer.put(ANSWER)
+    until(lambda: not kernel.busy)
+    client_peer.put(EVALUATION)
+    assert raw(kernel_peer, len(EVALUATION)) == EVALUATION
+
+
+def test_a_large_input_that_was_asked_for(bridge):
+    """It goes to the kernel as it comes, and does not wait for the end of the evaluation that asks."""
+    _, kernel, kernel_peer, session, client_peer = bridge
+    evaluate(kernel, client_peer)
+    assert got(kernel_peer)[0] == "EvaluatePacket"
+    kernel_peer.put(packet("InputPacket", "? "))
+    assert got(client_peer) == ("InputPacket", "? ")
+    until(lambda: kernel.activity.asking)
+    text = "x" * 300_000
+    answer = packet("EnterTextPacket", text)
+    client_peer.put(answer[:200_000])
+    until(session._delivery.in_frame)
+    assert not kernel.activity.asking and session._delivery._spool is None
+    client_peer.put(answer[200_000:])
+    assert got(kernel_peer) == ("EnterTextPacket", text)
+    kernel_peer.put(ANSWER)
+    until(lambda: not kernel.busy)
+    assert kernel.activity.evaluations == 1
+
+
 class Call:
     """In place of a call into C: it tells of these events, each with the members of its structure, and of no other."""
 

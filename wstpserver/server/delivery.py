@@ -9,6 +9,7 @@ import gevent
 from gevent.event import Event
 
 from wstpserver.model.activity import ANSWERED_BY
+from wstpserver.server.frame_writer import ended
 from wstpserver.server.stream import Stream, StreamClosed
 from wstpserver.wire.packets import PacketHead
 
@@ -159,11 +160,8 @@ class Delivery:
             if kernel is None:
                 self._broker.client_needs_kernel(self._session)
             self._wait_below_limit()
-        elif kernel.activity.is_answer(head):
-            kernel.answered()
-            self._write(kernel, self, data, True)
-        elif kernel.activity.accepting and not self._queue:
-            self._begin(kernel, head)
+        elif self._goes_now(kernel, head):
+            self._note(kernel, head)
             self._write(kernel, self, data, True)
         else:
             self._enqueue(head, bytes(data))
@@ -171,7 +169,7 @@ class Delivery:
 
     def _enqueue(self, head: PacketHead, frame: bytes) -> None:
         self.shut()
-        self._queue.append((head, frame))
+        self._queue.append((head, ended(frame)))  # a late `]` of it may come at any time, and is not needed then
         self._queued_bytes += len(frame) + QUEUED_FRAME_COST
 
     def _wait_below_limit(self) -> None:
@@ -211,6 +209,18 @@ class Delivery:
             self._write(kernel, self._queue, frame, True)
         self._resuming = False
         self._changed.set()
+
+    def _goes_now(self, kernel: KernelServer, head: PacketHead) -> bool:
+        """Whether a packet with this *head* need not wait for the answer to an evaluation before it."""
+        activity = kernel.activity
+        return activity.is_answer(head) or (activity.accepting and not self._queue)
+
+    def _note(self, kernel: KernelServer, head: PacketHead) -> None:
+        """A packet with this *head* goes to the kernel now."""
+        if kernel.activity.is_answer(head):
+            kernel.answered()
+        else:
+            self._begin(kernel, head)
 
     def _begin(self, kernel: KernelServer, head: PacketHead) -> None:
         self.shut()
@@ -253,16 +263,13 @@ class Delivery:
         kernel, spool = self.kernel, self._spool
         assert kernel is not None
         self._spool, self._streaming_to = None, kernel
-        if head in ANSWERED_BY:
-            self._begin(kernel, head)
-        else:
-            kernel.answered()
+        self._note(kernel, head)
         self._write(kernel, self, spool, False)
 
     def _can_stream(self, head: PacketHead) -> bool:
         if self.kernel is None or self.held:
             return False
-        return head not in ANSWERED_BY or (self.kernel.activity.accepting and not self._queue)
+        return self._goes_now(self.kernel, head)
 
     def in_frame(self) -> bool:
         kernel = self._streaming_to

@@ -12,6 +12,11 @@ from wstpserver.server.stream import Stream, StreamClosed
 END_PACKET = 0x5D  # "]"
 
 
+def ended(frame: bytes) -> bytes:
+    """The whole *frame* with its ``]``, which a peer may leave out or send late."""
+    return frame if frame[-1] == END_PACKET else frame + b"]"
+
+
 class FrameWriter:
     """The writing side of a link's data connection.
 

@@ -11,7 +11,7 @@ from gevent.event import Event
 from wstpserver.model.activity import Activity
 from wstpserver.model.states import Kernel
 from wstpserver.server.downstream import Downstream
-from wstpserver.server.frame_writer import FrameWriter
+from wstpserver.server.frame_writer import FrameWriter, ended
 from wstpserver.server.kernel_link import KernelLink
 from wstpserver.server.message_pump import LINK_LOCAL, MessageWriter, run_messages
 from wstpserver.server.message_watch import MessageWatch
@@ -138,11 +138,11 @@ class KernelServer:
     # -- what the pump tells -------------------------------------------------------------------------------------
 
     def named(self, packet: bytes) -> None:
-        self.input_name = _ended(packet)
+        self.input_name = ended(packet)
         self.prompted.set()
 
     def asked(self, packet: bytes) -> None:
-        self.question = _ended(packet)
+        self.question = ended(packet)
 
     def written(self, head: PacketHead) -> None:
         activity = self.activity
@@ -213,8 +213,3 @@ class KernelServer:
         self._messages.stop()
         self.link.data.close()
         self.link.messages.close()
-
-
-def _ended(packet: bytes) -> bytes:
-    """The packet with its ``]``, which a kernel may leave out."""
-    return packet if packet.endswith(b"]") else packet + b"]"
