@@ -26,6 +26,9 @@ from tools.measuring.plotting import PlotError
 
 MEASURES = ("latency", "throughput", "bulk", "clients", "connections", "depth", "memory", "vendor", "growth")
 
+#: One for the client that measures, one for a client beside it, and one that is being put in order.
+KERNELS_OF_A_SITTING = 3
+
 
 def main(arguments=None):
     """Returns the exit code."""
@@ -73,35 +76,53 @@ class Run:
         self.document = documents.new()
 
     def everything(self):
-        if self._plan.needs_light():
-            self._with(LightEnds, self._plan.most_clients + 10, self._plan.light)
-        if self._plan.wants("vendor"):
+        if pairs := self._plan.light_pairs():
+            self._sit(LightEnds, pairs)
+        if self._plan.needs_crowd():
+            with contextlib.ExitStack() as stack:
+                legs = self._open(stack, LightEnds, self._plan.most_clients + 10)
+                self._plan.crowd(legs, self._add)
+        if pairs := self._plan.vendor_pairs():
             if vendor_library():
-                self._with(VendorEnds, 3, self._plan.vendor)
+                self._sit(VendorEnds, pairs)
             else:
                 self._skip("vendor's library", "WSTP_LIBRARY does not name it")
         if self._plan.wants("growth"):
             self._plan.growth(self._add, self._progress)
 
-    def _with(self, make_ends, kernels, measure):
-        """Open all legs to such ends, and measure."""
-        with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
-            ends = make_ends(stack)
-            self.document["ends"][make_ends.__name__] = ends.name
-            legs, clients = {}, {}
-            for name in self._options.legs:
-                if lacks := LEGS[name].missing():
-                    self._skip(name, lacks)
-                    continue
-                self._progress(f"starting {name} ({ends.name})")
-                own = folder / name.replace(" ", "-")
-                own.mkdir()
-                legs[name] = stack.enter_context(LEGS[name](ends, own, kernels))
-                legs[name].open()
-                clients[name] = stack.enter_context(ends.client())
-                clients[name].step(f"connect {legs[name].port}")
-            measure(legs, clients, self._add)
+    def _sit(self, make_ends, pairs):
+        """Take these measurements with such ends, in several sittings."""
+        try:
+            for number in range(self._plan.sittings):
+                self._progress(f"sitting {number + 1} of {self._plan.sittings}")
+                with contextlib.ExitStack() as stack:
+                    legs = self._open(stack, make_ends, KERNELS_OF_A_SITTING)
+                    clients = {name: stack.enter_context(leg.ends.client()) for name, leg in legs.items()}
+                    for name, leg in legs.items():
+                        clients[name].step(f"connect {leg.port}")
+                    for _, _, measurement in pairs:
+                        measurement.sit(legs, clients)
+        finally:
+            for key, title, measurement in pairs:
+                if rows := measurement.rows():
+                    self._add(key, title, rows)
+
+    def _open(self, stack, make_ends, kernels):
+        """All legs to such ends, by name."""
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
+        ends = make_ends(stack)
+        self.document["ends"][make_ends.__name__] = ends.name
+        legs = {}
+        for name in self._options.legs:
+            if lacks := LEGS[name].missing():
+                self._skip(name, lacks)
+                continue
+            self._progress(f"starting {name} ({ends.name})")
+            own = folder / name.replace(" ", "-")
+            own.mkdir()
+            legs[name] = stack.enter_context(LEGS[name](ends, own, kernels))
+            legs[name].open()
+        return legs
 
     def _skip(self, name, why):
         if name not in self.document["skipped"]:

@@ -33,26 +33,27 @@ class Leg(QuietStack):
     def open(self):
         raise NotImplementedError
 
-    def _pids(self):
+    def pids(self):
+        """The processes in between."""
         return [self.pid] if self.pid else []
 
     def resident(self):
         """Resident bytes of what is in between."""
-        return sum(map(processes.resident_bytes, self._pids()))
+        return sum(map(processes.resident_bytes, self.pids()))
 
     def forget_peak(self):
         """`peak` begins anew."""
-        for pid in self._pids():
+        for pid in self.pids():
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
     def peak(self):
         """The most resident bytes of what is in between since `forget_peak`."""
-        lines = [line for pid in self._pids() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+        lines = [line for pid in self.pids() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
         return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
     def processor(self):
         """Processor seconds that what is in between has used."""
-        return sum(processes.processor_seconds(pid) or 0.0 for pid in self._pids())
+        return sum(processes.processor_seconds(pid) or 0.0 for pid in self.pids())
 
     def _start(self, command, **options):
         process = self.enter_context(

@@ -1,48 +1,13 @@
-"""What is measured. Each function takes the open legs by name and gives a row of figures for each of them; the legs
-take turns in short rounds, so that a change in the machine's load hits all of them."""
+"""What many clients measure. Each function takes the open legs by name and gives a row of figures for each of them; the
+legs take turns in short rounds, so that a change in the machine's load hits all of them."""
 import contextlib
 import statistics
 import sys
 import time
 
-from tools.figures import summary
-from tools.measuring.ends import ClientError
 from tools.measuring.load.engine import Engine, Load, run_load
 
-MICROSECONDS, MILLISECONDS = 1e3, 1e6
-
-
-def round_trips(legs, clients, step, rounds, count, unit=MICROSECONDS):
-    """Durations of `rounds` * `count` evaluations, one after the other."""
-    durations = {name: [] for name in legs}
-    for name in legs:
-        clients[name].step(f"{step} {count}")  # for warmth
-    for _ in range(rounds):
-        for name in legs:
-            durations[name] += clients[name].step(f"{step} {count}")
-    return {name: summary(values, unit) for name, values in durations.items()}
-
-
-def throughput(legs, clients, size, rounds, amount=64_000_000):
-    """Packed Real64 to the kernel ("up") and from it ("down"): MB/s, the median of the rounds, and the most resident MB
-    of what is in between meanwhile. `size` of a list, and the `amount` of one round, are in bytes."""
-    numbers = size // 8
-    counts = {name: max(1, min(leg.most_transfers, amount // size)) for name, leg in legs.items()}
-    rates = {name: {"up": [], "down": []} for name in legs if size <= legs[name].most_megabytes * 1e6}
-    peaks = {}
-    for way in ("up", "down"):
-        for number in range(rounds + 1):
-            for name in rates:
-                legs[name].forget_peak()
-                seconds = sum(clients[name].step(f"{way} {numbers} {counts[name]}", 600)) / 1e9
-                peaks[name] = max(peaks.get(name, 0), legs[name].peak())
-                if number or rounds == 1:  # the first one is for warmth
-                    rates[name][way].append(numbers * 8 * counts[name] / 1e6 / seconds)
-    return {
-        name: {"up MB/s": statistics.median(ways["up"]), "down MB/s": statistics.median(ways["down"]),
-               "resident MB": peaks[name] / 1e6}
-        for name, ways in rates.items()
-    }  # fmt: skip
+MILLISECONDS = 1e6
 
 
 def active_clients(legs, clients, seconds, rounds):
@@ -96,21 +61,6 @@ def connections(legs, clients, opening, rounds):
     return {name: _medians(values) for name, values in rows.items()}
 
 
-def vendor_connections(legs, count):
-    """The library's own clients, one after the other: milliseconds until the link is activated, and to the prompt."""
-    rows = {name: ([], []) for name in legs}
-    for name, leg in legs.items():
-        with leg.ends.client() as client:
-            for _ in range(count):
-                for values, nanoseconds in zip(rows[name], client.step(f"connect {leg.port}"), strict=True):
-                    values.append(nanoseconds)
-                client.step("close")
-    return {name: {"activated p50 ms": summary(activated, MILLISECONDS)["p50"],
-                   "prompt p50 ms": summary(prompt, MILLISECONDS)["p50"],
-                   "prompt p99 ms": summary(prompt, MILLISECONDS)["p99"]}
-            for name, (activated, prompt) in rows.items()}  # fmt: skip
-
-
 def held_clients(legs, clients):
     """KiB that what is in between needs for each of that many clients which have a kernel and do nothing.
 
@@ -130,23 +80,6 @@ def _held(leg, clients):
         with contextlib.suppress(TimeoutError):
             engine.wait_until(lambda _: False, 5.0)
     return {"clients": clients, "KiB each": (held - before) / clients / 1024, "resident MB": held / 1e6}
-
-
-def beside_bulk(legs, clients, numbers, rounds, count):
-    """Microseconds of a trivial evaluation while another client of the same leg sends or gets lists of that many
-    numbers without a pause."""
-    durations = {name: [] for name in legs}
-    for number in range(rounds):
-        for name, leg in legs.items():
-            with leg.ends.client() as bulk:
-                bulk.step(f"connect {leg.port}")
-                bulk.send(f"{('down', 'up')[number % 2]} {numbers} 1000000")
-                clients[name].step(f"time {count // 10}")
-                durations[name] += clients[name].step(f"time {count}")
-                if bulk.process.poll() is not None or bulk.ready():
-                    raise ClientError(f"{name}: the bulk transfer ended: {bulk.receive()}")
-                bulk.process.kill()
-    return {name: summary(values, MICROSECONDS) for name, values in durations.items()}
 
 
 def gave_up(result, name, clients):

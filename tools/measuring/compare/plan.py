@@ -1,16 +1,22 @@
 """Which measurements a comparison is made of, in which order, with how many repetitions."""
 from tools.measuring.compare import growth, measures
+from tools.measuring.compare.pairs import MILLISECONDS, BesideBulk, RoundTrips, Throughput, VendorConnections
 
 #: Bytes of the packed lists.
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 CLIENTS = (1, 10, 100, 1000)
 
+#: From this size of lists on, one of them is a round.
+LARGE = 100_000_000
+
 
 class Plan:
-    """`vendor` and `light` take what is open (legs and clients by name) and a function add(key, title, rows)."""
+    """`light_pairs` and `vendor_pairs`: (key, title, measurement) for each measurement that is taken in `sittings`.
+    `crowd` and `growth` take a function add(key, title, rows)."""
 
     def __init__(self, quick=False, only=()):
         self._quick, self._only = quick, only
+        self.sittings = 2 if quick else 8
 
     def wants(self, group):
         return not self._only or group in self._only
@@ -22,23 +28,46 @@ class Plan:
     def most_clients(self):
         return 100 if self._quick else max(CLIENTS)
 
-    def needs_light(self):
-        return any(map(self.wants, ("latency", "throughput", "bulk", "clients", "connections", "memory", "depth")))
-
-    def light(self, legs, clients, add):
-        """Everything with light clients and kernels."""
-        if self.wants("memory"):  # first: buffers that anything has needed once are there to be used again
-            add("held", "Clients that do nothing", measures.held_clients(legs, self.most_clients))
+    def light_pairs(self):
+        """One client with light ends."""
+        found = []
         if self.wants("latency"):
-            self._latency(legs, clients, add, "light")
+            found += self._latency("light", self._times(5))
         if self.wants("throughput"):
             for size in SIZES[: 7 if self._quick else None]:
-                rounds = self._times(4) if size < 1e8 else 1
-                add(f"packed {size}", f"Packed Real64, lists of {in_bytes(size)}",
-                    measures.throughput(legs, clients, size, rounds))  # fmt: skip
+                rounds = self._times(2) if size < LARGE else 1
+                found.append((f"packed {size}", f"Packed Real64, lists of {in_bytes(size)}", Throughput(size, rounds)))
         if self.wants("bulk"):
-            add("beside bulk", "A trivial evaluation beside a bulk transfer, µs",
-                measures.beside_bulk(legs, clients, 2_000_000, self._times(8), 400))  # fmt: skip
+            bulk = BesideBulk(2_000_000, 2, self._times(400))
+            found.append(("beside bulk", "A trivial evaluation beside a bulk transfer, µs", bulk))
+        return found
+
+    def vendor_pairs(self):
+        """The same with both ends on the vendor's library."""
+        if not self.wants("vendor"):
+            return []
+        found = self._latency("vendor", self._times(3))
+        found.append(("vendor connections", "Connection set-up, vendor's library", VendorConnections(self._times(8))))
+        for size in (1_000_000, 16_000_000):
+            title = f"Packed Real64, lists of {in_bytes(size)}, vendor's library"
+            found.append((f"vendor packed {size}", title, Throughput(size, 1, 16_000_000)))
+        return found
+
+    def _latency(self, ends, rounds):
+        where = "" if ends == "light" else ", vendor's library"
+        return [
+            (f"{ends} trivial", f"A trivial evaluation{where}, µs", RoundTrips("time", rounds, 400)),
+            (f"{ends} 100 KB", f"100 KB there and back{where}, µs", RoundTrips("echo 12500", 2, 10)),
+            (f"{ends} 5 MB", f"5 MB there and back{where}, ms", RoundTrips("echo 625000", 1, 4, MILLISECONDS)),
+        ]
+
+    def needs_crowd(self):
+        return any(map(self.wants, ("clients", "connections", "memory", "depth")))
+
+    def crowd(self, legs, add):
+        """Many light clients at the same time, and what one client does that opens or sends many things at once."""
+        if self.wants("memory"):  # first: buffers that anything has needed once are there to be used again
+            add("held", "Clients that do nothing", measures.held_clients(legs, self.most_clients))
         if self.wants("clients"):
             for count in CLIENTS:
                 if count <= self.most_clients:
@@ -51,25 +80,6 @@ class Plan:
         if self.wants("depth"):
             add("depth", "Pipelining: evaluations per second of one client",
                 growth.pipelining(legs, self._times(2)))  # fmt: skip
-
-    def vendor(self, legs, clients, add):
-        """The same with both ends on the vendor's library."""
-        self._latency(legs, clients, add, "vendor")
-        add("vendor connections", "Connection set-up, vendor's library",
-            measures.vendor_connections(legs, 10 if self._quick else 50))  # fmt: skip
-        for size in (1_000_000, 16_000_000):
-            add(f"vendor packed {size}", f"Packed Real64, lists of {in_bytes(size)}, vendor's library",
-                measures.throughput(legs, clients, size, self._times(3), 16_000_000))  # fmt: skip
-
-    def _latency(self, legs, clients, add, ends):
-        where = "" if ends == "light" else ", vendor's library"
-        rounds = self._times(40)
-        add(f"{ends} trivial", f"A trivial evaluation{where}, µs",
-            measures.round_trips(legs, clients, "time", rounds, 100))  # fmt: skip
-        add(f"{ends} 100 KB", f"100 KB there and back{where}, µs",
-            measures.round_trips(legs, clients, "echo 12500", self._times(16), 10))  # fmt: skip
-        add(f"{ends} 5 MB", f"5 MB there and back{where}, ms",
-            measures.round_trips(legs, clients, "echo 625000", self._times(8), 4, measures.MILLISECONDS))  # fmt: skip
 
     def growth(self, add, progress):
         """What one server needs as its pool and the number of its clients grow."""

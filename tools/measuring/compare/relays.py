@@ -138,7 +138,7 @@ class Socat(Relay):
                               stderr=open(self.folder / "socat.log", "w"))  # fmt: skip  # noqa: SIM115
         self._wait_until_listening(process)
 
-    def _pids(self):
+    def pids(self):
         return [self.pid, *processes.descendants(self.pid)]
 
 
