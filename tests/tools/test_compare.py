@@ -16,6 +16,7 @@ from tools.measuring.compare.pages import update
 from tools.measuring.compare.relays import LEGS
 from tools.measuring.compare.tables import as_markdown, as_text
 from tools.measuring.compare.targets import judge
+from tools.measuring.ends import LightEnds
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def finish(process):
     return output
 
 
-@pytest.mark.parametrize("name", LEGS)
+@pytest.mark.parametrize("name", [name for name, leg in LEGS.items() if LightEnds in leg.between])
 def test_measures_each_way(started, name):
     if lacks := LEGS[name].missing():
         pytest.skip(lacks)
@@ -88,8 +89,13 @@ def test_growth_with_page_and_plots(started, tmp_path):
 def test_vendor_ends(started):
     if library_path() is None:
         pytest.skip("WSTP_LIBRARY names no library")
-    document = json.loads(finish(started("--quick", "--legs", "direct,wstpserver", "--measures", "vendor", "--json")))
-    assert document["tables"]["vendor trivial"]["rows"]["wstpserver"]["count"] > 100
+    legs = "direct,direct without Nagle,wstpserver"
+    document = json.loads(finish(started("--quick", "--legs", legs, "--measures", "vendor", "--json")))
+    rows = document["tables"]["vendor trivial"]["rows"]
+    assert rows["wstpserver"]["count"] > 100
+    assert rows["direct"]["max"] > 30_000 > rows["direct without Nagle"]["p99"] > 0  # it waits for an acknowledgement
+    ((_, measured, _),) = document["targets"]
+    assert measured.endswith("µs at best")
 
 
 def test_without_the_library_it_says_so(started):
@@ -120,6 +126,12 @@ def test_unknown_ways_are_refused(started):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "carrier-pigeon" in errors
+
+
+def test_a_way_for_other_ends_is_not_measured(started):
+    options = ("--quick", "--legs", "direct without Nagle", "--measures", "latency,clients", "--json")
+    document = json.loads(finish(started(*options)))
+    assert document["tables"] == {}
 
 
 DOCUMENT = {

@@ -100,17 +100,19 @@ class LightEnds:
 
 
 class VendorEnds:
-    """Kernels and clients on the vendor's library."""
+    """Kernels and clients on the vendor's library. `nagle`: whether clients, and the kernels that listen on `port`,
+    have Nagle's algorithm, as the library leaves it."""
 
-    def __init__(self, stack, library=None):
+    def __init__(self, stack, library=None, nagle=True):
         library = library or vendor_library()
         self.name = f"vendor library {Path(library).name}"
         self.kernel = vendor_program("vendor_kernel", library)
         self._client = vendor_program("vendor_client", library)
+        self._environment = None if nagle else {**os.environ, "LD_PRELOAD": program("no_nagle")}
         self.options = ""
-        self._host = stack.enter_context(Program([self.kernel, "--listen"]))
+        self._host = stack.enter_context(Program([self.kernel, "--listen"], env=self._environment))
         self.port = int(self._host.receive())
         self.pid = self._host.pid
 
     def client(self):
-        return BenchClient([self._client])
+        return BenchClient([self._client], env=self._environment)

@@ -80,8 +80,8 @@ class Run:
             self._sit(LightEnds, pairs)
         if self._plan.needs_crowd():
             with contextlib.ExitStack() as stack:
-                legs = self._open(stack, LightEnds, self._plan.most_clients + 10)
-                self._plan.crowd(legs, self._add)
+                if legs := self._open(stack, LightEnds, self._plan.most_clients + 10):
+                    self._plan.crowd(legs, self._add)
         if pairs := self._plan.vendor_pairs():
             if vendor_library():
                 self._sit(VendorEnds, pairs)
@@ -114,6 +114,8 @@ class Run:
         self.document["ends"][make_ends.__name__] = ends.name
         legs = {}
         for name in self._options.legs:
+            if make_ends not in LEGS[name].between:
+                continue
             if lacks := LEGS[name].missing():
                 self._skip(name, lacks)
                 continue

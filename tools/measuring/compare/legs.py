@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.support import processes
 from tests.support.server import ServerProcess, pool
 from tools.measuring.ending import QuietStack
+from tools.measuring.ends import LightEnds, VendorEnds
 
 
 class Leg(QuietStack):
@@ -19,6 +20,8 @@ class Leg(QuietStack):
     most_connections = 10_000
     most_megabytes = 1e9
     most_transfers = 200
+    #: The kinds of ends that it can lie between.
+    between = (LightEnds, VendorEnds)
 
     def __init__(self, ends, folder, kernels=8):
         super().__init__()
@@ -70,6 +73,18 @@ class Direct(Leg):
     name = "direct"
 
     def open(self):
+        self.port = self.ends.port
+
+
+class DirectWithoutNagle(Leg):
+    """The same on the vendor's library with Nagle's algorithm switched off at both ends, which no user can do: what the
+    ends need by themselves."""
+
+    name = "direct without Nagle"
+    between = (VendorEnds,)
+
+    def open(self):
+        self.ends = VendorEnds(self, nagle=False)
         self.port = self.ends.port
 
 

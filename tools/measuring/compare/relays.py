@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.interop.programs import library_path as vendor_library
 from tests.support import processes
-from tools.measuring.compare.legs import Direct, Leg, Server
+from tools.measuring.compare.legs import Direct, DirectWithoutNagle, Leg, Server
 from tools.measuring.ends import Program
 from tools.measuring.native.build import vendor_program
 
@@ -160,4 +160,4 @@ class VendorRelay(Leg):
         self.port, self.pid = int(relay.receive()), relay.pid
 
 
-LEGS = {leg.name: leg for leg in (Direct, Server, HAProxy, Nginx, Socat, VendorRelay)}
+LEGS = {leg.name: leg for leg in (Direct, DirectWithoutNagle, Server, HAProxy, Nginx, Socat, VendorRelay)}

@@ -21,8 +21,12 @@ def _added(tables):
 
 
 def _vendor_tail(tables):
-    p99 = tables["vendor trivial"]["wstpserver"]["p99"]
-    yield "p99 between the vendor's endpoints at most 150 µs", f"{p99:.0f} µs", p99 <= 150
+    rows = tables["vendor trivial"]
+    p99 = rows["wstpserver"]["p99"]
+    measured = f"{p99:.0f} µs"
+    if best := rows.get("direct without Nagle"):
+        measured += f", nothing in between {best['p99']:.0f} µs at best"
+    yield "p99 between the vendor's endpoints at most 150 µs", measured, p99 <= 150
 
 
 def _throughput(tables):
