@@ -20,6 +20,7 @@ from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
 from tools.chaos.client import RandomClient
 from tools.chaos.end import check_end, pool_kernels
+from tools.measuring.ending import clear_away_on_sigterm
 
 #: Seconds that a client waits for a kernel.
 KERNEL_WAIT = 60
@@ -34,6 +35,7 @@ def main(arguments=None):
     parser.add_argument("--seconds", type=float, default=3600, help="stop after this time in any case (default 3600)")
     parser.add_argument("--seed", type=int, default=None, help="the seed of an earlier run")
     options = parser.parse_args(arguments)
+    clear_away_on_sigterm()
     seed = options.seed if options.seed is not None else random.randrange(10**9)
     print(f"seed {seed}")
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
