@@ -52,7 +52,7 @@ class Broker:
     def __init__(self, settings: ServerSettings, log: Log, launcher: Launcher) -> None:
         self.settings = settings
         self.log = log
-        self.registry = Registry(settings, KernelIds(secrets.token_hex).new, time.monotonic)
+        self.registry = Registry(settings, KernelIds(secrets.token_bytes(32)).new, time.monotonic)
         self.sessions: dict[Client, Session] = {}
         self.kernels: dict[Kernel, KernelServer] = {}
         self.nursery = Nursery(self, launcher)
