@@ -22,6 +22,11 @@ def test_what_grows_once_is_flat_what_goes_on_is_not(values, flat):
     assert judge(rows(values))["resident MB"]["flat"] is flat
 
 
+def test_a_set_of_strings_that_grows_is_seen():
+    found = judge([{"seconds": float(number), "blocks": 300_000 + 700 * number} for number in range(40)])
+    assert not found["blocks"]["flat"]
+
+
 def test_too_few_samples_are_not_judged():
     assert judge(rows([1.0, 2.0])) == {}
 
@@ -37,6 +42,7 @@ def test_a_short_one(tmp_path):
     assert found["counts"]["answers"] > 0
     assert found["samples"][-1]["resident MB"] > 5
     assert any(row.get("greenlets") for row in found["samples"])
+    assert all(row["blocks"] > row["objects"] for row in found["samples"] if "objects" in row)
     assert json.loads((tmp_path / "found" / "soak.json").read_text()) == found
 
 

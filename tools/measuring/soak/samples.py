@@ -7,12 +7,12 @@ from pathlib import Path
 from tests.support import processes
 
 #: What a sample holds besides "seconds"; memory in MB.
-QUANTITIES = ("resident MB", "descriptors", "greenlets", "objects", "threads")
+QUANTITIES = ("resident MB", "descriptors", "greenlets", "objects", "blocks", "threads")
 
 #: How much larger the last quarter may be than the second one: a share of it, and a number besides.
 TOLERANCE = {
     "resident MB": (0.05, 2), "descriptors": (0.10, 20), "greenlets": (0.10, 20), "objects": (0.10, 2000),
-    "threads": (0.0, 1),
+    "blocks": (0.02, 3000), "threads": (0.0, 1),
 }  # fmt: skip
 
 

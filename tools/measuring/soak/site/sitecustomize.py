@@ -1,8 +1,13 @@
 """Python imports this at its start when its folder is on PYTHONPATH: the server then writes every few seconds how many
-greenlets and objects it has into the file that WSTP_SOAK_COUNTS names. Nothing of the server knows of it."""
+greenlets, objects and blocks of memory it has into the file that WSTP_SOAK_COUNTS names, and knows nothing of it.
+
+Objects are those that the garbage collector knows. Blocks are what Python has allocated, strings for example: they
+show a container that grows.
+"""
 import gc
 import json
 import os
+import sys
 import threading
 import time
 
@@ -16,6 +21,7 @@ def count(path, interval):
         living = sum(1 for each in objects if isinstance(each, greenlet) and not each.dead)
         counted = {"greenlets": living, "objects": len(objects)}
         del objects
+        counted["blocks"] = sys.getallocatedblocks()
         with open(f"{path}.new", "w") as file:
             json.dump(counted, file)
         os.replace(f"{path}.new", path)
