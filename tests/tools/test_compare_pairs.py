@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tools.measuring.compare import pairs
-from tools.measuring.compare.pairs import RoundTrips, Throughput, VendorConnections, wait_until_quiet
+from tools.measuring.compare.pairs import RoundTrips, Throughput, VendorConnections, in_turn, wait_until_quiet
 
 
 class Leg:
@@ -93,6 +93,12 @@ def test_connections_of_all_sittings():
         connections.sit({"way": Leg(ends=Ends(duration))}, {})
     row = connections.rows()["way"]
     assert (row["activated p50 ms"], row["prompt p50 ms"], row["prompt p99 ms"]) == (1.0, 1.0, 5.0)
+
+
+def test_another_way_begins_each_round():
+    legs = dict.fromkeys("abc")
+    assert ["".join(in_turn(legs, number)) for number in range(4)] == ["abc", "bca", "cab", "abc"]
+    assert in_turn({}, 1) == []
 
 
 BUSY = """

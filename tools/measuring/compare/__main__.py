@@ -53,7 +53,7 @@ def read_arguments(arguments):
                         help=f"ways to compare, separated by commas ({', '.join(LEGS)})")  # fmt: skip
     parser.add_argument("--measures", default=[], type=lambda text: text.split(","),
                         help=f"what to measure: {', '.join(MEASURES)} (default: all but growth)")  # fmt: skip
-    parser.add_argument("--all", action="store_true", help="growth too: up to 5,000 clients; takes about 15 minutes")
+    parser.add_argument("--all", action="store_true", help="growth too: up to 5,000 clients; takes about 25 minutes")
     parser.add_argument("--quick", action="store_true", help="a quarter of the repetitions, at most 100 clients")
     parser.add_argument("--json", action="store_true", help="print JSON at the end, not tables as they come")
     parser.add_argument("--write", type=Path, metavar="FOLDER",

@@ -3,7 +3,8 @@
 Where the scheduler puts three processes on a few processors stays the same for seconds, and how large the buffers of a
 connection have grown for as long as it lives: both decide more about a figure than what is in between. So kernels, what
 is in between and clients start anew for each sitting, and a row has what was measured in all of them together. Within a
-sitting the legs take turns in short rounds, so that a change in the machine's load hits all of them.
+sitting the legs take turns in short rounds, so that a change in the machine's load hits all of them. Each round begins
+with another leg: what came before leaves its traces in caches and in the scheduler.
 """
 import time
 
@@ -27,8 +28,8 @@ class RoundTrips:
     def sit(self, legs, clients):
         for name in legs:
             clients[name].step(self._step)  # for warmth
-        for _ in range(self._rounds):
-            for name in legs:
+        for number in range(self._rounds):
+            for name in in_turn(legs, number):
                 self._durations.setdefault(name, []).extend(clients[name].step(self._step))
 
     def rows(self):
@@ -39,7 +40,7 @@ class Throughput:
     """Packed Real64 to the kernel ("up") and from it ("down"): MB/s, and the most resident MB of what is in between
     meanwhile. `size` of a list, and the `amount` of one of the `rounds` of a sitting, are in bytes."""
 
-    def __init__(self, size, rounds, amount=64_000_000):
+    def __init__(self, size, rounds, amount=32_000_000):
         self._size, self._rounds, self._amount = size, rounds, amount
         self._bytes, self._seconds, self._peaks = {}, {}, {}
 
@@ -47,8 +48,8 @@ class Throughput:
         legs = {name: leg for name, leg in legs.items() if self._size <= leg.most_megabytes * 1e6}
         for way in ("up", "down"):
             for number in range(self._rounds + 1):
-                for name, leg in legs.items():
-                    self._round(name, leg, clients[name], way, counts=number > 0)
+                for name in in_turn(legs, number):
+                    self._round(name, legs[name], clients[name], way, counts=number > 0)
 
     def _round(self, name, leg, client, way, counts):
         count = max(1, min(leg.most_transfers, self._amount // self._size)) if counts else 1  # for warmth
@@ -78,8 +79,8 @@ class BesideBulk:
     def sit(self, legs, clients):
         for number in range(self._rounds):
             way = ("down", "up")[number % 2]
-            for name, leg in legs.items():
-                self._durations.setdefault(name, []).extend(self._round(name, leg, clients[name], way))
+            for name in in_turn(legs, number):
+                self._durations.setdefault(name, []).extend(self._round(name, legs[name], clients[name], way))
 
     def _round(self, name, leg, client, way):
         with leg.ends.client() as bulk:
@@ -121,6 +122,13 @@ class VendorConnections:
             rows[name] = {"activated p50 ms": summary(self._activated[name], MILLISECONDS)["p50"],
                           "prompt p50 ms": prompts["p50"], "prompt p99 ms": prompts["p99"]}  # fmt: skip
         return rows
+
+
+def in_turn(legs, number):
+    """The names of the legs, another one first in each round."""
+    names = list(legs)
+    first = number % len(names) if names else 0
+    return names[first:] + names[:first]
 
 
 def wait_until_quiet(pids, look=0.05):

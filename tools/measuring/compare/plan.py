@@ -6,7 +6,7 @@ from tools.measuring.compare.pairs import MILLISECONDS, BesideBulk, RoundTrips, 
 SIZES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 CLIENTS = (1, 10, 100, 1000)
 
-#: From this size of lists on, one of them is a round.
+#: Larger lists are sent once in a sitting.
 LARGE = 100_000_000
 
 
@@ -35,7 +35,7 @@ class Plan:
             found += self._latency("light", self._times(5))
         if self.wants("throughput"):
             for size in SIZES[: 7 if self._quick else None]:
-                rounds = self._times(2) if size < LARGE else 1
+                rounds = 1 if size > LARGE else self._times(4)
                 found.append((f"packed {size}", f"Packed Real64, lists of {in_bytes(size)}", Throughput(size, rounds)))
         if self.wants("bulk"):
             bulk = BesideBulk(2_000_000, 2, self._times(400))
