@@ -17,6 +17,7 @@ from tools.measuring.compare.relays import LEGS
 from tools.measuring.compare.tables import as_markdown, as_text
 from tools.measuring.compare.targets import judge
 from tools.measuring.ends import LightEnds
+from tools.measuring.plotting import COLOURS
 
 
 @pytest.fixture
@@ -160,6 +161,10 @@ def test_an_idle_client_is_counted_with_its_kernel(client, reached):
         "at most 40 KiB for an idle client and its kernel, 1,000 held",
         f"{client + 15:.1f} KiB, 15.0 of them for the kernel", reached,
     )  # fmt: skip
+
+
+def test_every_way_has_a_colour():
+    assert LEGS.keys() <= COLOURS.keys()
 
 
 def test_tables_have_ratios(tmp_path):

@@ -4,7 +4,7 @@ import sys
 #: A colour for each way that is compared, the same in all plots.
 COLOURS = {
     "direct": "#7f7f7f", "wstpserver": "#d62728", "haproxy": "#1f77b4", "nginx": "#2ca02c", "socat": "#9467bd",
-    "vendor relay": "#ff7f0e",
+    "vendor relay": "#ff7f0e", "direct without Nagle": "#bfbfbf",
 }  # fmt: skip
 
 
