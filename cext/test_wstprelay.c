@@ -9,7 +9,7 @@ static void test_relay(void)
 {
     struct bench b, other;
     struct wstprelay_event events[8];
-    struct wstprelay work = {.others = -1, .most = 8, .buffer = buffer, .size = sizeof buffer, .events = events};
+    struct wstprelay work = {.others = -1, .most = 8, .buffer = buffer, .events = events};
     int relay = wstprelay_open();
 
     if (relay < 0) {
@@ -17,6 +17,7 @@ static void test_relay(void)
         return;
     }
     work.descriptor = relay;
+    work.size = work.portion = sizeof buffer;
     wstprelay_make_pipe(work.pipe);
     setup(&b);
     setup(&other);
@@ -86,6 +87,7 @@ static void setup_bridge(struct bridge *b)
     b->down.pump.large = UINT64_MAX;
     b->up.pump.held = b->down.pump.held = 100;
     b->work = (struct wstprelay){.most = 8, .buffer = buffer, .size = sizeof buffer, .events = b->events};
+    b->work.portion = sizeof buffer;
     b->work.descriptor = wstprelay_open();
     make_pair(&b->work.others, &b->far_others);
     wstprelay_make_pipe(b->work.pipe);
@@ -231,6 +233,33 @@ static void test_large_frames(void)
     teardown_bridge(&b);
 }
 
+/* Sends more of a large text than a call may move in portions; returns how much of it went. */
+static size_t moved(struct bridge *b, int64_t talked)
+{
+    enum { MORE = 30000 };
+    static char got[MORE];
+    static const char more[MORE];
+
+    b->work.portion = 1000;
+    b->work.talked = talked;
+    REQUIRE(send(b->down.far_source, more, MORE, 0) == MORE);
+    REQUIRE(wstprelay_run(&b->work, 0) == 0);
+    return (size_t)recv(b->down.far_sink, got, MORE, 0);
+}
+
+static void test_portions(void)
+{
+    struct bridge b;
+
+    setup_bridge(&b);
+    come(&b.down, "FA#MA~JTextPacket\n\"90000 A~");
+    REQUIRE(wstprelay_run(&b.work, 0) == 1 && b.events[0].large);
+    REQUIRE(went(&b.down, "FA#MA~JTextPacket\n\"90000 A~"));
+    REQUIRE(moved(&b, 0) == 30000); /* nobody but bulk has had anything for ages */
+    REQUIRE(moved(&b, INT64_MAX / 2) <= 10000);
+    teardown_bridge(&b);
+}
+
 /* Ends a frame once its beginning has arrived. */
 struct ending {
     struct bench *bench;
@@ -347,6 +376,7 @@ int main(void)
     test_other_questions();
     test_waiting();
     test_large_frames();
+    test_portions();
     test_large_frames_in_one_call();
     behind_a_large_text(PROMPT);
     behind_a_large_text(COMMAND);

@@ -28,6 +28,7 @@ static void set_up(struct desk *d)
     d->bench.pump.number = d->bench.pump.parked = 1;
     d->bench.pump.held = 100;
     d->work = (struct wstprelay){.most = 4, .buffer = buffer, .size = sizeof buffer, .events = d->events};
+    d->work.portion = sizeof buffer;
     d->work.descriptor = wstprelay_open();
     make_pair(&d->work.others, &d->far_others);
     wstprelay_make_pipe(d->work.pipe);

@@ -135,7 +135,7 @@ struct wstprelay_event {
                                    set, and the sink not free. If it is a question, `begun` counts it. */
 };
 
-/* Where wstprelay_run() works. Set by the caller, but for the last three. */
+/* Where wstprelay_run() works. Set by the caller, but for the last four. */
 struct wstprelay {
     int32_t descriptor;         /* from wstprelay_open() */
     int32_t others;             /* a descriptor that is readable when the caller has something else to do (it may be so
@@ -143,9 +143,11 @@ struct wstprelay {
     int32_t pipe[2];            /* from wstprelay_make_pipe() */
     int32_t most;               /* events that `events` has room for, at most 256 */
     uint8_t *buffer;
-    uint64_t size;              /* bytes of the buffer */
+    uint64_t size;              /* bytes of the buffer; */
+    uint64_t portion;           /* so many of them for one round, unless nobody but bulk has had anything for a while */
     struct wstprelay_event *events;
     int64_t left;               /* when the last call returned, in nanoseconds of the monotonic clock */
+    int64_t talked;             /* when a pump last had something that is no bulk, in the same */
     int32_t passed_over;        /* turns in which bulk did not get any round */
     int32_t waited;             /* how often the last call waited */
 };

@@ -25,6 +25,7 @@ struct wstprelay_call {
     int open;                    /* evaluations begun, less those answered */
     int alone;                   /* 1: the caller has nothing else to do; */
     int patient;                 /* and only one pump has, in this turn */
+    int64_t time;                /* before this turn */
     int rounds;                  /* in this turn, for pumps that are not in the middle of a frame that passes; */
     int portions;                /* and for those that are */
     int hurry;                   /* 1: the caller has to account for something before more may come */

@@ -23,6 +23,7 @@ enum {
     MOST_READY = 64,
     TURNS = 8,              /* looks at who is ready before the caller's other business comes, while all goes by */
     PASSED_OVER = 4,        /* of so many turns, bulk gets one even if somebody else always has something */
+    QUIET = 2000000,        /* nanoseconds after which nobody but bulk is expected to have anything */
     PATIENCE = 250000,      /* nanoseconds to wait for more */
     LONGEST_RUN = 500000,   /* nanoseconds without a look at what else the caller has to do */
     LONGEST_CALL = 10000000 /* nanoseconds; half of it when nothing is under way */
@@ -65,6 +66,14 @@ static int all_went_by(const struct wstppump *pump, int verdict)
     return pump->scan->step == WSTPSCAN_AT_BOUNDARY ? pump->talkative : wstppump_is_passing(pump);
 }
 
+/* How many bytes a round may move: more of them at a time cost less, but somebody else may be waiting for that long. */
+static size_t portion(const struct wstprelay_call *call)
+{
+    const struct wstprelay *relay = call->relay;
+
+    return (size_t)(call->time - relay->talked < QUIET ? relay->portion : relay->size);
+}
+
 /* Receives and sends for a pump, and notes the beginning and the end of a large frame. */
 static int pass(struct wstprelay_call *call, struct wstppump *pump)
 {
@@ -72,7 +81,7 @@ static int pass(struct wstprelay_call *call, struct wstppump *pump)
     int verdict, had_begun = pump->begun;
 
     pump->begins = 1;
-    verdict = wstppump_pass(pump, relay->buffer, (size_t)relay->size, relay->pipe);
+    verdict = wstppump_pass(pump, relay->buffer, portion(call), relay->pipe);
     verdict = wstppump_get_rest(pump, relay->buffer, (size_t)relay->size, verdict, call->patient);
     pump->begins = 0;
     if (pump->begun && !had_begun)
@@ -149,7 +158,7 @@ static int take_turn(struct wstprelay_call *call, int64_t nanoseconds)
 {
     struct epoll_event ready[MOST_READY];
     struct wstprelay *relay = call->relay;
-    int i, came = look(relay, ready, nanoseconds);
+    int i, over, came = look(relay, ready, nanoseconds);
 
     call->rounds = call->portions = 0;
     call->patient = call->alone && came == 1;
@@ -158,7 +167,10 @@ static int take_turn(struct wstprelay_call *call, int64_t nanoseconds)
         if (!pump->parked) /* and with no events asked for, a hang-up would still be reported */
             wstprelay_unwatch(relay->descriptor, pump);
     }
-    if (do_rounds(call, ready, came, 0))
+    over = do_rounds(call, ready, came, 0);
+    if (call->rounds > 0)
+        relay->talked = call->time;
+    if (over)
         return -1;
     /* Bulk comes last, and not in every turn in which somebody else had something. */
     if (call->rounds == 0 || ++relay->passed_over == PASSED_OVER) {
@@ -208,7 +220,7 @@ static void linger(struct wstprelay_call *call, int64_t began)
 
     for (;;) {
         came = take_turn(call, patience);
-        time = now();
+        time = call->time = now();
         if (came < 0 || (came == 0 && last) || time - looked >= LONGEST_RUN
             || time - began >= (call->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
             return;
@@ -224,8 +236,8 @@ static void linger(struct wstprelay_call *call, int64_t began)
 
 int wstprelay_run(struct wstprelay *relay, int alone)
 {
-    struct wstprelay_call call = {.relay = relay};
     int64_t began = now();
+    struct wstprelay_call call = {.relay = relay, .time = began};
     int i;
 
     relay->waited = 0;

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
+
 from wstpserver._wstpscan import ffi
 
-#: Bytes of one buffer. Several frames of the common sizes fit, and bulk data needs few calls.
-BUFFER_SIZE = 256 * 1024
+#: Bytes of one buffer. It takes what has come of a long block and cannot be sent on at once.
+BUFFER_SIZE = 1024 * 1024
+
+#: Bytes that are received at a time. Several frames of the common sizes fit, and bulk data needs few calls.
+PORTION = 256 * 1024
 
 #: Buffers kept for the next reader; more than these are given back to the allocator.
 KEPT = 8
@@ -17,7 +22,7 @@ class Buffer:
     __slots__ = ("pointer", "view")
 
     def __init__(self) -> None:
-        memory = bytearray(BUFFER_SIZE)
+        memory = mmap.mmap(-1, BUFFER_SIZE)  # what is never used of it takes no memory
         self.view = memoryview(memory)
         #: ``const uint8_t *``; making it for each call would cost more than the call.
         self.pointer = ffi.from_buffer("uint8_t[]", memory)

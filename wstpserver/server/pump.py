@@ -110,7 +110,7 @@ class Pump(Sleeper):
         if kept:
             buffer.view[:kept] = self._kept
         self.before_round()
-        verdict: int = self._receive(buffer.pointer, buffers.BUFFER_SIZE, kept)
+        verdict: int = self._receive(buffer.pointer, buffers.PORTION, kept)
         if verdict != _UNAVAILABLE:
             return verdict
         size = self.stream.try_receive(buffer.view[kept:])

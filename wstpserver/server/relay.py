@@ -42,7 +42,7 @@ class Relay:
         self._events = ffi.new("struct wstprelay_event[]", MOST)
         state = self._state = ffi.new("struct wstprelay *")
         state.descriptor, state.others = descriptor, self._loop.fileno()
-        state.most, state.size = MOST, buffers.BUFFER_SIZE
+        state.most, state.size, state.portion = MOST, buffers.BUFFER_SIZE, buffers.PORTION
         state.buffer, state.events = self._buffer.pointer, self._events
         lib.wstprelay_make_pipe(state.pipe)
         self._watcher = self._hub.loop.io(descriptor, 1)
