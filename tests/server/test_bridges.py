@@ -101,6 +101,7 @@ def test_the_late_end_of_an_evaluation_that_waits(bridge):
     client_peer.put(b"]")
     kernel_peer.put(ANSWER)
     until(lambda: not kernel.busy)
+    assert session._delivery._queued_bytes == 0
     client_peer.put(EVALUATION)
     assert raw(kernel_peer, len(EVALUATION)) == EVALUATION
 

@@ -22,7 +22,8 @@ class Buffer:
     __slots__ = ("pointer", "view")
 
     def __init__(self) -> None:
-        memory = mmap.mmap(-1, BUFFER_SIZE)  # what is never used of it takes no memory
+        # What is never used of it takes no memory; and no other process has it.
+        memory = mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(memory)
         #: ``const uint8_t *``; making it for each call would cost more than the call.
         self.pointer = ffi.from_buffer("uint8_t[]", memory)

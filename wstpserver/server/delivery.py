@@ -169,7 +169,8 @@ class Delivery:
 
     def _enqueue(self, head: PacketHead, frame: bytes) -> None:
         self.shut()
-        self._queue.append((head, ended(frame)))  # a late `]` of it may come at any time, and is not needed then
+        frame = ended(frame)  # a late `]` of it may come at any time, and is not needed then
+        self._queue.append((head, frame))
         self._queued_bytes += len(frame) + QUEUED_FRAME_COST
 
     def _wait_below_limit(self) -> None:
