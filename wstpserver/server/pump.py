@@ -113,7 +113,7 @@ class Pump(Sleeper):
         verdict: int = self._receive(buffer.pointer, buffers.PORTION, kept)
         if verdict != _UNAVAILABLE:
             return verdict
-        size = self.stream.try_receive(buffer.view[kept:])
+        size = self.stream.try_receive(buffer.view[kept : buffers.PORTION])
         if not size:
             return _EMPTY if size is None else _CLOSED
         return self._begin_at(buffer, kept, kept + size)
@@ -137,8 +137,8 @@ class Pump(Sleeper):
     # -- what is in the buffer -----------------------------------------------------------------------------------
 
     def _take(self, data: bytes) -> None:
-        for offset in range(0, len(data), buffers.BUFFER_SIZE // 2):
-            piece = data[offset : offset + buffers.BUFFER_SIZE // 2]
+        for offset in range(0, len(data), buffers.PORTION // 2):
+            piece = data[offset : offset + buffers.PORTION // 2]
             buffer = buffers.take()
             kept, end = len(self._kept), len(self._kept) + len(piece)
             buffer.view[:end] = self._kept + piece
