@@ -5,9 +5,8 @@ import statistics
 import sys
 import time
 
+from tools.measuring.compare.pairs import MILLISECONDS
 from tools.measuring.load.engine import Engine, Load, run_load
-
-MILLISECONDS = 1e6
 
 
 def active_clients(legs, clients, seconds, rounds):
