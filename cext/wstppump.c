@@ -3,7 +3,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE /* TCP_QUICKACK */
-#include "wstppump.h"
+#include "wstppump_internal.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -183,26 +183,20 @@ static int receive(struct wstppump *pump, uint8_t *data, size_t room)
     return size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? -1 : 0;
 }
 
-int wstppump_receive(struct wstppump *pump, uint8_t *buffer, size_t size, size_t kept)
+int wstppump_more(struct wstppump *pump, uint8_t *buffer, size_t size)
 {
-    int came;
+    int came = receive(pump, buffer + pump->end, size - (size_t)pump->end);
 
-    if (pump->source->descriptor < 0)
-        return WSTPPUMP_UNAVAILABLE;
-    pump->start = 0;
-    pump->position = pump->end = kept;
-    came = receive(pump, buffer + kept, size - kept);
     if (came <= 0)
         return came < 0 ? WSTPPUMP_EMPTY : WSTPPUMP_CLOSED;
     return wstppump_next(pump, buffer);
 }
 
-
-int wstppump_more(struct wstppump *pump, uint8_t *buffer, size_t size)
+int wstppump_receive(struct wstppump *pump, uint8_t *buffer, size_t size, size_t kept)
 {
-    if (pump->source->descriptor < 0 || pump->end >= size)
-        return WSTPPUMP_EMPTY;
-    if (receive(pump, buffer + pump->end, size - (size_t)pump->end) <= 0)
-        return WSTPPUMP_EMPTY; /* an end is there still when somebody looks next */
-    return wstppump_next(pump, buffer);
+    if (pump->source->descriptor < 0)
+        return WSTPPUMP_UNAVAILABLE;
+    pump->start = 0;
+    pump->position = pump->end = kept;
+    return wstppump_more(pump, buffer, size);
 }

@@ -9,8 +9,8 @@
 /* Whether what comes next belongs to a frame that has begun to go to the sink. */
 int wstppump_is_passing(const struct wstppump *pump);
 
-/* Receives behind what is in the buffer, which was scanned, and goes on as wstppump_next(). WSTPPUMP_EMPTY: nothing came, and
- * nothing is changed. */
+/* Receives behind what is in the buffer, which has room for more and was scanned, and goes on as wstppump_next(). With
+ * WSTPPUMP_EMPTY and WSTPPUMP_CLOSED nothing is changed. */
 int wstppump_more(struct wstppump *pump, uint8_t *buffer, size_t size);
 
 /* After this verdict on what is in the buffer: the same for what is left of a small frame, waiting for it a moment if that

@@ -213,21 +213,21 @@ static int is_wanted(const struct wstprelay *relay)
  * The same, and waits for more. It waits in the relay's own descriptor: who is woken through one that watches another
  * one is put on any processor, not on that of the peer which has just gone to sleep, and that costs more than the round.
  */
-static void linger(struct wstprelay_call *call, int64_t began)
+static void linger(struct wstprelay_call *call)
 {
-    int64_t time, looked = began, patience = 0;
+    int64_t began = call->time, looked = began, patience = 0;
     int came, last = 0;
 
     for (;;) {
         came = take_turn(call, patience);
-        time = call->time = now();
-        if (came < 0 || (came == 0 && last) || time - looked >= LONGEST_RUN
-            || time - began >= (call->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
+        call->time = now();
+        if (came < 0 || (came == 0 && last) || call->time - looked >= LONGEST_RUN
+            || call->time - began >= (call->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
             return;
         patience = 0;
         last = came <= 1;
         if (last && !is_wanted(call->relay)) {
-            looked = time;
+            looked = call->time;
             patience = PATIENCE;
             call->relay->waited++;
         }
@@ -236,14 +236,13 @@ static void linger(struct wstprelay_call *call, int64_t began)
 
 int wstprelay_run(struct wstprelay *relay, int alone)
 {
-    int64_t began = now();
-    struct wstprelay_call call = {.relay = relay, .time = began};
+    struct wstprelay_call call = {.relay = relay, .time = now()};
     int i;
 
     relay->waited = 0;
-    if (alone && relay->others >= 0 && began - relay->left < PATIENCE) {
+    if (alone && relay->others >= 0 && call.time - relay->left < PATIENCE) {
         call.alone = 1;
-        linger(&call, began);
+        linger(&call);
     } else
         be_quick(&call);
     for (i = 0; i < call.count; i++)

@@ -38,8 +38,10 @@ int wstppump_get_rest(struct wstppump *pump, uint8_t *buffer, size_t size, int v
 {
     int looks;
 
-    for (looks = 0; looks < LOOKS && lacks_rest(pump, verdict); looks++) {
+    for (looks = 0; looks < LOOKS && pump->end < size && lacks_rest(pump, verdict); looks++) {
         int next = wstppump_more(pump, buffer, size);
+        if (next == WSTPPUMP_CLOSED) /* it is so still when somebody looks next, who has these bytes then */
+            break;
         if (next != WSTPPUMP_EMPTY)
             verdict = next;
         else if (may_wait) {
