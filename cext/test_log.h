@@ -6,19 +6,12 @@
 #ifndef TEST_LOG_H
 #define TEST_LOG_H
 
+#include "test_require.h"
 #include "wstpscan.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define REQUIRE(condition)                                                                                  \
-    do {                                                                                                    \
-        if (!(condition)) {                                                                                 \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                         \
-            abort();                                                                                        \
-        }                                                                                                   \
-    } while (0)
 
 /* What was reported: a count of each kind, and a hash over all of it with heads and offsets. */
 struct log {

@@ -1,5 +1,5 @@
 /*
- * For C tests that end at the first thing that is not so.
+ * For C tests and the fuzz target, which end at the first thing that is not so; a fuzzer notes an abort.
  */
 #ifndef TEST_REQUIRE_H
 #define TEST_REQUIRE_H
@@ -10,8 +10,8 @@
 #define REQUIRE(condition) \
     do { \
         if (!(condition)) { \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            exit(1); \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
+            abort(); \
         } \
     } while (0)
 

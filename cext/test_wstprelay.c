@@ -1,7 +1,7 @@
 /*
  * Tests of pumps that wait together; tools/test-c builds them with sanitizers and runs them.
  */
-#include "test_bench.h"
+#include "test_relay.h"
 
 #include <pthread.h>
 
@@ -86,11 +86,7 @@ static void setup_bridge(struct bridge *b)
     b->up.pump.large = b->up.scan.stop_at_end;
     b->down.pump.large = UINT64_MAX;
     b->up.pump.held = b->down.pump.held = 100;
-    b->work = (struct wstprelay){.most = 8, .buffer = buffer, .size = sizeof buffer, .events = b->events};
-    b->work.portion = sizeof buffer;
-    b->work.descriptor = wstprelay_open();
-    make_pair(&b->work.others, &b->far_others);
-    wstprelay_make_pipe(b->work.pipe);
+    open_relay(&b->work, b->events, 8, &b->far_others);
     REQUIRE(wstprelay_watch(b->work.descriptor, &b->up.pump) == 0);
     REQUIRE(wstprelay_watch(b->work.descriptor, &b->down.pump) == 0);
     b->up.pump.parked = b->down.pump.parked = 1;
@@ -100,11 +96,7 @@ static void teardown_bridge(struct bridge *b)
 {
     teardown(&b->up);
     teardown(&b->down);
-    close(b->work.descriptor);
-    close(b->work.others);
-    close(b->far_others);
-    close(b->work.pipe[0]);
-    close(b->work.pipe[1]);
+    close_relay(&b->work, b->far_others);
 }
 
 static int told(const struct bridge *b, int count, int number, int begun, int answered)

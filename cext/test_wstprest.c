@@ -1,7 +1,7 @@
 /*
  * Tests of small frames that come in pieces; tools/test-c builds them with sanitizers and runs them.
  */
-#include "test_bench.h"
+#include "test_relay.h"
 
 #include <pthread.h>
 #include <sys/ioctl.h>
@@ -27,22 +27,14 @@ static void set_up(struct desk *d)
     d->bench.far_source = both[1];
     d->bench.pump.number = d->bench.pump.parked = 1;
     d->bench.pump.held = 100;
-    d->work = (struct wstprelay){.most = 4, .buffer = buffer, .size = sizeof buffer, .events = d->events};
-    d->work.portion = sizeof buffer;
-    d->work.descriptor = wstprelay_open();
-    make_pair(&d->work.others, &d->far_others);
-    wstprelay_make_pipe(d->work.pipe);
+    open_relay(&d->work, d->events, 4, &d->far_others);
     REQUIRE(wstprelay_watch(d->work.descriptor, &d->bench.pump) == 0);
 }
 
 static void tear_down(struct desk *d)
 {
     teardown(&d->bench);
-    close(d->work.descriptor);
-    close(d->work.others);
-    close(d->far_others);
-    close(d->work.pipe[0]);
-    close(d->work.pipe[1]);
+    close_relay(&d->work, d->far_others);
 }
 
 /* One event, and it says that all was sent. */
