@@ -89,7 +89,7 @@ def test_all_evaluate_at_the_same_time(master, launch, tmp_path):
     kernels = [launch() for _ in range(COUNT)]
     gates = [Gate(tmp_path, f"gate{number}") for number in range(COUNT)]
     for kernel, gate in zip(kernels, gates, strict=True):
-        kernel.send("EvaluatePacket", call("List", gate.busy(), call("KernelProcess")))
+        kernel.send("EvaluatePacket", call("List", call("BusyUntil", gate.path), call("KernelProcess")))
     for gate in gates:
         gate.wait_until_reached()
     for gate in gates:
@@ -149,7 +149,7 @@ def test_an_abort_reaches_one_and_not_the_others(launch, tmp_path):
     kernels = [launch() for _ in range(3)]
     gates = [Gate(tmp_path, f"gate{number}") for number in range(3)]
     for kernel, gate in zip(kernels, gates, strict=True):
-        kernel.send("EvaluatePacket", call("List", call("Print", "begun"), gate.busy()))
+        kernel.send("EvaluatePacket", call("List", call("Print", "begun"), call("BusyUntil", gate.path)))
         assert kernel.packet() == ("TextPacket", "begun\n")
     kernels[1].abort()
     assert kernels[1].packet() == ("ReturnPacket", Symbol("$Aborted"))

@@ -42,7 +42,7 @@ def test_the_life_of_a_kernel_and_its_pool(tmp_path):
     with ServerProcess(tmp_path, one_pool(path, MinimumKernelNumber=2), "-l", "2") as server:
         server.wait_for_log("Pool a is ready")
     ready = [match for message in messages(server.log, "Debug") if (match := re.fullmatch(
-        rf"Kernel ({ID}) of pool P is ready: process \d+, link after \d\.\d{{3}} s, initialised after \d\.\d{{3}} s",
+        rf"Kernel ({ID}) of pool a is ready: process \d+, link after \d\.\d{{3}} s, initialised after \d\.\d{{3}} s",
         message))]  # fmt: skip
     kernels = {match[1] for match in ready}
     assert len(kernels) == 2
@@ -75,7 +75,7 @@ def test_the_kernel_that_was_discovered(tmp_path):
     folder.mkdir()
     kernel = make_kernel(folder, "WolframKernel")
     environment = {"PATH": f"{folder}:/bin:/usr/bin"}
-    with ServerProcess(tmp_path, {"Pools": {"P": {}}}, environment=environment) as server:
+    with ServerProcess(tmp_path, {"Pools": {"a": {}}}, environment=environment) as server:
         server.wait_for_log("Pool a is ready")
     assert f'Using "{kernel}" as a default kernel path' in messages(server.log, "Information")
 
@@ -109,7 +109,7 @@ def test_a_kernel_that_quits_is_no_reason_to_worry(tmp_path):
 
 
 def test_who_waits_and_why(tmp_path):
-    pools = {"P": pool(make_kernel(tmp_path), MinimumKernelNumber=1)}
+    pools = {"a": pool(make_kernel(tmp_path), MinimumKernelNumber=1)}
     configuration = {"KernelWaitTimeout": 0.2, "Pools": pools}
     with ServerProcess(tmp_path, configuration, "-l", "debug") as server:
         server.wait_for_log("Pool a is ready")
@@ -119,8 +119,8 @@ def test_who_waits_and_why(tmp_path):
             assert waiting.at_end()
             client = re.escape(f"Client 2 ({endpoint(waiting)})")
         occupied = r"1 of 1 kernels \(1 bridged\)"
-        server.wait_for_log(rf"Debug: \n    {client} waits up to 0\.2 s for a kernel of pool P: {occupied}\n")
-        given_up = rf"no kernel of pool P became available within 0\.2 seconds: {occupied}\n"
+        server.wait_for_log(rf"Debug: \n    {client} waits up to 0\.2 s for a kernel of pool a: {occupied}\n")
+        given_up = rf"no kernel of pool a became available within 0\.2 seconds: {occupied}\n"
         server.wait_for_log(rf"Warning: \n    {client} was given up on: {given_up}")
         assert re.fullmatch(f"WSTPServer: {given_up}", reason)
 
@@ -143,7 +143,7 @@ def test_a_kernel_that_does_not_start(tmp_path):
     kernel = make_kernel(tmp_path, last_words="the licence has expired", exit_at_once=True, exit_code=7)
     with ServerProcess(tmp_path, one_pool(kernel, MinimumKernelNumber=1)) as server:
         server.wait_for_log(
-            r"Error: \n    A kernel of pool P did not start: .*exit status 7.*\n"
+            r"Error: \n    A kernel of pool a did not start: .*exit status 7.*\n"
             r"(    .*\n)*?    the licence has expired\n"
             r"    The next attempt follows in 1 seconds\n"
         )

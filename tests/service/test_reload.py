@@ -120,7 +120,7 @@ def test_a_client_that_waits_for_a_pool_that_is_removed(tmp_path):
         with server.connect() as second:
             server.wait_for_log("Client 2 .* waits up to 60 s .*1 bridged")
             reload(server, {"Pools": {"Other": pool(kernel, MinimumKernelNumber=1)}})
-            assert second.get_packet() == ("TextPacket", "WSTPServer: pool P is not configured any more\n")
+            assert second.get_packet() == ("TextPacket", "WSTPServer: pool a is not configured any more\n")
             assert second.at_end()
         assert first.evaluate(call("Plus", 1, 1)) == 2
 
