@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
 from tests.support.serving import gate  # noqa: F401 - a fixture
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
 
 from .relay import Relay
 

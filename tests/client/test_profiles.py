@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from tests.support.waiting import wait_for
+from tools.harness.waiting import wait_for
 from wstpserver.client import Callbacks, CommandError, ConnectError, KernelLost, LinkClosed, Session, connect
 from wstpserver.client.profile import KERNEL_ID, POOL, SERVER, Profile, ProfileError, load_profile
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tests.support.waiting import wait_for
+from tools.harness.waiting import wait_for
 from wstpserver.client import (
     Callbacks,
     CommandError,

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, enter, information, kernel_id, kernels
-from tests.support.testkernel.codec import Function, Symbol, encode
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for, wait_gone
+from tools.harness.fake_kernel.codec import Function, Symbol, encode
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.waiting import wait_for, wait_gone
 
 
 def test_get_kernel_id(serve):

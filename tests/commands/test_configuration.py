@@ -10,9 +10,9 @@ import threading
 import pytest
 
 from tests.support.serving import ERROR, SUCCESS, enter, kernel_id, kernels
-from tests.support.testkernel.codec import Function, Symbol
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for, wait_gone
+from tools.harness.fake_kernel.codec import Function, Symbol
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.waiting import wait_for, wait_gone
 
 
 def test_without_automatic_connection_the_first_expression_gets_a_kernel(serve):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.serving import kernel_id
-from tests.support.testkernel.codec import Function as call
+from tools.harness.fake_kernel.codec import Function as call
 
 FULL = ("TextPacket", "WSTPServer: no further client is taken: MaximumClients is 2\n")
 

@@ -10,11 +10,11 @@ import sys
 
 import pytest
 
-from tests.support import processes
-from tests.support.kernels import make_kernel
 from tests.support.serving import kernel_id, kernels
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for, wait_gone
+from tools.harness import processes
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.kernels import make_kernel
+from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.server import memory
 
 LIMIT = 60_000_000

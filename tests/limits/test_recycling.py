@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tests.support.serving import kernel_id, kernels
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for, wait_gone
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.waiting import wait_for, wait_gone
 
 ONE = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 1, "ReservePreviouslyConnectedKernels": False}
 

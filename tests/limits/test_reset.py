@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.support.serving import SUCCESS, enter, kernel_id, kernels
-from tests.support.testkernel.codec import Function, Symbol
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for
+from tools.harness.fake_kernel.codec import Function, Symbol
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.waiting import wait_for
 
 X = Symbol("x")
 SET = Function("Set", X, 5)

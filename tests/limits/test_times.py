@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tests.support.serving import SUCCESS, enter, kernel_id, kernels
-from tests.support.testkernel.codec import Function, Symbol
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for
+from tools.harness.fake_kernel.codec import Function, Symbol
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.waiting import wait_for
 
 ABORTED = ("ReturnPacket", Symbol("$Aborted"))
 TOO_LONG = "an evaluation has taken longer than 0.3 s (EvaluationTimeLimit)"

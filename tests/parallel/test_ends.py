@@ -13,7 +13,7 @@ import pytest
 
 from tests.client.helpers import PROMPT, takes
 from tests.support.serving import gate  # noqa: F401 - a fixture
-from tests.support.waiting import wait_for
+from tools.harness.waiting import wait_for
 from wstpserver.client import EvaluationAborted, LinkError
 from wstpserver.client.parallel import KernelDied, KernelsGone
 
@@ -258,7 +258,7 @@ def test_a_program_that_ends_without_shutdown(served, tmp_path):
     import subprocess
     import sys
 
-    from tests.support.server import ROOT
+    from tools.harness.server import ROOT
 
     program = (
         "import sys; from wstpserver.client.parallel import KernelExecutor\n"

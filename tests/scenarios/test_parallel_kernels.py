@@ -10,10 +10,10 @@ import json
 import pytest
 
 from tests.scenarios.frontend import ERROR, PATIENCE, SUCCESS, call
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess
 from tests.support.serving import Gate
-from tests.support.waiting import wait_for
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess
+from tools.harness.waiting import wait_for
 from wstpserver.wire.values import Symbol
 
 CONFIGURATION = """

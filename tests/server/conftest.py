@@ -2,7 +2,6 @@
 import gevent
 import pytest
 
-from tests.support.kernels import make_kernel
 from tests.support.serving import (  # noqa: F401 (fixtures among them)
     Calm,
     assert_no_internal_error,
@@ -14,6 +13,7 @@ from tests.support.serving import (  # noqa: F401 (fixtures among them)
     serve,
     serving,
 )
+from tools.harness.kernels import make_kernel
 
 SHARED_KERNELS = 2
 

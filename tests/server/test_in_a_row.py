@@ -8,8 +8,8 @@ from time import monotonic
 import pytest
 
 from tests.support.serving import SUCCESS, kernel_id, kernels
-from tests.support.testkernel.codec import Function as call
-from tests.support.testkernel.codec import Symbol
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.fake_kernel.codec import Symbol
 
 
 def test_each_counts(serve):

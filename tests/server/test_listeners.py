@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from tests.support.leaks import own_descriptors
-from tests.support.server import ServerProcess
 from tests.support.serving import one_pool
+from tools.harness.processes import own_descriptors
+from tools.harness.server import ServerProcess
 from wstpserver.server import listeners
 from wstpserver.server.listeners import ListenError, describe, listen
 

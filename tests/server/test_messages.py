@@ -16,8 +16,8 @@ from tests.support.serving import (
     reconnect,
     serving,
 )
-from tests.support.testkernel.codec import Function, Symbol
-from tests.support.waiting import wait_gone
+from tools.harness.fake_kernel.codec import Function, Symbol
+from tools.harness.waiting import wait_gone
 
 TERMINATE, INTERRUPT, ABORT, DYING = 1, 2, 3, 6
 #: Seconds that an abort may take, however much data is on its way.

@@ -2,7 +2,7 @@
 import pytest
 
 from tests.support.serving import Gate, join, kernel_id
-from tests.support.testkernel.codec import Function, Symbol
+from tools.harness.fake_kernel.codec import Function, Symbol
 
 ASK = Function("Ask", "name? ")
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.support.server import ServerProcess
+from tools.harness.server import ServerProcess
 
 ENTRY = re.compile(r"WSTPServer: Logger \(0, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\): (\w+): \n((?:    .*\n)+)\n")
 

@@ -5,10 +5,10 @@ import secrets
 import pytest
 
 from tests.service.helpers import bare_server, messages, needs_ipv6
-from tests.support.kernels import make_kernel
 from tests.support.serving import one_pool
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.kernels import make_kernel
+from tools.harness.waiting import wait_for
 from wstpserver.client.discover import discover
 
 zeroconf = pytest.importorskip("zeroconf")

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from tests.service.helpers import bare_server, failing, messages
-from tests.support.kernels import make_kernel
 from tests.support.serving import one_pool
+from tools.harness.kernels import make_kernel
 
 LOOPBACK = ("--port", "0", "--interface", "127.0.0.1")
 

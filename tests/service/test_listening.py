@@ -9,9 +9,9 @@ import socket
 import pytest
 
 from tests.service.helpers import bare_server, failing, has_ipv6, messages, needs_ipv6
-from tests.support import rawlink
-from tests.support.kernels import make_kernel
 from tests.support.serving import one_pool
+from tools.harness import rawlink
+from tools.harness.kernels import make_kernel
 from wstpserver.server import listeners
 from wstpserver.server.listeners import ListenError, describe, listen
 

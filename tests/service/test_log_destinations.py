@@ -5,12 +5,12 @@ import re
 import signal
 
 from tests.service.helpers import NotifySocket, bare_server, entries, failing
-from tests.support import processes, rawlink
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess
 from tests.support.serving import one_pool
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for
+from tools.harness import processes, rawlink
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess
+from tools.harness.waiting import wait_for
 
 LOOPBACK = ("--port", "0", "--interface", "127.0.0.1", "--log-level", "trace")
 

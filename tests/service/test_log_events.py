@@ -6,10 +6,10 @@ import socket
 import pytest
 
 from tests.service.helpers import endpoint, entries, messages
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
 from tests.support.serving import Gate, one_pool
-from tests.support.testkernel.codec import Function as call
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
 
 ID = r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}"
 

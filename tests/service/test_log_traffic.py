@@ -3,11 +3,11 @@
 import re
 
 from tests.service.helpers import endpoint, entries, messages
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess
 from tests.support.serving import one_pool
-from tests.support.testkernel.codec import Function as call
-from tests.support.testkernel.codec import encode
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.fake_kernel.codec import encode
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess
 
 ID = r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}"
 

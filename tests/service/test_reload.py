@@ -8,13 +8,13 @@ import threading
 import pytest
 
 from tests.service.helpers import entries
-from tests.support import processes
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
 from tests.support.serving import Gate, one_pool
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for
-from tools.measuring.load.engine import Load, run_load
+from tools.bench.load.engine import Load, run_load
+from tools.harness import processes
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
 
 
 def reload(server, configuration):

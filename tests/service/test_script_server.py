@@ -8,8 +8,8 @@ import pytest
 
 from tests.script.helpers import served
 from tests.service.helpers import bare_server
-from tests.support.kernels import make_kernel
 from tests.support.serving import one_pool
+from tools.harness.kernels import make_kernel
 from wstpserver.cli import script, script_server
 from wstpserver.cli.script_server import open_session
 from wstpserver.client import Callbacks, ConnectError, options

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from tests.service.helpers import messages
-from tests.support import processes
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess
 from tests.support.serving import Gate, one_pool
-from tests.support.testkernel.codec import Function as call
-from tests.support.waiting import wait_for
+from tools.harness import processes
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess
+from tools.harness.waiting import wait_for
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)

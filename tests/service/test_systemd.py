@@ -7,11 +7,11 @@ import time
 import pytest
 
 from tests.service.helpers import NotifySocket
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess
 from tests.support.serving import Gate, one_pool
-from tests.support.testkernel.codec import Function as call
-from tests.support.testkernel.codec import Symbol
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.fake_kernel.codec import Symbol
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess
 
 
 @pytest.fixture

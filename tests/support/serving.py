@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import processes, rawlink
-from tests.support.kernels import make_kernel
-from tests.support.leaks import Footprint, assert_returns_to
-from tests.support.server import ServerProcess, pool
-from tests.support.testkernel.codec import Function, Symbol
-from tests.support.testkernel.framing import encode_size
-from tests.support.waiting import wait_for
+from tools.harness import processes, rawlink
+from tools.harness.fake_kernel.codec import Function, Symbol
+from tools.harness.fake_kernel.framing import encode_size
+from tools.harness.kernels import make_kernel
+from tools.harness.processes import Footprint, assert_returns_to
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
 
 SUCCESS = '{"status":"ExecutionSuccess"}'
 ERROR = '{"status":"ExecutionError"}'
