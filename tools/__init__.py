@@ -1,1 +1,1 @@
-"""Programs for those who develop or measure the server; run them from a checkout: python -m tools.NAME."""
+"""Programs for those who develop or measure the server: `bench` measures, `harness` has what the tests use too."""

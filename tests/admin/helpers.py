@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from tests.support.interrupts import heed_interrupts
-from tests.support.server import ROOT
+from tools.harness.server import ROOT
 
 PATIENCE = 30
 

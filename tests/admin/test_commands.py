@@ -9,11 +9,11 @@ import socket
 import pytest
 
 from tests.admin.helpers import PATIENCE, command, run, start
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
 from tests.support.terminal import TerminalProgram
-from tests.support.testkernel.codec import Function
-from tests.support.waiting import wait_for
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
 from wstpserver.client import Session
 
 ID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}")

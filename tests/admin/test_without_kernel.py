@@ -3,9 +3,10 @@
 import pytest
 
 from tests.client.helpers import PROMPT, Worker
-from tests.interop.vendor import VendorLibrary, library_path
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
+from tests.interop.vendor import VendorLibrary
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
+from tools.harness.vendor import library_path
 from wstpserver.client import CommandError, Session, connect
 from wstpserver.client.information import server_information
 from wstpserver.wire.greeting import ConnectHandshake, GreetingComplete, ListenHandshake

@@ -4,11 +4,12 @@ import shutil
 import pytest
 
 from tests.interop import programs
+from tools.harness.vendor import compile_program, library_path
 
 
 @pytest.fixture(scope="session")
 def vendor_library():
-    library = programs.library_path()
+    library = library_path()
     if library is None:
         pytest.skip("WSTP_LIBRARY names no library")
     return library
@@ -24,7 +25,7 @@ def compiled(vendor_library, tmp_path_factory):
 
     def compile_once(source):
         if source not in done:
-            done[source] = programs.compile_program(source, vendor_library, folder)
+            done[source] = compile_program(source, vendor_library, folder)
         return done[source]
 
     return compile_once

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
-from tests.support.testkernel.codec import Function, Packed, Raw, Symbol, decode, encode
+from tools.harness.fake_kernel.codec import Function, Packed, Raw, Symbol, decode, encode
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
 
 DATA = Path(__file__).parents[1] / "data"
 VECTORS = [

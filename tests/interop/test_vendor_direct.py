@@ -5,9 +5,9 @@ import subprocess
 import pytest
 
 from tests.interop.programs import StepError
-from tests.support import rawlink
-from tests.support.testkernel.codec import Function as call
-from tests.support.testkernel.codec import Symbol
+from tools.harness import rawlink
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.fake_kernel.codec import Symbol
 
 
 @contextlib.contextmanager

@@ -4,10 +4,10 @@ import subprocess
 import pytest
 
 from tests.interop.programs import StepError
-from tests.support.kernels import make_kernel
-from tests.support.server import ROOT, ServerProcess, pool
-from tests.support.testkernel.codec import Function as call
-from tests.support.testkernel.codec import Symbol
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.fake_kernel.codec import Symbol
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ROOT, ServerProcess, pool
 
 #: Text that a careless treatment of characters breaks, each for a reason of its own.
 TEXTS = {

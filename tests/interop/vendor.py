@@ -15,7 +15,6 @@ for one thread at a time.
 from __future__ import annotations
 
 import ctypes
-import os
 import queue
 from collections.abc import Iterable
 from ctypes import byref, c_char_p, c_int
@@ -25,16 +24,7 @@ from typing import Any
 from tests.interop.vendor_link import DEFAULT_TIMEOUT, VendorLink
 from tests.interop.vendor_prototypes import NEW_LINK, PACKETS, PROTOTYPES, VendorError
 
-__all__ = ["PACKETS", "VendorError", "VendorLibrary", "VendorLink", "VendorLinkServer", "library_path"]
-
-#: Where the tests find the library.
-LIBRARY_VARIABLE = "WSTP_LIBRARY"
-
-
-def library_path() -> Path | None:
-    """Where the library is, by ``WSTP_LIBRARY``; None if the variable is unset or names no file."""
-    path = os.environ.get(LIBRARY_VARIABLE)
-    return Path(path) if path and Path(path).is_file() else None
+__all__ = ["PACKETS", "VendorError", "VendorLibrary", "VendorLink", "VendorLinkServer"]
 
 
 class VendorLibrary:

@@ -6,8 +6,8 @@ import pytest
 
 from tests.client.helpers import PROMPT
 from tests.support.embedded import make_embedded_kernel
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
 from wstpserver.client import Session, connect
 from wstpserver.client.information import server_information
 from wstpserver.client.parallel import KernelExecutor

@@ -10,8 +10,8 @@ import pytest
 
 from tests.parallel.conftest import POOL
 from tests.support.interrupts import heed_interrupts
-from tests.support.server import ROOT
-from tests.support.waiting import wait_for
+from tools.harness.server import ROOT
+from tools.harness.waiting import wait_for
 
 PATIENCE = 60
 

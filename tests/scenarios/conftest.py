@@ -6,11 +6,11 @@ import contextlib
 
 import pytest
 
-from tests.interop.vendor import library_path
 from tests.scenarios.frontend import LINK_OPTIONS, PATIENCE, FrontEnd, OwnTransport, VendorTransport
 from tests.support.embedded import make_embedded_kernel
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
+from tools.harness.vendor import library_path
 
 
 def pools(kernel):

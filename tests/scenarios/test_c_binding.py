@@ -10,9 +10,9 @@ import pytest
 
 from tests.interop.conftest import compiled, vendor_library  # noqa: F401 - fixtures
 from tests.scenarios.frontend import PATIENCE
-from tests.support.server import ROOT
-from tests.support.testkernel.codec import Symbol
-from tests.support.waiting import wait_for
+from tools.harness.fake_kernel.codec import Symbol
+from tools.harness.server import ROOT
+from tools.harness.waiting import wait_for
 
 ANSWER = re.compile(r"kernel ([0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4})\n(.*)\n")
 

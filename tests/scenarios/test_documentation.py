@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.scenarios.frontend import LINK_OPTIONS
-from tests.support.server import ROOT
+from tools.harness.server import ROOT
 from wstpserver.settings.discovery import Discovered
 from wstpserver.settings.loader import Source, load_settings
 from wstpserver.wire.packets import HEAD_BY_NAME

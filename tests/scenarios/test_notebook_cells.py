@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from tests.scenarios.frontend import SUCCESS, call
-from tests.support.waiting import wait_gone
+from tools.harness.waiting import wait_gone
 from wstpserver.wire.values import Symbol
 
 ID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}")

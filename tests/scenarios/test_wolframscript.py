@@ -10,9 +10,9 @@ import json
 import pytest
 
 from tests.scenarios.frontend import PATIENCE, SUCCESS, call
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
-from tests.support.waiting import wait_for
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
 from wstpserver.wire.values import Symbol
 
 TRUE, FALSE = Symbol("True"), Symbol("False")

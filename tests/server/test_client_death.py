@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.server.serving import (
+from tests.server.transfers import LARGE, Peak, send_until_stuck
+from tests.support.serving import (
     MEBIBYTE,
     Calm,
     Since,
@@ -16,9 +17,8 @@ from tests.server.serving import (
     serving,
     wait_until_busy,
 )
-from tests.server.transfers import LARGE, Peak, send_until_stuck
-from tests.support.kernels import make_kernel
-from tests.support.testkernel.codec import Function, Symbol, encode
+from tools.harness.fake_kernel.codec import Function, Symbol, encode
+from tools.harness.kernels import make_kernel
 
 NULL = Symbol("Null")
 UNBRIDGED = "unbridged from kernel .*: the client's link ended"

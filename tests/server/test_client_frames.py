@@ -4,11 +4,11 @@ import socket
 
 import pytest
 
-from tests.server.serving import ABORTED, evaluate_length, join, kernel_process, long_text
-from tests.support import processes
-from tests.support.testkernel import joining
-from tests.support.testkernel.codec import Function, encode
-from tests.support.waiting import wait_gone
+from tests.support.serving import ABORTED, evaluate_length, join, kernel_process, long_text
+from tools.harness import processes
+from tools.harness.fake_kernel import joining
+from tools.harness.fake_kernel.codec import Function, encode
+from tools.harness.waiting import wait_gone
 
 
 def plus(number):

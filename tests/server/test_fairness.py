@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from tests.server.serving import join, one_pool, serving
-from tests.support.kernels import make_kernel
-from tests.support.testkernel import joining
-from tests.support.testkernel.codec import Function, encode
+from tests.support.serving import join, one_pool, serving
+from tools.harness.fake_kernel import joining
+from tools.harness.fake_kernel.codec import Function, encode
+from tools.harness.kernels import make_kernel
 
 #: Seconds that an answer may take beside a flood; without any fairness it is ten times as much.
 PATIENCE = 2.0

@@ -7,7 +7,7 @@ from gevent.event import Event
 from wstpserver._wstpscan import ffi
 
 from tests.server.connections import tcp_pair
-from tests.support.leaks import living_greenlets
+from tools.harness.processes import living_greenlets
 from wstpserver.server.frame_writer import FrameWriter
 from wstpserver.server.stream import Stream, StreamClosed
 

@@ -5,9 +5,9 @@ import uuid
 
 import pytest
 
-from tests.support import rawlink
-from tests.support.testkernel import joining
-from tests.support.testkernel.codec import Function, encode
+from tools.harness import rawlink
+from tools.harness.fake_kernel import joining
+from tools.harness.fake_kernel.codec import Function, encode
 
 PLUS = Function("EvaluatePacket", Function("Plus", 2, 2))
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tests.server.serving import (
+from tests.server.transfers import LARGE, stalled_writer
+from tests.support.serving import (
     Since,
     evaluate_length,
     join,
@@ -18,11 +19,10 @@ from tests.server.serving import (
     ready_kernels,
     serving,
 )
-from tests.server.transfers import LARGE, stalled_writer
-from tests.support import processes
-from tests.support.kernels import make_kernel
-from tests.support.testkernel.codec import Function, Symbol
-from tests.support.waiting import wait_for, wait_gone
+from tools.harness import processes
+from tools.harness.fake_kernel.codec import Function, Symbol
+from tools.harness.kernels import make_kernel
+from tools.harness.waiting import wait_for, wait_gone
 
 DIED = ("TextPacket", "WSTPServer: the kernel died\n")
 #: "within a second", and what a machine that is busy with other tests adds to it.

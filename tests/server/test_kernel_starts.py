@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.serving import (
+from tests.support.serving import (
     Since,
     assert_serves,
     join,
@@ -20,11 +20,11 @@ from tests.server.serving import (
     reset,
     serving,
 )
-from tests.support import processes
-from tests.support.kernels import make_kernel
-from tests.support.server import pool
-from tests.support.testkernel.codec import Function
-from tests.support.waiting import wait_for
+from tools.harness import processes
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.kernels import make_kernel
+from tools.harness.server import pool
+from tools.harness.waiting import wait_for
 
 #: Seconds that a kernel has to start where the test waits for this to be over.
 SHORT = {"KernelStartTimeout": 0.5, "KernelWaitTimeout": 0.2}

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from tests.server.serving import MEBIBYTE, assert_serves, evaluate_length, join, long_text
 from tests.server.transfers import LARGE, Peak, read_frame, stalled_writer
-from tests.support.testkernel.codec import Function, Symbol, encode
-from tests.support.testkernel.framing import Framer
-from tests.support.waiting import wait_gone
+from tests.support.serving import MEBIBYTE, assert_serves, evaluate_length, join, long_text
+from tools.harness.fake_kernel.codec import Function, Symbol, encode
+from tools.harness.fake_kernel.framing import Framer
+from tools.harness.waiting import wait_gone
 
 #: What 100 MB on their way may cost: buffers of 256 KiB, sockets' buffers, what the allocator does not give back.
 ALLOWANCE = 24 * MEBIBYTE

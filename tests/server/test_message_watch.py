@@ -3,7 +3,7 @@ import gevent
 import pytest
 
 from tests.server.connections import tcp_pair
-from tests.support.leaks import own_descriptors
+from tools.harness.processes import own_descriptors
 from wstpserver.server.message_watch import MessageWatch
 from wstpserver.server.stream import Stream
 

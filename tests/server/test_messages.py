@@ -4,10 +4,20 @@ import time
 
 import pytest
 
-from tests.server.serving import ABORTED, Gate, join, kernel_id, kernel_process, long_text, one_pool, reconnect, serving
 from tests.server.transfers import stalled_writer
-from tests.support.testkernel.codec import Function, Symbol
-from tests.support.waiting import wait_gone
+from tests.support.serving import (
+    ABORTED,
+    Gate,
+    join,
+    kernel_id,
+    kernel_process,
+    long_text,
+    one_pool,
+    reconnect,
+    serving,
+)
+from tools.harness.fake_kernel.codec import Function, Symbol
+from tools.harness.waiting import wait_gone
 
 TERMINATE, INTERRUPT, ABORT, DYING = 1, 2, 3, 6
 #: Seconds that an abort may take, however much data is on its way.

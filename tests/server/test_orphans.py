@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from tests.server.serving import Gate, join, kernel_process, one_pool, ready_kernels, serving
-from tests.support import processes
-from tests.support.kernels import make_kernel
-from tests.support.waiting import wait_for, wait_gone
+from tests.support.serving import Gate, join, kernel_process, one_pool, ready_kernels, serving
+from tools.harness import processes
+from tools.harness.kernels import make_kernel
+from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.server import orphans, process_table
 from wstpserver.server.log import Log
 from wstpserver.server.orphans import MARK, KernelList, KernelRegistry, make_private, open_registry, reap

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.support.waiting import wait_for
+from tools.harness.waiting import wait_for
 from wstpserver.server import ownership, sock_diag
 from wstpserver.server.ownership import belongs_to, listed_inode, peer_inode
 

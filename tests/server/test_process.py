@@ -7,7 +7,7 @@ import time
 import gevent
 import pytest
 
-from tests.support.leaks import own_descriptors
+from tools.harness.processes import own_descriptors
 from wstpserver.server import process
 from wstpserver.server.kernel_output import LAST_LINES, TURN_SIZE, KernelOutput
 from wstpserver.server.spawn import spawn

@@ -4,7 +4,7 @@ import random
 import pytest
 from wstpserver._wstpscan import ffi
 
-from tests.support.testkernel.codec import Function, Symbol, encode
+from tools.harness.fake_kernel.codec import Function, Symbol, encode
 from wstpserver.server import buffers
 from wstpserver.server.downstream import Downstream
 from wstpserver.server.pump import HELD_FRAME_SIZE

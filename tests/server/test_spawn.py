@@ -7,8 +7,8 @@ import gevent
 import pytest
 from wstpserver._wstpscan import lib
 
-from tests.support import processes
-from tests.support.waiting import wait_gone
+from tools.harness import processes
+from tools.harness.waiting import wait_gone
 from wstpserver.server import spawn, spawn_forked
 
 OPEN = "import os; print(*sorted(os.listdir('/proc/self/fd'), key=int), flush=True)"

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.server.serving import (
+from tests.server.transfers import read_frame, stalled_writer
+from tests.support.serving import (
     Gate,
     join,
     kernel_process,
@@ -15,11 +16,10 @@ from tests.server.serving import (
     ready_kernels,
     serving,
 )
-from tests.server.transfers import read_frame, stalled_writer
-from tests.support import processes
-from tests.support.kernels import make_kernel
-from tests.support.testkernel.codec import Function
-from tests.support.waiting import wait_for, wait_gone
+from tools.harness import processes
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.kernels import make_kernel
+from tools.harness.waiting import wait_for, wait_gone
 
 
 def stop_soon(server, number=signal.SIGTERM, seconds=6.0):

@@ -7,11 +7,11 @@ import uuid
 
 import pytest
 
-from tests.server.serving import assert_serves, one_pool, reset, serving
-from tests.support import rawlink
-from tests.support.kernels import make_kernel
-from tests.support.testkernel import joining
-from tests.support.waiting import wait_for
+from tests.support.serving import assert_serves, one_pool, reset, serving
+from tools.harness import rawlink
+from tools.harness.fake_kernel import joining
+from tools.harness.kernels import make_kernel
+from tools.harness.waiting import wait_for
 
 TLS_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(range(64))
 

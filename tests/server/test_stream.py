@@ -7,7 +7,7 @@ import gevent
 import pytest
 
 from tests.server.connections import tcp_pair
-from tests.support.leaks import own_descriptors
+from tools.harness.processes import own_descriptors
 from wstpserver.server.message_pump import MessageWriter, run_messages
 from wstpserver.server.stream import Stream, StreamClosed, peer_name
 from wstpserver.server.turnstile import let_others_run

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from tests.server.serving import Since, assert_serves, join, kernel_process, message_of, one_pool, serving
-from tests.support.kernels import make_kernel
-from tests.support.testkernel.codec import Function
-from tests.support.waiting import wait_for
+from tests.support.serving import Since, assert_serves, join, kernel_process, message_of, one_pool, serving
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.kernels import make_kernel
+from tools.harness.waiting import wait_for
 
 CLIENTS = 20
 

@@ -6,10 +6,10 @@ import struct
 import termios
 import threading
 
-from tests.server.serving import kernel_process
-from tests.support import processes
-from tests.support.testkernel.codec import Function
-from tests.support.waiting import wait_for
+from tests.support.serving import kernel_process
+from tools.harness import processes
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.waiting import wait_for
 
 LARGE = 100 * 1000 * 1000
 

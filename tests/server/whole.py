@@ -8,8 +8,8 @@ import gevent
 from gevent.event import AsyncResult
 
 from tests.server.connections import tcp_pair
-from tests.support.testkernel.codec import Function, decode, encode
-from tests.support.testkernel.framing import Framer
+from tools.harness.fake_kernel.codec import Function, decode, encode
+from tools.harness.fake_kernel.framing import Framer
 from wstpserver.model.states import Client
 from wstpserver.server.broker import Broker
 from wstpserver.server.kernel import KernelServer

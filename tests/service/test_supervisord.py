@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import processes, rawlink
-from tests.support.kernels import make_kernel
-from tests.support.waiting import wait_for, wait_gone
+from tools.harness import processes, rawlink
+from tools.harness.kernels import make_kernel
+from tools.harness.waiting import wait_for, wait_gone
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tools" / "service" / "supervisord.conf"

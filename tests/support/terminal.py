@@ -16,7 +16,7 @@ import termios
 import time
 
 from tests.support.interrupts import heed_interrupts
-from tests.support.server import ROOT
+from tools.harness.server import ROOT
 
 #: Escape sequences that move the cursor, choose colours and modes.
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]|\x1b\][^\x07]*\x07")

@@ -1,11 +1,11 @@
 """Two hundred clients at once, each with a kernel of its own: all answers right, nothing left behind."""
 import pytest
 
-from tests.support.kernels import make_kernel
-from tests.support.leaks import Footprint, assert_returns_to
-from tests.support.server import ServerProcess, pool
-from tests.support.waiting import wait_for
-from tools.measuring.load.engine import Load, run_load
+from tools.bench.load.engine import Load, run_load
+from tools.harness.kernels import make_kernel
+from tools.harness.processes import Footprint, assert_returns_to
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
 
 CLIENTS = 200
 EVALUATIONS = 100

@@ -12,9 +12,9 @@ import textwrap
 import pytest
 
 from tests.support.embedded import make_embedded_kernel
-from tests.support.server import ROOT, ServerProcess
 from tests.support.terminal import TerminalProgram, script
-from tests.support.waiting import wait_for
+from tools.harness.server import ROOT, ServerProcess
+from tools.harness.waiting import wait_for
 from wstpserver.client import Session
 from wstpserver.wire.values import Function, Symbol
 

@@ -7,17 +7,15 @@ import uuid
 
 import pytest
 
-from tests.interop.programs import library_path
-from tests.support import processes
 from tests.support.interrupts import heed_interrupts
-from tests.support.server import ROOT
-from tests.support.waiting import wait_for
-from tools.measuring.compare.pages import update
-from tools.measuring.compare.relays import LEGS
-from tools.measuring.compare.tables import as_markdown, as_text
-from tools.measuring.compare.targets import judge
-from tools.measuring.ends import LightEnds
-from tools.measuring.plotting import COLOURS
+from tools.bench.compare.legs import LEGS
+from tools.bench.compare.report import as_markdown, as_text, judge, update
+from tools.bench.ends import LightEnds
+from tools.bench.plotting import COLOURS
+from tools.harness import processes
+from tools.harness.server import ROOT
+from tools.harness.vendor import library_path
+from tools.harness.waiting import wait_for
 
 
 @pytest.fixture
@@ -108,7 +106,7 @@ def test_without_the_library_it_says_so(started):
 
 def test_missing_programs_are_named(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr("tools.measuring.compare.relays._SYSTEM_FOLDERS", ())
+    monkeypatch.setattr("tools.bench.compare.legs._SYSTEM_FOLDERS", ())
     assert LEGS["nginx"].missing() == "nginx is not installed (Debian: apt install nginx libnginx-mod-stream)"
     assert LEGS["direct"].missing() is None
 

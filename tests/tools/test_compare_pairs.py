@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tools.measuring.compare import pairs
-from tools.measuring.compare.pairs import RoundTrips, Throughput, VendorConnections, in_turn, wait_until_quiet
+from tools.bench.compare import pairs
+from tools.bench.compare.pairs import RoundTrips, Throughput, VendorConnections, in_turn, wait_until_quiet
 
 
 class Leg:

@@ -1,7 +1,7 @@
 """Percentiles and tables of the measuring programs."""
 import pytest
 
-from tools.figures import percentile, summary, table
+from tools.bench.figures import percentile, summary, table
 
 
 @pytest.mark.parametrize(

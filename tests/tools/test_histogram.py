@@ -1,7 +1,7 @@
-"""Durations in buckets: what native/histogram.h counts and tools/measuring/histogram.py reads."""
+"""Durations in buckets: what native/histogram.h counts and tools/bench/figures.py reads."""
 import pytest
 
-from tools.measuring.histogram import Histogram, bucket_bounds
+from tools.bench.figures import Histogram, bucket_bounds
 
 
 def bucket_of(nanoseconds):

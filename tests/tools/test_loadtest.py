@@ -8,13 +8,13 @@ import threading
 
 import pytest
 
-from tests.support import rawlink
-from tests.support.kernels import make_kernel
-from tests.support.server import ROOT, ServerProcess, pool
-from tests.support.testkernel import joining
-from tools.measuring.load.__main__ import main
-from tools.measuring.load.engine import Load, run_load
-from tools.measuring.load.target import parse_address
+from tools.bench.load.__main__ import main
+from tools.bench.load.engine import Load, run_load
+from tools.bench.load.target import parse_address
+from tools.harness import rawlink
+from tools.harness.fake_kernel import joining
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ROOT, ServerProcess, pool
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from tests.interop.programs import library_path
-from tests.support.rawlink import connect
-from tests.support.testkernel.codec import Function
-from tools.measuring.ends import ClientError, LightEnds, VendorEnds
+from tools.bench.ends import ClientError, LightEnds, VendorEnds
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.rawlink import connect
+from tools.harness.vendor import library_path
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from tests.support.server import ROOT
-from tools.measuring.soak.samples import judge
+from tools.bench.soak.samples import judge
+from tools.harness.server import ROOT
 
 
 def rows(values):

@@ -1,0 +1,168 @@
+"""Compares the ways between a client and a kernel: direct, through wstpserver, through other relays.
+
+In one run, with the same clients and the same kernels, taking turns. Everything is on the loopback interface and ends
+with the run; Ctrl-C shows what there is so far. With WSTP_LIBRARY naming the vendor's library it is measured with that
+at both ends too, and with a relay made of it in between.
+"""
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from tools.bench.cleanup import clear_away_on_sigterm
+from tools.bench.compare import report as documents
+from tools.bench.compare.legs import LEGS
+from tools.bench.compare.plan import Plan
+from tools.bench.compare.report import as_text, judge, update
+from tools.bench.ends import LightEnds, VendorEnds
+from tools.bench.native.build import BuildError
+from tools.bench.plotting import PlotError
+from tools.harness.vendor import library_path as vendor_library
+
+MEASURES = ("latency", "throughput", "bulk", "clients", "connections", "depth", "memory", "vendor", "growth")
+
+#: One for the client that measures, one for a client beside it, and one that is being put in order.
+KERNELS_OF_A_SITTING = 3
+
+
+def main(arguments=None):
+    """Returns the exit code."""
+    options = read_arguments(arguments)
+    clear_away_on_sigterm()
+    run = Run(options)
+    try:
+        run.everything()
+    except KeyboardInterrupt:
+        print("\nINTERRUPTED: this is how far it came", file=sys.stderr)
+        run.document["interrupted"] = True
+    except BuildError as error:
+        print(f"tools/compare: {error}", file=sys.stderr)
+        return 1
+    run.finish()
+    return 0
+
+
+def read_arguments(arguments):
+    parser = argparse.ArgumentParser(prog="tools/compare", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--legs", default=",".join(LEGS), type=lambda text: text.split(","),
+                        help=f"ways to compare, separated by commas ({', '.join(LEGS)})")  # fmt: skip
+    parser.add_argument("--measures", default=[], type=lambda text: text.split(","),
+                        help=f"what to measure: {', '.join(MEASURES)} (default: all but growth)")  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="growth too: up to 5,000 clients; takes about 25 minutes")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the repetitions, at most 100 clients")
+    parser.add_argument("--json", action="store_true", help="print JSON at the end, not tables as they come")
+    parser.add_argument("--write", type=Path, metavar="FOLDER",
+                        help="write compare.json and plots there, and the tables into FOLDER.md")  # fmt: skip
+    options = parser.parse_args(arguments)
+    for given, known in ((options.legs, LEGS), (options.measures, MEASURES)):
+        if unknown := set(given) - set(known):
+            parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if not options.measures:
+        options.measures = [name for name in MEASURES if options.all or name != "growth"]
+    return options
+
+
+class Run:
+    """One comparison; `document` has what was found so far."""
+
+    def __init__(self, options):
+        self._options = options
+        self._plan = Plan(options.quick, options.measures)
+        self.document = documents.new()
+
+    def everything(self):
+        if pairs := self._plan.light_pairs():
+            self._sit(LightEnds, pairs)
+        if self._plan.needs_crowd():
+            with contextlib.ExitStack() as stack:
+                if legs := self._open(stack, LightEnds, self._plan.most_clients + 10):
+                    self._plan.crowd(legs, self._add)
+        if pairs := self._plan.vendor_pairs():
+            if vendor_library():
+                self._sit(VendorEnds, pairs)
+            else:
+                self._skip("vendor's library", "WSTP_LIBRARY does not name it")
+        if self._plan.wants("growth"):
+            self._plan.growth(self._add, self._progress)
+
+    def _sit(self, make_ends, pairs):
+        """Take these measurements with such ends, in several sittings."""
+        try:
+            for number in range(self._plan.sittings):
+                self._progress(f"sitting {number + 1} of {self._plan.sittings}")
+                with contextlib.ExitStack() as stack:
+                    legs = self._open(stack, make_ends, KERNELS_OF_A_SITTING)
+                    clients = {name: stack.enter_context(leg.ends.client()) for name, leg in legs.items()}
+                    for name, leg in legs.items():
+                        clients[name].step(f"connect {leg.port}")
+                    for _, _, measurement in pairs:
+                        measurement.sit(legs, clients)
+        finally:
+            for key, title, measurement in pairs:
+                if rows := measurement.rows():
+                    self._add(key, title, rows)
+
+    def _open(self, stack, make_ends, kernels):
+        """All legs to such ends, by name."""
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
+        ends = make_ends(stack)
+        self.document["ends"][make_ends.__name__] = ends.name
+        legs = {}
+        for name in self._options.legs:
+            if make_ends not in LEGS[name].between:
+                continue
+            if lacks := LEGS[name].missing():
+                self._skip(name, lacks)
+                continue
+            self._progress(f"starting {name} ({ends.name})")
+            own = folder / name.replace(" ", "-")
+            own.mkdir()
+            legs[name] = stack.enter_context(LEGS[name](ends, own, kernels))
+            legs[name].open()
+        return legs
+
+    def _skip(self, name, why):
+        if name not in self.document["skipped"]:
+            self.document["skipped"][name] = why
+            print(f"{name}: skipped, {why}", file=sys.stderr)
+
+    def _add(self, key, title, rows):
+        documents.add_table(self.document, key, title, rows)
+        if not self._options.json:
+            print(as_text(self.document["tables"][key]), end="\n\n", flush=True)
+
+    @staticmethod
+    def _progress(text):
+        print(f"... {text}", file=sys.stderr, flush=True)
+
+    def finish(self):
+        """Say what is left to be said, and write the files."""
+        self.document["load average"].append(os.getloadavg()[0])
+        self.document["targets"] = [list(target) for target in judge(self.document)]
+        if self._options.json:
+            print(json.dumps(self.document, indent=1, ensure_ascii=False))
+        else:
+            for target, measured, reached in self.document["targets"]:
+                print(f"{'reached' if reached else 'MISSED '}  {target}: {measured}")
+        if self._options.write:
+            self._write(self._options.write)
+
+    def _write(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "compare.json").write_text(json.dumps(self.document, indent=1, ensure_ascii=False) + "\n")
+        try:
+            from tools.bench.compare.plots import draw_all
+
+            draw_all(self.document, folder)
+        except PlotError as error:
+            print(f"tools/compare: no plots: {error}", file=sys.stderr)
+        page = folder.with_suffix(".md")
+        if page.exists():
+            update(page, self.document)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

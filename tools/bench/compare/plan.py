@@ -1,0 +1,95 @@
+"""Which measurements a comparison is made of, in which order, with how many repetitions."""
+from tools.bench.compare import measures
+from tools.bench.compare.pairs import MILLISECONDS, BesideBulk, RoundTrips, Throughput, VendorConnections
+
+#: Bytes of the packed lists.
+SIZES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
+CLIENTS = (1, 10, 100, 1000)
+
+#: Larger lists are sent once in a sitting.
+LARGE = 100_000_000
+
+
+class Plan:
+    """`light_pairs` and `vendor_pairs`: (key, title, measurement) for each measurement that is taken in `sittings`.
+    `crowd` and `growth` take a function add(key, title, rows)."""
+
+    def __init__(self, quick=False, only=()):
+        self._quick, self._only = quick, only
+        self.sittings = 2 if quick else 8
+
+    def wants(self, group):
+        return not self._only or group in self._only
+
+    def _times(self, count):
+        return max(1, count // 4) if self._quick else count
+
+    @property
+    def most_clients(self):
+        return 100 if self._quick else max(CLIENTS)
+
+    def light_pairs(self):
+        """One client with light ends."""
+        found = []
+        if self.wants("latency"):
+            found += self._latency("light", self._times(5))
+        if self.wants("throughput"):
+            for size in SIZES[: 7 if self._quick else None]:
+                rounds = 1 if size > LARGE else self._times(4)
+                found.append((f"packed {size}", f"Packed Real64, lists of {in_bytes(size)}", Throughput(size, rounds)))
+        if self.wants("bulk"):
+            bulk = BesideBulk(2_000_000, 2, self._times(400))
+            found.append(("beside bulk", "A trivial evaluation beside a bulk transfer, µs", bulk))
+        return found
+
+    def vendor_pairs(self):
+        """The same with both ends on the vendor's library."""
+        if not self.wants("vendor"):
+            return []
+        found = self._latency("vendor", self._times(3))
+        found.append(("vendor connections", "Connection set-up, vendor's library", VendorConnections(self._times(8))))
+        for size in (1_000_000, 16_000_000):
+            title = f"Packed Real64, lists of {in_bytes(size)}, vendor's library"
+            found.append((f"vendor packed {size}", title, Throughput(size, 1, 16_000_000)))
+        return found
+
+    def _latency(self, ends, rounds):
+        where = "" if ends == "light" else ", vendor's library"
+        return [
+            (f"{ends} trivial", f"A trivial evaluation{where}, µs", RoundTrips("time", rounds, 400)),
+            (f"{ends} 100 KB", f"100 KB there and back{where}, µs", RoundTrips("echo 12500", 2, 10)),
+            (f"{ends} 5 MB", f"5 MB there and back{where}, ms", RoundTrips("echo 625000", 1, 4, MILLISECONDS)),
+        ]
+
+    def needs_crowd(self):
+        return any(map(self.wants, ("clients", "connections", "memory", "depth")))
+
+    def crowd(self, legs, add):
+        """Many light clients at the same time, and what one client does that opens or sends many things at once."""
+        if self.wants("memory"):  # first: buffers that anything has needed once are there to be used again
+            add("held", "Clients that do nothing", measures.held_clients(legs, self.most_clients))
+        if self.wants("clients"):
+            for count in CLIENTS:
+                if count <= self.most_clients:
+                    add(f"active {count}", f"{count} active clients",
+                        measures.active_clients(legs, count, 0.3 if self._quick else 1.0, self._times(4)))  # fmt: skip
+        if self.wants("connections"):
+            for opening in (1, 2, 50):
+                add(f"connections {opening}", f"Connection set-up, {opening} at the same time",
+                    measures.connections(legs, 100 if self._quick else 500, opening, self._times(4)))  # fmt: skip
+        if self.wants("depth"):
+            add("depth", "Pipelining: evaluations per second of one client",
+                measures.pipelining(legs, self._times(2)))  # fmt: skip
+
+    def growth(self, add, progress):
+        """What one server needs as its pool and the number of its clients grow."""
+        counts = (1, 10, 50) if self._quick else measures.counts()
+        add("growth", "Clients of one server, each with a kernel", measures.pools(counts, progress))
+
+
+def in_bytes(size):
+    """1000000 -> "1 MB"."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
+        if size >= unit:
+            return f"{size // unit} {name}"
+    return f"{size} B"

@@ -1,0 +1,137 @@
+"""What /proc tells about processes: children, descriptors, threads, memory, processor time (Linux)."""
+import contextlib
+import gc
+import os
+from pathlib import Path
+
+from tools.harness.waiting import wait_for
+
+PROC = Path("/proc")
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGESIZE")
+
+
+def _stat(pid):
+    """Fields of /proc/<pid>/stat after the name: [0] state, [1] parent ...; None without such a process."""
+    try:
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def alive(pid):
+    """Whether the process runs (a zombie does not)."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] not in "ZX"
+
+
+def children(pid):
+    """Process ids of the living children of `pid`."""
+    found = []
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            fields = _stat(entry.name)
+            if fields and int(fields[1]) == pid and fields[0] not in "ZX":
+                found.append(int(entry.name))
+    return found
+
+
+def descendants(pid):
+    """Process ids of the living children, their children, and so on."""
+    found = children(pid)
+    for child in list(found):
+        found += descendants(child)
+    return found
+
+
+def zombies(pid):
+    """Process ids of ended children that `pid` has not reaped."""
+    stats = {int(entry.name): _stat(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()}
+    return [child for child, fields in stats.items() if fields and fields[0] == "Z" and int(fields[1]) == pid]
+
+
+def marked(mark):
+    """Living processes with `mark` in the environment they were started with, whoever is their parent now."""
+    found = []
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if mark.encode() in (entry / "environ").read_bytes() and alive(entry.name):
+                    found.append(int(entry.name))
+    return found
+
+
+def open_descriptors(pid):
+    """descriptor -> what it is open on, for example "socket:[4711]"."""
+    found = {}
+    folder = PROC / str(pid) / "fd"
+    for entry in list(folder.iterdir()):
+        with contextlib.suppress(OSError):
+            found[int(entry.name)] = os.readlink(entry)
+    return found
+
+
+def threads(pid):
+    """Number of threads of the process."""
+    return len(list((PROC / str(pid) / "task").iterdir()))
+
+
+def resident_bytes(pid):
+    """Resident set size in bytes."""
+    return int((PROC / str(pid) / "statm").read_text().split()[1]) * PAGE
+
+
+def processor_seconds(pid):
+    """User and system time of the process in seconds, its children not included; None if it is gone."""
+    fields = _stat(pid)
+    return None if fields is None else (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def command_line(pid):
+    """The command line of a process for a message, "" if it is gone."""
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        return b" ".join(words).decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+class Footprint:
+    """What a process holds at one moment."""
+
+    def __init__(self, pid):
+        self.sockets = self.other = 0
+        for target in open_descriptors(pid).values():
+            if target.startswith("socket:"):
+                self.sockets += 1
+            else:
+                self.other += 1
+        self.threads = threads(pid)
+        self.children = len(children(pid))
+        self.zombies = len(zombies(pid))
+
+    def fits_in(self, other):
+        """Whether there is no more of anything than in `other`."""
+        return all(count <= vars(other)[key] for key, count in vars(self).items())
+
+    def __repr__(self):
+        return "Footprint(" + ", ".join(f"{key}={value}" for key, value in vars(self).items()) + ")"
+
+
+def assert_returns_to(before, pid, deadline=10.0):
+    """The process comes back to the footprint `before`, or a smaller one, within `deadline` seconds."""
+    wait_for(lambda: Footprint(pid).fits_in(before), deadline, lambda: f"{Footprint(pid)} to become {before}")
+
+
+def own_descriptors():
+    """Open descriptors of this process, without the one that this look needs."""
+    return {number: target for number, target in open_descriptors(os.getpid()).items()
+            if not target.endswith("/fd")}  # fmt: skip
+
+
+def living_greenlets():
+    """Greenlets of this process that have begun and not ended."""
+    import greenlet
+
+    gc.collect()
+    return [item for item in gc.get_objects() if isinstance(item, greenlet.greenlet) and item]
