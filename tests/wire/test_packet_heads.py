@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from wstpserver._wstpscan import ffi, lib
+from wstpserver._native import ffi, lib
 
 from wstpserver.wire.packets import HEAD_BY_NAME, PacketHead, packet_head
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from wstpserver._wstpscan import lib
+from wstpserver._native import lib
 from wstpserver.wire import completion_array, completion_text
 from wstpserver.wire.completion_rest import Rest
 from wstpserver.wire.completion_sizes import finished_size, size_field

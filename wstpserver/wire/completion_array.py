@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from wstpserver._wstpscan import lib
+from wstpserver._native import lib
 from wstpserver.wire.completion_sizes import continuations, size_field
 from wstpserver.wire.completion_text import rest_of_text, whole_text
 from wstpserver.wire.errors import LocalProtocolError

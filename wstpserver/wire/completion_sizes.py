@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from wstpserver._wstpscan import lib
+from wstpserver._native import lib
 
 #: Sizes below this have a form of one byte.
 BYTE_LIMIT: Final = 64

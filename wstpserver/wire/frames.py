@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from wstpserver._wstpscan import ffi, lib
+from wstpserver._native import ffi, lib
 from wstpserver.wire.completion import COMPLETION_LIMIT, complete, complete_in_parts
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.packets import PacketHead
