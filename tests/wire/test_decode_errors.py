@@ -7,7 +7,7 @@ import pytest
 
 from wstpserver.wire.decode import NEED_DATA, Decoder, decode
 from wstpserver.wire.errors import ProtocolError, RemoteProtocolError
-from wstpserver.wire.limits import DecoderLimits
+from wstpserver.wire.tokens import DecoderLimits
 
 BAD = [
     (b"\0", 0, "no expression begins with byte 0x00"),

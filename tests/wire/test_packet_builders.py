@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.packets import HEAD_BY_NAME
 from tests.wire.trees import from_tree, load_vectors
 from wstpserver.wire import packet_builders as build
-from wstpserver.wire.packets import HEAD_BY_NAME
 from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
 
 VECTORS = {vector.name: from_tree(vector.tree) for vector in load_vectors("10.1")}

@@ -4,7 +4,8 @@ from __future__ import annotations
 import pytest
 from wstpserver._native import ffi, lib
 
-from wstpserver.wire.packets import HEAD_BY_NAME, PacketHead, packet_head
+from tests.support.packets import HEAD_BY_NAME
+from wstpserver.wire.packets import PacketHead, packet_head
 
 
 def c_head(text: bytes) -> tuple[int, bytes]:

@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wstpserver.wire.decimal_text import format_decimal, parse_decimal
 from wstpserver.wire.decode import NEED_DATA, Decoder, decode
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.greeting import ConnectHandshake, GreetingComplete, ListenHandshake
+from wstpserver.wire.handshake import ConnectHandshake, GreetingComplete, ListenHandshake
+from wstpserver.wire.numbers import format_decimal, parse_decimal
 from wstpserver.wire.tokens import NUMBER_KINDS
 from wstpserver.wire.values import (
     BigReal,
