@@ -91,7 +91,7 @@ def exact(value: Any) -> Any:
 @given(expressions, st.sampled_from([{}, {"ascii": False}, {"seven_bit": True}]), st.booleans())
 @settings(deadline=None)  # how busy the machine is must not matter
 def test_round_trip(value: Any, style: dict[str, bool], end_packet: bool) -> None:
-    assert exact(decode(encode(value, end_packet, **style))) == exact(value)
+    assert exact(decode(encode(value, end_packet=end_packet, **style))) == exact(value)
 
 
 @given(texts)

@@ -167,7 +167,7 @@ def _read_function(data: bytes, position: int, limits: DecoderLimits) -> tuple[i
 def _read_dictionary_symbol(data: bytes, position: int, limits: DecoderLimits) -> tuple[Symbol, int]:
     """`O`: the index of a symbol in a table of the peer's own version, which no greeting of ours allows."""
     raise RemoteProtocolError(
-        "a symbol as dictionary index (token O): no greeting of ours allows dictionaries", position
+        "a symbol as dictionary index (token O): no greeting of ours allows it", position
     )
 
 
