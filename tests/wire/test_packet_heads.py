@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.packets import HEAD_BY_NAME
 from wstpserver._native import ffi, lib
+
+from tests.support.packets import HEAD_BY_NAME
 from wstpserver.wire.packets import PacketHead
 
 
