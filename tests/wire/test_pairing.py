@@ -15,10 +15,10 @@ from wstpserver.wire.pairing import (
     LinkConnection,
     LinkOpened,
     LinkState,
+    LinkStep,
     OpenMessagePort,
     Pairing,
     Send,
-    Step,
 )
 
 FIRST = "23E744F7-9AE5-481E-B5EA-9AE4CBF1C047"
@@ -318,4 +318,4 @@ def test_the_table_is_complete_and_every_state_can_be_reached() -> None:
         reached |= {following for state in reached for following in TRANSITIONS[state].values()}
     assert reached == set(LinkState)
     for state, steps in TRANSITIONS.items():
-        assert (Step.END in steps) == (state is not LinkState.CLOSING)
+        assert (LinkStep.END in steps) == (state is not LinkState.CLOSING)

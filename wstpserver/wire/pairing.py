@@ -23,9 +23,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import KeysView, Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 from wstpserver.wire.handshake import LinkIdentified, ListenHandshake, PeerGreeting
@@ -51,7 +52,7 @@ class LinkState(Enum):
     CLOSING = auto()
 
 
-class Step(Enum):
+class LinkStep(Enum):
     """What moves a connection from one state to the next."""
 
     #: It has said what it is; a classic message connection says so by the port it comes to.
@@ -65,12 +66,12 @@ class Step(Enum):
 
 
 #: state -> step -> next state. What is not here cannot happen.
-TRANSITIONS: Final[Mapping[LinkState, Mapping[Step, LinkState]]] = MappingProxyType(
+TRANSITIONS: Final[Mapping[LinkState, Mapping[LinkStep, LinkState]]] = MappingProxyType(
     {
-        LinkState.ACCEPTED: {Step.IDENTIFY: LinkState.IDENTIFIED, Step.END: LinkState.CLOSING},
-        LinkState.IDENTIFIED: {Step.PAIR: LinkState.PAIRED, Step.END: LinkState.CLOSING},
-        LinkState.PAIRED: {Step.GREET: LinkState.OPEN, Step.END: LinkState.CLOSING},
-        LinkState.OPEN: {Step.END: LinkState.CLOSING},
+        LinkState.ACCEPTED: {LinkStep.IDENTIFY: LinkState.IDENTIFIED, LinkStep.END: LinkState.CLOSING},
+        LinkState.IDENTIFIED: {LinkStep.PAIR: LinkState.PAIRED, LinkStep.END: LinkState.CLOSING},
+        LinkState.PAIRED: {LinkStep.GREET: LinkState.OPEN, LinkStep.END: LinkState.CLOSING},
+        LinkState.OPEN: {LinkStep.END: LinkState.CLOSING},
         LinkState.CLOSING: {},
     }
 )
@@ -118,7 +119,7 @@ class LinkConnection(Generic[T]):
         """What came in behind the handshake, handed out once."""
         return b"" if self._handshake is None else self._handshake.leftover()
 
-    def _move(self, step: Step) -> None:
+    def _move(self, step: LinkStep) -> None:
         """The only place where `state` changes."""
         following = TRANSITIONS[self._state].get(step)
         if following is None:
@@ -129,14 +130,16 @@ class LinkConnection(Generic[T]):
 # -- events -----------------------------------------------------------------------------------------------------------
 
 
-class Send(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Send(Generic[T]):
     """These bytes go out on the connection: far fewer than the system takes for a new connection without waiting."""
 
     connection: LinkConnection[T]
     data: bytes
 
 
-class OpenMessagePort(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class OpenMessagePort(Generic[T]):
     """A classic link needs a port for its message connection.
 
     The caller listens, calls `Pairing.set_message_port` with the port, and `Pairing.accept_message` with what connects
@@ -146,7 +149,8 @@ class OpenMessagePort(NamedTuple, Generic[T]):
     connection: LinkConnection[T]
 
 
-class LinkOpened(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class LinkOpened(Generic[T]):
     """Two connections are a link, and have left the pairing.
 
     Attributes:
@@ -160,7 +164,8 @@ class LinkOpened(NamedTuple, Generic[T]):
     unsent: bytes
 
 
-class Dropped(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Dropped(Generic[T]):
     """The connection becomes no link; the caller closes it.
 
     Attributes:
@@ -248,10 +253,10 @@ class Pairing(Generic[T]):
         if data is None and self._turns:
             data = self._turns.popleft()
         if data is None or data.state is not LinkState.IDENTIFIED:
-            connection._move(Step.END)
+            connection._move(LinkStep.END)
             return [Dropped(connection, "no classic link is waiting for a message connection", ended=False)]
         self._pending[connection] = None
-        connection._move(Step.IDENTIFY)
+        connection._move(LinkStep.IDENTIFY)
         self._pair(data, connection)
         self._go_on(data, events)
         self._give_turn(events)
@@ -265,7 +270,7 @@ class Pairing(Generic[T]):
 
     def _identified(self, connection: LinkConnection[T], identity: LinkIdentified, events: list[Event[T]]) -> None:
         connection.identity = identity
-        connection._move(Step.IDENTIFY)
+        connection._move(LinkStep.IDENTIFY)
         if identity.uuid is not None:
             self._identified_by_uuid(connection, identity.uuid, identity.channel, events)
         elif self._message_port is not None:
@@ -296,8 +301,8 @@ class Pairing(Generic[T]):
     @staticmethod
     def _pair(data: LinkConnection[T], messages: LinkConnection[T]) -> None:
         data.partner, messages.partner = messages, data
-        data._move(Step.PAIR)
-        messages._move(Step.PAIR)
+        data._move(LinkStep.PAIR)
+        messages._move(LinkStep.PAIR)
 
     def _give_turn(self, events: list[Event[T]]) -> None:
         """The first classic link of those that share a message port may hear from us."""
@@ -332,7 +337,7 @@ class Pairing(Generic[T]):
         partner = connection.partner
         assert partner is not None, "a paired connection has a partner"
         for half in (connection, partner):
-            half._move(Step.GREET)
+            half._move(LinkStep.GREET)
             del self._pending[half]
         events.append(LinkOpened(connection, partner, unsent))
 
@@ -349,7 +354,7 @@ class Pairing(Generic[T]):
         return events
 
     def _forget(self, connection: LinkConnection[T]) -> None:
-        connection._move(Step.END)
+        connection._move(LinkStep.END)
         self._pending.pop(connection, None)
         identity = connection.identity
         if identity is not None and identity.uuid is not None:
