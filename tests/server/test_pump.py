@@ -2,7 +2,7 @@
 import random
 
 import pytest
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 
 from tools.harness.fake_kernel.codec import Function, Symbol, encode
 from wstpserver.server import buffers

@@ -5,7 +5,7 @@ import sys
 
 import gevent
 import pytest
-from wstpserver._wstpscan import lib
+from wstpserver._native import lib
 
 from tools.harness import processes
 from tools.harness.waiting import wait_gone
