@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from wstpserver.cli import serve
-from wstpserver.cli.arguments import options_of
+from wstpserver.cli.options import options_of
 from wstpserver.server.log import LogLevel
-from wstpserver.settings.environment import VARIABLES
+from wstpserver.settings.schema import ENVIRONMENT_VARIABLES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
 
@@ -19,7 +19,7 @@ def test_every_option_is_explained(option):
     assert f"| `{names}{value}` |" in PAGE
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("variable", ENVIRONMENT_VARIABLES)
 def test_every_variable_is_explained(variable):
     assert f"| `{variable}` |" in PAGE
     assert variable in serve.DOCUMENT

@@ -11,7 +11,7 @@ import pytest
 
 from wstpserver.cli import serve
 from wstpserver.server.log import LogLevel
-from wstpserver.settings.sample import sample_text
+from wstpserver.settings.reference import sample_text
 from wstpserver.version import VERSION
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script_arguments import parse
 from wstpserver.cli.script_map_data import opened
 from wstpserver.cli.script_map_json import to_json

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script import DOCUMENT
 from wstpserver.cli.script_arguments import _NAMES, ScriptArguments, parse
 from wstpserver.client import LinkSyntaxError

@@ -11,7 +11,7 @@ from wstpserver.client.discover import SERVICE_TYPE, discover, nearest
 from wstpserver.server import advertise
 from wstpserver.server.advertise import Advertiser, instance_name
 from wstpserver.server.log import Log
-from wstpserver.settings.options import ROOT_BY_KEY
+from wstpserver.settings.schema import ROOT_BY_KEY
 
 
 @pytest.fixture

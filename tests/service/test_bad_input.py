@@ -21,7 +21,7 @@ def write(path, content):
     ("content", "reason"),
     [
         ("", "1:1: "),
-        (b"\x7fELF\x02\x01\x01\0\0\0", "1:8: is no text: it holds a NUL byte"),
+        (b"\x7fELF\x02\x01\x01\0\0\0", "1:8: is not text: it holds a NUL byte"),
         ('{"Pools":\n  {"P": {"KeepAlive": true', "2:"),
         ('{"Pools": {"P": {"KeepAlive": true, "KeepAlive": false}}}', '1:37: the key "KeepAlive" is given twice'),
         ('{"Pools": {"P": {"Default": true}, "Q": {"Default": true}}}', "Default"),

@@ -55,7 +55,7 @@ class World:
         )
         return dataclasses.replace(base, **fields)
 
-    def load(self, create=True, **fields):
+    def load(self, *, create=True, **fields):
         return load_settings(self.source(**fields), create=create)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wstpserver.settings import discovery
-from wstpserver.settings.discovery import find_embedded, find_kernel, kernel_kind
+from wstpserver.settings.discovery import find_embedded, find_kernel, home_folder, kernel_kind, working_folder
 
 LINUX, MACOS, WINDOWS = "linux", "darwin", "win32"
 
@@ -25,7 +25,7 @@ def program(root, *places):
 
 def found(root, platform, **environ):
     """What is discovered on a made-up tree, relative to its root."""
-    result = find_kernel(root, platform, environ, embedded=False)
+    result = find_kernel(root, platform, environ, scripts=())
     return None if result is None else str(Path(result.path).relative_to(root))
 
 
@@ -147,7 +147,7 @@ def test_what_cannot_be_executed_is_no_kernel(tmp_path):
 
 def test_path_comes_before_the_installation_folders(tmp_path):
     program(tmp_path, "usr/local/Wolfram/Mathematica/14.0/Executables/WolframKernel", "usr/bin/wolfram")
-    result = find_kernel(tmp_path, LINUX, {"PATH": "/bin:/usr/bin"}, embedded=False)
+    result = find_kernel(tmp_path, LINUX, {"PATH": "/bin:/usr/bin"}, scripts=())
     assert result.path == str(tmp_path / "usr/bin/wolfram")
     assert (result.kind, result.where) == ("wolfram", "found on PATH")
 
@@ -249,7 +249,7 @@ def test_the_command_prints_what_it_finds(tmp_path, arguments):
 
 
 def test_the_command_fails_without_a_wolfram_kernel(tmp_path):
-    if find_kernel(environ={}, embedded=False):
+    if find_kernel(environ={}, scripts=()):
         pytest.skip("this machine has a Wolfram kernel")
     embedded = find_embedded() is not None
     done = run([], tmp_path, with_kernel=False)
@@ -260,3 +260,23 @@ def test_the_command_fails_without_a_wolfram_kernel(tmp_path):
 
 def test_the_command_refuses_other_words(tmp_path):
     assert run(["--help"], tmp_path, with_kernel=False).returncode == 64
+
+
+def test_a_working_folder_that_was_deleted(tmp_path, monkeypatch):
+    assert working_folder() == Path.cwd()
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert working_folder() == Path("/")
+
+
+def test_a_user_without_a_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert home_folder() == Path("/somewhere")
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert home_folder() is None

@@ -1,12 +1,17 @@
 """Which file is used, what goes before it, what is written where there is none, and reloading."""
 
+import errno
 import os
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
-from wstpserver.settings.loader import reload_settings
-from wstpserver.settings.problems import ConfigurationError
-from wstpserver.settings.sample import sample_text
+from wstpserver.settings import discovery
+from wstpserver.settings.jsonc import ConfigurationError
+from wstpserver.settings.loader import reload_settings, write_new
+from wstpserver.settings.reference import sample_text
 
 BROKEN = {
     "empty": "",
@@ -320,7 +325,7 @@ def test_reload_of_an_invalid_file_is_an_error(world, content, named):
 def test_reload_after_the_file_was_removed_is_an_error_and_writes_none(world):
     loaded = world.load()
     world.application_data.unlink()
-    with pytest.raises(ConfigurationError, match="is not there any more"):
+    with pytest.raises(ConfigurationError, match="no longer exists"):
         reload_settings(loaded)
     assert not world.application_data.exists()
 
@@ -336,3 +341,158 @@ def test_reload_keeps_what_the_command_line_said(world):
     world.write(world.local, world.pool() | {"Port": 2})
     loaded = world.load(command_line={"Port": (4, "--port")})
     assert reload_settings(loaded).settings.port == 4
+
+
+# Paths in a file
+
+
+def pool(loaded):
+    return loaded.settings.pools[0]
+
+
+def problem(world):
+    with pytest.raises(ConfigurationError) as caught:
+        world.load(path=str(world.local))
+    (found,) = caught.value.problems
+    return found
+
+
+def test_an_absolute_kernel_path_stays_as_it_is(world):
+    link = world.home / "link"
+    link.symlink_to(world.kernel)
+    world.write(world.local, world.pool(KernelPath=str(link)))
+    assert pool(world.load()).kernel_path == str(link)
+
+
+def test_a_relative_path_is_relative_to_the_file(world):
+    kernel = world.program("kernel", world.cwd / "sub" / "bin")
+    init = world.write(world.cwd / "sub" / "init.wl", "")
+    world.write(world.cwd / "sub" / "conf", world.pool(KernelPath="bin/kernel", InitializationFile="init.wl"))
+    loaded = world.load(path="sub/conf")
+    assert (pool(loaded).kernel_path, pool(loaded).initialization_file) == (str(kernel), str(init))
+    assert loaded.warnings == ()
+
+
+def test_a_tilde_is_the_home_folder(world):
+    init = world.write(world.home / "init.wl", "")
+    world.write(world.local, world.pool(KernelPath="~/kernel", InitializationFile="~/init.wl"))
+    assert (pool(world.load()).kernel_path, pool(world.load()).initialization_file) == (str(world.kernel), str(init))
+
+
+def test_a_bare_name_is_looked_for_on_path(world):
+    kernel = world.program("MyKernel", world.home / "bin")
+    world.program("MyKernel", world.cwd)
+    world.environ["PATH"] = f"/nowhere:{world.home / 'bin'}"
+    world.write(world.local, world.pool(KernelPath="MyKernel"))
+    assert pool(world.load()).kernel_path == str(kernel)
+
+
+def test_the_embedded_kernel_needs_not_be_on_path(world, monkeypatch):
+    kernel = world.program("wstpkernel")
+    monkeypatch.setattr(discovery, "EMBEDDED_DISTRIBUTION", "pytest")
+    monkeypatch.setattr(sys, "executable", str(world.home / "python"))
+    world.write(world.local, world.pool(KernelPath="wstpkernel"))
+    assert pool(world.load()).kernel_path == str(kernel)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("{home}/nothing", 'there is no file "{home}/nothing"'),
+        ("{home}", '"{home}" is a folder, not a program'),
+        ("{home}/plain", '"{home}/plain" is not executable'),
+        ("nothing", 'there is no program "nothing" on PATH'),
+        ("", "expected the path of a program"),
+        ("a\0b", "expected the path of a program"),
+    ],
+)
+def test_a_kernel_path_that_leads_nowhere(world, path, message):
+    (world.home / "plain").touch(mode=0o644)
+    world.write(world.local, world.pool(KernelPath=path.format(home=world.home)))
+    found = problem(world)
+    assert found.message == message.format(home=world.home)
+    assert (found.line, found.key) == (1, "Pools.P.KernelPath")
+
+
+@pytest.mark.parametrize("name", ["nothing.wl", "/nowhere/nothing.wl", "MyPackage`", "nul\0"])
+def test_an_initialization_file_that_is_not_there_is_left_to_the_kernel(world, name):
+    world.write(world.local, world.pool(InitializationFile=name))
+    loaded = world.load()
+    assert pool(loaded).initialization_file == name
+    (warning,) = loaded.warnings
+    assert (warning.key, warning.line) == ("Pools.P.InitializationFile", 1)
+    assert name in warning.message
+
+
+def test_no_initialization_file_is_no_trouble(world):
+    world.write(world.local, world.pool(InitializationFile=""))
+    assert world.load().warnings == ()
+
+
+def test_paths_do_not_change_when_the_working_folder_does(world, monkeypatch):
+    world.program("kernel", world.cwd)
+    world.write(world.local, world.pool(KernelPath="./kernel"))
+    monkeypatch.chdir("/")
+    assert os.path.isabs(pool(world.load()).kernel_path)
+
+
+# Creating the default file: completely, once, and never over another
+
+
+def no_hard_links(source, target):
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.fixture(params=["hard links", "no hard links"])
+def file_system(request, monkeypatch):
+    if request.param == "no hard links":
+        monkeypatch.setattr(os, "link", no_hard_links)
+
+
+def test_writes_a_file_and_its_folders(tmp_path, file_system):
+    path = tmp_path / "a" / "b" / "f"
+    assert write_new(path, "größer") is True
+    assert path.read_text(encoding="utf-8") == "größer"
+    assert os.listdir(path.parent) == ["f"]
+
+
+def test_leaves_what_is_there(tmp_path, file_system):
+    path = tmp_path / "f"
+    path.write_text("old")
+    assert write_new(path, "new") is False
+    assert path.read_text() == "old"
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nothing")
+    assert write_new(link, "new") is False
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_of_many_writers_one_wins(tmp_path, file_system):
+    path = tmp_path / "f"
+    barrier = threading.Barrier(8)
+    results = []
+
+    def write(number):
+        barrier.wait()
+        results.append((write_new(path, str(number) * 10_000), number))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = [number for won, number in results if won]
+    assert len(winners) == 1
+    assert path.read_text() == str(winners[0]) * 10_000
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_what_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(self, *_, **__):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_new(tmp_path / "f", "text")
+    assert os.listdir(tmp_path) == []

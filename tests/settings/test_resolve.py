@@ -1,13 +1,13 @@
 """The automatic rules, and what must fit together."""
 
+import json
 import os
 
 import pytest
 
-from wstpserver.settings.model import ServerSettings, default_settings
-from wstpserver.settings.origin import DEFAULT, Given, GivenPool, GivenSettings, Origin
-from wstpserver.settings.problems import ConfigurationError
-from wstpserver.settings.resolve import resolve
+from wstpserver.settings.jsonc import ConfigurationError, read_document
+from wstpserver.settings.model import ServerSettings
+from wstpserver.settings.resolve import DEFAULT, Given, GivenPool, GivenSettings, Origin, resolve, validate
 
 FILE = Origin("f", 1, 1)
 
@@ -18,6 +18,13 @@ def pool(name, **values):
 
 def resolved(*pools, finder=lambda: ("/found/kernel", "somewhere"), **root):
     return resolve(GivenSettings({k: Given(v, FILE) for k, v in root.items()}, pools), finder)
+
+
+def settings_of(*pools, **options):
+    """The settings of pools that resolve without problems."""
+    result = resolved(*pools, **options)
+    assert result.problems == []
+    return ServerSettings.of(result)
 
 
 def messages(resolution):
@@ -45,8 +52,9 @@ def test_which_pool_is_the_default(defaults, chosen):
     given = [pool(str(i), **({} if value is None else {"Default": value})) for i, value in enumerate(defaults)]
     result = resolved(*given)
     assert messages(result) == []
-    assert names(result.settings, "default") == [str(chosen)]
-    assert result.settings.default_pool.name == str(chosen)
+    settings = ServerSettings.of(result)
+    assert names(settings, "default") == [str(chosen)]
+    assert settings.default_pool.name == str(chosen)
     assert result.origins["Pools", str(chosen), "Default"].source == (
         "f" if defaults[chosen] is not None else "automatic"
     )
@@ -54,7 +62,6 @@ def test_which_pool_is_the_default(defaults, chosen):
 
 def test_every_further_default_pool_is_a_problem():
     result = resolved(*(pool(name, Default=True) for name in "abc"))
-    assert result.settings is None
     assert messages(result) == [
         ("Pools.b.Default", 'pool "a" already says true; only one pool can'),
         ("Pools.c.Default", 'pool "a" already says true; only one pool can'),
@@ -79,7 +86,7 @@ def test_no_default_pool_is_a_problem():
     ],
 )
 def test_which_pool_is_the_default_for_parallel_computing(pools, chosen):
-    settings = resolved(*(pool(str(i), **values) for i, values in enumerate(pools))).settings
+    settings = settings_of(*(pool(str(i), **values) for i, values in enumerate(pools)))
     assert names(settings, "parallel_kernel_default") == ([] if chosen is None else [chosen])
     assert (settings.parallel_pool.name if settings.parallel_pool else None) == chosen
 
@@ -111,7 +118,7 @@ def test_a_parallel_default_without_parallel_kernels_gets_a_warning():
     ],
 )
 def test_numbers_of_kernels(given, minimum, maximum):
-    found = resolved(pool("a", **given)).settings.pools[0]
+    found = settings_of(pool("a", **given)).pools[0]
     assert (found.minimum_kernel_number, found.maximum_kernel_number) == (minimum, maximum)
 
 
@@ -128,7 +135,7 @@ def test_the_kernel_is_looked_for_once_and_only_where_needed():
         calls.append(1)
         return "/found/kernel", "on PATH"
 
-    settings = resolved(pool("a", KernelPath="/mine"), pool("b"), pool("c"), finder=finder).settings
+    settings = settings_of(pool("a", KernelPath="/mine"), pool("b"), pool("c"), finder=finder)
     assert [it.kernel_path for it in settings.pools] == ["/mine", "/found/kernel", "/found/kernel"]
     assert len(calls) == 1
     resolved(pool("a", KernelPath="/mine"), finder=finder)
@@ -149,7 +156,7 @@ def test_names_that_no_pool_can_have(name):
 
 @pytest.mark.parametrize("name", ["KernelPoolOne", "a806-2645-965", "a806-2645-9651-", "größer", "a b", "0"])
 def test_names_that_a_pool_can_have(name):
-    assert resolved(pool(name)).settings.pool(name).name == name
+    assert settings_of(pool(name)).pool(name).name == name
 
 
 def test_no_pool_is_a_problem():
@@ -169,8 +176,8 @@ def test_every_value_has_an_origin():
 def test_starts_at_the_same_time_follow_the_processors(monkeypatch):
     for count, expected in ((None, 2), (1, 2), (2, 2), (16, 16)):
         monkeypatch.setattr(os, "cpu_count", lambda count=count: count)
-        assert default_settings("/k").kernel_start_concurrency == expected
-    assert resolved(pool("a"), KernelStartConcurrency=1).settings.kernel_start_concurrency == 1
+        assert ServerSettings.build(pools=[{"name": "P", "KernelPath": "/k"}]).kernel_start_concurrency == expected
+    assert settings_of(pool("a"), KernelStartConcurrency=1).kernel_start_concurrency == 1
 
 
 def test_parallel_options_are_for_parallel_pools():
@@ -191,3 +198,104 @@ def test_build_reports_everything_that_is_wrong():
             Port=-1,
         )
     assert [problem.key for problem in caught.value.problems] == ["Port", "Typo", "KeepAlive", "Pools.a"]
+
+
+# Values of a whole file
+
+
+def given(text):
+    """(GivenSettings, problems as (line, column, key, message)) of a text without syntax errors."""
+    if not isinstance(text, str):
+        text = json.dumps(text)
+    document = read_document(text, "f")
+    assert not document.problems
+    found = []
+    settings = validate(document.root, "f", found)
+    assert all(problem.file == "f" for problem in found)
+    return settings, [(it.line, it.column, it.key, it.message) for it in found]
+
+
+def test_values_and_their_places():
+    settings, problems = given('{"AllowStealingKernels": false,\n"Pools":{"A":{\n "KernelOptions":"-a -b"}, "B":{}}}')
+    assert problems == []
+    stealing = settings.root["AllowStealingKernels"]
+    assert (stealing.value, stealing.origin.line, stealing.origin.column) == (False, 1, 26)
+    assert str(stealing.origin) == "f:1"
+    assert [pool.name for pool in settings.pools] == ["A", "B"]
+    options = settings.pools[0].values["KernelOptions"]
+    assert (options.value, options.origin.line, options.origin.column) == (("-a", "-b"), 3, 18)
+    assert settings.pools[1].values == {}
+
+
+def test_all_problems_at_once():
+    text = """{
+"AllowStealingKernel": true,
+"KeepAlive": true,
+"Port": "31415",
+"Pools": {
+    "A": {"Port": 1, "KeepAliv": 1, "KeepAlive": "true", "MinimumKernelNumber": -1, "zzzzzz": 0},
+    "B": 7,
+    "C": {"keepalive": true}
+}}"""
+    assert given(text)[1] == [
+        (2, 1, "AllowStealingKernel", 'unknown key; did you mean "AllowStealingKernels"?'),
+        (3, 1, "KeepAlive", "unknown key; this key belongs into a pool"),
+        (4, 9, "Port", "expected an integer from 0 to 65535, got the string '31415'"),
+        (6, 11, "Pools.A.Port", "unknown key; this key belongs beside Pools, not into a pool"),
+        (6, 22, "Pools.A.KeepAliv", 'unknown key; did you mean "KeepAlive"?'),
+        (6, 50, "Pools.A.KeepAlive",
+         "expected true or false, got the string 'true' (write it without the quotes)"),
+        (6, 81, "Pools.A.MinimumKernelNumber", "expected an integer from 0 to 10000, got -1"),
+        (6, 85, "Pools.A.zzzzzz", "unknown key"),
+        (7, 10, "Pools.B", "expected an object with the keys of the pool, got 7"),
+        (8, 11, "Pools.C.keepalive", 'unknown key; did you mean "KeepAlive"?'),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [[], ["a"], "pool", 3, None, True])
+def test_pools_must_be_an_object(value):
+    settings, problems = given({"Pools": value})
+    assert [key for *_, key, _ in problems] == ["Pools"]
+    assert "an object with one member for each pool" in problems[0][3]
+    assert settings.pools == ()
+
+
+@pytest.mark.parametrize("value", [[], '"x"', 3, None, True])
+def test_the_file_must_be_an_object(value):
+    settings, problems = given(value)
+    assert settings is None
+    assert [message.split(",")[0] for *_, message in problems] == ["expected an object"]
+
+
+def test_at_least_one_pool_is_required():
+    assert given('{"Pools":{}}')[1] == [(1, 10, "Pools", "at least one named pool is required")]
+
+
+def test_pools_are_required():
+    assert given("\n{}")[1] == [(2, 1, "Pools", "is required: an object with at least one named pool")]
+
+
+def test_parallel_is_another_name_of_parallel_kernels():
+    settings, problems = given({"Pools": {"A": {"Parallel": True}, "B": {"ParallelKernels": True}}})
+    assert problems == []
+    assert [pool.values["ParallelKernels"].value for pool in settings.pools] == [True, True]
+
+
+def test_an_option_cannot_be_given_under_both_of_its_names():
+    _, problems = given({"Pools": {"A": {"Parallel": True, "ParallelKernels": False}}})
+    assert [(key, message) for *_, key, message in problems] == [
+        ("Pools.A.ParallelKernels", "is given twice; ParallelKernels and Parallel are the same option")
+    ]
+
+
+@pytest.mark.parametrize("value", [{}, {"a": 1}, [1], [[]]])
+def test_containers_are_no_values(value):
+    for key in ("KeepAlive", "KernelPath", "KernelOptions", "MinimumKernelNumber", "MaximumKernelAge"):
+        problems = given({"Pools": {"A": {key: value}}})[1]
+        assert [it[2] for it in problems] == [f"Pools.A.{key}"]
+        assert "got a list" in problems[0][3] or "got an object" in problems[0][3]
+
+
+def test_a_huge_unknown_key_is_no_trouble():
+    problems = given({"Pools": {"A": {"KeepAlive" * 10_000: 1}}})[1]
+    assert problems[0][3].startswith("unknown key")

@@ -52,7 +52,7 @@ from wstpserver.cli.admin_errors import (
 from wstpserver.cli.admin_kernels import close, connect, start
 from wstpserver.cli.admin_status import status
 from wstpserver.cli.admin_wait import wait
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import CommandError, LinkError, LinkSyntaxError
 from wstpserver.version import VERSION

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from docopt import DocoptExit, docopt
 
-from wstpserver.cli.arguments import CommandOption, UsageError, normalise, options_of
+from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
 from wstpserver.client.options import parse_address
 
 #: Each command with the options that go with it beside --server.

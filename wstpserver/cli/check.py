@@ -1,4 +1,4 @@
-"""What ``wstpserver --check`` prints: the effective settings, each with its origin."""
+"""What `wstpserver --check` prints: the effective settings, each with its origin."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Iterable
 
 from wstpserver.server.serve_options import ServeOptions
 from wstpserver.settings.model import PoolSettings, ServerSettings
-from wstpserver.settings.option import Kind, Option
-from wstpserver.settings.options import POOL_OPTIONS, ROOT_OPTIONS
+from wstpserver.settings.schema import POOL_OPTIONS, ROOT_OPTIONS, Kind, Option
 
 Row = tuple[str, str, str]
 

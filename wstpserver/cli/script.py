@@ -41,7 +41,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script_arguments import ScriptArguments, parse
 from wstpserver.cli.script_errors import (
     EXIT_CLOSED_PIPE,

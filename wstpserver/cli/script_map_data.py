@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 
 
 class Element(NamedTuple):

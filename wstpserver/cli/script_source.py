@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 
 
 def read_source(path: str) -> str:

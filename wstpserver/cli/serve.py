@@ -33,13 +33,13 @@ from typing import Any, TextIO
 
 from docopt import DocoptExit, docopt
 
-from wstpserver.cli.arguments import UsageError, normalise
 from wstpserver.cli.check import report
+from wstpserver.cli.options import UsageError, normalise
 from wstpserver.server.log import Log, LogLevel, parse_log_level
 from wstpserver.server.serve_options import ServeOptions
-from wstpserver.settings.environment import DISABLE_ADVERTISING, parse_port, read_environment
-from wstpserver.settings.loader import LoadedSettings, Source, load_settings
-from wstpserver.settings.problems import ConfigurationError
+from wstpserver.settings.jsonc import ConfigurationError
+from wstpserver.settings.loader import LoadedSettings, Source, load_settings, parse_port, read_environment
+from wstpserver.settings.schema import DISABLE_ADVERTISING
 from wstpserver.version import VERSION
 
 EXIT_OK = 0

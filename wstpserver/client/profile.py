@@ -21,7 +21,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from wstpserver.settings.locations import application_data_file, home_folder
+from wstpserver.settings.discovery import application_data_file, home_folder
 from wstpserver.wire.errors import WSTPError
 
 KEEP_ALIVE: Final = "KEEPALIVE"

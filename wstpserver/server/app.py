@@ -30,7 +30,7 @@ from wstpserver.server.serve_options import ServeOptions
 from wstpserver.server.session import Session
 from wstpserver.server.trace import trace_client
 from wstpserver.settings import ConfigurationError, ServerSettings
-from wstpserver.settings.changes import changes
+from wstpserver.settings.diff import changes
 from wstpserver.settings.loader import LoadedSettings, reload_settings
 from wstpserver.version import VERSION
 

@@ -1,6 +1,6 @@
-"""Settings of the server: one table of options, a loader (``loader``), kernel discovery (``discovery``)."""
+"""Settings of the server: one schema of options (`schema`), a loader (`loader`), kernel discovery (`discovery`)."""
 
-from wstpserver.settings.model import PoolSettings, ServerSettings, default_settings
-from wstpserver.settings.problems import ConfigurationError, Problem
+from wstpserver.settings.jsonc import ConfigurationError, Problem
+from wstpserver.settings.model import PoolSettings, ServerSettings
 
-__all__ = ["ConfigurationError", "PoolSettings", "Problem", "ServerSettings", "default_settings"]
+__all__ = ["ConfigurationError", "PoolSettings", "Problem", "ServerSettings"]

@@ -1,41 +1,45 @@
-"""Loading settings: which file, what is in it, and what goes before it."""
+"""Loading settings: which file, what is in it, and what overrides it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wstpserver.settings.discovery import Discovered, find_kernel
-from wstpserver.settings.environment import INTERFACE, PORT, Environment, read_environment
-from wstpserver.settings.locations import (
+from wstpserver.settings.discovery import (
+    EMBEDDED_PROGRAM,
     FILE_NAME,
+    Discovered,
     application_data_file,
+    find_embedded,
+    find_kernel,
     home_folder,
     working_folder,
-    write_new,
 )
+from wstpserver.settings.jsonc import ConfigurationError, Problem, read_document, read_text
 from wstpserver.settings.model import ServerSettings
-from wstpserver.settings.origin import Given, GivenPool, GivenSettings, Origin
-from wstpserver.settings.paths import settle_paths
-from wstpserver.settings.problems import ConfigurationError, Problem
-from wstpserver.settings.reader import read_document
-from wstpserver.settings.resolve import Origins, resolve
-from wstpserver.settings.sample import DEFAULT_POOL_NAME, sample_text
-from wstpserver.settings.textfile import read_text
-from wstpserver.settings.validate import validate
+from wstpserver.settings.reference import DEFAULT_POOL_NAME, sample_text
+from wstpserver.settings.resolve import Given, GivenPool, GivenSettings, Origin, Origins, resolve, validate
+from wstpserver.settings.schema import CONFIGURATION_FILE, DISABLE_ADVERTISING, ROOT_BY_KEY
 
 
 @dataclass(frozen=True)
 class LoadedSettings:
-    """Settings and how they came about.
+    """Settings and where they come from.
 
-    ``path`` is the file they are from, None when there is none; ``created`` says that it was written
-    just now. ``origins`` has every value's origin under ``(key,)`` or ``("Pools", pool, key)``.
-    ``warnings`` are for the log: files that were skipped, values that will not do what they seem to.
-    ``default_kernel`` is the kernel that was discovered for pools without KernelPath.
+    Attributes:
+        settings: The settings.
+        path: The file they come from, None when there is none.
+        origins: Every value's origin, under `(key,)` or `("Pools", pool, key)`.
+        warnings: For the log: files that were skipped, values that will not have the effect they seem to have.
+        created: Whether the file was created just now.
+        default_kernel: The kernel that was discovered for pools without KernelPath.
+        source: What the settings depend on outside the file, for `reload_settings`.
     """
 
     settings: ServerSettings
@@ -49,10 +53,16 @@ class LoadedSettings:
 
 @dataclass(frozen=True)
 class Source:
-    """Everything outside the files that settings depend on; injectable for tests.
+    """Everything outside the files that settings depend on; tests give their own.
 
-    ``path`` is the file the command line names. ``command_line`` holds values by root key that beat all
-    others, each with the option that gave it.
+    Attributes:
+        path: The file that the command line names.
+        environ: The environment.
+        cwd: The folder whose configuration file is tried first.
+        home: The user's home folder, None if there is none.
+        platform: The system, as `sys.platform`.
+        command_line: Values by root key that override all others, each with the option that gave it.
+        find_kernel: Finds the kernel of pools without KernelPath.
     """
 
     path: str | None = None
@@ -65,24 +75,41 @@ class Source:
 
 
 def load_settings(source: Source | None = None, *, create: bool = True) -> LoadedSettings:
-    """Load the settings: from the file that is named, or from the first valid one of the search.
+    """Load the settings from the file that is named, or from the first valid one of the search.
 
-    Where no file is found one is written, unless ``create`` is false. Raises ConfigurationError when
-    the named file cannot be used, or when there is no kernel at all for the default pool.
+    Args:
+        source: What the settings depend on; None for this process.
+        create: Whether to create a default file where the search finds none.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigurationError: The named file cannot be used, an environment variable is wrong, or there is no
+            kernel for a pool without KernelPath.
     """
     source = source or Source()
     environment = read_environment(source.environ)
     named = _named(source, environment)
     if named is not None:
         return _Loader(source, environment).load(named, [])
-    return _search(source, environment, create)
+    return _search(source, environment, create=create)
 
 
 def reload_settings(loaded: LoadedSettings) -> LoadedSettings:
-    """The settings anew, by the same rules, but never from another kind of place than it seems.
+    """Load the settings again by the same rules.
 
-    An invalid file in the search is an error here, not skipped: a server that runs keeps its settings.
-    No file is written. Raises ConfigurationError, also when there is no file any more.
+    An invalid file in the search is an error here, not skipped, and no file is created: a running server keeps
+    its settings instead.
+
+    Args:
+        loaded: The settings in force.
+
+    Returns:
+        The new settings.
+
+    Raises:
+        ConfigurationError: As `load_settings`; also when there was a file and there is none any more.
     """
     source = loaded.source
     environment = read_environment(source.environ)
@@ -94,12 +121,69 @@ def reload_settings(loaded: LoadedSettings) -> LoadedSettings:
         if os.path.lexists(path):
             return loader.load(path, [])
     if loaded.path is not None:
-        raise ConfigurationError([Problem(str(loaded.path), None, None, None, "is not there any more")])
+        raise ConfigurationError([Problem(str(loaded.path), None, None, None, "no longer exists")])
     return loader.load_defaults([])
 
 
+# The environment
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The environment variables of the server.
+
+    Attributes:
+        configuration_file: The file to use, None if not set.
+        values: Values of root keys by key, each with the name of its variable.
+        disable_advertising: Whether advertising is disabled.
+    """
+
+    configuration_file: str | None
+    values: Mapping[str, tuple[object, str]]
+    disable_advertising: bool
+
+
+def read_environment(environ: Mapping[str, str]) -> Environment:
+    """Read the environment variables. An empty variable counts as unset.
+
+    Raises:
+        ConfigurationError: A variable has an invalid value.
+    """
+    values: dict[str, tuple[object, str]] = {}
+    for option in ROOT_BY_KEY.values():
+        text = environ.get(option.environment) if option.environment else None
+        if not text:
+            continue
+        try:
+            value = parse_port(text) if option.key == "Port" else option.convert(text)
+        except ValueError as error:
+            raise ConfigurationError([Problem(None, None, None, option.environment, str(error))]) from None
+        values[option.key] = (value, option.environment)
+    return Environment(
+        configuration_file=environ.get(CONFIGURATION_FILE) or None,
+        values=values,
+        disable_advertising=bool(environ.get(DISABLE_ADVERTISING)),
+    )
+
+
+def parse_port(text: str) -> int:
+    """Convert a port number as the command line and the environment write it.
+
+    Raises:
+        ValueError: With a message for the user.
+    """
+    option = ROOT_BY_KEY["Port"]
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20):
+        raise ValueError(f"expected a port number from 0 to 65535, got {text[:40]!r}")
+    port: int = option.convert(int(text))
+    return port
+
+
+# The search
+
+
 def _named(source: Source, environment: Environment) -> Path | None:
-    """The one file that the command line or the environment names."""
+    """Return the one file that the command line or the environment names."""
     name = source.path if source.path is not None else environment.configuration_file
     return None if name is None else source.cwd / name
 
@@ -112,7 +196,7 @@ def _search_paths(source: Source) -> list[Path]:
     return paths
 
 
-def _search(source: Source, environment: Environment, create: bool) -> LoadedSettings:
+def _search(source: Source, environment: Environment, *, create: bool) -> LoadedSettings:
     warnings: list[Problem] = []
     loader = _Loader(source, environment)
     for path in _search_paths(source):
@@ -133,7 +217,7 @@ def _search(source: Source, environment: Environment, create: bool) -> LoadedSet
 
 
 def _create_default(source: Source, warnings: list[Problem]) -> Path | None:
-    """Write the default file; None (and a warning) where that cannot be."""
+    """Create the default file. Returns None, with a warning, where that is not possible."""
     path = application_data_file(source.platform, source.environ, source.home)
     if path is None:
         message = "there is no home folder to write a default configuration file to"
@@ -147,29 +231,78 @@ def _create_default(source: Source, warnings: list[Problem]) -> Path | None:
         return None
 
 
+def write_new(path: Path, text: str) -> bool:
+    """Create a file, completely or not at all, and its folder where that is missing.
+
+    Never overwrites a file, not even when two servers start at the same time.
+
+    Args:
+        path: The file.
+        text: Its content.
+
+    Returns:
+        False if something of that name exists.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    if os.path.lexists(path):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        return _link_or_copy(draft, path, text)
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def _link_or_copy(draft: Path, path: Path, text: str) -> bool:
+    """Give the draft its name if the name is free."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # A file system without hard links. Opening with "x" still lets one server only take the name.
+        try:
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError:
+            return False
+    return True
+
+
+# One file
+
+
 class _Loader:
-    """Loads one file after the other until one will do."""
+    """Loads one file after another until one is valid."""
 
     def __init__(self, source: Source, environment: Environment) -> None:
         self._source = source
         self._environment = environment
         self._found: Discovered | None = None
 
-    def load(self, path: Path, warnings: list[Problem], created: bool = False) -> LoadedSettings:
-        """Settings from one file. Raises ConfigurationError with everything that is wrong with it."""
+    def load(self, path: Path, warnings: list[Problem], *, created: bool = False) -> LoadedSettings:
+        """Load settings from one file. Raises ConfigurationError with everything that is wrong with it."""
         document = read_document(read_text(path), str(path))
         problems = document.problems
         given = None if document.root is None else validate(document.root, str(path), problems)
         if given is None:
             raise ConfigurationError(problems)
         own_warnings: list[Problem] = []
-        given = settle_paths(given, path.parent, self._source.environ, problems, own_warnings)
-        return self._finish(given, path, problems, [*warnings, *own_warnings], created)
+        pools = tuple(
+            _settle_paths(pool, path.parent, self._source.environ, problems, own_warnings) for pool in given.pools
+        )
+        given = GivenSettings(given.root, pools)
+        return self._finish(given, path, problems, [*warnings, *own_warnings], created=created)
 
     def load_defaults(self, warnings: list[Problem]) -> LoadedSettings:
-        """Settings without any file: one pool of defaults."""
+        """Load settings without any file: one pool of defaults."""
         pool = GivenPool(DEFAULT_POOL_NAME, Origin("default"))
-        return self._finish(GivenSettings({}, (pool,)), None, [], warnings, False)
+        return self._finish(GivenSettings({}, (pool,)), None, [], warnings, created=False)
 
     def _finish(
         self,
@@ -177,18 +310,19 @@ class _Loader:
         path: Path | None,
         problems: list[Problem],
         warnings: list[Problem],
+        *,
         created: bool,
     ) -> LoadedSettings:
         self._found = None
         given = GivenSettings({**given.root, **self._overrides()}, given.pools)
         resolution = resolve(given, self._discover)
-        # What is wrong already may seem to be missing here as well; one message for a key is enough.
+        # A value that is wrong may seem to be missing here as well; one message for a key is enough.
         known = {problem.key for problem in problems}
         problems += [problem for problem in resolution.problems if problem.key not in known]
-        if problems or resolution.settings is None:
+        if problems:
             raise ConfigurationError(sorted(problems, key=lambda it: (it.line or 0, it.column or 0)))
         return LoadedSettings(
-            settings=resolution.settings,
+            settings=ServerSettings.of(resolution),
             path=path,
             origins=resolution.origins,
             warnings=(*warnings, *resolution.warnings),
@@ -198,16 +332,90 @@ class _Loader:
         )
 
     def _overrides(self) -> dict[str, Given]:
-        """What goes before the file: the environment, and before that the command line."""
-        values: dict[str, Given] = {}
-        if self._environment.port is not None:
-            values["Port"] = Given(self._environment.port, Origin(PORT))
-        if self._environment.interface is not None:
-            values["Interface"] = Given(self._environment.interface, Origin(INTERFACE))
-        for key, (value, option) in self._source.command_line.items():
-            values[key] = Given(value, Origin(option))
-        return values
+        """Return what overrides the file: the command line, and below it the environment."""
+        overrides = {**self._environment.values, **self._source.command_line}
+        return {key: Given(value, Origin(origin)) for key, (value, origin) in overrides.items()}
 
     def _discover(self) -> tuple[str, str] | None:
         self._found = self._source.find_kernel()
         return None if self._found is None else (self._found.path, self._found.where)
+
+
+# Paths in a file
+
+
+def _settle_paths(
+    pool: GivenPool,
+    folder: Path,
+    environ: Mapping[str, str],
+    problems: list[Problem],
+    warnings: list[Problem],
+) -> GivenPool:
+    """Make the paths of a pool absolute and check them; `folder` is that of the configuration file.
+
+    A KernelPath that names no program is a problem now, not when the first client waits. An InitializationFile
+    is read by the kernel, which may look for it in other places, so a missing one is a warning.
+    """
+    values = dict(pool.values)
+    kernel = values.get("KernelPath")
+    if kernel is not None and isinstance(kernel.value, str):
+        try:
+            values["KernelPath"] = Given(_kernel_path(kernel.value, folder, environ), kernel.origin)
+        except ValueError as error:
+            problems.append(kernel.origin.problem(f"Pools.{pool.name}.KernelPath", str(error)))
+    initialization = values.get("InitializationFile")
+    if initialization is not None and initialization.value:
+        path = _file_path(initialization.value, folder, environ)
+        if path is None:
+            key = f"Pools.{pool.name}.InitializationFile"
+            message = f'there is no file "{initialization.value}"; the kernel is told to read it nevertheless'
+            warnings.append(initialization.origin.problem(key, message))
+        else:
+            values["InitializationFile"] = Given(path, initialization.origin)
+    return GivenPool(pool.name, pool.origin, values)
+
+
+def _kernel_path(text: str, folder: Path, environ: Mapping[str, str]) -> str:
+    """Return the absolute path of the program. Raises ValueError that says what is wrong with it."""
+    if not text or "\0" in text:
+        raise ValueError("expected the path of a program")
+    if not _has_folder(text):
+        found = shutil.which(text, path=environ.get("PATH", "")) or _embedded(text)
+        if found is None:
+            raise ValueError(f'there is no program "{text}" on PATH')
+        return os.path.abspath(found)
+    path = _absolute(text, folder, environ)
+    found = shutil.which(path)
+    if found is not None:
+        return found
+    if os.path.isdir(path):
+        raise ValueError(f'"{path}" is a folder, not a program')
+    if os.path.exists(path):
+        raise ValueError(f'"{path}" is not executable')
+    raise ValueError(f'there is no file "{path}"')
+
+
+def _file_path(text: str, folder: Path, environ: Mapping[str, str]) -> str | None:
+    """Return the absolute path of a file, None if there is no such file."""
+    if "\0" in text:
+        return None
+    path = _absolute(text, folder, environ)
+    return path if os.path.isfile(path) else None
+
+
+def _embedded(name: str) -> str | None:
+    """Find the embedded kernel by its bare name, which need not be on PATH where the package is installed."""
+    found = find_embedded() if name == EMBEDDED_PROGRAM else None
+    return None if found is None else found.path
+
+
+def _has_folder(text: str) -> bool:
+    separators = (os.sep, os.altsep) if os.altsep else (os.sep,)
+    return any(separator in text for separator in separators)
+
+
+def _absolute(text: str, folder: Path, environ: Mapping[str, str]) -> str:
+    home = environ.get("HOME") or environ.get("USERPROFILE")
+    if home and (text == "~" or text.startswith(("~/", "~\\"))):
+        text = home + text[1:]
+    return str(folder / text)

@@ -1,7 +1,6 @@
 """The settings as the server uses them: frozen, complete, in range.
 
-Field names are the keys of the table (``options.py``) in snake case; a test holds the two together.
-Times are seconds, sizes bytes.
+Field names are the keys of the schema in snake case; a test compares the two. Times are seconds, sizes bytes.
 """
 
 from __future__ import annotations
@@ -9,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from wstpserver.settings.jsonc import ConfigurationError, Problem
+from wstpserver.settings.resolve import Resolution, convert_values, resolve
+from wstpserver.settings.schema import POOL_OPTIONS, ROOT_OPTIONS, Kind
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class PoolSettings:
 
     @property
     def launch_options(self) -> tuple[str, ...]:
-        """The kernel's options, with those for parallel work where the pool is for it."""
+        """The kernel's options, with ParallelKernelOptions where ParallelKernels is true."""
         if self.parallel_kernels:
             return self.kernel_options + self.parallel_kernel_options
         return self.kernel_options
@@ -46,7 +49,7 @@ class PoolSettings:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """The whole server; ``pools`` in the order of the file, exactly one of them the default pool."""
+    """The whole server; `pools` in the order of the file, exactly one of them the default pool."""
 
     allow_stealing_kernels: bool
     allow_silent_kernel_replacement: bool
@@ -67,7 +70,7 @@ class ServerSettings:
 
     @property
     def default_pool(self) -> PoolSettings:
-        """The pool of clients that ask for none in particular."""
+        """The pool of clients that name none."""
         return next(pool for pool in self.pools if pool.default)
 
     @property
@@ -76,24 +79,38 @@ class ServerSettings:
         return next((pool for pool in self.pools if pool.parallel_kernel_default), None)
 
     def pool(self, name: str) -> PoolSettings | None:
-        """The pool of that name."""
+        """Return the pool of that name, None if there is none."""
         return next((pool for pool in self.pools if pool.name == name), None)
 
     @classmethod
     def build(cls, pools: Sequence[Mapping[str, Any]], **values: Any) -> ServerSettings:
-        """Settings from values a program writes, keys as in the file.
+        """Make settings from values that a program writes, by the same rules as a file's.
 
-        Each pool is a mapping with ``"name"`` and the keys of a pool::
+        For example `ServerSettings.build(pools=[{"name": "A", "KernelPath": "/bin/kernel"}], KernelStartTimeout=5)`.
 
-            ServerSettings.build(pools=[{"name": "A", "KernelPath": "/bin/kernel"}], KernelStartTimeout=5)
+        Args:
+            pools: For each pool a mapping with `"name"` and the keys of a pool. Paths are taken as they are.
+            values: The values at the root, by key. What is left out gets its default.
 
-        What is left out gets its default. Paths are taken as they are. Raises ConfigurationError.
+        Returns:
+            The settings.
+
+        Raises:
+            ConfigurationError: With every problem.
         """
-        from wstpserver.settings.build import build_settings
+        problems: list[Problem] = []
+        resolution = resolve(convert_values(pools, values, problems), find_kernel=lambda: None)
+        problems += resolution.problems
+        if problems:
+            raise ConfigurationError(problems)
+        return cls.of(resolution)
 
-        return build_settings(pools, values)
-
-
-def default_settings(kernel_path: str) -> ServerSettings:
-    """The settings of a server without configuration, whose kernels are ``kernel_path``."""
-    return ServerSettings.build(pools=[{"name": "KernelPoolOne", "KernelPath": kernel_path}])
+    @classmethod
+    def of(cls, resolution: Resolution) -> ServerSettings:
+        """Make settings from values that are complete: `resolution` has no problems."""
+        pools = tuple(
+            PoolSettings(name=name, **{option.field: values[option.key] for option in POOL_OPTIONS})
+            for name, values in resolution.pools.items()
+        )
+        root = {option.field: resolution.root[option.key] for option in ROOT_OPTIONS if option.kind is not Kind.POOLS}
+        return cls(pools=pools, **root)

@@ -1,18 +1,82 @@
-"""The configuration reference, ``docs/configuration.md``, made from the table of options."""
+"""Texts made from the schema: the default configuration file and the reference page.
+
+`sample_text` is the default configuration file: the documentation's sample with the extensions as further
+comments. The server writes it where it finds no configuration, and `conf.example` holds the same text.
+`reference_text` is the page `docs/configuration.md`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from wstpserver.settings.environment import VARIABLES
-from wstpserver.settings.option import AUTOMATIC, Kind, Option
-from wstpserver.settings.options import POOL_OPTIONS, ROOT_OPTIONS
-from wstpserver.settings.sample import sample_text
+from wstpserver.settings.schema import (
+    AUTOMATIC,
+    ENVIRONMENT_VARIABLES,
+    POOL_OPTIONS,
+    ROOT_OPTIONS,
+    Kind,
+    Option,
+)
+
+#: Name of the pool that the default configuration has.
+DEFAULT_POOL_NAME = "KernelPoolOne"
+
+_KERNEL_PATHS = (
+    'Only uncomment one of the "KernelPath" lines below',
+    "Make sure to change the value to reflect the actual location of your Wolfram kernel binary",
+    r'"KernelPath":"C:\\Program Files\\Wolfram Research\\Mathematica\\13.2\\wolfram",',
+    '"KernelPath":"/usr/local/Wolfram/Mathematica/13.2/Executables/WolframKernel",',
+    '"KernelPath":"/Applications/Mathematica.app/Contents/MacOS/WolframKernel",',
+)
+
+_PARALLEL_POOL = ('"ParallelKernelDefault":true,', '"ParallelKernels":true,', *_KERNEL_PATHS)
+
+
+def sample_text() -> str:
+    """The text of the default configuration file. All it sets is the name of one pool."""
+    lines = ["{"]
+    lines += _comments(4, ["Lines that begin with # are comments"])
+    lines += _comments(4, _samples(ROOT_OPTIONS, extension=False))
+    lines += _comments(4, ["Extensions, see docs/configuration.md"])
+    lines += _comments(4, _samples(ROOT_OPTIONS, extension=True))
+    lines += ['    "Pools":', "        {", f'            "{DEFAULT_POOL_NAME}":', "                {"]
+    pool = [*_samples(POOL_OPTIONS, extension=False), "Extensions, see docs/configuration.md"]
+    pool += _samples(POOL_OPTIONS, extension=True)
+    lines += _comments(20, _without_last_comma(pool))
+    lines += ["                },"]
+    lines += _comments(12, ['"KernelPoolTwo":'])
+    lines += _comments(16, ["{"])
+    lines += _comments(20, _without_last_comma(list(_PARALLEL_POOL)))
+    lines += _comments(16, ["}"])
+    lines += ["        }", "}"]
+    return "\n".join(lines) + "\n"
+
+
+def _samples(options: Iterable[Option], *, extension: bool) -> list[str]:
+    """Each option with its sample value, except those that have none or stand in the second pool."""
+    lines: list[str] = []
+    for option in options:
+        if option.extension is not extension or not option.sample or option.key == "ParallelKernelDefault":
+            continue
+        if option.key == "KernelPath":
+            lines += _KERNEL_PATHS
+        else:
+            lines.append(f'"{option.key}":{option.sample},')
+    return lines
+
+
+def _comments(indent: int, lines: list[str]) -> list[str]:
+    return ["#" + " " * indent + line for line in lines]
+
+
+def _without_last_comma(lines: list[str]) -> list[str]:
+    return [*lines[:-1], lines[-1].removesuffix(",")]
+
 
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Made by tools/generate-docs from wstpserver/settings/root_options.py and pool_options.py; edit those instead. -->
+<!-- Made by tools/generate-docs from wstpserver/settings/schema.py and reference.py; edit those instead. -->
 
 The server is controlled by a configuration file, `wstpserver.conf`. `wstpserver --check` reads it, says
 what is wrong with it, and prints every value with the place it comes from.
@@ -62,13 +126,13 @@ def reference_text() -> str:
     parts += _section("Further keys at the root", ROOT_OPTIONS, extension=True)
     parts += _section("Further keys of a pool", POOL_OPTIONS, extension=True)
     parts.append("## Environment variables\n\nA variable that is set to nothing counts as not set.\n\n")
-    parts += [f"- `{name}`: {meaning}.\n" for name, meaning in VARIABLES.items()]
+    parts += [f"- `{name}`: {meaning}.\n" for name, meaning in ENVIRONMENT_VARIABLES.items()]
     parts.append("\n## The default configuration file\n\nThe same text is in `conf.example`.\n\n")
     parts.append(f"```\n{sample_text()}```\n")
     return "".join(parts)
 
 
-def _section(title: str, options: Iterable[Option], extension: bool) -> list[str]:
+def _section(title: str, options: Iterable[Option], *, extension: bool) -> list[str]:
     level = "###" if extension else "##"
     head = f"{level} {title}\n\n| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
     return [head, *(_row(option) for option in options if option.extension is extension), "\n"]

@@ -1,18 +1,232 @@
-"""From what was given to complete settings: defaults, the automatic rules, and what must fit together."""
+"""The rules that lead from given values to complete ones: validation, defaults, and what must fit together.
+
+`validate` turns the tree of a file into given values by the schema. `convert_values` does the same for values
+that a program writes. `resolve` completes them: defaults, the automatic rules, and checks across keys. All
+three collect problems instead of raising at the first one.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wstpserver.settings.model import PoolSettings, ServerSettings
-from wstpserver.settings.option import AUTOMATIC, Option
-from wstpserver.settings.options import POOL_OPTIONS, ROOT_OPTIONS
-from wstpserver.settings.origin import AUTOMATIC_ORIGIN, DEFAULT, Given, GivenPool, GivenSettings, Origin
-from wstpserver.settings.problems import Problem
+from wstpserver.settings.jsonc import Member, Members, Node, Problem
+from wstpserver.settings.schema import (
+    AUTOMATIC,
+    POOL_ALIASES,
+    POOL_BY_KEY,
+    POOL_OPTIONS,
+    ROOT_BY_KEY,
+    ROOT_OPTIONS,
+    Option,
+    describe,
+)
+
+# Given values and their origins
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value comes from.
+
+    Attributes:
+        source: The file, or the origin in words.
+        line: Line in the file, from 1; None for another origin.
+        column: Column in the line, from 1; None for another origin.
+    """
+
+    source: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        return self.source if self.line is None else f"{self.source}:{self.line}"
+
+    def problem(self, key: str, message: str) -> Problem:
+        """Make a problem with the value that came from here."""
+        file = None if self.line is None else self.source
+        return Problem(file, self.line, self.column, key, message)
+
+
+DEFAULT = Origin("default")
+AUTOMATIC_ORIGIN = Origin("automatic")
+
+#: Origin of values that a program writes, see `ServerSettings.build`.
+PROGRAM = Origin("program")
+
+#: The origin of each value, under `(key,)` or `("Pools", pool, key)`.
+Origins = Mapping[tuple[str, ...], Origin]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A value that was given for an option, converted and in range."""
+
+    value: Any
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPool:
+    """What was given for one pool, by key."""
+
+    name: str
+    origin: Origin
+    values: Mapping[str, Given] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSettings:
+    """What was given for the whole server; `pools` in the order of the file."""
+
+    root: Mapping[str, Given]
+    pools: tuple[GivenPool, ...]
+
+
+# From a file or a program to given values
+
+
+_NO_ALIASES: Mapping[str, str] = {}
+
+
+def validate(root: Node, file: str, problems: list[Problem]) -> GivenSettings | None:
+    """Take the values of a file's tree.
+
+    Args:
+        root: The tree.
+        file: Name of the file in problems.
+        problems: Everything that is wrong (unknown keys, wrong types, values out of range) is appended here.
+
+    Returns:
+        The values, None when the file does not hold an object.
+    """
+    return _Validator(file, problems).settings(root)
+
+
+class _Validator:
+    """Walks the tree of one file."""
+
+    def __init__(self, file: str, problems: list[Problem]) -> None:
+        self._file = file
+        self._problems = problems
+
+    def settings(self, root: Node) -> GivenSettings | None:
+        if not isinstance(root.value, Members):
+            message = f"expected an object, got {describe(root.plain)}"
+            self._problems.append(Problem(self._file, root.line, root.column, None, message))
+            return None
+        given = self._values(root.value, ROOT_BY_KEY, _NO_ALIASES, "")
+        pools = next((member for member in root.value if member.key == "Pools"), None)
+        if pools is None:
+            message = "is required: an object with at least one named pool"
+            self._problems.append(Problem(self._file, root.line, root.column, "Pools", message))
+            return GivenSettings(given, ())
+        return GivenSettings(given, tuple(self._pools(pools)))
+
+    def _pools(self, pools: Member) -> Iterable[GivenPool]:
+        if not isinstance(pools.value.value, Members):
+            expected = ROOT_BY_KEY["Pools"].expected
+            self._problem(pools.value, "Pools", f"expected {expected}, got {describe(pools.value.plain)}")
+            return
+        if not pools.value.value:
+            self._problem(pools.value, "Pools", "at least one named pool is required")
+        for member in pools.value.value:
+            prefix = f"Pools.{member.key}"
+            values: Mapping[str, Given] = {}
+            if isinstance(member.value.value, Members):
+                values = self._values(member.value.value, POOL_BY_KEY, POOL_ALIASES, prefix + ".")
+            else:
+                message = f"expected an object with the keys of the pool, got {describe(member.value.plain)}"
+                self._problem(member.value, prefix, message)
+            yield GivenPool(member.key, Origin(self._file, member.line, member.column), values)
+
+    def _values(
+        self, members: Members, table: Mapping[str, Option], aliases: Mapping[str, str], prefix: str
+    ) -> dict[str, Given]:
+        given: dict[str, Given] = {}
+        for member in members:
+            if member.key == "Pools" and table is ROOT_BY_KEY:
+                continue
+            option = table.get(aliases.get(member.key, member.key))
+            if option is None:
+                message = "unknown key" + _hint(member.key, table)
+                self._problems.append(Problem(self._file, member.line, member.column, prefix + member.key, message))
+            elif option.key in given:
+                names = " and ".join([option.key, *(name for name in aliases if aliases[name] == option.key)])
+                message = f"is given twice; {names} are the same option"
+                self._problem(member.value, prefix + member.key, message)
+            else:
+                self._convert(member, option, prefix, given)
+        return given
+
+    def _convert(self, member: Member, option: Option, prefix: str, given: dict[str, Given]) -> None:
+        place = Origin(self._file, member.value.line, member.value.column)
+        try:
+            given[option.key] = Given(option.convert(member.value.plain), place)
+        except ValueError as error:
+            self._problems.append(place.problem(prefix + member.key, str(error)))
+
+    def _problem(self, node: Node, key: str, message: str) -> None:
+        self._problems.append(Problem(self._file, node.line, node.column, key, message))
+
+
+def _hint(key: str, table: Mapping[str, Option]) -> str:
+    """Suggest what an unknown key may stand for."""
+    if table is ROOT_BY_KEY and (key in POOL_BY_KEY or key in POOL_ALIASES):
+        return "; this key belongs into a pool"
+    if table is POOL_BY_KEY and key in ROOT_BY_KEY:
+        return "; this key belongs beside Pools, not into a pool"
+    by_lower = {name.lower(): name for name in table}
+    nearest = difflib.get_close_matches(key.lower()[:100], by_lower, n=1, cutoff=0.6)
+    return f'; did you mean "{by_lower[nearest[0]]}"?' if nearest else ""
+
+
+def convert_values(
+    pools: Sequence[Mapping[str, Any]], values: Mapping[str, Any], problems: list[Problem]
+) -> GivenSettings:
+    """Take values that a program writes.
+
+    Args:
+        pools: For each pool a mapping with `"name"` and the keys of a pool.
+        values: The values at the root, by key.
+        problems: Everything that is wrong is appended here.
+
+    Returns:
+        The values that are valid.
+    """
+    return GivenSettings(
+        root=_convert_each(ROOT_BY_KEY, values, problems),
+        pools=tuple(
+            GivenPool(
+                name=pool["name"],
+                origin=PROGRAM,
+                values=_convert_each(POOL_BY_KEY, {k: v for k, v in pool.items() if k != "name"}, problems),
+            )
+            for pool in pools
+        ),
+    )
+
+
+def _convert_each(table: Mapping[str, Option], values: Mapping[str, Any], problems: list[Problem]) -> dict[str, Given]:
+    given: dict[str, Given] = {}
+    for key, value in values.items():
+        option = table.get(key)
+        if option is None:
+            problems.append(PROGRAM.problem(key, "no such option"))
+            continue
+        try:
+            given[key] = Given(option.convert(tuple(value) if isinstance(value, list) else value), PROGRAM)
+        except ValueError as error:
+            problems.append(PROGRAM.problem(key, str(error)))
+    return given
+
+
+# From given values to complete ones
+
 
 #: Finds a kernel for pools without KernelPath: its path and where it was found, or None.
 KernelFinder = Callable[[], "tuple[str, str] | None"]
@@ -24,28 +238,40 @@ _NO_KERNEL = (
     ' (the "mathics" extra of this package brings a kernel)'
 )
 
-Origins = Mapping[tuple[str, ...], Origin]
-
 
 @dataclass
 class Resolution:
-    """The outcome: ``settings`` is None when there are problems.
+    """The outcome of `resolve`.
 
-    ``origins`` has an entry for every value, under ``(key,)`` or ``("Pools", pool, key)``.
+    Attributes:
+        root: The values at the root by key, without the pools. Complete if there are no problems.
+        pools: The values of each pool by its name, in the order of the file. Complete if there are no problems.
+        origins: The origin of every value.
+        problems: Why the settings cannot be used.
+        warnings: Values that will not have the effect they seem to have.
     """
 
-    settings: ServerSettings | None = None
+    root: dict[str, Any] = field(default_factory=dict)
+    pools: dict[str, dict[str, Any]] = field(default_factory=dict)
     origins: dict[tuple[str, ...], Origin] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
 
 def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
-    """Complete settings from what was given; ``find_kernel`` is called at most once, and only if needed."""
+    """Complete what was given.
+
+    Args:
+        given: The given values.
+        find_kernel: Finds a kernel for pools without KernelPath. Called at most once, and only if needed.
+
+    Returns:
+        The values, and everything that is wrong with them.
+    """
     result = Resolution()
-    values = _with_defaults(ROOT_OPTIONS, given.root, (), result.origins)
-    if values["KernelStartConcurrency"] is AUTOMATIC:
-        values["KernelStartConcurrency"] = max(2, os.cpu_count() or 1)
+    result.root = _with_defaults(ROOT_OPTIONS, given.root, (), result.origins)
+    if result.root["KernelStartConcurrency"] is AUTOMATIC:
+        result.root["KernelStartConcurrency"] = max(2, os.cpu_count() or 1)
     pools = [_PoolDraft.of(pool, result.origins) for pool in given.pools]
     _check_names(given.pools, result)
     _choose_one(pools, "Default", lambda pool: True, result)
@@ -57,15 +283,13 @@ def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
         _warn_about_parallel(pool, result)
         _settle_numbers(pool, result)
     _settle_kernel_paths(pools, find_kernel, result)
-    if not result.problems:
-        values["Pools"] = tuple(_pool_settings(pool) for pool in pools)
-        result.settings = ServerSettings(**{option.field: values[option.key] for option in ROOT_OPTIONS})
+    result.pools = {pool.name: pool.values for pool in pools}
     return result
 
 
 @dataclass
 class _PoolDraft:
-    """A pool whose values are being settled; AUTOMATIC stands where a rule must still decide."""
+    """A pool whose values are being determined; AUTOMATIC marks a value that a rule must still determine."""
 
     given: GivenPool
     values: dict[str, Any]
@@ -84,12 +308,12 @@ class _PoolDraft:
         return self.origins["Pools", self.name, key]
 
     def settle(self, key: str, value: Any, how: str = "automatic") -> None:
-        """Put the value that a rule found."""
+        """Put the value that a rule determined."""
         self.values[key] = value
         self.origins["Pools", self.name, key] = Origin(how)
 
     def problem(self, key: str, message: str) -> Problem:
-        """A problem at the place of the key, or of the pool where the key was left out."""
+        """Make a problem at the place of the key, or of the pool where the key was left out."""
         given = self.given.values.get(key)
         place = given.origin if given is not None else self.given.origin
         return place.problem(f"Pools.{self.name}.{key}", message)
@@ -101,7 +325,7 @@ def _with_defaults(
     prefix: tuple[str, ...],
     origins: dict[tuple[str, ...], Origin],
 ) -> dict[str, Any]:
-    """Values by key, the default where nothing was given; notes every origin."""
+    """Return values by key, the default where nothing was given; record every origin."""
     values: dict[str, Any] = {}
     for option in options:
         found = given.get(option.key)
@@ -115,7 +339,7 @@ def _with_defaults(
 
 
 def _check_names(pools: tuple[GivenPool, ...], result: Resolution) -> None:
-    """Names identify pools in commands, beside kernel IDs: unique, and not to be taken for an ID."""
+    """Check the names: unique, and not to be confused with a kernel ID, as commands take both."""
     if not pools:
         result.problems.append(Problem(None, None, None, "Pools", "at least one named pool is required"))
     seen: set[str] = set()
@@ -133,7 +357,7 @@ def _check_names(pools: tuple[GivenPool, ...], result: Resolution) -> None:
 
 
 def _choose_one(pools: list[_PoolDraft], key: str, fits: Callable[[_PoolDraft], bool], result: Resolution) -> None:
-    """The rule of Default and ParallelKernelDefault: the first pool that fits, unless one says true."""
+    """Apply the rule of Default and ParallelKernelDefault: the first pool that fits, unless one says true."""
     chosen = [pool for pool in pools if pool.values[key] is True]
     for other in chosen[1:]:
         message = f'pool "{chosen[0].name}" already says true; only one pool can'
@@ -141,9 +365,9 @@ def _choose_one(pools: list[_PoolDraft], key: str, fits: Callable[[_PoolDraft], 
     found = bool(chosen)
     for pool in pools:
         if pool.values[key] is AUTOMATIC:
-            mine = not found and fits(pool)
-            pool.settle(key, mine)
-            found = found or mine
+            this_one = not found and fits(pool)
+            pool.settle(key, this_one)
+            found = found or this_one
 
 
 def _warn_about_parallel(pool: _PoolDraft, result: Resolution) -> None:
@@ -153,7 +377,7 @@ def _warn_about_parallel(pool: _PoolDraft, result: Resolution) -> None:
 
 
 def _settle_numbers(pool: _PoolDraft, result: Resolution) -> None:
-    """MinimumKernelNumber and MaximumKernelNumber: the automatic maximum, and that they fit together."""
+    """Determine the automatic MaximumKernelNumber, and check it against MinimumKernelNumber."""
     minimum, maximum = pool.values["MinimumKernelNumber"], pool.values["MaximumKernelNumber"]
     if maximum is AUTOMATIC:
         pool.settle("MaximumKernelNumber", minimum if minimum > 0 else 2)
@@ -175,7 +399,3 @@ def _settle_kernel_paths(pools: list[_PoolDraft], find_kernel: KernelFinder, res
         else:
             path, where = found
             pool.settle("KernelPath", path, f"automatic: {where}")
-
-
-def _pool_settings(pool: _PoolDraft) -> PoolSettings:
-    return PoolSettings(name=pool.name, **{option.field: pool.values[option.key] for option in POOL_OPTIONS})

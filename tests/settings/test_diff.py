@@ -1,6 +1,6 @@
 """What a reload changes, in words."""
 
-from wstpserver.settings.changes import changes
+from wstpserver.settings.diff import changes
 from wstpserver.settings.model import ServerSettings
 
 

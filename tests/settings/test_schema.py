@@ -6,9 +6,20 @@ import os
 
 import pytest
 
-from wstpserver.settings.model import PoolSettings, ServerSettings, default_settings
-from wstpserver.settings.option import AUTOMATIC, Kind, Level, Option, split_words
-from wstpserver.settings.options import OPTIONS, POOL_ALIASES, POOL_BY_KEY, POOL_OPTIONS, ROOT_BY_KEY, ROOT_OPTIONS
+from wstpserver.settings.model import PoolSettings, ServerSettings
+from wstpserver.settings.schema import (
+    AUTOMATIC,
+    OPTIONS,
+    POOL_ALIASES,
+    POOL_BY_KEY,
+    POOL_OPTIONS,
+    ROOT_BY_KEY,
+    ROOT_OPTIONS,
+    Kind,
+    Level,
+    Option,
+    split_words,
+)
 
 #: The keys and defaults as the documentation's two tables list them.
 DOCUMENTED_ROOT = {
@@ -49,7 +60,7 @@ def test_field_is_the_key_in_snake_case():
 
 
 def test_settings_without_configuration_hold_the_defaults_of_the_table():
-    settings = default_settings("/bin/kernel")
+    settings = ServerSettings.build(pools=[{"name": "P", "KernelPath": "/bin/kernel"}])
     for option, holder in [*((o, settings) for o in ROOT_OPTIONS), *((o, settings.pools[0]) for o in POOL_OPTIONS)]:
         if option.default is not AUTOMATIC:
             assert getattr(holder, option.field) == option.default

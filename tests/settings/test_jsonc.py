@@ -1,12 +1,14 @@
 """The configuration format: what is read, where it stands, and what is said of mistakes."""
 
 import json
+import os
+import threading
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wstpserver.settings.reader import MAXIMUM_DEPTH, Members, read_document
+from wstpserver.settings.jsonc import MAXIMUM_DEPTH, MAXIMUM_SIZE, ConfigurationError, Members, read_document, read_text
 
 
 def plain(node):
@@ -100,14 +102,14 @@ def test_places_are_lines_and_columns_in_characters():
         ("[1:2]", (1, 3, 'expected a comma or "]", got ":"')),
         ('{"a":1}}', (1, 8, 'expected the end of the file, got "}"')),
         ("{} {}", (1, 4, 'expected the end of the file, got "{"')),
-        ("{a:1}", (1, 2, 'unexpected "a"; keys and strings stand in double quotes')),
-        ("{'a':1}", (1, 2, "unexpected \"'a'\"; keys and strings stand in double quotes")),
-        ('{"a":True}', (1, 6, 'expected a value, got "True"; write "true" in small letters')),
+        ("{a:1}", (1, 2, 'unexpected "a"; keys and strings must be in double quotes')),
+        ("{'a':1}", (1, 2, "unexpected \"'a'\"; keys and strings must be in double quotes")),
+        ('{"a":True}', (1, 6, 'expected a value, got "True"; write "true" in lower case')),
         ('{"a":1} // end', (1, 9, 'expected a value, got "//"; comments begin with #')),
-        ('{"a":01}', (1, 6, 'unexpected "01"; keys and strings stand in double quotes')),
+        ('{"a":01}', (1, 6, 'unexpected "01"; keys and strings must be in double quotes')),
         ('{"a":"b\nc"}', (1, 6, "the string that begins here is not closed in its line")),
         ('{"a":"b', (1, 6, "the string that begins here is not closed in its line")),
-        ('{"a":"b\\', (1, 8, '"\\" is no escape sequence; a backslash itself is written \\\\')),
+        ('{"a":"b\\', (1, 8, '"\\" is not an escape sequence; write a backslash as \\\\')),
     ],
 )  # fmt: skip
 def test_syntax_errors(text, expected):
@@ -117,13 +119,13 @@ def test_syntax_errors(text, expected):
 def test_reading_goes_on_after_small_mistakes():
     text = '{"a":"C:\\Program"\n "b":[1 2],\n "a":"tab\there"\n"c":"\\u12"}'
     assert problems(text) == [
-        (1, 9, '"\\P" is no escape sequence; a backslash itself is written \\\\'),
+        (1, 9, '"\\P" is not an escape sequence; write a backslash as \\\\'),
         (2, 2, 'a comma is missing before "b"'),
         (2, 9, 'a comma is missing before "2"'),
         (3, 2, 'the key "a" is given twice, first in line 1'),
         (3, 10, "the control character '\\t' must be written as an escape sequence"),
         (4, 1, 'a comma is missing before "c"'),
-        (4, 6, '"\\u" is no escape sequence; a backslash itself is written \\\\'),
+        (4, 6, '"\\u" is not an escape sequence; write a backslash as \\\\'),
     ]
     assert plain(read_document(text, "f").root) == {"a": "C:\\Program", "b": [1, 2], "c": "\\u12"}
 
@@ -148,3 +150,97 @@ def test_the_number_of_problems_is_limited():
 
 def test_numbers_too_long_for_anything_are_refused():
     assert problems("1" * 5000)[0][2] == f'the number "{"1" * 37}..." is too long'
+
+
+# The text of the file
+
+
+def failure(path):
+    """The one problem of a file that cannot be read."""
+    with pytest.raises(ConfigurationError) as caught:
+        read_text(path)
+    (problem,) = caught.value.problems
+    assert problem.file == str(path)
+    return problem
+
+
+def test_text_with_and_without_byte_order_mark(tmp_path):
+    file = tmp_path / "f"
+    file.write_bytes("größer\r\n".encode())
+    assert read_text(file) == "größer\r\n"
+    file.write_bytes(b"\xef\xbb\xbf{}")
+    assert read_text(file) == "{}"
+    file.write_bytes(b"")
+    assert read_text(file) == ""
+
+
+def test_what_is_not_there(tmp_path):
+    assert failure(tmp_path / "f").message == "No such file or directory"
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "symbolic links" in failure(tmp_path / "loop").message
+    (tmp_path / "plain").touch()
+    assert failure(tmp_path / "plain" / "f").message == "Not a directory"
+    assert "null" in failure(tmp_path / "f\0g").message
+
+
+def test_a_file_without_permission(tmp_path, permissions_count):
+    file = tmp_path / "f"
+    file.touch(mode=0)
+    assert failure(file).message == "Permission denied"
+
+
+def test_a_folder(tmp_path):
+    assert failure(tmp_path).message == "is a folder, not a file"
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
+    os.mkfifo(tmp_path / "f")
+    found = []
+    thread = threading.Thread(target=lambda: found.append(failure(tmp_path / "f").message), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found == ["is a device or a pipe, not a file"]
+
+
+@pytest.mark.parametrize("name", ["null", "zero", "full"])
+def test_a_device(name):
+    assert failure(f"/dev/{name}").message == "is a device or a pipe, not a file"
+
+
+def test_a_file_of_100_megabytes_is_refused_unread(tmp_path):
+    file = tmp_path / "f"
+    with open(file, "wb") as handle:
+        handle.truncate(100_000_000)
+    assert failure(file).message == "has 100000000 bytes or more; a configuration file has at most 4194304"
+
+
+def test_the_largest_file(tmp_path):
+    file = tmp_path / "f"
+    file.write_bytes(b" " * MAXIMUM_SIZE)
+    assert len(read_text(file)) == MAXIMUM_SIZE
+    file.write_bytes(b" " * (MAXIMUM_SIZE + 1))
+    assert "at most" in failure(file).message
+
+
+def test_binary_data(tmp_path):
+    file = tmp_path / "f"
+    file.write_bytes("{\né".encode() + b"\0}")
+    problem = failure(file)
+    assert (problem.line, problem.column, problem.message) == (2, 2, "is not text: it holds a NUL byte")
+    file.write_bytes(b"\x7fELF\x02\x01\x01\0\0\0" + os.urandom(1000))
+    assert failure(file).line is not None
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_another_encoding(tmp_path, mark):
+    file = tmp_path / "f"
+    file.write_bytes(mark + "{\n# é\n".encode() + b'"gr\xf6sser":1}')
+    problem = failure(file)
+    assert (problem.line, problem.column, problem.message) == (3, 4, "byte 0xf6 is not UTF-8")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+def test_utf_16(tmp_path, encoding):
+    file = tmp_path / "f"
+    file.write_text("\ufeff{}" if encoding != "utf-16" else "{}", encoding=encoding)
+    assert failure(file).message == "is written in UTF-16; save it as UTF-8"

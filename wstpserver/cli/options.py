@@ -1,12 +1,12 @@
 """The command line's words, brought into a form that docopt parses and errors can be told from.
 
-docopt knows no options whose value may be left out (``--log-file [FILE]``) and says little about what is
-wrong. So the words are first rewritten to ``--option=value``, by the options as the help text lists them:
+docopt knows no options whose value may be left out (`--log-file [FILE]`) and says little about what is
+wrong. So the words are first rewritten to `--option=value`, by the options as the help text lists them:
 
-- ``-f`` and ``--log-file`` without a value become ``--log-file=``;
-- a value is the next word unless that begins with a dash; ``--option=-x`` gives one that does, and a lone
+- `-f` and `--log-file` without a value become `--log-file=`;
+- a value is the next word unless that begins with a dash; `--option=-x` gives one that does, and a lone
   dash is a value;
-- ``-p31415``, ``-p=31415``, ``-p 31415``, ``--port=31415`` and ``--port 31415`` are the same, and a long
+- `-p31415`, `-p=31415`, `-p 31415`, `--port=31415` and `--port 31415` are the same, and a long
   option may be cut short as long as it is clear which one is meant.
 """
 
@@ -29,7 +29,7 @@ class UsageError(Exception):
 
 @dataclass(frozen=True)
 class CommandOption:
-    """An option of the help text; ``value`` as it stands there: "", "FILE" or "[FILE]"."""
+    """An option of the help text; `value` as it stands there: "", "FILE" or "[FILE]"."""
 
     short: str
     long: str
@@ -49,7 +49,7 @@ def options_of(document: str) -> list[CommandOption]:
 
 
 def normalise(document: str, words: Sequence[str]) -> list[str]:
-    """The words as ``--option`` and ``--option=value``. Raises UsageError."""
+    """The words as `--option` and `--option=value`. Raises UsageError."""
     return _Normaliser(options_of(document)).run(words)
 
 

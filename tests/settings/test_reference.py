@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wstpserver.settings.options import OPTIONS
-from wstpserver.settings.reference import reference_text
-from wstpserver.settings.sample import sample_text
+from wstpserver.settings.reference import reference_text, sample_text
+from wstpserver.settings.schema import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""What is different between two settings: for the log of a reload."""
+"""The differences between two settings, for the log of a reload."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from wstpserver.settings.model import PoolSettings, ServerSettings
-from wstpserver.settings.option import Kind, Option
-from wstpserver.settings.options import POOL_OPTIONS, ROOT_OPTIONS
+from wstpserver.settings.schema import POOL_OPTIONS, ROOT_OPTIONS, Kind, Option
 
 
 @dataclass(frozen=True)
 class Change:
-    """One option with another value, or a pool that came or went.
+    """One option with another value, or a pool that was added or removed.
 
-    ``key`` as in problems: ``Port``, ``Pools.NAME.KeepAlive``, ``Pools.NAME``. ``needs_restart`` says that
-    a running server goes on with the old value.
+    Attributes:
+        key: The option or pool as problems name it: `Port`, `Pools.NAME.KeepAlive`, `Pools.NAME`.
+        text: What changed.
+        needs_restart: Whether a running server keeps the old value.
     """
 
     key: str
@@ -28,15 +29,25 @@ class Change:
 
 
 def changes(old: ServerSettings, new: ServerSettings) -> list[Change]:
-    """Everything that is different: the server's own options first, then pools in the new file's order."""
+    """List every difference.
+
+    Args:
+        old: The settings in force.
+        new: The settings that replace them.
+
+    Returns:
+        The server's own options first, then the pools in the order of `new`, then the removed pools.
+    """
     found = list(_differences(ROOT_OPTIONS, old, new, ""))
+    old_pools = {pool.name: pool for pool in old.pools}
+    new_names = {pool.name for pool in new.pools}
     for pool in new.pools:
-        before = old.pool(pool.name)
+        before = old_pools.get(pool.name)
         if before is None:
             found.append(Change(f"Pools.{pool.name}", "new pool"))
         else:
             found += _differences(POOL_OPTIONS, before, pool, f"Pools.{pool.name}.")
-    found += [Change(f"Pools.{pool.name}", "removed") for pool in old.pools if new.pool(pool.name) is None]
+    found += [Change(f"Pools.{name}", "removed") for name in old_pools if name not in new_names]
     return found
 
 

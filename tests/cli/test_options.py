@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wstpserver.cli import serve
-from wstpserver.cli.arguments import UsageError, normalise, options_of
+from wstpserver.cli.options import UsageError, normalise, options_of
 
 
 def words(*given_words):

@@ -1,0 +1,538 @@
+"""The schema: every option of the configuration, its kind of value, its range and its default.
+
+Everything that knows about options reads the tables here: validation, defaults, the settings dataclasses (a
+test compares their fields), `--check`, the differences that a reload logs, the default configuration file and
+`docs/configuration.md`. Rows are in the order of the documentation, extensions after the documented keys.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from enum import Enum
+from typing import Any
+
+
+class Automatic(Enum):
+    """The default of an option whose value is determined when the settings are resolved."""
+
+    AUTOMATIC = "automatic"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+AUTOMATIC = Automatic.AUTOMATIC
+
+
+class Level(Enum):
+    """Where in the file a key belongs."""
+
+    ROOT = "root"
+    POOL = "pool"
+
+
+class Kind(Enum):
+    """The kind of value an option takes; the text says what an error message expects."""
+
+    BOOLEAN = "true or false"
+    INTEGER = "an integer"
+    NUMBER = "a number"
+    TEXT = "a string"
+    WORDS = "a string of command-line options"
+    POOLS = "an object with one member for each pool"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the schema.
+
+    Attributes:
+        key: The key in the file.
+        level: Where in the file the key belongs.
+        kind: The kind of value.
+        summary: A noun phrase as in the documentation's tables.
+        details: Whole sentences for the reference page.
+        default: The default as the settings hold it, or `AUTOMATIC`.
+        automatic: The rule in words when the default is `AUTOMATIC`.
+        unit: The unit of a number.
+        minimum: The smallest value, inclusive; given together with `maximum`.
+        maximum: The largest value, inclusive.
+        pattern: A regular expression that a string must match as a whole.
+        pattern_meaning: What an error message expects where there is a pattern.
+        required: Whether the key must be in the file.
+        reloadable: Whether a reload changes the value; otherwise it is kept until the server is restarted.
+        extension: Whether only this server has the key.
+        sample: The value that the default configuration file shows, as JSON text.
+        environment: The environment variable that overrides the file, if there is one.
+    """
+
+    key: str
+    level: Level
+    kind: Kind
+    summary: str
+    details: str = ""
+    _: KW_ONLY
+    default: Any
+    automatic: str = ""
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    pattern: str = ""
+    pattern_meaning: str = ""
+    required: bool = False
+    reloadable: bool = True
+    extension: bool = False
+    sample: str = ""
+    environment: str = ""
+
+    @property
+    def field(self) -> str:
+        """Name of the option in the settings dataclasses: the key in snake case."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.key).lower()
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, as an error message says it."""
+        text = self.pattern_meaning or self.kind.value
+        if self.minimum is not None and self.maximum is not None:
+            text += f" from {_number_text(self.minimum)} to {_number_text(self.maximum)}"
+        return text
+
+    def convert(self, value: Any) -> Any:
+        """Convert a value to what the settings hold.
+
+        Args:
+            value: What JSON gave, or what a program wrote. `"automatic"` is the same as leaving the key out
+                where the default is automatic.
+
+        Returns:
+            The value, in range.
+
+        Raises:
+            ValueError: With a message for the user: what was expected and what was given.
+        """
+        if value is AUTOMATIC:
+            return value
+        if self.default is AUTOMATIC and isinstance(value, str) and value.lower() == "automatic":
+            return AUTOMATIC
+        converted = _CONVERTERS[self.kind](self, value)
+        self._check_range(converted)
+        return converted
+
+    def _check_range(self, value: Any) -> None:
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise _unexpected(self, value)
+        too_small = self.minimum is not None and value < self.minimum
+        too_large = self.maximum is not None and value > self.maximum
+        if too_small or too_large:
+            raise _unexpected(self, value)
+
+
+def _number_text(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else repr(number)
+
+
+def describe(value: Any) -> str:
+    """Show a value in an error message, cut to one short line."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        shown = value if len(value) <= 40 else value[:37] + "..."
+        return f"the string {shown!r}"
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def split_words(text: str, *, windows: bool = os.name == "nt") -> tuple[str, ...]:
+    """Split command-line options into words as a shell does.
+
+    Args:
+        text: The options in one string.
+        windows: Split as on Windows: a backslash is part of a path, and quotes only group.
+
+    Returns:
+        The words.
+
+    Raises:
+        ValueError: A quote is not closed, or the text holds a NUL character.
+    """
+    if "\0" in text:
+        raise ValueError("a command-line option cannot hold a NUL character")
+    try:
+        words = shlex.split(text, posix=not windows)
+    except ValueError as error:
+        raise ValueError(f"{str(error).lower()} in {describe(text)}") from None
+    if windows:
+        words = [re.sub(r'"([^"]*)"', r"\1", word) for word in words]
+    return tuple(words)
+
+
+def _unexpected(option: Option, value: Any) -> ValueError:
+    message = f"expected {option.expected}, got {describe(value)}"
+    if option.kind is Kind.BOOLEAN and isinstance(value, str) and value.lower() in ("true", "false"):
+        message += " (write it without the quotes)"
+    return ValueError(message)
+
+
+def _boolean(option: Option, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _unexpected(option, value)
+    return value
+
+
+def _integer(option: Option, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _unexpected(option, value)
+    return value
+
+
+def _number(option: Option, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _unexpected(option, value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _unexpected(option, value) from None
+    if math.isnan(number):
+        raise _unexpected(option, value)
+    return number
+
+
+def _text(option: Option, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _unexpected(option, value)
+    return value
+
+
+def _words(option: Option, value: Any) -> tuple[str, ...]:
+    if isinstance(value, tuple) and all(isinstance(word, str) for word in value):
+        return value
+    return split_words(_text(option, value))
+
+
+def _pools(option: Option, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise _unexpected(option, value)
+    return value
+
+
+_CONVERTERS: dict[Kind, Callable[[Option, Any], Any]] = {
+    Kind.BOOLEAN: _boolean,
+    Kind.INTEGER: _integer,
+    Kind.NUMBER: _number,
+    Kind.TEXT: _text,
+    Kind.WORDS: _words,
+    Kind.POOLS: _pools,
+}
+
+_DAY = 86400.0
+_YEAR = 365 * _DAY
+_MIB = 1 << 20
+_TIB = 1 << 40
+
+# fmt: off
+ROOT_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "AllowStealingKernels", Level.ROOT, Kind.BOOLEAN,
+        "whether a client can use a kernel ID to bridge to a kernel already bridged to another client",
+        "With true you can move to another computer and keep the session without first unbridging it "
+        "on the computer you left.",
+        default=True,
+        sample="false",
+    ),
+    Option(
+        "AllowSilentKernelReplacement", Level.ROOT, Kind.BOOLEAN,
+        "whether a new kernel silently takes the place of a bridged kernel that dies, without closing the "
+        "client's link",
+        "Kernels that the server itself closed (for instance because KeepAlive is false) are not replaced. "
+        "With false the client's link is closed when its kernel dies.",
+        default=False,
+        sample="false",
+    ),
+    Option(
+        "EnableAutomaticKernelConnection", Level.ROOT, Kind.BOOLEAN,
+        "whether a kernel of the default pool is bridged to a client as soon as the client connects; with "
+        "false, only when its first expression that is no WSCommandPacket arrives",
+        default=True,
+        sample="true",
+    ),
+    Option(
+        "SendInputNamePacketUponKernelConnection", Level.ROOT, Kind.BOOLEAN,
+        "whether the client is sent an InputNamePacket when it is bridged to a kernel later than at its "
+        "connection",
+        "At the automatic connection it is always sent.",
+        default=True,
+        sample="true",
+    ),
+    Option(
+        "Pools", Level.ROOT, Kind.POOLS,
+        "the kernel pools, each under its name",
+        "At least one pool is required. The order counts where a rule speaks of the first pool. A name must "
+        "not look like a kernel ID (xxxx-xxxx-xxxx).",
+        default=AUTOMATIC,
+        required=True,
+    ),
+    # Extensions.
+    Option(
+        "Port", Level.ROOT, Kind.INTEGER,
+        "the port to listen on",
+        "--port and WSTPSERVER_PORT go before it. With 0 the system chooses a free port; the log says which.",
+        default=31415,
+        minimum=0, maximum=65535, reloadable=False, extension=True, sample="31415", environment="WSTPSERVER_PORT",
+    ),
+    Option(
+        "Interface", Level.ROOT, Kind.TEXT,
+        "the interface to listen on: a host name or an address; empty for all",
+        "--interface and WSTPSERVER_INTERFACE go before it. With localhost the server cannot be reached from "
+        "other computers.",
+        default="",
+        reloadable=False, extension=True, sample='"localhost"', environment="WSTPSERVER_INTERFACE",
+    ),
+    Option(
+        "KernelStartTimeout", Level.ROOT, Kind.NUMBER,
+        "how long a kernel may take from its launch to the end of its initialisation",
+        "A kernel that is slower is stopped, and the log shows the last lines it wrote.",
+        default=60.0,
+        unit="seconds", minimum=0.1, maximum=_DAY, extension=True, sample="60",
+    ),
+    Option(
+        "KernelWaitTimeout", Level.ROOT, Kind.NUMBER,
+        "how long a client waits for a kernel when its pool is full",
+        "A client whose wait is over is told why and its link is closed. With 0 it does not wait.",
+        default=60.0,
+        unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="60",
+    ),
+    Option(
+        "KernelStartConcurrency", Level.ROOT, Kind.INTEGER,
+        "how many kernels may be starting at the same time",
+        default=AUTOMATIC,
+        automatic="the number of processors, at least 2",
+        minimum=1, maximum=1024, extension=True, sample="2",
+    ),
+    Option(
+        "MissedOutputLimit", Level.ROOT, Kind.INTEGER,
+        "how much of what a kernel writes while no client is bridged to it is kept",
+        "The oldest frames are dropped first. WSCommandPacket[GetMissedOutput[]] returns what was kept.",
+        default=16 * _MIB,
+        unit="bytes for each kernel", minimum=0, maximum=_TIB, extension=True, sample="16777216",
+    ),
+    Option(
+        "EvaluationQueueLimit", Level.ROOT, Kind.INTEGER,
+        "how much a client may have sent ahead in evaluations that wait for its kernel, before the server "
+        "stops reading from it",
+        default=16 * _MIB,
+        unit="bytes for each client", minimum=1, maximum=_TIB, extension=True, sample="16777216",
+    ),
+    Option(
+        "MaximumClients", Level.ROOT, Kind.INTEGER,
+        "how many clients may be connected at the same time; 0 for any number",
+        "A further client is told so and its link is closed.",
+        default=0,
+        minimum=0, maximum=1_000_000, extension=True, sample="100",
+    ),
+    Option(
+        "GreetingTimeout", Level.ROOT, Kind.NUMBER,
+        "how long a new connection may take until its link is established",
+        default=10.0,
+        unit="seconds", minimum=0.1, maximum=_DAY, extension=True, sample="10",
+    ),
+    Option(
+        "MaximumUnpairedConnections", Level.ROOT, Kind.INTEGER,
+        "how many connections that are not established links yet are held open at the same time",
+        "The oldest is closed to make room.",
+        default=1024,
+        minimum=1, maximum=1_000_000, extension=True, sample="1024",
+    ),
+    Option(
+        "AdvertisedServiceType", Level.ROOT, Kind.TEXT,
+        "the DNS-SD service type that --advertise registers the server under",
+        "Clients that discover the server must look for the same type.",
+        default="_wstpserver._tcp.local.",
+        pattern=r"_(?=[^.]{1,15}\.)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\._tcp\.local\.",
+        pattern_meaning='a service type such as "_wstpserver._tcp.local."',
+        reloadable=False, extension=True, sample='"_wstpserver._tcp.local."',
+    ),
+)
+
+POOL_OPTIONS: tuple[Option, ...] = (
+    Option(
+        "Default", Level.POOL, Kind.BOOLEAN,
+        "whether this pool is the default for new clients",
+        "Exactly one pool is the default pool.",
+        default=AUTOMATIC,
+        automatic="true for the first pool, unless another pool says true or this one false",
+        sample="true",
+    ),
+    Option(
+        "KernelPath", Level.POOL, Kind.TEXT,
+        "path to the kernel executable that the kernels of the pool run",
+        "A name without a folder is looked for on PATH, a relative path from the folder of the configuration "
+        "file; a ~ at the beginning is your home folder.",
+        default=AUTOMATIC,
+        automatic="discovered; when no kernel is found KernelPath becomes required",
+        sample='"/usr/local/Wolfram/Mathematica/13.2/Executables/WolframKernel"',
+    ),
+    Option(
+        "InitializationCode", Level.POOL, Kind.TEXT,
+        "initialization code to run in the kernels of the pool",
+        default="",
+        sample='"x=2+2"',
+    ),
+    Option(
+        "InitializationFile", Level.POOL, Kind.TEXT,
+        "initialization file to run in the kernels of the pool, before InitializationCode",
+        default="",
+        sample='"/path/to/your/initialization/file.wl"',
+    ),
+    Option(
+        "KernelOptions", Level.POOL, Kind.WORDS,
+        "additional command-line options for the kernel executable",
+        "The string is split into words as a shell splits them. The server adds -wstp and the options of "
+        "the link; -wstp or -mathlink given here is not added again.",
+        default=(),
+        sample='"-yourkerneloption1 -yourkerneloption2"',
+    ),
+    Option(
+        "KeepAlive", Level.POOL, Kind.BOOLEAN,
+        "whether kernels are kept alive indefinitely or closed when they become unbridged",
+        default=True,
+        sample="true",
+    ),
+    Option(
+        "MaximumKernelNumber", Level.POOL, Kind.INTEGER,
+        "the maximum number of running kernels the pool can contain",
+        "Kernels that are starting count.",
+        default=AUTOMATIC,
+        automatic="MinimumKernelNumber if that is greater than 0, otherwise 2",
+        minimum=1, maximum=10_000, sample="4",
+    ),
+    Option(
+        "MinimumKernelNumber", Level.POOL, Kind.INTEGER,
+        "the minimum number of running kernels the pool always contains",
+        "So many kernels are started with the server. The default is lowered to MaximumKernelNumber where "
+        "only that is given and it is smaller.",
+        default=2,
+        minimum=0, maximum=10_000, sample="2",
+    ),
+    Option(
+        "ParallelKernelDefault", Level.POOL, Kind.BOOLEAN,
+        "whether this pool is the default for parallel computing",
+        "At most one pool is.",
+        default=AUTOMATIC,
+        automatic="true for the first pool with ParallelKernels true, unless another pool says true or "
+        "this one false",
+        sample="true",
+    ),
+    Option(
+        "ParallelKernels", Level.POOL, Kind.BOOLEAN,
+        "whether the kernels of the pool are configured for parallel computing",
+        "Parallel is accepted as another name of this key.",
+        default=False,
+        sample="false",
+    ),
+    Option(
+        "ReservePreviouslyConnectedKernels", Level.POOL, Kind.BOOLEAN,
+        "whether previously bridged kernels can only be bridged again to clients that request them by their "
+        "IDs",
+        "With false previously bridged kernels are given out first, in the order in which they were "
+        "unbridged. A kernel whose client connected to another one before it evaluated anything counts as never "
+        "bridged.",
+        default=True,
+        sample="false",
+    ),
+    # Extensions.
+    Option(
+        "ParallelKernelOptions", Level.POOL, Kind.WORDS,
+        "command-line options that a kernel gets in addition where ParallelKernels is true",
+        default=("-subkernel", "-noinit"),
+        extension=True, sample='"-subkernel -noinit"',
+    ),
+    Option(
+        "MaximumKernelUses", Level.POOL, Kind.INTEGER,
+        "after how many clients a free kernel is replaced by a fresh one; 0 for never",
+        "A client that comes back to the kernel by its ID counts again. A reserved kernel is not free.",
+        default=0,
+        minimum=0, maximum=1_000_000_000, extension=True, sample="100",
+    ),
+    Option(
+        "MaximumKernelEvaluations", Level.POOL, Kind.INTEGER,
+        "after how many evaluations a free kernel is replaced by a fresh one; 0 for never",
+        "Evaluations of clients count, those of the server (such as InitializationCode) do not.",
+        default=0,
+        minimum=0, maximum=1_000_000_000, extension=True, sample="10000",
+    ),
+    Option(
+        "MaximumKernelAge", Level.POOL, Kind.NUMBER,
+        "the age at which a free kernel is replaced by a fresh one; 0 for never",
+        "The age counts from the moment at which the kernel is ready. Each kernel's own limit lies up to a tenth "
+        "below, so that a pool is not replaced all at once.",
+        default=0.0,
+        unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="86400",
+    ),
+    Option(
+        "KernelMemoryLimit", Level.POOL, Kind.INTEGER,
+        "the resident memory beyond which a kernel is closed; 0 for any",
+        "A free kernel is closed and replaced; the client of a bridged one is told first. What counts is the "
+        "largest process of the kernel, looked at once a second. An embedded kernel shares some hundred megabytes "
+        "with the others, which count for each of them. A kernel that is too large as soon as it is ready counts as "
+        "one that failed to start.",
+        default=0,
+        unit="bytes", minimum=0, maximum=_TIB, extension=True, sample="4294967296",
+    ),
+    Option(
+        "ReservedKernelTimeout", Level.POOL, Kind.NUMBER,
+        "how long a reserved kernel that nobody is bridged to is kept; 0 for ever",
+        "A kernel that is still busy is not closed: its time begins when its evaluation has ended.",
+        default=0.0,
+        unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="86400",
+    ),
+    Option(
+        "EvaluationTimeLimit", Level.POOL, Kind.NUMBER,
+        "how long one evaluation may take; 0 for any time",
+        "A longer one is aborted, whether a client is bridged or not; a kernel that has not answered 5 seconds "
+        "later is closed. The client is told of both. The time of dialogs and questions to the client counts.",
+        default=0.0,
+        unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="3600",
+    ),
+    Option(
+        "ResetCode", Level.POOL, Kind.TEXT,
+        "code to run in a kernel after it was unbridged, before it is given to another client",
+        "It runs as soon as the kernel is free and idle, at most KernelStartTimeout seconds. What it prints goes to "
+        "the log, and what the kernel wrote while no client was bridged to it is dropped. If it returns $Failed or "
+        "$Aborted, or does not finish, the kernel is closed. It does not run in a reserved kernel, nor when a client "
+        "takes over a bridged or busy kernel by its ID: whoever names the ID wants the session as it is.",
+        default="",
+        extension=True, sample='"ClearAll[\\"Global`*\\"]"',
+    ),
+)
+# fmt: on
+
+OPTIONS: tuple[Option, ...] = ROOT_OPTIONS + POOL_OPTIONS
+
+ROOT_BY_KEY: dict[str, Option] = {option.key: option for option in ROOT_OPTIONS}
+POOL_BY_KEY: dict[str, Option] = {option.key: option for option in POOL_OPTIONS}
+
+#: Other names of pool keys: the documentation's parallel example writes "Parallel" for "ParallelKernels".
+POOL_ALIASES: dict[str, str] = {"Parallel": "ParallelKernels"}
+
+#: The environment variables that are not the value of a key.
+CONFIGURATION_FILE = "WSTPSERVER_CONFIGURATION_FILE"
+DISABLE_ADVERTISING = "WSTPSERVER_DISABLE_ADVERTISING"
+
+#: Each environment variable with what it does, for the reference page.
+ENVIRONMENT_VARIABLES: dict[str, str] = {
+    CONFIGURATION_FILE: "path of the configuration file to use, instead of the search",
+    **{option.environment: option.summary.partition(":")[0] for option in ROOT_OPTIONS if option.environment},
+    DISABLE_ADVERTISING: "if set, the server is not advertised, whatever the command line says",
+}
