@@ -15,7 +15,7 @@ ALLOWED = {
     "settings": {"wire", "version"},
     "model": {"wire", "settings"},
     "client": {"wire", "settings"},
-    "kernel": {"wire", "client", "version"},
+    "embedded": {"wire", "client", "version"},
     "server": {"wire", "settings", "model", "version"},
     "cli": {"wire", "settings", "client", "server", "version"},
 }

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.kernel.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
-from tests.kernel.harness import PATIENCE
+from tests.embedded.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
+from tests.embedded.harness import PATIENCE
 from wstpserver.client import Function, Session, Symbol, to_expression, to_python
 
 from .expressions import canonical, expressions

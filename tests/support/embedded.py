@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from wstpserver.kernel.requirements import missing_packages
+from wstpserver.embedded.main import missing_packages
 
 
 def make_embedded_kernel(folder):
@@ -12,6 +12,6 @@ def make_embedded_kernel(folder):
     if missing := missing_packages():
         pytest.skip(f"the embedded kernel's packages are not installed: {', '.join(missing)} (wstpserver[mathics])")
     path = Path(folder) / "wstpkernel"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} -m wstpserver.kernel.main "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -m wstpserver.embedded.main "$@"\n')
     path.chmod(0o755)
     return path

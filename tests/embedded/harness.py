@@ -1,0 +1,159 @@
+"""Real kernels for tests: one warm parent for each test process, and a link of the client library to every kernel."""
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+
+from wstpserver.client import LinkClosed, listen
+from wstpserver.wire.packets import packet
+from wstpserver.wire.values import Function, Symbol
+
+#: Nothing a test waits for takes this long, in seconds, on a machine that is busy.
+PATIENCE = 30.0
+
+PROGRAM = [sys.executable, "-m", "wstpserver.embedded.main"]
+
+
+def call(name, *arguments):
+    """name[arguments...]"""
+    return Function(Symbol(name), arguments)
+
+
+def typed(text):
+    """An expression as text: ToExpression["text"]"""
+    return call("ToExpression", text)
+
+
+def link_options(listener, uuid=False):
+    """What a parent appends to a kernel's command line."""
+    options = ["-linkprotocol", "TCPIP", "-linkconnect", "-linkname", listener.link_name]
+    return [*options, "-linkoptions", "4"] if uuid else options
+
+
+def kernel_environment(home):
+    """The environment of a kernel that must not touch the user's files."""
+    return {**os.environ, "HOME": str(home), "PYTHONPATH": os.getcwd()}
+
+
+class Kernel:
+    """One end of a link with a kernel at the other."""
+
+    def __init__(self, link, pid, output=None):
+        self.link = link
+        self.pid = pid
+        self.output = output
+
+    def send(self, name, *arguments):
+        self.link.put(packet(name, *arguments))
+
+    def packets_until(self, *names):
+        """All packets up to the first one with such a name, as (name, argument, ...)."""
+        packets = []
+        while True:
+            got = self.link.get_packet(PATIENCE)
+            packets.append((got.name, *got.arguments))
+            if got.name in names:
+                return packets
+
+    def enter(self, text):
+        """The packets that answer an EnterTextPacket."""
+        self.send("EnterTextPacket", text)
+        return self.packets_until("InputNamePacket")
+
+    def shown(self, text):
+        """The text of the value of an entered line; None if there is none."""
+        texts = [arguments[0] for name, *arguments in self.enter(text) if name == "ReturnTextPacket"]
+        return texts[-1] if texts else None
+
+    def evaluate_packets(self, expression):
+        self.send("EvaluatePacket", expression)
+        return self.packets_until("ReturnPacket")
+
+    def evaluate(self, expression):
+        """The value of an expression, or of what a text means."""
+        return self.evaluate_packets(typed(expression) if isinstance(expression, str) else expression)[-1][1]
+
+    def seconds_to_abort(self, expression, after=None):
+        """(value, seconds from the abort to it); the abort goes out when `after`, a packet's name, has come."""
+        self.send("EvaluatePacket", expression)
+        if after is not None:
+            self.packets_until(after)
+        start = time.monotonic()
+        self.link.abort()
+        return self.packets_until("ReturnPacket")[-1][1], time.monotonic() - start
+
+    def wait_until_closed(self):
+        try:
+            while True:
+                self.link.get(PATIENCE)
+        except LinkClosed:
+            return
+
+    def log(self):
+        """What the kernel wrote to its output so far."""
+        parts = []
+        while select.select([self.output], [], [], 0)[0]:
+            part = os.read(self.output, 65536)
+            if not part:
+                break
+            parts.append(part)
+        return b"".join(parts).decode()
+
+    def close(self):
+        self.link.close()
+        if self.output is not None:
+            os.close(self.output)
+
+
+class WarmParent:
+    """The program with --warm-parent, and the server's end of its socket."""
+
+    def __init__(self, home):
+        self.socket, inherited = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with inherited:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "--warm-parent", str(inherited.fileno())],
+                pass_fds=[inherited.fileno()], env=kernel_environment(home), start_new_session=True,
+            )  # fmt: skip
+        self.socket.settimeout(PATIENCE)
+        self._events = []
+        self._launches = 0
+
+    def receive(self):
+        return json.loads(self.socket.recv(65536))
+
+    def event(self, name, **fields):
+        """The next event of that name with these fields; others are kept."""
+        while True:
+            for event in self._events:
+                if event["event"] == name and all(event.get(key) == value for key, value in fields.items()):
+                    self._events.remove(event)
+                    return event
+            self._events.append(self.receive())
+
+    def request(self, arguments, directory=None, environment=None):
+        """Ask for a kernel; returns (launch number, reading end of its output)."""
+        self._launches += 1
+        reader, writer = os.pipe()
+        body = {"launch": self._launches, "arguments": arguments, "directory": directory, "environment": environment}
+        socket.send_fds(self.socket, [json.dumps(body).encode()], [writer])
+        os.close(writer)
+        return self._launches, reader
+
+    def launch(self, uuid=False, prompt=True, **request):
+        """A Kernel whose first prompt has been read."""
+        with listen("0@127.0.0.1", classic=not uuid) as listener:
+            launch, output = self.request(["-wstp", *link_options(listener, uuid)], **request)
+            link = listener.accept(PATIENCE)
+        kernel = Kernel(link, self.event("launched", launch=launch)["pid"], output)
+        if prompt:
+            assert kernel.packets_until("InputNamePacket") == [("InputNamePacket", "In[1]:= ")]
+        return kernel
+
+    def close(self):
+        """Leave; the parent ends, and its kernels with it."""
+        self.socket.close()
+        return self.process.wait(PATIENCE)

@@ -1,0 +1,110 @@
+"""Embedded kernels behind the real server: warm starts, the WSTPServer functions, aborts, the end."""
+import os
+import signal
+import time
+
+import pytest
+
+from tests.embedded.harness import PATIENCE, call
+from tests.support.processes import children
+from tests.support.server import ServerProcess, pool
+from tests.support.waiting import wait_for, wait_gone
+from wstpserver.client import Session
+from wstpserver.wire.values import Symbol
+
+
+@pytest.fixture(scope="module")
+def server(needs_mathics, tmp_path_factory):
+    """A server with two pools of embedded kernels."""
+    folder = tmp_path_factory.mktemp("server")
+    program = folder / "wstpkernel"
+    program.write_text(f'#!/bin/sh\nexec {os.sys.executable} -m wstpserver.embedded.main "$@"\n')
+    program.chmod(0o755)
+    file = folder / "init.wl"
+    file.write_text("fromFile = 5;\n")
+    numbers = {"MinimumKernelNumber": 2, "MaximumKernelNumber": 4}
+    pools = {
+        "Main": pool(program, **numbers, KeepAlive=False, InitializationCode="x=2+2"),
+        "Other": pool(program, MinimumKernelNumber=1, KernelOptions="-noinit -unknown", InitializationFile=str(file)),
+    }
+    with ServerProcess(folder, {"Pools": pools}, "-l", "2") as running:
+        yield running
+
+
+@pytest.fixture
+def session(server):
+    with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as session:
+        yield session
+
+
+def test_evaluates(session):
+    assert session.evaluate("x", timeout=PATIENCE) == 4
+    assert session.evaluate(call("Plus", 2, 2), timeout=PATIENCE) == 4
+    shown = session.evaluate_text("1/3", timeout=PATIENCE)
+    assert (shown.name, shown.text) == ("Out[1]= ", "1 / 3")
+
+
+def test_kernels_are_forked_from_one_warm_parent(server, session):
+    pid = session.evaluate("$ProcessID", timeout=PATIENCE)
+    assert pid not in children(server.pid)
+    assert any(pid in children(parent) for parent in children(server.pid))
+    assert "Starting an embedded kernel cold" not in server.log
+
+
+def test_functions(session):
+    own = session.evaluate("WSTPServer`GetKernelID[]", timeout=PATIENCE)  # waits for the bridge, a command does not
+    assert session.command("GetKernelID") == own
+    assert session.evaluate("WSTPServer`GetPoolName[]", timeout=PATIENCE) == "Main"
+    assert session.evaluate("Head[WSTPServer`SetReserveKernel[False]]", timeout=PATIENCE) == Symbol("Success")
+    assert session.evaluate('Head[WSTPServer`CloseKernel["0000-0000-0000"]]', timeout=PATIENCE) == Symbol("Failure")
+    pools = session.evaluate('Keys[WSTPServer`GetServerInformation[]["Pools"]]', timeout=PATIENCE)
+    assert pools == ["Main", "Other"]
+
+
+def test_connects_elsewhere_from_inside(session):
+    outcome = session.evaluate('Head[WSTPServer`ConnectKernel["Other"]]', timeout=PATIENCE)
+    assert outcome == Symbol("Success")
+    assert session.evaluate("fromFile", timeout=PATIENCE) == 5
+    assert session.evaluate("WSTPServer`GetPoolName[]", timeout=PATIENCE) == "Other"
+
+
+def test_further_kernel_starts_in_no_time(session):
+    start = time.monotonic()
+    name = session.command("StartKernel")
+    assert time.monotonic() - start < 2
+    session.command("CloseKernel", name)
+
+
+def test_abort_through_the_server(session):
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            session.evaluate("While[True]", timeout=0.3)
+        assert session.evaluate(call("Plus", 1, 1), timeout=PATIENCE) == 2
+
+
+def test_death_of_one_kernel_is_told_and_made_good(server):
+    with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as first:
+        pid = first.evaluate("$ProcessID", timeout=PATIENCE)
+        os.kill(pid, signal.SIGKILL)
+        wait_gone(pid)
+    with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as second:
+        assert second.evaluate(call("Plus", 1, 1), timeout=PATIENCE) == 2
+
+
+def test_quit_ends_the_kernel(server, session):
+    pid = session.evaluate("$ProcessID", timeout=PATIENCE)
+    session.link.put(call("EvaluatePacket", call("Quit")))
+    wait_gone(pid)
+
+
+def test_a_killed_server_leaves_nothing(needs_mathics, tmp_path):
+    program = tmp_path / "wstpkernel"
+    program.write_text(f'#!/bin/sh\nexec {os.sys.executable} -m wstpserver.embedded.main "$@"\n')
+    program.chmod(0o755)
+    with ServerProcess(tmp_path, {"Pools": {"Main": pool(program, MinimumKernelNumber=2)}}) as server:
+        with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as session:
+            pid = session.evaluate("$ProcessID", timeout=PATIENCE)
+            server.expect_exit(-signal.SIGKILL)
+            server.stop(signal.SIGKILL)
+            wait_gone(pid)
+        wait_for(lambda: not server.processes())

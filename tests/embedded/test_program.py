@@ -1,0 +1,99 @@
+"""The program as a process: what it says when it is no kernel, and a cold start."""
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.embedded.harness import PATIENCE, PROGRAM, Kernel, call, kernel_environment, link_options
+from wstpserver.client import listen
+from wstpserver.version import VERSION
+
+
+def run(*arguments, program=PROGRAM, **options):
+    return subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=PATIENCE, **options)
+
+
+def test_tells_its_version():
+    result = run("--version")
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"wstpkernel {VERSION} (Mathics3 ")
+
+
+def test_help_shows_how_it_is_started():
+    result = run("--help")
+    assert result.returncode == 0
+    assert "-linkconnect" in result.stdout and "--warm-parent" in result.stdout
+
+
+def test_without_a_link_says_what_it_is_for():
+    result = run("-noprompt")
+    assert result.returncode == 64
+    assert "A WSTPServer or another WSTP client starts this program" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.fixture
+def without_mathics():
+    """The program in a Python that cannot import Mathics."""
+    code = "import sys; sys.modules['mathics'] = None; from wstpserver.embedded.main import main; sys.exit(main())"
+    return [sys.executable, "-c", code]
+
+
+def test_names_the_missing_package(without_mathics):
+    result = run("-wstp", "-linkconnect", "-linkname", "1@h", program=without_mathics)
+    assert result.returncode == 69
+    assert "needs mathics, which is not installed" in result.stderr
+    assert "pip install 'wstpserver[mathics]'" in result.stderr
+
+
+def test_still_tells_its_version_without_mathics(without_mathics):
+    assert run("--version", program=without_mathics).returncode == 0
+
+
+def test_warm_parent_tells_the_server_of_the_missing_package(without_mathics):
+    ours, inherited = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, inherited:
+        result = run("--warm-parent", str(inherited.fileno()), program=without_mathics, pass_fds=[inherited.fileno()])
+        ours.settimeout(PATIENCE)
+        event = ours.recv(65536)
+    assert result.returncode == 69
+    assert b'"event": "failed"' in event and b"needs mathics" in event
+
+
+def test_warm_parent_needs_a_socket(needs_mathics):
+    reader, writer = os.pipe()
+    try:
+        result = run("--warm-parent", str(reader), pass_fds=[reader])
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert result.returncode == 64
+    assert "is no socket of a server" in result.stderr
+
+
+def test_link_that_cannot_be_opened(needs_mathics):
+    with listen("0@127.0.0.1", classic=True) as listener:
+        options = link_options(listener)
+    result = run("-wstp", *options)  # nobody listens any more
+    assert result.returncode == 69
+    assert result.stderr.startswith("wstpkernel: ")
+
+
+def test_cold_start(needs_mathics, tmp_path):
+    with listen("0@127.0.0.1", classic=True) as listener:
+        command = [*PROGRAM, "-mathlink", "-noprompt", "-unknown", "x", *link_options(listener)]
+        process = subprocess.Popen(command, env=kernel_environment(tmp_path), stdout=subprocess.PIPE, text=True)
+        try:
+            kernel = Kernel(listener.accept(PATIENCE), process.pid)
+            assert kernel.packets_until("InputNamePacket") == [("InputNamePacket", "In[1]:= ")]
+            assert kernel.evaluate(call("Plus", 2, 2)) == 4
+            assert "-noprompt" in kernel.evaluate("$CommandLine").args
+            kernel.close()
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            rest, _ = process.communicate(timeout=PATIENCE)
+    assert rest == ""  # what Mathics prints while it loads does not get lost in the output of the parent
+    assert list(tmp_path.iterdir()) == []  # and it writes nothing into the home directory

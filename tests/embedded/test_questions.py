@@ -1,0 +1,167 @@
+"""What a kernel asks while it evaluates: Input, dialogs, the interrupt menu."""
+import pytest
+
+from tests.embedded.harness import call, typed
+from wstpserver.wire.values import Symbol
+
+MENU = ("MenuPacket", 1, "Interrupt> ")
+
+
+@pytest.mark.parametrize("answer", [
+    call("TextPacket", "3+4"), "3+4", call("EnterTextPacket", "x = 3\nx + 4"),
+    call("EnterExpressionPacket", call("Plus", 3, 4)),
+])  # fmt: skip
+def test_input(kernel, answer):
+    kernel.send("EvaluatePacket", typed('2 Input["how many? "]'))
+    assert kernel.packets_until("InputPacket") == [("InputPacket", "how many? ")]
+    kernel.link.put(answer)
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 14)]
+
+
+@pytest.mark.parametrize("answer, text", [
+    (call("TextPacket", "3+4 é"), "3+4 é"), ("", ""), (call("EnterExpressionPacket", call("f", 1)), "f[1]"),
+])  # fmt: skip
+def test_input_string(kernel, answer, text):
+    kernel.send("EvaluatePacket", typed("{InputString[]}"))
+    assert kernel.packets_until("InputStringPacket") == [("InputStringPacket", "? ")]
+    kernel.link.put(answer)
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", call("List", text))]
+
+
+def test_wrong_input_is_a_message(kernel):
+    kernel.send("EvaluatePacket", typed("Input[]"))
+    kernel.packets_until("InputPacket")
+    kernel.send("TextPacket", "2 +")
+    packets = kernel.packets_until("ReturnPacket")
+    assert packets[0] == ("MessagePacket", Symbol("Syntax"), "sntxi")
+    assert packets[-1] == ("ReturnPacket", Symbol("$Failed"))
+
+
+def test_other_packets_wait_for_the_end_of_the_question(kernel):
+    kernel.send("EvaluatePacket", typed("Input[]"))
+    kernel.packets_until("InputPacket")
+    kernel.send("EvaluatePacket", call("Plus", 1, 1))
+    kernel.send("TextPacket", "7")
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 7)]
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 2)]
+
+
+def test_late_answer_to_an_aborted_question_is_dropped(kernel):
+    value, _ = kernel.seconds_to_abort(typed("Input[]"), after="InputPacket")
+    assert value == Symbol("$Aborted")
+    kernel.send("TextPacket", "1")
+    assert kernel.evaluate_packets(call("Plus", 1, 1)) == [("ReturnPacket", 2)]
+
+
+def test_dialog(kernel):
+    kernel.send("EnterTextPacket", "y = 3; Dialog[] + 100")
+    assert kernel.packets_until("InputNamePacket") == [
+        ("BeginDialogPacket", 1), ("InputNamePacket", "(Dialog) In[2]:= "),
+    ]  # fmt: skip
+    assert kernel.enter("y + 1") == [
+        ("OutputNamePacket", "(Dialog) Out[2]= "), ("ReturnTextPacket", "4"), ("InputNamePacket", "(Dialog) In[3]:= "),
+    ]  # fmt: skip
+    assert kernel.evaluate_packets(Symbol("y")) == [("ReturnPacket", 3)]
+    kernel.send("EnterTextPacket", "Return[y * 2]")
+    assert kernel.packets_until("InputNamePacket") == [
+        ("EndDialogPacket", 1), ("OutputNamePacket", "Out[1]= "), ("ReturnTextPacket", "106"),
+        ("InputNamePacket", "In[4]:= "),
+    ]  # fmt: skip
+
+
+def test_dialogs_nest(kernel):
+    kernel.send("EvaluatePacket", typed("Dialog[]"))
+    kernel.packets_until("InputNamePacket")
+    kernel.send("EnterTextPacket", "Dialog[5]")
+    assert kernel.packets_until("InputNamePacket") == [
+        ("BeginDialogPacket", 2), ("OutputNamePacket", "(Dialog) Out[3]= "), ("ReturnTextPacket", "5"),
+        ("InputNamePacket", "(Dialog) In[4]:= "),
+    ]  # fmt: skip
+    kernel.send("EnterTextPacket", "Return[6]")
+    assert kernel.packets_until("InputNamePacket")[:3] == [
+        ("EndDialogPacket", 2), ("OutputNamePacket", "(Dialog) Out[2]= "), ("ReturnTextPacket", "6"),
+    ]  # fmt: skip
+    kernel.send("EnterTextPacket", "Return[]")
+    assert kernel.packets_until("ReturnPacket") == [("EndDialogPacket", 1), ("ReturnPacket", Symbol("Null"))]
+
+
+def test_abort_in_a_dialog(kernel):
+    kernel.send("EvaluatePacket", typed("{Dialog[], 2}"))
+    kernel.packets_until("InputNamePacket")
+    value, _ = kernel.seconds_to_abort(typed("Print[1]; Pause[30]"), after="TextPacket")
+    assert value == Symbol("$Aborted")  # the evaluation inside
+    assert kernel.evaluate(call("Plus", 1, 1)) == 2
+    kernel.link.abort()  # now the one around it
+    assert kernel.packets_until("ReturnPacket") == [("EndDialogPacket", 1), ("ReturnPacket", Symbol("$Aborted"))]
+
+
+def test_time_limit_ends_a_dialog(kernel):
+    assert kernel.evaluate_packets(typed("TimeConstrained[Dialog[], 0.3, late]"))[-2:] == [
+        ("EndDialogPacket", 1), ("ReturnPacket", Symbol("late")),
+    ]  # fmt: skip
+
+
+def interrupted(kernel, text="Print[begun]; Pause[1]; 5"):
+    """An evaluation, at its interrupt menu."""
+    kernel.send("EvaluatePacket", typed(text))
+    kernel.packets_until("TextPacket")
+    kernel.link.interrupt()
+    assert kernel.packets_until("MenuPacket") == [MENU]
+
+
+@pytest.mark.parametrize("answer", ["c", "continue", call("TextPacket", " C\n")])
+def test_menu_continue(kernel, answer):
+    interrupted(kernel)
+    kernel.link.put(answer)
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 5)]
+
+
+@pytest.mark.parametrize("answer", ["a", "abort", call("TextPacket", "abort")])
+def test_menu_abort(kernel, answer):
+    interrupted(kernel, "Print[begun]; While[True]")
+    kernel.link.put(answer)
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", Symbol("$Aborted"))]
+    assert kernel.evaluate(call("Plus", 1, 1)) == 2
+
+
+def test_menu_help(kernel):
+    interrupted(kernel)
+    kernel.link.put("?")
+    (name, text), menu = kernel.packets_until("MenuPacket")
+    assert name == "TextPacket" and "abort (or a)" in text and "continue (or c)" in text
+    assert menu == MENU
+    kernel.link.put("c")
+    kernel.packets_until("ReturnPacket")
+
+
+def test_menu_inspect(kernel):
+    interrupted(kernel, "z = 8; Print[begun]; Pause[1]; z")
+    kernel.link.put("i")
+    kernel.packets_until("InputNamePacket")
+    assert kernel.shown("z = z + 1") == "9"
+    kernel.send("EnterTextPacket", "Return[]")
+    assert kernel.packets_until("ReturnPacket") == [("EndDialogPacket", 1), ("ReturnPacket", 9)]
+
+
+def test_menu_quit(kernel):
+    interrupted(kernel)
+    kernel.link.put("q")
+    kernel.wait_until_closed()
+
+
+def test_abort_message_at_the_menu(kernel):
+    interrupted(kernel)
+    kernel.link.abort()
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", Symbol("$Aborted"))]
+
+
+def test_interrupt_of_an_idle_kernel_does_nothing(kernel):
+    kernel.link.interrupt()
+    assert kernel.evaluate_packets(typed("Pause[0.2]; 1"))[-1] == ("ReturnPacket", 1)
+
+
+def test_interrupt_function(kernel):
+    kernel.send("EvaluatePacket", typed("Interrupt[]; 3"))
+    assert kernel.packets_until("MenuPacket") == [MENU]
+    kernel.link.put("c")
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 3)]

@@ -1,0 +1,119 @@
+"""WSTPServer`GetKernelID[] and the others: this test is the server."""
+import json
+
+import pytest
+
+from tests.embedded.harness import call, typed
+from wstpserver.wire.values import Symbol
+
+SUCCESS, ERROR, MALFORMED = (
+    json.dumps({"status": status}) for status in ("ExecutionSuccess", "ExecutionError", "PacketMalformed")
+)
+
+
+def asked(kernel, text, reply):
+    """(the command a kernel gives while it evaluates, the value after that reply)"""
+    kernel.send("EvaluatePacket", typed(text))
+    (_, command), = kernel.packets_until("WSCommandPacket")
+    kernel.send("ReturnPacket", reply)
+    (_, value), = kernel.packets_until("ReturnPacket")
+    return command, value
+
+
+def details(value):
+    """The association of a success or failure object, as dict."""
+    return {rule.args[0]: rule.args[1] for rule in value.args[1].args}
+
+
+@pytest.mark.parametrize("name", ["GetKernelID", "GetPoolName", "StartKernel"])
+def test_strings(kernel, name):
+    command, value = asked(kernel, f"WSTPServer`{name}[]", '{"result":"a806-2645-9651"}')
+    assert command == call(name)
+    assert value == "a806-2645-9651"
+
+
+@pytest.mark.parametrize("text, command", [
+    ('CloseKernel["i"]', call("CloseKernel", "i")),
+    ("ConnectKernel[]", call("ConnectKernel")),
+    ('ConnectKernel["i"]', call("ConnectKernel", "i")),
+    ('ConnectKernel["i", 3]', call("ConnectKernel", "i", 3)),
+    ('ConnectKernel["i", 2.5]', call("ConnectKernel", "i", 2.5)),
+    ('ConnectKernel["i", 1/2]', call("ConnectKernel", "i", 0.5)),
+    ("DisconnectKernel[]", call("DisconnectKernel")),
+    ("SetAllowSilentKernelReplacement[True]", call("SetAllowSilentKernelReplacement", Symbol("True"))),
+    ("SetKeepAlive[False]", call("SetKeepAlive", Symbol("False"))),
+    ("SetReserveKernel[1 == 1]", call("SetReserveKernel", Symbol("True"))),
+])  # fmt: skip
+def test_success_and_failure(kernel, text, command):
+    name = command.head.name
+    sent, value = asked(kernel, f"WSTPServer`{text}", SUCCESS)
+    assert sent == command
+    assert (value.head, value.args[0]) == (Symbol("Success"), "WSTPServer")
+    assert details(value)["Command"] == name
+    sent, value = asked(kernel, f"WSTPServer`{text}", ERROR)
+    assert sent == command
+    assert (value.head, value.args[0]) == (Symbol("Failure"), "WSTPServer")
+    assert name in details(value)["MessageTemplate"]
+    assert details(value)["Status"] == "ExecutionError"
+
+
+def test_command_line_of_a_kernel(kernel):
+    command, value = asked(kernel, 'WSTPServer`StartKernel["wolfram -wstp"]', MALFORMED)
+    assert command == call("StartKernel", "wolfram -wstp")
+    assert value.head == Symbol("Failure")
+
+
+def test_server_information_is_an_association(kernel):
+    information = {"Pools": {"a": {"KeepAlive": True, "MinimumKernelNumber": 2, "x": None, "y": [1.5, "é"]}}}
+    _, value = asked(kernel, "info = WSTPServer`GetServerInformation[]", json.dumps({"result": information}))
+    assert value.head == Symbol("Association")
+    assert kernel.evaluate('info["Pools"]["a"]["MinimumKernelNumber"]') == 2
+    assert kernel.evaluate('info["Pools"]["a"]["KeepAlive"]') == Symbol("True")
+    assert kernel.evaluate('info["Pools"]["a"]["y"]') == call("List", 1.5, "é")
+
+
+@pytest.mark.parametrize("text", [
+    "GetKernelID[1]", "CloseKernel[]", "CloseKernel[5]", 'ConnectKernel["a", "b"]', 'ConnectKernel["a", -1]',
+    'ConnectKernel["a", 1, 2]', "SetKeepAlive[]", "SetKeepAlive[1]", "SetKeepAlive[maybe]", "StartKernel[5]",
+])  # fmt: skip
+def test_wrong_arguments_stay_as_they_are(kernel, text):
+    name, _, arguments = text.partition("[")
+    ((_, value),) = kernel.evaluate_packets(typed(f"WSTPServer`{name}[{arguments}"))
+    assert value.head == Symbol(f"WSTPServer`{name}")
+
+
+def test_names_and_help(kernel):
+    names = kernel.evaluate('Names["WSTPServer`*"]')
+    assert len(names.args) == 10
+    assert "gives the ID of this kernel" in kernel.shown("?WSTPServer`GetKernelID")
+
+
+def test_other_packets_wait(kernel):
+    kernel.send("EvaluatePacket", typed("WSTPServer`GetKernelID[]"))
+    kernel.packets_until("WSCommandPacket")
+    kernel.send("EvaluatePacket", call("Plus", 1, 1))
+    kernel.send("ReturnPacket", '{"result":"x"}')
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", "x")]
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 2)]
+
+
+def test_abort_ends_the_wait_for_a_server(kernel):
+    value, seconds = kernel.seconds_to_abort(typed("WSTPServer`GetKernelID[]"), after="WSCommandPacket")
+    assert value == Symbol("$Aborted") and seconds < 1
+
+
+def test_no_answer_is_a_failure(kernel):
+    kernel.send("EvaluatePacket", typed("WSTPServer`GetKernelID[]"))
+    kernel.packets_until("WSCommandPacket")
+    kernel.send("ReturnPacket", "this is no JSON")
+    ((_, value),) = kernel.packets_until("ReturnPacket")
+    assert details(value)["MessageTemplate"] == "No WSTPServer answered."
+
+
+def test_answer_that_never_comes(warm_parent):
+    kernel = warm_parent.launch(environment={"WSTPKERNEL_COMMAND_TIMEOUT": "0.2"})
+    kernel.send("EvaluatePacket", typed("WSTPServer`GetKernelID[]"))
+    kernel.packets_until("WSCommandPacket")
+    ((_, value),) = kernel.packets_until("ReturnPacket")
+    assert details(value)["Status"] == "NoAnswer"
+    kernel.close()

@@ -1,0 +1,402 @@
+"""Values of the wire layer as Mathics expressions, and back.
+
+A link can carry an expression a million levels deep, so the conversions use a stack of their own and do not recurse.
+Symbols without a context are looked up as the parser does, in $Context and $ContextPath at that moment.
+
+Mathics keeps every number it makes in a table for ever, so that equal numbers are one object. Only speed depends on
+that, and for the many numbers of an array the table is a loss: those are made without it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sympy
+from mathics.core.atoms import (
+    ByteArray,
+    Complex,
+    Integer,
+    MachineReal,
+    NumericArray,
+    PrecisionReal,
+    Rational,
+    String,
+)
+from mathics.core.definitions import Definitions
+from mathics.core.element import BaseElement, ElementsProperties
+from mathics.core.expression import Expression
+from mathics.core.list import ListExpression
+from mathics.core.number import dps
+from mathics.core.symbols import Symbol, SymbolConstant, SymbolList
+from mathics.core.systemsymbols import (
+    SymbolByteArray,
+    SymbolComplex,
+    SymbolDirectedInfinity,
+    SymbolIndeterminate,
+    SymbolRational,
+)
+from mpmath.libmp import from_str, round_nearest, to_str
+
+from wstpserver.wire.values import BigReal, Function, LongDouble, PackedArray
+from wstpserver.wire.values import Symbol as WireSymbol
+
+#: Decimal digits that carry 53 bits. A number with more digits and no precision mark is no machine number.
+MACHINE_DIGITS = 17
+
+#: Decimal digits of one bit.
+DIGITS_PER_BIT = 0.30103
+
+#: Integers of this size are so common that the copies in Mathics' table are used.
+SMALL_INTEGERS = range(-256, 1025)
+
+#: A rectangular list of at least so many machine numbers is sent as a packed array, as by Wolfram kernels.
+PACK_FROM = 250
+
+#: Lists with more dimensions are not packed.
+PACK_DEPTH = 8
+
+INT32 = range(-(1 << 31), 1 << 31)
+INT64 = range(-(1 << 63), 1 << 63)
+
+LIST, COMPLEX, RATIONAL = WireSymbol("List"), WireSymbol("Complex"), WireSymbol("Rational")
+
+_REAL_TEXT = re.compile(
+    r"(?P<mantissa>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?P<mark>``?)?(?P<digits>[+-]?[0-9]+\.?[0-9]*)?"
+    r"(?:\*\^(?P<exponent>[+-]?[0-9]+))?\Z"
+)
+
+
+class _Build:
+    """A mark on the stack: the head and `count` arguments before it are converted."""
+
+    __slots__ = ("count",)
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+
+# From the wire.
+
+
+class FromWire:
+    """Converts values of the wire layer to expressions, for one kernel."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+
+    def convert(self, value: Any) -> BaseElement:
+        """The Mathics expression of a decoded value.
+
+        Raises:
+            TypeError: For a value that the wire layer never returns.
+        """
+        waiting: list[Any] = [value]
+        done: list[BaseElement] = []
+        names: dict[str, Symbol] = {}
+        while waiting:
+            item = waiting.pop()
+            kind = type(item)
+            if kind is _Build:
+                arguments = done[len(done) - item.count :]
+                del done[len(done) - item.count :]
+                done.append(_build(done.pop(), arguments))
+            elif kind is Function:
+                waiting.append(_Build(len(item.args)))
+                waiting.extend(reversed(item.args))
+                waiting.append(item.head)
+            elif kind is WireSymbol:
+                symbol = names.get(item.name)
+                if symbol is None:
+                    symbol = names[item.name] = self.symbol(item.name)
+                done.append(symbol)
+            elif kind is list or kind is tuple:
+                waiting.append(_Build(len(item)))
+                waiting.extend(reversed(item))
+                waiting.append(WireSymbol("System`List"))
+            else:
+                done.append(self._leaf(item))
+        return done.pop()
+
+    def symbol(self, name: str) -> Symbol:
+        """The symbol that `name` means when it is typed."""
+        return Symbol(self._definitions.lookup_name(name))
+
+    def _leaf(self, value: Any) -> BaseElement:
+        if isinstance(value, str):
+            return String(value)
+        if isinstance(value, int):
+            return Integer(int(value))
+        if isinstance(value, float):
+            return machine_real(float(value))
+        if isinstance(value, PackedArray):
+            return self._array(value)
+        if isinstance(value, BigReal):
+            return real_from_text(value.text) or String(value.text)
+        if isinstance(value, LongDouble):
+            return machine_real(float(value))
+        raise TypeError(f"no expression: {value!r}")
+
+    def _array(self, array: PackedArray) -> BaseElement:
+        values = array.flat()
+        if array.kind == "real128":
+            values = [float(value) for value in values]
+        elements = (machine_reals if array.kind.startswith("real") else integers)(values)
+        for level in range(len(array.shape) - 1, -1, -1):
+            head = SymbolList if array.heads is None else self.symbol(array.heads[level])
+            elements = _rows(head, elements, array.shape[level], math.prod(array.shape[:level]))
+        return elements[0]
+
+
+def _rows(head: Symbol, elements: list[BaseElement], size: int, count: int) -> list[BaseElement]:
+    """`count` expressions with that head, of `size` elements each."""
+    groups = (elements[start * size : (start + 1) * size] for start in range(count))
+    if head is not SymbolList:
+        return [_build(head, group) for group in groups]
+    return [_list_of(group) for group in groups]
+
+
+def _list_of(elements: list[BaseElement]) -> ListExpression:
+    """A list; for numbers, what Mathics would find out by looking at each of them is told."""
+    kind = type(elements[0]) if elements else None
+    if kind not in (MachineReal, Integer) or not all(type(element) is kind for element in elements):
+        return ListExpression(*elements)
+    known = ElementsProperties(elements_fully_evaluated=True, is_flat=True, is_ordered=False, is_uniform=True)
+    return ListExpression(*elements, elements_properties=known, literal_values=tuple(e._value for e in elements))
+
+
+def _build(head: BaseElement, arguments: list[BaseElement]) -> BaseElement:
+    """head[arguments], as the atom it stands for where Mathics has one: a rational, a complex number, a byte array."""
+    if head is SymbolList:
+        return ListExpression(*arguments)
+    if head is SymbolRational and _are(arguments, 2, Integer) and arguments[1].value != 0:
+        return Rational(arguments[0].value, arguments[1].value)
+    if head is SymbolComplex and len(arguments) == 2:
+        try:
+            return Complex(*arguments)
+        except ValueError:  # not two real numbers
+            return Expression(head, *arguments)
+    if head is SymbolByteArray and _are(arguments, 1, String):
+        try:
+            return ByteArray(base64.b64decode(arguments[0].value, validate=True))
+        except binascii.Error:
+            return Expression(head, *arguments)
+    return Expression(head, *arguments)
+
+
+def _are(arguments: list[BaseElement], count: int, kind: type) -> bool:
+    return len(arguments) == count and all(isinstance(argument, kind) for argument in arguments)
+
+
+def machine_real(value: float) -> BaseElement:
+    """A machine real; infinities and not-a-number as the expressions a kernel has for them."""
+    if math.isfinite(value):
+        return MachineReal(value)
+    if math.isnan(value):
+        return SymbolIndeterminate
+    return Expression(SymbolDirectedInfinity, Integer(1 if value > 0 else -1))
+
+
+def machine_reals(values: Sequence[float]) -> list[BaseElement]:
+    """Many machine reals, made without Mathics' table (0.4 us each)."""
+    if not all(map(math.isfinite, values)):
+        return [machine_real(value) for value in values]
+    new, kind = object.__new__, MachineReal
+    reals: list[BaseElement] = []
+    for value in values:
+        real = new(kind)
+        real._value = value
+        real.hash = hash((kind, value))
+        reals.append(real)
+    return reals
+
+
+def integers(values: Sequence[int]) -> list[BaseElement]:
+    """Many integers, made without Mathics' table (1 us each). `patches` supplies their SymPy counterparts."""
+    new, kind = object.__new__, Integer
+    numbers: list[BaseElement] = []
+    for value in values:
+        if value in SMALL_INTEGERS:
+            numbers.append(Integer(value))
+            continue
+        number = new(kind)
+        number._value = value
+        number.hash = hash((kind, value))
+        numbers.append(number)
+    return numbers
+
+
+def real_from_text(text: str) -> BaseElement | None:
+    """The number written as InputForm does: 1.5`20.*^-400, 1.5``30, 1.5*^400. None if it is not one."""
+    match = _REAL_TEXT.match(text)
+    if match is None or (match["digits"] and not match["mark"]):
+        return None
+    decimal = f"{match['mantissa']}e{match['exponent'] or 0}"
+    digits = _digits(match, decimal)
+    if digits is None:
+        value = float(decimal)
+        if math.isfinite(value) and (value or not match["exponent"]):
+            return MachineReal(value)
+        digits = MACHINE_DIGITS
+    return PrecisionReal(sympy.Float(decimal, max(1, round(digits))))
+
+
+def _digits(match: re.Match[str], decimal: str) -> float | None:
+    """Decimal digits of precision; None for a machine number."""
+    if not match["mark"]:
+        written = len(re.sub(r"[^0-9]", "", match["mantissa"]).lstrip("0"))
+        return written if written > MACHINE_DIGITS else None
+    if not match["digits"]:
+        return None
+    given = float(match["digits"])
+    if match["mark"] == "`":
+        return given
+    size = sympy.Float(decimal, MACHINE_DIGITS)
+    return given if size == 0 else given + float(sympy.log(abs(size), 10))
+
+
+# To the wire.
+
+
+class ToWire:
+    """Converts expressions to values of the wire layer, for one kernel."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+        self._leaves: dict[type, Callable[[Any], Any]] = {
+            Integer: lambda atom: atom.value,
+            MachineReal: machine_real_value,
+            PrecisionReal: lambda atom: BigReal(precise_real_text(atom)),
+            Rational: _rational,
+            Complex: self._complex,
+            String: lambda atom: atom.value,
+            ByteArray: _byte_array,
+            NumericArray: _numeric_array,
+        }
+
+    def convert(self, expression: BaseElement) -> Any:
+        """The value to send. Symbols visible in $ContextPath are sent without context, as by Wolfram kernels."""
+        waiting: list[Any] = [expression]
+        done: list[Any] = []
+        names: dict[str, WireSymbol] = {}
+        while waiting:
+            item = waiting.pop()
+            kind = type(item)
+            if kind is _Build:
+                arguments = tuple(done[len(done) - item.count :])
+                del done[len(done) - item.count :]
+                done.append(Function(done.pop(), arguments))
+            elif kind is Symbol or kind is SymbolConstant:
+                symbol = names.get(item.name)
+                if symbol is None:
+                    symbol = names[item.name] = WireSymbol(self._definitions.shorten_name(item.name))
+                done.append(symbol)
+            elif kind in self._leaves:
+                done.append(self._leaves[kind](item))
+            elif isinstance(item, Expression):
+                packed = pack(item) if kind is ListExpression else None
+                if packed is not None:
+                    done.append(packed)
+                    continue
+                waiting.append(_Build(len(item.elements)))
+                waiting.extend(reversed(item.elements))
+                waiting.append(item.head)
+            else:
+                done.append(self._other(item, waiting))
+        return done.pop()
+
+    def _complex(self, atom: Complex) -> Function:
+        return Function(COMPLEX, (self._leaves[type(atom.real)](atom.real), self._leaves[type(atom.imag)](atom.imag)))
+
+    def _other(self, item: Any, waiting: list[Any]) -> Any:
+        """Objects of Mathics without parts (images, compiled code, boxes): their head with their text as argument."""
+        if isinstance(item, Symbol):
+            return WireSymbol(self._definitions.shorten_name(item.name))
+        to_expression = getattr(item, "to_expression", None)
+        if to_expression is not None:
+            equivalent = to_expression()
+            if isinstance(equivalent, Expression):
+                return self.convert(equivalent)
+        head = getattr(item, "class_head_name", "") or type(item).__name__
+        return Function(WireSymbol(self._definitions.shorten_name(head)), (str(item),))
+
+
+def pack(expression: ListExpression) -> PackedArray | None:
+    """A rectangular list of machine numbers as a packed array; None if it is too small or no such list."""
+    shape = [len(expression.elements)]
+    flat: tuple[BaseElement, ...] | list[BaseElement] = expression.elements
+    while flat and type(flat[0]) is ListExpression and len(shape) < PACK_DEPTH:
+        size = len(flat[0].elements)
+        if not all(type(row) is ListExpression and len(row.elements) == size for row in flat):
+            return None
+        shape.append(size)
+        flat = [element for row in flat for element in row.elements]
+    if len(flat) < PACK_FROM:
+        return None
+    return _pack_flat(flat, tuple(shape))
+
+
+def _pack_flat(flat: tuple[BaseElement, ...] | list[BaseElement], shape: tuple[int, ...]) -> PackedArray | None:
+    kinds = set(map(type, flat))
+    if kinds == {MachineReal}:
+        values: list[Any] = [element._value for element in flat]
+        if set(map(type, values)) == {float}:
+            return PackedArray(array("d", values), "real64", shape)
+    elif kinds == {Integer}:
+        values = [element._value for element in flat]
+        smallest, largest = min(values), max(values)
+        if smallest in INT32 and largest in INT32:
+            return PackedArray(array("i", values), "int32", shape)
+        if smallest in INT64 and largest in INT64:
+            return PackedArray(array("q", values), "int64", shape)
+    return None
+
+
+def _rational(atom: Rational) -> Function:
+    return Function(RATIONAL, (atom.numerator().value, atom.denominator().value))
+
+
+def _byte_array(atom: ByteArray) -> Function:
+    return Function(WireSymbol("ByteArray"), (base64.b64encode(atom.value).decode("ascii"),))
+
+
+def _numeric_array(atom: NumericArray) -> Function:
+    """NumericArray[{...}, "Real64"]; complex arrays end with pairs of head Complex."""
+    try:
+        data: Any = PackedArray.from_numpy(atom.value)
+    except ValueError:  # unsigned 64-bit, or no dimension
+        data = atom.value.tolist()
+    return Function(WireSymbol("NumericArray"), (data, atom._type_name))
+
+
+def machine_real_value(atom: MachineReal) -> float | BigReal:
+    """The float; text for the few machine reals Mathics keeps as mpmath numbers and a double cannot hold."""
+    value: Any = atom._value
+    if type(value) is float:
+        return value
+    as_float = float(value)
+    return as_float if math.isfinite(as_float) else BigReal(_with_exponent(to_str(value._mpf_, MACHINE_DIGITS)))
+
+
+def precise_real_text(atom: PrecisionReal) -> str:
+    """InputForm with precision mark, such as 1.5`20.: the fewest digits that read back as the same bits."""
+    number = atom.value
+    most = math.ceil(number._prec * DIGITS_PER_BIT) + 2
+    text = ""
+    for digits in range(max(1, most - 4), most + 1):
+        text = to_str(number._mpf_, digits, strip_zeros=True, min_fixed=-6, max_fixed=digits)
+        if from_str(text, number._prec, round_nearest) == number._mpf_:
+            break
+    mantissa, _, exponent = text.partition("e")
+    marked = f"{mantissa}`{dps(atom.get_precision())}."
+    return f"{marked}*^{int(exponent)}" if exponent else marked
+
+
+def _with_exponent(text: str) -> str:
+    mantissa, _, exponent = text.partition("e")
+    return f"{mantissa}*^{int(exponent)}" if exponent else mantissa

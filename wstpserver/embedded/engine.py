@@ -1,0 +1,182 @@
+"""Mathics, loaded: the work that takes seconds, done once and without a link.
+
+A warm parent makes one engine and forks; a cold kernel makes one and serves its link with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from wstpserver.embedded.process import prepare_limits
+
+#: Evaluated once, so that Mathics and SymPy import and compute before a fork what they need at first use.
+WARM_UP = (
+    "2+2", "1/0", "1/3+1.5", "Expand[(a+b)^3]", "Integrate[x^2, x]", "D[Sin[x], x]", "Solve[x^2 == 2, x]", "N[Pi, 30]",
+    "Sqrt[2.] + I", "Table[i^2, {i, 3}]", "Do[i, {i, 3}]", "Block[{x = 1}, x]", "Module[{x = 1}, x]",
+    "f[x_] := x^2; f[3]", '<|"a" -> 1|>', '"a" <> "b"', "ToString[a/b, InputForm]", "RandomReal[]", "SeedRandom[1]",
+    'ToString[ToExpression["1+1"], OutputForm]', "ByteArray[{1}]", "Catch[Throw[1]]", "TimeConstrained[1, 10]",
+    "Range[10] + .5", "StringReplace[\"abc\", \"b\" -> \"c\"]", "FullForm[a -> b]", "Quiet[1/0]", "2 +",
+    "Names[\"System`Pl*\"]", "Get[\"a-file-that-does-not-exist\"]", "MatrixForm[{{1}}]", "Sort[{3, 1, 2}]",
+    "Factor[x^2 - 1]", "Simplify[x + x]", "Det[{{1, 2}, {3, 4}}]", "Prime[10]", "FactorInteger[12]", "Sum[i, {i, 3}]",
+)  # fmt: skip
+
+#: Numbers a table may gain before it is emptied after an evaluation.
+TABLE_LIMIT = 20_000
+
+
+class Engine:
+    """Loaded definitions, and the evaluation object of the kernel to be.
+
+    Attributes:
+        definitions: All symbols.
+        interrupts: The requests to end evaluations.
+        evaluation: The evaluation object.
+        number_tables: Mathics' tables of numbers.
+    """
+
+    def __init__(self) -> None:
+        """Load Mathics (4-8 s).
+
+        Raises:
+            ImportError: A package is missing.
+            Exception: Whatever Mathics raises when it cannot be loaded.
+        """
+        with _stdout_to_stderr():
+            with _hidden("matplotlib"):
+                _load_builtins()
+            from mathics.core.definitions import Definitions
+
+            from wstpserver.embedded.builtins import contribute_builtins
+            from wstpserver.embedded.evaluator import KernelEvaluation
+            from wstpserver.embedded.format import install_fast_lists
+            from wstpserver.embedded.interrupts import EvaluationInterrupts
+            from wstpserver.embedded.patches import install_patches
+
+            self.definitions = Definitions(add_builtin=True)
+            contribute_builtins(self.definitions)
+            install_patches()
+            install_fast_lists()
+            prepare_limits()
+            self.interrupts = EvaluationInterrupts()
+            self.evaluation = KernelEvaluation(self.definitions, self.interrupts)
+            self._warm_up()
+        _settle_memory()
+
+    def _warm_up(self) -> None:
+        from mathics.core.parser import MathicsMultiLineFeeder
+
+        from wstpserver.embedded.evaluator import EvaluationRunner
+        from wstpserver.embedded.format import text_of
+
+        runner = EvaluationRunner(self.evaluation)
+        for text in WARM_UP:
+            expression = self.evaluation.parse_feeder(MathicsMultiLineFeeder(text, ""))
+            if expression is not None:
+                result = runner.run(partial(expression.evaluate, self.evaluation))
+                text_of(result, self.evaluation)
+        self._forget()
+        self.number_tables = NumberTables()
+
+    def _forget(self) -> None:
+        """Leave no trace of the warm-up in the session to come."""
+        self.definitions.reset_user_definitions()
+        self.definitions.clear_cache()
+        self.evaluation.reset()
+
+    def start_session(self) -> None:
+        """What every kernel does for itself, after a fork too: seed its random numbers, start its clock."""
+        from mathics.builtin import datentime
+
+        seed_random()
+        datentime.START_TIME = time.time()  # the origin of SessionTime
+
+
+class NumberTables:
+    """Mathics' tables of numbers, as they were when this object was made.
+
+    Every number ever computed stays in a table of its class (300,000 reals are 64 MB). Emptying a table only costs the
+    chance to find a number again. The entries from before the first evaluation are kept, because code compares with
+    constants among them by identity.
+    """
+
+    def __init__(self) -> None:
+        from mathics.core.atoms import Complex, Integer, MachineReal, PrecisionReal, Rational
+
+        tables: tuple[dict[Any, Any], ...] = (
+            Integer._integers,
+            MachineReal._machine_reals,
+            PrecisionReal._precision_reals,
+            Complex._complex_numbers,
+            Rational._rationals,
+        )
+        self._tables = [(table, dict(table)) for table in tables]
+        # Caches of methods, keyed by number.
+        self._methods = (Rational.numerator, Rational.denominator, Complex.__neg__)
+
+    def trim(self) -> None:
+        """Restore tables that have grown too large to their first state. Call between two evaluations."""
+        for table, first in self._tables:
+            if len(table) > len(first) + TABLE_LIMIT:
+                table.clear()
+                table.update(first)
+        for method in self._methods:
+            if method.cache_info().currsize > TABLE_LIMIT:
+                method.cache_clear()
+
+
+def seed_random() -> None:
+    """Seed all generators of Mathics; forked kernels would otherwise draw the same numbers."""
+    import numpy
+
+    seed = int.from_bytes(os.urandom(16), "little")
+    random.seed(seed)
+    numpy.random.seed(seed & 0xFFFF_FFFF)
+
+
+def _settle_memory() -> None:
+    """Exclude everything loaded from garbage collection, which in a forked kernel would copy its pages.
+
+    An evaluation makes many objects that live until its end; collecting less often is a tenth faster.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def _load_builtins() -> None:
+    from mathics.core.load_builtin import _builtins, import_and_load_builtins
+
+    if not _builtins:
+        import_and_load_builtins()
+
+
+@contextlib.contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Make `import module` fail within the block.
+
+    Mathics imports every package it knows to ask for its version. Matplotlib takes half a second and writes into the
+    user's home directory, and nothing in Mathics uses it.
+    """
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Mathics prints what it could not load; this belongs in the log."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield

@@ -1,0 +1,221 @@
+"""Mathics' evaluation object, tied to a kernel, and the running of one evaluation to its end, whatever the end is."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from mathics.core.atoms import String
+from mathics.core.definitions import Definitions
+from mathics.core.element import BaseElement
+from mathics.core.evaluation import MAX_RECURSION_DEPTH, Evaluation, Message, Output
+from mathics.core.expression import Expression
+from mathics.core.interrupt import (
+    AbortInterrupt,
+    BreakInterrupt,
+    ContinueInterrupt,
+    ReturnInterrupt,
+    TimeoutInterrupt,
+    WLThrowInterrupt,
+)
+from mathics.core.symbols import SymbolNull
+from mathics.core.systemsymbols import (
+    SymbolAborted,
+    SymbolBreak,
+    SymbolContinue,
+    SymbolFailed,
+    SymbolHold,
+    SymbolOverflow,
+    SymbolThrow,
+)
+
+from wstpserver.embedded.interrupts import EvaluationInterrupts, EvaluationScope, TimeLimitReached
+
+#: Messages kept for Check, which looks at the messages of its argument; older ones are dropped.
+KEPT_MESSAGES = 1000
+
+#: What Python's numbers say when a power exceeds the memory of the machine; a kernel says Overflow[].
+TOO_LARGE_POWERS = ("mpz.pow outrageous exponent", "mpq.pow outrageous exp num")
+
+#: Mathics has the names of these messages, but not their text.
+NO_LOOP = "No enclosing For, While, or Do found for {}[]."
+
+#: Characters of an exception's text that are shown to a user.
+SHOWN_EXCEPTION = 200
+
+
+class SessionServices(Protocol):
+    """What an evaluation needs of its session: somewhere to send output and messages at once."""
+
+    def send_text(self, text: str) -> None:
+        """Send a TextPacket."""
+
+    def send_message(self, symbol: str, tag: str, text: str) -> None:
+        """Send a MessagePacket and its TextPacket."""
+
+
+class KernelEvaluation(Evaluation):
+    """The evaluation object of one kernel: it can be interrupted, and its output is sent as it happens.
+
+    Attributes:
+        interrupts: The requests to end this kernel's evaluations.
+        session: Set when the kernel has its link; builtins use it to talk to the client.
+    """
+
+    def __init__(self, definitions: Definitions, interrupts: EvaluationInterrupts) -> None:
+        super().__init__(definitions=definitions, output=_LinkOutput(self), catch_interrupt=False)
+        self.interrupts = interrupts
+        self.session: SessionServices | None = None
+
+    def check_stopped(self) -> None:
+        """Called by Mathics at every step: the place where aborts and time limits take effect."""
+        if self.interrupts.due:
+            self.interrupts.act()
+
+    def print_out(self, text: Any) -> None:
+        """Print. The text is not kept in `out`: Check would take it for a message, and loops would fill the memory."""
+        tracing, self.definitions.trace_evaluation = self.definitions.trace_evaluation, False
+        try:
+            shown = text if isinstance(text, str) else self.format_output(text, "text")
+        finally:
+            self.definitions.trace_evaluation = tracing
+        if self.session is not None:
+            self.session.send_text(f"{shown}\n")
+
+    def say(self, symbol: str, tag: str, text: str) -> None:
+        """Issue a message of the kernel itself, whose text needs no definition."""
+        self.out.append(Message(symbol, tag, text))
+        self.output.out(self.out[-1])
+
+    def reset(self) -> None:
+        """Clear the state that an evaluation which was cut short may have left."""
+        self.recursion_depth = 0
+        self.iteration_count = 0
+        self.stopped = False
+        self.timeout = False
+        self.exc_result = self.SymbolNull
+        self.last_eval = None
+        self.options = None
+        self.quiet_all = False
+        self.is_boxing = False
+        self.predetermined_out = None
+        self.out.clear()
+
+
+class _LinkOutput(Output):
+    """Sends messages as Mathics issues them."""
+
+    def __init__(self, evaluation: KernelEvaluation) -> None:
+        self._evaluation = evaluation
+
+    def out(self, out: Any) -> None:
+        session = self._evaluation.session
+        if session is not None and isinstance(out, Message):
+            session.send_message(str(out.symbol), out.tag, out.text)
+        if len(self._evaluation.out) > KEPT_MESSAGES:
+            del self._evaluation.out[:-KEPT_MESSAGES]
+
+    def clear(self, wait: bool) -> None:  # noqa: FBT001 - the interface of Mathics
+        """Nothing is displayed here that could be cleared."""
+
+    def display(self, data: Any, metadata: Any) -> None:
+        """Rich output (Manipulate) has no form on a link: its text is sent."""
+        self._evaluation.print_out(String(str(data.get("text/plain", ""))) if isinstance(data, dict) else "")
+
+
+class EvaluationRunner:
+    """Runs evaluations of one kernel."""
+
+    def __init__(self, evaluation: KernelEvaluation) -> None:
+        self.evaluation = evaluation
+        self._interrupts = evaluation.interrupts
+
+    def run(
+        self, work: Callable[[], BaseElement | None], on_return: Callable[[BaseElement], None] | None = None
+    ) -> BaseElement:
+        """Call `work`, which evaluates something, and always come to a value.
+
+        An abort gives $Aborted, an uncaught Throw gives Hold[Throw[...]] and so on, with the messages a kernel issues.
+        An exception that Mathics did not catch gives a message and $Failed.
+
+        Args:
+            work: Evaluates; None counts as Null.
+            on_return: Called with the value of a Return outside of anything it could return from. May raise.
+
+        Returns:
+            The value, or what stands for the way the evaluation ended.
+
+        Raises:
+            SystemExit: Quit, or the link is gone.
+            TimeLimitReached: The time limit of an evaluation around this one has passed.
+        """
+        scope = self._interrupts.scope()
+        try:
+            self._interrupts.begin()
+            result = work()
+            self._interrupts.armed = False
+            return SymbolNull if result is None else result
+        except Exception as error:
+            self._interrupts.armed = False
+            if self._belongs_outside(error, scope):
+                raise
+            self._tidy_up()
+            if on_return is not None and isinstance(error, ReturnInterrupt):
+                on_return(error.expr)
+            return self._stands_for(error)
+        finally:
+            self._interrupts.end(scope)
+            self.evaluation.recursion_depth = 0
+            self.evaluation.iteration_count = 0
+
+    def _belongs_outside(self, error: Exception, scope: EvaluationScope) -> bool:
+        if not isinstance(error, TimeLimitReached):
+            return False
+        return self._interrupts.limits.is_among_outermost(error.limit, scope.limits)
+
+    def _tidy_up(self) -> None:
+        """Restore what unwinding may have skipped: the evaluation's state, and the cache of definitions."""
+        self.evaluation.reset()
+        self.evaluation.definitions.clear_cache()
+
+    def _stands_for(self, error: Exception) -> BaseElement:
+        """The value of an evaluation that ended with `error`, after the messages that belong to it."""
+        if isinstance(error, AbortInterrupt | TimeoutInterrupt | TimeLimitReached):
+            return SymbolAborted
+        if isinstance(error, ReturnInterrupt):
+            return error.expr
+        if isinstance(error, WLThrowInterrupt):
+            return self._uncaught_throw(error)
+        if isinstance(error, BreakInterrupt):
+            self.evaluation.say("Break", "nofdw", NO_LOOP.format("Break"))
+            return Expression(SymbolHold, Expression(SymbolBreak))
+        if isinstance(error, ContinueInterrupt):
+            self.evaluation.say("Continue", "nofdw", NO_LOOP.format("Continue"))
+            return Expression(SymbolHold, Expression(SymbolContinue))
+        if isinstance(error, RecursionError):
+            self.evaluation.message("$RecursionLimit", "reclim", MAX_RECURSION_DEPTH)
+            return SymbolAborted
+        if isinstance(error, OverflowError) or str(error) in TOO_LARGE_POWERS:
+            self.evaluation.message("General", "ovfl")
+            return Expression(SymbolOverflow)
+        return self._escaped(error)
+
+    def _uncaught_throw(self, error: WLThrowInterrupt) -> BaseElement:
+        arguments = (error.value,) if error.tag is None else (error.value, error.tag)
+        thrown = Expression(SymbolThrow, *arguments)
+        self.evaluation.message("Throw", "nocatch", thrown)
+        return Expression(SymbolHold, thrown)
+
+    def _escaped(self, error: Exception) -> BaseElement:
+        """A Python exception that a builtin did not catch: a fault of Mathics, which must not end the session."""
+        trace = "".join(traceback.format_exception(error, limit=-6))
+        print(f"wstpkernel: an exception escaped from a builtin\n{trace}", file=sys.stderr, flush=True)
+        if isinstance(error, MemoryError):
+            self.evaluation.say("General", "nomem", "The current computation was aborted because there was "
+                                "insufficient memory available to complete the computation.")  # fmt: skip
+            return SymbolAborted
+        shown = f"{type(error).__name__}: {error}"[:SHOWN_EXCEPTION]
+        self.evaluation.say("General", "escaped", f"The evaluator failed with {shown}. The session goes on.")
+        return SymbolFailed

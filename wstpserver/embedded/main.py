@@ -1,0 +1,156 @@
+"""The program `wstpkernel`: its command line, the packages it needs, and the choice of what to run.
+
+A server appends link options to the options the user configured, which were often written for another kernel.
+Therefore only the known options are read and all others are accepted. Options are compared without regard to case, as
+Wolfram kernels do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from wstpserver.embedded.process import EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, prepare_environment
+
+#: Options that make a kernel speak over a link instead of a terminal.
+LINK_SWITCHES = frozenset({"-wstp", "-mathlink"})
+#: Each of these names a link.
+LINK_PLACES = frozenset({"-linkname", "-linkconnect", "-linkcreate", "-linkmode", "-linklaunch"})
+
+#: Packages the kernel imports. Mathics imports `packaging` without declaring it; without it number theory fails to
+#: load, and a line on stdout is the only sign.
+REQUIRED_PACKAGES = ("mathics", "mathics_scanner", "packaging")
+
+USAGE = """\
+wstpkernel - a Wolfram Language kernel on Mathics3 that speaks WSTP
+
+usage: wstpkernel [-wstp | -mathlink] [kernel options] LINK OPTIONS
+       wstpkernel --warm-parent FD
+       wstpkernel --version | --help
+
+A WSTPServer or another WSTP client starts this program, which talks over the link it is
+given; it has no prompt of its own. Link options are those of WSOpenArgcArgv, for example
+
+    wstpkernel -wstp -linkprotocol TCPIP -linkconnect -linkname 44761@127.0.0.1,40319@127.0.0.1
+    wstpkernel -wstp -linkmode connect -linkprotocol TCPIP -linkname 31415@127.0.0.1 -linkoptions 4
+
+Other options of kernels (-noprompt, -noinit, -subkernel, -pwpath DIR ...) are accepted and ignored.
+--warm-parent FD waits for launch requests on an inherited socket and forks a ready kernel for each.
+"""
+
+
+@dataclass(frozen=True)
+class KernelArguments:
+    """The command line, parsed.
+
+    Attributes:
+        action: "kernel", "warm-parent", "version", "help" or "usage".
+        link_options: The whole command line, for `client.open_link`.
+        warm_descriptor: The number after --warm-parent.
+        problem: For "usage": why the command line cannot be served.
+    """
+
+    action: str
+    link_options: tuple[str, ...] = ()
+    warm_descriptor: int = -1
+    problem: str = ""
+
+
+def parse_arguments(words: Sequence[str]) -> KernelArguments:
+    """Parse the words after the program's name. Errors are reported in `KernelArguments.problem`, never raised."""
+    lowered = [word.lower() for word in words]
+    if "--help" in lowered or "-h" in lowered:
+        return KernelArguments("help")
+    if "--version" in lowered:
+        return KernelArguments("version")
+    if "--warm-parent" in lowered:
+        return _warm_parent(words, lowered.index("--warm-parent"))
+    if not LINK_PLACES.intersection(lowered):
+        link = "only half of a link" if LINK_SWITCHES.intersection(lowered) else "no link"
+        return KernelArguments("usage", problem=f"the command line names {link}: -linkname is missing")
+    return KernelArguments("kernel", link_options=tuple(words))
+
+
+def _warm_parent(words: Sequence[str], place: int) -> KernelArguments:
+    number = words[place + 1] if place + 1 < len(words) else ""
+    if not number.isdecimal():
+        return KernelArguments("usage", problem="--warm-parent needs the number of an inherited socket")
+    return KernelArguments("warm-parent", warm_descriptor=int(number))
+
+
+def missing_packages() -> list[str]:
+    """The required packages that cannot be found. Nothing is imported."""
+    return [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
+
+
+def explain_missing(names: Sequence[str]) -> str:
+    """The message for the user, in one line, that names missing packages and how to install them."""
+    return (
+        f"wstpkernel: the embedded kernel needs {' and '.join(names)}, which is not installed for this Python. "
+        "Install it with: pip install 'wstpserver[mathics]'"
+    )
+
+
+def version_text() -> str:
+    """One line: the versions of this package and of Mathics."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from wstpserver.version import VERSION
+
+    try:
+        engine = f"Mathics3 {version('Mathics3')}"
+    except PackageNotFoundError:
+        engine = "Mathics3 is not installed"
+    return f"wstpkernel {VERSION} ({engine})"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        words: The command line without the program's name; `sys.argv` by default.
+
+    Returns:
+        The exit code. After a kernel ran, the process ends instead.
+    """
+    arguments = parse_arguments(sys.argv[1:] if words is None else words)
+    if arguments.action == "help":
+        print(USAGE, end="")
+        return EXIT_OK
+    if arguments.action == "version":
+        print(version_text())
+        return EXIT_OK
+    if arguments.action == "usage":
+        print(f"wstpkernel: {arguments.problem}\n\n{USAGE}", end="", file=sys.stderr)
+        return EXIT_USAGE
+    missing = missing_packages()
+    if missing:
+        return _refuse(arguments, explain_missing(missing))
+    return _run(arguments)
+
+
+def _refuse(arguments: KernelArguments, reason: str) -> int:
+    """Report missing packages on stderr, and to the server of a warm parent."""
+    print(reason, file=sys.stderr)
+    if arguments.action == "warm-parent":
+        from wstpserver.embedded.prefork_protocol import report_failure
+
+        report_failure(arguments.warm_descriptor, reason)
+    return EXIT_UNAVAILABLE
+
+
+def _run(arguments: KernelArguments) -> int:
+    prepare_environment()  # before the imports below: Mathics and NumPy read it once
+    if arguments.action == "warm-parent":
+        from wstpserver.embedded.prefork import run_warm_parent
+
+        return run_warm_parent(arguments.warm_descriptor)
+    from wstpserver.embedded.cold import run_cold_kernel
+
+    return run_cold_kernel(arguments.link_options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+"""The warm parent: it has the engine loaded and forks a kernel for each request of its server.
+
+The parent has one thread and no links, because a forked child has only the thread that called fork. It lives as long
+as its socket: when the server ends, for whatever reason, the parent kills its kernels and exits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from wstpserver.embedded.cold import open_kernel_link
+from wstpserver.embedded.prefork_protocol import BadForkRequest, ForkRequest, PreforkSocket, ServerGone
+from wstpserver.embedded.process import EXIT_OK, EXIT_SOFTWARE, EXIT_USAGE, end_process
+
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+#: The process name of a kernel, on systems that show one (15 characters at most).
+PROCESS_NAME = b"wstpkernel"
+
+
+def run_warm_parent(descriptor: int) -> int:
+    """Load Mathics, then start kernels on request until the server is gone.
+
+    Args:
+        descriptor: The inherited socket.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        prefork_socket = PreforkSocket(descriptor)
+    except OSError as error:
+        print(f"wstpkernel: descriptor {descriptor} is no socket of a server: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        from wstpserver.embedded.engine import Engine
+        from wstpserver.embedded.session import serve
+
+        engine = Engine()
+        prefork_socket.send(event="ready")
+    except ServerGone:
+        return EXIT_OK
+    except Exception as error:
+        reason = f"Mathics cannot be loaded: {type(error).__name__}: {error}"
+        print(f"wstpkernel: {reason}", file=sys.stderr)
+        try:
+            prefork_socket.send(event="failed", reason=reason)
+        except ServerGone:
+            pass
+        return EXIT_SOFTWARE
+
+    def run_kernel(arguments: Sequence[str]) -> int:
+        return serve(engine, open_kernel_link(arguments))
+
+    return PreforkParent(prefork_socket, PreforkChildren(run_kernel)).run()
+
+
+class PreforkParent:
+    """The loop of the parent."""
+
+    def __init__(self, prefork_socket: PreforkSocket, children: PreforkChildren) -> None:
+        self._socket = prefork_socket
+        self._children = children
+        self._wake_receive, self._wake_send = os.pipe()
+        for end in (self._wake_receive, self._wake_send):
+            os.set_blocking(end, False)
+
+    def run(self) -> int:
+        """Serve requests until the server is gone; returns the exit code."""
+        # Each signal writes a byte into the pipe, so that the end of a child between two calls of select is noticed.
+        signal.set_wakeup_fd(self._wake_send, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        try:
+            while True:
+                requests = self._socket.socket.fileno()
+                readable, _, _ = select.select([requests, self._wake_receive], [], [])
+                if self._wake_receive in readable:
+                    self._empty_wake_pipe()
+                    self._report_ended()
+                if requests in readable:
+                    self._launch()
+        except ServerGone:
+            return EXIT_OK
+        finally:
+            self._children.kill_all()
+
+    def _launch(self) -> None:
+        try:
+            request = self._socket.receive()
+        except BadForkRequest as error:
+            print(f"wstpkernel: {error}", file=sys.stderr)
+            if error.launch is not None:
+                self._socket.send(event="not-launched", launch=error.launch, reason=str(error))
+            return
+        try:
+            pid = self._fork(request)
+        except OSError as error:
+            self._socket.send(event="not-launched", launch=request.launch, reason=str(error))
+            return
+        self._socket.send(event="launched", launch=request.launch, pid=pid)
+
+    def _fork(self, request: ForkRequest) -> int:
+        try:
+            parent_only = (self._socket.socket.fileno(), self._wake_receive, self._wake_send)
+            return self._children.launch(request, parent_only)
+        finally:
+            os.close(request.output)
+
+    def _report_ended(self) -> None:
+        while (ended := self._children.next_ended()) is not None:
+            pid, status = ended
+            self._socket.send(event="exited", pid=pid, status=status)
+
+    def _empty_wake_pipe(self) -> None:
+        try:
+            while os.read(self._wake_receive, 4096):
+                pass
+        except BlockingIOError:
+            return
+
+
+class PreforkChildren:
+    """The kernels of a warm parent: forked, reaped, killed.
+
+    `run_kernel` is called in each child with the kernel's command line and returns the exit code.
+    """
+
+    def __init__(self, run_kernel: Callable[[Sequence[str]], int]) -> None:
+        self._run_kernel = run_kernel
+        self._pids: set[int] = set()
+        # Loaded before the first fork.
+        self._libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+    def launch(self, request: ForkRequest, parent_only: Sequence[int]) -> int:
+        """Fork a kernel.
+
+        Args:
+            request: What to start.
+            parent_only: Descriptors that the kernel must not inherit.
+
+        Returns:
+            The process id.
+
+        Raises:
+            OSError: The directory does not exist, or the system allows no more processes.
+        """
+        if request.directory is not None:
+            os.scandir(request.directory).close()
+        parent = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # SIGCHLD of another child must not run the parent's handler in the new one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._become_kernel(request, parent_only, parent)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        self._pids.add(pid)
+        return pid
+
+    def next_ended(self) -> tuple[int, int] | None:
+        """Reap a kernel that has ended, and kill the processes left in its process group.
+
+        Returns:
+            Process id and status as of os.waitpid; None if no kernel has ended.
+        """
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return None
+        if ended is None:
+            return None
+        # As long as the child is a zombie, its process group cannot belong to another process.
+        _kill_group(ended.si_pid)
+        self._pids.discard(ended.si_pid)
+        return os.waitpid(ended.si_pid, 0)
+
+    def kill_all(self) -> None:
+        """Kill every kernel with the processes it started, and reap them."""
+        for pid in self._pids:
+            _kill_group(pid)
+        for pid in self._pids:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                continue
+        self._pids.clear()
+
+    def _become_kernel(self, request: ForkRequest, parent_only: Sequence[int], parent: int) -> NoReturn:
+        """In the child: become a process of its own and serve the link. Never returns into the parent's code."""
+        code = EXIT_SOFTWARE
+        try:
+            self._leave_parent(parent_only, parent)
+            _take_on(request)
+            code = self._run_kernel(request.arguments)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else EXIT_SOFTWARE
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            end_process(code)
+
+    def _leave_parent(self, parent_only: Sequence[int], parent: int) -> None:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        for descriptor in parent_only:
+            os.close(descriptor)
+        if self._libc is None:
+            return
+        self._libc.prctl(PR_SET_NAME, PROCESS_NAME)
+        self._libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+        if os.getppid() != parent:  # the parent ended before the signal was asked for
+            os._exit(EXIT_SOFTWARE)
+
+
+def _take_on(request: ForkRequest) -> None:
+    """Set output, environment, directory and command line as requested."""
+    os.dup2(request.output, 1)
+    os.dup2(request.output, 2)
+    if request.output > 2:
+        os.close(request.output)
+    os.environ.update(request.environment)
+    time.tzset()
+    if request.directory is not None:
+        os.chdir(request.directory)
+    sys.argv[:] = [sys.argv[0], *request.arguments]
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # the child has no group of its own yet, or is gone
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
