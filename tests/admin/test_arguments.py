@@ -2,8 +2,7 @@
 
 import pytest
 
-from wstpserver.cli.admin import DOCUMENT, main
-from wstpserver.cli.admin_arguments import AdminArguments, parse
+from wstpserver.cli.admin.main import DOCUMENT, AdminArguments, main, parse
 from wstpserver.cli.arguments import UsageError
 from wstpserver.client import LinkSyntaxError
 

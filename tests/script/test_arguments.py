@@ -3,8 +3,7 @@
 import pytest
 
 from wstpserver.cli.arguments import UsageError
-from wstpserver.cli.script import DOCUMENT
-from wstpserver.cli.script_arguments import _NAMES, ScriptArguments, parse
+from wstpserver.cli.script.main import _NAMES, DOCUMENT, ScriptArguments, parse
 from wstpserver.client import LinkSyntaxError
 
 

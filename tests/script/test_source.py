@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from wstpserver.cli.arguments import UsageError
-from wstpserver.cli.script_source import read_source
+from wstpserver.cli.script.program import read_source
 
 
 @pytest.mark.parametrize(
