@@ -11,7 +11,7 @@ PATIENCE = 30
 
 
 def command(*words):
-    return [sys.executable, "-m", "wstpserver.cli.admin", *map(str, words)]
+    return [sys.executable, "-m", "wstpserver.cli.admin.main", *map(str, words)]
 
 
 def start(*words, **streams):

@@ -2,9 +2,8 @@
 
 import pytest
 
-from wstpserver.cli.admin import DOCUMENT, main
-from wstpserver.cli.admin_arguments import AdminArguments, parse
-from wstpserver.cli.options import UsageError
+from wstpserver.cli.admin.main import DOCUMENT, AdminArguments, main, parse
+from wstpserver.cli.arguments import UsageError
 from wstpserver.client import LinkSyntaxError
 
 ID = "a806-2645-9651"

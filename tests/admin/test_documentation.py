@@ -5,24 +5,29 @@ from pathlib import Path
 
 import pytest
 
-from wstpserver.cli import admin, admin_errors
-from wstpserver.cli.admin_report import report
-from wstpserver.cli.options import options_of
+from wstpserver.cli.admin.main import DOCUMENT
+from wstpserver.cli.admin.status import report
+from wstpserver.cli.arguments import options_of
+from wstpserver.cli.terminal import ExitCode
 from wstpserver.client.information import read_information
 
 PAGE = (Path(__file__).parents[2] / "docs" / "admin.md").read_text()
 
 
-@pytest.mark.parametrize("option", options_of(admin.DOCUMENT), ids=lambda option: option.long)
+@pytest.mark.parametrize("option", options_of(DOCUMENT), ids=lambda option: option.long)
 def test_every_option_is_explained(option):
     assert f"--{option.long}" in PAGE or option.long in ("help", "version")
 
 
-@pytest.mark.parametrize("name", [name for name in vars(admin_errors) if name.startswith("EXIT_")])
-def test_every_exit_code_is_explained(name):
+#: Those of the server alone.
+OTHERS = {ExitCode.INTERNAL, ExitCode.CONFIGURATION}
+
+
+@pytest.mark.parametrize("code", [int(code) for code in ExitCode if code not in OTHERS])
+def test_every_exit_code_is_explained(code):
     codes = PAGE[PAGE.index("## Exit codes") :]
-    assert re.search(rf"\| ([\d, ]*\b)?{getattr(admin_errors, name)}\b", codes)
-    assert re.search(rf"\b{getattr(admin_errors, name)}\b", admin.DOCUMENT[admin.DOCUMENT.index("Exit codes:") :])
+    assert re.search(rf"\| ([\d, ]*\b)?{code}\b", codes)
+    assert re.search(rf"\b{code}\b", DOCUMENT[DOCUMENT.index("Exit codes:") :])
 
 
 def test_the_example_of_status_is_what_it_prints():

@@ -4,8 +4,7 @@ import textwrap
 
 import pytest
 
-from wstpserver.cli.admin_report import duration, report
-from wstpserver.cli.admin_table import Column, table
+from wstpserver.cli.admin.status import TableColumn, duration, report, table
 from wstpserver.client import CommandError
 from wstpserver.client.information import read_information
 
@@ -109,7 +108,7 @@ def test_duration(seconds, text):
 
 
 def test_columns_give_way():
-    columns = [Column("NAME", shrinks=True), Column("N", right=True), Column("X", optional=True)]
+    columns = [TableColumn("NAME", shrinks=True), TableColumn("N", right=True), TableColumn("X", optional=True)]
     rows = [["abcdefghijkl", "1", "x"], ["b", "20", "y"]]
     assert table(columns, rows, None) == ["NAME           N  X", "abcdefghijkl   1  x", "b             20  y"]
     assert table(columns, rows, 16) == ["NAME           N", "abcdefghijkl   1", "b             20"]

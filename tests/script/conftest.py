@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wstpserver.cli import script
+from wstpserver.cli.script import main
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def complains(capfd):
     """complains(word, ...) -> (exit status, the line on stderr); nothing but that line is shown."""
 
     def run(*words):
-        status = script.main(words)
+        status = main.main(words)
         out, err = capfd.readouterr()
         assert out == ""
         assert "Traceback" not in err

@@ -45,7 +45,7 @@ def served(rules=(), **options):
 @contextlib.contextmanager
 def process(*words, **options):
     """wstpscript as a process with pipes; killed if it is still there at the end."""
-    command = [sys.executable, "-m", "wstpserver.cli.script", *words]
+    command = [sys.executable, "-m", "wstpserver.cli.script.main", *words]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     options = {**streams, "preexec_fn": heed_interrupts, **options}

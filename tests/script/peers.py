@@ -86,10 +86,10 @@ class Cut:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._target)
                 self._sockets += [client, server]
-                self._start(self._pass_on, client, server, False)
-                self._start(self._pass_on, server, client, True)
+                self._start(self._pass_on, client, server)
+                self._start(self._pass_on, server, client, "counted")
 
-    def _pass_on(self, source, sink, counts):
+    def _pass_on(self, source, sink, counts=None):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if counts:

@@ -14,8 +14,7 @@ import struct
 import sys
 import termios
 
-from wstpserver.cli.script_history import History
-from wstpserver.cli.script_input import LineReader
+from wstpserver.cli.script.reader import InputHistory, LineReader
 
 #: What readline calls each time that select() has returned, or waited for a while.
 hook_variable = ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyOS_InputHook")
@@ -35,7 +34,7 @@ def hold():
 def main(moment):
     if moment == "announced":
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in all threads, or another would take it
-    reader = LineReader(History(None), lambda beginning: [])
+    reader = LineReader(InputHistory(None), lambda beginning: [])
     if moment == "announced":
         hook_variable.value = ctypes.cast(hold, ctypes.c_void_p).value
     else:

@@ -2,9 +2,8 @@
 
 import pytest
 
-from wstpserver.cli.options import UsageError
-from wstpserver.cli.script import DOCUMENT
-from wstpserver.cli.script_arguments import _NAMES, ScriptArguments, parse
+from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.script.main import _NAMES, DOCUMENT, ScriptArguments, parse
 from wstpserver.client import LinkSyntaxError
 
 

@@ -11,12 +11,12 @@ import pytest
 from tests.client.helpers import PROMPT
 from tests.scenarios.conftest import embedded_server  # noqa: F401 - a fixture
 from tests.script.helpers import kernels_of, process
+from tests.support.kernels import make_kernel
+from tests.support.server import ServerProcess, pool
 from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
-from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess, pool
-from tools.harness.waiting import wait_for
-from wstpserver.cli import script
+from tests.support.waiting import wait_for
+from wstpserver.cli.script import main
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +53,25 @@ def test_a_kernel_that_is_killed(embedded_server):  # noqa: F811
 @pytest.mark.parametrize("code", ["1 +* 2", "f[", "{1, 2)", '"abc', ")"])
 def test_code_that_is_none(capfd, embedded_server, code):  # noqa: F811
     """The kernel's message says what is wrong with it."""
-    assert script.main(["-wstpserver", f"{embedded_server.port}@127.0.0.1", "-code", code]) == 1
+    assert main.main(["-wstpserver", f"{embedded_server.port}@127.0.0.1", "-code", code]) == 1
     out, err = capfd.readouterr()
     assert out == "$Failed\n"
     assert err.startswith("Syntax::")
 
 
 def test_a_binary_file(complains, tmp_path):
-    path = tmp_path / "script.wl"
+    path = tmp_path / "main.wl"
     path.write_bytes(b"Print[1]\n\x7fELF\x02\x01\x01\0\0")
     assert complains("-file", str(path)) == (
-        2, f"wstpscript: cannot read {path}: it is no text (a zero byte in line 2)",
+        64, f"wstpscript: cannot read {path}: it is no text (a zero byte in line 2)",
     )  # fmt: skip
 
 
 def test_invalid_utf8(complains, tmp_path):
-    path = tmp_path / "script.wl"
+    path = tmp_path / "main.wl"
     path.write_bytes("(* größer *)\r\nPrint[1]\r\n".encode() + "Print[größer]".encode("latin-1"))
     status, line = complains("-file", str(path))
-    assert status == 2
+    assert status == 64
     assert line.startswith(f"wstpscript: cannot read {path}: line 3 is not UTF-8 (invalid ")
 
 

@@ -8,17 +8,17 @@ import pytest
 
 from tests.client.helpers import PROMPT, takes
 from tests.script.peers import Cut, many_served
+from tests.support.kernels import make_kernel
+from tests.support.server import ServerProcess, pool
 from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
-from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess, pool
-from wstpserver.cli import script
+from wstpserver.cli.script import main
 
 
 def run_cut(capfd, address, limit):
     """wstpscript through a relay: (exit status, stdout, stderr, bytes that came to the client)."""
     with Cut(address, limit) as relay:
-        status = script.main(["-wstpserver", relay.address, "-code", "go"])
+        status = main.main(["-wstpserver", relay.address, "-code", "go"])
         passed = relay.passed
     return status, *capfd.readouterr(), passed
 
@@ -52,7 +52,7 @@ def test_the_connection_breaks_at_every_step_to_a_profile(capfd, tmp_path, optio
         profile.write_text(before)
         with Cut(address, limit) as relay:
             words = ["-wstpserver", relay.address, option, str(profile), "-timeout", "20", "-code", "go"]
-            status = script.main(words)
+            status = main.main(words)
             passed = relay.passed
         return status, *capfd.readouterr(), passed
 

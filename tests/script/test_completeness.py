@@ -2,7 +2,7 @@
 
 import pytest
 
-from wstpserver.cli.script_completeness import is_incomplete
+from wstpserver.cli.script.reader import is_incomplete
 
 
 @pytest.mark.parametrize(

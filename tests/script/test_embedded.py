@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.embedded.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
-from tests.embedded.harness import PATIENCE
-from wstpserver.cli.script_program import Outcome, program, read_outcome
+from tests.kernel.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
+from tests.kernel.harness import PATIENCE
+from wstpserver.cli.script.program import ScriptOutcome, program, read_outcome
 from wstpserver.client import Callbacks, Session
 from wstpserver.wire.values import Symbol
 
@@ -29,22 +29,22 @@ def run(kernel):  # noqa: F811 - the fixture above
 @pytest.mark.parametrize(
     ("code", "outcome"),
     [
-        ('StringReverse["hello"]', Outcome("olleh", 0)),
-        ("2+2", Outcome("4", 0)),
-        ('"a \\"quoted\\" string"', Outcome('a "quoted" string', 0)),
-        ('{"a", x^2}', Outcome("{a, x ^ 2}", 0)),
-        ("x = 5;", Outcome(None, 0)),
-        ("Null", Outcome(None, 0)),
-        ('"Null"', Outcome("Null", 0)),
-        ("$Failed", Outcome("$Failed", 1)),
-        ("{$Failed}", Outcome("{$Failed}", 0)),
-        ("$Aborted", Outcome("$Aborted", 1)),
-        ("Abort[]", Outcome("$Aborted", 1)),
-        ("a = 1\nb = a + 1\nb + 1", Outcome("3", 0)),
-        ("f[x_] :=\n x^2\n\n(* of three *)\nf[3]", Outcome("9", 0)),
-        ("Exit[3]; 4", Outcome(None, 3)),
-        ("Quit[]", Outcome(None, 0)),
-        ("Catch[Throw[5]]", Outcome("5", 0)),
+        ('StringReverse["hello"]', ScriptOutcome("olleh", 0)),
+        ("2+2", ScriptOutcome("4", 0)),
+        ('"a \\"quoted\\" string"', ScriptOutcome('a "quoted" string', 0)),
+        ('{"a", x^2}', ScriptOutcome("{a, x ^ 2}", 0)),
+        ("x = 5;", ScriptOutcome(None, 0)),
+        ("Null", ScriptOutcome(None, 0)),
+        ('"Null"', ScriptOutcome("Null", 0)),
+        ("$Failed", ScriptOutcome("$Failed", 1)),
+        ("{$Failed}", ScriptOutcome("{$Failed}", 0)),
+        ("$Aborted", ScriptOutcome("$Aborted", 1)),
+        ("Abort[]", ScriptOutcome("$Aborted", 1)),
+        ("a = 1\nb = a + 1\nb + 1", ScriptOutcome("3", 0)),
+        ("f[x_] :=\n x^2\n\n(* of three *)\nf[3]", ScriptOutcome("9", 0)),
+        ("Exit[3]; 4", ScriptOutcome(None, 3)),
+        ("Quit[]", ScriptOutcome(None, 0)),
+        ("Catch[Throw[5]]", ScriptOutcome("5", 0)),
     ],
 )
 def test_outcomes(run, code, outcome):
@@ -52,13 +52,13 @@ def test_outcomes(run, code, outcome):
 
 
 def test_output_and_messages(run):
-    assert run("Print[1]; 1/0; Print[2]; 3") == (Outcome("3", 0), "1\n2\n", ["Power::infy"])
+    assert run("Print[1]; 1/0; Print[2]; 3") == (ScriptOutcome("3", 0), "1\n2\n", ["Power::infy"])
 
 
 def test_a_syntax_error(run):
     """What stands before it has been evaluated."""
     outcome, printed, messages = run("Print[1]\n1 +* 2")
-    assert (outcome, printed) == (Outcome("$Failed", 1), "1\n")
+    assert (outcome, printed) == (ScriptOutcome("$Failed", 1), "1\n")
     assert len(messages) == 1
     assert messages[0].startswith("Syntax::")
 

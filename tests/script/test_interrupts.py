@@ -10,10 +10,10 @@ import pytest
 
 from tests.script.helpers import served
 from tests.support.terminal import TerminalProgram
-from wstpserver.cli.script_interrupts import Interrupts
-from wstpserver.cli.script_kernel import Conversation
-from wstpserver.cli.script_repl import Repl
-from wstpserver.cli.script_terminal import Terminal
+from wstpserver.cli.script.connect import ScriptSession
+from wstpserver.cli.script.interrupts import Interrupts
+from wstpserver.cli.script.repl import Repl
+from wstpserver.cli.terminal import Terminal
 from wstpserver.client import Session
 
 pytest.importorskip("readline")
@@ -85,7 +85,7 @@ def repl():
     def run(*inputs, rules=(), pressing=0):
         reader, terminal = Script(*inputs), Terminal()
         with served(dict(rules)) as (address, _), Session(address, PATIENCE) as session:
-            made = Repl(Conversation(session, None), terminal, reader, Interrupts(session, terminal))
+            made = Repl(ScriptSession(session, None), terminal, reader, Interrupts(session, terminal))
             command = session.command
 
             def pressed(*words, **options):

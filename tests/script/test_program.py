@@ -2,7 +2,7 @@
 
 import pytest
 
-from wstpserver.cli.script_program import Outcome, program, read_outcome
+from wstpserver.cli.script.program import ScriptOutcome, program, read_outcome
 from wstpserver.wire.encode import encode
 from wstpserver.wire.values import Function, PackedArray, Symbol
 
@@ -12,24 +12,24 @@ from .helpers import ABORTED, FAILED, NULL, listed
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
-        (listed("value", listed("olleh")), Outcome("olleh", 0)),
-        (listed("value", listed("")), Outcome("", 0)),
-        (listed("value", listed(NULL)), Outcome(None, 0)),
-        (listed("value", listed(Symbol("System`Null"))), Outcome(None, 0)),
-        (listed("value", listed(FAILED)), Outcome("$Failed", 1)),
-        (listed("value", listed(ABORTED)), Outcome("$Aborted", 1)),
-        (listed("value", listed()), Outcome(None, 0)),
-        (listed("value", listed("1", "2")), Outcome("1\n2", 0)),
-        (listed("value", listed(NULL, FAILED)), Outcome("$Failed", 1)),
-        (listed("exit", listed()), Outcome(None, 0)),
-        (listed("exit", listed(3)), Outcome(None, 3)),
-        (listed("exit", listed(256)), Outcome(None, 0)),
-        (listed("exit", listed(-1)), Outcome(None, 255)),
-        (listed("exit", PackedArray.from_list([3])), Outcome(None, 3)),
-        (listed("exit", listed("no number")), Outcome(None, 0)),
-        (ABORTED, Outcome("$Aborted", 1)),
-        (FAILED, Outcome("$Failed", 1)),
-        (5, Outcome("5", 1)),
+        (listed("value", listed("olleh")), ScriptOutcome("olleh", 0)),
+        (listed("value", listed("")), ScriptOutcome("", 0)),
+        (listed("value", listed(NULL)), ScriptOutcome(None, 0)),
+        (listed("value", listed(Symbol("System`Null"))), ScriptOutcome(None, 0)),
+        (listed("value", listed(FAILED)), ScriptOutcome("$Failed", 1)),
+        (listed("value", listed(ABORTED)), ScriptOutcome("$Aborted", 1)),
+        (listed("value", listed()), ScriptOutcome(None, 0)),
+        (listed("value", listed("1", "2")), ScriptOutcome("1\n2", 0)),
+        (listed("value", listed(NULL, FAILED)), ScriptOutcome("$Failed", 1)),
+        (listed("exit", listed()), ScriptOutcome(None, 0)),
+        (listed("exit", listed(3)), ScriptOutcome(None, 3)),
+        (listed("exit", listed(256)), ScriptOutcome(None, 0)),
+        (listed("exit", listed(-1)), ScriptOutcome(None, 255)),
+        (listed("exit", PackedArray.from_list([3])), ScriptOutcome(None, 3)),
+        (listed("exit", listed("no number")), ScriptOutcome(None, 0)),
+        (ABORTED, ScriptOutcome("$Aborted", 1)),
+        (FAILED, ScriptOutcome("$Failed", 1)),
+        (5, ScriptOutcome("5", 1)),
     ],
     ids=repr,
 )

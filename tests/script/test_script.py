@@ -8,12 +8,11 @@ import threading
 import pytest
 
 from tests.client.helpers import PROMPT, dies, endless, peer, raw_peer, takes
-from tests.support.packets import input_packet
-from wstpserver.cli import script
+from wstpserver.cli.script import main
 from wstpserver.client import ConnectError
 from wstpserver.client.options import DEFAULT_PORT
 from wstpserver.version import VERSION
-from wstpserver.wire.packets import text_packet
+from wstpserver.wire.packet_builders import input_packet, text_packet
 from wstpserver.wire.values import Function, Symbol
 
 from .helpers import ABORTED, FAILED, NULL, process, served
@@ -25,7 +24,7 @@ def run(capfd):
 
     def run(rules, *words):
         with served(rules) as (address, _):
-            status = script.main(["-wstpserver", address, *words])
+            status = main.main(["-wstpserver", address, *words])
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 
@@ -78,7 +77,7 @@ def test_characters_the_terminal_cannot_show():
 
 
 def test_a_file_prints_only_what_it_prints(run, tmp_path):
-    path = tmp_path / "script.wl"
+    path = tmp_path / "main.wl"
     path.write_text("Print[1]\n7", encoding="utf-8")
 
     def rule(kernel):
@@ -100,13 +99,13 @@ def test_a_file_prints_only_what_it_prints(run, tmp_path):
     ],
 )
 def test_what_of_a_file_is_code(run, tmp_path, data, code):
-    path = tmp_path / "script.wl"
+    path = tmp_path / "main.wl"
     path.write_bytes(data)
     assert run({code: "right"}, "-file", str(path), "-print") == (0, "right\n", "")
 
 
 def test_a_file_with_nothing_but_an_interpreter_line(run, tmp_path):
-    path = tmp_path / "script.wl"
+    path = tmp_path / "main.wl"
     path.write_text("#!/usr/bin/env wstpscript")
     assert run({}, "-file", str(path)) == (0, "", "")
 
@@ -129,9 +128,9 @@ def test_questions_are_answered_from_standard_input():
 
 
 def test_help_and_version(capfd):
-    assert script.main(["-help"]) == 0
-    assert capfd.readouterr().out == script.DOCUMENT
-    assert script.main(["-version"]) == 0
+    assert main.main(["-help"]) == 0
+    assert capfd.readouterr().out == main.DOCUMENT
+    assert main.main(["-version"]) == 0
     assert capfd.readouterr().out == f"wstpscript {VERSION}\n"
 
 
@@ -144,7 +143,7 @@ def test_help_and_version(capfd):
     ],
 )
 def test_wrong_usage(capfd, words, says):
-    assert script.main(words) == 2
+    assert main.main(words) == 64
     captured = capfd.readouterr()
     assert captured.out == ""
     assert says in captured.err
@@ -152,9 +151,9 @@ def test_wrong_usage(capfd, words, says):
 
 
 def test_a_file_that_is_no_text(capfd, tmp_path):
-    path = tmp_path / "script.wl"
+    path = tmp_path / "main.wl"
     path.write_bytes(b"1+\xff")
-    assert script.main(["-file", str(path)]) == 2
+    assert main.main(["-file", str(path)]) == 64
     assert "is not UTF-8 (invalid start byte" in capfd.readouterr().err
 
 
@@ -164,7 +163,7 @@ def test_a_file_that_is_no_text(capfd, tmp_path):
 def test_no_server(capfd):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        assert script.main(["-wstpserver", f"{bound.getsockname()[1]}@127.0.0.1", "-code", "1"]) == 69
+        assert main.main(["-wstpserver", f"{bound.getsockname()[1]}@127.0.0.1", "-code", "1"]) == 69
     captured = capfd.readouterr()
     assert "refused. Check that wstpserver is running there" in captured.err
     assert captured.out == ""
@@ -179,8 +178,8 @@ def test_the_default_address(monkeypatch, capfd):
         raise ConnectError("stop here")
 
     monkeypatch.setattr("wstpserver.client.conversation.connect", connect)
-    assert script.main(["-wstpserver", "-code", "1"]) == 69
-    assert script.main(["-code", "1"]) == 69
+    assert main.main(["-wstpserver", "-code", "1"]) == 69
+    assert main.main(["-code", "1"]) == 69
     assert asked == [f"{DEFAULT_PORT}@localhost"] * 2
 
 
@@ -191,7 +190,7 @@ def test_no_kernel(capfd):
         link.put(text_packet("WSTPServer: no kernel of pool A became available within 60 seconds"))
 
     with peer(script_of_server) as address:
-        assert script.main(["-wstpserver", address, "-code", "1"]) == 69
+        assert main.main(["-wstpserver", address, "-code", "1"]) == 69
     assert "the server says: no kernel of pool A became available" in capfd.readouterr().err
 
 
@@ -202,7 +201,7 @@ def test_a_server_that_is_no_wstpserver(capfd):
             pass
 
     with raw_peer(answer) as port:
-        assert script.main(["-wstpserver", f"{port}@127.0.0.1", "-code", "1"]) == 69
+        assert main.main(["-wstpserver", f"{port}@127.0.0.1", "-code", "1"]) == 69
     assert "HTTP" in capfd.readouterr().err
 
 
@@ -227,14 +226,14 @@ def test_time_is_over_before_there_is_a_kernel(capfd):
     release = threading.Event()
     with peer(lambda link: release.wait(PROMPT)) as address:
         with takes(0.3):
-            assert script.main(["-wstpserver", address, "-timeout", "0.3", "-code", "1"]) == 69
+            assert main.main(["-wstpserver", address, "-timeout", "0.3", "-code", "1"]) == 69
         release.set()
 
 
 def test_the_kernel_is_given_back():
     """Before the evaluation, so that it holds for a script that is killed, too."""
     with served({"1+1": "2"}) as (address, kernel):
-        assert script.main(["-wstpserver", address, "-code", "1+1"]) == 0
+        assert main.main(["-wstpserver", address, "-code", "1+1"]) == 0
     names = [name for name, _ in kernel.seen]
     assert kernel.commands[0] == Function(Symbol("SetKeepAlive"), (Symbol("False"),))
     assert names.index("WSCommandPacket") < len(names) - 1 - names[::-1].index("EvaluatePacket")

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from wstpserver.cli.options import UsageError
-from wstpserver.cli.script_source import read_source
+from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.script.program import read_source
 
 
 @pytest.mark.parametrize(

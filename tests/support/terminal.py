@@ -119,4 +119,4 @@ def _take_terminal():
 
 def script(*arguments):
     """The command line of wstpscript."""
-    return [sys.executable, "-m", "wstpserver.cli.script", *map(str, arguments)]
+    return [sys.executable, "-m", "wstpserver.cli.script.main", *map(str, arguments)]

@@ -5,18 +5,40 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from wstpserver.cli.script_errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
-from wstpserver.cli.script_graphics import GraphicsFolder
-from wstpserver.cli.script_input import InputReader
-from wstpserver.cli.script_interrupts import Interrupts
-from wstpserver.cli.script_kernel import Conversation
-from wstpserver.cli.script_prompts import DEFAULT_PROMPT, output_label, prompt_of_new_kernel
-from wstpserver.cli.script_results import Results
-from wstpserver.cli.script_terminal import Terminal
-from wstpserver.client import CommandError, EvaluationAborted, EvaluationError, LinkClosed, LinkTimeout
-from wstpserver.client.profile import KERNEL_ID, ProfileError
+from wstpserver.cli.script.connect import ScriptSession
+from wstpserver.cli.script.graphics import GraphicsFolder
+from wstpserver.cli.script.interrupts import Interrupts
+from wstpserver.cli.script.reader import InputHistory, InputReader, make_reader, names_beginning
+from wstpserver.cli.terminal import ExitCode, Terminal
+from wstpserver.client import (
+    Callbacks,
+    CommandError,
+    EvaluationAborted,
+    EvaluationError,
+    KernelMessage,
+    LinkClosed,
+    LinkTimeout,
+    Session,
+)
+from wstpserver.client.profile import KERNEL_ID, ProfileError, user_file
 from wstpserver.client.profile_kernel import record_kernel
 from wstpserver.wire.errors import WSTPError
+from wstpserver.wire.values import Expression, Symbol
+
+_HISTORY_FILE: Final = "wstpscript.history"
+
+
+def interact(opened: ScriptSession, terminal: Terminal, time_limit: float | None = None) -> int:
+    """Let the user talk to the kernel until one of them ends it; the exit status. `time_limit`: as for `Repl`."""
+    interrupts = Interrupts(opened.session, terminal)
+
+    def complete(beginning: str) -> list[str]:
+        with interrupts.evaluating():  # Ctrl-C ends this, and not the input
+            return names_beginning(opened.session, beginning)
+
+    reader = make_reader(InputHistory(user_file(_HISTORY_FILE)), complete)
+    return Repl(opened, terminal, reader, interrupts, time_limit).run()
+
 
 _LEAVES = re.compile(r"\b(?:Quit|Exit)\b(?:\s*\[\s*(\d*)\s*\])?")
 _CONNECTS = re.compile(r"\bConnect(?:Parallel)?Kernel\b")
@@ -31,19 +53,19 @@ class Repl:
 
     def __init__(
         self,
-        conversation: Conversation,
+        opened: ScriptSession,
         terminal: Terminal,
         reader: InputReader,
         interrupts: Interrupts,
         time_limit: float | None = None,
     ) -> None:
-        self._session, self._profile = conversation
+        self._session, self._profile = opened
         self._terminal = terminal
         self._reader = reader
         self._interrupts = interrupts
         self._time_limit = time_limit
         terminal.read_line = self._answer
-        self._results = Results(terminal)
+        self._results = InputResults(terminal)
         self._graphics = GraphicsFolder(self._session)
         # A kernel that is linked to directly has no server to ask.
         self._kernel = self._current_kernel()
@@ -61,10 +83,10 @@ class Repl:
                         self._enter(text)
                 except EOFError:
                     self._terminal.write("\n")
-                    return EXIT_OK
+                    return ExitCode.OK
                 except KeyboardInterrupt:
                     if self._interrupts.leave:
-                        return EXIT_INTERRUPTED
+                        return ExitCode.INTERRUPTED
                     self._terminal.write("\n")  # at the prompt: what was typed is thrown away
             return self._status
 
@@ -98,10 +120,10 @@ class Repl:
                     pass  # by Ctrl-C: it comes to rest the sooner
                 except KeyboardInterrupt:  # in the place of an answer, which has been aborted
                     if self._interrupts.leave:
-                        self._status = EXIT_INTERRUPTED
+                        self._status = ExitCode.INTERRUPTED
                 except WSTPError as error:
-                    self._terminal.error(f"wstpscript: {error}")
-                    self._status = EXIT_FAILED
+                    self._terminal.complain(str(error))
+                    self._status = ExitCode.FAILED
 
     def _enter(self, text: str) -> None:
         """One input, from its evaluation to what it changes for the session."""
@@ -115,16 +137,16 @@ class Repl:
             return
         except EvaluationAborted as error:
             if isinstance(error, TimeoutError):
-                self._terminal.error(f"wstpscript: {error}")
+                self._terminal.complain(str(error))
                 self._give_up()
             else:
                 self._rest()
         except EvaluationError as error:
-            self._terminal.error(f"wstpscript: {error}")
+            self._terminal.complain(str(error))
             self._rest()
         except KeyboardInterrupt:
             if self._interrupts.leave:
-                self._status = EXIT_INTERRUPTED
+                self._status = ExitCode.INTERRUPTED
                 return
             self._give_up()
         self._finish(text)
@@ -144,8 +166,8 @@ class Repl:
             return
         if kernel is None and self._kernel is not None:
             if self._results.shown and not self._results.held:
-                self._terminal.error(f"wstpscript: the connection to kernel {self._kernel} was ended")
-            self._status = EXIT_OK
+                self._terminal.complain(f"the connection to kernel {self._kernel} was ended")
+            self._status = ExitCode.OK
             return
         self._results.release()
         if kernel == self._kernel:
@@ -184,17 +206,123 @@ class Repl:
         try:
             record_kernel(self._session, self._profile)
         except (ProfileError, CommandError) as error:
-            self._terminal.error(f"wstpscript: {error}")
+            self._terminal.complain(str(error))
         else:
-            self._terminal.error(
-                f"wstpscript: {self._profile.path} names kernel {self._profile.get(KERNEL_ID)} from now on"
+            self._terminal.complain(
+                f"{self._profile.path} names kernel {self._profile.get(KERNEL_ID)} from now on"
             )
 
     def _link_ended(self, text: str, error: LinkClosed) -> None:
         """The kernel has ended: because the user wanted it, or not."""
         leaves = _LEAVES.search(text)
         if leaves is None:
-            self._terminal.error(f"wstpscript: {error}")
-            self._status = EXIT_FAILED
+            self._terminal.complain(str(error))
+            self._status = ExitCode.FAILED
         else:
             self._status = int(leaves[1] or 0) % 256
+
+
+# Results
+
+
+#: How a result begins that may be the last word of a kernel: after WSTPServer`DisconnectKernel[] it is not shown.
+_SUCCESS: Final = "Success["
+
+
+class InputResults:
+    """The results of one input after the other. One that may be a farewell is held back until something follows it."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._label = ""
+        self._held: tuple[str, str] | None = None
+        #: (label, text) of what this input has given so far, what is held back not among it.
+        self.shown: list[tuple[str, str]] = []
+        #: For the evaluation of an input.
+        self.callbacks: Final = Callbacks(
+            on_print=self._print,
+            on_message=self._message,
+            on_result=self._result,
+            on_input=self._ask,
+            on_menu=self._choose,
+            on_dialog=lambda prompt: None,  # it is what the next input is read with
+        )
+
+    def begin(self, label: str) -> None:
+        """A new input. `label` is for results of kernels that give none."""
+        self._label = label
+        self._held = None
+        self.shown = []
+
+    @property
+    def held(self) -> bool:
+        """Whether the last result may be a farewell."""
+        return self._held is not None
+
+    def show(self, label: str, text: str) -> None:
+        """Show a result after those that came before it."""
+        self.release()
+        self._terminal.result(label, text)
+        self.shown.append((label, text))
+
+    def release(self) -> None:
+        """Show what was held back."""
+        held, self._held = self._held, None
+        if held is not None:
+            self.show(*held)
+
+    def _result(self, label: str, value: Expression) -> None:
+        self.release()
+        text = value if isinstance(value, str) else str(value)
+        if text.startswith(_SUCCESS):
+            self._held = label or self._label, text
+        else:
+            self.show(label or self._label, text)
+
+    def _print(self, text: str) -> None:
+        self.release()
+        self._terminal.write(text)
+
+    def _message(self, message: KernelMessage) -> None:
+        self.release()
+        self._terminal.message(message)
+
+    def _ask(self, prompt: str) -> str:
+        self.release()
+        return self._terminal.ask(prompt)
+
+    def _choose(self, prompt: str) -> str:
+        self.release()
+        return self._terminal.choose(prompt)
+
+
+# Prompts and labels: In[3]:= and what belongs to it
+
+
+DEFAULT_PROMPT: Final = "In[1]:= "
+
+_PROMPT = re.compile(r"In\[(\d+)\]:=")
+#: Seconds that an idle kernel has to say which line it waits for.
+_LINE_TIMEOUT: Final = 5.0
+
+
+def output_label(prompt: str, before: int = 0) -> str:
+    """The label of the result of the input at `prompt`, or of one so many lines `before` it."""
+    return _PROMPT.sub(lambda match: f"Out[{int(match[1]) - before}]=", prompt)
+
+
+def prompt_of_new_kernel(session: Session) -> str:
+    """The prompt of a kernel that the session has just been bridged to, and that is idle.
+
+    A server that sends no InputNamePacket then (SendInputNamePacketUponKernelConnection false) leaves the session with
+    none, or with that of the kernel before: $Line tells. The kernel's own words are preferred, which say of a dialog.
+    """
+    known = session.prompt
+    try:
+        line = session.evaluate(Symbol("$Line"), _LINE_TIMEOUT)
+    except WSTPError:
+        return known or DEFAULT_PROMPT
+    number = _PROMPT.search(known or "")
+    if not isinstance(line, int) or (number is not None and int(number[1]) == line):
+        return known or DEFAULT_PROMPT
+    return f"In[{int(line)}]:= "

@@ -8,10 +8,9 @@ from fractions import Fraction
 
 import pytest
 
-from wstpserver.cli.options import UsageError
-from wstpserver.cli.script_arguments import parse
-from wstpserver.cli.script_map_data import opened
-from wstpserver.cli.script_map_json import to_json
+from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.script.main import parse
+from wstpserver.cli.script.map import opened, to_json
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 
 

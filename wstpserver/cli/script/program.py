@@ -1,13 +1,49 @@
-"""What wstpscript has a kernel evaluate, and how it reads the answer.
+"""A script: its text, what a kernel is made to evaluate for it, and how the answer is read.
 
 Nothing here needs more of a kernel than the plain language: real kernels and the embedded one evaluate the same.
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Final, NamedTuple
 
+from wstpserver.cli.arguments import UsageError
 from wstpserver.wire.values import Expression, Function, Symbol
+
+
+def read_source(path: str) -> str:
+    """The text of a script file, of standard input for ``-``; UsageError if it cannot be read or is no text.
+
+    A byte order mark goes, and so does the content of a first line that names the interpreter (``#!``): the line
+    itself stays, so that line numbers in messages are right.
+    """
+    name = "standard input" if path == "-" else path
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror}") from None
+    text = _decoded(data, name)
+    if not text.startswith("#!"):
+        return text
+    _, newline, rest = text.partition("\n")
+    return newline + rest
+
+
+def _decoded(data: bytes, name: str) -> str:
+    if b"\0" in data:
+        raise UsageError(f"cannot read {name}: it is no text (a zero byte in line {_line(data, data.index(0))})")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = _line(data, error.start)
+        raise UsageError(f"cannot read {name}: line {line} is not UTF-8 ({error.reason})") from None
+
+
+def _line(data: bytes, offset: int) -> int:
+    return data.count(b"\n", 0, offset) + 1
+
 
 _VALUE: Final = "value"
 _EXIT: Final = "exit"
@@ -15,7 +51,7 @@ _TAG: Final = Symbol("WSTPServer`Private`scriptExit")
 _SLOT: Final = Function(Symbol("Slot"), (1,))
 
 
-class Outcome(NamedTuple):
+class ScriptOutcome(NamedTuple):
     """`text`: the result as text, None for Null. `status`: exit status."""
 
     text: str | None
@@ -50,18 +86,18 @@ def _show() -> Expression:
 _SPECIAL: Final = ("Null", "$Failed", "$Aborted")
 
 
-def read_outcome(answer: Expression) -> Outcome:
+def read_outcome(answer: Expression) -> ScriptOutcome:
     """The meaning of what `program` gave, or of what came in its place, such as $Aborted."""
     kind, values = _taken_apart(answer)
     if kind == _EXIT:
         status = values[0] if values and isinstance(values[0], int) else 0
-        return Outcome(None, status % 256)
+        return ScriptOutcome(None, status % 256)
     if kind != _VALUE:
-        return Outcome(answer.name if isinstance(answer, Symbol) else repr(answer), 1)
+        return ScriptOutcome(answer.name if isinstance(answer, Symbol) else repr(answer), 1)
     shown = [_text(value) for value in values]
     texts = [text for text in shown if text is not None]
     failed = any(isinstance(value, Symbol) and _plain(value) != "Null" for value in values)
-    return Outcome("\n".join(texts) if texts else None, int(failed))
+    return ScriptOutcome("\n".join(texts) if texts else None, int(failed))
 
 
 def _taken_apart(answer: Expression) -> tuple[str | None, tuple[Expression, ...]]:

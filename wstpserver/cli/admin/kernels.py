@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from wstpserver.cli.admin_arguments import AdminArguments
-from wstpserver.cli.admin_errors import EXIT_OK, EXIT_REFUSED, AdminError
-from wstpserver.cli.admin_server import address_of, open_server
-from wstpserver.cli.script_interactive import interact
-from wstpserver.cli.script_kernel import Conversation
-from wstpserver.cli.script_missed import show_missed_output
-from wstpserver.cli.script_terminal import Terminal
-from wstpserver.client import Callbacks, CommandError, Session
+from wstpserver.cli.admin.status import open_server
+from wstpserver.cli.script.connect import ScriptSession, show_missed_output
+from wstpserver.cli.script.repl import interact
+from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal
+from wstpserver.client import Address, Callbacks, CommandError, Session
 from wstpserver.client.information import KernelInformation, server_information
 
 #: Seconds to wait for a kernel that is busy: a week, as wstpscript does; Ctrl-C ends it.
@@ -19,33 +17,33 @@ _BUSY_WAIT: Final = 7 * 24 * 3600.0
 _ANSWER: Final = 10.0
 
 
-def start(arguments: AdminArguments, terminal: Terminal) -> int:
+def start(address: Address, terminal: Terminal, command_line: str | None = None) -> int:
     """Start a kernel and print its ID. The server limits the time (KernelStartTimeout)."""
-    words = () if arguments.command_line is None else (arguments.command_line,)
-    with open_server(address_of(arguments)) as session:
+    words = () if command_line is None else (command_line,)
+    with open_server(address) as session:
         try:
             identifier = session.command("StartKernel", *words, timeout=None)
         except CommandError as error:
             if not error.reply:
                 raise
-            raise AdminError("the kernel did not start; the server's log says why") from None
+            raise ProgramError("the kernel did not start; the server's log says why") from None
     terminal.write(f"{identifier}\n")
-    return EXIT_OK
+    return ExitCode.OK
 
 
-def close(arguments: AdminArguments, terminal: Terminal) -> int:
+def close(address: Address, terminal: Terminal, kernels: Iterable[str]) -> int:
     """Close every kernel that is named; 1 if one of them is not there."""
-    code = EXIT_OK
-    with open_server(address_of(arguments)) as session:
-        for identifier in arguments.kernels:
+    code = ExitCode.OK
+    with open_server(address) as session:
+        for identifier in kernels:
             kernel = _find(session, identifier)
             try:
                 session.command("CloseKernel", identifier)
             except CommandError as error:
                 if not error.reply:
                     raise
-                terminal.error(f"wstpserver-admin: {_MISSING.format(identifier)}")
-                code = EXIT_REFUSED
+                terminal.complain(_MISSING.format(identifier))
+                code = ExitCode.FAILED
             else:
                 terminal.write(f"closed {identifier}{_what_it_did(kernel)}\n")
     return code
@@ -75,9 +73,8 @@ def _what_it_did(kernel: KernelInformation | None) -> str:
     return f"; {', and '.join(parts)}" if parts else ""
 
 
-def connect(arguments: AdminArguments, terminal: Terminal) -> int:
+def connect(address: Address, terminal: Terminal, identifier: str) -> int:
     """An interactive session with the kernel, which lives on after it; returns the exit status of wstpscript."""
-    (identifier,) = arguments.kernels
     callbacks = Callbacks(
         on_print=terminal.write,
         on_message=terminal.message,
@@ -85,25 +82,25 @@ def connect(arguments: AdminArguments, terminal: Terminal) -> int:
         on_input=terminal.ask,
         on_menu=terminal.choose,
     )
-    with open_server(address_of(arguments), callbacks=callbacks) as session:
+    with open_server(address, callbacks=callbacks) as session:
         _bridge(session, identifier, terminal)
         session.keep_kernel = True
         show_missed_output(session, terminal)
-        return interact(Conversation(session, None), terminal)
+        return interact(ScriptSession(session, None), terminal)
 
 
 def _bridge(session: Session, identifier: str, terminal: Terminal) -> None:
     kernel = _find(session, identifier)
     if kernel is None:
-        raise AdminError(_MISSING.format(identifier))
+        raise ProgramError(_MISSING.format(identifier))
     if kernel.state == "bridged":
-        terminal.error(f"wstpserver-admin: taking kernel {identifier} over from {kernel.client or 'its client'}")
+        terminal.complain(f"taking kernel {identifier} over from {kernel.client or 'its client'}")
     if kernel.busy:
-        terminal.error(f"wstpserver-admin: kernel {identifier} is busy; waiting for it")
+        terminal.complain(f"kernel {identifier} is busy; waiting for it")
     try:
         session.command("ConnectKernel", identifier, _BUSY_WAIT, timeout=_BUSY_WAIT + _ANSWER)
     except CommandError as error:
         if not error.reply:
             raise
         taken = "it has a client, and AllowStealingKernels is false" if kernel.state == "bridged" else "it has ended"
-        raise AdminError(f"the server does not connect to kernel {identifier}: {taken}") from None
+        raise ProgramError(f"the server does not connect to kernel {identifier}: {taken}") from None

@@ -1,9 +1,44 @@
-"""The command line of wstpserver-admin: a command, its arguments, and options before, between and after them."""
+"""wstpserver-admin - looks after a running WSTPServer: its pools and its kernels.
+
+Usage:
+  wstpserver-admin [options] status [--json] [--watch] [--interval SECONDS]
+  wstpserver-admin [options] wait [--pool POOL] [--kernels N] [--timeout SECONDS]
+  wstpserver-admin [options] start [--command COMMAND]
+  wstpserver-admin [options] close ID...
+  wstpserver-admin [options] connect ID
+  wstpserver-admin --help | --version
+
+Commands:
+  status   Show the pools and the kernels.
+  wait     Return when the server is there and a pool is ready.
+  start    Start a kernel outside all pools, and print its ID.
+  close    Close kernels, also busy ones.
+  connect  Open an interactive session with a kernel, as wstpscript does; Ctrl-D leaves it as it is.
+
+Options:
+  -s, --server ADDRESS    The server: PORT, PORT@HOST or wstp://HOST:PORT. [default: 31415@localhost]
+  -j, --json              status: what the server answers, as JSON.
+  -w, --watch             status: show it again and again, until Ctrl-C.
+  -i, --interval SECONDS  status: how often with --watch. [default: 2]
+  -p, --pool POOL         wait: for this pool instead of the default pool.
+  -k, --kernels N         wait: until N kernels are free, not until the pool's minimum has been started.
+  -t, --timeout SECONDS   wait: give up after this time.
+  -c, --command COMMAND   start: the kernel's command line, instead of that of the default pool.
+  -h, --help              Print this help.
+  --version               Print the version.
+
+None of the commands takes a kernel of a pool away from anybody, except connect, which takes the kernel it is told to.
+
+Exit codes: 0; 1 the server refuses, or has no such kernel or pool; 64 wrong usage; 69 no server;
+74 the output cannot be written; 75 wait timed out; 130 ended by Ctrl-C; 141 nobody reads the output.
+connect has those of wstpscript.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,8 +46,60 @@ from typing import Any, Final
 
 from docopt import DocoptExit, docopt
 
-from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
-from wstpserver.client.options import parse_address
+from wstpserver.cli.admin.kernels import close, connect, start
+from wstpserver.cli.admin.status import status
+from wstpserver.cli.admin.wait import wait
+from wstpserver.cli.arguments import CommandOption, UsageError, normalise, options_of
+from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
+from wstpserver.client import CommandError, LinkError, LinkSyntaxError, parse_address
+from wstpserver.version import VERSION
+from wstpserver.wire.errors import WSTPError
+
+DOCUMENT: Final = __doc__ or ""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The program ``wstpserver-admin``; returns its exit code."""
+    given = sys.argv[1:] if words is None else words
+    return run_program("wstpserver-admin", "--help", lambda terminal: _main(given, terminal))
+
+
+def _main(words: Sequence[str], terminal: Terminal) -> int:
+    arguments = parse(DOCUMENT, words)
+    if arguments.help:
+        terminal.write(DOCUMENT)
+        return ExitCode.OK
+    if arguments.version:
+        terminal.write(f"wstpserver-admin {VERSION}\n")
+        return ExitCode.OK
+    try:
+        return _run(arguments, terminal)
+    except (ProgramError, LinkSyntaxError):
+        raise
+    except WSTPError as error:
+        unavailable = isinstance(error, LinkError) and not isinstance(error, CommandError)
+        raise ProgramError(str(error), ExitCode.UNAVAILABLE if unavailable else ExitCode.FAILED) from None
+
+
+def _run(arguments: AdminArguments, terminal: Terminal) -> int:
+    """Carry out the command."""
+    address = parse_address(arguments.server)
+    match arguments.command:
+        case "status":
+            interval = arguments.interval if arguments.watch else None
+            return status(address, terminal, as_json=arguments.json, interval=interval)
+        case "wait":
+            return wait(address, terminal, arguments.pool, arguments.free, arguments.timeout)
+        case "start":
+            return start(address, terminal, arguments.command_line)
+        case "close":
+            return close(address, terminal, arguments.kernels)
+        case _:
+            return connect(address, terminal, *arguments.kernels)
+
+
+# The command line: a command, its arguments, and options before, between and after them.
+
 
 #: Each command with the options that go with it beside --server.
 _OPTIONS: Final = {
@@ -143,3 +230,7 @@ def _seconds(option: str, text: str | None) -> float | None:
     if not re.fullmatch(r"\d{1,9}(\.\d*)?|\.\d+", text) or float(text) <= 0:
         raise UsageError(f"{option} needs a number of seconds greater than 0, not {text!r}")
     return float(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

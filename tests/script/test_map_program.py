@@ -1,5 +1,7 @@
 """wstpscript -map as a program, on light and on embedded kernels."""
 
+# ruff: noqa: F811 - fixtures are imported
+
 import json
 import os
 import signal
@@ -8,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.parallel.conftest import POOL
+from tests.parallel.conftest import POOL, address, no_thread_is_left, serve, served  # noqa: F401 - fixtures
 from tests.support.interrupts import heed_interrupts
 from tools.harness.server import ROOT
 from tools.harness.waiting import wait_for
@@ -17,7 +19,8 @@ PATIENCE = 60
 
 
 def start(address, *words, **streams):
-    command = [sys.executable, "-m", "wstpserver.cli.script", *(["-wstpserver", address] if address else []), *words]
+    server = ["-wstpserver", address] if address else []
+    command = [sys.executable, "-m", "wstpserver.cli.script.main", *server, *words]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=environment, text=True, preexec_fn=heed_interrupts, **streams)
@@ -46,7 +49,7 @@ def test_lines_in_order(served):
 
 def test_what_fails_is_named(served):
     code, lines, err = run(served.address, "-map", "Die", "-over", "-", data="oops\n")
-    assert (code, lines) == (2, [])
+    assert (code, lines) == (64, [])
     assert "line 1 is no JSON" in err
     data = '"2"\noops\n"Die[1]"\n"3+"\n"4"\n'
     code, lines, err = run(served.address, "-map", "ToExpression", "-over", "-", data=data)
@@ -77,7 +80,7 @@ def test_output_goes_to_stderr(served):
 
 def test_no_function(served):
     code, lines, err = run(served.address, "-map", "f[", "-over", "-", data="1\n")
-    assert (code, lines) == (2, [])
+    assert (code, lines) == (64, [])
     assert "wstpscript: -map 'f[' is no function: it gives $Failed" in err
 
 

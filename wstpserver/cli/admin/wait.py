@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from wstpserver.cli.admin_arguments import AdminArguments
-from wstpserver.cli.admin_errors import EXIT_OK, EXIT_TIMEOUT, AdminError
-from wstpserver.cli.admin_server import PATIENCE, address_of, open_server
-from wstpserver.cli.script_terminal import Terminal
+from wstpserver.cli.admin.status import ANSWER_TIMEOUT, open_server
+from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal
 from wstpserver.client import Address, ConnectError, LinkClosed, LinkTimeout, Session
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.information import PoolInformation, server_information
@@ -17,21 +15,23 @@ from wstpserver.client.information import PoolInformation, server_information
 INTERVAL: Final = 0.2
 
 
-def wait(arguments: AdminArguments, terminal: Terminal) -> int:
-    """Return when the pool is ready. AdminError if it cannot be, or not in time; CommandError."""
-    waiting = _Waiting(address_of(arguments), arguments.pool, arguments.free, terminal)
-    deadline = Deadline(arguments.timeout)
+def wait(
+    address: Address, terminal: Terminal, pool: str | None, free: int | None, timeout: float | None
+) -> int:
+    """Return when the pool is ready. ProgramError if it cannot be, or not in time; CommandError."""
+    waiting = _PoolWatch(address, pool, free, terminal)
+    deadline = Deadline(timeout)
     try:
         while not waiting.look(deadline):
             if deadline.expired:
-                raise AdminError(f"not ready {deadline}: {waiting.reason}", EXIT_TIMEOUT)
+                raise ProgramError(f"not ready {deadline}: {waiting.reason}", ExitCode.TIMED_OUT)
             time.sleep(deadline.at_most(INTERVAL).remaining() or 0.0)
     finally:
         waiting.close()
-    return EXIT_OK
+    return ExitCode.OK
 
 
-class _Waiting:
+class _PoolWatch:
     """Looks at the pool. `reason` says why it was not ready the last time."""
 
     def __init__(self, address: Address, pool: str | None, free: int | None, terminal: Terminal) -> None:
@@ -45,7 +45,7 @@ class _Waiting:
 
     def look(self, deadline: Deadline) -> bool:
         """Whether all is ready, as far as can be seen before the deadline."""
-        limit = max(0.05, deadline.at_most(PATIENCE).remaining() or 0.0)
+        limit = max(0.05, deadline.at_most(ANSWER_TIMEOUT).remaining() or 0.0)
         try:
             if self._session is None:
                 self._session = open_server(self._address, limit)
@@ -68,20 +68,22 @@ class _Waiting:
         pool = information.default_pool if self._pool is None else information.pools.get(self._pool)
         if pool is None:
             names = ", ".join(information.pools)
-            raise AdminError(f"{self._address}: there is no pool {self._pool or 'by default'}; the pools are: {names}")
+            name = self._pool or "by default"
+            raise ProgramError(f"{self._address}: there is no pool {name}; the pools are: {names}")
         if pool.kernels is None:
-            raise AdminError(f"{self._address}: this server does not say which kernels it has")
+            raise ProgramError(f"{self._address}: this server does not say which kernels it has")
         return pool
 
     def _is_ready(self, pool: PoolInformation) -> bool:
         if self._free is None:
             return pool.ready >= (pool.minimum or 0)
         if pool.maximum is not None and self._free > pool.maximum:
-            raise AdminError(f"pool {pool.name} can have at most {pool.maximum} kernels, never {self._free} free ones")
+            most = f"pool {pool.name} can have at most {pool.maximum} kernels"
+            raise ProgramError(f"{most}, never {self._free} free ones")
         if pool.minimum is not None and self._free > pool.minimum and not self._warned:
             self._warned = True
-            self._terminal.error(
-                f"wstpserver-admin: pool {pool.name} keeps {pool.minimum} kernels by itself (MinimumKernelNumber); "
+            self._terminal.complain(
+                f"pool {pool.name} keeps {pool.minimum} kernels by itself (MinimumKernelNumber); "
                 f"{self._free} are free only when clients leave some"
             )
         return pool.available >= self._free

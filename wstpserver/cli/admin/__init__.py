@@ -1,0 +1,1 @@
+"""The program wstpserver-admin: the pools and kernels of a running server."""

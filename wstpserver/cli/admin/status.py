@@ -1,0 +1,293 @@
+"""The server: connecting to it, and ``wstpserver-admin status``, which shows its pools and kernels."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from wstpserver.cli.terminal import ExitCode, Terminal
+from wstpserver.client import (
+    Address,
+    Callbacks,
+    ConnectError,
+    LinkError,
+    LinkTimeout,
+    Session,
+    connect,
+)
+from wstpserver.client.information import KernelInformation, PoolInformation, ServerInformation, read_information
+
+#: Seconds for the server to take the connection and to answer a question.
+ANSWER_TIMEOUT: Final = 10.0
+_START_ADVICE: Final = "Start wstpserver, or name another server: --server PORT@HOST"
+
+
+def open_server(address: Address, timeout: float = ANSWER_TIMEOUT, callbacks: Callbacks | None = None) -> Session:
+    """A session for commands: it takes no kernel, and none is started for it. Raises ConnectError, LinkTimeout."""
+    try:
+        return Session(connect(address, timeout, without_kernel=True), callbacks=callbacks, results="expression")
+    except ConnectError as error:
+        raise ConnectError(error.message, error.where, error.advice or _START_ADVICE) from error
+    except LinkTimeout as error:
+        raise LinkTimeout(error.message, error.where or str(address), error.advice or _START_ADVICE) from error
+
+
+_HOME: Final = "\x1b[H"
+_CLEAR_LINE: Final = "\x1b[K"
+_CLEAR_BELOW: Final = "\x1b[J"
+
+
+def status(
+    address: Address, terminal: Terminal, *, as_json: bool = False, interval: float | None = None
+) -> int:
+    """Show pools and kernels. Raises ConnectError, LinkTimeout, LinkClosed, CommandError."""
+    if interval is None:
+        with open_server(address) as session:
+            terminal.write(_text(_ask(session), address, as_json=as_json, indent=True))
+        return ExitCode.OK
+    try:
+        _Watch(address, terminal, interval, as_json=as_json).run()
+    except KeyboardInterrupt:  # the way to end it
+        pass
+    return ExitCode.OK
+
+
+def _ask(session: Session) -> object:
+    return session.command("GetServerInformation")
+
+
+def _text(answer: object, address: Address, *, as_json: bool, indent: bool) -> str:
+    if as_json:
+        return json.dumps(answer, ensure_ascii=False, indent=2 if indent else None) + "\n"
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return "\n".join(report(read_information(answer), str(address), width)) + "\n"
+
+
+class _Watch:
+    """Shows the status every few seconds, in place on a terminal. A server that goes away is waited for."""
+
+    def __init__(self, address: Address, terminal: Terminal, interval: float, *, as_json: bool) -> None:
+        self._address = address
+        self._interval = interval
+        self._as_json = as_json
+        self._terminal = terminal
+        self._session: Session | None = None
+        self._show: Callable[[str], None] = self._append
+        if sys.stdout.isatty() and not as_json:
+            self._show = self._replace
+
+    def run(self) -> None:
+        """Until KeyboardInterrupt. The first time there must be a server: ConnectError, LinkTimeout."""
+        self._session = open_server(self._address)
+        try:
+            while True:
+                self._show(self._next())
+                time.sleep(self._interval)
+        finally:
+            if self._session is not None:
+                self._session.close()
+
+    def _next(self) -> str:
+        try:
+            if self._session is None:
+                self._session = open_server(self._address)
+            return _text(_ask(self._session), self._address, as_json=self._as_json, indent=False)
+        except LinkError as error:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
+            if self._as_json:
+                return json.dumps({"error": str(error)}, ensure_ascii=False) + "\n"
+            return f"{error}\nTrying again every {self._interval:g} s\n"
+
+    def _append(self, text: str) -> None:
+        self._terminal.write(text if self._as_json else text + "\n")
+
+    def _replace(self, text: str) -> None:
+        """Over what is there, line by line, so that nothing flickers; no more lines than the terminal has."""
+        clock = time.strftime("%H:%M:%S")
+        room = shutil.get_terminal_size().lines - 2
+        lines = text.splitlines()
+        if len(lines) > room:
+            lines = [*lines[: room - 1], f"({len(lines) - room + 1} more lines)"]
+        lines.append(f"{clock}, every {self._interval:g} s, Ctrl-C ends")
+        self._terminal.write(_HOME + "".join(f"{line}{_CLEAR_LINE}\n" for line in lines) + _CLEAR_BELOW)
+
+
+# Tables: columns as wide as they need to be; some are left out or cut if there is no room
+
+
+_GAP = "  "
+#: A column that has to give way keeps so many characters.
+_LEAST = 6
+
+
+class TableColumn(NamedTuple):
+    """`right`: numbers, flush right. For a table that does not fit: `optional`: left out; `shrinks`: cut."""
+
+    title: str
+    right: bool = False
+    shrinks: bool = False
+    optional: bool = False
+
+
+def table(columns: Sequence[TableColumn], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """The lines of a table, titles first, none longer than `width` characters as far as that can be."""
+    cells = [[column.title for column in columns], *rows]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
+    if width is not None and _excess(widths, width) > 0:
+        optional = [place for place, column in enumerate(columns) if column.optional]
+        if optional:
+            kept = [place for place in range(len(columns)) if place != optional[-1]]
+            return table([columns[place] for place in kept], [[row[place] for place in kept] for row in rows], width)
+        _shrink(columns, widths, width)
+    return [_line(columns, widths, row) for row in cells]
+
+
+def _excess(widths: Sequence[int], width: int) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1) - width
+
+
+def _shrink(columns: Sequence[TableColumn], widths: list[int], width: int) -> None:
+    """Take what is too much from the widest column that gives way, one character after the other."""
+    excess = _excess(widths, width)
+    while excess > 0:
+        places = [place for place, column in enumerate(columns) if column.shrinks and widths[place] > _LEAST]
+        if not places:
+            return
+        widths[max(places, key=widths.__getitem__)] -= 1
+        excess -= 1
+
+
+def _line(columns: Sequence[TableColumn], widths: Sequence[int], row: Sequence[str]) -> str:
+    cells = []
+    for column, size, text in zip(columns, widths, row, strict=True):
+        shown = text if len(text) <= size else text[: size - 1] + "…"
+        cells.append(shown.rjust(size) if column.right else shown.ljust(size))
+    return _GAP.join(cells).rstrip()
+
+
+# The report
+
+
+#: The states of kernels as columns of the table of pools; the later ones only where there are such kernels.
+_ALWAYS: Final = ("free", "in use", "reserved", "starting")
+_SOMETIMES: Final = ("still busy", "resetting", "closing")
+#: What the states are called here; the others keep their names.
+_NAMES: Final = {"bridged": "in use"}
+
+_KERNEL_COLUMNS: Final = (
+    TableColumn("KERNEL"),
+    TableColumn("POOL", shrinks=True),
+    TableColumn("STATE"),
+    TableColumn("BUSY"),
+    TableColumn("FOR", right=True),
+    TableColumn("AGE", right=True, optional=True),
+    TableColumn("EVALS", right=True),
+    TableColumn("PID", right=True),
+    TableColumn("CLIENT", shrinks=True),
+)
+
+
+def report(information: ServerInformation, address: str, width: int | None) -> list[str]:
+    """The lines for a terminal of so many columns; None for any number."""
+    pools = list(information.pools.values())
+    kernels = information.kernels
+    lines = [f"{address}: {_counted(len(pools), 'pool')}, {_counted(len(kernels), 'kernel')}", ""]
+    lines += _pool_table(pools, width)
+    for pool in pools:
+        if pool.trouble:
+            lines += ["", f"{pool.name}: {pool.trouble}"]
+    if kernels:
+        rows = [_kernel_row(kernel) for kernel in kernels]
+        used = [place for place, column in enumerate(_KERNEL_COLUMNS) if _is_told(column, rows, place)]
+        lines += ["", *table([_KERNEL_COLUMNS[place] for place in used], [_picked(row, used) for row in rows], width)]
+    return lines
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _pool_table(pools: list[PoolInformation], width: int | None) -> list[str]:
+    states = {pool.name: Counter(state_of(kernel) for kernel in pool.kernels or ()) for pool in pools}
+    shown = [*_ALWAYS, *(name for name in _SOMETIMES if any(counts[name] for counts in states.values()))]
+    columns = [TableColumn("POOL", shrinks=True), TableColumn("ALL", right=True), TableColumn("MIN-MAX", right=True)]
+    columns += [TableColumn(name.upper(), right=True) for name in [*shown, "waiting"]]
+    rows = []
+    for pool in pools:
+        listed = pool.kernels is not None
+        counts = [str(states[pool.name][name]) if listed else "-" for name in shown]
+        number = str(len(pool.kernels)) if pool.kernels is not None else "-"
+        rows.append([_pool_name(pool), number, f"{_or(pool.minimum)}-{_or(pool.maximum)}", *counts, _or(pool.waiting)])
+    lines = table(columns, rows, width)
+    marks = [text for mark, text in _MARKS if any(_pool_name(pool).endswith(mark) for pool in pools)]
+    return lines + ["", *marks] if marks else lines
+
+
+_MARKS: Final = (
+    (" *", "* default pool"),
+    (" +", "+ default pool for parallel kernels"),
+    (" *+", "*+ default pool, for parallel kernels too"),
+)
+
+
+def _pool_name(pool: PoolInformation) -> str:
+    mark = "*" * pool.is_default + "+" * pool.is_parallel_default
+    return f"{pool.name} {mark}" if mark else pool.name
+
+
+def state_of(kernel: KernelInformation) -> str:
+    """The state in the words of the table: a free kernel that still works for a client that left is "still busy"."""
+    if kernel.state == "free" and kernel.busy:
+        return "still busy"
+    return _NAMES.get(kernel.state, kernel.state)
+
+
+def _kernel_row(kernel: KernelInformation) -> list[str]:
+    return [
+        kernel.id,
+        kernel.pool or "(none)",
+        state_of(kernel),
+        "yes" if kernel.busy else "no",
+        duration(kernel.seconds),
+        duration(kernel.age),
+        _or(kernel.evaluations),
+        _or(kernel.process),
+        _address(kernel.client) if kernel.client is not None else "-",
+    ]
+
+
+def _address(client: str) -> str:
+    """Of ``Client 3 (127.0.0.1:46074)`` the address; the number is of use in the log only."""
+    found = re.search(r"\((.+)\)", client)
+    return found[1] if found else client
+
+
+def _is_told(column: TableColumn, rows: list[list[str]], place: int) -> bool:
+    """Whether to show a column that not every server fills."""
+    return column.title not in ("AGE", "CLIENT") or any(row[place] != "-" for row in rows)
+
+
+def _picked(row: list[str], places: list[int]) -> list[str]:
+    return [row[place] for place in places]
+
+
+def _or(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """In the largest unit that is full twice: ``95 s``, ``4 min``, ``30 h``, ``12 d``; "-" for None."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"

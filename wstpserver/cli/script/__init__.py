@@ -1,0 +1,1 @@
+"""The program wstpscript: Wolfram Language code, scripts and interactive sessions in a kernel of a server."""
