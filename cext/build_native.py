@@ -3,8 +3,8 @@
 The declarations are the parts of the headers between the two "cffi" lines, so that they are written down once. Paths
 are relative to the root of the project, which is where a build backend runs.
 
-cffi releases the interpreter lock around every call. That costs about 30 of the 200 ns that the call for one small frame
-takes (tools/bench-scan), and cffi offers no choice.
+cffi releases the interpreter lock around every call. That costs about 30 of the 200 ns that the call for one small
+frame takes (tools/bench-scan), and cffi offers no choice.
 """
 
 import os
@@ -18,23 +18,16 @@ DECLARATIONS = re.compile(r"/\* cffi: begin \*/(.*)/\* cffi: end \*/", re.DOTALL
 #: The headers that declare what Python calls, each after those that it includes.
 HEADERS = [
     "wstpscan.h",
-    "wstppump.h",
+    "wstpcopy.h",
+    "wstpepoll.h",
     "wstpspawn.h",
 ]
 
 SOURCES = [
     "wstpscan.c",
-    "wstppump.c",
-    "wstppass.c",
-    "wstprest.c",
-    "wstprelay.c",
-    "wstpevents.c",
+    "wstpcopy.c",
+    "wstpepoll.c",
     "wstpspawn.c",
-]
-
-#: What only C files include.
-INTERNAL_HEADERS = [
-    "wstppump_internal.h",
 ]
 
 ffibuilder = FFI()
@@ -56,7 +49,7 @@ ffibuilder.set_source(
     "\n".join(f'#include "{header}"' for header in HEADERS),
     sources=[f"cext/{name}" for name in SOURCES],
     include_dirs=["cext"],
-    depends=[f"cext/{name}" for name in [*HEADERS, *INTERNAL_HEADERS, "build_native.py"]],
+    depends=[f"cext/{name}" for name in [*HEADERS, "build_native.py"]],
 )
 
 if __name__ == "__main__":

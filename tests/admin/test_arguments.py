@@ -3,7 +3,7 @@
 import pytest
 
 from wstpserver.cli.admin.main import DOCUMENT, AdminArguments, main, parse
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.client import LinkSyntaxError
 
 ID = "a806-2645-9651"

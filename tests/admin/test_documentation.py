@@ -7,7 +7,7 @@ import pytest
 
 from wstpserver.cli.admin.main import DOCUMENT
 from wstpserver.cli.admin.status import report
-from wstpserver.cli.arguments import options_of
+from wstpserver.cli.options import options_of
 from wstpserver.cli.terminal import ExitCode
 from wstpserver.client.information import read_information
 

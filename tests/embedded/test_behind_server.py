@@ -6,9 +6,9 @@ import time
 import pytest
 
 from tests.embedded.harness import PATIENCE, call
-from tests.support.processes import children
-from tests.support.server import ServerProcess, pool
-from tests.support.waiting import wait_for, wait_gone
+from tools.harness.processes import children
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.client import Session
 from wstpserver.wire.values import Symbol
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tests.embedded.harness import PATIENCE, Kernel, WarmParent, call, typed
-from tests.support.processes import alive, open_descriptors, threads
-from tests.support.waiting import wait_gone
+from tools.harness.processes import alive, open_descriptors, threads
+from tools.harness.waiting import wait_gone
 from wstpserver.client import connect
 from wstpserver.wire.values import Symbol
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wstpserver.cli.script import main
+from wstpserver.cli.script.main import main
 
 
 @pytest.fixture

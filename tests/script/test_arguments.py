@@ -2,7 +2,7 @@
 
 import pytest
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script.main import _NAMES, DOCUMENT, ScriptArguments, parse
 from wstpserver.client import LinkSyntaxError
 

@@ -11,12 +11,12 @@ import pytest
 from tests.client.helpers import PROMPT
 from tests.scenarios.conftest import embedded_server  # noqa: F401 - a fixture
 from tests.script.helpers import kernels_of, process
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
 from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
-from tests.support.waiting import wait_for
-from wstpserver.cli.script import main
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
+from wstpserver.cli.script.main import main
 
 
 @pytest.fixture(scope="module")

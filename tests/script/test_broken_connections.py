@@ -8,11 +8,11 @@ import pytest
 
 from tests.client.helpers import PROMPT, takes
 from tests.script.peers import Cut, many_served
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
 from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
-from wstpserver.cli.script import main
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
+from wstpserver.cli.script.main import main
 
 
 def run_cut(capfd, address, limit):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.kernel.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
-from tests.kernel.harness import PATIENCE
+from tests.embedded.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
+from tests.embedded.harness import PATIENCE
 from wstpserver.cli.script.program import ScriptOutcome, program, read_outcome
 from wstpserver.client import Callbacks, Session
 from wstpserver.wire.values import Symbol

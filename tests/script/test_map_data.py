@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script.main import parse
 from wstpserver.cli.script.map import opened, to_json
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script.program import read_source
 
 

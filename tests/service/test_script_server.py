@@ -10,8 +10,8 @@ from tests.script.helpers import served
 from tests.service.helpers import bare_server
 from tests.support.serving import one_pool
 from tools.harness.kernels import make_kernel
-from wstpserver.cli import script, script_server
-from wstpserver.cli.script_server import open_session
+from wstpserver.cli.script.connect import open_session
+from wstpserver.cli.script.main import connect, main
 from wstpserver.client import Callbacks, ConnectError, options
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.discover import discover
@@ -56,13 +56,13 @@ def forbidden(*_, **__):
 
 
 def test_the_server_of_this_computer_comes_first(tmp_path, monkeypatch, usual_port):
-    monkeypatch.setattr(script_server, "discover", forbidden)
+    monkeypatch.setattr(connect, "discover", forbidden)
     with running(tmp_path, "-p", str(usual_port)):
         assert opened() == (2, f"{usual_port}@localhost", [])
 
 
 def test_a_server_that_is_named_is_the_only_one(tmp_path, monkeypatch, usual_port):
-    monkeypatch.setattr(script_server, "discover", forbidden)
+    monkeypatch.setattr(connect, "discover", forbidden)
     with pytest.raises(ConnectError):
         opened(f"{usual_port}@127.0.0.1")
     with running(tmp_path, "-p", "0") as server:
@@ -71,7 +71,7 @@ def test_a_server_that_is_named_is_the_only_one(tmp_path, monkeypatch, usual_por
 
 def test_a_server_that_is_advertised(tmp_path, monkeypatch, usual_port, service_type):
     search = functools.partial(discover, service_type=service_type, enough=1, interfaces=["127.0.0.1"])
-    monkeypatch.setattr(script_server, "discover", lambda seconds: search(20))
+    monkeypatch.setattr(connect, "discover", lambda seconds: search(20))
     with running(tmp_path, "-p", "0", "-a", "lab", AdvertisedServiceType=service_type) as server:
         server.wait_for_log("Advertising the server as")
         address = f"{server.port}@127.0.0.1"
@@ -81,16 +81,16 @@ def test_a_server_that_is_advertised(tmp_path, monkeypatch, usual_port, service_
 def test_an_advertised_server_that_is_gone_is_passed_over(tmp_path, monkeypatch, usual_port):
     with running(tmp_path, "-p", "0") as server:
         found = [("gone", f"{usual_port}@127.0.0.1"), ("here", f"{server.port}@127.0.0.1")]
-        monkeypatch.setattr(script_server, "discover", lambda seconds: found)
+        monkeypatch.setattr(connect, "discover", lambda seconds: found)
         assert opened() == (2, found[1][1], [f"using here at {found[1][1]}"])
 
 
 def test_nobody_anywhere(monkeypatch, usual_port):
     asked = []
-    monkeypatch.setattr(script_server, "discover", lambda seconds: asked.append(seconds) or [])
+    monkeypatch.setattr(connect, "discover", lambda seconds: asked.append(seconds) or [])
     with pytest.raises(ConnectError) as caught:
         opened()
-    assert asked == [script_server.DISCOVERY_TIME]
+    assert asked == [connect.DISCOVERY_TIME]
     assert f"{usual_port}@localhost" in str(caught.value)
     assert str(caught.value).endswith(
         "No server is advertised on this network either. Start wstpserver, or name one: -wstpserver PORT@HOST"
@@ -99,15 +99,15 @@ def test_nobody_anywhere(monkeypatch, usual_port):
 
 def test_the_program_says_which_server_it_found(monkeypatch, capfd, usual_port):
     with served({"1 + 1": "2"}) as (address, _):
-        monkeypatch.setattr(script_server, "discover", lambda seconds: [("WSTPServer-Instance-lab", address)])
-        assert script.main(["-wstpserver", "-code", "1 + 1"]) == 0
+        monkeypatch.setattr(connect, "discover", lambda seconds: [("WSTPServer-Instance-lab", address)])
+        assert main.main(["-wstpserver", "-code", "1 + 1"]) == 0
     out, err = capfd.readouterr()
     assert out == "2\n"
     assert err.startswith("wstpscript: using WSTPServer-Instance-lab at ")
 
 
 def test_the_program_without_any_server(monkeypatch, capfd, usual_port):
-    monkeypatch.setattr(script_server, "discover", lambda seconds: [])
-    assert script.main(["-wstpserver", "-code", "1 + 1"]) == 69
+    monkeypatch.setattr(connect, "discover", lambda seconds: [])
+    assert main.main(["-wstpserver", "-code", "1 + 1"]) == 69
     out, err = capfd.readouterr()
     assert out == "" and "No server is advertised on this network either" in err

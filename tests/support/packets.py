@@ -1,4 +1,4 @@
-"""The packets of docs/wire-protocol.md, section 6, that only a kernel sends, and that the package itself never makes."""
+"""The packets of docs/wire-protocol.md, section 6, that only a kernel sends, and that the package never makes."""
 
 from wstpserver.wire.packets import PacketHead, packet
 from wstpserver.wire.values import Expression, Function, Symbol

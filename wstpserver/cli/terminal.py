@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Final, TextIO
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.client import KernelMessage, LinkSyntaxError
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression

@@ -21,7 +21,7 @@ from wstpserver.embedded.convert import ToWire
 from wstpserver.embedded.evaluator import EvaluationRunner, KernelEvaluation
 from wstpserver.embedded.format import text_of
 from wstpserver.embedded.process import EXIT_OK
-from wstpserver.wire.packet_builders import packet
+from wstpserver.wire.packets import packet
 
 #: Symbols that end the kernel when they are the whole input, without brackets.
 QUIT_SYMBOLS = frozenset({Symbol("System`Quit"), Symbol("System`Exit")})

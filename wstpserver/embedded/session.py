@@ -23,7 +23,7 @@ from wstpserver.embedded.process import EXIT_OK, EXIT_SOFTWARE
 from wstpserver.embedded.repl import KernelRepl, leave_on_quit
 from wstpserver.embedded.standard_output import StandardOutput
 from wstpserver.wire.errors import LocalProtocolError
-from wstpserver.wire.packet_builders import packet
+from wstpserver.wire.packets import packet
 from wstpserver.wire.values import Function, Symbol
 
 #: Packets that answer a question. Without a question they are left over from one (an aborted Input, a command whose

@@ -71,6 +71,11 @@ class Activity:
         return head not in ANSWERED_BY or (head in _INPUTS and self._question in _INPUTS_ASKED)
 
     @property
+    def only_evaluates(self) -> bool:
+        """True outside dialogs if the only open evaluation, if any, is an EvaluatePacket."""
+        return len(self._levels) == 1 and self._levels[0] in (None, PacketHead.ReturnPacket)
+
+    @property
     def in_dialog(self) -> bool:
         """True inside a dialog."""
         return len(self._levels) > 1

@@ -15,7 +15,7 @@ from wstpserver.model.ids import KernelIds
 from wstpserver.model.registry import Registry
 from wstpserver.model.states import Client, Kernel, KernelState, Request
 from wstpserver.server import replies
-from wstpserver.server.acknowledgement import LateAcknowledgements
+from wstpserver.server.connection import LateAcknowledgements
 from wstpserver.server.evaluation_clock import EvaluationClock
 from wstpserver.server.executor import Executor
 from wstpserver.server.janitor import Janitor
@@ -281,7 +281,7 @@ class Broker:
             return
         keep_queue = effect.replacing or session.keeps_queue
         evaluating = kernel.busy or session.writer.in_frame(kernel)
-        unsent = session.detach(keep_queue)
+        unsent = session.detach(keep_queue=keep_queue)
         dropped = f"; {unsent} of its packets were not sent" if unsent else ""
         self.log.debug(f"{session.name} is unbridged from kernel {kernel.record.id}: {effect.reason.value}{dropped}")
         if effect.replacing:

@@ -9,16 +9,19 @@ import gevent
 from gevent.event import Event
 
 from wstpserver.model.activity import ANSWERED_BY
-from wstpserver.server.frame_writer import ended
-from wstpserver.server.stream import Stream, StreamClosed
+from wstpserver.server.connection import Connection, ConnectionClosed
+from wstpserver.server.relay import fastpath
+from wstpserver.server.relay.channel import ChannelEvent
+from wstpserver.server.relay.client_channel import ClientChannel
+from wstpserver.server.relay.fastpath import BridgeState
+from wstpserver.server.relay.frame_writer import ended
+from wstpserver.server.relay.sinks import PeerSink
 from wstpserver.wire.packets import PacketHead
 
 if TYPE_CHECKING:
     from wstpserver.server.broker import Broker
     from wstpserver.server.kernel import KernelServer
     from wstpserver.server.session import Session
-    from wstpserver.server.upstream import Upstream
-    from wstpserver.wire.frames import FrameScanner
 
 #: Bytes that a queued frame costs beside its own.
 QUEUED_FRAME_COST = 200
@@ -27,11 +30,11 @@ QUEUED_FRAME_COST = 200
 class Delivery:
     """Hands the frames of one client to the kernel it is bridged to, or keeps them until that can take them."""
 
-    def __init__(self, broker: Broker, session: Session, data: Stream) -> None:
+    def __init__(self, broker: Broker, session: Session, data: Connection) -> None:
         self._broker = broker
         self._session = session
         self._data = data
-        self._pump: Upstream
+        self.channel = ClientChannel(data, self._handle, self._passed)
         #: The kernel at the other end of the bridge.
         self.kernel: KernelServer | None = None
         #: True while frames for the kernel are kept back although there is one.
@@ -39,119 +42,97 @@ class Delivery:
         #: Frames that wait for a kernel, or for the kernel to finish the evaluation before them.
         self._queue: deque[tuple[PacketHead, bytes]] = deque()
         self._queued_bytes = 0
-        #: Set when something that a waiting pump looks at has changed.
+        #: Set when something that the waiting channel looks at has changed.
         self._changed = Event()
         self._resuming = False
-        #: What has come of a large frame that the kernel cannot take yet.
-        self._spool: bytearray | None = None
-        #: The kernel that a large frame goes to part by part.
-        self._streaming_to: KernelServer | None = None
-        #: True while the rest of a large frame is thrown away.
-        self._skipping = False
 
     @property
     def waiting(self) -> bool:
         """True if frames are here that wait for a kernel."""
         return bool(self._queue)
 
-    def read_by(self, pump: Upstream) -> None:
-        """The pump that hands the packets over; once, before anything else."""
-        self._pump = pump
-
     def wake(self) -> None:
-        """The link is ending: nobody waits here any more."""
-        self.shut()
+        """The link is ending: nothing waits here any more."""
+        self.update_fastpath()
         self._changed.set()
 
     def attach(self, kernel: KernelServer) -> None:
         """The bridge begins. Frames for the kernel wait until `resume`."""
         self.kernel = kernel
-        self._pump.direct_to(kernel.writer.stream)
+        self.channel.attach(PeerSink(kernel.writer, self))
         self.hold()
 
     def hold(self) -> None:
         """Keep frames for the kernel back until `resume`."""
         self.held = True
-        self.shut()
+        self.update_fastpath()
 
-    def detach(self, keep_queue: bool, scanner: FrameScanner) -> int:
-        """The bridge ends; returns how many frames are dropped because they were meant for this kernel.
-
-        *scanner* stands in the frame that the client may be sending.
-        """
-        kernel = self._streaming_to
-        if kernel is not None:
-            self._streaming_to, self._skipping = None, True
-            kernel.break_off(self, scanner)
-        self.kernel = None
-        self._pump.direct_to(None)
+    def detach(self, *, keep_queue: bool) -> int:
+        """The bridge ends; returns how many frames are dropped because they were meant for this kernel."""
+        kernel, self.kernel = self.kernel, None
+        self.update_fastpath()
+        if self.channel.detach() and kernel is not None:
+            kernel.break_off(self, self.channel)
         if keep_queue:
             return 0
-        unsent = len(self._queue)
-        if self._spool is not None:
-            self._spool, self._skipping = None, True
-            unsent += 1
+        unsent = len(self._queue) + self.channel.drop_held()
         self._queue.clear()
         self._queued_bytes = 0
         self._changed.set()
         return unsent
 
-    # -- the short way -------------------------------------------------------------------------------------------
+    # -- the fast path -------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Let the client's next evaluation go to the kernel at once, if nothing speaks against it. Whatever begins to
-        speak against it calls `shut`."""
+    def update_fastpath(self) -> None:
+        """Something has changed that decides what C may do by itself."""
         kernel = self.kernel
-        if kernel is None or self.held or self._queue or self._session.closing:
+        if kernel is None:
+            fastpath.apply(self.channel, None, fastpath.NOTHING)
             return
         activity = kernel.activity
-        if activity.accepting and not activity.asking:
-            self._pump.allow(True)
+        allowed = fastpath.permissions(
+            BridgeState.HELD if self.held else BridgeState.OPEN,
+            accepting=activity.accepting and not activity.asking,
+            plain=kernel.plain,
+            queue_empty=not self._queue and not self.channel.is_in_large_frame,
+            closing=self._session.closing,
+            deferred=self._broker.executor.puts_off(kernel),
+            rewrites=False,
+        )
+        fastpath.apply(self.channel, kernel.channel, allowed)
 
-    def shut(self) -> None:
-        """Every packet of the client is handed over from now on."""
-        self._pump.allow(False)
-        self._pump.separate()
-
-    def pair(self) -> None:
-        """The kernel does nothing now but answer one evaluation of the client after the other."""
-        if self.kernel is not None:
-            self._pump.pair_with(self.kernel.pump)
-
-    before_round = open
-
-    def evaluation_sent(self, head: PacketHead) -> None:
-        kernel = self.kernel
-        assert kernel is not None
-        kernel.begin(head)
-
-    def evaluations_passed(self, head: PacketHead, begun: int, answered: int) -> bool:
+    def _passed(self, head: PacketHead, begun: int, answered: int) -> bool:
         kernel = self.kernel
         assert kernel is not None
         answer_left = kernel.evaluated(head, begun, answered)
-        if not kernel.activity.accepting:  # an answer before it may have been accounted for after it had left
-            self._pump.allow(False)
         if kernel.busy:
-            self._broker.acknowledgements.owe(self._data, self)
+            self._broker.acknowledgements.owe(self._data, self._is_busy)
         return answer_left
 
-    def went_out(self, unsent: memoryview, open_tail: bool) -> None:
-        assert self.kernel is not None
-        try:
-            self.kernel.writer.went_out(self, unsent, open_tail)
-        except StreamClosed:
-            pass  # as in _write
-
-    def round_ended(self) -> None:
-        kernel = self.kernel
-        if kernel is not None and kernel.busy:
-            self._broker.acknowledgements.owe(self._data, self)
-        else:
-            self._data.acknowledge()
+    def _is_busy(self) -> bool:
+        return self.kernel is not None and self.kernel.busy
 
     # -- frames --------------------------------------------------------------------------------------------------
 
-    def packet(self, data: memoryview, head: PacketHead) -> None:
+    def _handle(self, event: ChannelEvent, head: PacketHead, data: memoryview | bytes | None) -> bool:
+        if event is ChannelEvent.FRAME:
+            assert data is not None
+            self._packet(data, head)
+        elif event is ChannelEvent.ROUND_ENDED:
+            if self._is_busy():
+                self._broker.acknowledgements.owe(self._data, self._is_busy)
+            else:
+                self._data.acknowledge()
+        elif event is ChannelEvent.COMMAND:
+            assert data is None or isinstance(data, bytes)
+            self._session.commanded(data)
+        elif event is ChannelEvent.MAY_STREAM:
+            return self._may_stream(head)
+        elif event is ChannelEvent.HOLD:
+            return self._hold_part()
+        return True
+
+    def _packet(self, data: memoryview | bytes, head: PacketHead) -> None:
         if self._session.closing:
             return
         kernel = self.kernel
@@ -162,16 +143,16 @@ class Delivery:
             self._wait_below_limit()
         elif self._goes_now(kernel, head):
             self._note(kernel, head)
-            self._write(kernel, self, data, True)
+            self._write(kernel, self, data)
         else:
             self._enqueue(head, bytes(data))
             self._wait_below_limit()
 
     def _enqueue(self, head: PacketHead, frame: bytes) -> None:
-        self.shut()
         frame = ended(frame)  # a late `]` of it may come at any time, and is not needed then
         self._queue.append((head, frame))
         self._queued_bytes += len(frame) + QUEUED_FRAME_COST
+        self.update_fastpath()
 
     def _wait_below_limit(self) -> None:
         """Stop reading from the client while too much of it waits; its sends will block in turn."""
@@ -183,17 +164,17 @@ class Delivery:
     @property
     def held_back(self) -> bool:
         """True if something waits for `resume`."""
-        return self.held or bool(self._queue) or self._spool is not None
+        return self.held or bool(self._queue) or self.channel.held_bytes > 0
 
     def resume(self) -> None:
         """The kernel can take an evaluation (or is new): what waits for that is sent, by a greenlet of its own
-        because the kernel's pump must go on reading meanwhile."""
+        because the kernel's channel must go on reading meanwhile."""
         self.held = False
         self._changed.set()
         if self._queue and not self._resuming:
             self._resuming = True
             gevent.spawn(self._send_queue)
-        self.open()
+        self.update_fastpath()
 
     def _send_queue(self) -> None:
         while self._queue and self.kernel is not None and not self.held:
@@ -202,13 +183,14 @@ class Delivery:
             if head in ANSWERED_BY:
                 if not kernel.activity.accepting:
                     break
-                self._begin(kernel, head)
+                kernel.begin(head)
             else:
                 kernel.answered()
             self._queue.popleft()
             self._queued_bytes -= len(frame) + QUEUED_FRAME_COST
-            self._write(kernel, self._queue, frame, True)
+            self._write(kernel, self._queue, frame)
         self._resuming = False
+        self.update_fastpath()
         self._changed.set()
 
     def _goes_now(self, kernel: KernelServer, head: PacketHead) -> bool:
@@ -221,85 +203,36 @@ class Delivery:
         if kernel.activity.is_answer(head):
             kernel.answered()
         else:
-            self._begin(kernel, head)
-
-    def _begin(self, kernel: KernelServer, head: PacketHead) -> None:
-        self.shut()
-        kernel.begin(head)
+            kernel.begin(head)
 
     @staticmethod
-    def _write(kernel: KernelServer, source: object, data: bytes | bytearray | memoryview, at_boundary: bool) -> None:
+    def _write(kernel: KernelServer, source: object, data: bytes | memoryview) -> None:
         try:
-            kernel.writer.write(source, data, at_boundary)
-        except StreamClosed:
-            pass  # the kernel's own pump notices and ends the bridge
+            kernel.writer.write(source, data, at_boundary=True)
+        except ConnectionClosed:
+            pass  # the kernel's own channel notices and ends the bridge
 
     # -- frames too large to be held -------------------------------------------------------------------------------
 
-    def packet_part(self, data: memoryview, head: PacketHead) -> None:
-        if self._skipping or self._session.closing:
-            return
-        if self._streaming_to is None:
-            self._stream_or_spool(data, head)
-        elif self._streaming_to is self.kernel:
-            self._write(self._streaming_to, self, data, False)
-        else:  # that kernel is gone, and nothing else may get half a frame
-            self._streaming_to, self._skipping = None, True
-
-    def _stream_or_spool(self, data: memoryview, head: PacketHead) -> None:
-        """Send the frame's beginning if the kernel can take it now, else keep it as long as the limit allows."""
-        if self._spool is None:
-            self._spool = bytearray()
-        self._spool += data
-        while not self._can_stream(head):
-            if self._queued_bytes + len(self._spool) <= self._broker.settings.evaluation_queue_limit:
-                return
-            if self.kernel is None:
-                self._broker.client_needs_kernel(self._session)
-            self._changed.clear()
-            self._changed.wait()
-            if self._data.ended or self._session.closing or self._skipping:
-                self._spool, self._skipping = None, True
-                return
-        kernel, spool = self.kernel, self._spool
-        assert kernel is not None
-        self._spool, self._streaming_to = None, kernel
-        self._note(kernel, head)
-        self._write(kernel, self, spool, False)
-
-    def _can_stream(self, head: PacketHead) -> bool:
-        if self.kernel is None or self.held:
-            return False
-        return self._goes_now(self.kernel, head)
-
-    def in_frame(self) -> bool:
-        kernel = self._streaming_to
-        return kernel is not None and kernel is self.kernel and kernel.writer.in_frame(self)
-
-    def part_went_out(self, unsent: memoryview) -> None:
-        if self._streaming_to is not None:
-            self._write(self._streaming_to, self, unsent, False)
-
-    def part_sent(self) -> None:
+    def _may_stream(self, head: PacketHead) -> bool:
+        """Whether a large frame can go to the kernel now; if so, it counts as sent."""
         kernel = self.kernel
-        assert kernel is not None
-        kernel.writer.begun(self)
-        self._streaming_to = kernel
+        if self._session.closing:
+            self.channel.drop_held()
+            return False
+        if kernel is None or self.held or not self._goes_now(kernel, head):
+            return False
+        self._note(kernel, head)
+        return True
 
-    def packet_end(self, data: memoryview, head: PacketHead) -> None:
-        if self._skipping:
-            self._skipping = False
-        elif self._spool is not None:
-            frame, self._spool = bytes(self._spool) + bytes(data), None
-            self.packet(memoryview(frame), head)
-        elif self._streaming_to is not None:
-            kernel, self._streaming_to = self._streaming_to, None
-            if kernel is self.kernel:
-                self._write(kernel, self, data, True)
-
-    def packet_tail(self) -> None:
-        if self.kernel is not None:
-            try:
-                self.kernel.writer.tail(self)
-            except StreamClosed:
-                pass
+    def _hold_part(self) -> bool:
+        """Keep the beginning of a large frame as long as the limit allows."""
+        if self._queued_bytes + self.channel.held_bytes <= self._broker.settings.evaluation_queue_limit:
+            return True
+        if self.kernel is None:
+            self._broker.client_needs_kernel(self._session)
+        self._changed.clear()
+        self._changed.wait()
+        if self._data.ended or self._session.closing:
+            self.channel.drop_held()
+        return False

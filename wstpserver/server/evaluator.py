@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from wstpserver.server import replies
+from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.kernel import KernelServer
 from wstpserver.server.log import Log, shorten
-from wstpserver.server.outlets import ToFunction
-from wstpserver.server.stream import StreamClosed
+from wstpserver.server.relay.sinks import FunctionSink
 from wstpserver.wire.decode import decode
 from wstpserver.wire.errors import ProtocolError
 from wstpserver.wire.packets import PacketHead
@@ -35,11 +35,11 @@ class Evaluator:
 
     def listen(self) -> None:
         """Take what the kernel writes from now on."""
-        self._kernel.pump.switch(ToFunction(self._take))
+        self._kernel.channel.switch(FunctionSink(self._take))
 
     def leave(self) -> None:
         """What the kernel writes from now on is kept for its next client."""
-        self._kernel.pump.switch(self._kernel.missed)
+        self._kernel.channel.switch(self._kernel.missed)
 
     def run(self, what: str, expression: Expression) -> Expression | None:
         """Evaluate and wait for the answer; it is None if the kernel has ended, or if the answer is too strange to
@@ -48,8 +48,8 @@ class Evaluator:
         self._answer = None
         self._kernel.begin(PacketHead.EvaluatePacket)
         try:
-            self._kernel.writer.write(self, replies.evaluate(expression), True)
-        except StreamClosed:
+            self._kernel.writer.write(self, replies.evaluate(expression), at_boundary=True)
+        except ConnectionClosed:
             pass  # its pump notices, and the kernel counts as idle then
         if self._kernel.alive:
             self._kernel.idle.wait()

@@ -12,7 +12,7 @@ from wstpserver.model.registry import Refused
 from wstpserver.model.states import Kernel
 from wstpserver.server import replies
 from wstpserver.server.command_set import CommandFailed, CommandSet
-from wstpserver.server.stream import StreamClosed
+from wstpserver.server.connection import ConnectionClosed
 from wstpserver.wire.decode import decode
 from wstpserver.wire.errors import ProtocolError
 
@@ -69,8 +69,8 @@ class Executor:
         name = f"kernel {kernel.record.id}"
         answer = self._reply(packet, name, lambda command: self._run_inside(command, kernel))
         try:
-            kernel.writer.write(self, answer, True)
-        except StreamClosed:
+            kernel.writer.write(self, answer, at_boundary=True)
+        except ConnectionClosed:
             pass  # the kernel is gone, and with it the question
 
     def evaluation_ended(self, kernel: KernelServer) -> bool:
@@ -154,7 +154,7 @@ class Executor:
 
         self._after_evaluation.setdefault(kernel, []).append(run)
         if kernel.session is not None:
-            kernel.session.refuse()
+            kernel.session.update_fastpath()
 
     def _begin_connecting(self, session: Session, command: Command) -> None:
         session.hold()

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import Event
 
-from wstpserver.model.activity import Activity
+from wstpserver.model.activity import ACTIVITY_HEADS, Activity
 from wstpserver.model.states import Kernel
-from wstpserver.server.downstream import Downstream
-from wstpserver.server.frame_writer import FrameWriter, ended
 from wstpserver.server.kernel_link import KernelLink
-from wstpserver.server.message_pump import LINK_LOCAL, MessageWriter, run_messages
+from wstpserver.server.message_channel import MessageWriter, run_messages
 from wstpserver.server.message_watch import MessageWatch
-from wstpserver.server.outlets import MissedOutput, Nowhere, ToClient
 from wstpserver.server.process import KernelProcess
-from wstpserver.server.pump import LARGEST_COMPLETION
+from wstpserver.server.relay.channel import ChannelEvent
+from wstpserver.server.relay.client_channel import ClientChannel
+from wstpserver.server.relay.frame_writer import FrameWriter, ended
+from wstpserver.server.relay.kernel_channel import LARGEST_COMPLETION, KernelChannel
+from wstpserver.server.relay.sinks import NullSink, OutputBacklog, PeerSink
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
-from wstpserver.wire.frames import FrameScanner
 from wstpserver.wire.packets import PacketHead
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class KernelServer:
         self.writer = FrameWriter(link.data)
         self._message_writer = MessageWriter(link.messages)
         self.activity = Activity()
-        self.missed = MissedOutput(missed_output_limit)
+        self.missed = OutputBacklog(missed_output_limit)
         self.session: Session | None = None
         #: The kernel's latest InputNamePacket, as it came; b"" before the first.
         self.input_name = b""
@@ -60,7 +60,7 @@ class KernelServer:
         #: True while the answer to an evaluation that was broken off is thrown away.
         self._discarding = False
         self._closing_notice = False
-        self.pump = Downstream(link.data, self)
+        self.channel = KernelChannel(link.data, self._handle)
         process.exited.rawlink(self._exited)
         self._messages = MessageWatch(link.messages, b"", self._run_messages, self._messages_ended)
         self._data = gevent.spawn(self._run)
@@ -75,12 +75,12 @@ class KernelServer:
     def attach(self, session: Session) -> None:
         """From now on the kernel's frames go to this client."""
         self.session = session
-        self.pump.switch(ToClient(session, self))
+        self.channel.switch(PeerSink(session.writer, self, lambda: session.closing))
 
     def detach(self) -> None:
         """From now on the kernel's frames are kept."""
         self.session = None
-        self.pump.switch(Nowhere() if self._discarding else self.missed)
+        self.channel.switch(NullSink() if self._discarding else self.missed)
 
     def begin(self, head: PacketHead) -> None:
         """An evaluation packet with this head goes to the kernel now."""
@@ -90,6 +90,8 @@ class KernelServer:
         self._broker.evaluation_begun(self)
         if self.question or record.awaiting is not activity.awaiting:
             self._activity_changed()
+        elif self.session is not None:
+            self.session.update_fastpath()
 
     def evaluated(self, head: PacketHead, begun: int, answered: int) -> bool:
         """So many evaluations with this *head* went to the kernel, and so many answers to its client, in turn. True:
@@ -112,20 +114,20 @@ class KernelServer:
         if not self.activity.asking:
             self.question = b""
         if self.session is not None:
-            self.session.refuse()
+            self.session.update_fastpath()
         if self.record.awaiting is not self.activity.awaiting:
             self._broker.kernel_awaiting(self, self.activity.awaiting)
 
-    def break_off(self, source: object, scanner: FrameScanner) -> None:
+    def break_off(self, source: object, channel: ClientChannel) -> None:
         """Whoever was sending a frame is gone: complete the frame, and throw the answer away."""
         if not self.alive or not self.writer.in_frame(source):
             return
         if self.busy:
             self._discarding = True
             if self.session is None:
-                self.pump.switch(Nowhere())
+                self.channel.switch(NullSink())
         try:
-            self.writer.abandon(source, scanner.completion_in_parts(LARGEST_COMPLETION))
+            self.writer.abandon(source, channel.completion(LARGEST_COMPLETION))
         except LocalProtocolError as error:
             self.problem = f"a client left it in the middle of a frame, and {error}"
             self.writer.abandon(source, None)
@@ -135,16 +137,33 @@ class KernelServer:
         """Send an out-of-band message to the kernel."""
         self._message_writer.send(code, argument)
 
-    # -- what the pump tells -------------------------------------------------------------------------------------
+    # -- what the channel reports ---------------------------------------------------------------------------------
 
-    def named(self, packet: bytes) -> None:
-        self.input_name = ended(packet)
-        self.prompted.set()
+    def _handle(self, event: ChannelEvent, head: PacketHead, data: memoryview | bytes | None) -> bool:
+        if event is ChannelEvent.WRITTEN:
+            if data is not None:
+                self._keep(head, bytes(data))
+            if head in ACTIVITY_HEADS:
+                self._written(head)
+        elif event is ChannelEvent.ANSWERED:
+            return self._answered_in_c(head)
+        elif event is ChannelEvent.ROUND_ENDED:
+            # An idle kernel has nothing more to send until its client sends something. A busy one may have.
+            if self.busy:
+                self.link.data.acknowledge()
+        elif event is ChannelEvent.COMMAND:
+            assert data is None or isinstance(data, bytes)
+            self._broker.kernel_commanded(self, data)
+        return True
 
-    def asked(self, packet: bytes) -> None:
-        self.question = ended(packet)
+    def _keep(self, head: PacketHead, packet: bytes) -> None:
+        if head == PacketHead.InputNamePacket:
+            self.input_name = ended(packet)
+            self.prompted.set()
+        else:
+            self.question = ended(packet)
 
-    def written(self, head: PacketHead) -> None:
+    def _written(self, head: PacketHead) -> None:
         activity = self.activity
         accepting = activity.written(head)
         if self.question or self.record.awaiting is not activity.awaiting:
@@ -153,28 +172,29 @@ class KernelServer:
             if self._discarding:
                 self._discarding = False
                 if self.session is None:
-                    self.pump.switch(self.missed)
+                    self.channel.switch(self.missed)
             self.idle.set()
         if accepting:
             self._broker.kernel_accepting(self)
 
-    def answered_quickly(self, head: PacketHead) -> bool:
+    def _answered_in_c(self, head: PacketHead) -> bool:
         activity = self.activity
         if self._discarding or activity.in_dialog or activity.asking or not self._broker.only_counts(self):
             return False
-        self.written(head)
-        if self.session is not None:
-            self.session.pair()
+        self._written(head)
         return True
 
-    def commanded(self, packet: bytes | None) -> None:
-        self._broker.kernel_commanded(self, packet)
+    @property
+    def plain(self) -> bool:
+        """True if nothing is under way but, perhaps, one EvaluatePacket."""
+        activity = self.activity
+        return not self._discarding and not activity.asking and activity.only_evaluates
 
     # -- the two pumps -------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            self.pump.run(self.link.leftover)
+            self.channel.run(self.link.leftover)
         except RemoteProtocolError as error:
             self.problem = f"it left the protocol: {error}"
         self.alive = False
@@ -193,7 +213,7 @@ class KernelServer:
         """Without a message, not even the notice that the link closes."""
 
     def _message(self, code: int, argument: int) -> None:
-        if self.session is not None and code not in LINK_LOCAL:
+        if self.session is not None:
             self.session.send_message(code, argument)
 
     def ended_in_good_order(self) -> bool:

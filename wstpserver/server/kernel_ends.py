@@ -39,7 +39,7 @@ class KernelEnds:
     def link_ended(self, kernel: KernelServer) -> None:
         """The kernel's link has ended, by itself or because the server closes it."""
         if kernel.record.state in _SEEN_TO:
-            kernel.pump.lost()
+            kernel.channel.lost()
             return
         if kernel.session is None:
             # nobody may be bridged to it while its process ends
@@ -55,11 +55,11 @@ class KernelEnds:
         self._log(kernel, problem or status, in_good_order)
         broker.nursery.died(kernel.record, problem or status)
         session = kernel.session
-        if session is not None and session.writer.in_frame(kernel) and kernel.pump.completion() is None:
+        if session is not None and session.writer.in_frame(kernel) and kernel.channel.completion() is None:
             session.record.allow_replacement = False  # it could not be told anything any more
         broker.registry.lost(kernel.record, in_good_order)
         broker.carry_out()
-        kernel.pump.lost()
+        kernel.channel.lost()
         kernel.stop()
         self._forget(kernel.record)
 

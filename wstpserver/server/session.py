@@ -10,12 +10,11 @@ from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.model.states import Client
+from wstpserver.server.connection import Connection, ConnectionClosed, yield_to_loop
 from wstpserver.server.delivery import Delivery
-from wstpserver.server.frame_writer import FrameWriter
-from wstpserver.server.message_pump import LINK_LOCAL, MessageWriter, run_messages
-from wstpserver.server.stream import Stream, StreamClosed
-from wstpserver.server.turnstile import let_others_run
-from wstpserver.server.upstream import Upstream
+from wstpserver.server.message_channel import MessageWriter, run_messages
+from wstpserver.server.relay.client_channel import ClientChannel
+from wstpserver.server.relay.frame_writer import FrameWriter
 from wstpserver.wire.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class Purpose(Enum):
 class Session:
     """The server's side of one client link."""
 
-    def __init__(self, broker: Broker, record: Client, name: str, data: Stream, messages: Stream) -> None:
+    def __init__(self, broker: Broker, record: Client, name: str, data: Connection, messages: Connection) -> None:
         self._broker = broker
         self.record = record
         #: The client in the log: its number and address.
@@ -45,10 +44,8 @@ class Session:
         self._messages = messages
         self._message_writer = MessageWriter(messages)
         self.writer = FrameWriter(data)
-        self._delivery = Delivery(broker, self, data)
-        self._pump = Upstream(data, self._delivery, self.commanded)
-        self._delivery.read_by(self._pump)
         self.closing = False
+        self._delivery = Delivery(broker, self, data)
         #: Writes the last bytes to a client whose link is closing.
         self.finishing: gevent.Greenlet | None = None
         self._linger: Any = None
@@ -77,10 +74,10 @@ class Session:
     def run(self, leftover: bytes) -> str:
         """Pump the client's frames until its link ends; returns why, for the log."""
         try:
-            self._pump.run(leftover)
+            self._delivery.channel.run(leftover)
         except RemoteProtocolError as error:
             return f"it left the protocol: {error}"
-        except StreamClosed:
+        except ConnectionClosed:
             return "its connection broke"
         return "it closed its link" if not self.closing else "the server closed it"
 
@@ -131,6 +128,11 @@ class Session:
     # -- the bridge ----------------------------------------------------------------------------------------------
 
     @property
+    def channel(self) -> ClientChannel:
+        """The reading side of the data connection."""
+        return self._delivery.channel
+
+    @property
     def kernel(self) -> KernelServer | None:
         """The kernel at the other end of the bridge."""
         return self._delivery.kernel
@@ -152,24 +154,20 @@ class Session:
         """The kernel can take an evaluation, or is new and the client knows it: what waits for that is sent."""
         self._delivery.resume()
 
-    def detach(self, keep_queue: bool) -> int:
+    def detach(self, *, keep_queue: bool) -> int:
         """The bridge ends; returns how many frames are dropped because they were meant for this kernel."""
-        return self._delivery.detach(keep_queue, self._pump.scanner)
+        return self._delivery.detach(keep_queue=keep_queue)
 
     def accept(self) -> None:
         """The kernel can take an evaluation."""
         if self._delivery.held_back:
             self._delivery.resume()
         else:
-            self._delivery.open()
+            self._delivery.update_fastpath()
 
-    def pair(self) -> None:
-        """The kernel does nothing now but answer one evaluation after the other."""
-        self._delivery.pair()
-
-    def refuse(self) -> None:
-        """The kernel cannot, or not without more ado."""
-        self._delivery.shut()
+    def update_fastpath(self) -> None:
+        """Something has changed that decides what C may do by itself."""
+        self._delivery.update_fastpath()
 
     @property
     def waits_for_kernel(self) -> bool:
@@ -181,8 +179,8 @@ class Session:
         if not data:
             return
         try:
-            self.writer.write(object(), data, True)  # several greenlets may be here
-        except StreamClosed:
+            self.writer.write(object(), data, at_boundary=True)  # several greenlets may be here
+        except ConnectionClosed:
             pass
 
     def open(self, greeting: bytes, packets: bytes) -> None:
@@ -192,7 +190,7 @@ class Session:
         elif greeting:
             try:
                 self._data.send(greeting)
-            except StreamClosed:
+            except ConnectionClosed:
                 pass
 
     def send_message(self, code: int, argument: int) -> None:
@@ -200,11 +198,9 @@ class Session:
         self._message_writer.send(code, argument)
 
     def _message(self, code: int, argument: int) -> None:
-        if code in LINK_LOCAL:
-            return
         # What the client sent before this message is here already, but on the other connection: it goes first, or an
         # abort would reach the kernel before the evaluation that it is meant for.
-        let_others_run()
+        yield_to_loop()
         if self.kernel is not None:
             self.kernel.send_message(code, argument)
 

@@ -49,7 +49,7 @@ from docopt import DocoptExit, docopt
 from wstpserver.cli.admin.kernels import close, connect, start
 from wstpserver.cli.admin.status import status
 from wstpserver.cli.admin.wait import wait
-from wstpserver.cli.arguments import CommandOption, UsageError, normalise, options_of
+from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
 from wstpserver.client import CommandError, LinkError, LinkSyntaxError, parse_address
 from wstpserver.version import VERSION

@@ -45,7 +45,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script.connect import KernelChoice, open_kernel
 from wstpserver.cli.script.program import ScriptOutcome, program, read_outcome, read_source
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any, BinaryIO, NamedTuple
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script.connect import DISCOVERY_TIME
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal
 from wstpserver.client import (
