@@ -8,7 +8,7 @@ import pytest
 from wstpserver.cli import admin, admin_errors
 from wstpserver.cli.admin_report import report
 from wstpserver.cli.arguments import options_of
-from wstpserver.client.information import read_information
+from wstpserver.client.commands import read_information
 
 PAGE = (Path(__file__).parents[2] / "docs" / "admin.md").read_text()
 

@@ -7,7 +7,7 @@ import pytest
 from wstpserver.cli.admin_report import duration, report
 from wstpserver.cli.admin_table import Column, table
 from wstpserver.client import CommandError
-from wstpserver.client.information import read_information
+from wstpserver.client.commands import read_information
 
 
 def kernel(identifier, state, **values):

@@ -7,7 +7,7 @@ from tests.interop.vendor import VendorLibrary, library_path
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
 from wstpserver.client import CommandError, Session, connect
-from wstpserver.client.information import server_information
+from wstpserver.client.commands import server_information
 from wstpserver.wire.greeting import ConnectHandshake, GreetingComplete, ListenHandshake
 from wstpserver.wire.values import Function, Symbol
 

@@ -10,7 +10,7 @@ import pytest
 from tests.client.helpers import PROMPT, dies, endless, peer, raw_peer, takes
 from wstpserver.cli import script
 from wstpserver.client import ConnectError
-from wstpserver.client.options import DEFAULT_PORT
+from wstpserver.client.address import DEFAULT_PORT
 from wstpserver.version import VERSION
 from wstpserver.wire.packet_builders import input_packet, text_packet
 from wstpserver.wire.values import Function, Symbol
@@ -177,7 +177,7 @@ def test_the_default_address(monkeypatch, capfd):
         asked.append(address.link_name)
         raise ConnectError("stop here")
 
-    monkeypatch.setattr("wstpserver.client.conversation.connect", connect)
+    monkeypatch.setattr("wstpserver.client.base_session.connect", connect)
     assert script.main(["-wstpserver", "-code", "1"]) == 69
     assert script.main(["-code", "1"]) == 69
     assert asked == [f"{DEFAULT_PORT}@localhost"] * 2

@@ -12,7 +12,7 @@ from typing import Any, Final
 from docopt import DocoptExit, docopt
 
 from wstpserver.cli.arguments import CommandOption, UsageError, normalise, options_of
-from wstpserver.client.options import parse_address
+from wstpserver.client.address import parse_address
 
 #: Each command with the options that go with it beside --server.
 _OPTIONS: Final = {

@@ -12,7 +12,7 @@ from wstpserver.cli.script_kernel import Conversation
 from wstpserver.cli.script_missed import show_missed_output
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Callbacks, CommandError, Session
-from wstpserver.client.information import KernelInformation, server_information
+from wstpserver.client.commands import KernelInformation, server_information
 
 #: Seconds to wait for a kernel that is busy: a week, as wstpscript does; Ctrl-C ends it.
 _BUSY_WAIT: Final = 7 * 24 * 3600.0

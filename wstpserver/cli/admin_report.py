@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Final
 
 from wstpserver.cli.admin_table import Column, table
-from wstpserver.client.information import KernelInformation, PoolInformation, ServerInformation
+from wstpserver.client.commands import KernelInformation, PoolInformation, ServerInformation
 
 #: The states of kernels as columns of the table of pools; the later ones only where there are such kernels.
 _ALWAYS: Final = ("free", "in use", "reserved", "starting")

@@ -15,7 +15,7 @@ from wstpserver.cli.admin_report import report
 from wstpserver.cli.admin_server import address_of, open_server
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Address, LinkError, Session
-from wstpserver.client.information import read_information
+from wstpserver.client.commands import read_information
 
 _HOME: Final = "\x1b[H"
 _CLEAR_LINE: Final = "\x1b[K"

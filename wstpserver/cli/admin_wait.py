@@ -10,8 +10,8 @@ from wstpserver.cli.admin_errors import EXIT_OK, EXIT_TIMEOUT, AdminError
 from wstpserver.cli.admin_server import PATIENCE, address_of, open_server
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Address, ConnectError, LinkClosed, LinkTimeout, Session
+from wstpserver.client.commands import PoolInformation, server_information
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.information import PoolInformation, server_information
 
 #: Seconds between two looks. The server has no event for it; a look costs it less than a millisecond.
 INTERVAL: Final = 0.2

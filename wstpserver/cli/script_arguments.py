@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wstpserver.cli.arguments import UsageError
-from wstpserver.client.options import parse_address
+from wstpserver.client.address import parse_address
 
 #: Option names, the short ones too -> the name they are kept under.
 _NAMES: Final = {

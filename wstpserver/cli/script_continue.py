@@ -8,8 +8,7 @@ from wstpserver.cli.script_bridging import SOON, connects, time_limit
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Address, CommandError, Session
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.profile import KERNEL_ID, SERVER, Profile, ProfileError
-from wstpserver.client.profile_kernel import settings_of
+from wstpserver.client.profile import KERNEL_ID, SERVER, Profile, ProfileError, settings_of
 from wstpserver.wire.values import Symbol
 
 #: Seconds that a kernel at work is waited for, if -timeout says nothing else.

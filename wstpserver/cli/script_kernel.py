@@ -21,8 +21,7 @@ from wstpserver.client import (
     Session,
 )
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.profile import POOL, SERVER, Profile, ProfileError
-from wstpserver.client.profile_kernel import open_profile, record_kernel
+from wstpserver.client.profile import POOL, SERVER, Profile, ProfileError, open_profile, record_kernel
 from wstpserver.wire.values import Symbol
 
 #: Seconds that the server may wait for a kernel of a pool, if -timeout says nothing else.
