@@ -9,7 +9,7 @@ from wstpserver.cli.admin.main import DOCUMENT
 from wstpserver.cli.admin.status import report
 from wstpserver.cli.options import options_of
 from wstpserver.cli.terminal import ExitCode
-from wstpserver.client.information import read_information
+from wstpserver.client.commands import read_information
 
 PAGE = (Path(__file__).parents[2] / "docs" / "admin.md").read_text()
 

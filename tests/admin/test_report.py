@@ -6,7 +6,7 @@ import pytest
 
 from wstpserver.cli.admin.status import TableColumn, duration, report, table
 from wstpserver.client import CommandError
-from wstpserver.client.information import read_information
+from wstpserver.client.commands import read_information
 
 
 def kernel(identifier, state, **values):

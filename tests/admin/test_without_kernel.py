@@ -8,7 +8,7 @@ from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.vendor import library_path
 from wstpserver.client import CommandError, Session, connect
-from wstpserver.client.information import server_information
+from wstpserver.client.commands import server_information
 from wstpserver.wire.handshake import ConnectHandshake, GreetingComplete, ListenHandshake
 from wstpserver.wire.values import Function, Symbol
 

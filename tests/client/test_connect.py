@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from wstpserver.client import ConnectError, LinkSyntaxError, LinkTimeout, connect, open_link, sockets
-from wstpserver.client.options import Endpoint
+from wstpserver.client import ConnectError, LinkSyntaxError, LinkTimeout, connect, open_link, transport
+from wstpserver.client.address import Endpoint
 from wstpserver.wire.handshake import ListenHandshake
 from wstpserver.wire.values import Function, Symbol
 
@@ -53,7 +53,7 @@ def test_every_address_of_a_name_is_tried(closed_port, monkeypatch):
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", server.getsockname()),
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        with sockets.connect_socket(Endpoint("localhost", 1), sockets.Deadline(PROMPT)) as sock:
+        with transport.connect_socket(Endpoint("localhost", 1), transport.Deadline(PROMPT)) as sock:
             assert sock.getpeername() == server.getsockname()
 
 

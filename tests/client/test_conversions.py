@@ -9,6 +9,7 @@ import math
 import pickle
 import subprocess
 import sys
+import zoneinfo
 
 import pytest
 from hypothesis import given, settings
@@ -73,7 +74,14 @@ KEPT = [
     BigReal("1.5`20."),
     LongDouble(bytes(16)),
     call("f", call("List", 1), call("Rational", 1, 3)),
-    call("DateObject", call("List", 2026, 1, 1), "Day"),
+    call("DateObject", call("List", 2026, 1), "Month"),
+    call("DateObject", call("List", 2026, 13, 1), "Day"),
+    call("DateObject", call("List", -44, 3, 15), "Day"),
+    call("DateObject", call("List", 2026, 1, 1), "Day", "Julian", 1.0),
+    call("DateObject", call("List", 2026, 1, 1, 0, 0, 0.0), "Instant"),
+    call("DateObject", call("List", 2026, 1, 1, 0, 0, 60.0), "Instant", "Gregorian", 1.0),
+    call("DateObject", call("List", 2026, 1, 1, 0, 0, 0.0), "Instant", "Gregorian", "No/Where"),
+    call("DateObject", call("List", 2026, 1, 1, 0, 0, 0.0), "Instant", "Gregorian", X),
     call("Complex", 1, 2),
     call("Complex", 0, 1.5),
     call("Complex", BigReal("1.5`20."), BigReal("1.5`20.")),
@@ -201,6 +209,47 @@ def test_long_lists_of_numbers_are_packed(value, packed):
     assert to_python(result) == value
 
 
+DAY = call("DateObject", call("List", 2026, 1, 1), "Day")
+
+
+def moment(*parts, zone):
+    return call("DateObject", call("List", *parts), "Instant", "Gregorian", zone)
+
+
+@pytest.mark.parametrize(
+    ("value", "expression"),
+    [
+        (datetime.date(2026, 1, 1), DAY),
+        (datetime.datetime(2026, 11, 27, 8, 30, 15, 500_000), moment(2026, 11, 27, 8, 30, 15.5, zone=Symbol("None"))),
+        (
+            datetime.datetime(2026, 11, 27, 8, 30, tzinfo=datetime.timezone(datetime.timedelta(hours=-3.5))),
+            moment(2026, 11, 27, 8, 30, 0.0, zone=-3.5),
+        ),
+        (
+            datetime.datetime(2026, 7, 1, 8, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+            moment(2026, 7, 1, 8, 30, 0.0, zone="Europe/Berlin"),
+        ),
+    ],
+    ids=["date", "without a time zone", "offset", "named time zone"],
+)
+def test_dates_both_ways(value, expression):
+    assert to_expression(value) == expression
+    assert to_python(expression) == value
+    back = to_python(to_expression([value]))[0]
+    assert back == value
+    assert type(back) is type(value)
+
+
+def test_a_day_of_a_kernel_names_its_calendar_and_time_zone():
+    expression = call("DateObject", PackedArray.from_list([2026, 1, 1]), "Day", "Gregorian", 1.0)
+    assert to_python(expression) == datetime.date(2026, 1, 1)
+
+
+def test_the_second_of_two_equal_times_in_autumn_goes_by_its_offset():
+    second = datetime.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
+    assert to_python(to_expression(second)) == second.astimezone(datetime.timezone.utc)
+
+
 @pytest.mark.parametrize(
     ("value", "says"),
     [
@@ -208,9 +257,10 @@ def test_long_lists_of_numbers_are_packed(value, packed):
         (object(), "a Python object"),
         ([{"a": [lambda: 0]}], "a Python function"),
         (Symbol, "a Python type"),
-        (datetime.date(2026, 1, 1), "DateObject"),
+        (datetime.time(12, 30), "TimeObject"),
+        (datetime.timedelta(hours=1), "Quantity"),
     ],
-    ids=["set", "object", "function", "type", "date"],
+    ids=["set", "object", "function", "type", "time", "timedelta"],
 )
 def test_what_no_expression_stands_for(value, says):
     with pytest.raises(TypeError, match=says):
@@ -314,8 +364,10 @@ def test_odd_arrays():
     assert to_python(to_expression(numpy.zeros((2, 0)))) == [[], []]
     assert float(to_expression(numpy.longdouble(1.5))) == 1.5
     assert to_expression(numpy.longdouble(1.5)).data[10:] == bytes(6), "no leftovers of memory"
-    with pytest.raises(TypeError, match="datetime64"):
-        to_expression(numpy.array(["2026-01-01"], "datetime64[D]"))
+    with pytest.raises(TypeError, match="timedelta64"):
+        to_expression(numpy.array([1], "timedelta64[D]"))
+    assert to_expression(numpy.array(["2026-01-01"], "datetime64[D]")) == Function(LIST, (DAY,))
+    assert to_python(to_expression(numpy.datetime64("2026-01-01T12:00"))) == datetime.datetime(2026, 1, 1, 12)
 
 
 def test_numeric_arrays():

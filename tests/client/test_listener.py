@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from wstpserver.client import LinkClosed, LinkTimeout, ListenError, arrival, connect, listen, listener
+from wstpserver.client import LinkClosed, LinkTimeout, ListenError, connect, listen, listener
 from wstpserver.wire.handshake import ConnectHandshake
 from wstpserver.wire.messages import MessageCode
 
@@ -188,7 +188,7 @@ def test_garbage_costs_the_others_nothing(accepting, listening, caplog):
 
 @pytest.mark.parametrize("first", [b"", b"id=", identify(UUIDS[0], "mesg"), identify(UUIDS[0], "data")])
 def test_half_a_link_is_dropped_after_a_while(listening, monkeypatch, first):
-    monkeypatch.setattr(arrival, "GREETING_TIMEOUT", 0.2)
+    monkeypatch.setattr(listener, "GREETING_TIMEOUT", 0.2)
     with raw(listening, first) as sock, takes(0.2):
         worker = Worker(listening.accept, 0.4)
         while sock.recv(4096):  # ends when the listener has closed it

@@ -7,10 +7,10 @@ import contextlib
 import pytest
 
 from tests.support.packets import input_name_packet, input_packet, return_text_packet
-from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session, step
+from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session, resync
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.evaluation import Evaluation
-from wstpserver.client.exchange import Exchange
+from wstpserver.client.resync import Exchange
 from wstpserver.wire.messages import MessageCode
 from wstpserver.wire.packets import packet, return_packet, text_packet
 from wstpserver.wire.values import Symbol
@@ -210,6 +210,6 @@ def test_an_abort_is_repeated_after_a_while_only():
         talk.current(evaluation)
         assert talk.abort(None)
         assert other.next_message(PROMPT) == (MessageCode.ABORT, 0)
-        assert not step.wants_another_abort(evaluation)
+        assert not resync.wants_another_abort(evaluation)
         evaluation.repeat_abort = Deadline(0)
-        assert step.wants_another_abort(evaluation)
+        assert resync.wants_another_abort(evaluation)

@@ -9,7 +9,7 @@ from tests.support.embedded import make_embedded_kernel
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from wstpserver.client import Session, connect
-from wstpserver.client.information import server_information
+from wstpserver.client.commands import server_information
 from wstpserver.client.parallel import KernelExecutor
 
 POOL = "Parallel"

@@ -2,8 +2,7 @@
 
 import pytest
 
-from wstpserver.client.parallel_expressions import chunk, task, values_of_chunk
-from wstpserver.client.parallel_tasks import Group, Item, TaskQueue
+from wstpserver.client.parallel.tasks import Group, Item, TaskQueue, chunk, task, values_of_chunk
 from wstpserver.wire.values import Function, PackedArray, Symbol
 
 

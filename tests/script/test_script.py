@@ -11,7 +11,7 @@ from tests.client.helpers import PROMPT, dies, endless, peer, raw_peer, takes
 from tests.support.packets import input_packet
 from wstpserver.cli.script.main import main
 from wstpserver.client import ConnectError
-from wstpserver.client.options import DEFAULT_PORT
+from wstpserver.client.address import DEFAULT_PORT
 from wstpserver.version import VERSION
 from wstpserver.wire.packets import text_packet
 from wstpserver.wire.values import Function, Symbol
@@ -178,7 +178,7 @@ def test_the_default_address(monkeypatch, capfd):
         asked.append(address.link_name)
         raise ConnectError("stop here")
 
-    monkeypatch.setattr("wstpserver.client.conversation.connect", connect)
+    monkeypatch.setattr("wstpserver.client.base_session.connect", connect)
     assert main.main(["-wstpserver", "-code", "1"]) == 69
     assert main.main(["-code", "1"]) == 69
     assert asked == [f"{DEFAULT_PORT}@localhost"] * 2

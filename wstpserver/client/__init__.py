@@ -11,7 +11,7 @@ A session with a kernel of a WSTPServer, or with a kernel linked to directly:
         session.evaluate("Pause[60]", timeout=2)     # EvaluationTimeout after 2 s; the session goes on
         session.evaluate_text("x = 1/3").text        # '1/3'
 
-What values become in Python: `wstpserver.client.conversions`. For asyncio: `wstpserver.client.aio`.
+What values become in Python: `wstpserver.client.convert`. For asyncio: `wstpserver.client.aio`.
 
 One level below, links that carry expressions and messages in both directions:
 
@@ -32,8 +32,10 @@ Every timeout is in seconds, counts for the whole call, and None means no limit.
 `wstpserver.wire.errors.WSTPError`.
 """
 
-from wstpserver.client.connecting import connect
-from wstpserver.client.conversions import NumericArray, to_expression, to_python
+from wstpserver.client.address import Address, Endpoint, LinkOptions, parse_address, parse_link_options
+from wstpserver.client.arrays import NumericArray
+from wstpserver.client.connecting import connect, open_link
+from wstpserver.client.convert import Results, to_expression, to_python
 from wstpserver.client.errors import (
     CommandError,
     ConnectError,
@@ -51,9 +53,6 @@ from wstpserver.client.errors import (
 from wstpserver.client.events import Callbacks, ExpressionOutput, KernelMessage, TextOutput
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.listener import Listener, listen
-from wstpserver.client.opening import open_link
-from wstpserver.client.options import Address, Endpoint, LinkOptions, parse_address, parse_link_options
-from wstpserver.client.results import Results
 from wstpserver.client.session import Session
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 

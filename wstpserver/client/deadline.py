@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 import select
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
+
+from wstpserver.client.errors import LinkTimeout
 
 #: Milliseconds; poll takes no more than a C int holds. Callers look at their deadline again.
 _LONGEST_POLL: Final = 2**31 - 1
@@ -98,3 +103,37 @@ def _wait_by_select(wanted: list[tuple[socket.socket, int]], remaining: float | 
         what if sock in failed else (_READ if sock in can_read else 0) | (_WRITE if sock in can_write else 0)
         for sock, what in wanted
     ]
+
+
+class OwnedLock:
+    """A lock on one half of a link. `where` and `otherwise` are what LinkTimeout says while another thread holds it."""
+
+    def __init__(self, where: str, otherwise: str) -> None:
+        self._lock = threading.Lock()
+        self._where = where
+        self._otherwise = otherwise
+
+    def locked(self) -> bool:
+        """Whether a thread holds it."""
+        return self._lock.locked()
+
+    @contextmanager
+    def within(self, deadline: Deadline) -> Iterator[None]:
+        """Hold it; LinkTimeout if it cannot be had in time."""
+        remaining = deadline.remaining()
+        if not self._lock.acquire(timeout=-1 if remaining is None else remaining):
+            raise LinkTimeout(f"{self._otherwise}, {deadline}", self._where)
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def if_free(self, patience: float = 0.0) -> Iterator[bool]:
+        """Hold it if it can be had within `patience` seconds; whether it is held."""
+        owned = self._lock.acquire(timeout=patience)
+        try:
+            yield owned
+        finally:
+            if owned:
+                self._lock.release()

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from wstpserver.client.address import Endpoint
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.options import Endpoint
 
 if TYPE_CHECKING:
     from zeroconf import ServiceStateChange, Zeroconf
+
 
 #: What servers register themselves as, unless their configuration says otherwise (AdvertisedServiceType).
 SERVICE_TYPE: Final = "_wstpserver._tcp.local."

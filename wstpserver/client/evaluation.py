@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from wstpserver.client.convert import to_expression
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import EvaluationError, KernelLost
 from wstpserver.client.events import Callbacks, KernelMessage
-from wstpserver.client.expression_values import to_expression
 from wstpserver.client.link import Packet
 from wstpserver.wire.packets import enter_expression_packet, return_packet, text_packet
 from wstpserver.wire.values import Expression, Function, Symbol

@@ -11,18 +11,18 @@ import selectors
 import socket
 import threading
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from wstpserver.client.arrival import Arrival, Refused
-from wstpserver.client.connection import Connection
+from wstpserver.client.address import Address, Endpoint, parse_address
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import LinkClosed, LinkTimeout
+from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
 from wstpserver.client.link import Link
 from wstpserver.client.messages import MessageChannel
-from wstpserver.client.options import Address, Endpoint, parse_address
-from wstpserver.client.pairing import Pairing
-from wstpserver.client.sockets import listen_socket, prepare
+from wstpserver.client.transport import Connection, listen_socket, prepare
+from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.handshake import LinkIdentified, ListenHandshake
 from wstpserver.wire.tokens import DecoderLimits
 
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Listener:
         self._wake_receive, self._wake_send = socket.socketpair()
         self._selector.register(self._wake_receive, selectors.EVENT_READ)
         self._arrivals: dict[Arrival, None] = {}
-        self._pairing = Pairing()
+        self._pairing = LinkHalves()
         self._links: deque[Link] = deque()
         self._accepting = threading.Lock()
         self._closed = False
@@ -165,18 +165,18 @@ class Listener:
                 # Its link's bytes stay in the system's buffers until the link reads them.
                 self._selector.unregister(arrival.connection)
             self._pair()
-        except Refused as reason:
+        except ConnectionRefused as reason:
             self._drop(arrival, str(reason))
 
     def _identified(self, arrival: Arrival) -> None:
-        """Enter `arrival` into the pairing. Refused if there is no place for it."""
+        """Enter `arrival` into the pairing. ConnectionRefused if there is no place for it."""
         identity = arrival.identity
         assert identity is not None
         if identity.mode == "classic":
             if identity.needs_message_port:
                 arrival.handshake.set_message_port(self._message_port())
             elif self.address.message is None:
-                raise Refused("it names a message port, and this listener has none; use -linkoptions 4")
+                raise ConnectionRefused("it names a message port, and this listener has none; use -linkoptions 4")
         self._pairing.add(arrival)
 
     def _message_port(self) -> int:
@@ -247,3 +247,140 @@ class Listener:
 
     def __repr__(self) -> str:
         return f"<Listener {self.link_name}{' closed' if self._closed else ''}>"
+
+
+#: Seconds in which a connection must say what it is, greet, and find its other half.
+GREETING_TIMEOUT: Final = 10.0
+
+
+class ConnectionRefused(Exception):
+    """The connection is none of ours; the reason in words."""
+
+
+class Arrival:
+    """One accepted connection and how far its handshake has come."""
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        prepare(sock)
+        self.peer = peer
+        self.connection = Connection(sock, peer)
+        self.handshake = ListenHandshake()
+        self.deadline = Deadline(GREETING_TIMEOUT)
+        #: What it said it is, once it has.
+        self.identity: LinkIdentified | None = None
+        #: Whether answers are kept back until it is this connection's turn.
+        self.on_hold = False
+
+    @property
+    def is_classic(self) -> bool:
+        return self.identity is not None and self.identity.mode == "classic"
+
+    @property
+    def is_message(self) -> bool:
+        return self.identity is not None and self.identity.channel == "mesg"
+
+    @property
+    def greeted(self) -> bool:
+        """Whether its own part of the handshake is over."""
+        return self.handshake.complete
+
+    def receive(self) -> LinkIdentified | None:
+        """Take in what has come and answer it; the identity, if that is now known. ConnectionRefused."""
+        data = self.connection.receive_now()
+        if data is None:
+            return None
+        try:
+            if not data:
+                self.handshake.receive_end()
+            events = self.handshake.receive_data(data)
+        except RemoteProtocolError as error:
+            raise ConnectionRefused(error.message) from error
+        for event in events:
+            if isinstance(event, LinkIdentified):
+                self.identity = event
+                # A classic link has its answer kept back until the listener gives it its turn.
+                self.on_hold = event.mode == "classic"
+        self.answer()
+        return self.identity
+
+    def answer(self) -> None:
+        """Send what the handshake has to say, unless the connection is on hold. ConnectionRefused if the peer takes nothing."""
+        if self.on_hold:
+            return
+        outgoing = self.handshake.data_to_send()
+        try:
+            if outgoing and self.connection.send(outgoing, Deadline(0)):
+                raise ConnectionRefused("it does not read the greeting")
+        except LinkError as error:
+            raise ConnectionRefused(error.message) from error
+
+    def leftover(self) -> bytes:
+        """Bytes that came behind the handshake."""
+        return self.handshake.leftover()
+
+
+class LinkHalves:
+    """The halves of links that a listener holds.
+
+    A classic message connection says nothing about itself, so only one classic link at a time is told where to
+    connect; the next has its answer when that one is complete or gone.
+    """
+
+    def __init__(self) -> None:
+        self._data: dict[str, Arrival] = {}
+        self._messages: dict[str, Arrival] = {}
+        self._classic: deque[Arrival] = deque()
+        self._classic_message: Connection | None = None
+
+    def add(self, arrival: Arrival) -> None:
+        """An arrival that has just said what it is. ConnectionRefused if there is such a half already."""
+        identity = arrival.identity
+        assert identity is not None
+        if arrival.is_classic:
+            self._classic.append(arrival)
+            self._give_turn()
+            return
+        assert identity.uuid is not None, "a link in UUID mode has a UUID"
+        halves = self._messages if arrival.is_message else self._data
+        if identity.uuid in halves:
+            raise ConnectionRefused(f"there is a {identity.channel} connection with the same UUID already")
+        halves[identity.uuid] = arrival
+
+    def _give_turn(self) -> None:
+        """Let the first classic link have its answer."""
+        if self._classic and self._classic[0].on_hold:
+            self._classic[0].on_hold = False
+            with suppress(ConnectionRefused):  # a dead connection is heard of by the listener
+                self._classic[0].answer()
+
+    def add_classic_message(self, connection: Connection) -> bool:
+        """A connection to the message port; False if no classic link waits for one."""
+        if not self._classic or self._classic_message is not None:
+            return False
+        self._classic_message = connection
+        return True
+
+    def complete(self) -> Iterator[tuple[Arrival, Arrival | Connection, bytes]]:
+        """Take out what is complete: data, messages, and bytes received ahead on the message connection."""
+        for uuid in [uuid for uuid in self._data if uuid in self._messages and self._data[uuid].greeted]:
+            messages = self._messages.pop(uuid)
+            yield self._data.pop(uuid), messages, messages.leftover()
+        while self._classic and self._classic[0].greeted and self._classic_message is not None:
+            connection, self._classic_message = self._classic_message, None
+            yield self._classic.popleft(), connection, b""
+            self._give_turn()
+
+    def remove(self, arrival: Arrival) -> list[Connection]:
+        """Forget `arrival`; connections that are of no use without it, to be closed."""
+        orphans: list[Connection] = []
+        if arrival in self._classic:
+            if self._classic[0] is arrival and self._classic_message is not None:
+                orphans.append(self._classic_message)
+                self._classic_message = None
+            self._classic.remove(arrival)
+            self._give_turn()
+        elif arrival.identity is not None and arrival.identity.uuid is not None:
+            halves = self._messages if arrival.is_message else self._data
+            if halves.get(arrival.identity.uuid) is arrival:
+                del halves[arrival.identity.uuid]
+        return orphans

@@ -8,10 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from wstpserver.client.connection import Connection
-from wstpserver.client.deadline import Deadline
+from wstpserver.client.deadline import Deadline, OwnedLock
 from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
-from wstpserver.client.locks import OwnedLock
+from wstpserver.client.transport import Connection
 from wstpserver.wire.messages import MessageReader, encode_message
 
 _log = logging.getLogger(__name__)

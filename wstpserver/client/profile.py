@@ -18,9 +18,16 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from wstpserver.client.address import Address, parse_address
+from wstpserver.client.base_session import BaseSession, patience_of
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.errors import CommandError, KernelLost
+from wstpserver.client.reconnect import Settings, come_back
 from wstpserver.settings.discovery import application_data_file, home_folder
 from wstpserver.wire.errors import WSTPError
 
@@ -152,3 +159,115 @@ def _write_private(path: Path, text: str) -> None:
 def _quoted(value: str) -> str:
     plain = value and value == value.strip() and not re.search(r'[#"\x00-\x1f\x7f-\x9f\u2028\u2029]', value)
     return value if plain else json.dumps(value)
+
+
+def open_profile(path: str | os.PathLike[str] | None, *, continues: bool) -> Profile:
+    """The profile in this file (None: the default one), its settings understood before anything is done with it.
+
+    `continues`: whether it must name a kernel; else a file that is not there yet is no error. ProfileError.
+    """
+    where = default_profile_path() if path is None else Path(path)
+    profile = load_profile(where)
+    if profile is None:
+        if continues:
+            raise ProfileError(f"there is no profile {where}; -startprofile begins one")
+        return Profile(where)
+    settings_of(profile)
+    if continues and profile.get(KERNEL_ID) is None:
+        raise ProfileError(f"the profile {where} names no kernel ({KERNEL_ID}=...); -startprofile takes one")
+    return profile
+
+
+def settings_of(profile: Profile) -> Settings:
+    """What the server is to do with the kernel, TRUE where the profile says nothing. ProfileError."""
+    return Settings(profile.truth(KEEP_ALIVE) is not False, profile.truth(RESERVE) is not False)
+
+
+def record_kernel(session: BaseSession, profile: Profile, server: Address | None = None) -> None:
+    """Write the session's kernel, its pool, its settings, and where it is (None: as it was) into the profile.
+
+    ProfileError; CommandError where there is no kernel.
+    """
+    for name in (KEEP_ALIVE, RESERVE):
+        if profile.truth(name) is None:
+            profile.set(name, "TRUE")
+    profile.set(KERNEL_ID, str(session.command("GetKernelID")))
+    if server is not None:
+        profile.set(SERVER, str(Address(server.data, server.message)))
+    try:
+        profile.set(POOL, str(session.command("GetPoolName")))
+    except CommandError:
+        profile.set(POOL, None)  # it belongs to none
+    profile.save()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for; as the arguments of `Session.from_profile`."""
+
+    path: str | os.PathLike[str] | None
+    address: str | int | Address
+    start: bool | None
+    reconnect: bool | float
+
+
+def session_from_profile(make: Callable[..., BaseSession], wish: Wish, timeout: float | None) -> BaseSession:
+    """See `Session.from_profile`; `make` makes a session of what its constructor takes first."""
+    deadline = Deadline(timeout)
+    profile = open_profile(wish.path, continues=False)
+    settings = settings_of(profile)
+    server = _server(profile, wish)
+    kernel = profile.get(KERNEL_ID)
+    session = None
+    if wish.start is not True:
+        session = _continued(make, profile, server, kernel, settings, wish, deadline)
+    if session is None:
+        session = make(server, deadline.remaining())
+        session.patience = patience_of(wish.reconnect)
+        _closing_on_failure(session, lambda: session.settle_in(settings, deadline.remaining()))
+    _closing_on_failure(session, lambda: record_kernel(session, profile, server))
+    session.keep_kernel = True  # a new one only from now on: somebody knows how to find it
+    return session
+
+
+def _server(profile: Profile, wish: Wish) -> Address:
+    """Where to connect to, and the pool for a new kernel."""
+    given = parse_address(wish.address)
+    server = given if wish.address else parse_address(profile.get(SERVER) or "")
+    return Address(server.data, server.message, given.pool or profile.get(POOL))
+
+
+def _continued(
+    make: Callable[..., BaseSession],
+    profile: Profile,
+    server: Address,
+    kernel: str | None,
+    settings: Settings,
+    wish: Wish,
+    deadline: Deadline,
+) -> BaseSession | None:
+    """A session with the kernel of the profile; None if it is gone and there may be a new one. ProfileError."""
+    if kernel is None:
+        if wish.start is False:
+            raise ProfileError(f"the profile {profile.path} names no kernel ({KERNEL_ID}=...)")
+        return None
+    plain = Address(server.data, server.message)
+    try:
+        returned = come_back(plain, kernel, settings, deadline, deadline)
+    except KernelLost:
+        if wish.start is False:
+            raise ProfileError(f"the kernel {kernel} of the profile {profile.path} is gone") from None
+        return None
+    session = make(returned.link)
+    session.keep_kernel = True
+    patience = patience_of(wish.reconnect)
+    _closing_on_failure(session, lambda: session.adopt(plain, kernel, settings, returned, patience))
+    return session
+
+
+def _closing_on_failure(session: BaseSession, action: Callable[[], None]) -> None:
+    try:
+        action()
+    except BaseException:
+        session.close()
+        raise

@@ -7,35 +7,35 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from wstpserver.client.batch import WINDOW, Batch
+from wstpserver.client.address import Address
+from wstpserver.client.base_session import BaseSession, patience_of
 from wstpserver.client.connecting import CONNECT_TIMEOUT
+from wstpserver.client.convert import Results, converter, to_expression
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import EvaluationAborted
 from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
-from wstpserver.client.expression_values import to_expression
-from wstpserver.client.kernel_function import KernelFunction, function_name
+from wstpserver.client.functions import KernelFunction, function_name
 from wstpserver.client.link import Link
-from wstpserver.client.options import Address
-from wstpserver.client.persistent import Persistent
-from wstpserver.client.results import Results, converter
-from wstpserver.client.step import ABORTED
+from wstpserver.client.profile import Wish, session_from_profile
+from wstpserver.client.resync import ABORTED, WINDOW, Batch
 from wstpserver.wire.packets import enter_expression_packet, enter_text_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Function, Symbol
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+
 _NULL: Final = Symbol("Null")
 
 
-class Session(Persistent):
+class Session(BaseSession):
     """A conversation with one kernel, over `link`: an open Link, or an address to connect to.
 
     `link`: see `parse_address`; ``wstp://host:port/pool`` takes a kernel of that pool. `timeout`: seconds to connect.
     `callbacks`: who hears of output, messages and questions; each call of `evaluate` may give its own on top.
     `results`: the form in which values come, each call of `evaluate` may name its own: "python" for Python values,
-    "numpy" for NumPy arrays among them (both: `wstpserver.client.conversions`), "expression" for what is on the wire.
+    "numpy" for NumPy arrays among them (both: `wstpserver.client.convert`), "expression" for what is on the wire.
 
     Every function of the kernel whose name is made of letters and digits is an attribute: ``session.Plus(2, 2)``.
 
@@ -68,7 +68,9 @@ class Session(Persistent):
         converter(results)
         #: The form of results, unless a call names another.
         self.results: Results = results
-        super().__init__(link, timeout, callbacks, keep_kernel, reconnect)
+        super().__init__(
+            link, timeout, callbacks=callbacks, keep_kernel=keep_kernel, reconnect=patience_of(reconnect)
+        )
 
     @classmethod
     def from_profile(
@@ -91,8 +93,6 @@ class Session(Persistent):
 
         Raises ProfileError (with False also for a kernel that is gone), and what `Session` raises.
         """
-        from wstpserver.client.profiled import Wish, session_from_profile
-
         wish = Wish(path, address, start, reconnect)
         session = session_from_profile(partial(cls, callbacks=callbacks, results=results), wish, timeout)
         assert isinstance(session, cls)

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from wstpserver.client.connecting import open_link
 from wstpserver.client.errors import LinkError
 from wstpserver.client.link import Link
-from wstpserver.client.opening import open_link
 from wstpserver.embedded.process import EXIT_SOFTWARE, EXIT_UNAVAILABLE, detach_input, end_process
 from wstpserver.wire.errors import WSTPError
 

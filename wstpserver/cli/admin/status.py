@@ -21,7 +21,7 @@ from wstpserver.client import (
     Session,
     connect,
 )
-from wstpserver.client.information import KernelInformation, PoolInformation, ServerInformation, read_information
+from wstpserver.client.commands import KernelInformation, PoolInformation, ServerInformation, read_information
 
 #: Seconds for the server to take the connection and to answer a question.
 ANSWER_TIMEOUT: Final = 10.0

@@ -8,8 +8,8 @@ from typing import Final
 from wstpserver.cli.admin.status import ANSWER_TIMEOUT, open_server
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal
 from wstpserver.client import Address, ConnectError, LinkClosed, LinkTimeout, Session
+from wstpserver.client.commands import PoolInformation, server_information
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.information import PoolInformation, server_information
 
 #: Seconds between two looks. The server has no event for it; a look costs it less than a millisecond.
 INTERVAL: Final = 0.2

@@ -26,8 +26,16 @@ from wstpserver.client import (
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.discover import discover
-from wstpserver.client.profile import KERNEL_ID, POOL, SERVER, Profile, ProfileError
-from wstpserver.client.profile_kernel import open_profile, record_kernel, settings_of
+from wstpserver.client.profile import (
+    KERNEL_ID,
+    POOL,
+    SERVER,
+    Profile,
+    ProfileError,
+    open_profile,
+    record_kernel,
+    settings_of,
+)
 from wstpserver.wire.values import Expression, Function, Symbol
 
 #: Seconds for the servers of the local network to answer. All are waited for, so that the choice does not depend on

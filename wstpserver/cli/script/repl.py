@@ -20,8 +20,7 @@ from wstpserver.client import (
     LinkTimeout,
     Session,
 )
-from wstpserver.client.profile import KERNEL_ID, ProfileError, user_file
-from wstpserver.client.profile_kernel import record_kernel
+from wstpserver.client.profile import KERNEL_ID, ProfileError, record_kernel, user_file
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Symbol
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from wstpserver.client.address import Address
 from wstpserver.client.commands import missed_packets, reply_of
 from wstpserver.client.connecting import connect
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import ConnectError, KernelLost, LinkClosed, LinkTimeout
 from wstpserver.client.evaluation import QUESTIONS
 from wstpserver.client.link import Link, Packet, packet_of
-from wstpserver.client.options import Address
 from wstpserver.wire.packets import command_packet
 from wstpserver.wire.values import Expression
 

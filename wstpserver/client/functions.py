@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from wstpserver.client.convert import Results, to_expression
 from wstpserver.client.events import Callbacks
-from wstpserver.client.expression_values import to_expression
-from wstpserver.client.results import Results
 from wstpserver.wire.values import Expression, Function, Symbol
 
 _OWN_KEYWORDS = ", and a call takes timeout, callbacks and results"

@@ -1,7 +1,5 @@
 """Parallel kernels: an executor whose workers are kernels of a WSTPServer.
 
-    from wstpserver.client.parallel import KernelExecutor
-
     with KernelExecutor("31415@localhost", kernels=4) as executor:
         list(executor.map("Prime", range(1, 101)))
         executor.submit("FactorInteger", 2**128 + 1).result()
@@ -10,26 +8,20 @@
 from __future__ import annotations
 
 import operator
+import threading
 import time
 import weakref
-from collections.abc import Iterable, Sized
-from concurrent.futures import Executor, Future
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Executor, Future, wait
 from types import TracebackType
 from typing import Any, Final
 
+from wstpserver.client.address import Address, parse_address
+from wstpserver.client.convert import Results, converter
 from wstpserver.client.events import Callbacks
-from wstpserver.client.options import Address, parse_address
-from wstpserver.client.parallel_crew import Crew
-from wstpserver.client.parallel_errors import KernelDied, KernelsGone, ParallelError
-from wstpserver.client.parallel_expressions import task
-from wstpserver.client.parallel_kernels import KernelSource
-from wstpserver.client.parallel_progress import ProgressBar
-from wstpserver.client.parallel_results import MapResults
-from wstpserver.client.parallel_tasks import Group, Item
-from wstpserver.client.parallel_worker import Worker
-from wstpserver.client.results import Results, converter
-
-__all__ = ["KernelDied", "KernelExecutor", "KernelsGone", "ParallelError"]
+from wstpserver.client.parallel.tasks import Group, Item, TaskQueue, task
+from wstpserver.client.parallel.worker import KernelSource, Worker
 
 #: Seconds that the server may take to have a kernel for us.
 KERNEL_TIMEOUT: Final = 60.0
@@ -163,3 +155,169 @@ def _count(name: str, value: int | None, least: int = 1) -> int | None:
 def _total(iterables: tuple[Iterable[Any], ...]) -> int | None:
     known = [len(iterable) for iterable in iterables if isinstance(iterable, Sized)]
     return min(known) if known else None
+
+
+#: Seconds for kernels to obey an abort; then their links are closed.
+_OBEDIENCE: Final = 5.0
+#: An abort that comes just before an evaluation has no effect: it is repeated.
+_REPEAT: Final = 0.2
+
+
+class Crew:
+    """`number` workers with a kernel each. Raises what the first of them raises that gets none."""
+
+    def __init__(self, number: int, make_worker: Callable[[TaskQueue], Worker]) -> None:
+        self.queue = TaskQueue(number)
+        self._workers = [make_worker(self.queue) for _ in range(number)]
+        self._threads = [
+            threading.Thread(target=worker.run, name=f"KernelExecutor-{index}", daemon=True)
+            for index, worker in enumerate(self._workers, 1)
+        ]
+        for thread in self._threads:
+            thread.start()
+        try:
+            done, _ = wait([worker.started for worker in self._workers], return_when=FIRST_EXCEPTION)
+            for started in done:
+                started.result()
+        except BaseException:
+            self.stop(join=True, abort=True)
+            raise
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The IDs of the kernels that are there."""
+        return tuple(worker.kernel for worker in self._workers if worker.kernel is not None)
+
+    def stop(self, *, join: bool, abort: bool) -> None:
+        """End when everything in the queue is done, with `abort` at once; `join` waits for the threads."""
+        self.queue.close()
+        if abort:
+            self.queue.cancel()
+            for worker in self._workers:
+                worker.abort()
+        if not join:
+            return
+        if abort:
+            self._insist()
+        for thread in self._threads:
+            if thread is not threading.current_thread():  # where a future's callback shuts everything down
+                thread.join()
+
+    def _insist(self) -> None:
+        """Wait until all have given up; those that do not are cut off."""
+        end = time.monotonic() + _OBEDIENCE
+        for worker, thread in zip(self._workers, self._threads, strict=True):
+            if thread is threading.current_thread():
+                continue
+            while thread.is_alive() and time.monotonic() < end:
+                thread.join(_REPEAT)
+                if thread.is_alive():
+                    worker.abort()
+            if thread.is_alive():
+                worker.cut()
+
+
+#: Makes and submits the item for one set of arguments.
+Submit = Callable[[tuple[Any, ...]], "Future[Any]"]
+
+
+class MapResults(Iterator[Any]):
+    """Values in the order of their arguments.
+
+    `buffer_size`: items that are submitted and not yet fetched. `deadline`: when to give up waiting, by
+    `time.monotonic`. `return_exceptions`: give what an item raised in its place instead of raising it, which ends
+    everything.
+    """
+
+    def __init__(
+        self,
+        submit: Submit,
+        arguments: Iterator[tuple[Any, ...]],
+        *,
+        buffer_size: int,
+        deadline: float | None,
+        return_exceptions: bool,
+        bar: ProgressBar | None,
+    ) -> None:
+        self._submit = submit
+        self._arguments = arguments
+        self._buffer_size = buffer_size
+        self._deadline = deadline
+        self._return_exceptions = return_exceptions
+        self._bar = bar
+        self._pending: deque[Future[Any]] = deque()
+        self._exhausted = False
+        #: Why there are no more items: due when everything before that has been fetched.
+        self._failure: Exception | None = None
+        self._fill()
+
+    def _fill(self) -> None:
+        while not self._exhausted and len(self._pending) < self._buffer_size:
+            try:
+                self._add(self._submit(next(self._arguments)))
+            except StopIteration:
+                self._exhausted = True
+            except Exception as error:
+                self._exhausted, self._failure = True, error
+
+    def _add(self, future: Future[Any]) -> None:
+        self._pending.append(future)
+        if self._bar is not None:
+            future.add_done_callback(self._bar.advance)
+
+    def __next__(self) -> Any:
+        if not self._pending:
+            failure, self._failure = self._failure, None
+            self.close()
+            raise failure if failure is not None else StopIteration
+        try:
+            value = self._result(self._pending[0])
+        except BaseException:
+            self.close()
+            raise
+        self._pending.popleft()
+        self._fill()
+        return value
+
+    def _result(self, future: Future[Any]) -> Any:
+        remaining = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        if not self._return_exceptions:
+            return future.result(remaining)
+        try:
+            error = future.exception(remaining)
+        except CancelledError as cancelled:
+            return cancelled
+        return future.result() if error is None else error
+
+    def close(self) -> None:
+        """Cancel what was not begun and not fetched; nothing more comes."""
+        self._exhausted = True
+        if self._bar is not None:
+            self._bar.close()  # first: what is cancelled is not done
+        while self._pending:
+            self._pending.popleft().cancel()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_pending"):
+            self.close()
+
+
+class ProgressBar:
+    """Counts items that are done, on stderr. `total`: None if not known. ImportError without tqdm."""
+
+    def __init__(self, total: int | None) -> None:
+        try:
+            from tqdm.auto import tqdm
+        except ImportError:
+            raise ImportError(
+                "a progress bar needs tqdm, which is not installed: pip install 'wstpserver[progress]'"
+            ) from None
+        self._bar = tqdm(total=total, unit="item")
+
+    def advance(self, _: Any) -> None:
+        """One more is done; threads may call it at once, and after `close`."""
+        self._bar.update()
+
+    def close(self) -> None:
+        """Leave the bar as it is and go to the next line."""
+        self._bar.close()
