@@ -196,7 +196,7 @@ def test_without_any_kernel_all_that_was_wrong_is_told(world):
         f"{world.local}: is not valid and was skipped",
         f"{world.application_data}:{line}:13: "
         "Pools.KernelPoolOne.KernelPath: no kernel was found on this computer, so KernelPath is required"
-        ' (the "mathics" extra of this package brings a kernel)',
+        " (or install the embedded kernel: pip install '.[mathics]' in the folder of wstpserver's source)",
     ]
 
 

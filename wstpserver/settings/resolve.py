@@ -238,7 +238,7 @@ _KERNEL_ID = re.compile("[0-9a-fA-F]{4}(-[0-9a-fA-F]{4}){2}")
 
 _NO_KERNEL = (
     "no kernel was found on this computer, so KernelPath is required"
-    ' (the "mathics" extra of this package brings a kernel)'
+    " (or install the embedded kernel: pip install '.[mathics]' in the folder of wstpserver's source)"
 )
 
 
