@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -176,6 +179,17 @@ def test_the_exit_code_is_that_of_the_server(capfd, user, monkeypatch):
         assert run(capfd)[0] == code
 
 
+@pytest.mark.parametrize("to_file", [False, True])
+def test_the_reason_why_the_server_ends_goes_to_stderr(capfd, user, monkeypatch, to_file):
+    def refused(settings, options):
+        options.log.error("Cannot listen on port 1")
+        return 69
+
+    monkeypatch.setitem(sys.modules, "wstpserver.server.app", types.SimpleNamespace(run=refused))
+    code, _, err = run(capfd, *(["-f", "log"] if to_file else []))
+    assert (code, err) == (69, "wstpserver: Cannot listen on port 1\n")
+
+
 @pytest.mark.parametrize(("error", "code"), [(RuntimeError("lost the thread"), 70), (KeyboardInterrupt(), 0)])
 @pytest.mark.parametrize("to_file", [False, True])
 def test_an_internal_error_is_logged(capfd, user, monkeypatch, error, code, to_file):
@@ -188,18 +202,24 @@ def test_an_internal_error_is_logged(capfd, user, monkeypatch, error, code, to_f
     log = (user / "log").read_text() if to_file else out
     assert ("lost the thread" in log) == (code == 70)
     assert ("Internal error:\n    Traceback" in log) == (code == 70)
-    assert ("lost the thread" in err) == (code == 70 and to_file)
+    assert ("lost the thread" in err) == (code == 70)
 
 
 # Configuration files
 
 
-def test_a_file_of_the_search_that_is_not_valid_is_reported(capfd, user, served):
+@pytest.mark.parametrize("to_file", [False, True])
+def test_a_file_of_the_search_that_is_not_valid_is_reported(capfd, user, served, to_file):
     (user / "wstpserver.conf").write_text('{"Pools": {"P": {"KeepAliv": true}}}')
-    code, out, _ = run(capfd)
+    code, out, err = run(capfd, *(["-f", "log"] if to_file else []))
     assert code == 0
-    assert f'{user}/wstpserver.conf:1:18: Pools.P.KeepAliv: unknown key; did you mean "KeepAlive"?' in out
-    assert f"{user}/wstpserver.conf: is not valid and was skipped" in out
+    log = (user / "log").read_text() if to_file else out
+    problem = f'{user}/wstpserver.conf:1:18: Pools.P.KeepAliv: unknown key; did you mean "KeepAlive"?'
+    assert problem in log
+    assert f"{user}/wstpserver.conf: is not valid and was skipped" in log
+    assert err.startswith("wstpserver: WARNING: the configuration file was skipped because it is not valid:\n")
+    assert problem in err
+    assert f'The server runs with "{user}/.config/WSTPServer/wstpserver.conf" instead.' in err
 
 
 @pytest.mark.parametrize("to_file", [False, True])
@@ -215,10 +235,9 @@ def test_a_named_file_that_is_not_valid(capfd, user, served, monkeypatch, how, t
     assert (code, served) == (78, [])
     log = (user / "log").read_text() if to_file else out
     assert ": Error: \n    The configuration cannot be used:\n" in log
-    for text in [log, *([err] if to_file else [])]:
+    for text in (log, err):
         assert f"{user}/bad.conf:1:18: Pools.P.KeepAliv: unknown key" in text
         assert f"{user}/bad.conf:1:47: Pools.P.Default: expected true or false, got 1" in text
-    assert to_file or err == ""
 
 
 def test_a_wrong_variable(capfd, user, served, monkeypatch):
@@ -270,7 +289,8 @@ def test_check_shows_every_value_and_its_origin(capfd, user, served, monkeypatch
     assert (code, err, served) == (0, "", [])
     assert out.startswith(f"Configuration file: {user}/c\n")
     found = table(out)
-    assert list(found) == ["Command line", "Server", 'Pool "P"', 'Pool "Q"']
+    assert list(found) == ["Command line", "Server", 'Pool "P"', 'Pool "Q"', "The configuration is valid"]
+    assert out.endswith("valid\n")
     assert found["Command line"] == {
         "--log-level": ("debug", "--log-level"),
         "--log-file": ("stdout", "default"),
@@ -288,17 +308,54 @@ def test_check_shows_every_value_and_its_origin(capfd, user, served, monkeypatch
 def test_check_writes_nothing(capfd, user):
     code, out, _ = run(capfd, "--check")
     assert code == 0
-    assert out.startswith("Configuration file: none, using the defaults\n")
+    path = user / ".config" / "WSTPServer" / "wstpserver.conf"
+    assert out.startswith(f"Configuration file: {path} (created when the server starts)\n")
     assert sorted(os.listdir(user)) == ["bin"]
 
 
-def test_check_shows_warnings(capfd, user):
+def test_check_of_a_search_with_a_wrong_file(capfd, user):
     (user / "wstpserver.conf").write_text("{")
     code, out, _ = run(capfd, "--check")
-    assert code == 0
+    assert code == 78
     assert out.startswith(
         f'Warning: {user}/wstpserver.conf:1:2: the file ends here, but the "}}" for line 1 is missing\n'
     )
+    assert out.splitlines()[-1] == f"Not valid and skipped: {user}/wstpserver.conf"
+
+
+def test_check_shows_warnings(capfd, user):
+    (user / "wstpserver.conf").write_text('{"Pools": {"P": {"InitializationFile": "nothing.wl"}}}')
+    code, out, _ = run(capfd, "--check")
+    assert code == 0
+    assert out.startswith(f"Warning: {user}/wstpserver.conf:1:40: Pools.P.InitializationFile: there is no file")
+
+
+def test_check_lets_nothing_control_the_terminal(capfd, user):
+    """Names and values with escape sequences, bidirectional overrides and line breaks of Unicode."""
+    hostile = "a\x1b[2J\x9b\u202e\u2028\x7f"
+    folder = user / "a\x1b[2J"
+    folder.mkdir()
+    (folder / "c").write_text(json.dumps({"Pools": {"P": {"KernelPath": "WolframKernel", "ResetCode": hostile}}}))
+    outputs = [run(capfd, "--check", "-c", str(folder / "c"))]
+    (folder / "c").write_text(json.dumps({"Pools": {hostile: {hostile: hostile, "KeepAlive": hostile}}}))
+    outputs.append(run(capfd, "--check", "-c", str(folder / "c")))
+    assert [code for code, _, _ in outputs] == [0, 78]
+    for _, out, err in outputs:
+        assert "\\x1b[2J" in out + err
+        assert all(character.isprintable() or character == "\n" for character in out + err)
+
+
+def test_check_takes_time_in_proportion_to_the_pools(capfd, user):
+    def seconds(count):
+        pools = {f"P{number}": {"KernelPath": "WolframKernel", "KeepAlive": True} for number in range(count)}
+        (user / "c").write_text(json.dumps({"Pools": pools}))
+        began = time.process_time()
+        assert run(capfd, "--check", "-c", "c")[0] == 0
+        return time.process_time() - began
+
+    seconds(10)
+    small = min(seconds(200) for _ in range(3))
+    assert seconds(2000) < 20 * small
 
 
 def test_check_of_a_wrong_file(capfd, user):
@@ -350,3 +407,43 @@ def test_usage_errors_of_the_process(user):
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (64, b"")
     assert err.startswith(b"wstpserver: --port: expected a port number")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("module", ["docopt", "gevent"])
+def test_a_signal_while_the_program_is_being_imported_is_a_normal_end(user, module, number):
+    """A service manager that stops the server right after starting it sees no failure."""
+    reader, writer = os.pipe()
+    (user / f"{module}.py").write_text(f"import os, time\nos.write({writer}, b'x')\ntime.sleep(60)\n")
+    environment = {**os.environ, "PYTHONPATH": f"{user}{os.pathsep}{ROOT}"}
+    with open(reader, "rb") as started:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wstpserver", "-p", "0"],
+            cwd=user, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, pass_fds=[writer],
+        )  # fmt: skip
+        os.close(writer)
+        assert started.read(1) == b"x"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, b"")
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_a_port_that_is_taken(user, to_file):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["-p", str(port), "-i", "127.0.0.1", *(["-f", str(user / "log")] if to_file else [])]
+        process = program(*words, stdout=subprocess.PIPE)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 69
+    assert err.decode().startswith(f"wstpserver: Cannot listen on port {port} and interface 127.0.0.1: the port is in")
+
+
+def test_a_reason_is_said_once_where_both_streams_are_one(user):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wstpserver", "-c", "nothing"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 78
+    assert out.count(b"No such file or directory") == 1

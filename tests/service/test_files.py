@@ -83,3 +83,34 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
 
 def test_the_label_is_the_name_of_the_file():
     assert plist()["Label"] == "org.wstpserver.wstpserver"
+
+
+FILES = ["wstpserver.service", "supervisord.conf", "org.wstpserver.wstpserver.plist"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_says_how_to_install_what_it_needs(name):
+    text = (SERVICE / name).read_text()
+    for step in ("-m venv", "pip install", "/usr/local/bin/wstpserver", "docs/install.md"):
+        assert step in text
+    assert ("useradd" in text) == ("user=" in text.lower()), "whoever names an account says how to make it"
+
+
+def test_supervisord_starts_where_few_files_may_be_open(tmp_path):
+    """As in most containers and accounts, where the hard limit is far below 65536."""
+    supervisord = shutil.which("supervisord", path=Path(sys.executable).parent)
+    if supervisord is None:
+        pytest.skip("needs supervisord")
+    text = (SERVICE / "supervisord.conf").read_text()
+    server = "\n".join(line for line in text.partition("[supervisord]")[2].partition("[unix")[0].splitlines())
+    files = {"/var/log/supervisord.log": "log", "/run/supervisord.pid": "pid"}
+    for place, name in files.items():
+        server = server.replace(place, str(tmp_path / name))
+    ended = "[eventlistener:end]\nevents=SUPERVISOR_STATE_CHANGE_RUNNING\ncommand=sh -c 'kill $PPID'\n"
+    (tmp_path / "conf").write_text(f"[supervisord]{server}\n{ended}")
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -Sn 1024; ulimit -Hn 1024; exec "$@"', "sh", supervisord, "-n", "-c", tmp_path / "conf"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "supervisord started with pid" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """The configuration format: what is read, where it stands, and what is said of mistakes."""
 
 import json
+import math
 import os
 import threading
 
@@ -75,6 +76,17 @@ def test_any_text_is_read_or_gets_a_problem_with_a_place(text):
         assert problem.line <= text.count("\n") + 1
 
 
+UNICODE_BLANKS = [chr(code) for code in range(0x20, 0x110000) if chr(code).isspace()] + ["\u200b", "\ufeff"]
+
+
+@pytest.mark.parametrize("blank", UNICODE_BLANKS, ids=lambda blank: f"U+{ord(blank):04X}")
+def test_any_unicode_blank_is_a_blank_outside_strings(blank):
+    text = '{"a": {"b": true, "c": [1, Infinity], # x\n"d": " y"}}'.replace(" ", blank)
+    assert read(text) == {"a": {"b": True, "c": [1, math.inf], "d": f"{blank}y"}}
+    document = read_document(f'{{{blank}\n{blank}"a":{blank}x}}', "f")
+    assert [(it.line, it.column) for it in document.problems] == [(2, 7)]
+
+
 def test_places_are_lines_and_columns_in_characters():
     root = read_document('\ufeff{\n  "é": {\t"b": 1}, # x\n"c":[\n 7]}', "f").root
     first, second = root.value
@@ -104,7 +116,9 @@ def test_places_are_lines_and_columns_in_characters():
         ("{} {}", (1, 4, 'expected the end of the file, got "{"')),
         ("{a:1}", (1, 2, 'unexpected "a"; keys and strings must be in double quotes')),
         ("{'a':1}", (1, 2, "unexpected \"'a'\"; keys and strings must be in double quotes")),
-        ('{"a":True}', (1, 6, 'expected a value, got "True"; write "true" in lower case')),
+        ('{"a":True}', (1, 6, 'expected a value, got "True"; write "true"')),
+        ('{"a":infinity}', (1, 6, 'expected a value, got "infinity"; write "Infinity"')),
+        ('{"a":-Infinity}', (1, 6, 'unexpected "-Infinity"; keys and strings must be in double quotes')),
         ('{"a":1} // end', (1, 9, 'expected a value, got "//"; comments begin with #')),
         ('{"a":01}', (1, 6, 'unexpected "01"; keys and strings must be in double quotes')),
         ('{"a":"b\nc"}', (1, 6, "the string that begins here is not closed in its line")),

@@ -2,9 +2,9 @@
 
 import errno
 import os
+import stat
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -58,6 +58,7 @@ def test_an_invalid_file_is_reported_and_skipped(world, content):
     assert pool_names(loaded) == ["User"]
     assert all(warning.file == str(world.local) for warning in loaded.warnings)
     assert loaded.warnings[-1].message == "is not valid and was skipped"
+    assert loaded.skipped == (world.local,)
     assert len(loaded.warnings) >= 2
 
 
@@ -127,12 +128,31 @@ def test_an_invalid_local_file_does_not_keep_the_default_one_from_being_written(
 
 def test_nothing_is_written_for_a_check(world):
     loaded = world.load(create=False)
-    assert (loaded.path, loaded.created) == (None, False)
+    assert (loaded.path, loaded.created) == (world.application_data, True)
     assert sorted(os.listdir(world.home)) == ["kernel"]
 
 
-def test_settings_without_a_file_are_those_of_the_default_file(world):
-    assert world.load(create=False).settings == world.load().settings
+def test_a_check_without_a_file_shows_the_settings_of_the_default_file(world):
+    checked = world.load(create=False)
+    created = world.load()
+    assert (checked.settings, checked.origins) == (created.settings, created.origins)
+
+
+def test_absent_keys_have_the_documented_defaults(world):
+    world.write(world.local, '{"Pools": {"P": {}}}')
+    pool = world.load().settings.default_pool
+    assert (pool.minimum_kernel_number, pool.maximum_kernel_number, pool.reserved_kernel_timeout) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
+def test_nobody_else_can_write_the_default_file(world, umask):
+    previous = os.umask(umask)
+    try:
+        path = world.load().path
+    finally:
+        os.umask(previous)
+    modes = [stat.S_IMODE(it.stat().st_mode) for it in (path, path.parent, path.parent.parent)]
+    assert modes == [0o644 & ~umask, 0o755 & ~umask, 0o755 & ~umask]
 
 
 def assert_runs_with_defaults(loaded, home):
@@ -170,11 +190,13 @@ def test_without_any_kernel_all_that_was_wrong_is_told(world):
     world.write(world.local, '{"Pools":{"P":{"KernelPath":"/nowhere"}}}')
     with pytest.raises(ConfigurationError) as caught:
         world.load(find_kernel=lambda: None, create=False)
+    line = sample_text().splitlines().index('            "KernelPoolOne":') + 1
     assert str(caught.value).splitlines() == [
         f'{world.local}:1:29: Pools.P.KernelPath: there is no file "/nowhere"',
         f"{world.local}: is not valid and was skipped",
+        f"{world.application_data}:{line}:13: "
         "Pools.KernelPoolOne.KernelPath: no kernel was found on this computer, so KernelPath is required"
-        ' (the "mathics" extra of this package brings a kernel)',
+        " (or install the embedded kernel: pip install '.[mathics]' in the folder of wstpserver's source)",
     ]
 
 
@@ -331,7 +353,7 @@ def test_reload_after_the_file_was_removed_is_an_error_and_writes_none(world):
 
 
 def test_reload_finds_a_file_that_came_since(world):
-    loaded = world.load(create=False)
+    loaded = world.load(home=None)
     assert reload_settings(loaded).settings == loaded.settings
     world.write(world.local, {"Pools": {"New": {}}})
     assert pool_names(reload_settings(loaded)) == ["New"]
@@ -488,11 +510,15 @@ def test_of_many_writers_one_wins(tmp_path, file_system):
 
 
 def test_what_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
-    def full(self, *_, **__):
-        self.touch()
+    def full(source, target):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    def exists(descriptor, *_, **__):
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr("builtins.open", exists)
     with pytest.raises(OSError, match="No space"):
         write_new(tmp_path / "f", "text")
     assert os.listdir(tmp_path) == []

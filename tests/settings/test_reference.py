@@ -37,12 +37,29 @@ def test_the_sample_shows_every_option():
     assert {option.key for option in OPTIONS} <= set(re.findall(r'"(\w+)":', sample_text()))
 
 
-def test_the_sample_loads_and_sets_nothing_but_a_pool(world):
+def test_the_sample_loads_and_sets_what_a_new_user_needs(world):
     world.write(world.local, (ROOT / "conf.example").read_text(encoding="utf-8"))
     loaded = world.load()
     assert loaded.warnings == ()
-    assert {str(origin).split(":")[0] for origin in loaded.origins.values()} == {"default", "automatic"}
-    assert [pool.name for pool in loaded.settings.pools] == ["KernelPoolOne"]
+    given = {key: origin for key, origin in loaded.origins.items() if origin.source == str(world.local)}
+    assert {key[1:] for key in given} == {
+        ("KernelPoolOne", "MaximumKernelNumber"),
+        ("KernelPoolOne", "ReservedKernelTimeout"),
+        *(("KernelPoolTwo", key) for key in (
+            "ParallelKernelDefault", "ParallelKernels", "MinimumKernelNumber", "MaximumKernelNumber", "KeepAlive",
+        )),
+    }  # fmt: skip
+    first, second = loaded.settings.pools
+    assert (loaded.settings.default_pool, loaded.settings.parallel_pool) == (first, second)
+    assert second.minimum_kernel_number == 0
+
+
+def test_three_clients_that_leave_reserved_kernels_do_not_fill_the_default_pool(world):
+    """Each run of a program that ends without closing its kernel leaves one that is reserved."""
+    pool = world.load().settings.default_pool
+    assert pool.reserve_previously_connected_kernels
+    assert pool.maximum_kernel_number > 3 + pool.minimum_kernel_number
+    assert 0 < pool.reserved_kernel_timeout < 86400
 
 
 def uncommented(text):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 
 import pytest
@@ -94,14 +95,15 @@ def test_range_includes_its_ends_and_nothing_beyond(option):
     assert option.convert(option.maximum if option.kind is Kind.NUMBER else int(option.maximum)) == option.maximum
     for outside in (option.minimum - 1, option.maximum + 1, 10**400, -(10**400)):
         value = outside if option.kind is Kind.NUMBER else int(outside)
-        with pytest.raises(ValueError, match=r"^expected (an integer|a number) from [\d.]+ to \d+, got -?\d"):
+        expected = r"^expected (an integer|a number) from [\d.]+ to \d+( or Infinity)?, got -?\d"
+        with pytest.raises(ValueError, match=expected):
             option.convert(value)
 
 
 WRONG_TYPES = {
     Kind.BOOLEAN: ["true", 1, 0, None, [], {}, 1.0],
-    Kind.INTEGER: [1.0, 2.5, "2", True, None, [1], {}],
-    Kind.NUMBER: ["2", True, None, [1], {}, float("inf"), float("nan")],
+    Kind.INTEGER: [1.0, 2.5, math.inf, "Infinity", "2", True, None, [1], {}],
+    Kind.NUMBER: ["2", True, None, [1], {}, -math.inf, math.nan, "inf", "infinity"],
     Kind.TEXT: [1, True, None, ["a"], {}],
     Kind.WORDS: [1, True, None, ["-a"], {}, '"not closed', "nul\0"],
     Kind.POOLS: [1, "a", [], None, True],
@@ -119,6 +121,23 @@ def test_wrong_type_is_refused_with_what_was_expected(option, value):
     assert message
     if not (option.kind is Kind.WORDS and isinstance(value, str)):
         assert message.startswith(f"expected {option.expected}, got ")
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o.unit == "seconds"], ids=lambda option: option.key)
+@pytest.mark.parametrize("infinity", [math.inf, "Infinity"])
+def test_infinity_is_a_number_of_seconds(option, infinity):
+    value = option.convert(infinity)
+    assert math.isfinite(value)
+    if "0 for" in option.summary:
+        assert value == 0
+    else:
+        assert value == option.maximum == 365 * 86400
+
+
+@pytest.mark.parametrize("option", [o for o in OPTIONS if o.unit != "seconds"], ids=lambda option: option.key)
+def test_infinity_is_nothing_else(option):
+    with pytest.raises(ValueError, match="got Infinity$"):
+        option.convert(math.inf)
 
 
 def test_quoted_boolean_gets_a_hint():

@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -51,7 +52,14 @@ DOCUMENT = __doc__ or ""
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The program ``wstpserver``; returns its exit code."""
+    """Run the program `wstpserver`.
+
+    Args:
+        words: The command line without the program's name; None for that of this process.
+
+    Returns:
+        The exit code.
+    """
     try:
         arguments = parse(sys.argv[1:] if words is None else words)
     except UsageError as error:
@@ -68,7 +76,17 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
-    """docopt's dictionary, with log level and port converted. Raises UsageError."""
+    """Parse a command line.
+
+    Args:
+        words: The command line without the program's name.
+
+    Returns:
+        docopt's dictionary with log level and port converted, and the options that were given under `"given"`.
+
+    Raises:
+        UsageError: The command line is wrong.
+    """
     normalised = normalise(DOCUMENT, words)
     try:
         arguments: dict[str, Any] = docopt(DOCUMENT, normalised, help=False)
@@ -91,30 +109,46 @@ def _check(arguments: dict[str, Any]) -> int:
         _print(f"{error}\n", sys.stderr)
         return EXIT_CONFIGURATION
     _print(report(_options(arguments, loaded, Log())), sys.stdout)
-    return EXIT_OK
+    return EXIT_CONFIGURATION if loaded.skipped else EXIT_OK
 
 
 def _serve(arguments: dict[str, Any]) -> int:
     try:
-        log = Log(arguments["--log-level"], _log_file(arguments))
+        log = _ProgramLog(arguments["--log-level"], _log_file(arguments))
     except OSError as error:
         message = f"the log file {arguments['--log-file']!r} cannot be written: {error.strerror}"
         _print(f"wstpserver: {message}\n", sys.stderr)
         return EXIT_CONFIGURATION
     try:
-        return _load_and_run(arguments, log)
+        code = _load_and_run(arguments, log)
     finally:
         log.close()
+    if code != EXIT_OK and not _log_is_stderr(arguments):
+        _print(f"wstpserver: {log.last_error}\n", sys.stderr)
+    return code
+
+
+class _ProgramLog(Log):
+    """A log that keeps its last error: where the program ends with another exit code than 0, the reason."""
+
+    last_error = ""
+
+    def error(self, message: str) -> None:
+        """Log something that does not work."""
+        self.last_error = message
+        super().error(message)
 
 
 def _load_and_run(arguments: dict[str, Any], log: Log) -> int:
-    """Load the settings and run the server; the log and, where that is a file, stderr say why it ended."""
+    """Load the settings and run the server; the log's last error is the reason for an exit code other than 0."""
     try:
         loaded = load_settings(_source(arguments))
     except ConfigurationError as error:
-        _fail(arguments, log, f"The configuration cannot be used:\n{error}")
+        log.error(f"The configuration cannot be used:\n{error}")
         return EXIT_CONFIGURATION
-    _log_configuration(loaded, log)
+    _report_configuration(loaded, log)
+    if loaded.skipped and (not _log_is_stderr(arguments) or sys.stderr.isatty()):
+        _print(_skipped_notice(loaded), sys.stderr)
     options = _options(arguments, loaded, log)
     if options.origins["advertise"] == DISABLE_ADVERTISING and "--advertise" in arguments["given"]:
         log.information(f"The server is not advertised, because {DISABLE_ADVERTISING} is set")
@@ -125,14 +159,14 @@ def _load_and_run(arguments: dict[str, Any], log: Log) -> int:
         code: int = run(loaded.settings, options)
         return code
     except KeyboardInterrupt:
-        # Ctrl-C before the server looks at signals itself.
+        # Ctrl-C before the server handles signals itself.
         return EXIT_OK
-    except Exception:  # noqa: BLE001 - the last place that can say what happened
-        _fail(arguments, log, f"Internal error:\n{traceback.format_exc()}")
+    except Exception:  # noqa: BLE001 - the last place that can report it
+        log.error(f"Internal error:\n{traceback.format_exc()}")
         return EXIT_INTERNAL
 
 
-def _log_configuration(loaded: LoadedSettings, log: Log) -> None:
+def _report_configuration(loaded: LoadedSettings, log: Log) -> None:
     for warning in loaded.warnings:
         log.warning(str(warning))
     if loaded.created:
@@ -143,10 +177,13 @@ def _log_configuration(loaded: LoadedSettings, log: Log) -> None:
         log.information(f'Using "{loaded.default_kernel.path}" as a default kernel path')
 
 
-def _fail(arguments: dict[str, Any], log: Log, message: str) -> None:
-    log.error(message)
-    if _log_file(arguments) is not None:
-        _print(f"wstpserver: {message}\n", sys.stderr)
+def _skipped_notice(loaded: LoadedSettings) -> str:
+    """Say on the terminal that the server does not use a file that its user wrote, whatever the log goes to."""
+    lines = ["wstpserver: WARNING: the configuration file was skipped because it is not valid:"]
+    lines += [f"    {warning}" for warning in loaded.warnings]
+    instead = f'"{loaded.path}"' if loaded.path is not None else "the defaults"
+    lines.append(f"The server runs with {instead} instead. Correct the file, try it with --check, and restart.")
+    return "\n".join(lines) + "\n"
 
 
 def _source(arguments: dict[str, Any]) -> Source:
@@ -183,24 +220,46 @@ def _options(arguments: dict[str, Any], loaded: LoadedSettings, log: Log) -> Ser
 
 
 def _log_file(arguments: dict[str, Any]) -> str | None:
-    """The log file's absolute path, None for stdout."""
+    """Return the log file's absolute path, None for stdout."""
     name = arguments["--log-file"]
     return None if name in (None, "", "-") else os.path.abspath(name)
 
 
+def _log_is_stderr(arguments: dict[str, Any]) -> bool:
+    """Return whether what is logged appears where stderr goes: the log goes to stdout, and both are one file."""
+    if _log_file(arguments) is not None:
+        return False
+    try:
+        return os.path.samestat(os.fstat(1), os.fstat(2))
+    except OSError:
+        return False
+
+
+_UNPRINTABLE = re.compile(r"[^\n -~]")
+
+
 def _print(text: str, stream: TextIO | None) -> None:
-    """Print to a stream that may be closed, full, or unable to show every character."""
+    """Print to a stream that may be closed, full, or unable to show every character.
+
+    Characters that are not printable are written as escape sequences: names and values from a file must not
+    control the terminal.
+    """
     if stream is None:
         return
     try:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-        stream.write(text)
+        stream.write(_UNPRINTABLE.sub(_escaped, text))
         stream.flush()
     except OSError:
-        # What is left in the buffer would fail again, loudly, when Python ends.
+        # What is left in the buffer would cause an error message when Python ends.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match.group()
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 if __name__ == "__main__":

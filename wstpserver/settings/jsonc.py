@@ -1,8 +1,8 @@
 """The configuration file's format: JSON with comments, every value with its line and column.
 
 A file is JSON in UTF-8 with these additions: `#` begins a comment that ends with the line, a comma may
-follow the last member of an object or array, the file may begin with a byte order mark, and any Unicode
-blank counts as a blank outside strings (text copied from web pages holds U+00A0).
+follow the last member of an object or array, the file may begin with a byte order mark, any Unicode blank
+counts as a blank outside strings (text copied from web pages holds U+00A0), and `Infinity` is a number.
 
 `read_text` reads the file, `read_document` parses it. The parser does not recurse. Where the intention is
 clear (a missing comma, a backslash that is not doubled) it records a `Problem` and continues, so that one
@@ -11,6 +11,7 @@ run reports as many problems as possible; at anything else it stops.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
@@ -162,7 +163,7 @@ def _failure(path: Path, message: str) -> ConfigurationError:
 
 
 class _TokenKind(Enum):
-    """Kinds of token; a WORD is `true`, `false` or `null`."""
+    """Kinds of token; a WORD is `true`, `false`, `null` or `Infinity`."""
 
     PUNCTUATION = auto()
     STRING = auto()
@@ -198,12 +199,13 @@ class _Stop(Exception):
         self.problem = problem
 
 
-_BLANKS = re.compile(r"(?:[ \t\r\n]+|#[^\r\n]*)*")
+# Blanks are those of Unicode, and two characters that nobody can see: they come with text copied from web pages.
+_BLANKS = re.compile(r"(?:[\s\u200b\ufeff]+|#[^\r\n]*)*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-_WORDLIKE = re.compile(r"[^\s\[\]{},:\"#]+")
+_WORDLIKE = re.compile(r"[^\s\u200b\ufeff\[\]{},:\"#]+")
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
 _HEX4 = re.compile("[0-9a-fA-F]{4}")
-_WORDS: dict[str, object] = {"true": True, "false": False, "null": None}
+_WORDS: dict[str, object] = {"true": True, "false": False, "null": None, "Infinity": math.inf}
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -320,8 +322,9 @@ class _Scanner:
 
 def _about_word(token: _Token) -> str:
     """Say what is wrong with characters that are neither a number nor a word of the format."""
-    if token.text.lower() in _WORDS:
-        return f'expected a value, got {token.shown}; write "{token.text.lower()}" in lower case'
+    word = next((word for word in _WORDS if word.lower() == token.text.lower()), None)
+    if word is not None:
+        return f'expected a value, got {token.shown}; write "{word}"'
     if token.text.startswith(("//", "/*")):
         return f"expected a value, got {token.shown}; comments begin with #"
     if _NUMBER.fullmatch(token.text):

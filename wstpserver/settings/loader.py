@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wstpserver.settings.discovery import (
@@ -37,7 +38,9 @@ class LoadedSettings:
         path: The file they come from, None when there is none.
         origins: Every value's origin, under `(key,)` or `("Pools", pool, key)`.
         warnings: For the log: files that were skipped, values that will not have the effect they seem to have.
-        created: Whether the file was created just now.
+        skipped: Files of the search that were not used because they are not valid.
+        created: Whether the file was created just now. After `load_settings(create=False)`:
+            whether a server would create it.
         default_kernel: The kernel that was discovered for pools without KernelPath.
         source: What the settings depend on outside the file, for `reload_settings`.
     """
@@ -46,6 +49,7 @@ class LoadedSettings:
     path: Path | None
     origins: Origins
     warnings: tuple[Problem, ...]
+    skipped: tuple[Path, ...]
     created: bool
     default_kernel: Discovered | None
     source: Source
@@ -79,7 +83,8 @@ def load_settings(source: Source | None = None, *, create: bool = True) -> Loade
 
     Args:
         source: What the settings depend on; None for this process.
-        create: Whether to create a default file where the search finds none.
+        create: Whether to create a default file where the search finds none. False, for a check, gives the settings
+            that the file would have.
 
     Returns:
         The settings.
@@ -198,37 +203,57 @@ def _search_paths(source: Source) -> list[Path]:
 
 def _search(source: Source, environment: Environment, *, create: bool) -> LoadedSettings:
     warnings: list[Problem] = []
+    skipped: list[Path] = []
     loader = _Loader(source, environment)
     for path in _search_paths(source):
         if not os.path.lexists(path):
             continue
         try:
-            return loader.load(path, warnings)
+            return replace(loader.load(path, warnings), skipped=tuple(skipped))
         except ConfigurationError as error:
+            skipped.append(path)
             warnings += error.problems
             warnings.append(Problem(str(path), None, None, None, "is not valid and was skipped"))
-    created = _create_default(source, warnings) if create else None
-    if created is not None:
-        return loader.load(created, warnings, created=True)
+    default = _default_path(source, warnings)
     try:
-        return loader.load_defaults(warnings)
+        if default is not None and (not create or _create_default(default, warnings)):
+            loaded = replace(loader.load(default, warnings, None if create else sample_text()), created=True)
+        else:
+            loaded = loader.load_defaults(warnings)
     except ConfigurationError as error:
         raise ConfigurationError([*warnings, *error.problems]) from None
+    return replace(loaded, skipped=tuple(skipped))
 
 
-def _create_default(source: Source, warnings: list[Problem]) -> Path | None:
-    """Create the default file. Returns None, with a warning, where that is not possible."""
+def _default_path(source: Source, warnings: list[Problem]) -> Path | None:
+    """Return where a default file can be created. Returns None, with a warning, where that is not possible."""
     path = application_data_file(source.platform, source.environ, source.home)
     if path is None:
         message = "there is no home folder to write a default configuration file to"
         warnings.append(Problem(None, None, None, None, message))
         return None
-    try:
-        return path if write_new(path, sample_text()) else None
-    except OSError as error:
-        message = f"no default configuration file can be written here ({error.strerror}); using the defaults"
-        warnings.append(Problem(str(path), None, None, None, message))
+    if os.path.lexists(path):
         return None
+    folder = next(folder for folder in path.parents if os.path.lexists(folder))
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = errno.EACCES if folder.is_dir() else errno.ENOTDIR
+        warnings.append(_not_created(path, os.strerror(reason)))
+        return None
+    return path
+
+
+def _create_default(path: Path, warnings: list[Problem]) -> bool:
+    """Create the default file. Returns False, with a warning, where that fails."""
+    try:
+        return write_new(path, sample_text())
+    except OSError as error:
+        warnings.append(_not_created(path, error.strerror))
+        return False
+
+
+def _not_created(path: Path, reason: str | None) -> Problem:
+    message = f"no default configuration file can be written here ({reason}); using the defaults"
+    return Problem(str(path), None, None, None, message)
 
 
 def write_new(path: Path, text: str) -> bool:
@@ -248,30 +273,39 @@ def write_new(path: Path, text: str) -> bool:
     """
     if os.path.lexists(path):
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        draft.write_text(text, encoding="utf-8")
-        return _link_or_copy(draft, path, text)
+        _create(draft, text)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # A file system without hard links. Exclusive creation still lets one server only take the name.
+            try:
+                _create(path, text)
+            except FileExistsError:
+                return False
+        return True
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
 
 
-def _link_or_copy(draft: Path, path: Path, text: str) -> bool:
-    """Give the draft its name if the name is free."""
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        # A file system without hard links. Opening with "x" still lets one server only take the name.
-        try:
-            with open(path, "x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            return False
-    return True
+def _create(path: Path, text: str) -> None:
+    """Create a file that only its owner may write, whatever the umask allows."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _make_folders(folder: Path) -> None:
+    """Create a folder and those above it that are missing, none of them writable for others."""
+    missing = [folder, *folder.parents]
+    for path in reversed([path for path in missing if not path.exists()]):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o755)
 
 
 # One file
@@ -285,9 +319,12 @@ class _Loader:
         self._environment = environment
         self._found: Discovered | None = None
 
-    def load(self, path: Path, warnings: list[Problem], *, created: bool = False) -> LoadedSettings:
-        """Load settings from one file. Raises ConfigurationError with everything that is wrong with it."""
-        document = read_document(read_text(path), str(path))
+    def load(self, path: Path, warnings: list[Problem], text: str | None = None) -> LoadedSettings:
+        """Load settings from one file, or from the text that it would have.
+
+        Raises ConfigurationError with everything that is wrong with it.
+        """
+        document = read_document(read_text(path) if text is None else text, str(path))
         problems = document.problems
         given = None if document.root is None else validate(document.root, str(path), problems)
         if given is None:
@@ -297,12 +334,12 @@ class _Loader:
             _settle_paths(pool, path.parent, self._source.environ, problems, own_warnings) for pool in given.pools
         )
         given = GivenSettings(given.root, pools)
-        return self._finish(given, path, problems, [*warnings, *own_warnings], created=created)
+        return self._finish(given, path, problems, [*warnings, *own_warnings])
 
     def load_defaults(self, warnings: list[Problem]) -> LoadedSettings:
         """Load settings without any file: one pool of defaults."""
         pool = GivenPool(DEFAULT_POOL_NAME, Origin("default"))
-        return self._finish(GivenSettings({}, (pool,)), None, [], warnings, created=False)
+        return self._finish(GivenSettings({}, (pool,)), None, [], warnings)
 
     def _finish(
         self,
@@ -310,8 +347,6 @@ class _Loader:
         path: Path | None,
         problems: list[Problem],
         warnings: list[Problem],
-        *,
-        created: bool,
     ) -> LoadedSettings:
         self._found = None
         given = GivenSettings({**given.root, **self._overrides()}, given.pools)
@@ -326,7 +361,8 @@ class _Loader:
             path=path,
             origins=resolution.origins,
             warnings=(*warnings, *resolution.warnings),
-            created=created,
+            skipped=(),
+            created=False,
             default_kernel=self._found,
             source=self._source,
         )

@@ -66,6 +66,8 @@ class ServerSettings:
     maximum_clients: int
     greeting_timeout: float
     maximum_unpaired_connections: int
+    maximum_kernels_outside_pools: int
+    show_initialization_code: bool
     advertised_service_type: str
 
     @property

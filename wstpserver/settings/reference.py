@@ -29,11 +29,30 @@ _KERNEL_PATHS = (
     '"KernelPath":"/Applications/Mathematica.app/Contents/MacOS/WolframKernel",',
 )
 
-_PARALLEL_POOL = ('"ParallelKernelDefault":true,', '"ParallelKernels":true,', *_KERNEL_PATHS)
+#: What the default file sets for its first pool. Under the defaults of absent keys, two clients that end without
+#: closing their kernels leave the pool without a kernel for the next one, as used kernels stay reserved.
+_SET = {
+    "MaximumKernelNumber": ("8", "Room for further clients while used kernels are reserved"),
+    "ReservedKernelTimeout": ("3600", "Close a reserved kernel that no client has come back to for an hour"),
+}
+
+_PARALLEL_POOL = (
+    '    "ParallelKernelDefault":true,',
+    '    "ParallelKernels":true,',
+    *(f"#    {line}" for line in _KERNEL_PATHS),
+    "#    No kernel runs before a front end asks for one; each is closed when its client leaves",
+    '    "MinimumKernelNumber":0,',
+    '    "MaximumKernelNumber":8,',
+    '    "KeepAlive":false',
+)
 
 
 def sample_text() -> str:
-    """The text of the default configuration file. All it sets is the name of one pool."""
+    """Return the text of the default configuration file.
+
+    It has two pools. The first has room for several clients, and closes reserved kernels that are not used
+    for an hour. The second is for parallel computing and starts kernels on demand.
+    """
     lines = ["{"]
     lines += _comments(4, ["Lines that begin with # are comments"])
     lines += _comments(4, _samples(ROOT_OPTIONS, extension=False))
@@ -42,18 +61,16 @@ def sample_text() -> str:
     lines += ['    "Pools":', "        {", f'            "{DEFAULT_POOL_NAME}":', "                {"]
     pool = [*_samples(POOL_OPTIONS, extension=False), "Extensions, see docs/configuration.md"]
     pool += _samples(POOL_OPTIONS, extension=True)
-    lines += _comments(20, _without_last_comma(pool))
-    lines += ["                },"]
-    lines += _comments(12, ['"KernelPoolTwo":'])
-    lines += _comments(16, ["{"])
-    lines += _comments(20, _without_last_comma(list(_PARALLEL_POOL)))
-    lines += _comments(16, ["}"])
-    lines += ["        }", "}"]
+    for line in pool:
+        lines += _set_line(20, line) or _comments(20, [line])
+    lines += ["                },", '            "KernelPoolTwo":', "                {"]
+    lines += [line[0] + " " * 16 + line[1:] for line in _PARALLEL_POOL]
+    lines += ["                }", "        }", "}"]
     return "\n".join(lines) + "\n"
 
 
 def _samples(options: Iterable[Option], *, extension: bool) -> list[str]:
-    """Each option with its sample value, except those that have none or stand in the second pool."""
+    """Return a line for each option with its sample value, except those of the second pool."""
     lines: list[str] = []
     for option in options:
         if option.extension is not extension or not option.sample or option.key == "ParallelKernelDefault":
@@ -61,16 +78,21 @@ def _samples(options: Iterable[Option], *, extension: bool) -> list[str]:
         if option.key == "KernelPath":
             lines += _KERNEL_PATHS
         else:
-            lines.append(f'"{option.key}":{option.sample},')
+            value = _SET[option.key][0] if option.key in _SET else option.sample
+            lines.append(f'"{option.key}":{value},')
     return lines
+
+
+def _set_line(indent: int, line: str) -> list[str]:
+    """Return the line without a comment sign, after its reason, if the default file sets its key, else nothing."""
+    key = line.partition('"')[2].partition('"')[0]
+    if key not in _SET:
+        return []
+    return [*_comments(indent, [_SET[key][1]]), " " * indent + line]
 
 
 def _comments(indent: int, lines: list[str]) -> list[str]:
     return ["#" + " " * indent + line for line in lines]
-
-
-def _without_last_comma(lines: list[str]) -> list[str]:
-    return [*lines[:-1], lines[-1].removesuffix(",")]
 
 
 _INTRODUCTION = """\
@@ -78,56 +100,70 @@ _INTRODUCTION = """\
 
 <!-- Made by tools/generate-docs from wstpserver/settings/schema.py and reference.py; edit those instead. -->
 
-The server is controlled by a configuration file, `wstpserver.conf`. `wstpserver --check` reads it, says
-what is wrong with it, and prints every value with the place it comes from.
+The configuration file, `wstpserver.conf`, controls the server. `wstpserver --check` reads it, reports every
+error, and prints each value with its origin. Its last line says whether the configuration is valid.
 
 ## Which file
 
-`--configuration-file FILE`, or else the environment variable WSTPSERVER_CONFIGURATION_FILE, names one file.
-It must exist and be valid; otherwise the server ends with exit code 78. If neither is given, these are
-tried in order:
+The option `--configuration-file FILE`, or else the environment variable WSTPSERVER_CONFIGURATION_FILE, names
+the file. It must exist and be valid; otherwise the server ends with exit code 78. If neither is given, the
+server looks for these files in this order:
 
 1. `wstpserver.conf` in the current working directory;
 2. `wstpserver.conf` in the application data directory:
    `%APPDATA%\\WSTPServer` on Windows, `~/Library/Application Support/WSTPServer` on macOS, elsewhere
    `WSTPServer` in `$XDG_CONFIG_HOME`, which is `~/.config` if it is not set.
 
-A file of the search that is not valid is reported and skipped. If there is none in the application data
-directory and none elsewhere, a default file is written there; a file that exists is never overwritten.
-Where it cannot be written, the server says so and runs with the defaults.
+The search skips a file that is not valid: the server says so in the log and, as a warning, on stderr, and
+`--check` ends with exit code 78. If no valid file is found and the application data directory has none, the
+server creates a [default file](#the-default-configuration-file) there. It never overwrites a file. Where it
+cannot create the file, it says so and uses the defaults of the tables below.
 
-The command line goes before the environment, the environment before the file, the file before the defaults.
+Command-line options override environment variables, which override the file, which overrides the defaults.
 
 ## Format
 
-JSON, with these freedoms: `#` begins a comment that goes to the end of the line (not inside a string), a
-comma may follow the last member of an object, and the file may begin with a UTF-8 byte order mark. A key
-may stand only once in an object. In a string, a backslash is written twice: `"C:\\\\Program Files\\\\..."`.
+JSON in UTF-8, with these additions: `#` begins a comment that ends with the line (not inside a string), a comma
+may follow the last member of an object, the file may begin with a byte order mark, and any Unicode blank counts
+as a blank outside strings (text copied from web pages holds no-break spaces). A key may appear only once in an
+object. In a string, write a backslash as two: `"C:\\\\Program Files\\\\..."`.
 
-Every problem is reported with file, line, column and key, as many at once as can be told apart. Keys with
-an automatic default also take the string `"automatic"`. A path is relative to the folder of the
-configuration file, and may begin with `~`.
+Each error names file, line, column and key; one run reports as many errors as possible. Keys with an automatic
+default also accept the string `"automatic"`. Where a number of seconds is expected, `Infinity` means no limit; it
+stands for 0 where 0 means no limit, otherwise for a year. A path is relative to the folder of the configuration
+file, and may begin with `~`.
 
 ## Reloading
 
-SIGHUP makes the server read its configuration again. New pools and new values take effect, running kernels
-stay as they are. A configuration that is not valid changes nothing, and the log says what is wrong. Keys
-marked with *restart* keep their values until the server is restarted.
+SIGHUP makes the server read its configuration again. New pools and new values take effect; running kernels
+keep running. If the configuration is not valid, nothing changes and the log says what is wrong. Keys marked
+*restart* keep their values until the server is restarted.
+
+"""
+
+
+_DEFAULT_FILE = """
+## The default configuration file
+
+This is the file that the server creates where it finds none; `conf.example` holds the same text. Its values
+differ from the defaults of absent keys: the first pool has room for more clients than two and closes reserved
+kernels after an hour without a client, and a second pool serves parallel computing. To keep reserved kernels
+for ever, as the defaults do, set `ReservedKernelTimeout` to 0.
 
 """
 
 
 def reference_text() -> str:
-    """The whole page, in Markdown."""
+    """Return the page `docs/configuration.md`, in Markdown."""
     parts = [_INTRODUCTION]
     parts += _section("Keys at the root", ROOT_OPTIONS, extension=False)
     parts += _section("Keys of a pool", POOL_OPTIONS, extension=False)
-    parts.append("## Extensions\n\nKeys that only this server has.\n\n")
+    parts.append("## Extensions\n\nKeys that the original server does not have.\n\n")
     parts += _section("Further keys at the root", ROOT_OPTIONS, extension=True)
     parts += _section("Further keys of a pool", POOL_OPTIONS, extension=True)
-    parts.append("## Environment variables\n\nA variable that is set to nothing counts as not set.\n\n")
+    parts.append("## Environment variables\n\nAn empty variable counts as unset.\n\n")
     parts += [f"- `{name}`: {meaning}.\n" for name, meaning in ENVIRONMENT_VARIABLES.items()]
-    parts.append("\n## The default configuration file\n\nThe same text is in `conf.example`.\n\n")
+    parts.append(_DEFAULT_FILE)
     parts.append(f"```\n{sample_text()}```\n")
     return "".join(parts)
 

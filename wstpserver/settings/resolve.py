@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from wstpserver.settings.jsonc import Member, Members, Node, Problem
@@ -22,6 +23,7 @@ from wstpserver.settings.schema import (
     POOL_OPTIONS,
     ROOT_BY_KEY,
     ROOT_OPTIONS,
+    Level,
     Option,
     describe,
 )
@@ -153,7 +155,7 @@ class _Validator:
                 continue
             option = table.get(aliases.get(member.key, member.key))
             if option is None:
-                message = "unknown key" + _hint(member.key, table)
+                message = "unknown key" + _hint(member.key, Level.ROOT if table is ROOT_BY_KEY else Level.POOL)
                 self._problems.append(Problem(self._file, member.line, member.column, prefix + member.key, message))
             elif option.key in given:
                 names = " and ".join([option.key, *(name for name in aliases if aliases[name] == option.key)])
@@ -174,13 +176,14 @@ class _Validator:
         self._problems.append(Problem(self._file, node.line, node.column, key, message))
 
 
-def _hint(key: str, table: Mapping[str, Option]) -> str:
-    """Suggest what an unknown key may stand for."""
-    if table is ROOT_BY_KEY and (key in POOL_BY_KEY or key in POOL_ALIASES):
+@lru_cache(maxsize=256)
+def _hint(key: str, level: Level) -> str:
+    """Suggest what an unknown key may stand for. Cached, as a file often has the same key in every pool."""
+    if level is Level.ROOT and (key in POOL_BY_KEY or key in POOL_ALIASES):
         return "; this key belongs into a pool"
-    if table is POOL_BY_KEY and key in ROOT_BY_KEY:
+    if level is Level.POOL and key in ROOT_BY_KEY:
         return "; this key belongs beside Pools, not into a pool"
-    by_lower = {name.lower(): name for name in table}
+    by_lower = {name.lower(): name for name in (ROOT_BY_KEY if level is Level.ROOT else POOL_BY_KEY)}
     nearest = difflib.get_close_matches(key.lower()[:100], by_lower, n=1, cutoff=0.6)
     return f'; did you mean "{by_lower[nearest[0]]}"?' if nearest else ""
 
@@ -235,7 +238,7 @@ _KERNEL_ID = re.compile("[0-9a-fA-F]{4}(-[0-9a-fA-F]{4}){2}")
 
 _NO_KERNEL = (
     "no kernel was found on this computer, so KernelPath is required"
-    ' (the "mathics" extra of this package brings a kernel)'
+    " (or install the embedded kernel: pip install '.[mathics]' in the folder of wstpserver's source)"
 )
 
 
@@ -393,9 +396,10 @@ def _settle_kernel_paths(pools: list[_PoolDraft], find_kernel: KernelFinder, res
     if not without:
         return
     found = find_kernel()
+    if found is None:
+        # Once: the cause and the remedy are the same for every pool.
+        result.problems.append(without[0].problem("KernelPath", _NO_KERNEL))
+        return
+    path, where = found
     for pool in without:
-        if found is None:
-            result.problems.append(pool.problem("KernelPath", _NO_KERNEL))
-        else:
-            path, where = found
-            pool.settle("KernelPath", path, f"automatic: {where}")
+        pool.settle("KernelPath", path, f"automatic: {where}")

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 
@@ -69,6 +70,8 @@ class Option:
         extension: Whether only this server has the key.
         sample: The value that the default configuration file shows, as JSON text.
         environment: The environment variable that overrides the file, if there is one.
+        infinity: What `Infinity` stands for where a number of seconds is expected: the value for no limit, or
+            one that no server reaches. Finite, so that the server can compute with it.
     """
 
     key: str
@@ -89,8 +92,9 @@ class Option:
     extension: bool = False
     sample: str = ""
     environment: str = ""
+    infinity: float | None = None
 
-    @property
+    @cached_property
     def field(self) -> str:
         """Name of the option in the settings dataclasses: the key in snake case."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.key).lower()
@@ -101,6 +105,8 @@ class Option:
         text = self.pattern_meaning or self.kind.value
         if self.minimum is not None and self.maximum is not None:
             text += f" from {_number_text(self.minimum)} to {_number_text(self.maximum)}"
+        if self.infinity is not None:
+            text += " or Infinity"
         return text
 
     def convert(self, value: Any) -> Any:
@@ -108,7 +114,8 @@ class Option:
 
         Args:
             value: What JSON gave, or what a program wrote. `"automatic"` is the same as leaving the key out
-                where the default is automatic.
+                where the default is automatic. `Infinity` (the number, or its name in a string) is valid for
+                options that have `infinity`.
 
         Returns:
             The value, in range.
@@ -120,6 +127,8 @@ class Option:
             return value
         if self.default is AUTOMATIC and isinstance(value, str) and value.lower() == "automatic":
             return AUTOMATIC
+        if self.infinity is not None and (value == math.inf or value == "Infinity"):
+            return self.infinity
         converted = _CONVERTERS[self.kind](self, value)
         self._check_range(converted)
         return converted
@@ -150,7 +159,7 @@ def describe(value: Any) -> str:
     if isinstance(value, str):
         shown = value if len(value) <= 40 else value[:37] + "..."
         return f"the string {shown!r}"
-    text = repr(value)
+    text = "Infinity" if value == math.inf else repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
@@ -236,8 +245,7 @@ _CONVERTERS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.POOLS: _pools,
 }
 
-_DAY = 86400.0
-_YEAR = 365 * _DAY
+_YEAR = 365 * 86400.0
 _MIB = 1 << 20
 _TIB = 1 << 40
 
@@ -255,15 +263,16 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         "AllowSilentKernelReplacement", Level.ROOT, Kind.BOOLEAN,
         "whether a new kernel silently takes the place of a bridged kernel that dies, without closing the "
         "client's link",
-        "Kernels that the server itself closed (for instance because KeepAlive is false) are not replaced. "
-        "With false the client's link is closed when its kernel dies.",
+        "The client gets a text that says so and an InputNamePacket; an evaluation that was under way returns "
+        "$Aborted. Kernels that the server closed (for instance because KeepAlive is false) or that the client ended "
+        "with Quit[] are not replaced. With false the client's link is closed when its kernel dies.",
         default=False,
         sample="false",
     ),
     Option(
         "EnableAutomaticKernelConnection", Level.ROOT, Kind.BOOLEAN,
         "whether a kernel of the default pool is bridged to a client as soon as the client connects; with "
-        "false, only when its first expression that is no WSCommandPacket arrives",
+        "false, when the client's first expression other than a WSCommandPacket arrives",
         default=True,
         sample="true",
     ),
@@ -271,15 +280,15 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         "SendInputNamePacketUponKernelConnection", Level.ROOT, Kind.BOOLEAN,
         "whether the client is sent an InputNamePacket when it is bridged to a kernel later than at its "
         "connection",
-        "At the automatic connection it is always sent.",
+        "At the automatic connection and after a silent replacement it is always sent.",
         default=True,
         sample="true",
     ),
     Option(
         "Pools", Level.ROOT, Kind.POOLS,
         "the kernel pools, each under its name",
-        "At least one pool is required. The order counts where a rule speaks of the first pool. A name must "
-        "not look like a kernel ID (xxxx-xxxx-xxxx).",
+        "At least one pool is required. The first pool is the first in the file. A name must not look like "
+        "a kernel ID (xxxx-xxxx-xxxx).",
         default=AUTOMATIC,
         required=True,
     ),
@@ -287,14 +296,14 @@ ROOT_OPTIONS: tuple[Option, ...] = (
     Option(
         "Port", Level.ROOT, Kind.INTEGER,
         "the port to listen on",
-        "--port and WSTPSERVER_PORT go before it. With 0 the system chooses a free port; the log says which.",
+        "--port and WSTPSERVER_PORT override it. With 0 the system chooses a free port; the log says which.",
         default=31415,
         minimum=0, maximum=65535, reloadable=False, extension=True, sample="31415", environment="WSTPSERVER_PORT",
     ),
     Option(
         "Interface", Level.ROOT, Kind.TEXT,
         "the interface to listen on: a host name or an address; empty for all",
-        "--interface and WSTPSERVER_INTERFACE go before it. With localhost the server cannot be reached from "
+        "--interface and WSTPSERVER_INTERFACE override it. With localhost the server cannot be reached from "
         "other computers.",
         default="",
         reloadable=False, extension=True, sample='"localhost"', environment="WSTPSERVER_INTERFACE",
@@ -304,14 +313,14 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         "how long a kernel may take from its launch to the end of its initialisation",
         "A kernel that is slower is stopped, and the log shows the last lines it wrote.",
         default=60.0,
-        unit="seconds", minimum=0.1, maximum=_DAY, extension=True, sample="60",
+        unit="seconds", minimum=0.1, maximum=_YEAR, infinity=_YEAR, extension=True, sample="60",
     ),
     Option(
         "KernelWaitTimeout", Level.ROOT, Kind.NUMBER,
         "how long a client waits for a kernel when its pool is full",
-        "A client whose wait is over is told why and its link is closed. With 0 it does not wait.",
+        "A client that gets no kernel in this time is told why, and its link is closed. With 0 it does not wait.",
         default=60.0,
-        unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="60",
+        unit="seconds", minimum=0, maximum=_YEAR, infinity=_YEAR, extension=True, sample="60",
     ),
     Option(
         "KernelStartConcurrency", Level.ROOT, Kind.INTEGER,
@@ -322,21 +331,21 @@ ROOT_OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "MissedOutputLimit", Level.ROOT, Kind.INTEGER,
-        "how much of what a kernel writes while no client is bridged to it is kept",
+        "how much of the output that a kernel writes while no client is bridged to it is kept",
         "The oldest frames are dropped first. WSCommandPacket[GetMissedOutput[]] returns what was kept.",
         default=16 * _MIB,
         unit="bytes for each kernel", minimum=0, maximum=_TIB, extension=True, sample="16777216",
     ),
     Option(
         "EvaluationQueueLimit", Level.ROOT, Kind.INTEGER,
-        "how much a client may have sent ahead in evaluations that wait for its kernel, before the server "
-        "stops reading from it",
+        "how much a client may send ahead in evaluations that wait for its kernel; above that the server stops "
+        "reading from it until they are done",
         default=16 * _MIB,
         unit="bytes for each client", minimum=1, maximum=_TIB, extension=True, sample="16777216",
     ),
     Option(
         "MaximumClients", Level.ROOT, Kind.INTEGER,
-        "how many clients may be connected at the same time; 0 for any number",
+        "how many clients may be connected at the same time; 0 for no limit",
         "A further client is told so and its link is closed.",
         default=0,
         minimum=0, maximum=1_000_000, extension=True, sample="100",
@@ -345,14 +354,29 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         "GreetingTimeout", Level.ROOT, Kind.NUMBER,
         "how long a new connection may take until its link is established",
         default=10.0,
-        unit="seconds", minimum=0.1, maximum=_DAY, extension=True, sample="10",
+        unit="seconds", minimum=0.1, maximum=_YEAR, infinity=_YEAR, extension=True, sample="10",
     ),
     Option(
         "MaximumUnpairedConnections", Level.ROOT, Kind.INTEGER,
-        "how many connections that are not established links yet are held open at the same time",
-        "The oldest is closed to make room.",
+        "how many connections whose link is not established yet are held open at the same time",
+        "When there are more, the oldest is closed.",
         default=1024,
         minimum=1, maximum=1_000_000, extension=True, sample="1024",
+    ),
+    Option(
+        "MaximumKernelsOutsidePools", Level.ROOT, Kind.INTEGER,
+        "how many kernels that belong to no pool may run at the same time; 0 for none",
+        "These are the kernels that clients start with StartKernel. A further StartKernel fails.",
+        default=64,
+        minimum=0, maximum=10_000, extension=True, sample="64",
+    ),
+    Option(
+        "ShowInitializationCode", Level.ROOT, Kind.BOOLEAN,
+        "whether GetServerInformation shows the InitializationCode of each pool",
+        "With false it shows an empty string instead. Set it to false when the code holds passwords: every client can "
+        "ask for the server's information.",
+        default=True,
+        extension=True, sample="true",
     ),
     Option(
         "AdvertisedServiceType", Level.ROOT, Kind.TEXT,
@@ -405,14 +429,14 @@ POOL_OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "KeepAlive", Level.POOL, Kind.BOOLEAN,
-        "whether kernels are kept alive indefinitely or closed when they become unbridged",
+        "whether kernels are kept alive indefinitely (true) or closed when they become unbridged (false)",
         default=True,
         sample="true",
     ),
     Option(
         "MaximumKernelNumber", Level.POOL, Kind.INTEGER,
         "the maximum number of running kernels the pool can contain",
-        "Kernels that are starting count.",
+        "Kernels that are starting count as running.",
         default=AUTOMATIC,
         automatic="MinimumKernelNumber if that is greater than 0, otherwise 2",
         minimum=1, maximum=10_000, sample="4",
@@ -420,7 +444,7 @@ POOL_OPTIONS: tuple[Option, ...] = (
     Option(
         "MinimumKernelNumber", Level.POOL, Kind.INTEGER,
         "the minimum number of running kernels the pool always contains",
-        "So many kernels are started with the server. The default is lowered to MaximumKernelNumber where "
+        "This many kernels are started with the server. The default is lowered to MaximumKernelNumber where "
         "only that is given and it is smaller.",
         default=2,
         minimum=0, maximum=10_000, sample="2",
@@ -446,7 +470,7 @@ POOL_OPTIONS: tuple[Option, ...] = (
         "whether previously bridged kernels can only be bridged again to clients that request them by their "
         "IDs",
         "With false previously bridged kernels are given out first, in the order in which they were "
-        "unbridged. A kernel whose client connected to another one before it evaluated anything counts as never "
+        "unbridged. A kernel whose client connected to another kernel before it evaluated anything counts as never "
         "bridged.",
         default=True,
         sample="false",
@@ -461,49 +485,49 @@ POOL_OPTIONS: tuple[Option, ...] = (
     Option(
         "MaximumKernelUses", Level.POOL, Kind.INTEGER,
         "after how many clients a free kernel is replaced by a fresh one; 0 for never",
-        "A client that comes back to the kernel by its ID counts again. A reserved kernel is not free.",
+        "A client that reconnects to the kernel by its ID counts again. A reserved kernel is not free.",
         default=0,
         minimum=0, maximum=1_000_000_000, extension=True, sample="100",
     ),
     Option(
         "MaximumKernelEvaluations", Level.POOL, Kind.INTEGER,
         "after how many evaluations a free kernel is replaced by a fresh one; 0 for never",
-        "Evaluations of clients count, those of the server (such as InitializationCode) do not.",
+        "Evaluations of clients count; those of the server (such as InitializationCode) do not.",
         default=0,
         minimum=0, maximum=1_000_000_000, extension=True, sample="10000",
     ),
     Option(
         "MaximumKernelAge", Level.POOL, Kind.NUMBER,
         "the age at which a free kernel is replaced by a fresh one; 0 for never",
-        "The age counts from the moment at which the kernel is ready. Each kernel's own limit lies up to a tenth "
-        "below, so that a pool is not replaced all at once.",
+        "The age is the time since the kernel became ready. The limit of each kernel is up to a tenth lower, so that "
+        "the kernels of a pool are not all replaced at once.",
         default=0.0,
-        unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="86400",
+        unit="seconds", minimum=0, maximum=_YEAR, infinity=0.0, extension=True, sample="86400",
     ),
     Option(
         "KernelMemoryLimit", Level.POOL, Kind.INTEGER,
-        "the resident memory beyond which a kernel is closed; 0 for any",
-        "A free kernel is closed and replaced; the client of a bridged one is told first. What counts is the "
-        "largest process of the kernel, looked at once a second. An embedded kernel shares some hundred megabytes "
-        "with the others, which count for each of them. A kernel that is too large as soon as it is ready counts as "
-        "one that failed to start.",
+        "the resident memory above which a kernel is closed; 0 for no limit",
+        "A free kernel is closed and replaced; the client of a bridged kernel is told first. The limit applies to the "
+        "largest process of the kernel, which is checked once a second. Embedded kernels share some hundred megabytes "
+        "of memory, which count for each of them. A kernel that is above the limit as soon as it is ready has "
+        "failed to start.",
         default=0,
         unit="bytes", minimum=0, maximum=_TIB, extension=True, sample="4294967296",
     ),
     Option(
         "ReservedKernelTimeout", Level.POOL, Kind.NUMBER,
-        "how long a reserved kernel that nobody is bridged to is kept; 0 for ever",
-        "A kernel that is still busy is not closed: its time begins when its evaluation has ended.",
+        "how long a reserved kernel that no client is bridged to is kept; 0 for ever",
+        "A busy kernel is not closed: the time begins when its evaluation ends.",
         default=0.0,
-        unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="86400",
+        unit="seconds", minimum=0, maximum=_YEAR, infinity=0.0, extension=True, sample="86400",
     ),
     Option(
         "EvaluationTimeLimit", Level.POOL, Kind.NUMBER,
-        "how long one evaluation may take; 0 for any time",
-        "A longer one is aborted, whether a client is bridged or not; a kernel that has not answered 5 seconds "
-        "later is closed. The client is told of both. The time of dialogs and questions to the client counts.",
+        "how long one evaluation may take; 0 for no limit",
+        "A longer evaluation is aborted, whether a client is bridged or not; a kernel that does not answer within "
+        "5 seconds is closed. The client is told of both. The time of dialogs and questions to the client counts.",
         default=0.0,
-        unit="seconds", minimum=0, maximum=_YEAR, extension=True, sample="3600",
+        unit="seconds", minimum=0, maximum=_YEAR, infinity=0.0, extension=True, sample="3600",
     ),
     Option(
         "ResetCode", Level.POOL, Kind.TEXT,
@@ -511,7 +535,7 @@ POOL_OPTIONS: tuple[Option, ...] = (
         "It runs as soon as the kernel is free and idle, at most KernelStartTimeout seconds. What it prints goes to "
         "the log, and what the kernel wrote while no client was bridged to it is dropped. If it returns $Failed or "
         "$Aborted, or does not finish, the kernel is closed. It does not run in a reserved kernel, nor when a client "
-        "takes over a bridged or busy kernel by its ID: whoever names the ID wants the session as it is.",
+        "takes over a bridged or busy kernel by its ID: such a client wants the session as it is.",
         default="",
         extension=True, sample='"ClearAll[\\"Global`*\\"]"',
     ),
