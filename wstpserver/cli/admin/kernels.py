@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from wstpserver.cli.admin.status import open_server
-from wstpserver.cli.script.connect import ScriptSession, show_missed_output
+from wstpserver.cli.script.connect import ScriptSession
 from wstpserver.cli.script.repl import interact
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal
 from wstpserver.client import Address, Callbacks, CommandError, Session
@@ -85,8 +85,7 @@ def connect(address: Address, terminal: Terminal, identifier: str) -> int:
     with open_server(address, callbacks=callbacks) as session:
         _bridge(session, identifier, terminal)
         session.keep_kernel = True
-        show_missed_output(session, terminal)
-        return interact(ScriptSession(session, None), terminal)
+        return interact(ScriptSession(session, None, address), terminal, missed=True)
 
 
 def _bridge(session: Session, identifier: str, terminal: Terminal) -> None:
