@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Final, TextIO
@@ -144,7 +145,8 @@ class Terminal:
         """
         self.begin_line()
         own_line = label and "\n" in text.strip("\n")
-        self.write(f"\n{label.rstrip()}\n{text}\n" if own_line else f"\n{label}{text}\n")
+        lines = f"{label.rstrip()}\n{text.rstrip()}" if own_line else f"{label}{text}"
+        self.write(f"\n{lines}\n")
 
     def value(self, label: str, value: Expression) -> None:
         """Write a labelled result as it comes over a link."""
@@ -236,8 +238,8 @@ def _discard(stream: TextIO | None) -> None:
 class WaitNotice:
     """Tells the user what is waited for, from about one second on, as long as the context is entered.
 
-    On a terminal one line is kept up to date, with the time left, and taken away at the end. Elsewhere a line is
-    written at the beginning, and again when what it says has changed.
+    On a terminal one line is kept up to date, with the time left or else passed, and taken away at the end. Elsewhere a
+    line is written at the beginning, and again when what it says has changed.
 
     Args:
         terminal: Where to tell it.
@@ -253,6 +255,7 @@ class WaitNotice:
         self._over = threading.Event()
         self._lock = threading.Lock()  # held while something is written, so that nothing comes after the end
         self._shown = ""
+        self._begin = time.monotonic()
 
     def __enter__(self) -> WaitNotice:
         threading.Thread(target=self._run, name="WaitNotice", daemon=True).start()
@@ -277,6 +280,7 @@ class WaitNotice:
         remaining = None if self._deadline is None else self._deadline.remaining()
         left = "" if remaining is None else f"; {remaining:.0f} s left"
         if self._terminal.updates_lines:
+            left = left or f"; {time.monotonic() - self._begin:.0f} s"
             # A line that wraps could not be replaced.
             room = shutil.get_terminal_size().columns - 1 - len(left)
             line = f"{self._terminal.program}: {text}"

@@ -287,10 +287,10 @@ class _Taking:
             self._connect_to_pool(self.pool)
         limit = self.deadline
         try:
-            with WaitNotice(self.terminal, lambda: f"waiting for a kernel{self._state_of_pool(': ')}", limit):
+            with WaitNotice(self.terminal, lambda: f"waiting for a kernel{self._state_of_pool()}", limit):
                 self.session.synchronize(limit.remaining())
         except EvaluationTimeout:
-            state = self._state_of_pool(": ")
+            state = self._state_of_pool()
             raise ProgramError(f"{self.address}: no kernel {limit}{state}", ExitCode.UNAVAILABLE) from None
 
     def _connect_to_pool(self, pool: str) -> None:
@@ -299,8 +299,7 @@ class _Taking:
         if isinstance(known, str):
             raise CommandError(f"the server gives no kernel of pool {pool}; {known}")
         limit = self.deadline.at_most(_POOL_WAIT)
-        about = f"waiting for a kernel of pool {pool}"
-        with WaitNotice(self.terminal, lambda: f"{about}{self._state_of_pool(': ')}", limit):
+        with WaitNotice(self.terminal, lambda: f"waiting for a kernel{self._state_of_pool()}", limit):
             connected = self._connects(pool, limit)
         if not connected:
             state = pool_information(self.session, pool)
@@ -327,13 +326,13 @@ class _Taking:
             if not error.reply:
                 raise
 
-    def _state_of_pool(self, separator: str) -> str:
-        """The state of the pool after `separator`; "" where the server does not tell. Asked over a link of its own."""
+    def _state_of_pool(self) -> str:
+        """" of pool P: ..." with the state of the pool, as far as the server tells it, over a link of its own."""
         information = ask_server(self.address)
         if information is None:
-            return ""
+            return "" if self.pool is None else f" of pool {self.pool}"
         pool = information.default_pool if self.pool is None else information.pools.get(self.pool)
-        return "" if pool is None or pool.kernels is None else separator + describe_pool(pool)
+        return "" if pool is None else f" of pool {pool.name}: {describe_pool(pool)}".removesuffix(": ")
 
     # The kernel of a profile
 

@@ -164,7 +164,7 @@ def name_script(message: KernelMessage, script: str) -> KernelMessage:
 
 
 #: A place in the text of an evaluation, as kernels name it.
-_PLACE: Final = re.compile(r'\(line (\d+) of "(?:ToExpression|<string>|)"\)')
+_PLACE: Final = re.compile(r'\(line (\d+) of "(?:ToExpression(?:\[.*?\])?|)"\)', re.DOTALL)
 
 
 def _interact(arguments: ScriptArguments, terminal: Terminal) -> int:
