@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wstpserver.cli.script.main import main
+from tests.script.helpers import without_waiting
+from wstpserver.cli.script import main
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def complains(capfd):
         out, err = capfd.readouterr()
         assert out == ""
         assert "Traceback" not in err
-        lines = err.removesuffix("Try wstpscript -help.\n").splitlines()
+        lines = without_waiting(err).removesuffix("Try wstpscript -help.\n").splitlines()
         assert len(lines) == 1, err
         assert lines[0].startswith("wstpscript: ")
         return status, lines[0]

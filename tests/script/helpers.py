@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,24 @@ from wstpserver.wire.values import Function, Symbol
 ROOT = Path(__file__).parents[2]
 
 NULL, FAILED, ABORTED = Symbol("Null"), Symbol("$Failed"), Symbol("$Aborted")
+
+
+#: What a program says while it waits, which a busy machine makes it do.
+_WAITING = re.compile(r"^\w[\w-]*: (?:waiting for|connecting to|no server at) .*\n", re.MULTILINE)
+#: The first line of an interactive session.
+_BANNER = re.compile(r"^\d+@\S+?(?:, kernel [0-9a-f-]{14})?(?:: .*?)?\. Ctrl-D leaves, Quit\[\] closes .*\n", re.MULTILINE)
+
+
+def without_waiting(text):
+    """What is on stderr but for lines that only say that it takes long."""
+    return _WAITING.sub("", text)
+
+
+def conversation(output):
+    """What is on the terminal of an interactive session behind its first line, which must be there."""
+    shown, number = _BANNER.subn("", without_waiting(output))
+    assert number == 1, output
+    return shown
 
 
 def listed(*values):

@@ -63,7 +63,7 @@ def test_a_binary_file(complains, tmp_path):
     path = tmp_path / "main.wl"
     path.write_bytes(b"Print[1]\n\x7fELF\x02\x01\x01\0\0")
     assert complains("-file", str(path)) == (
-        64, f"wstpscript: cannot read {path}: it is no text (a zero byte in line 2)",
+        64, f"wstpscript: cannot read {path}: it is not text (a zero byte in line 2)",
     )  # fmt: skip
 
 

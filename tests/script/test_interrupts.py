@@ -14,7 +14,7 @@ from wstpserver.cli.script.connect import ScriptSession
 from wstpserver.cli.script.interrupts import Interrupts
 from wstpserver.cli.script.repl import Repl
 from wstpserver.cli.terminal import Terminal
-from wstpserver.client import Session
+from wstpserver.client import Session, parse_address
 
 pytest.importorskip("readline")
 
@@ -85,15 +85,21 @@ def repl():
     def run(*inputs, rules=(), pressing=0):
         reader, terminal = Script(*inputs), Terminal()
         with served(dict(rules)) as (address, _), Session(address, PATIENCE) as session:
-            made = Repl(ScriptSession(session, None), terminal, reader, Interrupts(session, terminal))
-            command = session.command
+            made = Repl(ScriptSession(session, None, parse_address(address)), terminal, reader, Interrupts(session, terminal))
+            command, evaluate = session.command, session.evaluate_text
+            evaluated = []
+
+            def evaluating(*words, **options):
+                evaluated.append(words)
+                return evaluate(*words, **options)
 
             def pressed(*words, **options):
-                for _ in range(pressing):
+                for _ in range(pressing if evaluated else 0):
                     press()
+                evaluated.clear()
                 return command(*words, **options)
 
-            session.command = pressed
+            session.command, session.evaluate_text = pressed, evaluating
             status = made.run()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         return status, reader.prompts

@@ -29,7 +29,10 @@ from .helpers import ABORTED, FAILED, NULL, listed
         (listed("exit", listed("no number")), ScriptOutcome(None, 0)),
         (ABORTED, ScriptOutcome("$Aborted", 1)),
         (FAILED, ScriptOutcome("$Failed", 1)),
-        (5, ScriptOutcome("5", 1)),
+        (5, ScriptOutcome("5", 0)),
+        (Function(Symbol("Hold"), (Function(Symbol("Throw"), (1,)),)), ScriptOutcome("Hold[Throw[1]]", 0)),
+        (NULL, ScriptOutcome(None, 0)),
+        (listed("value", "x", 1), ScriptOutcome('{"value", "x", 1}', 0)),
     ],
     ids=repr,
 )

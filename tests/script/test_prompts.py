@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.client.helpers import PROMPT, Kernel, peer
+from tests.script.helpers import conversation
+from tests.support.kernels import make_kernel
+from tests.support.server import ServerProcess, pool
 from tests.support.terminal import TerminalProgram, script
-from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess, pool
 from wstpserver.cli.script.repl import output_label, prompt_of_new_kernel
 from wstpserver.client import Session
 from wstpserver.wire.values import Symbol
@@ -64,7 +65,7 @@ def test_coming_back_where_the_server_sends_no_prompt(tmp_path, automatic):
             assert terminal.wait(PATIENCE) == 0
         with start("-continueprofile", "p") as terminal:
             terminal.expect("In[4]:= ", PATIENCE)
-            assert terminal.output == "\nIn[4]:= "
+            assert conversation(terminal.output) == "\nIn[4]:= "
             terminal.enter("2 + 2", "\nOut[4]= 4\n\nIn[5]:= ", PATIENCE)
         with start("-kernelpool", "Main") as terminal:
             terminal.expect("In[1]:= ", PATIENCE)

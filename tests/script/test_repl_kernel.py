@@ -10,6 +10,7 @@ import signal
 import pytest
 
 from tests.scenarios.conftest import embedded_server  # noqa: F401 - a fixture
+from tests.script.helpers import conversation
 from tests.support.terminal import TerminalProgram, script
 from wstpserver.client import Session
 from wstpserver.wire.packets import enter_text_packet
@@ -89,7 +90,7 @@ def test_a_dialog_has_prompts_of_its_own(repl):
     terminal.enter("y = 4;", "(Dialog) In[4]:= ")
     terminal.enter("Return[y]", "\nOut[1]= 104\n")
     terminal.expect("\nIn[5]:= ")
-    assert terminal.output == (
+    assert conversation(terminal.output) == (
         "\nIn[1]:= y = 3; Dialog[] + 100\n\n(Dialog) In[2]:= y + 1\n\n(Dialog) Out[2]= 4\n\n(Dialog) In[3]:= y = 4;\n"
         "\n(Dialog) In[4]:= Return[y]\n\nOut[1]= 104\n\nIn[5]:= "
     )

@@ -30,7 +30,7 @@ def test_text(tmp_path, data, text):
     [
         (b"a\nb\n\xff", r"s\.wl: line 3 is not UTF-8 \(invalid start byte\)"),
         (b"a\nb\xc3", r"s\.wl: line 2 is not UTF-8 \(unexpected end of data\)"),
-        (b"\x7fELF\n\0", r"s\.wl: it is no text \(a zero byte in line 2\)"),
+        (b"\x7fELF\n\0", r"s\.wl: it is not text \(a zero byte in line 2\)"),
     ],
 )
 def test_no_text(tmp_path, data, says):

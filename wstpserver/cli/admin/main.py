@@ -1,36 +1,49 @@
-"""wstpserver-admin - looks after a running WSTPServer: its pools and its kernels.
+"""wstpserver-admin - shows and controls a running WSTPServer: its pools and its kernels.
 
 Usage:
   wstpserver-admin [options] status [--json] [--watch] [--interval SECONDS]
   wstpserver-admin [options] wait [--pool POOL] [--kernels N] [--timeout SECONDS]
   wstpserver-admin [options] start [--command COMMAND]
-  wstpserver-admin [options] close ID...
+  wstpserver-admin [options] close (ID... | --pool POOL [--reserved] | --reserved | --all)
+  wstpserver-admin [options] abort ID...
   wstpserver-admin [options] connect ID
+  wstpserver-admin [options] (reload | stop)
+  wstpserver-admin [options] (help | version)
+  wstpserver-admin [options] completion SHELL
   wstpserver-admin --help | --version
 
 Commands:
-  status   Show the pools and the kernels.
-  wait     Return when the server is there and a pool is ready.
-  start    Start a kernel outside all pools, and print its ID.
-  close    Close kernels, also busy ones.
-  connect  Open an interactive session with a kernel, as wstpscript does; Ctrl-D leaves it as it is.
+  status      Show the server, its pools and its kernels.
+  wait        Return when the server is there and a pool is ready.
+  start       Start a kernel outside all pools, and print its ID.
+  close       Close kernels, also busy ones.
+  abort       Abort what kernels evaluate; they stay with their clients.
+  connect     Open an interactive session with a kernel, as wstpscript does; Ctrl-D leaves it as it is.
+  reload      Have the server read its configuration again. The server must run on this machine.
+  stop        Stop the server, and wait until it has stopped. The server must run on this machine.
+  help        Print this help.
+  version     Print the version of this program, and of the server if there is one.
+  completion  Print what makes a shell (bash, zsh or fish) complete the command lines of all three programs.
 
 Options:
-  -s, --server ADDRESS    The server: PORT, PORT@HOST or wstp://HOST:PORT. [default: 31415@localhost]
+  -s, --server ADDRESS    The server: PORT, PORT@HOST or wstp://HOST:PORT. Without it the environment variable
+                          WSTPSERVER, else 31415@localhost.
   -j, --json              status: what the server answers, as JSON.
   -w, --watch             status: show it again and again, until Ctrl-C.
   -i, --interval SECONDS  status: how often with --watch. [default: 2]
-  -p, --pool POOL         wait: for this pool instead of the default pool.
+  -p, --pool POOL         wait: for this pool instead of the default pool. close: kernels of this pool.
   -k, --kernels N         wait: until N kernels are free, not until the pool's minimum has been started.
   -t, --timeout SECONDS   wait: give up after this time.
   -c, --command COMMAND   start: the kernel's command line, instead of that of the default pool.
+  -r, --reserved          close: kernels that are reserved for clients that left.
+  -a, --all               close: all kernels.
   -h, --help              Print this help.
   --version               Print the version.
 
-None of the commands takes a kernel of a pool away from anybody, except connect, which takes the kernel it is told to.
+No command takes a kernel of a pool away from a client, except close, and connect, which takes the kernel that is named.
 
 Exit codes: 0; 1 the server refuses, or has no such kernel or pool; 64 wrong usage; 69 no server;
-74 the output cannot be written; 75 wait timed out; 130 ended by Ctrl-C; 141 nobody reads the output.
+74 the output cannot be written; 75 wait or stop timed out; 130 ended by Ctrl-C; 141 nobody reads the output.
 connect has those of wstpscript.
 """
 
@@ -46,12 +59,13 @@ from typing import Any, Final
 
 from docopt import DocoptExit, docopt
 
-from wstpserver.cli.admin.kernels import close, connect, start
-from wstpserver.cli.admin.status import status
+from wstpserver.cli.admin.kernels import abort, close, connect, start
+from wstpserver.cli.admin.status import open_server, reload, status, stop
 from wstpserver.cli.admin.wait import wait
-from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
+from wstpserver.cli.arguments import CommandOption, UsageError, normalise, options_of
+from wstpserver.cli.script.connect import server_name
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
-from wstpserver.client import CommandError, LinkError, LinkSyntaxError, parse_address
+from wstpserver.client import Address, CommandError, LinkError, LinkSyntaxError, parse_address
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 
@@ -83,7 +97,18 @@ def _main(words: Sequence[str], terminal: Terminal) -> int:
 
 def _run(arguments: AdminArguments, terminal: Terminal) -> int:
     """Carry out the command."""
-    address = parse_address(arguments.server)
+    if arguments.command == "help":
+        terminal.write(DOCUMENT)
+        return ExitCode.OK
+    if arguments.command == "completion":
+        from wstpserver.cli.completion import completion_script  # which knows all programs
+
+        terminal.write(completion_script(arguments.shell))
+        return ExitCode.OK
+    named = server_name(arguments.server)
+    address = parse_address(named)
+    if address.pool is not None:
+        raise UsageError(f"--server {named}: a server is needed, not a pool of it; for wait and close say --pool")
     match arguments.command:
         case "status":
             interval = arguments.interval if arguments.watch else None
@@ -93,9 +118,30 @@ def _run(arguments: AdminArguments, terminal: Terminal) -> int:
         case "start":
             return start(address, terminal, arguments.command_line)
         case "close":
-            return close(address, terminal, arguments.kernels)
+            return close(address, terminal, arguments.kernels, pool=arguments.pool, reserved=arguments.reserved)
+        case "abort":
+            return abort(address, terminal, arguments.kernels)
+        case "reload":
+            return reload(address, terminal)
+        case "stop":
+            return stop(address, terminal)
+        case "version":
+            return _version(address, terminal)
         case _:
             return connect(address, terminal, *arguments.kernels)
+
+
+def _version(address: Address, terminal: Terminal) -> int:
+    """The version of this program and of the server, if there is one that tells it."""
+    terminal.write(f"wstpserver-admin {VERSION}\n")
+    try:
+        with open_server(address, terminal) as session:
+            answer = session.command("GetServerInformation")
+    except WSTPError:
+        return ExitCode.OK
+    told = answer.get("ServerVersion") if isinstance(answer, dict) else None
+    terminal.write(f"wstpserver {told or '(version not told)'} at {address}\n")
+    return ExitCode.OK
 
 
 # The command line: a command, its arguments, and options before, between and after them.
@@ -106,9 +152,16 @@ _OPTIONS: Final = {
     "status": ("json", "watch", "interval"),
     "wait": ("pool", "kernels", "timeout"),
     "start": ("command",),
-    "close": (),
+    "close": ("pool", "reserved", "all"),
+    "abort": (),
     "connect": (),
+    "reload": (),
+    "stop": (),
+    "help": (),
+    "version": (),
+    "completion": (),
 }
+_SHELLS: Final = ("bash", "zsh", "fish")
 _FOR_ALL: Final = ("server", "help", "version")
 _KERNEL_ID: Final = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}")
 
@@ -129,6 +182,9 @@ class AdminArguments:
     free: int | None = None
     timeout: float | None = None
     command_line: str | None = None
+    reserved: bool = False
+    all: bool = False
+    shell: str = ""
     help: bool = False
     version: bool = False
 
@@ -147,7 +203,7 @@ def parse(document: str, words: Sequence[str]) -> AdminArguments:
         raise UsageError(str(error)) from None
     server = found["--server"] if "server" in names else ""
     if parse_address(server).pool is not None:
-        raise UsageError(f"--server {server}: a server is needed, not a pool of it; for wait say --pool")
+        raise UsageError(f"--server {server}: a server is needed, not a pool of it; for wait and close say --pool")
     return AdminArguments(
         command=others[0],
         server=server,
@@ -159,6 +215,9 @@ def parse(document: str, words: Sequence[str]) -> AdminArguments:
         free=_number("--kernels", found["--kernels"]),
         timeout=_seconds("--timeout", found["--timeout"]),
         command_line=found["--command"],
+        reserved=found["--reserved"],
+        all=found["--all"],
+        shell=found["SHELL"] or "",
     )
 
 
@@ -199,20 +258,26 @@ def _check_command(others: list[str], names: list[str]) -> None:
         raise UsageError(f"unknown command {command!r}; {hint}")
     for name in names:
         if name not in _OPTIONS[command] and name not in _FOR_ALL:
-            owner = next(owner for owner, theirs in _OPTIONS.items() if name in theirs)
-            raise UsageError(f"--{name} belongs to {owner}, not to {command}")
+            owners = " and ".join(owner for owner, theirs in _OPTIONS.items() if name in theirs)
+            raise UsageError(f"--{name} belongs to {owners}, not to {command}")
     if "interval" in names and "watch" not in names:
         raise UsageError("--interval says how often --watch looks; it has no meaning without")
-    if command in ("close", "connect") and not rest:
-        raise UsageError(f"{command} needs the ID of a kernel; wstpserver-admin status shows them")
-    most = {"close": len(rest), "connect": 1}.get(command, 0)
+    most = {"close": len(rest), "abort": len(rest), "connect": 1, "completion": 1}.get(command, 0)
     if len(rest) > most:
         raise UsageError(f"unexpected argument {rest[most]!r} after {command}")
+    selecting = [name for name in ("all", "pool", "reserved") if name in names] if command == "close" else []
+    if command in ("close", "abort", "connect") and not rest and not selecting:
+        instead = ", or --pool, --reserved or --all" if command == "close" else ""
+        raise UsageError(f"{command} needs the ID of a kernel{instead}; wstpserver-admin status shows them")
+    if selecting and (rest or ("all" in selecting and len(selecting) > 1)):
+        raise UsageError("close takes either IDs, or --all, or --pool and --reserved")
+    if command == "completion" and rest not in [[shell] for shell in _SHELLS]:
+        raise UsageError(f"completion needs the name of a shell: {', '.join(_SHELLS)}")
 
 
 def _kernel_id(text: str) -> str:
     if not _KERNEL_ID.fullmatch(text.lower()):
-        raise UsageError(f"{text!r} is no kernel ID such as a806-2645-9651; wstpserver-admin status shows them")
+        raise UsageError(f"{text!r} is not a kernel ID such as a806-2645-9651; wstpserver-admin status shows them")
     return text.lower()
 
 

@@ -1,17 +1,23 @@
-"""The server: connecting to it, and ``wstpserver-admin status``, which shows its pools and kernels."""
+"""The server as a whole: connecting to it, its status, and the commands reload and stop."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
+import socket
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from wstpserver.cli.terminal import ExitCode, Terminal
+from wstpserver.cli.script.connect import is_on_this_machine
+from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice
 from wstpserver.client import (
     Address,
     Callbacks,
@@ -21,21 +27,119 @@ from wstpserver.client import (
     Session,
     connect,
 )
-from wstpserver.client.commands import KernelInformation, PoolInformation, ServerInformation, read_information
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.information import KernelInformation, PoolInformation, read_information
 
 #: Seconds for the server to take the connection and to answer a question.
 ANSWER_TIMEOUT: Final = 10.0
+#: Seconds for the server to stop: running replies have 10 s, and closing kernels takes some more.
+_STOP_TIMEOUT: Final = 60.0
+_STOP_INTERVAL: Final = 0.1
 _START_ADVICE: Final = "Start wstpserver, or name another server: --server PORT@HOST"
 
 
-def open_server(address: Address, timeout: float = ANSWER_TIMEOUT, callbacks: Callbacks | None = None) -> Session:
-    """A session for commands: it takes no kernel, and none is started for it. Raises ConnectError, LinkTimeout."""
+def open_server(
+    address: Address,
+    terminal: Terminal,
+    timeout: float = ANSWER_TIMEOUT,
+    callbacks: Callbacks | None = None,
+    *,
+    announce: bool = True,
+) -> Session:
+    """Open a session for commands: it takes no kernel, and none is started for it.
+
+    Args:
+        address: The server.
+        terminal: Is told if connecting takes long, unless `announce` is false.
+        timeout: Seconds to connect.
+        callbacks: For the session.
+        announce: See `terminal`.
+
+    Raises:
+        ConnectError: Nobody answers there.
+        LinkTimeout: The server does not greet in time.
+    """
+    limit = Deadline(timeout)
+    notice = WaitNotice(terminal, f"connecting to {address}", limit)
     try:
-        return Session(connect(address, timeout, without_kernel=True), callbacks=callbacks, results="expression")
+        with notice if announce else contextlib.nullcontext():
+            link = connect(address, limit.remaining(), without_kernel=True)
     except ConnectError as error:
         raise ConnectError(error.message, error.where, error.advice or _START_ADVICE) from error
     except LinkTimeout as error:
         raise LinkTimeout(error.message, error.where or str(address), error.advice or _START_ADVICE) from error
+    return Session(link, callbacks=callbacks, results="expression")
+
+
+# Signals to the server
+
+
+def reload(address: Address, terminal: Terminal) -> int:
+    """Have the server read its configuration again (SIGHUP). ProgramError if it cannot be told."""
+    process = _server_process(address, terminal)
+    _send(process, "SIGHUP")
+    terminal.write(f"told the server (process {process}) to read its configuration again; its log says what changed\n")
+    return ExitCode.OK
+
+
+def stop(address: Address, terminal: Terminal) -> int:
+    """Stop the server (SIGTERM), and wait until its process has ended. ProgramError if it cannot be told."""
+    process = _server_process(address, terminal)
+    _send(process, "SIGTERM")
+    deadline = Deadline(_STOP_TIMEOUT)
+    with WaitNotice(terminal, f"waiting for the server (process {process}) to close its kernels and stop", deadline):
+        while _command_line(process):
+            if deadline.expired:
+                raise ProgramError(f"the server (process {process}) did not stop {deadline}", ExitCode.TIMED_OUT)
+            time.sleep(_STOP_INTERVAL)
+    terminal.write(f"the server (process {process}) has stopped\n")
+    return ExitCode.OK
+
+
+def _server_process(address: Address, terminal: Terminal) -> int:
+    """The process ID of the server, after making sure that it is a process of this machine.
+
+    An address of this machine may be the near end of a tunnel, and the ID that of some other program here.
+    """
+    with open_server(address, terminal) as session:
+        answer = _ask(session)
+    told = answer if isinstance(answer, Mapping) else {}
+    process, machine = told.get("ServerProcessID"), told.get("ServerMachine")
+    if not isinstance(process, int) or process <= 1:
+        raise ProgramError(f"{address}: this server does not tell its process ID")
+    elsewhere = not is_on_this_machine(address) or (isinstance(machine, str) and machine != socket.gethostname())
+    if elsewhere or "wstpserver" not in _command_line(process):
+        raise ProgramError(f"{address}: the server does not run on this machine; signals reach only those that do")
+    return process
+
+
+def _command_line(process: int) -> str:
+    """The command line of a process of this machine; "" if there is no such process."""
+    if os.path.isdir("/proc/self"):
+        try:
+            with open(f"/proc/{process}/cmdline", "rb") as file:
+                return file.read().replace(b"\0", b" ").decode(errors="replace")  # empty for a process that has ended
+        except OSError:
+            return ""
+    ps = ["ps", "-o", "command=", "-p", str(process)]
+    try:
+        shown = subprocess.run(ps, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError as error:
+        raise ProgramError(f"cannot look for the server's process: {error.strerror}") from None
+    return "" if shown.endswith("<defunct>") else shown
+
+
+def _send(process: int, name: str) -> None:
+    number = getattr(signal, name, None)
+    if number is None:
+        raise ProgramError(f"this system has no {name}")
+    try:
+        os.kill(process, number)
+    except OSError as error:
+        raise ProgramError(f"cannot signal the server (process {process}): {error.strerror}") from None
+
+
+# status
 
 
 _HOME: Final = "\x1b[H"
@@ -48,7 +152,7 @@ def status(
 ) -> int:
     """Show pools and kernels. Raises ConnectError, LinkTimeout, LinkClosed, CommandError."""
     if interval is None:
-        with open_server(address) as session:
+        with open_server(address, terminal) as session:
             terminal.write(_text(_ask(session), address, as_json=as_json, indent=True))
         return ExitCode.OK
     try:
@@ -66,7 +170,7 @@ def _text(answer: object, address: Address, *, as_json: bool, indent: bool) -> s
     if as_json:
         return json.dumps(answer, ensure_ascii=False, indent=2 if indent else None) + "\n"
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return "\n".join(report(read_information(answer), str(address), width)) + "\n"
+    return "\n".join(report(answer, str(address), width)) + "\n"
 
 
 class _Watch:
@@ -84,7 +188,7 @@ class _Watch:
 
     def run(self) -> None:
         """Until KeyboardInterrupt. The first time there must be a server: ConnectError, LinkTimeout."""
-        self._session = open_server(self._address)
+        self._session = open_server(self._address, self._terminal)
         try:
             while True:
                 self._show(self._next())
@@ -96,7 +200,7 @@ class _Watch:
     def _next(self) -> str:
         try:
             if self._session is None:
-                self._session = open_server(self._address)
+                self._session = open_server(self._address, self._terminal)
             return _text(_ask(self._session), self._address, as_json=self._as_json, indent=False)
         except LinkError as error:
             if self._session is not None:
@@ -190,25 +294,74 @@ _KERNEL_COLUMNS: Final = (
     TableColumn("FOR", right=True),
     TableColumn("AGE", right=True, optional=True),
     TableColumn("EVALS", right=True),
+    TableColumn("MEMORY", right=True),
     TableColumn("PID", right=True),
     TableColumn("CLIENT", shrinks=True),
 )
 
 
-def report(information: ServerInformation, address: str, width: int | None) -> list[str]:
-    """The lines for a terminal of so many columns; None for any number."""
+def report(answer: object, address: str, width: int | None) -> list[str]:
+    """What ``wstpserver-admin status`` shows.
+
+    Args:
+        answer: What the server answers to GetServerInformation.
+        address: Where the server is.
+        width: Columns of the terminal; None for any number.
+
+    Returns:
+        The lines.
+
+    Raises:
+        CommandError: `answer` names no pools.
+    """
+    information = read_information(answer)
     pools = list(information.pools.values())
     kernels = information.kernels
-    lines = [f"{address}: {_counted(len(pools), 'pool')}, {_counted(len(kernels), 'kernel')}", ""]
+    lines = [f"{address}: {_counted(len(pools), 'pool')}, {_counted(len(kernels), 'kernel')}"]
+    assert isinstance(answer, Mapping), "otherwise it is no information"
+    about = _about_server(answer)
+    lines += [about, ""] if about else [""]
     lines += _pool_table(pools, width)
     for pool in pools:
         if pool.trouble:
             lines += ["", f"{pool.name}: {pool.trouble}"]
     if kernels:
-        rows = [_kernel_row(kernel) for kernel in kernels]
+        memory = _memory(answer)
+        rows = [_kernel_row(kernel, memory.get(kernel.id)) for kernel in kernels]
         used = [place for place, column in enumerate(_KERNEL_COLUMNS) if _is_told(column, rows, place)]
         lines += ["", *table([_KERNEL_COLUMNS[place] for place in used], [_picked(row, used) for row in rows], width)]
     return lines
+
+
+def _about_server(answer: Mapping[str, object]) -> str:
+    """Version, process, uptime and configuration file, as far as the server tells them."""
+    parts = []
+    version, process = answer.get("ServerVersion"), answer.get("ServerProcessID")
+    uptime, path = answer.get("Uptime"), answer.get("ConfigurationFile")
+    if isinstance(version, str):
+        parts.append(f"wstpserver {version}")
+    if isinstance(process, int):
+        parts.append(f"process {process}")
+    if isinstance(uptime, (int, float)):
+        parts.append(f"up {duration(uptime)}")
+    if isinstance(path, str) and path:
+        parts.append(f"configuration {path}")
+    return ", ".join(parts)
+
+
+def _memory(answer: Mapping[str, object]) -> dict[str, int]:
+    """Bytes of memory of each kernel by its ID, as far as the server tells them."""
+    pools = answer.get("Pools")
+    lists = [answer.get("KernelsOutsidePools")]
+    for pool in pools.values() if isinstance(pools, Mapping) else ():
+        lists.append(pool.get("Kernels") if isinstance(pool, Mapping) else None)
+    found = {}
+    for listed in lists:
+        for kernel in listed if isinstance(listed, list) else ():
+            size = kernel.get("Memory") if isinstance(kernel, Mapping) else None
+            if isinstance(size, int):
+                found[str(kernel.get("ID"))] = size
+    return found
 
 
 def _counted(number: int, what: str) -> str:
@@ -250,7 +403,7 @@ def state_of(kernel: KernelInformation) -> str:
     return _NAMES.get(kernel.state, kernel.state)
 
 
-def _kernel_row(kernel: KernelInformation) -> list[str]:
+def _kernel_row(kernel: KernelInformation, memory: int | None) -> list[str]:
     return [
         kernel.id,
         kernel.pool or "(none)",
@@ -259,6 +412,7 @@ def _kernel_row(kernel: KernelInformation) -> list[str]:
         duration(kernel.seconds),
         duration(kernel.age),
         _or(kernel.evaluations),
+        "-" if memory is None else megabytes(memory),
         _or(kernel.process),
         _address(kernel.client) if kernel.client is not None else "-",
     ]
@@ -272,7 +426,7 @@ def _address(client: str) -> str:
 
 def _is_told(column: TableColumn, rows: list[list[str]], place: int) -> bool:
     """Whether to show a column that not every server fills."""
-    return column.title not in ("AGE", "CLIENT") or any(row[place] != "-" for row in rows)
+    return column.title not in ("AGE", "CLIENT", "MEMORY") or any(row[place] != "-" for row in rows)
 
 
 def _picked(row: list[str], places: list[int]) -> list[str]:
@@ -281,6 +435,11 @@ def _picked(row: list[str], places: list[int]) -> list[str]:
 
 def _or(value: int | None) -> str:
     return "-" if value is None else str(value)
+
+
+def megabytes(size: int) -> str:
+    """Bytes in megabytes of 10^6 bytes: ``85 MB``, ``0.4 MB``."""
+    return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
 
 
 def duration(seconds: float | None) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Final
 
 from wstpserver.cli.admin.status import ANSWER_TIMEOUT, open_server
-from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal
+from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice
 from wstpserver.client import Address, ConnectError, LinkClosed, LinkTimeout, Session
 from wstpserver.client.commands import PoolInformation, server_information
 from wstpserver.client.deadline import Deadline
@@ -18,16 +19,28 @@ INTERVAL: Final = 0.2
 def wait(
     address: Address, terminal: Terminal, pool: str | None, free: int | None, timeout: float | None
 ) -> int:
-    """Return when the pool is ready. ProgramError if it cannot be, or not in time; CommandError."""
+    """Return when a pool is ready; on a terminal what is missing is shown meanwhile.
+
+    Args:
+        address: The server. It need not be there yet.
+        terminal: Where to report.
+        pool: Name of the pool; None for the default pool.
+        free: How many kernels are to be free; None to wait until the pool's minimum has been started.
+        timeout: Seconds; None for no limit.
+
+    Raises:
+        ProgramError: The pool cannot get ready, or did not in time.
+        CommandError: The server does not say how its pools are.
+    """
     waiting = _PoolWatch(address, pool, free, terminal)
     deadline = Deadline(timeout)
-    try:
+    # Elsewhere than on a terminal nothing is said, so that scripts can do as they like.
+    progress = WaitNotice(terminal, lambda: waiting.reason, None if timeout is None else deadline)
+    with contextlib.closing(waiting), progress if terminal.updates_lines else contextlib.nullcontext():
         while not waiting.look(deadline):
             if deadline.expired:
                 raise ProgramError(f"not ready {deadline}: {waiting.reason}", ExitCode.TIMED_OUT)
             time.sleep(deadline.at_most(INTERVAL).remaining() or 0.0)
-    finally:
-        waiting.close()
     return ExitCode.OK
 
 
@@ -48,7 +61,7 @@ class _PoolWatch:
         limit = max(0.05, deadline.at_most(ANSWER_TIMEOUT).remaining() or 0.0)
         try:
             if self._session is None:
-                self._session = open_server(self._address, limit)
+                self._session = open_server(self._address, self._terminal, limit, announce=False)
             pool = self._find(self._session, limit)
         except (ConnectError, LinkClosed, LinkTimeout) as error:
             self.close()

@@ -6,43 +6,47 @@ is any one of the default pool, one of a named pool, or the one that a profile n
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, NamedTuple
 
-from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal
+from wstpserver.cli.script.program import read_outcome
+from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice, text_of
 from wstpserver.client import (
     Address,
     Callbacks,
     CommandError,
     ConnectError,
     EvaluationError,
+    EvaluationTimeout,
     KernelMessage,
+    LinkClosed,
     LinkError,
     Session,
+    connect,
     parse_address,
 )
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.discover import discover
-from wstpserver.client.profile import (
-    KERNEL_ID,
-    POOL,
-    SERVER,
-    Profile,
-    ProfileError,
-    open_profile,
-    record_kernel,
-    settings_of,
-)
+from wstpserver.client.evaluation import NOTICE_PREFIX
+from wstpserver.client.information import PoolInformation, ServerInformation, server_information
+from wstpserver.client.profile import KERNEL_ID, POOL, SERVER, Profile, ProfileError
+from wstpserver.client.profile_kernel import open_profile, record_kernel, settings_of
+from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 
+#: Names the server where the command line does not.
+SERVER_VARIABLE: Final = "WSTPSERVER"
 #: Seconds for the servers of the local network to answer. All are waited for, so that the choice does not depend on
 #: which one is the fastest.
 DISCOVERY_TIME: Final = 1.0
-#: Seconds after which the user is told what is waited for.
-_SOON: Final = 2.0
+#: Seconds for a server to be connected to and to answer where it is only asked how things are.
+_ALIVE_TIMEOUT: Final = 2.0
 #: Seconds for the server to answer after it has waited.
 _ANSWER: Final = 10.0
 #: Seconds that the server may wait for a kernel of a pool, if -timeout says nothing else.
@@ -75,6 +79,8 @@ class ScriptSession(NamedTuple):
 
     session: Session
     profile: Profile | None
+    #: Where the server is.
+    address: Address
 
 
 def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, terminal: Terminal) -> ScriptSession:
@@ -82,35 +88,80 @@ def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, 
 
     Raises:
         ProgramError: There is no server or no kernel, or the profile cannot be used.
-        LinkSyntaxError: The profile names no address.
+        LinkSyntaxError: An address is none.
     """
+    notices = _Notices(callbacks)
     try:
         profile = _profile(choice)
-        server = choice.address or (profile and profile.get(SERVER)) or ""
-        session, address = open_session(server, deadline, callbacks, terminal.complain)
+        named_in_profile = profile.get(SERVER) if profile is not None else None
+        name = choice.address or named_in_profile or server_name("")
+        pool = choice.pool or parse_address(name).pool
+        if profile is not None and pool is None and choice.continue_profile is None:
+            pool = profile.get(POOL)
+        # A kernel that comes by itself would count against the pool that is asked for.
+        elsewhere = pool is not None or profile is not None
+        session, address = open_session(name, deadline, notices.callbacks, terminal, without_kernel=elsewhere)
     except ProfileError as error:
         raise ProgramError(str(error)) from None
     except LinkError as error:
         raise ProgramError(str(error), ExitCode.UNAVAILABLE) from None
+    taking = _Taking(session, address, pool, profile, deadline, terminal)
     try:
-        _take_kernel(session, choice, address, profile, deadline, terminal)
-    except ProfileError as error:
+        if profile is None:
+            taking.for_once()
+        elif choice.continue_profile is None:
+            taking.for_profile(profile)
+        else:
+            taking.of_profile(profile)
+    except BaseException as error:
+        if choice.continue_profile is None:
+            session.keep_kernel = False  # nobody could come back to it
         session.close()
-        raise ProgramError(str(error)) from None
-    except (LinkError, EvaluationError) as error:
-        session.close()
-        raise ProgramError(str(error), ExitCode.UNAVAILABLE) from None
-    except BaseException:
-        session.close()
+        if isinstance(error, ProfileError):
+            raise ProgramError(str(error)) from None
+        if isinstance(error, (LinkError, EvaluationError)):
+            raise ProgramError(explain_end(error, address), ExitCode.UNAVAILABLE) from None
         raise
-    return ScriptSession(session, profile)
+    notices.settled = True
+    return ScriptSession(session, profile, address)
+
+
+class _Notices:
+    """Keeps what the server says about waiting apart from what the kernel prints: `WaitNotice` tells it."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        #: Whether there is a kernel: everything is its output then.
+        self.settled = False
+        self._print = callbacks.on_print
+        self.callbacks = replace(callbacks, on_print=self._printed)
+
+    def _printed(self, text: str) -> None:
+        if self._print is not None and (self.settled or not text.startswith(NOTICE_PREFIX)):
+            self._print(text)
+
+
+def explain_end(error: WSTPError, address: Address) -> str:
+    """The text of `error`; of a link that broke because the server is not there any more, that."""
+    if isinstance(error, LinkClosed) and "the server says" not in str(error):
+        try:
+            socket.create_connection((address.data.host, address.data.port), _ALIVE_TIMEOUT).close()
+        except ConnectionRefusedError:
+            return f"{address}: the server has stopped"
+        except OSError:
+            pass  # who knows
+    return str(error)
 
 
 # The server
 
 
+def server_name(name: str) -> str:
+    """The server that `name` or else the environment variable WSTPSERVER names; "" where neither does."""
+    return name or os.environ.get(SERVER_VARIABLE, "").strip()
+
+
 def open_session(
-    name: str, deadline: Deadline, callbacks: Callbacks, announce: Callable[[str], None]
+    name: str, deadline: Deadline, callbacks: Callbacks, terminal: Terminal, *, without_kernel: bool = False
 ) -> tuple[Session, Address]:
     """Open a session with a server.
 
@@ -120,7 +171,8 @@ def open_session(
             and can be connected to.
         deadline: Limit for the whole.
         callbacks: For the session.
-        announce: Is told which advertised server was found.
+        terminal: Is told which advertised server was found, and what takes long.
+        without_kernel: Whether the server is to give no kernel before it is asked for one.
 
     Returns:
         The session, and where the server is.
@@ -130,165 +182,210 @@ def open_session(
         LinkTimeout: The server did not greet in time.
         LinkSyntaxError: `name` is no address.
     """
+
+    def opened(address: Address) -> Session:
+        target = Address(address.data, address.message)
+        limit = deadline.at_most(CONNECT_TIMEOUT)
+        with WaitNotice(terminal, f"connecting to {address}", limit):
+            if without_kernel:
+                link = connect(target, limit.remaining(), without_kernel=True)
+                return Session(link, callbacks=callbacks, results="expression")
+            return Session(target, limit.remaining(), callbacks=callbacks, results="expression")
+
     here = parse_address(name)
     try:
-        return _connect(here, deadline, callbacks), here
+        return opened(here), here
     except ConnectError as error:
         if name:
             raise
         problem = error
-    for found, address in _advertised(deadline):
+    with WaitNotice(terminal, f"no server at {here}; looking for one on the network"):
+        advertised = discover(deadline.at_most(DISCOVERY_TIME).remaining() or 0.0)
+    for found, text in advertised:
+        address = parse_address(text)
         try:
-            session = _connect(address, deadline, callbacks)
+            session = opened(address)
         except ConnectError:
             continue
-        announce(f"using {found} at {address}")
+        terminal.complain(f"using {found} at {address}")
         return session, address
     raise ConnectError(problem.message, problem.where, _NOBODY) from problem
 
 
-def _advertised(deadline: Deadline) -> list[tuple[str, Address]]:
-    remaining = deadline.remaining()
-    seconds = DISCOVERY_TIME if remaining is None else min(DISCOVERY_TIME, remaining)
-    return [(name, parse_address(text)) for name, text in discover(seconds)]
-
-
-def _connect(address: Address, deadline: Deadline, callbacks: Callbacks) -> Session:
-    remaining = deadline.remaining()
-    limit = CONNECT_TIMEOUT if remaining is None else min(CONNECT_TIMEOUT, remaining)
-    return Session(Address(address.data, address.message), limit, callbacks=callbacks, results="expression")
+def is_on_this_machine(address: Address) -> bool:
+    """Whether the server's address is one of this machine. It may be the near end of a tunnel nevertheless."""
+    try:
+        found = socket.getaddrinfo(address.data.host, 0, type=socket.SOCK_DGRAM)
+    except OSError:
+        return False
+    for family, kind, protocol, _, where in found:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(where)
+                return True
+        except OSError:
+            pass
+    return False
 
 
 # The kernel
 
 
 def _profile(choice: KernelChoice) -> Profile | None:
+    """The profile, if one is wanted: read, and its folder tried for writing. ProfileError."""
     name = choice.start_profile if choice.continue_profile is None else choice.continue_profile
     if name is None:
         return None
-    return open_profile(name or None, continues=choice.continue_profile is not None)
+    profile = open_profile(name or None, continues=choice.continue_profile is not None)
+    folder = Path(os.path.realpath(profile.path)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ProfileError(f"cannot write the profile {profile.path}: {error.strerror}") from None
+    return profile
 
 
-def _take_kernel(
-    session: Session,
-    choice: KernelChoice,
-    address: Address,
-    profile: Profile | None,
-    deadline: Deadline,
-    terminal: Terminal,
-) -> None:
-    pool = choice.pool or address.pool
-    if profile is None:
-        _connect_to_pool(session, pool, deadline, terminal)
+@dataclass
+class _Taking:
+    """Takes a kernel for a session that has none, or one of the default pool.
+
+    Attributes:
+        pool: The pool to take it of; None for the default pool.
+    """
+
+    session: Session
+    address: Address
+    pool: str | None
+    profile: Profile | None
+    deadline: Deadline
+    terminal: Terminal
+
+    def for_once(self) -> None:
+        """Take a kernel that ends with this program."""
+        self._take()
         # Nobody comes back to this kernel, so it must not stay reserved, even if this program is killed. A kernel
         # without a server may refuse that. What the code itself says later stands.
-        session.send_command("SetKeepAlive", Symbol("False"))
-        session.keep_kernel = True
-        return
-    if choice.continue_profile is not None:
-        _give_up_unused(session)
-        _return_to_kernel(session, profile, deadline, terminal)
-    else:
-        _mention_former_kernel(session, profile, address, terminal)
-        _connect_to_pool(session, pool or profile.get(POOL), deadline, terminal)
-    _apply_properties(session, profile)
-    record_kernel(session, profile, address)
-    session.keep_kernel = True
-    if choice.continue_profile is not None:
-        show_missed_output(session, terminal)
+        self.session.send_command("SetKeepAlive", Symbol("False"))
+        self.session.keep_kernel = True
 
+    def for_profile(self, profile: Profile) -> None:
+        """Take a new kernel and note it in the profile."""
+        self._mention_former_kernel(profile)
+        self._take()
+        self._keep(profile)
 
-def _connect_to_pool(session: Session, pool: str | None, deadline: Deadline, terminal: Terminal) -> None:
-    if pool is None:
-        session.synchronize(deadline.remaining())
-        return
-    _give_up_unused(session)
-    wait = _time_limit(deadline, _POOL_WAIT)
-    soon = min(wait, _SOON)
-    if not _connects(session, pool, soon):
-        if wait == soon or _describe_pool(session, pool) is None:
-            raise CommandError(f"the server gives no kernel of pool {pool}{_why(session, pool)}")
-        terminal.complain(f"waiting for a kernel of pool {pool}{_why(session, pool)}")
-        if not _connects(session, pool, wait - soon):
-            raise CommandError(f"the server gives no kernel of pool {pool}{_why(session, pool)}")
-    session.synchronize(deadline.remaining())
+    def of_profile(self, profile: Profile) -> None:
+        """Go back to the kernel of the profile."""
+        self._give_up_unused()
+        self._return(profile)
+        self._keep(profile)
 
+    def _take(self) -> None:
+        if self.pool is not None:
+            self._connect_to_pool(self.pool)
+        limit = self.deadline
+        try:
+            with WaitNotice(self.terminal, lambda: f"waiting for a kernel{self._state_of_pool()}", limit):
+                self.session.synchronize(limit.remaining())
+        except EvaluationTimeout:
+            state = self._state_of_pool()
+            raise ProgramError(f"{self.address}: no kernel {limit}{state}", ExitCode.UNAVAILABLE) from None
 
-def _connects(session: Session, specifier: str, wait: float) -> bool:
-    """Ask for a kernel; False if none came within `wait` seconds."""
-    try:
-        session.command("ConnectKernel", specifier, wait, timeout=wait + _ANSWER)
-    except CommandError as error:
-        if not error.reply:
-            raise
-        return False
-    return True
+    def _connect_to_pool(self, pool: str) -> None:
+        self._give_up_unused()
+        known = pool_information(self.session, pool)
+        if isinstance(known, str):
+            raise CommandError(f"the server gives no kernel of pool {pool}; {known}")
+        limit = self.deadline.at_most(_POOL_WAIT)
+        with WaitNotice(self.terminal, lambda: f"waiting for a kernel{self._state_of_pool()}", limit):
+            connected = self._connects(pool, limit)
+        if not connected:
+            state = pool_information(self.session, pool)
+            reason = "" if state is None else f": {state if isinstance(state, str) else describe_pool(state)}"
+            raise CommandError(f"the server gives no kernel of pool {pool}{reason}")
 
+    def _connects(self, specifier: str, limit: Deadline) -> bool:
+        """Ask for a kernel; False if the server gives none in time."""
+        wait = limit.remaining()
+        assert wait is not None, "the server would use a default of its own"
+        try:
+            self.session.command("ConnectKernel", specifier, wait, timeout=wait + _ANSWER)
+        except CommandError as error:
+            if not error.reply:
+                raise
+            return False
+        return True
 
-def _give_up_unused(session: Session) -> None:
-    """A kernel of the default pool may have come by itself; unused as it is, it must not stay reserved."""
-    try:
-        session.command("SetKeepAlive", Symbol("False"))
-    except CommandError as error:
-        if not error.reply:
-            raise
-        # no kernel yet: the server has none to spare
+    def _give_up_unused(self) -> None:
+        """A server that knows no clients without a kernel has given one: unused as it is, it must not stay reserved."""
+        try:
+            self.session.command("SetKeepAlive", Symbol("False"))
+        except CommandError as error:
+            if not error.reply:
+                raise
 
+    def _state_of_pool(self) -> str:
+        """" of pool P: ..." with the state of the pool, as far as the server tells it, over a link of its own."""
+        information = ask_server(self.address)
+        if information is None:
+            return "" if self.pool is None else f" of pool {self.pool}"
+        pool = information.default_pool if self.pool is None else information.pools.get(self.pool)
+        return "" if pool is None else f" of pool {pool.name}: {describe_pool(pool)}".removesuffix(": ")
 
-def _time_limit(deadline: Deadline, default: float) -> float:
-    """Seconds that are left, `default` without a limit."""
-    remaining = deadline.remaining()
-    return default if remaining is None else remaining
+    # The kernel of a profile
 
+    def _return(self, profile: Profile) -> None:
+        """Bridge to the kernel of the profile; ProfileError if it is gone, or cannot be connected to.
 
-def _why(session: Session, pool: str) -> str:
-    text = _describe_pool(session, pool)
-    return "; the server has no such pool" if text is None else f": {text}" if text else ""
-
-
-def _describe_pool(session: Session, name: str) -> str | None:
-    """How full the pool is, "" if the server does not say; None if it has no such pool."""
-    try:
-        information = session.command("GetServerInformation")
-    except CommandError:
-        return ""
-    pools = information.get("Pools") if isinstance(information, dict) else None
-    if not isinstance(pools, dict):
-        return ""
-    pool = pools.get(name)
-    if pool is None:
-        return None
-    kernels = pool.get("Kernels", ())
-    states = Counter(kernel.get("State", "unknown") for kernel in kernels)
-    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return f"{len(kernels)} of at most {pool.get('MaximumKernelNumber')} kernels" + (f" ({counted})" if counted else "")
-
-
-# The kernel of a profile
-
-
-def _return_to_kernel(session: Session, profile: Profile, deadline: Deadline, terminal: Terminal) -> None:
-    """Bridge to the kernel of the profile; ProfileError if it is gone, or cannot be connected to.
-
-    A kernel that waits for the answer to a question, or in a dialog, is connected at once, and asks again.
-    """
-    kernel = profile.get(KERNEL_ID)
-    assert kernel is not None, "checked when the profile was read"
-    if _is_busy(session, kernel) is None:
-        raise ProfileError(f"the kernel {kernel} of the profile {profile.path} is gone; -startprofile takes a new one")
-    wait = _time_limit(deadline, _BUSY_WAIT)
-    soon = min(wait, _SOON)
-    if _connects(session, kernel, soon):
-        return
-    if wait > soon and _is_busy(session, kernel):
-        terminal.complain(f"kernel {kernel} is still at work; waiting for it")
-        if _connects(session, kernel, wait - soon):
+        A kernel that waits for the answer to a question, or in a dialog, is connected at once, and asks again.
+        """
+        kernel = profile.get(KERNEL_ID)
+        assert kernel is not None, "checked when the profile was read"
+        gone = f"the kernel {kernel} of the profile {profile.path} is gone; -startprofile takes a new one"
+        if is_busy(self.session, kernel) is None:
+            raise ProfileError(gone)
+        limit = self.deadline.at_most(_BUSY_WAIT)
+        about = f"kernel {kernel} is still at work; waiting for it (Ctrl-C leaves it as it is)"
+        with WaitNotice(self.terminal, about, None if self.deadline.seconds is None else limit):
+            connected = self._connects(kernel, limit)
+        if connected:
             return
-    raise ProfileError(f"kernel {kernel} of the profile {profile.path} is in use, or still at work")
+        busy = is_busy(self.session, kernel)
+        if busy is None:
+            raise ProfileError(gone)
+        reason = "still at work" if busy else "connected to another client, and the server does not let us take it over"
+        raise ProfileError(f"kernel {kernel} of the profile {profile.path} is {reason}")
+
+    def _keep(self, profile: Profile) -> None:
+        """Give the kernel the properties that the profile wants, TRUE where it says nothing, and note it there."""
+        for command, wanted in settings_of(profile).commands():
+            try:
+                self.session.command(command, Symbol(str(wanted)))
+            except CommandError as error:
+                if not error.reply:
+                    raise
+                # a kernel outside all pools: it stays alive, and nobody else is given it
+        record_kernel(self.session, profile, self.address)
+        self.session.keep_kernel = True
+
+    def _mention_former_kernel(self, profile: Profile) -> None:
+        """A new kernel takes the place of a living one in the profile: say how to close that."""
+        kernel = profile.get(KERNEL_ID)
+        if kernel is None or profile.get(SERVER) not in (None, str(self.address)):
+            return
+        if is_busy(self.session, kernel) is not None:
+            self.terminal.complain(
+                f"kernel {kernel}, which the profile named so far, stays alive; "
+                f'WSTPServer`CloseKernel["{kernel}"] ends it'
+            )
 
 
-def _is_busy(session: Session, kernel: str) -> bool | None:
-    """Whether the kernel evaluates; None if it is gone."""
+def is_busy(session: Session, kernel: str | None) -> bool | None:
+    """Whether the server's kernel of this ID evaluates; None if there is no such kernel."""
+    if kernel is None:
+        return None
     try:
         return bool(session.command("GetKernelBusyStatus", kernel) == "True")
     except CommandError as error:
@@ -297,29 +394,45 @@ def _is_busy(session: Session, kernel: str) -> bool | None:
         return None
 
 
-def _mention_former_kernel(session: Session, profile: Profile, address: Address, terminal: Terminal) -> None:
-    """A new kernel takes the place of a living one in the profile: say how to close that."""
-    kernel = profile.get(KERNEL_ID)
-    if kernel is None or profile.get(SERVER) not in (None, str(address)):
-        return
+# What the server says
+
+
+def ask_server(address: Address) -> ServerInformation | None:
+    """What the server says of its pools, over a link of its own that takes no kernel; None if it says nothing."""
     try:
-        session.command("GetKernelBusyStatus", kernel)
+        with Session(connect(address, _ALIVE_TIMEOUT, without_kernel=True)) as session:
+            return server_information(session, _ALIVE_TIMEOUT)
+    except WSTPError:
+        return None
+
+
+def pool_information(session: Session, name: str) -> PoolInformation | str | None:
+    """The pool of this name; a text if the server has no such pool; None if it does not say."""
+    try:
+        information = server_information(session)
     except CommandError:
-        return
-    terminal.complain(
-        f'kernel {kernel}, which the profile named so far, stays alive; WSTPServer`CloseKernel["{kernel}"] ends it'
-    )
+        return None
+    pool = information.pools.get(name)
+    if pool is None:
+        return f"it has no such pool; its pools are: {', '.join(information.pools)}"
+    return pool
 
 
-def _apply_properties(session: Session, profile: Profile) -> None:
-    """Give the kernel the properties that the profile wants, TRUE where it says nothing."""
-    for command, wanted in settings_of(profile).commands():
-        try:
-            session.command(command, Symbol(str(wanted)))
-        except CommandError as error:
-            if not error.reply:
-                raise
-            # a kernel outside all pools: it stays alive, and nobody else is given it
+def describe_pool(pool: PoolInformation) -> str:
+    """How full the pool is, why, and what would free a kernel."""
+    if pool.kernels is None:
+        return ""
+    most = "" if pool.maximum is None else f" of at most {pool.maximum}"
+    states = pool.states
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    text = f"{len(pool.kernels)}{most} kernels" + (f" ({counted})" if counted else "")
+    if pool.trouble:
+        return f"{text}; kernels do not start: {pool.trouble}"
+    if pool.maximum is None or len(pool.kernels) < pool.maximum or states["starting"]:
+        return text
+    if states["reserved"]:
+        return f"{text}; `wstpserver-admin close --reserved` closes the reserved kernels"
+    return f"{text}; a kernel is free when a client leaves"
 
 
 def show_missed_output(session: Session, terminal: Terminal) -> None:
@@ -348,22 +461,18 @@ class _MissedOutput:
 
     def _take(self, name: str, arguments: tuple[Expression, ...]) -> None:
         first = arguments[0]
-        text = first if isinstance(first, str) else _plain(first)
         if name == "TextPacket" and self._message is not None:
-            self._terminal.message(self._message._replace(text=text))
+            self._terminal.message(self._message._replace(text=text_of(first)))
             self._message = None
         elif name == "TextPacket":
-            self._terminal.write(text)
+            self._terminal.write(text_of(first))
         elif name == "MessagePacket":
-            self._message = KernelMessage(text, str(arguments[-1]), "")
+            self._message = KernelMessage(text_of(first), text_of(arguments[-1]), "")
         elif name == "OutputNamePacket":
-            self._label = text
+            self._label = text_of(first)
         elif name in _RESULTS:
             # Without a label it is the answer to a program, which a Null does not interest.
-            if self._label or first != Symbol("Null"):
+            text = text_of(first) if self._label else read_outcome(first).text
+            if text is not None:
                 self._terminal.result(self._label, text)
             self._label = ""
-
-
-def _plain(value: Expression) -> str:
-    return value.name if isinstance(value, Symbol) else repr(value)

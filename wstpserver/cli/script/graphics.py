@@ -3,53 +3,120 @@
 from __future__ import annotations
 
 import re
+import struct
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Final
 
-from wstpserver.client import Callbacks, Session
+from wstpserver.client import Callbacks, Session, to_python
 from wstpserver.wire.errors import WSTPError
-from wstpserver.wire.values import Function, Symbol
+from wstpserver.wire.values import Expression, Function, Symbol
 
 #: How kernels write a picture as text.
-_PICTURE = re.compile(r"-(?:Graphics|Graphics3D|GraphicsBox|Image)-")
-_LINE = re.compile(r"Out\[(\d+)\]")
-#: Seconds that drawing it may take.
+_PICTURE: Final = re.compile(r"-(?:Graphics|Graphics3D|GraphicsBox|Graphics3DBox|Image)-")
+_LINE: Final = re.compile(r"Out\[(\d+)\]")
+#: Seconds that drawing a picture may take.
 _TIMEOUT: Final = 30.0
-_FORMAT: Final = "SVG"
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+#: Number of channels of an image -> colour type of PNG.
+_COLOUR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
 
 
 class GraphicsFolder:
-    """A temporary folder for the pictures of one session, made for the first one. It stays, so that one can look."""
+    """A temporary folder for the pictures of one session, made for the first one. It stays after the session."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._folder: Path | None = None
 
-    def save(self, label: str, text: str) -> Path | None:
-        """Save the result with this label if its text says that it is a picture; the file, None if there is none."""
+    def save(self, label: str, text: str) -> str | None:
+        """Save a result that is a picture.
+
+        Args:
+            label: The label of the result.
+            text: The result as text.
+
+        Returns:
+            What became of it, for the user; None if it is no picture.
+        """
         line = _LINE.search(label)
         if line is None or not _PICTURE.fullmatch(text.strip()):
             return None
-        picture = self._draw(int(line[1]))
-        return None if picture is None else self._write(f"Out{line[1]}.{_FORMAT.lower()}", picture)
+        result = Function(Symbol("Out"), (int(line[1]),))
+        name = f"Out{line[1]}"
+        drawing = self._svg(result)
+        if drawing is not None:
+            return self._write(f"{name}.svg", drawing.lstrip().encode())
+        pixels = self._png(result)
+        if pixels is not None:
+            return self._write(f"{name}.png", pixels)
+        return f"This kernel cannot draw {text.strip()}; it is not saved"
 
-    def _draw(self, line: int) -> str | None:
-        """What the kernel makes of Out[line]; None if it cannot draw it."""
-        drawing = Function(Symbol("ExportString"), (Function(Symbol("Out"), (line,)), _FORMAT))
+    def _svg(self, picture: Expression) -> str | None:
+        """The drawing; None if the kernel does not draw it, or only writes its name into the drawing."""
+        value = self._evaluate(Function(Symbol("ExportString"), (picture, "SVG")))
+        drawn = isinstance(value, str) and "<svg" in value and not _PICTURE.search(value)
+        return value if drawn and isinstance(value, str) else None
+
+    def _png(self, picture: Expression) -> bytes | None:
+        """An image from its pixels; None if it has none."""
+        value = self._evaluate(Function(Symbol("ImageData"), (picture, "Byte")))
+        try:
+            return None if value is None else png_of(to_python(value))
+        except (TypeError, ValueError):
+            return None
+
+    def _evaluate(self, expression: Expression) -> Expression | None:
+        """The value, without a word to the user; None if there is none."""
         silent = Callbacks(on_print=lambda text: None, on_message=lambda message: None)
         try:
-            value = self._session.evaluate(drawing, _TIMEOUT, callbacks=silent)
+            value: Expression = self._session.evaluate(expression, _TIMEOUT, callbacks=silent)
         except WSTPError:  # a link that ended is noticed by the next input
             return None
-        return value if isinstance(value, str) and "<svg" in value else None
+        return value
 
-    def _write(self, name: str, picture: str) -> Path | None:
+    def _write(self, name: str, data: bytes) -> str:
         try:
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="wstpscript-"))
             path = self._folder / name
-            path.write_text(picture.lstrip(), encoding="utf-8")
-        except OSError:
-            return None
-        return path
+            path.write_bytes(data)
+        except OSError as error:
+            return f"The picture cannot be saved: {error.strerror}"
+        return f"Saved as {path}"
+
+
+def png_of(pixels: object) -> bytes:
+    """A PNG file of 8 bits a channel.
+
+    Args:
+        pixels: Rows of pixels, of shape (height, width) or (height, width, channels), channels from 1 to 4; values
+            from 0 to 255.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    tolist = getattr(pixels, "tolist", None)
+    rows = tolist() if tolist is not None else pixels
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], list) or not rows[0]:
+        raise ValueError("an image is rows of pixels")
+    first = rows[0][0]
+    channels = len(first) if isinstance(first, list) else 1
+    if channels not in _COLOUR_TYPES:
+        raise ValueError(f"an image has 1 to 4 channels, not {channels}")
+    width = len(rows[0])
+    lines = []
+    for row in rows:
+        values = [part for pixel in row for part in pixel] if channels > 1 else row
+        line = bytes(values)  # ValueError for what is no byte
+        if len(line) != width * channels:
+            raise ValueError("the rows of an image are equally long")
+        lines.append(b"\0" + line)
+    header = struct.pack(">IIBBBBB", width, len(rows), 8, _COLOUR_TYPES[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b""))
+    return _PNG_SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

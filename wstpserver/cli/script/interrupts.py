@@ -88,9 +88,10 @@ class Interrupts:
 
     def _abort(self, count: int) -> None:
         try:
+            told = self._session.abort()
             if count == _LEAVING - 1:
-                self._terminal.error("wstpscript: the kernel was told to abort; once more Ctrl-C leaves it")
-            self._session.abort()
+                done = "the kernel was told to abort" if told else "nothing is being evaluated"
+                self._terminal.complain(f"{done}; once more Ctrl-C leaves it")
         except (LinkError, OSError):
             pass  # the thread that waits hears of it
 

@@ -12,12 +12,14 @@ Options (one dash or two):
   -c, -code CODE           Code; of several expressions the result of the last one is printed.
   -f, -file FILE           A script file (- for standard input); only what it prints itself is shown.
   -print                   Print the result of a script, too.
-  -wstpserver [ADDRESS]    The server: PORT, PORT@HOST, or wstp://HOST:PORT/POOL. [default: 31415@localhost, or
-                           where nothing listens there the first server that is advertised on the network]
+  -wstpserver [ADDRESS]    The server: PORT, PORT@HOST, or wstp://HOST:PORT/POOL. Without it the environment variable
+                           WSTPSERVER, else 31415@localhost, or if nothing listens there the first server that is
+                           advertised on the network.
   -kernelpool NAME         Take a kernel of this pool.
   -startprofile [FILE]     Take a kernel, keep it, and note it in the profile FILE or in the default profile.
   -continueprofile [FILE]  Go back to the kernel that the profile names.
   -timeout SECONDS         Give up after this time, in a session for each input; the evaluation is aborted.
+  -directory DIRECTORY     The kernel's current folder. [default: that of wstpscript, if the server is on this computer]
   -map FUNCTION            A function of one argument, such as Prime or '#^2 &'. -code or -file goes before it, in
                            each kernel; -timeout is for each element.
   -over FILE               A JSON array, or a JSON value on each line; - for standard input.
@@ -28,16 +30,18 @@ Options (one dash or two):
 
 Printed output goes to stdout and messages to stderr while the evaluation runs. A Null result prints nothing. Ctrl-C
 aborts the evaluation. Without a profile the kernel is closed at the end. An interactive session ends with Ctrl-D,
-WSTPServer`DisconnectKernel[], or Quit[], which ends the kernel, too.
+WSTPServer`DisconnectKernel[], or Quit[], which closes the kernel, too.
 
-Exit status: 0; 1 the evaluation failed ($Failed, $Aborted, a syntax error, time over, the kernel died), or the
+Exit status: 0; 1 the evaluation failed ($Failed, $Aborted, a syntax error, a timeout, the kernel died), or the
 kernel of a profile is gone; 64 wrong usage; 69 no server or no kernel; 74 the output cannot be written; 130 ended by
 Ctrl-C; 141 nobody reads the output. Exit[n] in the code makes it n.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
 import re
 import sys
 from collections import deque
@@ -45,14 +49,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from wstpserver.cli.options import UsageError
-from wstpserver.cli.script.connect import KernelChoice, open_kernel
-from wstpserver.cli.script.program import ScriptOutcome, program, read_outcome, read_source
+from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.script.connect import (
+    KernelChoice,
+    ScriptSession,
+    explain_end,
+    is_on_this_machine,
+    open_kernel,
+    server_name,
+    show_missed_output,
+)
+from wstpserver.cli.script.program import (
+    ScriptOutcome,
+    change_folder,
+    is_blank,
+    program,
+    read_outcome,
+    read_source,
+)
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
-from wstpserver.client import Callbacks, Session, parse_address
+from wstpserver.client import Callbacks, EvaluationTimeout, KernelMessage, Session, parse_address
 from wstpserver.client.deadline import Deadline
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
+from wstpserver.wire.values import Symbol
 
 DOCUMENT: Final = __doc__ or ""
 
@@ -88,7 +108,7 @@ def _map(arguments: ScriptArguments, terminal: Terminal) -> int:
         arguments.map,
         arguments.over,
         read_source(arguments.file) if arguments.file is not None else arguments.code,
-        arguments.address,
+        server_name(arguments.address),
         arguments.kernel_pool,
         arguments.kernels,
         arguments.timeout,
@@ -112,51 +132,96 @@ def _choice(arguments: ScriptArguments) -> KernelChoice:
     )
 
 
-def _callbacks(terminal: Terminal) -> Callbacks:
-    """For what is not entered at the prompt. A result is then one of an evaluation that was begun before."""
+def _callbacks(terminal: Terminal, script: str | None = None) -> Callbacks:
+    """For what is not entered at the prompt. A result is then one of an evaluation that was begun before.
+
+    Args:
+        terminal: Where it goes.
+        script: File name of the script, which syntax errors are to name.
+    """
+
+    def show_message(message: KernelMessage) -> None:
+        terminal.message(message if script is None else name_script(message, script))
+
     return Callbacks(
         on_print=terminal.write,
-        on_message=terminal.message,
+        on_message=show_message,
         on_result=terminal.value,
         on_input=terminal.ask,
         on_menu=terminal.choose,
     )
 
 
-def _interact(arguments: ScriptArguments, terminal: Terminal) -> int:
-    from wstpserver.cli.script.repl import interact
+def name_script(message: KernelMessage, script: str) -> KernelMessage:
+    """A syntax error, its place being one in the script. One that names no place names the script."""
+    if message.symbol.removeprefix("System`") not in ("Syntax", "ToExpression"):
+        return message
+    text, number = _PLACE.subn(lambda match: f'(line {match[1]} of "{script}")', message.text)
+    if not number and text.strip():
+        body = text.rstrip("\r\n")
+        text = f'{body.removesuffix(".")} (in "{script}").{text[len(body):]}'
+    return message._replace(text=text)
 
-    opened = open_kernel(_choice(arguments), Deadline(arguments.timeout), _callbacks(terminal), terminal)
+
+#: A place in the text of an evaluation, as kernels name it.
+_PLACE: Final = re.compile(r'\(line (\d+) of "(?:ToExpression(?:\[.*?\])?|)"\)', re.DOTALL)
+
+
+def _interact(arguments: ScriptArguments, terminal: Terminal) -> int:
+    from wstpserver.cli.script.repl import interact  # which scripts need not wait for
+
+    deadline = Deadline(arguments.timeout)
+    opened = open_kernel(_choice(arguments), deadline, _callbacks(terminal), terminal)
     with opened.session:
-        return interact(opened, terminal, arguments.timeout)
+        if arguments.continue_profile is None or arguments.directory is not None:
+            _enter_folder(opened, arguments, deadline)
+        return interact(opened, terminal, arguments.timeout, missed=arguments.continue_profile is not None)
 
 
 def _evaluate(code: str, arguments: ScriptArguments, terminal: Terminal) -> int:
     deadline = Deadline(arguments.timeout)
-    opened = open_kernel(_choice(arguments), deadline, _callbacks(terminal), terminal)
+    script = None if arguments.file in (None, "-") else arguments.file
+    opened = open_kernel(_choice(arguments), deadline, _callbacks(terminal, script), terminal)
     try:
         with opened.session as session:
-            outcome = _run(session, code, deadline)
+            if arguments.continue_profile is not None:
+                show_missed_output(session, terminal)
+            _enter_folder(opened, arguments, deadline)
+            outcome = _run(session, code, script, deadline)
     except ProgramError:
         raise
     except WSTPError as error:
-        raise ProgramError(str(error)) from None
+        raise ProgramError(explain_end(error, opened.address)) from None
     if outcome.text is not None and (arguments.code is not None or arguments.print_result):
         terminal.write(outcome.text + "\n")
     return outcome.status
 
 
-def _run(session: Session, code: str, deadline: Deadline) -> ScriptOutcome:
-    if not code.strip():
-        return ScriptOutcome(None, ExitCode.OK)
-    try:
-        return read_outcome(session.evaluate(program(code), deadline.remaining()))
-    except (KeyboardInterrupt, BrokenPipeError, ProgramError):
-        # The kernel has been told; let it come to rest, so that the server finds it idle.
+def _enter_folder(opened: ScriptSession, arguments: ScriptArguments, deadline: Deadline) -> None:
+    """Relative file names in the code are those of the user's current folder, or of the one that is named."""
+    folder = arguments.directory
+    if is_on_this_machine(opened.address):
         try:
-            session.synchronize(_ABORT_GRACE)
-        except WSTPError:
+            folder = os.path.abspath(folder or "")
+        except OSError:  # this program's own folder has been deleted
             pass
+    if folder is None:
+        return
+    entered = opened.session.evaluate(change_folder(folder), deadline.remaining())
+    if arguments.directory is not None and entered not in (True, Symbol("True"), Symbol("System`True")):
+        raise ProgramError(f"-directory {folder}: the kernel has no such folder")
+
+
+def _run(session: Session, code: str, script: str | None, deadline: Deadline) -> ScriptOutcome:
+    if is_blank(code):
+        return ScriptOutcome(None, ExitCode.OK)
+    path = "" if script is None else os.path.abspath(script)
+    try:
+        return read_outcome(session.evaluate(program(code, path), deadline.remaining()))
+    except (KeyboardInterrupt, BrokenPipeError, ProgramError, EvaluationTimeout):
+        # The kernel has been told to abort; let it come to rest, so that the server finds it idle.
+        with contextlib.suppress(WSTPError):
+            session.synchronize(_ABORT_GRACE)
         raise
 
 
@@ -167,10 +232,11 @@ def _run(session: Session, code: str, deadline: Deadline) -> ScriptOutcome:
 _NAMES: Final = {
     "code": "code", "c": "code", "file": "file", "f": "file", "print": "print", "wstpserver": "wstpserver",
     "kernelpool": "kernelpool", "startprofile": "startprofile", "continueprofile": "continueprofile",
-    "timeout": "timeout", "map": "map", "over": "over", "kernels": "kernels", "progress": "progress",
+    "timeout": "timeout", "directory": "directory", "map": "map", "over": "over", "kernels": "kernels",
+    "progress": "progress",
     "help": "help", "h": "help", "version": "version",
 }  # fmt: skip
-_VALUE_NEEDED: Final = ("code", "file", "kernelpool", "timeout", "map", "over", "kernels")
+_VALUE_NEEDED: Final = ("code", "file", "kernelpool", "timeout", "directory", "map", "over", "kernels")
 _VALUE_OPTIONAL: Final = ("wstpserver", "startprofile", "continueprofile")
 
 
@@ -189,6 +255,8 @@ class ScriptArguments:
     print_result: bool = False
     #: Seconds; None for no limit.
     timeout: float | None = None
+    #: The kernel's current folder; None for that of this program.
+    directory: str | None = None
     #: A function, and the file of the data to apply it to; both or none.
     map: str | None = None
     over: str | None = None
@@ -211,6 +279,7 @@ def parse(words: Sequence[str]) -> ScriptArguments:
         continue_profile=given.get("continueprofile"),
         print_result="print" in given,
         timeout=_seconds(given["timeout"]) if "timeout" in given else None,
+        directory=given.get("directory"),
         map=given.get("map"),
         over=given.get("over"),
         kernels=_count(given["kernels"]) if "kernels" in given else None,
@@ -233,6 +302,8 @@ def _check(arguments: ScriptArguments) -> None:
     pool = parse_address(arguments.address).pool
     if arguments.kernel_pool == "":
         raise UsageError("-kernelpool needs a name")
+    if arguments.directory == "":
+        raise UsageError("-directory needs a folder")
     if arguments.kernel_pool is not None and pool is not None and pool != arguments.kernel_pool:
         raise UsageError(f"-kernelpool {arguments.kernel_pool} is not the pool {pool} of the address")
     if arguments.continue_profile is not None and (arguments.kernel_pool or pool):

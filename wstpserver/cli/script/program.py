@@ -5,21 +5,31 @@ Nothing here needs more of a kernel than the plain language: real kernels and th
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from wstpserver.cli.options import UsageError
-from wstpserver.wire.values import Expression, Function, Symbol
+from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.terminal import ExitCode, text_of
+from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
 
 
 def read_source(path: str) -> str:
-    """The text of a script file, of standard input for ``-``; UsageError if it cannot be read or is no text.
+    """Read a script.
 
-    A byte order mark goes, and so does the content of a first line that names the interpreter (``#!``): the line
+    A byte order mark is removed, and so is the content of a first line that names the interpreter (``#!``): the line
     itself stays, so that line numbers in messages are right.
+
+    Args:
+        path: The file; "-" for standard input.
+
+    Raises:
+        UsageError: It cannot be read, or is not text.
     """
     name = "standard input" if path == "-" else path
+    if path == "-" and sys.stdin is None:
+        return ""  # closed: there is nothing to read
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
@@ -33,7 +43,7 @@ def read_source(path: str) -> str:
 
 def _decoded(data: bytes, name: str) -> str:
     if b"\0" in data:
-        raise UsageError(f"cannot read {name}: it is no text (a zero byte in line {_line(data, data.index(0))})")
+        raise UsageError(f"cannot read {name}: it is not text (a zero byte in line {_line(data, data.index(0))})")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -45,14 +55,37 @@ def _line(data: bytes, offset: int) -> int:
     return data.count(b"\n", 0, offset) + 1
 
 
+_COMMENT_MARK: Final = re.compile(r"\(\*|\*\)")
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to evaluate: blanks and whole comments, which nest, and nothing else."""
+    depth, position = 0, 0
+    for mark in _COMMENT_MARK.finditer(text):
+        if depth == 0 and text[position : mark.start()].strip():
+            return False
+        depth += 1 if mark[0] == "(*" else -1
+        if depth < 0:
+            return False
+        position = mark.end()
+    return depth == 0 and not text[position:].strip()
+
+
 _VALUE: Final = "value"
 _EXIT: Final = "exit"
 _TAG: Final = Symbol("WSTPServer`Private`scriptExit")
+_STATUS: Final = Symbol("WSTPServer`Private`status")
 _SLOT: Final = Function(Symbol("Slot"), (1,))
+_SPECIAL: Final = ("Null", "$Failed", "$Aborted")
 
 
 class ScriptOutcome(NamedTuple):
-    """`text`: the result as text, None for Null. `status`: exit status."""
+    """What a script gave.
+
+    Attributes:
+        text: The result as text; None for Null.
+        status: The exit status.
+    """
 
     text: str | None
     status: int
@@ -62,60 +95,76 @@ def _call(head: str, *arguments: Expression) -> Function:
     return Function(Symbol(head), arguments)
 
 
-def program(code: str) -> Expression:
-    """An expression that evaluates all of `code` and gives {"value", {...}} for its last value, or {"exit", {n}}.
+def program(code: str, file_name: str = "") -> Expression:
+    """What a kernel evaluates for a script.
 
-    Exit and Quit are caught: a kernel that ends cannot say with what status. The value goes through a list, so that
-    one that is a Sequence does no harm. ScriptForm is the plain text of wolframscript, in one line and without the
-    quotes of strings; the embedded kernel writes OutputForm in such a way.
+    Exit and Quit are caught while `code` is evaluated, because a kernel that ends cannot say with what status. They
+    get a definition for their calls only, so that the symbols by themselves are what they always are. Uncaught control
+    flow (Throw, Break) leaves all of this, and what it becomes at the top level of the kernel is the answer.
+    The value goes through a list, so that one that is a Sequence does no harm.
+
+    Args:
+        code: Text of Wolfram Language; all of it is evaluated.
+        file_name: The value of $InputFileName meanwhile; "" to leave that alone.
+
+    Returns:
+        An expression that gives {"value", {...}} for the last value of `code`, or {"exit", {n}}.
     """
-    leave = _call("Function", _call("Throw", _call("List", _EXIT, _call("List", _call("SlotSequence", 1))), _TAG))
-    blocked = _call("List", _call("Set", Symbol("Exit"), leave), _call("Set", Symbol("Quit"), leave))
-    values = _call("Map", _show(), _call("List", _call("ToExpression", code)))
-    return _call("Catch", _call("Block", blocked, _call("List", _VALUE, values)), _TAG)
+    left = _call("List", _EXIT, _call("List", _STATUS))
+    local: list[Expression] = [Symbol("Exit"), Symbol("Quit")]
+    steps: list[Expression] = [_call("Unprotect", *local)]
+    for head in ("Exit", "Quit"):
+        pattern = _call(head, _call("Pattern", _STATUS, _call("BlankNullSequence")))
+        steps.append(_call("SetDelayed", pattern, _call("Throw", left, _TAG)))
+    steps.append(_call("Protect", *local))
+    steps.append(_call("List", _VALUE, _call("Map", _show(), _call("List", _call("ToExpression", code)))))
+    if file_name:
+        local.append(_call("Set", Symbol("$InputFileName"), file_name))
+    return _call("Catch", _call("Block", _call("List", *local), _call("CompoundExpression", *steps)), _TAG)
 
 
 def _show() -> Expression:
-    """A function that gives a value's text, or the symbol itself where the value is one that means something here."""
-    script_form = _call("MemberQ", Symbol("$PrintForms"), Symbol("ScriptForm"))
-    form = _call("If", script_form, Symbol("ScriptForm"), Symbol("OutputForm"))
+    """A function that gives a value's text, or the symbol itself where the value is one that means something here.
+
+    ScriptForm is the plain text of wolframscript, in one line and without the quotes of strings; where it is missing
+    OutputForm is the nearest. The symbol is looked for by its name: naming it would create it.
+    """
+    is_script_form = _call("Function", _call("SameQ", _call("SymbolName", _SLOT), "ScriptForm"))
+    forms = _call("Append", _call("Select", Symbol("$PrintForms"), is_script_form), Symbol("OutputForm"))
     special = [_call("SameQ", _SLOT, Symbol(name)) for name in _SPECIAL]
-    return _call("Function", _call("If", _call("Or", *special), _SLOT, _call("ToString", _SLOT, form)))
+    return _call("Function", _call("If", _call("Or", *special), _SLOT, _call("ToString", _SLOT, _call("First", forms))))
 
 
-_SPECIAL: Final = ("Null", "$Failed", "$Aborted")
+def change_folder(folder: str) -> Expression:
+    """What a kernel evaluates to make `folder` its current folder: True, or False if it has no such folder."""
+    change = _call("Quiet", _call("SetDirectory", folder))
+    return _call("And", _call("DirectoryQ", folder), _call("StringQ", change))
 
 
 def read_outcome(answer: Expression) -> ScriptOutcome:
-    """The meaning of what `program` gave, or of what came in its place, such as $Aborted."""
+    """The meaning of what `program` gave, or of what came in its place, such as $Aborted or Hold[Throw[1]]."""
     kind, values = _taken_apart(answer)
     if kind == _EXIT:
         status = values[0] if values and isinstance(values[0], int) else 0
         return ScriptOutcome(None, status % 256)
     if kind != _VALUE:
-        return ScriptOutcome(answer.name if isinstance(answer, Symbol) else repr(answer), 1)
-    shown = [_text(value) for value in values]
-    texts = [text for text in shown if text is not None]
-    failed = any(isinstance(value, Symbol) and _plain(value) != "Null" for value in values)
-    return ScriptOutcome("\n".join(texts) if texts else None, int(failed))
+        values = (answer,)
+    texts = [text_of(value) for value in values if not _is(value, "Null")]
+    failed = any(_is(value, "$Failed") or _is(value, "$Aborted") for value in values)
+    return ScriptOutcome("\n".join(texts) if texts else None, ExitCode.FAILED if failed else ExitCode.OK)
 
 
 def _taken_apart(answer: Expression) -> tuple[str | None, tuple[Expression, ...]]:
     """("value" or "exit", the list that follows); (None, ()) for anything else."""
-    if isinstance(answer, Function) and len(answer.args) == 2:
+    if isinstance(answer, Function) and _is(answer.head, "List") and len(answer.args) == 2:
         kind, rest = answer.args
-        if isinstance(kind, str) and isinstance(rest, Function):
-            return kind, rest.args
-        if kind == _EXIT and hasattr(rest, "tolist"):  # {3} may come as a packed array
-            return _EXIT, tuple(rest.tolist())
+        if kind in (_VALUE, _EXIT) and isinstance(kind, str):
+            if isinstance(rest, Function) and _is(rest.head, "List"):
+                return kind, rest.args
+            if isinstance(rest, PackedArray):  # {3} may come so
+                return kind, tuple(rest.tolist())
     return None, ()
 
 
-def _text(value: Expression) -> str | None:
-    if isinstance(value, Symbol):
-        return None if _plain(value) == "Null" else _plain(value)
-    return value if isinstance(value, str) else repr(value)
-
-
-def _plain(symbol: Symbol) -> str:
-    return symbol.name.removeprefix("System`")
+def _is(value: Expression, name: str) -> bool:
+    return isinstance(value, Symbol) and value.name.removeprefix("System`") == name

@@ -42,7 +42,13 @@ _OPERATOR = re.compile(r"(?:(?<!\+)\+|(?<!-)-|[*/^,=<>|~@]|:|&&|/\.|/;|<>)$")
 
 
 def is_incomplete(text: str) -> bool:
-    """Whether `text` cannot be a whole input yet. What is wrong in itself counts as complete: the kernel says why."""
+    """Whether `text` cannot be a whole input yet.
+
+    What is wrong in itself counts as complete: the kernel says why. So does a question such as ``?String*``, which is
+    one line.
+    """
+    if text.lstrip().startswith("?"):
+        return False
     expected: list[str] = []
     code: list[str] = []  # a window on what has been read last, to find an operator at the end
     position = 0

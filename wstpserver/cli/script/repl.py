@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from wstpserver.cli.script.connect import ScriptSession
+from wstpserver.cli.script.connect import ScriptSession, explain_end, is_busy, show_missed_output
 from wstpserver.cli.script.graphics import GraphicsFolder
 from wstpserver.cli.script.interrupts import Interrupts
 from wstpserver.cli.script.reader import InputHistory, InputReader, make_reader, names_beginning
-from wstpserver.cli.terminal import ExitCode, Terminal
+from wstpserver.cli.terminal import ExitCode, Terminal, text_of
 from wstpserver.client import (
     Callbacks,
     CommandError,
     EvaluationAborted,
     EvaluationError,
+    KernelLost,
     KernelMessage,
     LinkClosed,
+    LinkError,
     LinkTimeout,
     Session,
 )
@@ -27,8 +29,20 @@ from wstpserver.wire.values import Expression, Symbol
 _HISTORY_FILE: Final = "wstpscript.history"
 
 
-def interact(opened: ScriptSession, terminal: Terminal, time_limit: float | None = None) -> int:
-    """Let the user talk to the kernel until one of them ends it; the exit status. `time_limit`: as for `Repl`."""
+def interact(
+    opened: ScriptSession, terminal: Terminal, time_limit: float | None = None, *, missed: bool = False
+) -> int:
+    """Let the user talk to the kernel until one of them ends it.
+
+    Args:
+        opened: The session.
+        terminal: Where the user is.
+        time_limit: Seconds for one evaluation; None for no limit.
+        missed: Whether to begin with what the kernel wrote while nobody was connected to it.
+
+    Returns:
+        The exit status.
+    """
     interrupts = Interrupts(opened.session, terminal)
 
     def complete(beginning: str) -> list[str]:
@@ -36,12 +50,17 @@ def interact(opened: ScriptSession, terminal: Terminal, time_limit: float | None
             return names_beginning(opened.session, beginning)
 
     reader = make_reader(InputHistory(user_file(_HISTORY_FILE)), complete)
-    return Repl(opened, terminal, reader, interrupts, time_limit).run()
+    return Repl(opened, terminal, reader, interrupts, time_limit).run(missed=missed)
 
 
 _LEAVES = re.compile(r"\b(?:Quit|Exit)\b(?:\s*\[\s*(\d*)\s*\])?")
 _CONNECTS = re.compile(r"\bConnect(?:Parallel)?Kernel\b")
 _ABORTED: Final = "$Aborted"
+_LEAVING: Final = "Ctrl-D leaves, Quit[] closes the kernel, too."
+#: What people type at a prompt that they do not know, and what helps them.
+_HINTS: Final = dict.fromkeys(("exit", "quit", "bye", "logout", ":q"), _LEAVING) | {
+    "help": "?Name explains a symbol, such as ?Plus; ?String* lists names. " + _LEAVING,
+}
 
 
 class Repl:
@@ -58,7 +77,7 @@ class Repl:
         interrupts: Interrupts,
         time_limit: float | None = None,
     ) -> None:
-        self._session, self._profile = opened
+        self._session, self._profile, self._address = opened
         self._terminal = terminal
         self._reader = reader
         self._interrupts = interrupts
@@ -69,11 +88,22 @@ class Repl:
         # A kernel that is linked to directly has no server to ask.
         self._kernel = self._current_kernel()
         self._prompt = DEFAULT_PROMPT
+        self._hinted: set[str] = set()
         self._status: int | None = None
 
-    def run(self) -> int:
-        """Returns the exit status."""
+    def run(self, *, missed: bool = False) -> int:
+        """Talk to the user until one side ends it.
+
+        Args:
+            missed: Whether to begin with what the kernel wrote while nobody was connected to it.
+
+        Returns:
+            The exit status.
+        """
         with self._interrupts:
+            self._greet()
+            if missed:
+                show_missed_output(self._session, self._terminal)
             self._arrive()
             while self._status is None:
                 try:
@@ -108,6 +138,16 @@ class Repl:
         if self._status is None:
             self._prompt = prompt_of_new_kernel(self._session)
 
+    def _greet(self) -> None:
+        """One line: where the user is, and how to leave. A kernel in the middle of something is not asked."""
+        engine = ""
+        if not is_busy(self._session, self._kernel):
+            with self._interrupts.evaluating():
+                engine = engine_of(self._session)
+        kernel = f", kernel {self._kernel}" if self._kernel is not None else ""
+        named = f": {engine}" if engine else ""
+        self._terminal.write(f"{self._address}{kernel}{named}. {_LEAVING}\n")
+
     def _rest(self) -> None:
         """Let a kernel come to rest, which brings its next prompt. Its questions are answered."""
         with self._interrupts.evaluating():
@@ -121,15 +161,18 @@ class Repl:
                     if self._interrupts.leave:
                         self._status = ExitCode.INTERRUPTED
                 except WSTPError as error:
-                    self._terminal.complain(str(error))
+                    self._terminal.complain(explain_end(error, self._address))
                     self._status = ExitCode.FAILED
 
     def _enter(self, text: str) -> None:
         """One input, from its evaluation to what it changes for the session."""
         self._results.begin(output_label(self._prompt))
+        if self._kernel is not None and not self._has_kernel():
+            return
         try:
             with self._interrupts.evaluating():
-                self._session.evaluate_text(text, self._time_limit, callbacks=self._results.callbacks)
+                answer = self._session.evaluate_text(text, self._time_limit, callbacks=self._results.callbacks)
+            self._hint(text, answer.syntax_error)
         except LinkClosed as error:
             self._results.release()
             self._link_ended(text, error)
@@ -140,6 +183,10 @@ class Repl:
                 self._give_up()
             else:
                 self._rest()
+        except KernelLost as error:
+            self._lost(str(error))
+            if self._status is not None:
+                return
         except EvaluationError as error:
             self._terminal.complain(str(error))
             self._rest()
@@ -149,6 +196,46 @@ class Repl:
                 return
             self._give_up()
         self._finish(text)
+
+    def _has_kernel(self) -> bool:
+        """Whether the session still has the kernel that the user talks to; else this ends it.
+
+        Another client may have taken the kernel over. The server would give another one for the next evaluation, which
+        must not go there.
+        """
+        try:
+            with self._interrupts.evaluating():
+                kernel = self._current_kernel()
+        except LinkError as error:
+            self._terminal.complain(explain_end(error, self._address))
+            self._status = ExitCode.FAILED
+            return False
+        if kernel == self._kernel:
+            return True
+        self._lost(f"kernel {self._kernel} is not connected to this session any more; the input was not evaluated")
+        return False
+
+    def _lost(self, reason: str) -> None:
+        """The kernel is gone from this session, which goes on only if the server put another one in its place."""
+        self._terminal.complain(reason)
+        kernel = self._current_kernel()
+        if kernel is None:
+            self._status = ExitCode.FAILED
+            return
+        if kernel != self._kernel:
+            self._terminal.complain(f"this session goes on with kernel {kernel}")
+        self._kernel = kernel
+        self._arrive()
+
+    def _hint(self, text: str, syntax_error: int | None) -> None:
+        """Help somebody who types what leaves other programs: once, and only if it means nothing to the kernel."""
+        word = text.strip().rstrip("()").lower()
+        hint = _HINTS.get(word)
+        nothing = syntax_error is not None or [result for _, result in self._results.shown] in ([], [text.strip()])
+        if hint is not None and nothing and word not in self._hinted:
+            self._hinted.add(word)
+            self._results.release()
+            self._terminal.complain(hint)
 
     def _give_up(self) -> None:
         """The kernel was told to abort, and its answer to that will be thrown away: show one in its place."""
@@ -180,9 +267,9 @@ class Repl:
     def _save_pictures(self) -> None:
         for result in self._results.shown:
             with self._interrupts.evaluating():
-                picture = self._graphics.save(*result)
-            if picture is not None:
-                self._terminal.write(f"Saved as {picture}\n")
+                report = self._graphics.save(*result)
+            if report is not None:
+                self._terminal.write(report + "\n")
 
     def _current_kernel(self) -> str | None:
         try:
@@ -215,7 +302,7 @@ class Repl:
         """The kernel has ended: because the user wanted it, or not."""
         leaves = _LEAVES.search(text)
         if leaves is None:
-            self._terminal.complain(str(error))
+            self._terminal.complain(explain_end(error, self._address))
             self._status = ExitCode.FAILED
         else:
             self._status = int(leaves[1] or 0) % 256
@@ -272,7 +359,7 @@ class InputResults:
 
     def _result(self, label: str, value: Expression) -> None:
         self.release()
-        text = value if isinstance(value, str) else str(value)
+        text = text_of(value)
         if text.startswith(_SUCCESS):
             self._held = label or self._label, text
         else:
@@ -308,6 +395,22 @@ _LINE_TIMEOUT: Final = 5.0
 def output_label(prompt: str, before: int = 0) -> str:
     """The label of the result of the input at `prompt`, or of one so many lines `before` it."""
     return _PROMPT.sub(lambda match: f"Out[{int(match[1]) - before}]=", prompt)
+
+
+def engine_of(session: Session) -> str:
+    """Name and version of the kernel's engine, such as "Mathics3 10.0.1"; "" if the kernel does not tell."""
+    try:
+        version = session.evaluate(Symbol("$Version"), _LINE_TIMEOUT)
+    except WSTPError:
+        return ""
+    found = _ENGINE.match(version) if isinstance(version, str) else None
+    if found is None:
+        return ""
+    return found[0] if found["name"] else f"Wolfram Language {found[0]}"
+
+
+#: The beginning of $Version: a number in a kernel of Wolfram's, a name before it in others.
+_ENGINE: Final = re.compile(r"(?P<name>[A-Za-z]\w* )?\d+(?:\.\d+)*")
 
 
 def prompt_of_new_kernel(session: Session) -> str:
