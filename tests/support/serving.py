@@ -244,7 +244,7 @@ def serve(tmp_path):
             server = stack.enter_context(serving(tmp_path, configuration))
             server.kernel_path = kernel
 
-            def client(prompt=True):
+            def client(*, prompt=True):
                 link = stack.enter_context(server.connect())
                 if prompt:
                     assert link.get_packet()[0] == "InputNamePacket"

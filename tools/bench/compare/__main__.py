@@ -63,7 +63,7 @@ def read_arguments(arguments):
     parser.add_argument("--other", type=Path, metavar="FOLDER",
                         help="compare the server here with the build in FOLDER, in place of other ways")
     parser.add_argument("--sittings", type=int, metavar="N",
-                        help="how often all is started anew to compare two builds (default: 8, with --quick 2)")  # fmt: skip
+                        help="how often all starts anew for two builds (default: 8, with --quick 2)")  # fmt: skip
     options = parser.parse_args(arguments)
     for given, known in ((options.legs, LEGS), (options.measures, MEASURES)):
         if unknown := set(given) - set(known):
@@ -89,7 +89,7 @@ class Run:
 
     def __init__(self, options):
         self._options = options
-        self._plan = Plan(options.quick, options.measures)
+        self._plan = Plan(options.measures, quick=options.quick)
         self._ways = {name: LEGS[name] for name in options.legs}
         self.document = documents.new()
 
@@ -195,7 +195,7 @@ class BuildsRun(Run):
 
     def __init__(self, options):
         super().__init__(options)
-        self._plan = Plan(options.quick, options.measures, one_sitting=True)
+        self._plan = Plan(options.measures, quick=options.quick, one_sitting=True)
         self._sittings = []
 
     def everything(self):

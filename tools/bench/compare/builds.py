@@ -57,8 +57,8 @@ def compare(sittings):
     """The rows of the comparison; `sittings` has the tables of each sitting: [{key: {"title", "rows"}}].
 
     Returns [{"title", "column", "old", "new", "new / old", "old / old", "worse"}]. `old` and `new` are medians of all
-    sittings; the ratios are lists with one of each sitting; `worse` says whether, at the median of the sittings, the new
-    build is slower than the old one by more than that differs from itself, or by more than TOLERANCE.
+    sittings; the ratios are lists with one of each sitting; `worse` says whether, at the median of the sittings, the
+    new build is slower than the old one by more than that differs from itself, or by more than TOLERANCE.
     """
     found = []
     for key in dict.fromkeys(key for tables in sittings for key in tables):
@@ -81,11 +81,12 @@ def _row(given, column):
     slower = statistics.median(new)
     if any(word in column for word in _RATES):
         slower = 1 / slower
+    is_median = not any(word in column for word in _TAILS)
     noise = statistics.median(max(ratio, 1 / ratio) for ratio in same)
     return {
         "old": statistics.median(values[0] for values in taken),
         "new": statistics.median(values[2] for values in taken),
-        "new / old": new, "old / old": same, "worse": slower > noise or (slower > TOLERANCE and not any(word in column for word in _TAILS)),
+        "new / old": new, "old / old": same, "worse": slower > noise or (slower > TOLERANCE and is_median),
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ class Plan:
     """`light_pairs` and `vendor_pairs`: (key, title, measurement) for each measurement that is taken in `sittings`.
     `crowd` and `growth` take a function add(key, title, rows)."""
 
-    def __init__(self, quick=False, only=(), *, one_sitting=False):
+    def __init__(self, only=(), *, quick=False, one_sitting=False):
         self._quick, self._only, self._one_sitting = quick, only, one_sitting
         self.sittings = 1 if one_sitting else 2 if quick else 8
 

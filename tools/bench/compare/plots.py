@@ -37,7 +37,7 @@ def _latency(plots, tables):
         one.set(xscale="log", xlabel="time (µs)", title=title)
         one.set_yticks(range(len(rows)), list(rows))
         one.invert_yaxis()
-    figure.suptitle("Time of one trivial evaluation (dark: median, light: 99th percentile), by what is between client and kernel")
+    figure.suptitle("Time of a trivial evaluation (dark: median, light: 99th percentile), by what is between the ends")
     return figure
 
 

@@ -110,7 +110,8 @@ def _over_time(axes, result):
     slots = sorted((slot, histogram) for slot, histogram in result.slots.items() if histogram.counts)
     seconds = [slot * result.SLOT for slot, _ in slots]
     for percent in (50, 99):
-        axes.plot(seconds, [histogram.percentile(percent) / 1e6 for _, histogram in slots], label=f"{percent} % of them within")
+        axes.plot(seconds, [histogram.percentile(percent) / 1e6 for _, histogram in slots],
+                  label=f"{percent} % of them within")  # fmt: skip
     axes.plot(seconds, [histogram.longest / 1e6 for _, histogram in slots], ".", markersize=3, label="longest")
     axes.set(yscale="log", xlabel="time since the start (s)", ylabel="time of one evaluation (ms)")
     axes.set_title("Evaluations of each tenth of a second")
@@ -123,4 +124,4 @@ def _memory(axes, usage):
               linestyle=":")  # fmt: skip
     axes.set_ylabel("server's resident memory (MB, dotted)")
     axes.set_ylim(bottom=0)
-    axes.grid(False)
+    axes.grid(visible=False)

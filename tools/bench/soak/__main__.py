@@ -56,7 +56,7 @@ def run(options, seed):
         environment = {"PYTHONPATH": f"{SITE}:{ROOT}", "WSTP_SOAK_COUNTS": str(counts),
                        "WSTP_SOAK_INTERVAL": str(options.interval)}  # fmt: skip
         server = stack.enter_context(
-            ServerProcess(folder, configuration(folder, True), environment=environment, stop_deadline=120)
+            ServerProcess(folder, configuration(folder, replacement=True), environment=environment, stop_deadline=120)
         )
         footprint = check_end(server)
         samples = Samples(server.pid, counts)

@@ -59,7 +59,8 @@ def judge(rows):
 #: Column of a sample: what a stranger calls it, with its unit.
 SHOWN = {"resident MB": "resident memory (MB)", "descriptors": "open descriptors", "greenlets": "greenlets"}
 COUNTED = {
-    "answers": "answers", "conversations": "conversations", "lost links": "links lost", "kernels killed": "kernels killed"
+    "answers": "answers", "conversations": "conversations", "lost links": "links lost",
+    "kernels killed": "kernels killed",
 }  # fmt: skip
 
 
