@@ -80,7 +80,7 @@ class NotifySocket:
 
     def poll(self):
         """The next message if it is there already; BlockingIOError if not."""
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         return self.get()
 
     def wait_for(self, name):

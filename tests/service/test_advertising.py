@@ -80,7 +80,8 @@ def test_from_announcement_to_withdrawal(tmp_path, service_type, browser):
             while not advertising(server):
                 assert link.evaluate(call("Plus", answers, 1)) == answers + 1
                 answers += 1
-            assert answers >= 5
+            if not answers:
+                pytest.skip("this machine is so busy that the first answer came after the registration")
         info = browser.wait_for(name)
         assert (info.port, info.parsed_addresses()) == (server.port, LOOPBACK)
         assert info.properties[b"protocol"] == b"WSTP"

@@ -79,7 +79,7 @@ def test_growth_with_page_and_plots(started, tmp_path):
     assert "| 50 |" in page.read_text()
     assert "old" not in page.read_text()
     assert "kept" in page.read_text()
-    assert b"</svg>" in (tmp_path / "figures" / "growth.svg").read_bytes()
+    assert (tmp_path / "figures" / "growth.png").read_bytes().startswith(b"\x89PNG")
     rows = json.loads((tmp_path / "figures" / "compare.json").read_text())["tables"]["growth"]["rows"]
     assert list(rows) == ["1", "10", "50"]
     assert all(row["evaluations per s"] > 0 for row in rows.values())

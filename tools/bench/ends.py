@@ -103,7 +103,7 @@ class VendorEnds:
     """Kernels and clients on the vendor's library. `nagle`: whether clients, and the kernels that listen on `port`,
     have Nagle's algorithm, as the library leaves it."""
 
-    def __init__(self, stack, library=None, nagle=True):
+    def __init__(self, stack, library=None, *, nagle=True):
         library = library or vendor_library()
         self.name = f"vendor library {Path(library).name}"
         self.kernel = vendor_program("vendor_kernel", library)

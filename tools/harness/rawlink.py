@@ -80,7 +80,7 @@ class RawLink:
             return True
         return False
 
-    def close(self, politely=False):
+    def close(self, *, politely=False):
         """Close both connections; `politely`: with the closing message, as the library does it."""
         if politely:
             with contextlib.suppress(OSError):

@@ -26,6 +26,7 @@ class ServerProcess:
     """`python -m wstpserver` on a free port of the loopback interface, as context manager.
 
     configuration: a dict as in wstpserver.conf, or its text, or None (no -c: the program searches).
+    root: the checkout whose server it is, with its C module.
     usual_address: whether it gets `--port 0 --interface 127.0.0.1`; the arguments say it otherwise.
     Its HOME, XDG_RUNTIME_DIR and working directory are `folder`. Leaving the block stops it with SIGTERM and
     asserts that it exits with 0 and that no process it started is left; all are ended, whatever happens.
@@ -33,9 +34,11 @@ class ServerProcess:
     """
 
     def __init__(
-        self, folder, configuration=None, *arguments, environment=None, stop_deadline=30.0, usual_address=True
+        self, folder, configuration=None, *arguments, environment=None, stop_deadline=30.0, usual_address=True,
+        root=ROOT
     ):
         self.folder = Path(folder)
+        self.root = Path(root)
         self.mark = f"WSTP_TEST_{uuid.uuid4().hex}"
         self.port = None
         self.process = None
@@ -70,7 +73,7 @@ class ServerProcess:
         """Start it and wait for nothing: for a server that is expected to give up."""
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
         environment |= {"HOME": str(self.folder), "XDG_RUNTIME_DIR": str(self.folder)}
-        environment |= {"PYTHONPATH": str(ROOT), self.mark: "1"}
+        environment |= {"PYTHONPATH": str(self.root), self.mark: "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "wstpserver", *self._arguments],
             cwd=self.folder, env=environment | self._environment,

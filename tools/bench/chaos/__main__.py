@@ -42,7 +42,7 @@ def main(arguments=None):
         return run(Path(folder), options, seed)
 
 
-def configuration(folder, replacement):
+def configuration(folder, *, replacement):
     kernel = make_kernel(folder)
     return {
         "AllowSilentKernelReplacement": replacement,
@@ -62,7 +62,7 @@ def run(folder, options, seed):
     for replacement in (False, True):
         inner = folder / str(replacement)
         inner.mkdir()
-        with ServerProcess(inner, configuration(inner, replacement), stop_deadline=60) as server:
+        with ServerProcess(inner, configuration(inner, replacement=replacement), stop_deadline=60) as server:
             footprint = check_end(server)
             for number in range(replacement, options.scenarios, 2):
                 if time.monotonic() > end:

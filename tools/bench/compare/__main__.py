@@ -3,6 +3,9 @@
 In one run, with the same clients and the same kernels, taking turns. Everything is on the loopback interface and ends
 with the run; Ctrl-C shows what there is so far. With WSTP_LIBRARY naming the vendor's library it is measured with that
 at both ends too, and with a relay made of it in between.
+
+With --other FOLDER, a checkout of another commit with its C module, two builds of the server are compared instead: does
+the one here lose speed? Both take turns, the other one twice, so that it shows how far it differs from itself.
 """
 import argparse
 import contextlib
@@ -13,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tools.bench.cleanup import clear_away_on_sigterm
+from tools.bench.compare import builds
 from tools.bench.compare import report as documents
 from tools.bench.compare.legs import LEGS
 from tools.bench.compare.plan import Plan
@@ -32,7 +36,7 @@ def main(arguments=None):
     """Returns the exit code."""
     options = read_arguments(arguments)
     clear_away_on_sigterm()
-    run = Run(options)
+    run = BuildsRun(options) if options.other else Run(options)
     try:
         run.everything()
     except KeyboardInterrupt:
@@ -56,12 +60,27 @@ def read_arguments(arguments):
     parser.add_argument("--json", action="store_true", help="print JSON at the end, not tables as they come")
     parser.add_argument("--write", type=Path, metavar="FOLDER",
                         help="write compare.json and plots there, and the tables into FOLDER.md")  # fmt: skip
+    parser.add_argument("--other", type=Path, metavar="FOLDER",
+                        help="compare the server here with the build in FOLDER, in place of other ways")
+    parser.add_argument("--sittings", type=int, metavar="N",
+                        help="how often all starts anew for two builds (default: 8, with --quick 2)")  # fmt: skip
     options = parser.parse_args(arguments)
     for given, known in ((options.legs, LEGS), (options.measures, MEASURES)):
         if unknown := set(given) - set(known):
             parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if not options.measures:
         options.measures = [name for name in MEASURES if options.all or name != "growth"]
+    return _of_builds(options, parser) if options.other else options
+
+
+def _of_builds(options, parser):
+    """The same options, checked for the comparison of two builds."""
+    options.measures = [name for name in options.measures if name != "growth"]
+    options.sittings = options.sittings or (2 if options.quick else 8)
+    try:
+        options.ways = builds.legs(options.other)
+    except ValueError as error:
+        parser.error(str(error))
     return options
 
 
@@ -70,7 +89,8 @@ class Run:
 
     def __init__(self, options):
         self._options = options
-        self._plan = Plan(options.quick, options.measures)
+        self._plan = Plan(options.measures, quick=options.quick)
+        self._ways = {name: LEGS[name] for name in options.legs}
         self.document = documents.new()
 
     def everything(self):
@@ -111,16 +131,16 @@ class Run:
         ends = make_ends(stack)
         self.document["ends"][make_ends.__name__] = ends.name
         legs = {}
-        for name in self._options.legs:
-            if make_ends not in LEGS[name].between:
+        for name, leg in self._ways.items():
+            if make_ends not in leg.between:
                 continue
-            if lacks := LEGS[name].missing():
+            if lacks := leg.missing():
                 self._skip(name, lacks)
                 continue
             self._progress(f"starting {name} ({ends.name})")
             own = folder / name.replace(" ", "-")
             own.mkdir()
-            legs[name] = stack.enter_context(LEGS[name](ends, own, kernels))
+            legs[name] = stack.enter_context(leg(ends, own, kernels))
             legs[name].open()
         return legs
 
@@ -151,17 +171,59 @@ class Run:
             self._write(self._options.write)
 
     def _write(self, folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "compare.json").write_text(json.dumps(self.document, indent=1, ensure_ascii=False) + "\n")
+        self._write_json(folder / "compare.json")
         try:
             from tools.bench.compare.plots import draw_all
 
             draw_all(self.document, folder)
         except PlotError as error:
             print(f"tools/compare: no plots: {error}", file=sys.stderr)
+        self._write_page(folder)
+
+    def _write_json(self, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self.document, indent=1, ensure_ascii=False) + "\n")
+
+    def _write_page(self, folder):
         page = folder.with_suffix(".md")
         if page.exists():
             update(page, self.document)
+
+
+class BuildsRun(Run):
+    """A comparison of two builds: every sitting is a short run of its own, and gives ratios of its own."""
+
+    def __init__(self, options):
+        super().__init__(options)
+        self._plan = Plan(options.measures, quick=options.quick, one_sitting=True)
+        self._sittings = []
+
+    def everything(self):
+        for number in range(self._options.sittings):
+            self._progress(f"sitting {number + 1} of {self._options.sittings}")
+            self._ways = builds.in_order(self._options.ways, number)
+            self.document["tables"] = {}
+            super().everything()
+            self._sittings.append(self.document["tables"])
+
+    def _add(self, key, title, rows):
+        documents.add_table(self.document, key, title, rows)
+
+    def finish(self):
+        """The sittings that came to their end count."""
+        self.document["tables"] = {}
+        self.document["load average"].append(os.getloadavg()[0])
+        self.document["builds"] = builds.compare(self._sittings)
+        self.document["sittings"] = len(self._sittings)
+        if self._options.json:
+            print(json.dumps(self.document, indent=1, ensure_ascii=False))
+        else:
+            print(builds.as_text(self.document["builds"]))
+            worse = sum(row["worse"] for row in self.document["builds"])
+            print(f"{worse} of {len(self.document['builds'])} figures are worse in {len(self._sittings)} sittings")
+        if self._options.write:
+            self._write_json(self._options.write / "builds.json")
+            self._write_page(self._options.write)
 
 
 if __name__ == "__main__":

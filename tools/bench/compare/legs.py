@@ -14,7 +14,7 @@ from tools.bench.cleanup import QuietStack
 from tools.bench.ends import LightEnds, Program, VendorEnds
 from tools.bench.native.build import vendor_program
 from tools.harness import processes
-from tools.harness.server import ServerProcess, pool
+from tools.harness.server import ROOT, ServerProcess, pool
 from tools.harness.vendor import library_path as vendor_library
 
 
@@ -102,6 +102,8 @@ class Server(Leg):
     """One wstpserver process, whose pool has kernels of this kind, all running before the first client comes."""
 
     name = "wstpserver"
+    #: The checkout whose server it is.
+    root = ROOT
 
     def open(self):
         settings = pool(
@@ -109,7 +111,7 @@ class Server(Leg):
             MaximumKernelNumber=self.kernels + 50, ReservePreviouslyConnectedKernels=False,
         )  # fmt: skip
         configuration = {"KernelStartConcurrency": 16, "MaximumUnpairedConnections": 20000, "Pools": {"P": settings}}
-        server = self.enter_context(ServerProcess(self.folder, configuration, stop_deadline=120))
+        server = self.enter_context(ServerProcess(self.folder, configuration, stop_deadline=120, root=self.root))
         server.wait_for_log(r"Pool P is ready with", 120 + 0.1 * self.kernels)
         self.port, self.pid = server.port, server.pid
 

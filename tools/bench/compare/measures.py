@@ -95,7 +95,7 @@ def gave_up(result, name, clients):
     return True
 
 
-def check(result, name, finished=True):
+def check(result, name, *, finished=True):
     """RuntimeError if anything went wrong."""
     if result.errors or (finished and not result.finished):
         raise RuntimeError(f"{name}: {result.figures()}")

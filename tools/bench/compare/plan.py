@@ -14,15 +14,19 @@ class Plan:
     """`light_pairs` and `vendor_pairs`: (key, title, measurement) for each measurement that is taken in `sittings`.
     `crowd` and `growth` take a function add(key, title, rows)."""
 
-    def __init__(self, quick=False, only=()):
-        self._quick, self._only = quick, only
-        self.sittings = 2 if quick else 8
+    def __init__(self, only=(), *, quick=False, one_sitting=False):
+        self._quick, self._only, self._one_sitting = quick, only, one_sitting
+        self.sittings = 1 if one_sitting else 2 if quick else 8
 
     def wants(self, group):
         return not self._only or group in self._only
 
     def _times(self, count):
         return max(1, count // 4) if self._quick else count
+
+    def _rounds(self, count):
+        """Rounds of a crowd, of which each sitting of several has one."""
+        return 1 if self._one_sitting else self._times(count)
 
     @property
     def most_clients(self):
@@ -72,14 +76,14 @@ class Plan:
             for count in CLIENTS:
                 if count <= self.most_clients:
                     add(f"active {count}", f"{count} active clients",
-                        measures.active_clients(legs, count, 0.3 if self._quick else 1.0, self._times(4)))  # fmt: skip
+                        measures.active_clients(legs, count, 0.3 if self._quick else 1.0, self._rounds(4)))  # fmt: skip
         if self.wants("connections"):
             for opening in (1, 2, 50):
                 add(f"connections {opening}", f"Connection set-up, {opening} at the same time",
-                    measures.connections(legs, 100 if self._quick else 500, opening, self._times(4)))  # fmt: skip
+                    measures.connections(legs, 100 if self._quick else 500, opening, self._rounds(4)))  # fmt: skip
         if self.wants("depth"):
             add("depth", "Pipelining: evaluations per second of one client",
-                measures.pipelining(legs, self._times(2)))  # fmt: skip
+                measures.pipelining(legs, self._rounds(2)))  # fmt: skip
 
     def growth(self, add, progress):
         """What one server needs as its pool and the number of its clients grow."""

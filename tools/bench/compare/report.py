@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 
+from tools.bench.compare import builds
 from tools.bench.compare.legs import executable
 from tools.bench.figures import table
 from wstpserver.version import VERSION
@@ -152,7 +153,7 @@ def _memory(tables):
 
 
 #: <!-- table: KEY --> ... <!-- end -->
-_PLACE = re.compile(r"(<!-- (table|machine|targets)(?:: ([\w ]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- (table|machine|targets|builds)(?:: ([\w ]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def update(path, document):
@@ -160,6 +161,11 @@ def update(path, document):
 
     def replace(match):
         begin, kind, key, end = match.groups()
+        if ("builds" in document) != (kind == "builds"):
+            return match[0]
+        if kind == "builds":
+            table_of_builds = builds.as_markdown(document["builds"])
+            return f"{begin}{document['sittings']} sittings. {_machine(document)}\n\n{table_of_builds}\n{end}"
         if kind == "machine":
             return f"{begin}{_machine(document)}\n{end}"
         if kind == "targets":

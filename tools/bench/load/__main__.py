@@ -55,7 +55,7 @@ def read_arguments(arguments):
     add("--seconds", type=float, default=120.0, help="stop after this time in any case (120)")
     add("--server-pid", type=int, help="the process of the server that --server names, to tell what the run costs it")
     add("--json", action="store_true", help="print JSON, not a table")
-    add("--plot", metavar="FILE", help="draw latencies into an SVG or PNG file")
+    add("--plot", metavar="FILE", help="draw latencies into a PNG file")
     options = parser.parse_args(arguments)
     if min(options.clients, options.depth, options.opening, options.processes) < 1 or options.evaluations < 0:
         parser.error("the number of clients, depth, opening and processes must be at least 1")

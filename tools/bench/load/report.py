@@ -100,8 +100,8 @@ def _distribution(axes, result):
         points = histogram.points() if histogram.counts else []
         if points:
             axes.step([ns / 1e6 for ns, _ in points], [100 * share for _, share in points], where="post", label=name)
-    axes.set(xscale="log", xlabel="milliseconds", ylabel="per cent done in at most that time", ylim=(0, 101))
-    axes.set_title("Distribution")
+    axes.set(xscale="log", xlabel="time (ms)", ylabel="done within that time (%)", ylim=(0, 101))
+    axes.set_title("All evaluations of the run")
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
 
@@ -110,10 +110,11 @@ def _over_time(axes, result):
     slots = sorted((slot, histogram) for slot, histogram in result.slots.items() if histogram.counts)
     seconds = [slot * result.SLOT for slot, _ in slots]
     for percent in (50, 99):
-        axes.plot(seconds, [histogram.percentile(percent) / 1e6 for _, histogram in slots], label=f"p{percent}")
+        axes.plot(seconds, [histogram.percentile(percent) / 1e6 for _, histogram in slots],
+                  label=f"{percent} % of them within")  # fmt: skip
     axes.plot(seconds, [histogram.longest / 1e6 for _, histogram in slots], ".", markersize=3, label="longest")
-    axes.set(yscale="log", xlabel="seconds", ylabel="milliseconds of an evaluation")
-    axes.set_title("Over time")
+    axes.set(yscale="log", xlabel="time since the start (s)", ylabel="time of one evaluation (ms)")
+    axes.set_title("Evaluations of each tenth of a second")
     if slots:
         axes.legend(loc="upper left")
 
@@ -121,6 +122,6 @@ def _over_time(axes, result):
 def _memory(axes, usage):
     axes.plot([sample[0] for sample in usage.samples], [sample[1] / 1e6 for sample in usage.samples], color="#7f7f7f",
               linestyle=":")  # fmt: skip
-    axes.set_ylabel("server's resident MB (dotted)")
+    axes.set_ylabel("server's resident memory (MB, dotted)")
     axes.set_ylim(bottom=0)
-    axes.grid(False)
+    axes.grid(visible=False)

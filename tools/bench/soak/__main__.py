@@ -38,7 +38,7 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=None, help="the seed of an earlier run")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     parser.add_argument("--write", type=Path, metavar="FOLDER",
-                        help="write soak.json and soak.svg there, and the result into FOLDER.md")  # fmt: skip
+                        help="write soak.json and soak.png there, and the result into FOLDER.md")  # fmt: skip
     options = parser.parse_args(arguments)
     clear_away_on_sigterm()
     found = run(options, options.seed if options.seed is not None else random.randrange(10**9))
@@ -56,7 +56,7 @@ def run(options, seed):
         environment = {"PYTHONPATH": f"{SITE}:{ROOT}", "WSTP_SOAK_COUNTS": str(counts),
                        "WSTP_SOAK_INTERVAL": str(options.interval)}  # fmt: skip
         server = stack.enter_context(
-            ServerProcess(folder, configuration(folder, True), environment=environment, stop_deadline=120)
+            ServerProcess(folder, configuration(folder, replacement=True), environment=environment, stop_deadline=120)
         )
         footprint = check_end(server)
         samples = Samples(server.pid, counts)
@@ -116,7 +116,7 @@ def write(found, folder):
     try:
         from tools.bench.soak.samples import draw
 
-        draw(folder / "soak.svg", found["samples"])
+        draw(folder / "soak.png", found["samples"])
     except PlotError as error:
         print(f"tools/soak: no plot: {error}", file=sys.stderr)
     page = folder.with_suffix(".md")

@@ -56,24 +56,30 @@ def judge(rows):
     return verdicts
 
 
-SHOWN = ("resident MB", "descriptors", "greenlets")
+#: Column of a sample: what a stranger calls it, with its unit.
+SHOWN = {"resident MB": "resident memory (MB)", "descriptors": "open descriptors", "greenlets": "greenlets"}
+COUNTED = {
+    "answers": "answers", "conversations": "conversations", "lost links": "links lost",
+    "kernels killed": "kernels killed",
+}  # fmt: skip
 
 
 def draw(path, rows):
     """Draw into the file `path`. Raises PlotError without matplotlib."""
     plots = pyplot()
-    figure, axes = plots.subplots(1, len(SHOWN) + 1, figsize=(12, 3))
-    for one, name in zip(axes, SHOWN, strict=False):
+    figure, axes = plots.subplots(1, len(SHOWN) + 1, figsize=(12, 3.4))
+    for one, (name, label) in zip(axes, SHOWN.items(), strict=False):
         found = [(row["seconds"] / 60, row[name]) for row in rows if name in row]
         if found:
             one.plot(*zip(*found, strict=True), color=COLOURS["wstpserver"], linewidth=1)
             one.set_ylim(bottom=0, top=1.25 * max(value for _, value in found))
-        one.set(xlabel="minutes", title=name)
-    for name in ("answers", "conversations", "lost links", "kernels killed"):
+        one.set(xlabel="time (minutes)", ylabel=f"server: {label}")
+    for name, label in COUNTED.items():
         found = [(row["seconds"] / 60, row[name]) for row in rows if row.get(name)]
         if found:
-            axes[-1].plot(*zip(*found, strict=True), linewidth=1, label=name)
-    axes[-1].set(xlabel="minutes", title="work done", yscale="log")
+            axes[-1].plot(*zip(*found, strict=True), linewidth=1, label=label)
+    axes[-1].set(xlabel="time (minutes)", ylabel="events since the start", yscale="log")
     if axes[-1].get_legend_handles_labels()[0]:
         axes[-1].legend(fontsize=7)
+    figure.suptitle("One server under random use: what it holds, and what it did")
     save(figure, path)

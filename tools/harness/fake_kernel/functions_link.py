@@ -74,7 +74,7 @@ def command(session, expression):
     return send_command(session, expression.args[0], as_it_came=True)
 
 
-def send_command(session, inner, as_it_came=False):
+def send_command(session, inner, *, as_it_came=False):
     session.link.put_raw(encode(Function("WSCommandPacket", inner)) + b"]")
     value, wire = session.link.get()
     return _returned(value, wire) if as_it_came else value
@@ -146,7 +146,7 @@ def busy_until(session, path):
     return path
 
 
-def wait_for_fifo(session, path, abortable=True):
+def wait_for_fifo(session, path, *, abortable=True):
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         if abortable:

@@ -23,8 +23,8 @@ class KernelLink:
         self._record = b""
         self._watch_messages = True
         self.aborted = self.interrupted = False
-        data.setblocking(False)
-        message.setblocking(False)
+        data.settimeout(0)
+        message.settimeout(0)
 
     def put(self, head, *args):
         """Write one packet `head[args...]` at once."""
@@ -41,7 +41,7 @@ class KernelLink:
             except ConnectionError as error:
                 raise LinkClosed(str(error)) from error
 
-    def get(self, abortable=False):
+    def get(self, *, abortable=False):
         """(value, wire bytes) of the next whole expression; raises LinkClosed, and Aborted if `abortable`."""
         while (frame := self._framer.next_frame()) is None:
             self._wait(reading=True)
@@ -69,7 +69,7 @@ class KernelLink:
     def send_message(self, code, argument=0):
         self._message.sendall(struct.pack(">2I", code, argument))
 
-    def close(self, politely=False):
+    def close(self, *, politely=False):
         """Close both connections; `politely` as the library does it, with the closing message."""
         if politely:
             with contextlib.suppress(OSError):
@@ -77,7 +77,7 @@ class KernelLink:
         self._message.close()
         self._data.close()
 
-    def _wait(self, reading=False, writing=False, timeout=None, other=None):
+    def _wait(self, *, reading=False, writing=False, timeout=None, other=None):
         """Sleep until something can be done; take messages. True if `other` is readable."""
         inputs = [self._data] if reading else []
         if self._watch_messages:
