@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.script.helpers import without_waiting
-from wstpserver.cli.script import main
+from wstpserver.cli.script.main import main
 
 
 @pytest.fixture

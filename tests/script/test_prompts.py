@@ -6,9 +6,9 @@ import pytest
 
 from tests.client.helpers import PROMPT, Kernel, peer
 from tests.script.helpers import conversation
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
 from tests.support.terminal import TerminalProgram, script
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
 from wstpserver.cli.script.repl import output_label, prompt_of_new_kernel
 from wstpserver.client import Session
 from wstpserver.wire.values import Symbol

@@ -9,11 +9,11 @@ import stat
 import pytest
 
 from tests.script.helpers import conversation, kernels_of, without_waiting
-from tests.support.kernels import make_kernel
-from tests.support.server import ServerProcess, pool
 from tests.support.serving import Gate
 from tests.support.terminal import TerminalProgram, script
-from tests.support.waiting import wait_for
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
 from wstpserver.client import Session
 
 PATIENCE = 60

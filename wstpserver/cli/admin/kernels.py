@@ -10,7 +10,7 @@ from wstpserver.cli.script.connect import ScriptSession
 from wstpserver.cli.script.repl import interact
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice
 from wstpserver.client import Address, Callbacks, CommandError, Session
-from wstpserver.client.information import KernelInformation, read_information, server_information
+from wstpserver.client.commands import KernelInformation, read_information, server_information
 
 #: Seconds to wait for a kernel that is busy: a week, as wstpscript does; Ctrl-C ends it.
 _BUSY_WAIT: Final = 7 * 24 * 3600.0

@@ -62,7 +62,7 @@ from docopt import DocoptExit, docopt
 from wstpserver.cli.admin.kernels import abort, close, connect, start
 from wstpserver.cli.admin.status import open_server, reload, status, stop
 from wstpserver.cli.admin.wait import wait
-from wstpserver.cli.arguments import CommandOption, UsageError, normalise, options_of
+from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
 from wstpserver.cli.script.connect import server_name
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
 from wstpserver.client import Address, CommandError, LinkError, LinkSyntaxError, parse_address

@@ -27,8 +27,8 @@ from wstpserver.client import (
     Session,
     connect,
 )
+from wstpserver.client.commands import KernelInformation, PoolInformation, read_information
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.information import KernelInformation, PoolInformation, read_information
 
 #: Seconds for the server to take the connection and to answer a question.
 ANSWER_TIMEOUT: Final = 10.0

@@ -30,13 +30,21 @@ from wstpserver.client import (
     connect,
     parse_address,
 )
+from wstpserver.client.commands import PoolInformation, ServerInformation, server_information
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.discover import discover
 from wstpserver.client.evaluation import NOTICE_PREFIX
-from wstpserver.client.information import PoolInformation, ServerInformation, server_information
-from wstpserver.client.profile import KERNEL_ID, POOL, SERVER, Profile, ProfileError
-from wstpserver.client.profile_kernel import open_profile, record_kernel, settings_of
+from wstpserver.client.profile import (
+    KERNEL_ID,
+    POOL,
+    SERVER,
+    Profile,
+    ProfileError,
+    open_profile,
+    record_kernel,
+    settings_of,
+)
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 

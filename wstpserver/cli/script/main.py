@@ -49,7 +49,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.script.connect import (
     KernelChoice,
     ScriptSession,

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from wstpserver.cli.arguments import UsageError
+from wstpserver.cli.options import UsageError
 from wstpserver.cli.terminal import ExitCode, text_of
 from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
 
