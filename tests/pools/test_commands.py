@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wstpserver.model.commands import FORMS, Command, MalformedCommand, parse_command
+from wstpserver.pools.commands import FORMS, Command, MalformedCommand, parse_command
 from wstpserver.wire.decode import decode
 from wstpserver.wire.values import Function, Symbol
 

@@ -1,4 +1,4 @@
-"""The command language: what a ``WSCommandPacket`` may hold, and the replies to it.
+"""The command language: what a `WSCommandPacket` may hold, and the replies to it.
 
 The forms are those of the specification's section "Command Language"; ``GetMissedOutput`` is this server's own.
 """
@@ -16,6 +16,9 @@ MALFORMED = '{"status":"PacketMalformed"}'
 
 #: "the function will wait for a short default timeout period", in seconds.
 DEFAULT_TIMEOUT = 5.0
+
+#: A longer time-out than this, in seconds, is malformed: about 30 years, which timers can count.
+LONGEST_TIMEOUT = 1e9
 
 #: A command packet longer than this many bytes is malformed without being looked at.
 MAXIMUM_COMMAND_SIZE = 65536
@@ -42,7 +45,7 @@ def _text(value: object) -> str:
 
 
 def _seconds(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_TIMEOUT:
         return float(value)
     raise MalformedCommand(f"a number of seconds was expected, not {_shown(value)}")
 
@@ -56,7 +59,10 @@ def _truth(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of many digits"
     return text if len(text) <= 80 else text[:80] + "..."
 
 
@@ -82,9 +88,10 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
 
 
 def parse_command(packet: object) -> Command:
-    """Return the command in ``WSCommandPacket[command[arguments]]``, a decoded expression.
+    """Return the command in `WSCommandPacket[command[arguments]]`, a decoded expression.
 
-    Raises `MalformedCommand` for everything that has no documented form.
+    Raises:
+        MalformedCommand: It has no documented form.
     """
     if not isinstance(packet, Function) or len(packet.args) != 1:
         raise MalformedCommand("WSCommandPacket takes one command")

@@ -6,10 +6,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.model.history import LONGEST_PAUSE, History, invariant, when
-from wstpserver.model.limits import forgotten, overdue, worn_out
-from wstpserver.model.registry import Refused
-from wstpserver.model.states import COMING, LIVING, Client, Kernel, KernelState, Request
+from tests.pools.history import LONGEST_PAUSE, History, invariant, when
+from wstpserver.pools.limits import forgotten, overdue, worn_out
+from wstpserver.pools.registry import Refused
+from wstpserver.pools.states import COMING, ENDING, Client, Departure, KernelState, Purpose, WaitState
+from wstpserver.wire.packets import PacketHead as Head
+
+#: States in which a kernel's link may end while nobody else is in charge of the kernel.
+DYING_FROM = (KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED, KernelState.RESETTING)
 
 
 class RandomHistory(History):
@@ -23,26 +27,28 @@ class RandomHistory(History):
         self.clients.append(client)
         self.registry.add_client(client)
         self.registry.connect_to_pool(client, self.registry.pools["A"])
-        self.carry_out()
 
     @when(lambda self: self.registry.clients)
     def client_asks_for_a_pool(self):
         client = self.pick(self.present())
         if client is None:
             return
-        self.named.pop(client, None)
         target = self.registry.pools[self.random.choice("AB")]
         free = target.choose()
-        if free is None and client.has_not_used_it and client.kernel.pool is target:
-            free = client.kernel
-        waiting_before = [request.client for request in target.waiting if request.client is not client]
-        outcome = self.registry.connect_to_pool(client, target)
-        if isinstance(outcome, Kernel):
-            assert outcome is free
-            assert outcome.state is KernelState.BRIDGED
-        elif client.request is outcome:
-            assert [request.client for request in target.waiting] == [*waiting_before, client]
-        self.carry_out()
+        own = client.kernel
+        if free is None and client.has_not_used_it and own.pool is target and own.state is KernelState.BRIDGED:
+            free = own
+        before = [waiting.client for waiting in target.waiting if waiting.client is not client]
+        inside = own is not None and own.busy and self.chance()
+        purpose = Purpose.INSIDE if inside else Purpose.COMMAND
+        waiting = self.registry.connect_to_pool(client, target, purpose, deferred=inside)
+        self.waiting.append(waiting)
+        if waiting.state is WaitState.GRANTED:
+            assert waiting.kernel is free or free is None
+            assert waiting.kernel.state is KernelState.BRIDGED and waiting.kernel.client is client
+            assert (client.pending is waiting) is (inside and waiting.kernel is not own)
+        elif client.waiting is waiting:
+            assert [one.client for one in target.waiting] == [*before, client]
 
     @when(lambda self: self.registry.clients and self.registry.kernels)
     def client_asks_for_a_kernel(self):
@@ -50,78 +56,87 @@ class RandomHistory(History):
         kernel = self.pick(self.registry.kernels.values())
         if client is None or kernel is None:
             return
-        before = client.kernel
+        before, owner = client.kernel, kernel.client
+        inside = before is not None and before.busy and self.chance()
+        purpose = Purpose.INSIDE if inside else Purpose.COMMAND
         try:
-            outcome = self.registry.connect_to_kernel(client, kernel)
+            waiting = self.registry.connect_to_kernel(client, kernel, purpose, deferred=inside)
         except Refused:
             assert client.kernel is before
+            assert kernel.client is owner
+            assert kernel.state in ENDING or owner not in (None, client)
         else:
-            self.named[client] = kernel
-            if isinstance(outcome, Request):
-                assert client.kernel is before
+            self.waiting.append(waiting)
+            if waiting.state is WaitState.WAITING:
+                assert client.kernel is before and kernel.client is owner, "who waits disturbs nobody"
             else:
-                assert client.kernel is kernel
-        self.carry_out()
+                assert waiting.state is WaitState.GRANTED and kernel.client is client
 
-    @when(lambda self: any(one.request for one in self.registry.clients))
+    @when(lambda self: any(one.waiting for one in self.registry.clients))
     def client_gives_up(self):
-        client = self.pick(one for one in self.present() if one.request)
+        client = self.pick(one for one in self.present() if one.waiting)
         if client is not None:
-            self.registry.give_up(client)
-            assert client.request is None
-            self.carry_out()
+            bridges, waiting = dict(self.bridges), client.waiting
+            self.registry.give_up(client, "test", state=WaitState.TIMED_OUT)
+            assert client.waiting is None and waiting.state is WaitState.TIMED_OUT
+            assert self.bridges == bridges, "a time-out disturbs nobody"
 
     @when(lambda self: self.bridges)
     def client_disconnects(self):
         client = self.pick(self.bridges)
         if client is not None:
             assert self.registry.disconnect(client)
-            self.carry_out()
 
     @when(lambda self: self.registry.clients)
     def client_vanishes(self):
         client = self.pick(self.present())
         if client is not None:
             self.registry.remove_client(client)
-            self.carry_out()
-            assert client not in self.bridges and client.kernel is None and client.request is None
+            assert client not in self.bridges and client.kernel is None and client.waiting is None
+            assert client.pending is None
 
     @when(lambda self: self.bridges)
     def client_sets_things(self):
         client = self.pick(self.bridges)
         if client is not None:
-            client.keep_alive = self.random.choice([None, True, False])
-            client.allow_replacement = self.random.choice([None, True, False])
+            self.registry.set_keep_alive(client, self.chance())
+            self.registry.set_allow_replacement(client, self.chance())
+
+    @when(lambda self: self.bridges)
+    def client_leaves_after_the_evaluation(self):
+        client = self.pick(one for one in self.bridges if one.kernel.busy)
+        if client is not None:
+            self.registry.leave_later(client, self.random.choice(list(Departure)))
 
     @when(lambda self: self.bridges)
     def client_reserves(self):
         client = self.pick(self.bridges)
         if client is not None and client.kernel.pool is not None:
-            client.kernel.reserve = self.chance()
+            self.registry.set_reserve(client.kernel, self.chance())
 
     @when(lambda self: self.bridges)
     def evaluation_begins(self):
-        client = self.pick(self.bridges)
+        client = self.pick(one for one in self.bridges if one.kernel.evaluation.accepting)
         if client is not None:
-            self.registry.set_busy(client.kernel, True)
+            client.kernel.evaluation.sent(Head.EvaluatePacket)
 
     @when(lambda self: any(one.busy for one in self.registry.kernels.values()))
     def evaluation_ends(self):
         kernel = self.pick(one for one in self.registry.kernels.values() if one.busy)
         if kernel is not None:
-            self.registry.set_busy(kernel, False)
-            self.carry_out()
+            kernel.evaluation.written(Head.ReturnPacket)
 
     @when(lambda self: any(one.busy for one in self.registry.kernels.values()))
     def kernel_asks_or_goes_on(self):
         kernel = self.pick(one for one in self.registry.kernels.values() if one.busy)
-        self.registry.set_awaiting(kernel, self.chance())
-        self.carry_out()
+        if self.chance():
+            kernel.evaluation.written(Head.InputPacket)
+        else:
+            kernel.evaluation.sent(Head.TextPacket)
 
     @when(lambda self: True)
     def kernel_starts_outside_pools(self):
         self.registry.start_outside_pools()
-        self.carry_out()
 
     @when(lambda self: self.starting)
     def kernel_becomes_ready(self):
@@ -129,13 +144,11 @@ class RandomHistory(History):
         if kernel is not None:
             self.starting.remove(kernel)
             self.registry.ready(kernel)
-            self.carry_out()
 
     @when(lambda self: self.starting)
     def all_kernels_become_ready(self):
         while self.starting:
             self.registry.ready(self.starting.pop())
-            self.carry_out()
 
     @when(lambda self: self.starting)
     def kernel_fails_to_start(self):
@@ -143,30 +156,34 @@ class RandomHistory(History):
         if kernel is not None:
             self.starting.remove(kernel)
             self.registry.start_failed(kernel)
-            self.carry_out()
 
     @when(lambda self: any(pool.holding_off for pool in self.registry.pools.values()))
     def pause_ends(self):
         self.registry.resume(self.registry.pools[self.random.choice("AB")])
-        self.carry_out()
 
     @when(lambda self: True)
-    def kernel_ends(self):
-        living = LIVING - {KernelState.STARTING}
-        kernel = self.pick(one for one in self.registry.kernels.values() if one.state in living)
+    def link_of_a_kernel_ends(self):
+        kernel = self.pick(one for one in self.registry.kernels.values() if one.state in DYING_FROM)
         if kernel is not None:
-            self.registry.lost(kernel, self.chance())
-            self.closing.append(kernel)
+            client = kernel.client
+            self.registry.link_ended(kernel)
+            assert kernel.state is KernelState.DYING and kernel.client is client
+            self.dying.append(kernel)
             if kernel in self.resetting:
                 self.resetting.remove(kernel)
-            self.carry_out()
+
+    @when(lambda self: self.dying)
+    def death_of_a_kernel_is_settled(self):
+        kernel = self.pick(self.dying)
+        self.dying.remove(kernel)
+        self.closing.append(kernel)
+        self.registry.lost(kernel, in_good_order=self.chance(), can_continue=self.chance())
 
     @when(lambda self: self.registry.kernels)
     def kernel_is_closed(self):
         kernel = self.pick(self.registry.kernels.values())
         if kernel is not None:
             self.registry.close(kernel, "asked for")
-            self.carry_out()
 
     @when(lambda self: self.resetting)
     def kernel_is_reset(self):
@@ -175,14 +192,12 @@ class RandomHistory(History):
             self.resetting.remove(kernel)
             self.used.discard(kernel)
             self.registry.reset_done(kernel)
-            self.carry_out()
 
     @when(lambda self: self.resetting)
     def reset_fails(self):
         kernel = self.pick(self.resetting)
         if kernel is not None:
             self.registry.close(kernel, "its reset failed")
-            self.carry_out()
 
     @when(lambda self: True)
     def time_passes(self):
@@ -191,7 +206,6 @@ class RandomHistory(History):
             for kernel, why in overdue(pool, self.now):
                 assert not kernel.busy and kernel.client is None and not kernel.waiting
                 self.registry.close(kernel, why)
-        self.carry_out()
 
     @when(lambda self: self.closing)
     def process_is_gone(self):
@@ -199,7 +213,6 @@ class RandomHistory(History):
         if kernel is not None:
             self.closing.remove(kernel)
             self.registry.gone(kernel)
-            self.carry_out()
 
     # -- what must hold ------------------------------------------------------------------------------------------
 
@@ -208,7 +221,10 @@ class RandomHistory(History):
         for client in self.registry.clients:
             assert client.kernel is self.bridges.get(client)
         for kernel in self.registry.kernels.values():
-            assert (kernel.client is not None) == (kernel.state is KernelState.BRIDGED)
+            if kernel.state is not KernelState.DYING:
+                assert (kernel.client is not None) == (kernel.state is KernelState.BRIDGED)
+            client = kernel.client
+            assert client is None or client.kernel is kernel or client.pending.kernel is kernel
 
     @invariant
     def numbers_are_kept(self):
@@ -257,10 +273,16 @@ class RandomHistory(History):
         known = set(self.starting) | set(self.closing) | set(self.registry.kernels.values())
         assert known == set(self.registry.kernels.values())
         assert len(self.used_ids) == len(set(self.used_ids))
-        waiting = [request.client for pool in self.registry.pools.values() for request in pool.waiting]
-        waiting += [request.client for kernel in self.registry.kernels.values() for request in kernel.waiting]
+        waiting = [one.client for pool in self.registry.pools.values() for one in pool.waiting]
+        waiting += [one.client for kernel in self.registry.kernels.values() for one in kernel.waiting]
         assert len(waiting) == len(set(waiting))
-        assert set(waiting) == {client for client in self.registry.clients if client.request is not None}
+        assert set(waiting) == {client for client in self.registry.clients if client.waiting is not None}
+
+    @invariant
+    def who_does_not_wait_any_more_was_told(self):
+        for waiting in self.waiting:
+            assert (waiting in self.settled) is (waiting.state is not WaitState.WAITING)
+            assert bool(waiting.reason) is (waiting.state in (WaitState.FAILED, WaitState.TIMED_OUT))
 
 
 @hypothesis_settings(max_examples=300, deadline=None, derandomize=True)

@@ -1,18 +1,28 @@
-"""When a kernel has to go although nothing is wrong with it: the limits of its pool.
+"""The limits of pools: when a kernel has to go although nothing is wrong with it, and how full a pool is.
 
-All functions are pure; *now* is the time of the registry's clock, in seconds. They answer with the reason in words
-for the log ("it has served 100 clients (MaximumKernelUses)"), or None. A limit of 0 is none, and kernels outside pools
-have none.
+All functions are pure; *now* is the time of the registry's clock, in seconds. Those that say why a kernel must go
+return the reason in words for the log ("it has served 100 clients (MaximumKernelUses)"), or None. A limit of 0 is none,
+and kernels outside pools have none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wstpserver.model.states import Kernel, KernelState, Pool
+from wstpserver.pools.states import Kernel, KernelState, Pool
 
 #: How far below MaximumKernelAge a kernel's own limit may lie, as a part of it.
 JITTER = 0.1
+
+#: States of kernels that a client of the pool cannot have now, in the order in which they are told of.
+_UNAVAILABLE = (
+    KernelState.BRIDGED,
+    KernelState.RESERVED,
+    KernelState.RESETTING,
+    KernelState.STARTING,
+    KernelState.DYING,
+    KernelState.CLOSING,
+)
 
 #: States in which a kernel's memory counts. One that is starting is looked at when it is ready.
 MEASURED_STATES = frozenset({KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED, KernelState.RESETTING})
@@ -88,3 +98,55 @@ def megabytes(size: int) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+# -- how full a pool is --------------------------------------------------------------------------------------------
+
+
+def occupancy(pool: Pool) -> str:
+    """Say why a pool has no kernel to give: "2 of 2 kernels (1 bridged, 1 reserved)"."""
+    parts = [f"{pool.counts[state]} {state.value}" for state in _UNAVAILABLE if pool.counts[state]]
+    busy = sum(kernel.busy for kernels in (pool.fresh, pool.used) for kernel in kernels.values())
+    if busy:
+        parts.append(f"{busy} free but busy")
+    if pool.holding_off:
+        parts.append("a pause after a failed start")
+    return f"{pool.running} of {pool.settings.maximum_kernel_number} kernels ({', '.join(parts) or 'none'})"
+
+
+def is_full(pool: Pool) -> bool:
+    """Tell whether a client that waits for a kernel of *pool* depends on what other clients do."""
+    return not pool.room and pool.coming < len(pool.waiting)
+
+
+def is_hopeless(pool: Pool, now: float, seconds: float) -> bool:
+    """Tell whether no kernel of *pool* can become available within so many *seconds*.
+
+    That is so if all of its kernels are reserved and none of them is kept for so short a time only.
+    """
+    if pool.room or not pool.kernels or pool.counts[KernelState.RESERVED] < pool.running:
+        return False
+    limit = pool.settings.reserved_kernel_timeout
+    if not limit:
+        return True
+    return all(
+        not kernel.busy and max(kernel.since, kernel.idle_since) + limit > now + seconds
+        for kernel in pool.kernels.values()
+    )
+
+
+def remedy(pool: Pool) -> str:
+    """Say what would free a kernel of a pool that has none to give."""
+    ways = []
+    if pool.counts[KernelState.RESERVED]:
+        limit = pool.settings.reserved_kernel_timeout
+        kept = f"are closed after {limit:g} s without a client" if limit else "are kept for ever"
+        ways.append(
+            f"reserved kernels go only to clients that name their IDs, and {kept} (ReservedKernelTimeout);"
+            " wstpserver-admin lists and closes them"
+        )
+    if pool.counts[KernelState.BRIDGED]:
+        ways.append("a bridged kernel becomes available when its client leaves it")
+    if not pool.room:
+        ways.append(f"MaximumKernelNumber of pool {pool.name} allows for {pool.settings.maximum_kernel_number}")
+    return "; ".join(ways)

@@ -1,14 +1,14 @@
 """The line of those who wait for a kernel, and what it costs to join and leave it."""
 import pytest
 
-from tests.model.scene import Scene
-from wstpserver.model import registry as registry_module
-from wstpserver.model.states import Client, Request
-from wstpserver.model.waiting import WaitingLine
+from tests.pools.scene import Scene
+from wstpserver.pools import registry as registry_module
+from wstpserver.pools.states import Client, Purpose, WaitingClient, WaitingLine
 
 
 def requests(number):
-    return [Request(Client(str(index)), None, None) for index in range(number)]
+    pool = Scene().pool
+    return [WaitingClient(Client(str(index)), pool, Purpose.COMMAND, 0.0) for index in range(number)]
 
 
 def test_in_order():
@@ -37,7 +37,7 @@ def test_who_does_not_wait_cannot_leave():
         line.join(b)
 
 
-class Counted(Request):
+class Counted(WaitingClient):
     """Counts what a container asks of it to find it."""
 
     looks = 0
@@ -54,7 +54,7 @@ class Counted(Request):
 @pytest.mark.parametrize("waiting", [10, 1000])
 def test_leaving_costs_the_same_however_many_wait(monkeypatch, waiting):
     """Those behind and in front of whoever leaves, or is served, are not looked at."""
-    monkeypatch.setattr(registry_module, "Request", Counted)
+    monkeypatch.setattr(registry_module, "WaitingClient", Counted)
     monkeypatch.setattr(Counted, "looks", 0)
     scene = Scene(KeepAlive=True)
     kernel, served = scene.kernel, scene.bridged()
@@ -67,7 +67,7 @@ def test_leaving_costs_the_same_however_many_wait(monkeypatch, waiting):
 
     assert max(cost(scene.registry.connect_to_pool, client, scene.pool) for client in clients) <= 4
     order = [*clients[1::2], *clients[-2::-4]]  # from within and from the end
-    assert max(cost(scene.registry.give_up, client) for client in order) <= 4
+    assert max(cost(scene.registry.give_up, client, "test") for client in order) <= 4
     left = [client for client in clients if client not in order]
     for client in left:
         assert cost(scene.registry.remove_client, served) <= 8  # the next one gets the kernel

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.model.scene import Scene
-from wstpserver.model.effects import Bridged, Close, Reset, Start, Unbridged
-from wstpserver.model.states import KernelState, Request
+from tests.pools.scene import Scene, begin, bridged, end, waits
+from wstpserver.pools.states import Close, KernelState, Reset, Start, Unbridged
 
 
 def resetting(**keys) -> Scene:
@@ -18,11 +17,11 @@ def resetting(**keys) -> Scene:
 def test_a_kernel_is_reset_between_two_clients():
     scene = resetting()
     second = scene.client()
-    assert isinstance(scene.registry.connect_to_pool(second, scene.pool), Request), "nobody gets it meanwhile"
+    assert waits(scene.registry.connect_to_pool(second, scene.pool)), "nobody gets it meanwhile"
     assert scene.pool.available == 0
     scene.registry.take_effects()
     scene.registry.reset_done(scene.kernel)
-    assert scene.registry.take_effects() == [Bridged(second, scene.kernel)]
+    assert scene.registry.take_effects() == [bridged(second, scene.kernel)]
 
 
 def test_a_fresh_kernel_is_not_reset_and_a_reset_one_not_twice():
@@ -37,10 +36,10 @@ def test_a_fresh_kernel_is_not_reset_and_a_reset_one_not_twice():
 def test_a_kernel_is_reset_when_its_last_evaluation_has_ended():
     scene = Scene(ResetCode="x")
     client = scene.bridged()
-    scene.registry.set_busy(scene.kernel, True)
+    begin(scene.kernel)
     scene.registry.disconnect(client)
     assert scene.effects(Reset) == []
-    scene.registry.set_busy(scene.kernel, False)
+    end(scene.kernel)
     assert scene.effects(Reset) == [Reset(scene.kernel)]
 
 
@@ -66,7 +65,7 @@ def test_who_comes_back_to_a_reserved_kernel_finds_it_as_it_was():
     scene.registry.disconnect(scene.bridged())
     assert scene.effects(Reset) == []
     again = scene.bridged(scene.kernel)
-    scene.kernel.reserve = False
+    scene.registry.set_reserve(scene.kernel, False)
     scene.registry.disconnect(again)
     assert scene.effects(Reset) == [Reset(scene.kernel)], "now anybody may get it"
 
@@ -75,10 +74,10 @@ def test_who_takes_a_kernel_over_by_its_id_finds_it_as_it_is():
     scene = Scene(ResetCode="x")
     first = scene.bridged()
     thief, patient = scene.client("thief"), scene.client("patient")
-    assert scene.registry.connect_to_kernel(thief, scene.kernel) is scene.kernel
-    scene.registry.set_busy(scene.kernel, True)
-    assert isinstance(scene.registry.connect_to_kernel(patient, scene.kernel), Request)
-    scene.registry.set_busy(scene.kernel, False)
+    assert scene.registry.connect_to_kernel(thief, scene.kernel).kernel is scene.kernel
+    begin(scene.kernel)
+    assert waits(scene.registry.connect_to_kernel(patient, scene.kernel))
+    end(scene.kernel)
     assert patient.kernel is scene.kernel and first.kernel is None
     assert scene.effects(Reset) == []
 
@@ -87,7 +86,7 @@ def test_who_names_a_kernel_that_is_being_reset_waits_and_goes_first():
     scene = resetting()
     patient, owner = scene.client("patient"), scene.client("owner")
     scene.registry.connect_to_pool(patient, scene.pool)
-    assert isinstance(scene.registry.connect_to_kernel(owner, scene.kernel), Request)
+    assert waits(scene.registry.connect_to_kernel(owner, scene.kernel))
     scene.registry.reset_done(scene.kernel)
     assert owner.kernel is scene.kernel and patient.kernel is None
 

@@ -1,4 +1,4 @@
-"""Kernel IDs such as ``a806-2645-9651``."""
+"""Kernel IDs such as `a806-2645-9651`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class KernelIds:
     """Hands out IDs, none of them twice, without remembering any: a server may start millions of kernels.
 
     They are the numbers 0, 1, 2 ... behind a permutation that *key* chooses. Pass 16 to 64 bytes from
-    ``secrets.token_bytes``, because whoever knows an ID may take the kernel over: none must be guessed from others.
+    `secrets.token_bytes`, because whoever knows an ID may take the kernel over: none must be guessed from others.
     """
 
     def __init__(self, key: bytes) -> None:

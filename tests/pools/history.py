@@ -6,9 +6,21 @@ import itertools
 import random
 from collections.abc import Callable
 
-from wstpserver.model.effects import Bridged, Close, RequestFailed, Reset, Start, Unbridged
-from wstpserver.model.registry import Registry
-from wstpserver.model.states import Client, Kernel
+from wstpserver.pools.registry import Registry
+from wstpserver.pools.states import (
+    AnswerAwaited,
+    Bridged,
+    Client,
+    Close,
+    Effect,
+    Kernel,
+    MoveFailed,
+    Reset,
+    Settled,
+    Start,
+    Unbridged,
+    WaitingClient,
+)
 from wstpserver.settings import ServerSettings
 
 STEPS = 80
@@ -87,53 +99,55 @@ class History:
             AllowSilentKernelReplacement=replacement,
         )
         self.now = 0.0
-        self.registry = Registry(build, new_id, lambda: self.now)
         self.clients: list[Client] = []
         self.starting: list[Kernel] = []
         self.closing: list[Kernel] = []
         self.resetting: list[Kernel] = []
-        #: Kernels in which a client has been since they were reset, and those that were asked for by their ID.
+        #: Kernels whose link has ended and whose end is not settled.
+        self.dying: list[Kernel] = []
+        #: Who waits, and who was told what has become of it.
+        self.waiting: list[WaitingClient] = []
+        self.settled: list[WaitingClient] = []
+        #: Kernels in which a client has been since they were reset.
         self.used: set[Kernel] = set()
-        self.named: dict[Client, Kernel] = {}
         #: Who is bridged to what, by the effects alone: what the sockets would say.
         self.bridges: dict[Client, Kernel] = {}
         self.order: dict[str, list[Client]] = {"A": [], "B": []}
-        for each in self.registry.pools.values():
-            self.registry.fill(each)
-        self.carry_out()
+        self.registry = Registry(build, new_id, self.carry_out, lambda: self.now)
+        self.registry.start()
         self.all_kernels_become_ready()
 
     # -- the server's part ---------------------------------------------------------------------------------------
 
-    def carry_out(self):
-        for effect in self.registry.take_effects():
-            if isinstance(effect, Start):
-                self.starting.append(effect.kernel)
-            elif isinstance(effect, Close):
-                assert effect.kernel not in self.bridges.values()
-                for phase in (self.starting, self.resetting):
-                    if effect.kernel in phase:
-                        phase.remove(effect.kernel)
+    def carry_out(self, effect: Effect):
+        if isinstance(effect, Start):
+            self.starting.append(effect.kernel)
+        elif isinstance(effect, Close):
+            assert effect.kernel not in self.bridges.values()
+            for phase in (self.starting, self.resetting):
+                if effect.kernel in phase:
+                    phase.remove(effect.kernel)
+            if effect.kernel not in self.dying:  # else whoever settles its end goes on with it
                 self.closing.append(effect.kernel)
-            elif isinstance(effect, Bridged):
-                assert effect.client not in self.bridges, "bridged twice"
-                assert effect.kernel not in self.bridges.values(), "a kernel with two clients"
-                named = effect.kernel is self.named.get(effect.client)
-                waits_for_an_answer = effect.kernel.awaiting and named
-                assert waits_for_an_answer or not effect.kernel.busy, "a busy kernel was given away"
-                assert effect.kernel is self.named.get(effect.client) or self.is_fit_for_strangers(effect.kernel)
-                self.bridges[effect.client] = effect.kernel
-                self.used.add(effect.kernel)
-            elif isinstance(effect, Reset):
-                assert effect.kernel in self.used and not effect.kernel.busy
-                self.resetting.append(effect.kernel)
-            elif isinstance(effect, Unbridged):
-                assert self.bridges.pop(effect.client) is effect.kernel
-                request = effect.client.request
-                if effect.replacing and (request is None or request.kernel is None):
-                    self.named.pop(effect.client, None)  # else it goes on waiting for the kernel that it named
-            else:
-                assert isinstance(effect, RequestFailed)
+        elif isinstance(effect, Bridged):
+            assert effect.client not in self.bridges, "bridged twice"
+            assert effect.kernel not in self.bridges.values(), "a kernel with two clients"
+            assert effect.kernel not in self.dying, "a dying kernel was given away"
+            waits_for_an_answer = effect.kernel.evaluation.awaiting and effect.named
+            assert waits_for_an_answer or not effect.kernel.busy, "a busy kernel was given away"
+            assert effect.named or self.is_fit_for_strangers(effect.kernel)
+            self.bridges[effect.client] = effect.kernel
+            self.used.add(effect.kernel)
+        elif isinstance(effect, Reset):
+            assert effect.kernel in self.used and not effect.kernel.busy
+            self.resetting.append(effect.kernel)
+        elif isinstance(effect, Unbridged):
+            assert self.bridges.pop(effect.client) is effect.kernel
+        elif isinstance(effect, Settled):
+            assert effect.waiting not in self.settled, "settled twice"
+            self.settled.append(effect.waiting)
+        else:
+            assert isinstance(effect, MoveFailed | AnswerAwaited)
 
     def is_fit_for_strangers(self, kernel):
         """Whether a client that did not name the kernel's ID may be bridged to it (the effect has been applied)."""

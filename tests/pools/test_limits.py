@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.model.scene import Scene, closings, settings
-from wstpserver.model import limits
-from wstpserver.model.effects import Close, Reason, Unbridged
-from wstpserver.model.states import KernelState, Request
+from tests.pools.scene import Scene, begin, closings, end, settings, waits
+from wstpserver.pools import limits
+from wstpserver.pools.states import Close, KernelState, Reason, Unbridged
 
 # -- nothing is limited unless it is asked for
 
@@ -52,7 +51,7 @@ def test_a_kernel_is_replaced_after_its_last_client():
 def test_a_worn_out_kernel_is_not_given_to_who_waits():
     scene = Scene(MaximumKernelUses=1)
     first, second = scene.bridged(), scene.client()
-    assert isinstance(scene.registry.connect_to_pool(second, scene.pool), Request)
+    assert waits(scene.registry.connect_to_pool(second, scene.pool))
     scene.registry.disconnect(first)
     assert [kernel for kernel, _ in closings(scene)] == [scene.kernel]
     scene.registry.gone(scene.kernel)
@@ -78,11 +77,11 @@ def test_evaluations_of_clients_count_and_no_others():
 def test_a_kernel_that_still_works_is_replaced_when_it_is_idle():
     scene = Scene(MaximumKernelUses=1)
     client = scene.bridged()
-    scene.registry.set_busy(scene.kernel, True)
+    begin(scene.kernel)
     scene.registry.disconnect(client)
     assert closings(scene) == [] and scene.kernel.state is KernelState.FREE
-    assert isinstance(scene.registry.connect_to_pool(scene.client(), scene.pool), Request), "nobody gets it"
-    scene.registry.set_busy(scene.kernel, False)
+    assert waits(scene.registry.connect_to_pool(scene.client(), scene.pool)), "nobody gets it"
+    end(scene.kernel)
     assert [why for _, why in closings(scene)] == ["it has served 1 client (MaximumKernelUses)"]
 
 
@@ -90,7 +89,7 @@ def test_a_worn_out_kernel_still_serves_who_names_its_id():
     scene = Scene(MaximumKernelUses=1)
     scene.bridged()
     thief = scene.client("thief")
-    assert scene.registry.connect_to_kernel(thief, scene.kernel) is scene.kernel
+    assert scene.registry.connect_to_kernel(thief, scene.kernel).kernel is scene.kernel
     assert closings(scene) == [] and scene.kernel.uses == 2
     scene.registry.disconnect(thief)
     assert [kernel for kernel, _ in closings(scene)] == [scene.kernel]
@@ -122,10 +121,10 @@ def test_the_age_counts_from_readiness_and_only_free_kernels_go():
     client = scene.bridged()
     scene.now += 50
     assert scene.close_overdue() == [], "it serves a client"
-    scene.registry.set_busy(scene.kernel, True)
+    begin(scene.kernel)
     scene.registry.disconnect(client)
     assert scene.close_overdue() == [], "it works"
-    scene.registry.set_busy(scene.kernel, False)
+    end(scene.kernel)
     assert closings(scene) == [(scene.kernel, "it is 149.5 s old (MaximumKernelAge)")]
 
 
@@ -172,11 +171,11 @@ def test_coming_back_begins_the_time_anew():
 def test_the_time_of_a_reserved_kernel_begins_when_its_work_is_done():
     scene = reserved(60)
     client = scene.bridged()
-    scene.registry.set_busy(scene.kernel, True)
+    begin(scene.kernel)
     scene.registry.disconnect(client)
     scene.now += 1000
     assert scene.close_overdue() == []
-    scene.registry.set_busy(scene.kernel, False)
+    end(scene.kernel)
     scene.now += 59
     assert scene.close_overdue() == [], "its result can still be fetched"
     scene.now += 1
