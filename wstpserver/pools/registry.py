@@ -230,6 +230,8 @@ class Registry:
         if kernel.state not in ENDING and kernel.state is not KernelState.STARTING:
             self._move(kernel, KernelState.DYING)
             self._fail_waiting(kernel, "the kernel ended")
+            if kernel.pool is not None:
+                self._fill(kernel.pool)  # somebody may have waited for its reset
 
     @_transaction
     def lost(self, kernel: Kernel, *, in_good_order: bool, can_continue: bool = True) -> None:
@@ -347,7 +349,9 @@ class Registry:
         """
         self._check_givable(client, kernel)
         waiting = self._begin_waiting(client, kernel, purpose, deferred=deferred)
-        if kernel is client.kernel:
+        if kernel.client is client:  # it has it, or is to have it
+            if kernel is client.kernel:
+                self._release_pending(client)
             waiting.kernel = kernel
             self._end_waiting(waiting, WaitState.GRANTED)
             return waiting
@@ -536,9 +540,10 @@ class Registry:
 
     def _grant(self, waiting: WaitingClient, kernel: Kernel) -> None:
         client = waiting.client
-        self._release_pending(client)  # it goes where it asked last
         waiting.kernel = kernel
+        # the wait ends first, so that no kernel which is given up now is offered to this client again
         self._end_waiting(waiting, WaitState.GRANTED)
+        self._release_pending(client)  # it goes where it asked last
         if kernel.client is not None:
             self._unbridge(kernel, Reason.TAKEN_OVER)
         if waiting.deferred and client.kernel is not None and client.kernel.busy:
@@ -547,6 +552,8 @@ class Registry:
             self._effects.append(AnswerAwaited(client.kernel))
         else:
             self._bridge(client, kernel, waiting)
+        if kernel.pool is not None and kernel.pool.waiting:
+            self._fill(kernel.pool)  # a kernel that was started for the pool's queue may have been named by its ID
 
     # -- bridges -----------------------------------------------------------------------------------------------
 
@@ -560,8 +567,6 @@ class Registry:
         kernel.client, client.kernel = client, kernel
         client.evaluations_before = kernel.evaluations
         self._effects.append(Bridged(client, kernel, waiting.purpose, isinstance(waiting.target, Kernel)))
-        if kernel.pool is not None and kernel.pool.waiting:
-            self._fill(kernel.pool)  # a kernel that was started for the pool's queue may have been named by its ID
 
     def _complete_move(self, client: Client) -> None:
         waiting, client.pending = client.pending, None
