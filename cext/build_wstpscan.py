@@ -1,6 +1,6 @@
 """Describes the C module ``wstpserver._wstpscan`` to cffi; setup.py names the ``ffibuilder`` below.
 
-It holds the frame scanner (wstpscan), the pump's round (wstppump) and the start of processes (wstpspawn). The
+It holds the frame scanner (wstpscan), rounds of channels (wstpcopy, wstpepoll) and process start (wstpspawn). The
 declarations are the parts of their headers between the two "cffi" lines, so that they are written down once. Paths are
 relative to the root of the project, which is where a build backend runs.
 
@@ -28,26 +28,24 @@ def declarations(name: str) -> str:
 
 
 ffibuilder.cdef(declarations("wstpscan.h"))
-ffibuilder.cdef(declarations("wstppump.h"))
+ffibuilder.cdef(declarations("wstpcopy.h"))
+ffibuilder.cdef(declarations("wstpepoll.h"))
 ffibuilder.cdef(declarations("wstpspawn.h"))
 ffibuilder.set_source(
     "wstpserver._wstpscan",
-    '#include "wstpscan.h"\n#include "wstppump.h"\n#include "wstpspawn.h"',
+    '#include "wstpscan.h"\n#include "wstpepoll.h"\n#include "wstpspawn.h"',
     sources=[
         *(f"cext/wstpscan{part}.c" for part in ("", "_step", "_array", "_text", "_heads")),
-        "cext/wstppump.c",
-        "cext/wstppass.c",
-        "cext/wstprest.c",
-        "cext/wstprelay.c",
-        "cext/wstpevents.c",
+        "cext/wstpcopy.c",
+        "cext/wstpepoll.c",
         "cext/wstpspawn.c",
     ],
     include_dirs=["cext"],
     depends=[
         "cext/wstpscan.h",
         "cext/wstpscan_internal.h",
-        "cext/wstppump.h",
-        "cext/wstppump_internal.h",
+        "cext/wstpcopy.h",
+        "cext/wstpepoll.h",
         "cext/wstpspawn.h",
         "cext/build_wstpscan.py",
     ],

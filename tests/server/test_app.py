@@ -8,9 +8,9 @@ import pytest
 
 from tests.server.connections import tcp_pair
 from wstpserver.server import app
+from wstpserver.server.connection import Connection
 from wstpserver.server.greeter import ClientLink
 from wstpserver.server.log import Log
-from wstpserver.server.stream import Stream
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_defect_does_not_leave_a_client_waiting(monkeypatch, log, what):
     application.broker = Broken.__new__(Broken)
     if what == "session":
         monkeypatch.setattr(app, "Session", Broken)
-    link = ClientLink(Stream(ours[0]), Stream(ours[1]), "somewhere", b"", b"")
+    link = ClientLink(Connection(ours[0]), Connection(ours[1]), "somewhere", b"", b"")
     with pytest.raises(RuntimeError, match="a defect"):
         application._serve(link)
     for connection in theirs:

@@ -1,12 +1,10 @@
-"""Clients bridged with kernels: what the pumps do in C and what the server knows of it go together."""
+"""Clients bridged with kernels: what the channels do in C and what the server knows of it go together."""
 
 import gevent
 import pytest
-from wstpserver._wstpscan import ffi, lib
 
 from tests.server.whole import Server, packet
-from wstpserver.server import relay
-from wstpserver.wire.packets import PacketHead
+from wstpserver.server.relay.channel import FrameState
 
 EVALUATION, ANSWER = packet("EvaluatePacket", "1"), packet("ReturnPacket", "1")
 
@@ -33,9 +31,14 @@ def bridge():
     server = Server()
     kernel, kernel_peer = server.kernel()
     session, client_peer, _ = server.client(kernel)
-    until(lambda: not session.held and session._pump.state.parked and kernel.pump.state.parked)
+    until(lambda: not session.held and session.channel.state.waiting and kernel.channel.state.waiting)
     yield server, kernel, kernel_peer, session, client_peer
     server.close()
+
+
+def evaluate(kernel, client_peer):
+    client_peer.put(EVALUATION)
+    until(lambda: kernel.busy)
 
 
 def exchange(kernel, kernel_peer, client_peer):
@@ -43,7 +46,7 @@ def exchange(kernel, kernel_peer, client_peer):
     assert got(kernel_peer) == ("EvaluatePacket", "1")
     kernel_peer.put(ANSWER)
     assert got(client_peer) == ("ReturnPacket", "1")
-    until(lambda: kernel.pump.state.parked and not kernel.busy)
+    until(lambda: kernel.channel.state.waiting and not kernel.busy)
 
 
 def test_evaluations_in_a_dialog_take_turns(bridge):
@@ -72,7 +75,7 @@ def test_a_frame_in_pieces_ends_the_bridge_where_it_ends(bridge):
     evaluate(kernel, client_peer)
     text = packet("TextPacket", "one")
     kernel_peer.put(text[:-4])
-    until(lambda: not kernel.pump.scanner.at_boundary)
+    until(lambda: not kernel.channel.scanner.at_boundary)
     server.disconnect(session)
     kernel_peer.put(text[-4:])
     assert got(client_peer) == ("TextPacket", "one")
@@ -101,7 +104,7 @@ def test_the_late_end_of_an_evaluation_that_waits(bridge):
     client_peer.put(b"]")
     kernel_peer.put(ANSWER)
     until(lambda: not kernel.busy)
-    assert session._delivery._queued_bytes == 0
+    assert not session.waits_for_kernel
     client_peer.put(EVALUATION)
     assert raw(kernel_peer, len(EVALUATION)) == EVALUATION
 
@@ -117,82 +120,10 @@ def test_a_large_input_that_was_asked_for(bridge):
     text = "x" * 300_000
     answer = packet("EnterTextPacket", text)
     client_peer.put(answer[:200_000])
-    until(session._delivery.in_frame)
-    assert not kernel.activity.asking and session._delivery._spool is None
+    until(lambda: session.channel.frame is FrameState.STREAMING)
+    assert not kernel.activity.asking
     client_peer.put(answer[200_000:])
     assert got(kernel_peer) == ("EnterTextPacket", text)
     kernel_peer.put(ANSWER)
     until(lambda: not kernel.busy)
     assert kernel.activity.evaluations == 1
-
-
-class Call:
-    """In place of a call into C: it tells of these events, each with the members of its structure, and of no other."""
-
-    def __init__(self, monkeypatch, *events):
-        self._events = [{"asleep": 1, "verdict": lib.WSTPPUMP_ALL_SENT, **event} for event in events]
-        with monkeypatch.context() as patch:
-            patch.setattr(relay, "lib", self)
-            relay.get()._run_once(False)
-
-    def wstprelay_run(self, state, _alone):
-        for index, event in enumerate(self._events):
-            state.events[index] = {"begun": 0, "answered": 0, "large": 0, "head": 0, **event}
-        return len(self._events)
-
-
-needs_relay = pytest.mark.skipif(relay.get() is None, reason="this system has no epoll")
-
-
-def evaluate(kernel, client_peer):
-    client_peer.put(EVALUATION)
-    until(lambda: kernel.busy)
-
-
-@needs_relay
-def test_an_input_behind_an_answer_in_one_call(bridge, monkeypatch):
-    """The answer allows an evaluation; that has come already, is of another kind, and does not allow the next one."""
-    _, kernel, kernel_peer, session, client_peer = bridge
-    exchange(kernel, kernel_peer, client_peer)
-    evaluate(kernel, client_peer)
-    up, down = session._pump.state, kernel.pump.state
-    assert up.twin == down
-    up.twin = down.twin = ffi.NULL  # as the call does it
-    answer = {"number": up.number, "head": PacketHead.EvaluatePacket, "answered": 1}
-    Call(monkeypatch, answer, {"number": up.number, "head": PacketHead.EnterTextPacket, "begun": 1})
-    assert not kernel.activity.accepting and not kernel.activity.written(PacketHead.ReturnPacket)
-    assert not up.allowed and not up.twin and not down.twin
-    assert kernel.activity.evaluations == kernel.record.evaluations == 3
-
-
-@needs_relay
-def test_something_else_behind_an_answer_in_one_call(bridge, monkeypatch):
-    """The answer counts as one, whatever the kernel has written behind it."""
-    _, kernel, kernel_peer, session, client_peer = bridge
-    exchange(kernel, kernel_peer, client_peer)
-    evaluate(kernel, client_peer)
-    up, down = session._pump.state, kernel.pump.state
-    down.head = PacketHead.TextPacket
-    Call(monkeypatch, {"number": up.number, "head": PacketHead.EvaluatePacket, "answered": 1})
-    assert not kernel.busy and kernel.idle.is_set()
-
-
-@needs_relay
-def test_bytes_behind_an_answer_that_the_pump_has_to_account_for(bridge, monkeypatch):
-    """They are not lost, and come after it."""
-    _, kernel, kernel_peer, session, client_peer = bridge
-    exchange(kernel, kernel_peer, client_peer)
-    evaluate(kernel, client_peer)
-    up, down = session._pump.state, kernel.pump.state
-    text = packet("TextPacket", "behind")
-    relay.get()._buffer.view[: len(text)] = text
-    pump, behind = kernel.pump, []
-    monkeypatch.setattr(kernel, "answered_quickly", lambda _head: False)
-    monkeypatch.setattr(pump, "forward", lambda data: behind.append((bytes(data), kernel.busy)))
-    down.start = 0
-    down.position = down.end = len(text)
-    answer = {"number": up.number, "head": PacketHead.EvaluatePacket, "answered": 1}
-    arrived = {"number": down.number, "asleep": 0, "verdict": lib.WSTPSCAN_MORE}
-    gevent.get_hub().loop.run_callback(Call, monkeypatch, answer, arrived)
-    until(lambda: behind)
-    assert behind == [(text, False)]

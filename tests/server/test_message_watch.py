@@ -4,8 +4,8 @@ import pytest
 
 from tests.server.connections import tcp_pair
 from tests.support.leaks import own_descriptors
+from wstpserver.server.connection import Connection
 from wstpserver.server.message_watch import MessageWatch
-from wstpserver.server.stream import Stream
 
 
 class Watched:
@@ -13,7 +13,7 @@ class Watched:
 
     def __init__(self, leftover=b""):
         ours, self.peer = tcp_pair()
-        self.stream = Stream(ours)
+        self.stream = Connection(ours)
         self.received, self.ends = [], 0
         self.changed = gevent.event.Event()
         self.watch = MessageWatch(self.stream, leftover, self.run, self.ended)

@@ -6,15 +6,15 @@ import re
 import pytest
 
 from tests.server.connections import tcp_pair
+from wstpserver.server.connection import Connection
 from wstpserver.server.kernel_link import KernelLink
 from wstpserver.server.log import Log, LogLevel
-from wstpserver.server.stream import Stream
 from wstpserver.server.trace import FrameTracer, MessageTracer, trace_kernel
 from wstpserver.wire.encode import encode
 from wstpserver.wire.messages import CLOSING, encode_message
 from wstpserver.wire.values import Function, Symbol
 
-#: What of a Stream moves bytes: all of it must go through try_receive and send, which a TracedStream overrides.
+#: What of a Connection moves bytes: all of it must go through try_receive and send, which a TracedStream overrides.
 MOVING = {"try_receive", "receive", "receive_bytes", "send", "try_send"}
 NOT_MOVING = {
     "acknowledge", "close", "detach", "end", "ended", "finish_sending", "handle", "on_close", "socket", "wait_readable",
@@ -117,18 +117,18 @@ def test_messages(log):
 
 
 def test_nothing_moves_bytes_past_the_tracers():
-    """A new method of Stream belongs into one of the two sets, and if it moves bytes into TracedStream."""
-    assert {name for name in dir(Stream) if not name.startswith("_")} == MOVING | NOT_MOVING
+    """A new method of Connection belongs into one of the two sets, and if it moves bytes into TracedStream."""
+    assert {name for name in dir(Connection) if not name.startswith("_")} == MOVING | NOT_MOVING
 
 
 def test_a_traced_stream_moves_what_it_shows(log):
     (ours, theirs), (our_messages, their_messages) = tcp_pair(), tcp_pair()
     with theirs, their_messages:
-        link = KernelLink(Stream(ours), Stream(our_messages), FRAMES[0])
+        link = KernelLink(Connection(ours), Connection(our_messages), FRAMES[0])
         assert link.data.handle.descriptor >= 0
         plain = link.data
         trace_kernel(log, link, "K")
-        assert link.data is not plain and type(plain) is Stream and link.data.handle.descriptor == -1
+        assert link.data is not plain and type(plain) is Connection and link.data.handle.descriptor == -1
         theirs.sendall(FRAMES[1])
         assert link.data.receive_bytes() == FRAMES[1]
         link.data.send(FRAMES[3])

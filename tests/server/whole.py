@@ -12,11 +12,11 @@ from tests.support.testkernel.codec import Function, decode, encode
 from tests.support.testkernel.framing import Framer
 from wstpserver.model.states import Client
 from wstpserver.server.broker import Broker
+from wstpserver.server.connection import Connection
 from wstpserver.server.kernel import KernelServer
 from wstpserver.server.kernel_link import KernelLink
 from wstpserver.server.log import Log
 from wstpserver.server.session import Session
-from wstpserver.server.stream import Stream
 from wstpserver.settings import ServerSettings
 
 
@@ -108,7 +108,7 @@ class Server:
         broker = self.broker
         record = broker.registry._start(None, None)
         broker.registry.take_effects()
-        link = KernelLink(Stream(ours), Stream(messages), b"")
+        link = KernelLink(Connection(ours), Connection(messages), b"")
         kernel = broker.kernels[record] = KernelServer(broker, record, _Process(), link, 1 << 20)
         broker.registry.ready(record)
         broker.carry_out()
@@ -121,7 +121,7 @@ class Server:
         messages, far_messages = tcp_pair()
         self._others.append(far_messages)
         record = Client(f"client {len(self.sessions)}")
-        session = Session(self.broker, record, record.name, Stream(ours), Stream(messages))
+        session = Session(self.broker, record, record.name, Connection(ours), Connection(messages))
         self.sessions.append(session)
         self.broker.open_session(session, without_kernel=True)
         running = gevent.spawn(self._run, session)

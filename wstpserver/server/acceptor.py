@@ -10,10 +10,10 @@ from typing import Any
 import gevent
 from gevent import get_hub
 
+from wstpserver.server.connection import Connection, ConnectionClosed, address_name
 from wstpserver.server.greeter import ClientLink, Greeting
 from wstpserver.server.log import Log
 from wstpserver.server.pairing import Pairing, Rejected
-from wstpserver.server.stream import Stream, StreamClosed, address_name
 from wstpserver.settings import ServerSettings
 
 
@@ -44,7 +44,7 @@ class Acceptor:
     def handle(self, connected: socket.socket, address: tuple[Any, ...]) -> None:
         """Take one accepted connection. Returns at once."""
         try:
-            stream = Stream(connected)
+            stream = Connection(connected)
         except OSError:  # gone already
             connected.close()
             return
@@ -98,7 +98,7 @@ class Acceptor:
 
     def failed(self, greeting: Greeting, error: Exception) -> None:
         self.unpaired.pop(greeting, None)
-        if isinstance(error, StreamClosed | OSError):
+        if isinstance(error, ConnectionClosed | OSError):
             self._log.debug(f"A connection from {greeting.address} ended during its greeting")
         else:
             self._log.warning(f"Closed a connection from {greeting.address}: {error}")

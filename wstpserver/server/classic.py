@@ -8,14 +8,14 @@ import socket
 from gevent.select import select
 from gevent.socket import wait_read
 
-from wstpserver.server.stream import Stream, StreamClosed
+from wstpserver.server.connection import Connection, ConnectionClosed
 from wstpserver.wire.greeting import ListenHandshake
 
 
-def accept_messages(stream: Stream, handshake: ListenHandshake) -> Stream:
+def accept_messages(stream: Connection, handshake: ListenHandshake) -> Connection:
     """Complete the greeting on a data connection in classic mode, and return its message connection. Waits.
 
-    Raises ``ProtocolError``, OSError or `StreamClosed`.
+    Raises ``ProtocolError``, OSError or `ConnectionClosed`.
     """
     local = stream.socket.getsockname()
     listener = socket.create_server(local[:1] + (0,) + local[2:], family=stream.socket.family, backlog=1)
@@ -35,21 +35,21 @@ def accept_messages(stream: Stream, handshake: ListenHandshake) -> Stream:
     return messages
 
 
-def _receive(stream: Stream, handshake: ListenHandshake) -> None:
+def _receive(stream: Connection, handshake: ListenHandshake) -> None:
     data = stream.receive_bytes()
     if not data:
-        raise StreamClosed("it ended")
+        raise ConnectionClosed("it ended")
     _take(stream, handshake, data)
 
 
-def _take(stream: Stream, handshake: ListenHandshake, data: bytes) -> None:
+def _take(stream: Connection, handshake: ListenHandshake, data: bytes) -> None:
     handshake.receive_data(data)
     answer = handshake.data_to_send()
     if answer:
         stream.send(answer)
 
 
-def _accept(listener: socket.socket, stream: Stream, handshake: ListenHandshake) -> Stream:
+def _accept(listener: socket.socket, stream: Connection, handshake: ListenHandshake) -> Connection:
     """The connection that comes from the address of the first one."""
     wanted = stream.socket.getpeername()[0]
     while True:
@@ -59,11 +59,11 @@ def _accept(listener: socket.socket, stream: Stream, handshake: ListenHandshake)
         except OSError:
             continue
         if address[0] == wanted:
-            return Stream(connected)
+            return Connection(connected)
         connected.close()
 
 
-def _wait_for_second(listener: socket.socket, stream: Stream, handshake: ListenHandshake) -> None:
+def _wait_for_second(listener: socket.socket, stream: Connection, handshake: ListenHandshake) -> None:
     """Wait for a connection; the greeting may come meanwhile, or the end of the first connection."""
     while not handshake.complete:
         readable, _, _ = select([listener, stream.socket], [], [])

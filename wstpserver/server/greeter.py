@@ -9,8 +9,8 @@ import gevent
 from gevent import get_hub
 
 from wstpserver.server.classic import accept_messages
+from wstpserver.server.connection import Connection, ConnectionClosed
 from wstpserver.server.pairing import Pairing, Rejected
-from wstpserver.server.stream import Stream, StreamClosed
 from wstpserver.wire.errors import ProtocolError
 from wstpserver.wire.greeting import GreetingComplete, LinkIdentified, ListenHandshake
 
@@ -22,8 +22,8 @@ _buffer = memoryview(bytearray(4096))
 class ClientLink:
     """The two greeted connections of a client."""
 
-    data: Stream
-    messages: Stream
+    data: Connection
+    messages: Connection
     address: str
     data_leftover: bytes
     messages_leftover: bytes
@@ -55,7 +55,7 @@ class Greeting:
     )  # fmt: skip
 
     def __init__(
-        self, owner: Greeted, pairing: Pairing[Greeting], stream: Stream, address: str, since: float
+        self, owner: Greeted, pairing: Pairing[Greeting], stream: Connection, address: str, since: float
     ) -> None:
         self.stream = stream
         self.address = address
@@ -75,9 +75,9 @@ class Greeting:
         try:
             size = self.stream.try_receive(_buffer)
             if size == 0:
-                raise StreamClosed("it ended")
+                raise ConnectionClosed("it ended")
             waiting = not self._take(bytes(_buffer[:size])) if size else True
-        except (Rejected, ProtocolError, StreamClosed, OSError) as error:
+        except (Rejected, ProtocolError, ConnectionClosed, OSError) as error:
             self.fail(error)
         except Exception as error:  # a defect, but a client must not wait for ever
             self.fail(error)
@@ -132,7 +132,7 @@ class Greeting:
             rest = messages._handshake.leftover()
             self._owner.paired(self, messages, self._link(messages.stream, rest, self._handshake.data_to_send()))
 
-    def _link(self, messages: Stream, messages_leftover: bytes, unsent: bytes) -> ClientLink:
+    def _link(self, messages: Connection, messages_leftover: bytes, unsent: bytes) -> ClientLink:
         handshake, peer = self._handshake, self._handshake.peer
         without_kernel = peer is not None and peer.without_kernel
         return ClientLink(
@@ -154,7 +154,7 @@ class Greeting:
         self._running = True
         try:
             messages = accept_messages(self.stream, self._handshake)
-        except (Rejected, ProtocolError, StreamClosed, OSError) as error:
+        except (Rejected, ProtocolError, ConnectionClosed, OSError) as error:
             self._greenlet, self._running = None, False
             self.fail(error)
             return
@@ -191,8 +191,8 @@ class Greeting:
             watcher.close()
 
 
-def send_at_once(stream: Stream, data: bytes) -> None:
+def send_at_once(stream: Connection, data: bytes) -> None:
     """Send our part of a greeting, which is far smaller than what a new connection takes without its peer's help.
-    Raises `StreamClosed`."""
+    Raises `ConnectionClosed`."""
     if data and stream.try_send(data) < len(data):
-        raise StreamClosed("it takes no data")
+        raise ConnectionClosed("it takes no data")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from gevent.socket import wait_read
 
+from wstpserver.server.connection import Connection, peer_name
 from wstpserver.server.ownership import belongs_to
-from wstpserver.server.stream import Stream, peer_name
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.greeting import GreetingComplete, LinkIdentified, ListenHandshake
 
@@ -24,8 +24,8 @@ class KernelLinkError(Exception):
 class KernelLink:
     """A greeted link to a kernel. *leftover* came in behind the greeting."""
 
-    data: Stream
-    messages: Stream
+    data: Connection
+    messages: Connection
     leftover: bytes
 
     def end(self) -> None:
@@ -57,13 +57,13 @@ class KernelListener:
         """
         data = messages = None
         try:
-            data = Stream(self._accept(self._data, pid, warn))
+            data = Connection(self._accept(self._data, pid, warn))
             handshake = ListenHandshake()
             seen: set[type] = set()
             # The kernel connects its second port when it has read our answer to its first line, so accepting
             # comes before the rest of the greeting.
             self._greet(data, handshake, LinkIdentified, seen)
-            messages = Stream(self._accept(self._messages, pid, warn))
+            messages = Connection(self._accept(self._messages, pid, warn))
             self._greet(data, handshake, GreetingComplete, seen)
             return KernelLink(data, messages, handshake.leftover())
         except BaseException:
@@ -95,7 +95,7 @@ class KernelListener:
             connected.close()
 
     @staticmethod
-    def _greet(stream: Stream, handshake: ListenHandshake, until: type, seen: set[type]) -> None:
+    def _greet(stream: Connection, handshake: ListenHandshake, until: type, seen: set[type]) -> None:
         """Go on with the greeting until an event of the type *until* is among the *seen* ones."""
         while until not in seen:
             data = stream.receive_bytes()

@@ -10,6 +10,7 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.pool import Group
 
+from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.kernel_link import KernelLink, KernelLinkError, KernelListener
 from wstpserver.server.launch_line import LaunchLine
 from wstpserver.server.log import Log
@@ -17,7 +18,6 @@ from wstpserver.server.orphans import KernelRegistry
 from wstpserver.server.ownership import OWNERS_ARE_KNOWN
 from wstpserver.server.process import KernelProcess, describe_status
 from wstpserver.server.spawn import spawn
-from wstpserver.server.stream import StreamClosed
 from wstpserver.server.warm_parent import WarmParent, WarmParentFailed
 
 #: The embedded kernel's program: its kernels are forked from a warm parent where that works.
@@ -63,7 +63,7 @@ class Launcher:
             with gevent.Timeout(timeout, LaunchFailed(f"it made no link within {timeout:g} seconds")):
                 link = self._accept(listener, process)
             return process, link
-        except (OSError, StreamClosed, KernelLinkError, LaunchFailed) as error:
+        except (OSError, ConnectionClosed, KernelLinkError, LaunchFailed) as error:
             raise LaunchFailed(self._reason(path, process, error)) from None
         finally:
             self._put_away(listener, link is not None)
@@ -159,7 +159,7 @@ class Launcher:
     def _accept_into(self, made: AsyncResult, listener: KernelListener, process: KernelProcess) -> None:
         try:
             made.set(listener.accept(process.pid, self._log.warning))
-        except (OSError, StreamClosed, KernelLinkError) as error:
+        except (OSError, ConnectionClosed, KernelLinkError) as error:
             made.set_exception(error)
 
     @staticmethod

@@ -8,7 +8,7 @@ import gevent
 from gevent import get_hub
 from gevent.event import Event
 
-from wstpserver.server.stream import Stream
+from wstpserver.server.connection import Connection
 
 #: All first messages are received here, one connection at a time.
 _buffer = memoryview(bytearray(1024))
@@ -21,7 +21,7 @@ class MessageWatch:
     __slots__ = ("_ended", "_finished", "_greenlet", "_happened", "_run", "_stream", "_watcher")
 
     def __init__(
-        self, stream: Stream, leftover: bytes, run: Callable[[bytes], None], ended: Callable[[], None]
+        self, stream: Connection, leftover: bytes, run: Callable[[bytes], None], ended: Callable[[], None]
     ) -> None:
         self._stream = stream
         self._run = run

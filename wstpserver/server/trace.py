@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from wstpserver.server.connection import Connection
 from wstpserver.server.greeter import ClientLink
 from wstpserver.server.kernel_link import KernelLink
 from wstpserver.server.log import SHOWN_CONTENT, Log, shorten
-from wstpserver.server.stream import Stream
 from wstpserver.wire.frames import END, ERROR, FrameScanner
 from wstpserver.wire.messages import MessageCode, MessageReader
 from wstpserver.wire.preview import PREVIEW_BYTES, preview
@@ -81,12 +81,12 @@ class MessageTracer:
         pass
 
 
-class TracedStream(Stream):
+class TracedStream(Connection):
     """A stream that shows what passes to its tracers."""
 
     __slots__ = ("_received", "_sent")
 
-    def __init__(self, stream: Stream, received: Tracer, sent: Tracer) -> None:
+    def __init__(self, stream: Connection, received: Tracer, sent: Tracer) -> None:
         """Take the place of *stream*, which is of no use any more."""
         super().__init__(stream.detach())
         self.handle.descriptor = -1  # everything passes here
@@ -125,7 +125,7 @@ def trace_kernel(log: Log, link: KernelLink, name: str) -> None:
 
 
 def _traced(
-    log: Log, name: str, data: Stream, messages: Stream, data_leftover: bytes, messages_leftover: bytes
+    log: Log, name: str, data: Connection, messages: Connection, data_leftover: bytes, messages_leftover: bytes
 ) -> tuple[TracedStream, TracedStream]:
     frames, records = FrameTracer(log, f"{name} sent"), MessageTracer(log, f"{name} sent")
     frames.take(data_leftover)

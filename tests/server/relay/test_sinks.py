@@ -1,22 +1,25 @@
-"""Where the frames of a kernel go."""
+"""Where the frames of a channel go."""
+import gc
+import tracemalloc
+
 import pytest
 
-from wstpserver.server.outlets import MissedOutput, Nowhere, ToClient, ToFunction
-from wstpserver.server.stream import StreamClosed
+from wstpserver.server.connection import ConnectionClosed
+from wstpserver.server.relay.sinks import FRAME_OVERHEAD, FunctionSink, NullSink, OutputBacklog, PeerSink
 
 
 def view(text):
     return memoryview(text)
 
 
-def fill(outlet, *pieces):
+def fill(sink, *pieces):
     """Write pieces; those that end with "]" or "." complete a frame."""
     for piece in pieces:
-        outlet.write(view(piece), piece.endswith((b"]", b".")))
+        sink.write(view(piece), at_boundary=piece.endswith((b"]", b".")))
 
 
 def test_missed_output_keeps_whole_frames_without_their_ends():
-    missed = MissedOutput(100)
+    missed = OutputBacklog(1000)
     fill(missed, b"one]", b"two.", b"thr", b"e", b"e]")
     missed.tail()
     assert missed.drain() == ([b"one", b"two.", b"three"], 0)
@@ -24,15 +27,15 @@ def test_missed_output_keeps_whole_frames_without_their_ends():
 
 
 def test_the_oldest_are_dropped_and_counted():
-    missed = MissedOutput(10)
+    missed = OutputBacklog(10 + 2 * FRAME_OVERHEAD)
     fill(missed, b"1111]", b"2222]", b"3333]", b"4444]")
-    assert missed.size == 8
+    assert missed.size == 8 + 2 * FRAME_OVERHEAD
     assert missed.drain() == ([b"3333", b"4444"], 2)
 
 
 @pytest.mark.parametrize("pieces", [(b"x" * 20 + b"]",), (b"x" * 20, b"]"), (b"x" * 5,) * 4 + (b"]",)])
 def test_a_frame_larger_than_the_limit_is_dropped_as_a_whole(pieces):
-    missed = MissedOutput(10)
+    missed = OutputBacklog(10 + FRAME_OVERHEAD)
     fill(missed, b"before]", *pieces, b"after]")
     frames, dropped = missed.drain()
     assert frames[-1] == b"after"
@@ -41,22 +44,29 @@ def test_a_frame_larger_than_the_limit_is_dropped_as_a_whole(pieces):
     assert missed.drain() == ([b"again"], 0)
 
 
-def test_memory_of_missed_output_is_bounded():
-    missed = MissedOutput(1000)
-    for _ in range(10_000):
-        fill(missed, b"y" * 99 + b"]")
-    assert missed.size <= 1000 and sum(map(len, missed.frames)) == missed.size
-    assert missed.drain()[1] == 9990
+def test_the_limit_counts_what_a_frame_costs_beside_its_bytes():
+    missed = OutputBacklog(1 << 20)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(100_000):
+            fill(missed, b"y" * 20 + b"]")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert missed.size <= 1 << 20 and held < 1.3 * (1 << 20)
+    frames, dropped = missed.drain()
+    assert len(frames) + dropped == 100_000 and len(frames) == (1 << 20) // (20 + FRAME_OVERHEAD)
 
 
 def test_with_a_limit_of_nothing_nothing_is_kept():
-    missed = MissedOutput(0)
+    missed = OutputBacklog(0)
     fill(missed, b"one]", b"tw", b"o]")
     assert missed.drain() == ([], 2)
 
 
 def test_a_frame_that_its_kernel_does_not_finish_is_forgotten():
-    missed = MissedOutput(100)
+    missed = OutputBacklog(1000)
     fill(missed, b"one]", b"half")
     missed.lost(iter([b"]"]))
     fill(missed, b"two]")
@@ -65,17 +75,17 @@ def test_a_frame_that_its_kernel_does_not_finish_is_forgotten():
 
 def test_each_frame_to_a_function():
     taken = []
-    outlet = ToFunction(taken.append)
-    fill(outlet, b"one]", b"t", b"wo.", b"half")
-    outlet.lost(None)
+    sink = FunctionSink(taken.append)
+    fill(sink, b"one]", b"t", b"wo.", b"half")
+    sink.lost(None)
     assert taken == [b"one", b"two."]
 
 
-def test_nowhere_takes_everything():
-    outlet = Nowhere()
-    fill(outlet, b"one]", b"half")
-    outlet.tail()
-    outlet.lost(None)
+def test_the_null_sink_takes_everything():
+    sink = NullSink()
+    fill(sink, b"one]", b"half")
+    sink.tail()
+    sink.lost(None)
 
 
 class Writer:
@@ -85,36 +95,30 @@ class Writer:
         self.calls = []
         self._broken = broken
 
-    stream = None
+    connection = None
 
-    def write(self, source, data, at_boundary):
+    def write(self, source, data, *, at_boundary):
         if self._broken:
-            raise StreamClosed
+            raise ConnectionClosed
         self.calls.append((bytes(data), at_boundary))
 
     def tail(self, source):
-        self.write(source, b"tail", True)
+        self.write(source, b"tail", at_boundary=True)
 
     def abandon(self, source, completion):
         self.calls.append(completion if completion is None else list(completion))
 
 
-class Session:
-    def __init__(self, writer, closing=False):
-        self.writer = writer
-        self.closing = closing
-
-
 @pytest.mark.parametrize("closing", [False, True])
 def test_only_a_link_that_goes_on_gets_frames_completed(closing):
     writer = Writer()
-    outlet = ToClient(Session(writer, closing), object())
-    fill(outlet, b"one]", b"half")
-    outlet.lost(iter([b"]"]))
+    sink = PeerSink(writer, object(), lambda: closing)
+    fill(sink, b"one]", b"half")
+    sink.lost(iter([b"]"]))
     assert writer.calls == [(b"one]", True), (b"half", False), None if closing else [b"]"]]
 
 
-def test_a_client_that_is_gone_swallows_the_rest():
-    outlet = ToClient(Session(Writer(broken=True)), object())
-    fill(outlet, b"one]", b"half")
-    outlet.tail()
+def test_a_link_that_is_gone_takes_the_rest():
+    sink = PeerSink(Writer(broken=True), object())
+    fill(sink, b"one]", b"half")
+    sink.tail()

@@ -1,4 +1,4 @@
-"""Writes whole frames of several sources to one connection without mixing them."""
+"""The writing side of a data connection: whole frames of several sources, never mixed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from wstpserver.server.stream import Stream, StreamClosed
+from wstpserver.server.connection import Connection, ConnectionClosed
 
 END_PACKET = 0x5D  # "]"
 
@@ -18,21 +18,25 @@ def ended(frame: bytes) -> bytes:
 
 
 class FrameWriter:
-    """The writing side of a link's data connection.
+    """Writes the frames of several sources to one connection.
 
-    A source is any object; the one whose frame has begun owns the connection until that frame is complete, the
-    others wait. A source must not write from two greenlets at once: whoever may, uses a new object for each frame.
-    While nobody is in the middle of a frame, whole frames may also go to the stream past this object, in C: its
-    ``handle.free`` says so.
+    A source is any object; the one whose frame has begun owns the connection until that frame is complete, the others
+    wait. So a reply of the server never lands inside a frame of the kernel. A source must not write from two
+    greenlets at once: a writer that may uses a new object for each frame. While no source is in the middle of a
+    frame, whole frames may also go to the connection past this object, in C: its ``handle.free`` says so.
+
     A ``]`` that a peer sends late belongs to the frame before it: if another source has written in between, the
     writer has put one there already.
+
+    Args:
+        connection: the data connection to write to.
     """
 
-    __slots__ = ("_completion", "_lock", "_open_tail", "_owner", "_sending", "broken", "stream")
+    __slots__ = ("_completion", "_lock", "_open_tail", "_owner", "_sending", "broken", "connection")
 
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        stream.handle.free = 1
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        connection.handle.free = 1
         self._lock = BoundedSemaphore(1)
         self._owner: object | None = None
         self._open_tail: object | None = None
@@ -41,25 +45,33 @@ class FrameWriter:
         #: True once a frame was left that cannot be completed: nothing can follow it.
         self.broken = False
 
-    def write(self, source: object, data: bytes | bytearray | memoryview, at_boundary: bool) -> None:
-        """Write the next bytes of *source*: frames, or a part of one; *at_boundary* tells that the last byte
-        completes a frame. Waits for another source's frame to end. Raises `StreamClosed`."""
+    def write(self, source: object, data: bytes | bytearray | memoryview, *, at_boundary: bool) -> None:
+        """Write the next bytes of *source*: frames, or a part of one. Waits for the frame of another source to end.
+
+        Args:
+            source: who writes.
+            data: the bytes.
+            at_boundary: True if the last byte completes a frame.
+
+        Raises:
+            ConnectionClosed: the connection is gone, or a frame before this one was never completed.
+        """
         if self._owner is not source:
             self._lock.acquire()
             if self.broken:
                 self._lock.release()
-                raise StreamClosed("a frame before this one was never completed")
+                raise ConnectionClosed("a frame before this one was never completed")
             self._owner = source
-            self.stream.handle.free = 0
+            self.connection.handle.free = 0
             if self._open_tail is not None and self._open_tail is not source:
                 self._open_tail = None
                 data = b"]" + bytes(data)
         self._sending = True
         try:
-            self.stream.send(data)
+            self.connection.send(data)
             if self._completion is not None:  # the frame was abandoned while we waited
                 for data in self._completion:
-                    self.stream.send(data)
+                    self.connection.send(data)
                 self._completion, at_boundary = None, True
         except BaseException:
             self._completion = None
@@ -71,38 +83,47 @@ class FrameWriter:
             self._open_tail = None if data[-1] == END_PACKET else source
             self._release()
 
-    def went_out(self, source: object, unsent: memoryview, open_tail: bool, at_boundary: bool = True) -> None:
-        """Whole frames of *source* were written to the free stream past this object, or (not *at_boundary*) a part of
-        one that this object has begun; but for these last bytes. *open_tail*: the last frame has no ``]``. Raises
-        `StreamClosed`."""
+    def went_out(self, source: object, unsent: memoryview, *, open_tail: bool, at_boundary: bool = True) -> None:
+        """Bytes of *source* were written to the free connection past this object, in C.
+
+        Args:
+            source: whose bytes they were.
+            unsent: the last of them, which the connection did not take; they are written here. Waits for that.
+            open_tail: True if the last frame has no ``]``.
+            at_boundary: False if the bytes are a part of a frame that this object has begun.
+
+        Raises:
+            ConnectionClosed: the connection is gone.
+        """
         if unsent:
-            self.write(source, unsent, at_boundary)
+            self.write(source, unsent, at_boundary=at_boundary)
         elif open_tail:
             self._open_tail = source
-            self.stream.handle.free = 0
+            self.connection.handle.free = 0
 
     def begun(self, source: object) -> None:
-        """A part of a frame of *source* was written to the free stream past this object: it goes on with that frame."""
+        """A part of a frame of *source* was written to the free connection past this object: the source goes on with
+        it."""
         if not self._lock.acquire(blocking=False):
-            raise AssertionError("the stream was not free")
+            raise AssertionError("the connection was not free")
         self._owner = source
-        self.stream.handle.free = 0
+        self.connection.handle.free = 0
 
     def tail(self, source: object) -> None:
         """Write the late ``]`` of the last frame of *source*, unless that frame has got one."""
         if self._open_tail is source:
             self._open_tail = None
-            self.write(source, b"]", True)
+            self.write(source, b"]", at_boundary=True)
 
     def finish(self) -> None:
         """Tell the peer, after the frame that has begun, that nothing more comes."""
         with self._lock:
-            self.stream.finish_sending()
+            self.connection.finish_sending()
 
     def give_up(self) -> None:
-        """The connection is gone: nobody waits any longer for a frame to end that its source does not go on with."""
+        """The connection is gone: writers do not wait any longer for a frame whose source does not go on with it."""
         self.broken = True
-        self.stream.handle.free = 0
+        self.connection.handle.free = 0
         if self._owner is not None and not self._sending:
             self._release()
 
@@ -126,11 +147,11 @@ class FrameWriter:
 
     def _complete(self, source: object) -> None:
         try:
-            self.write(source, b"", False)
-        except StreamClosed:
-            pass  # whoever reads this connection notices
+            self.write(source, b"", at_boundary=False)
+        except ConnectionClosed:
+            pass  # the channel that reads this connection notices
 
     def _release(self) -> None:
         self._owner = None
-        self.stream.handle.free = self._open_tail is None and not self.broken
+        self.connection.handle.free = self._open_tail is None and not self.broken
         self._lock.release()

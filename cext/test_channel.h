@@ -1,13 +1,13 @@
 /*
- * A pump between two pairs of sockets, for test_wstppump.c, test_wstprelay.c and test_wstprest.c.
+ * A channel between two pairs of sockets, for test_wstpcopy.c, test_wstpepoll.c and test_pieces.c.
  */
-#ifndef TEST_BENCH_H
-#define TEST_BENCH_H
+#ifndef TEST_CHANNEL_H
+#define TEST_CHANNEL_H
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE
 #include "test_require.h"
-#include "wstppump.h"
+#include "wstpepoll.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -20,11 +20,11 @@
 
 enum { ROOM = 1 << 16, COMMAND_PACKET = 1, EVALUATE_PACKET = 2, RETURN_PACKET = 5, INPUT_NAME_PACKET = 8 };
 
-/* A pump between two pairs of sockets, with the far ends of both. */
+/* A channel between two pairs of sockets, with the far ends of both. */
 struct bench {
     struct wstpscan scan;
-    struct wstpend source, sink;
-    struct wstppump pump;
+    struct wstpcopy_end source, sink;
+    struct wstpcopy channel;
     int far_source, far_sink;
 };
 
@@ -47,12 +47,12 @@ static void setup(struct bench *b)
     make_pair(&b->sink.descriptor, &b->far_sink);
     b->sink.free = 1;
     b->scan.stop_at_end = (uint64_t)1 << EVALUATE_PACKET | (uint64_t)1 << RETURN_PACKET;
-    b->pump.scan = &b->scan;
-    b->pump.source = &b->source;
-    b->pump.sink = &b->sink;
-    b->pump.allowed = 1;
-    b->pump.direct = UINT64_MAX;
-    b->pump.reported = b->pump.quick = b->scan.stop_at_end;
+    b->channel.scan = &b->scan;
+    b->channel.source = &b->source;
+    b->channel.sink = &b->sink;
+    b->channel.permitted = 1;
+    b->channel.direct = UINT64_MAX;
+    b->channel.reported = b->channel.counted = b->scan.stop_at_end;
 }
 
 static void teardown(struct bench *b)
@@ -78,7 +78,7 @@ static int went(struct bench *b, const char *text)
 
 static int round_of(struct bench *b, size_t kept)
 {
-    return wstppump_receive(&b->pump, buffer, sizeof buffer, kept);
+    return wstpcopy_receive(&b->channel, buffer, sizeof buffer, kept);
 }
 
 #endif

@@ -8,9 +8,8 @@ import pytest
 
 from tests.server.connections import tcp_pair
 from tests.support.leaks import own_descriptors
-from wstpserver.server.message_pump import MessageWriter, run_messages
-from wstpserver.server.stream import Stream, StreamClosed, peer_name
-from wstpserver.server.turnstile import let_others_run
+from wstpserver.server.connection import Connection, ConnectionClosed, peer_name, yield_to_loop
+from wstpserver.server.message_channel import MessageWriter, run_messages
 from wstpserver.wire.messages import CLOSING, encode_message
 
 
@@ -19,7 +18,7 @@ def pair():
     """A stream and the other end of its connection, a plain socket."""
     before = own_descriptors()
     ours, theirs = tcp_pair()
-    stream = Stream(ours)
+    stream = Connection(ours)
     theirs.settimeout(10)
     yield stream, theirs
     stream.close()
@@ -61,7 +60,7 @@ def test_a_send_larger_than_the_buffers_waits_for_the_reader(pair):
     while len(received) < len(data):
         with contextlib.suppress(BlockingIOError):
             received += theirs.recv(1 << 20)
-        let_others_run()
+        yield_to_loop()
     sending.get(timeout=10)
     assert received == data
 
@@ -84,7 +83,7 @@ def test_the_end_of_the_peer_is_the_end_of_the_stream(pair, how):
 def test_sending_to_a_peer_that_is_gone(pair):
     stream, theirs = pair
     reset(theirs)
-    with pytest.raises(StreamClosed):
+    with pytest.raises(ConnectionClosed):
         for _ in range(3):
             stream.send(b"x" * 100_000)
 
@@ -97,10 +96,10 @@ def test_end_wakes_whoever_waits(pair):
     stream.end()
     stream.end()
     assert receiving.get(timeout=10) == b""
-    with pytest.raises(StreamClosed):
+    with pytest.raises(ConnectionClosed):
         sending.get(timeout=10)
     stream.wait_readable()  # does not wait any more
-    with pytest.raises(StreamClosed):
+    with pytest.raises(ConnectionClosed):
         stream.send(b"x")
 
 
@@ -152,7 +151,7 @@ def test_messages_are_whole_or_not_at_all(pair):
         with contextlib.suppress(BlockingIOError):
             received += theirs.recv(1 << 20)
         writer.send(255, 7)
-        let_others_run()
+        yield_to_loop()
     assert len(received) % 8 == 0
     messages = list(struct.iter_unpack(">2I", received))
     numbers = [argument for code, argument in messages if code == 128]

@@ -1,64 +1,64 @@
 /*
- * Tests of pumps that wait together; tools/test-c builds them with sanitizers and runs them.
+ * Tests of channels that wait in one epoll set; tools/test-c builds them with sanitizers and runs them.
  */
-#include "test_relay.h"
+#include "test_epoll.h"
 
 #include <pthread.h>
 
-static void test_relay(void)
+static void test_loop(void)
 {
     struct bench b, other;
-    struct wstprelay_event events[8];
-    struct wstprelay work = {.others = -1, .most = 8, .buffer = buffer, .events = events};
-    int relay = wstprelay_open();
+    struct wstpepoll_event events[8];
+    struct wstpepoll work = {.others = -1, .most = 8, .buffer = buffer, .events = events};
+    int epoll = wstpepoll_open();
 
-    if (relay < 0) {
-        puts("no relay on this system");
+    if (epoll < 0) {
+        puts("no epoll on this system");
         return;
     }
-    work.descriptor = relay;
+    work.descriptor = epoll;
     work.size = work.portion = sizeof buffer;
-    wstprelay_make_pipe(work.pipe);
+    wstpcopy_make_pipe(work.pipe);
     setup(&b);
     setup(&other);
-    b.pump.number = 1;
-    other.pump.number = 2;
-    b.pump.talkative = 1;
-    REQUIRE(wstprelay_watch(relay, &b.pump) == 0 && wstprelay_watch(relay, &b.pump) == 0);
-    REQUIRE(wstprelay_watch(relay, &other.pump) == 0);
-    b.pump.parked = other.pump.parked = 1;
-    REQUIRE(wstprelay_run(&work, 0) == 0);
+    b.channel.number = 1;
+    other.channel.number = 2;
+    b.channel.silent = 1;
+    REQUIRE(wstpepoll_watch(epoll, &b.channel) == 0 && wstpepoll_watch(epoll, &b.channel) == 0);
+    REQUIRE(wstpepoll_watch(epoll, &other.channel) == 0);
+    b.channel.waiting = other.channel.waiting = 1;
+    REQUIRE(wstpepoll_run(&work, 0) == 0);
 
     come(&b, RETURN);
     come(&other, EVALUATE);
-    REQUIRE(wstprelay_run(&work, 0) == 2);
-    REQUIRE(events[0].number + events[1].number == 3 && events[0].verdict == WSTPPUMP_ALL_SENT);
+    REQUIRE(wstpepoll_run(&work, 0) == 2);
+    REQUIRE(events[0].number + events[1].number == 3 && events[0].verdict == WSTPCOPY_ALL_SENT);
     REQUIRE(events[0].head + events[1].head == EVALUATE_PACKET + RETURN_PACKET);
-    REQUIRE(b.pump.parked && other.pump.parked && went(&b, RETURN) && went(&other, EVALUATE));
+    REQUIRE(b.channel.waiting && other.channel.waiting && went(&b, RETURN) && went(&other, EVALUATE));
 
     come(&b, TEXT); /* nobody has to hear of it */
-    REQUIRE(wstprelay_run(&work, 0) == 0 && went(&b, TEXT) && b.pump.parked);
+    REQUIRE(wstpepoll_run(&work, 0) == 0 && went(&b, TEXT) && b.channel.waiting);
 
     come(&b, "F");
-    REQUIRE(wstprelay_run(&work, 0) == 1);
-    REQUIRE(events[0].verdict == WSTPSCAN_MORE && !b.pump.parked && b.pump.end == 1 && b.pump.watched);
+    REQUIRE(wstpepoll_run(&work, 0) == 1);
+    REQUIRE(events[0].verdict == WSTPSCAN_MORE && !b.channel.waiting && b.channel.end == 1 && b.channel.watched);
     come(&b, "A");
-    REQUIRE(wstprelay_run(&work, 0) == 0 && !b.pump.watched);
-    REQUIRE(round_of(&b, 1) == WSTPSCAN_MORE && b.pump.end == 2);
+    REQUIRE(wstpepoll_run(&work, 0) == 0 && !b.channel.watched);
+    REQUIRE(round_of(&b, 1) == WSTPSCAN_MORE && b.channel.end == 2);
 
-    other.pump.quick = 0;
+    other.channel.counted = 0;
     come(&other, EVALUATE);
-    REQUIRE(wstprelay_run(&work, 0) == 1 && !other.pump.parked);
-    REQUIRE(other.pump.frame == 0 && other.pump.position == strlen(EVALUATE) && went(&other, EVALUATE));
+    REQUIRE(wstpepoll_run(&work, 0) == 1 && !other.channel.waiting);
+    REQUIRE(other.channel.frame == 0 && other.channel.position == strlen(EVALUATE) && went(&other, EVALUATE));
 
-    other.pump.parked = 1;
+    other.channel.waiting = 1;
     close(other.far_source);
-    REQUIRE(wstprelay_run(&work, 0) == 1 && events[0].verdict == WSTPPUMP_CLOSED);
-    wstprelay_unwatch(relay, &other.pump);
-    REQUIRE(!other.pump.watched && wstprelay_run(&work, 0) == 0);
+    REQUIRE(wstpepoll_run(&work, 0) == 1 && events[0].verdict == WSTPCOPY_CLOSED);
+    wstpepoll_unwatch(epoll, &other.channel);
+    REQUIRE(!other.channel.watched && wstpepoll_run(&work, 0) == 0);
     teardown(&b);
     teardown(&other);
-    close(relay);
+    close(epoll);
     close(work.pipe[0]);
     close(work.pipe[1]);
 }
@@ -66,9 +66,9 @@ static void test_relay(void)
 /* A bridge: what `up` asks, `down` answers. */
 struct bridge {
     struct bench up, down;
-    struct wstprelay_event events[8];
-    struct wstprelay work;
-    int far_others; /* a byte written here means that the caller has something else to do */
+    struct wstpepoll_event events[8];
+    struct wstpepoll work;
+    int far_others; /* a byte written here means that the caller has other work */
 };
 
 static void setup_bridge(struct bridge *b)
@@ -76,32 +76,32 @@ static void setup_bridge(struct bridge *b)
     memset(b, 0, sizeof *b);
     setup(&b->up);
     setup(&b->down);
-    b->up.pump.number = 1;
-    b->down.pump.number = 2;
-    b->up.pump.once = b->down.pump.talkative = 1;
-    b->up.pump.paired = EVALUATE_PACKET;
-    b->down.pump.paired = RETURN_PACKET;
-    b->up.pump.twin = &b->down.pump;
-    b->down.pump.twin = &b->up.pump;
-    b->up.pump.large = b->up.scan.stop_at_end;
-    b->down.pump.large = UINT64_MAX;
-    b->up.pump.held = b->down.pump.held = 100;
-    open_relay(&b->work, b->events, 8, &b->far_others);
-    REQUIRE(wstprelay_watch(b->work.descriptor, &b->up.pump) == 0);
-    REQUIRE(wstprelay_watch(b->work.descriptor, &b->down.pump) == 0);
-    b->up.pump.parked = b->down.pump.parked = 1;
+    b->up.channel.number = 1;
+    b->down.channel.number = 2;
+    b->up.channel.one_shot = b->down.channel.silent = 1;
+    b->up.channel.paired = EVALUATE_PACKET;
+    b->down.channel.paired = RETURN_PACKET;
+    b->up.channel.peer = &b->down.channel;
+    b->down.channel.peer = &b->up.channel;
+    b->up.channel.large = b->up.scan.stop_at_end;
+    b->down.channel.large = UINT64_MAX;
+    b->up.channel.held = b->down.channel.held = 100;
+    open_loop(&b->work, b->events, 8, &b->far_others);
+    REQUIRE(wstpepoll_watch(b->work.descriptor, &b->up.channel) == 0);
+    REQUIRE(wstpepoll_watch(b->work.descriptor, &b->down.channel) == 0);
+    b->up.channel.waiting = b->down.channel.waiting = 1;
 }
 
 static void teardown_bridge(struct bridge *b)
 {
     teardown(&b->up);
     teardown(&b->down);
-    close_relay(&b->work, b->far_others);
+    close_loop(&b->work, b->far_others);
 }
 
 static int told(const struct bridge *b, int count, int number, int begun, int answered)
 {
-    return count == 1 && b->events[0].number == number && b->events[0].verdict == WSTPPUMP_ALL_SENT && b->events[0].asleep
+    return count == 1 && b->events[0].number == number && b->events[0].verdict == WSTPCOPY_ALL_SENT && b->events[0].still_waiting
         && b->events[0].begun == begun && b->events[0].answered == answered && !b->events[0].large;
 }
 
@@ -111,21 +111,21 @@ static void test_pairs(void)
 
     setup_bridge(&b);
     come(&b.up, EVALUATE);
-    REQUIRE(told(&b, wstprelay_run(&b.work, 0), 1, 1, 0) && !b.up.pump.allowed && went(&b.up, EVALUATE));
+    REQUIRE(told(&b, wstpepoll_run(&b.work, 0), 1, 1, 0) && !b.up.channel.permitted && went(&b.up, EVALUATE));
     come(&b.down, RETURN); /* the next question may go before the caller hears of this */
-    REQUIRE(told(&b, wstprelay_run(&b.work, 0), 1, 0, 1) && b.up.pump.allowed && went(&b.down, RETURN));
-    REQUIRE(wstprelay_run(&b.work, 0) == 0); /* or epoll would still have the other pump first */
+    REQUIRE(told(&b, wstpepoll_run(&b.work, 0), 1, 0, 1) && b.up.channel.permitted && went(&b.down, RETURN));
+    REQUIRE(wstpepoll_run(&b.work, 0) == 0); /* or epoll would still have the other pump first */
     come(&b.up, EVALUATE);
     come(&b.down, TEXT RETURN);
-    REQUIRE(told(&b, wstprelay_run(&b.work, 0), 1, 1, 1) && b.up.pump.allowed && b.up.pump.slot == 0);
+    REQUIRE(told(&b, wstpepoll_run(&b.work, 0), 1, 1, 1) && b.up.channel.permitted && b.up.channel.slot == 0);
     REQUIRE(went(&b.up, EVALUATE) && went(&b.down, TEXT RETURN));
 
     come(&b.down, RETURN); /* nobody has asked */
-    REQUIRE(told(&b, wstprelay_run(&b.work, 0), 2, 0, 0) && !b.up.pump.twin && !b.down.pump.twin);
+    REQUIRE(told(&b, wstpepoll_run(&b.work, 0), 2, 0, 0) && !b.up.channel.peer && !b.down.channel.peer);
     come(&b.up, EVALUATE);
-    REQUIRE(told(&b, wstprelay_run(&b.work, 0), 1, 1, 0));
+    REQUIRE(told(&b, wstpepoll_run(&b.work, 0), 1, 1, 0));
     come(&b.down, RETURN);
-    REQUIRE(told(&b, wstprelay_run(&b.work, 0), 2, 0, 0) && !b.up.pump.allowed);
+    REQUIRE(told(&b, wstpepoll_run(&b.work, 0), 2, 0, 0) && !b.up.channel.permitted);
     teardown_bridge(&b);
 }
 
@@ -134,9 +134,9 @@ static void test_other_questions(void)
     struct bridge b;
 
     setup_bridge(&b);
-    b.up.pump.paired = RETURN_PACKET; /* so that an EvaluatePacket is one that its twin does not answer */
+    b.up.channel.paired = RETURN_PACKET; /* so that an EvaluatePacket is one that its twin does not answer */
     come(&b.up, EVALUATE);
-    REQUIRE(told(&b, wstprelay_run(&b.work, 0), 1, 1, 0) && !b.up.pump.twin && !b.down.pump.twin);
+    REQUIRE(told(&b, wstpepoll_run(&b.work, 0), 1, 1, 0) && !b.up.channel.peer && !b.down.channel.peer);
     teardown_bridge(&b);
 }
 
@@ -166,25 +166,25 @@ static void test_waiting(void)
     setup_bridge(&b);
     REQUIRE(pthread_create(&peer, NULL, ask_thrice, &b) == 0);
     while (answered < 3) { /* how many calls that takes is up to the scheduler */
-        count = wstprelay_run(&b.work, 1);
+        count = wstpepoll_run(&b.work, 1);
         REQUIRE(count == 0 || (count == 1 && b.events[0].number == 1));
         begun += count ? b.events[0].begun : 0;
         answered += count ? b.events[0].answered : 0;
     }
-    REQUIRE(pthread_join(peer, NULL) == 0 && begun == 3 && b.up.pump.allowed);
+    REQUIRE(pthread_join(peer, NULL) == 0 && begun == 3 && b.up.channel.permitted);
 
-    REQUIRE(wstprelay_run(&b.work, 1) == 0);
-    b.work.left = INT64_MAX / 2; /* a moment ago, however slow this machine is */
-    REQUIRE(wstprelay_run(&b.work, 1) == 0 && b.work.waited == 1);
-    b.work.left = INT64_MAX / 2;
-    REQUIRE(wstprelay_run(&b.work, 0) == 0 && b.work.waited == 0);
-    b.work.left = 0; /* long ago */
-    REQUIRE(wstprelay_run(&b.work, 1) == 0 && b.work.waited == 0);
+    REQUIRE(wstpepoll_run(&b.work, 1) == 0);
+    b.work.left_at = INT64_MAX / 2; /* a moment ago, however slow this machine is */
+    REQUIRE(wstpepoll_run(&b.work, 1) == 0 && b.work.waited == 1);
+    b.work.left_at = INT64_MAX / 2;
+    REQUIRE(wstpepoll_run(&b.work, 0) == 0 && b.work.waited == 0);
+    b.work.left_at = 0; /* long ago */
+    REQUIRE(wstpepoll_run(&b.work, 1) == 0 && b.work.waited == 0);
 
-    b.up.pump.twin = b.down.pump.twin = NULL; /* the answer has to be accounted for before more may come */
+    b.up.channel.peer = b.down.channel.peer = NULL; /* the answer has to be accounted for before more may come */
     come(&b.up, EVALUATE);
-    b.work.left = INT64_MAX / 2;
-    REQUIRE(told(&b, wstprelay_run(&b.work, 1), 1, 1, 0) && b.work.waited == 0);
+    b.work.left_at = INT64_MAX / 2;
+    REQUIRE(told(&b, wstpepoll_run(&b.work, 1), 1, 1, 0) && b.work.waited == 0);
     teardown_bridge(&b);
 }
 
@@ -201,27 +201,27 @@ static void test_large_frames(void)
 
     setup_bridge(&b);
     come(&b.up, LARGE_EVALUATE);
-    REQUIRE(wstprelay_run(&b.work, 0) == 1 && b.events[0].large && b.events[0].begun == 1 && b.events[0].asleep);
-    REQUIRE(!b.up.sink.free && b.up.pump.passing == b.up.scan.frame_start + 1 && !b.up.pump.allowed && !b.up.pump.begun);
+    REQUIRE(wstpepoll_run(&b.work, 0) == 1 && b.events[0].large && b.events[0].begun == 1 && b.events[0].still_waiting);
+    REQUIRE(!b.up.sink.free && b.up.channel.passing == b.up.scan.frame_start + 1 && !b.up.channel.permitted && !b.up.channel.begun);
     come(&b.up, HUNDRED);
-    REQUIRE(wstprelay_run(&b.work, 0) == 0 && went(&b.up, LARGE_EVALUATE HUNDRED) && b.up.pump.parked);
+    REQUIRE(wstpepoll_run(&b.work, 0) == 0 && went(&b.up, LARGE_EVALUATE HUNDRED) && b.up.channel.waiting);
     come(&b.up, REST);
-    count = wstprelay_run(&b.work, 0);
-    REQUIRE(count == 1 && !b.events[0].asleep && b.events[0].verdict == WSTPSCAN_END && !b.events[0].large);
-    REQUIRE(b.up.pump.start == 0 && b.up.pump.position == strlen(REST) && went(&b.up, ""));
+    count = wstpepoll_run(&b.work, 0);
+    REQUIRE(count == 1 && !b.events[0].still_waiting && b.events[0].verdict == WSTPSCAN_END && !b.events[0].large);
+    REQUIRE(b.up.channel.start == 0 && b.up.channel.position == strlen(REST) && went(&b.up, ""));
     teardown_bridge(&b);
 
     setup_bridge(&b); /* to where somebody else is in the middle of a frame, nothing goes */
     b.down.sink.free = 0;
     come(&b.down, LARGE_RETURN);
-    REQUIRE(wstprelay_run(&b.work, 0) == 1 && !b.events[0].asleep && b.events[0].verdict == WSTPSCAN_MORE);
-    REQUIRE(b.down.pump.start == 0 && b.down.pump.passing == 0 && went(&b.down, ""));
+    REQUIRE(wstpepoll_run(&b.work, 0) == 1 && !b.events[0].still_waiting && b.events[0].verdict == WSTPSCAN_MORE);
+    REQUIRE(b.down.channel.start == 0 && b.down.channel.passing == 0 && went(&b.down, ""));
     teardown_bridge(&b);
 
     setup_bridge(&b); /* nor a small frame that will be whole soon */
-    b.down.pump.held = 1000;
+    b.down.channel.held = 1000;
     come(&b.down, LARGE_RETURN);
-    REQUIRE(wstprelay_run(&b.work, 0) == 1 && !b.events[0].asleep && went(&b.down, ""));
+    REQUIRE(wstpepoll_run(&b.work, 0) == 1 && !b.events[0].still_waiting && went(&b.down, ""));
     teardown_bridge(&b);
 }
 
@@ -233,9 +233,9 @@ static size_t moved(struct bridge *b, int64_t talked)
     static const char more[MORE];
 
     b->work.portion = 1000;
-    b->work.talked = talked;
+    b->work.last_small = talked;
     REQUIRE(send(b->down.far_source, more, MORE, 0) == MORE);
-    REQUIRE(wstprelay_run(&b->work, 0) == 0);
+    REQUIRE(wstpepoll_run(&b->work, 0) == 0);
     return (size_t)recv(b->down.far_sink, got, MORE, 0);
 }
 
@@ -245,7 +245,7 @@ static void test_portions(void)
 
     setup_bridge(&b);
     come(&b.down, "FA#MA~JTextPacket\n\"90000 A~");
-    REQUIRE(wstprelay_run(&b.work, 0) == 1 && b.events[0].large);
+    REQUIRE(wstpepoll_run(&b.work, 0) == 1 && b.events[0].large);
     REQUIRE(went(&b.down, "FA#MA~JTextPacket\n\"90000 A~"));
     REQUIRE(moved(&b, 0) == 30000); /* nobody but bulk has had anything for ages */
     REQUIRE(moved(&b, INT64_MAX / 2) <= 10000);
@@ -289,21 +289,21 @@ static int in_one_call(struct bridge *b, struct bench *bench, const char *beginn
     pthread_t peer;
 
     setup_bridge(b);
-    b->up.pump.allowed = bench == &b->up; /* the other way, an evaluation is under way */
+    b->up.channel.permitted = bench == &b->up; /* the other way, an evaluation is under way */
     REQUIRE(pthread_create(&peer, NULL, end_frame, &ending) == 0);
     come(bench, beginning);
-    b->work.left = INT64_MAX / 2;
-    *count = wstprelay_run(&b->work, 1);
-    REQUIRE(*count == 0 || b->events[0].number == 0 || b->events[0].asleep);
+    b->work.left_at = INT64_MAX / 2;
+    *count = wstpepoll_run(&b->work, 1);
+    REQUIRE(*count == 0 || b->events[0].number == 0 || b->events[0].still_waiting);
     if (*count > 0 && b->events[0].large) { /* the thread was too late */
-        while (wstprelay_run(&b->work, 0) == 0)
+        while (wstpepoll_run(&b->work, 0) == 0)
             ;
         REQUIRE(send(bench->sink.descriptor, HUNDRED REST, sizeof HUNDRED REST - 1, 0) > 0);
         REQUIRE(pthread_join(peer, NULL) == 0);
         teardown_bridge(b);
         return 0;
     }
-    REQUIRE(pthread_join(peer, NULL) == 0 && bench->sink.free && bench->pump.passing == 0 && !bench->pump.begun);
+    REQUIRE(pthread_join(peer, NULL) == 0 && bench->sink.free && bench->channel.passing == 0 && !bench->channel.begun);
     return 1;
 }
 
@@ -314,12 +314,12 @@ static void test_large_frames_in_one_call(void)
 
     while (!in_one_call(&b, &b.up, LARGE_EVALUATE, &count))
         ;
-    REQUIRE(told(&b, count, 1, 1, 0) && !b.up.pump.allowed);
+    REQUIRE(told(&b, count, 1, 1, 0) && !b.up.channel.permitted);
     teardown_bridge(&b);
     while (!in_one_call(&b, &b.down, LARGE_RETURN, &count))
         ;
     REQUIRE(count == 2 && b.events[0].number == 0 && b.events[1].number == 1 && b.events[1].answered == 1);
-    REQUIRE(b.up.pump.allowed);
+    REQUIRE(b.up.channel.permitted);
     teardown_bridge(&b);
     while (!in_one_call(&b, &b.down, LARGE_TEXT, &count))
         ;
@@ -344,26 +344,26 @@ static void behind_a_large_text(const char *frame)
     for (;;) {
         setup_bridge(&b);
         b.down.scan.stop_at_end |= (uint64_t)1 << INPUT_NAME_PACKET | (uint64_t)1 << COMMAND_PACKET;
-        b.down.pump.reported |= (uint64_t)1 << INPUT_NAME_PACKET;
-        b.down.pump.direct = ~((uint64_t)1 << COMMAND_PACKET);
+        b.down.channel.reported |= (uint64_t)1 << INPUT_NAME_PACKET;
+        b.down.channel.direct = ~((uint64_t)1 << COMMAND_PACKET);
         REQUIRE(pthread_create(&peer, NULL, start_frame, &ending) == 0);
         come(&b.down, LARGE_TEXT);
-        b.work.left = INT64_MAX / 2;
-        count = wstprelay_run(&b.work, 1);
+        b.work.left_at = INT64_MAX / 2;
+        count = wstpepoll_run(&b.work, 1);
         REQUIRE(pthread_join(peer, NULL) == 0 && b.events[0].large);
         if (count == 2)
             break;
         teardown_bridge(&b); /* the thread was too late */
     }
-    REQUIRE(b.events[0].large && b.events[1].verdict == WSTPSCAN_END && !b.events[1].asleep);
-    REQUIRE(b.down.pump.start == 0 && b.down.pump.position == strlen(end) && b.down.scan.frame_bytes == strlen(frame));
+    REQUIRE(b.events[0].large && b.events[1].verdict == WSTPSCAN_END && !b.events[1].still_waiting);
+    REQUIRE(b.down.channel.start == 0 && b.down.channel.position == strlen(end) && b.down.scan.frame_bytes == strlen(frame));
     REQUIRE(!b.down.sink.free && went(&b.down, ""));
     teardown_bridge(&b);
 }
 
 int main(void)
 {
-    test_relay();
+    test_loop();
     test_pairs();
     test_other_questions();
     test_waiting();
@@ -372,6 +372,6 @@ int main(void)
     test_large_frames_in_one_call();
     behind_a_large_text(PROMPT);
     behind_a_large_text(COMMAND);
-    puts("the relay: passed");
+    puts("many channels: passed");
     return 0;
 }

@@ -1,27 +1,27 @@
 /*
- * Tests of the pump's round in C, on pairs of sockets; tools/test-c builds them with sanitizers and runs them.
+ * Tests of the rounds of a channel, on pairs of sockets; tools/test-c builds them with sanitizers and runs them.
  */
-#include "test_bench.h"
+#include "test_channel.h"
 
 static void test_what_is_sent(void)
 {
     struct bench b;
 
     setup(&b);
-    REQUIRE(round_of(&b, 0) == WSTPPUMP_EMPTY);
+    REQUIRE(round_of(&b, 0) == WSTPCOPY_EMPTY);
     come(&b, RETURN);
-    REQUIRE(round_of(&b, 0) == WSTPPUMP_ALL_SENT && b.pump.head == RETURN_PACKET && b.pump.drained == 1);
-    REQUIRE(b.pump.frame == 0 && b.pump.position == strlen(RETURN) && went(&b, RETURN));
+    REQUIRE(round_of(&b, 0) == WSTPCOPY_ALL_SENT && b.channel.head == RETURN_PACKET && b.channel.drained == 1);
+    REQUIRE(b.channel.frame == 0 && b.channel.position == strlen(RETURN) && went(&b, RETURN));
 
     come(&b, TEXT RETURN TEXT);
-    REQUIRE(round_of(&b, 0) == WSTPPUMP_SENT && b.pump.frame == strlen(TEXT));
-    REQUIRE(wstppump_next(&b.pump, buffer) == WSTPSCAN_MORE && b.pump.start == b.pump.end);
+    REQUIRE(round_of(&b, 0) == WSTPCOPY_SENT && b.channel.frame == strlen(TEXT));
+    REQUIRE(wstpcopy_next(&b.channel, buffer) == WSTPSCAN_MORE && b.channel.start == b.channel.end);
     REQUIRE(went(&b, TEXT RETURN TEXT));
 
-    b.pump.once = 1;
+    b.channel.one_shot = 1;
     come(&b, EVALUATE EVALUATE);
-    REQUIRE(round_of(&b, 0) == WSTPPUMP_SENT && went(&b, EVALUATE));
-    REQUIRE(wstppump_next(&b.pump, buffer) == WSTPSCAN_END && b.pump.start == strlen(EVALUATE));
+    REQUIRE(round_of(&b, 0) == WSTPCOPY_SENT && went(&b, EVALUATE));
+    REQUIRE(wstpcopy_next(&b.channel, buffer) == WSTPSCAN_END && b.channel.start == strlen(EVALUATE));
     REQUIRE(went(&b, ""));
     teardown(&b);
 }
@@ -35,12 +35,12 @@ static void test_what_is_not(void)
         setup(&b);
         switch (i) {
         case 0: b.sink.free = 0; break;
-        case 1: b.pump.allowed = 0; break;
-        case 2: b.pump.sink = NULL; break;
-        default: b.pump.direct = ~((uint64_t)1 << RETURN_PACKET); break;
+        case 1: b.channel.permitted = 0; break;
+        case 2: b.channel.sink = NULL; break;
+        default: b.channel.direct = ~((uint64_t)1 << RETURN_PACKET); break;
         }
         come(&b, TEXT RETURN);
-        REQUIRE(round_of(&b, 0) == WSTPSCAN_END && b.pump.start == 0 && b.pump.position == strlen(TEXT RETURN));
+        REQUIRE(round_of(&b, 0) == WSTPSCAN_END && b.channel.start == 0 && b.channel.position == strlen(TEXT RETURN));
         REQUIRE(b.scan.frame_bytes == strlen(RETURN) && went(&b, ""));
         teardown(&b);
     }
@@ -58,13 +58,13 @@ static void test_frames_in_pieces(void)
         first[cut] = 0;
         come(&b, first);
         if (cut == strlen(RETURN) - 1) { /* the expression is whole, and its end comes late */
-            REQUIRE(round_of(&b, 0) == WSTPPUMP_SENT && b.pump.open_tail == 1 && b.pump.unsent == 0);
+            REQUIRE(round_of(&b, 0) == WSTPCOPY_SENT && b.channel.open_tail == 1 && b.channel.unsent == 0);
             come(&b, "]");
             REQUIRE(round_of(&b, 0) == WSTPSCAN_TAIL);
         } else {
-            REQUIRE(round_of(&b, 0) == WSTPSCAN_MORE && b.pump.start == 0 && b.pump.end == cut && went(&b, ""));
+            REQUIRE(round_of(&b, 0) == WSTPSCAN_MORE && b.channel.start == 0 && b.channel.end == cut && went(&b, ""));
             come(&b, &RETURN[cut]);
-            REQUIRE(round_of(&b, cut) == WSTPPUMP_ALL_SENT && went(&b, RETURN));
+            REQUIRE(round_of(&b, cut) == WSTPCOPY_ALL_SENT && went(&b, RETURN));
         }
         teardown(&b);
     }
@@ -85,10 +85,10 @@ static void test_a_full_sink(void)
     do {
         come(&b, text);
         verdict = round_of(&b, 0);
-        total += strlen(text) - (size_t)b.pump.unsent;
+        total += strlen(text) - (size_t)b.channel.unsent;
         REQUIRE(++rounds < 1000);
-    } while (verdict == WSTPPUMP_ALL_SENT);
-    REQUIRE(verdict == WSTPPUMP_SENT && b.pump.unsent > 0 && b.pump.unsent <= strlen(text));
+    } while (verdict == WSTPCOPY_ALL_SENT);
+    REQUIRE(verdict == WSTPCOPY_SENT && b.channel.unsent > 0 && b.channel.unsent <= strlen(text));
     while ((size = recv(b.far_sink, sent, sizeof sent, 0)) > 0)
         total -= (size_t)size;
     REQUIRE(total == 0);
@@ -103,18 +103,18 @@ static void test_ends(void)
     setup(&b);
     close(b.far_sink);
     come(&b, RETURN);
-    REQUIRE(round_of(&b, 0) == WSTPPUMP_ALL_SENT); /* and no signal */
+    REQUIRE(round_of(&b, 0) == WSTPCOPY_ALL_SENT); /* and no signal */
     close(b.far_source);
-    REQUIRE(round_of(&b, 0) == WSTPPUMP_CLOSED);
+    REQUIRE(round_of(&b, 0) == WSTPCOPY_CLOSED);
     close(b.source.descriptor);
     b.source.descriptor = -1;
-    REQUIRE(round_of(&b, 0) == WSTPPUMP_UNAVAILABLE);
+    REQUIRE(round_of(&b, 0) == WSTPCOPY_UNAVAILABLE);
     close(b.sink.descriptor);
 
     setup(&b);
     come(&b, RETURN TEXT "?");
-    REQUIRE(round_of(&b, 0) == WSTPPUMP_SENT);
-    REQUIRE(wstppump_next(&b.pump, buffer) == WSTPSCAN_ERROR && b.pump.start == strlen(RETURN));
+    REQUIRE(round_of(&b, 0) == WSTPCOPY_SENT);
+    REQUIRE(wstpcopy_next(&b.channel, buffer) == WSTPSCAN_ERROR && b.channel.start == strlen(RETURN));
     REQUIRE(b.scan.error == WSTPSCAN_E_TOKEN && went(&b, RETURN));
     teardown(&b);
 }
@@ -129,7 +129,7 @@ static void test_passing(void)
     int32_t ends[2];
     unsigned step = 1;
 
-    wstprelay_make_pipe(ends);
+    wstpcopy_make_pipe(ends);
     setup(&b);
     total = (size_t)sprintf((char *)text, "FA#MA~JTextPacket\n\"%d A~", LENGTH + 2);
     REQUIRE(total == HEADER);
@@ -143,17 +143,17 @@ static void test_passing(void)
         if (size > 0)
             sent += (size_t)size;
         if (owed == 0) {
-            int verdict = wstppump_pass(&b.pump, buffer, sizeof buffer, ends);
-            REQUIRE(verdict == WSTPSCAN_MORE || verdict == WSTPPUMP_EMPTY);
-            if (verdict == WSTPSCAN_MORE && b.pump.passing == 0) {
-                owed = (size_t)b.pump.end; /* the beginning */
+            int verdict = wstpcopy_pass(&b.channel, buffer, sizeof buffer, ends);
+            REQUIRE(verdict == WSTPSCAN_MORE || verdict == WSTPCOPY_EMPTY);
+            if (verdict == WSTPSCAN_MORE && b.channel.passing == 0) {
+                owed = (size_t)b.channel.end; /* the beginning */
                 owed_at = 0;
                 if (b.scan.step != WSTPSCAN_AT_BOUNDARY)
-                    b.pump.passing = b.scan.frame_start + 1;
+                    b.channel.passing = b.scan.frame_start + 1;
             } else if (verdict == WSTPSCAN_MORE) {
-                passed += b.pump.start == b.pump.end;
-                owed = (size_t)(b.pump.unsent + b.pump.end - b.pump.start);
-                owed_at = (size_t)(b.pump.start - b.pump.unsent);
+                passed += b.channel.start == b.channel.end;
+                owed = (size_t)(b.channel.unsent + b.channel.end - b.channel.start);
+                owed_at = (size_t)(b.channel.start - b.channel.unsent);
             }
         }
         size = owed > 0 ? send(b.sink.descriptor, buffer + owed_at, owed, 0) : 0;
@@ -169,13 +169,13 @@ static void test_passing(void)
 
     come(&b, "FA#MA~JTextPacket\n\"1000000 A~"); /* and one that breaks off */
     REQUIRE(round_of(&b, 0) == WSTPSCAN_MORE);
-    b.pump.passing = b.scan.frame_start + 1;
-    b.pump.start = 7;
+    b.channel.passing = b.scan.frame_start + 1;
+    b.channel.start = 7;
     REQUIRE(send(b.far_source, text, 1000, 0) == 1000);
     close(b.far_source);
-    REQUIRE(wstppump_pass(&b.pump, buffer, sizeof buffer, ends) == WSTPSCAN_MORE);
-    REQUIRE(b.pump.start == 0 && b.pump.end == 0 && b.pump.unsent == 0);
-    REQUIRE(wstppump_pass(&b.pump, buffer, sizeof buffer, ends) == WSTPPUMP_CLOSED);
+    REQUIRE(wstpcopy_pass(&b.channel, buffer, sizeof buffer, ends) == WSTPSCAN_MORE);
+    REQUIRE(b.channel.start == 0 && b.channel.end == 0 && b.channel.unsent == 0);
+    REQUIRE(wstpcopy_pass(&b.channel, buffer, sizeof buffer, ends) == WSTPCOPY_CLOSED);
     REQUIRE(recv(b.far_sink, got, LENGTH, 0) == 1000);
     teardown(&b);
     close(ends[0]);
@@ -192,6 +192,6 @@ int main(void)
     test_a_full_sink();
     test_ends();
     test_passing();
-    puts("the pump's round: passed");
+    puts("rounds of a channel: passed");
     return 0;
 }

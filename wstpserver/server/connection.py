@@ -1,0 +1,273 @@
+"""One TCP connection of a link: non-blocking calls on a plain socket, gevent only for waiting.
+
+The vendor's library writes one frame in several small writes with Nagle's algorithm on: the next write leaves when
+the one before was acknowledged, and Linux delays an acknowledgement for 40 ms unless there is something to send
+(docs/wire-protocol.md, section 7). So every connection acknowledges at once what it receives, except where the answer
+carries the acknowledgement soon (`LateAcknowledgements`).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from gevent import get_hub, getcurrent
+
+from wstpserver._wstpscan import ffi
+
+#: Seconds after which a greenlet that always finds something to do yields to the loop. A frame may cost next to
+#: nothing or, being a command, a tenth of a millisecond, so neither frames nor bytes are a measure.
+TURN = 0.001
+
+#: Seconds that an acknowledgement waits for an answer to go with; at most twice as many.
+ACKNOWLEDGEMENT_DELAY = 0.004
+
+#: Errors of a receive or a send that mean "not now".
+_NOT_NOW = (BlockingIOError, InterruptedError)
+
+_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+#: A pipe that always has something to read: waiting for it takes one round of the loop.
+_always_ready, _other_end = os.pipe()
+os.write(_other_end, b".")
+
+
+class ConnectionClosed(Exception):
+    """The connection is gone, or was ended on this side while a greenlet waited on it."""
+
+
+class Connection:
+    """A connected socket with cooperative waiting.
+
+    One greenlet may receive and one may send at the same time. `end` wakes both from any other greenlet; `close`
+    closes the descriptor and is called once both have left.
+
+    Args:
+        connected: a connected TCP socket, owned by this object from now on.
+    """
+
+    __slots__ = ("_reader", "_writer", "ended", "handle", "on_close", "socket")
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = connected
+        #: What C code knows of it: the descriptor, -1 when it is closed or if C must not use it.
+        self.handle = ffi.new("struct wstpcopy_end *", (connected.fileno(), 0))
+        #: Called when the connection is closed.
+        self.on_close: Callable[[], None] | None = None
+        self._reader: Any = None
+        self._writer: Any = None
+        self.ended = False
+        self.acknowledge()
+
+    def acknowledge(self) -> None:
+        """Acknowledge at once everything that was received."""
+        if _QUICKACK is not None:  # Linux clears the option, so it is set again each time
+            self.socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+    def try_receive(self, view: memoryview) -> int | None:
+        """Receive into *view*.
+
+        Returns:
+            The number of bytes, 0 at the end of the stream, None if nothing is there yet.
+        """
+        try:
+            size = self.socket.recv_into(view)
+            if size:
+                self.acknowledge()
+            return size
+        except _NOT_NOW:
+            return None
+        except OSError:
+            return 0
+
+    def wait_readable(self) -> None:
+        """Wait until a receive makes sense."""
+        if self.ended:
+            return
+        hub = get_hub()
+        watcher = self._reader
+        if watcher is None:
+            watcher = self._reader = hub.loop.io(self.socket.fileno(), 1)
+        # hub.wait() in short. A switch that comes too soon does no harm: the next receive finds nothing.
+        watcher.start(getcurrent().switch)
+        try:
+            hub.switch()
+        finally:
+            watcher.stop()
+
+    def receive(self, view: memoryview) -> int:
+        """Receive into *view*, waiting for it.
+
+        Returns:
+            The number of bytes, 0 at the end of the stream.
+        """
+        while True:
+            size = self.try_receive(view)
+            if size is not None:
+                return size
+            self.wait_readable()
+
+    def receive_bytes(self, limit: int = 4096) -> bytes:
+        """Receive at most *limit* bytes as an object of their own; ``b""`` at the end of the stream."""
+        buffer = bytearray(limit)
+        size = self.receive(memoryview(buffer))
+        return bytes(buffer[:size])
+
+    def try_send(self, data: bytes) -> int:
+        """Send what the system takes at once of *data*.
+
+        Returns:
+            How many bytes that were.
+
+        Raises:
+            ConnectionClosed: the connection is gone.
+        """
+        return self._send_some(data)
+
+    def _send_some(self, data: bytes | bytearray | memoryview) -> int:
+        try:
+            return self.socket.send(data)
+        except _NOT_NOW:
+            return 0
+        except OSError as error:
+            raise ConnectionClosed(str(error)) from None
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of *data*, waiting while the peer does not read.
+
+        Raises:
+            ConnectionClosed: the connection is gone, or was ended meanwhile.
+        """
+        sent = self._send_some(data)
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, view: memoryview) -> None:
+        hub = get_hub()
+        if self._writer is None:
+            self._writer = hub.loop.io(self.socket.fileno(), 2)
+        while len(view):
+            if self.ended:
+                raise ConnectionClosed("the connection was ended")
+            hub.wait(self._writer)
+            try:
+                view = view[self.socket.send(view) :]
+            except _NOT_NOW:
+                continue
+            except OSError as error:
+                raise ConnectionClosed(str(error)) from None
+
+    def finish_sending(self) -> None:
+        """Tell the peer that nothing more is sent; what was sent before still reaches it."""
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.ended = True
+
+    def end(self) -> None:
+        """End the connection: greenlets that wait on it wake and find it closed."""
+        self.ended = True
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the peer was faster
+
+    def close(self) -> None:
+        """Close the descriptor. A greenlet that still waits on the connection gets `ConnectionClosed`: `end` alone
+        wakes it only when the loop polls next, and a watcher that is closed before that would leave it waiting for
+        ever."""
+        self.ended = True
+        if self.on_close is not None:
+            self.on_close()
+        self.handle.descriptor = -1
+        watchers = (self._reader, self._writer)
+        self._reader = self._writer = None
+        get_hub().cancel_waits_close_and_then(watchers, ConnectionClosed("the connection was closed"),
+        self.socket.close)
+
+    def detach(self) -> socket.socket:
+        """Return the socket for another owner; this object must not be used any more, and no greenlet may wait on
+        it."""
+        for watcher in (self._reader, self._writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._reader = self._writer = None
+        self.handle.descriptor = -1
+        return self.socket
+
+
+class LateAcknowledgements:
+    """The connections whose last bytes are perhaps not acknowledged yet, all served by one timer.
+
+    What the vendor's library writes behind an evaluation packet, a command for example, leaves only when that packet is
+    acknowledged. To acknowledge costs a packet; most evaluations are answered sooner than `ACKNOWLEDGEMENT_DELAY`,
+    and the answer carries the acknowledgement.
+    """
+
+    def __init__(self) -> None:
+        self._owed: dict[Connection, Callable[[], bool]] = {}
+        self._older: dict[Connection, Callable[[], bool]] = {}
+        self._timer: Any = None
+
+    def owe(self, connection: Connection, still_needed: Callable[[], bool]) -> None:
+        """Acknowledge soon what *connection* has received, if *still_needed* says so by then."""
+        if not self._owed and not self._older:
+            self._start()
+        self._owed[connection] = still_needed
+
+    def _start(self) -> None:
+        if self._timer is None:
+            self._timer = get_hub().loop.timer(ACKNOWLEDGEMENT_DELAY, ACKNOWLEDGEMENT_DELAY)
+        self._timer.start(self._tick, update=True)
+
+    def _tick(self) -> None:
+        for connection, still_needed in self._older.items():
+            if not connection.ended and still_needed():
+                connection.acknowledge()
+        self._older, self._owed = self._owed, {}
+        if not self._older:
+            self._timer.stop()
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+
+def yield_to_loop() -> None:
+    """Return after the loop has polled once.
+
+    ``gevent.sleep(0)`` is not enough: the loop runs up to fifty such callbacks before it polls again, so that one busy
+    greenlet that takes a millisecond each time delays all sockets for fifty. A greenlet that waits here comes back
+    after one poll, like those whose sockets have become ready.
+    """
+    hub = get_hub()
+    watcher = hub.loop.io(_always_ready, 1)
+    try:
+        hub.wait(watcher)
+    finally:
+        watcher.close()
+
+
+def peer_name(connected: socket.socket) -> str:
+    """The peer's address as text for the log."""
+    try:
+        return address_name(connected.getpeername())
+    except OSError:
+        return "(gone)"
+
+
+def address_name(address: object) -> str:
+    """An address as the system gives it, as text for the log: ``127.0.0.1:52044`` or ``[::1]:52044``."""
+    if isinstance(address, tuple):
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        return f"{host}:{address[1]}"
+    return str(address)
