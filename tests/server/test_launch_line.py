@@ -8,7 +8,7 @@ import pytest
 from tests.server.serving import one_pool, ready_kernels, serving
 from tests.support import processes
 from tests.support.kernels import make_kernel
-from wstpserver.model.states import Kernel
+from wstpserver.pools.states import Kernel
 from wstpserver.server.launch_line import LaunchLine
 
 
