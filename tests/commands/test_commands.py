@@ -186,6 +186,7 @@ def test_set_allow_silent_kernel_replacement(serve):
     first = kernel_id(link)
     assert link.command("SetAllowSilentKernelReplacement", TRUE) == SUCCESS
     link.put("EvaluatePacket", call("Die"))
+    assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
     head, text = link.get_packet()
     assert head == "TextPacket" and "a new one has taken its place" in text
     assert link.get_packet()[0] == "InputNamePacket"

@@ -120,6 +120,7 @@ def test_silent_replacement_by_the_configuration(serve):
     first = kernel_id(link)
     link.put("EvaluatePacket", call("Die"))
     link.put("EvaluatePacket", call("Plus", 2, 2))  # not yet sent when the kernel dies
+    assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
     assert link.get_packet()[0] == "TextPacket"
     assert link.get_packet()[0] == "InputNamePacket"
     assert link.get_packet() == ("ReturnPacket", 4)
@@ -152,6 +153,7 @@ def test_a_kernel_that_dies_while_its_client_sends_100_megabytes(serve, gate):
     watcher = server.client()
     wait_for(lambda: kernels(watcher)[first]["Busy"])
     os.kill(pid, signal.SIGKILL)
+    assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
     assert link.get_packet()[0] == "TextPacket"
     assert link.get_packet()[0] == "InputNamePacket"
     sender.join(30)

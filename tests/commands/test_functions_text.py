@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from wstpserver.model.commands import FORMS
-from wstpserver.server.initialisation import server_functions
+from wstpserver.pools.commands import FORMS
+from wstpserver.server.kernels.initialise import server_functions
 
 DOCUMENTED = {
     "CloseKernel",

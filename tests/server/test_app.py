@@ -2,6 +2,7 @@
 
 import itertools
 from functools import partial
+from unittest.mock import Mock
 
 import gevent
 import pytest
@@ -35,24 +36,17 @@ def test_an_exception_that_nobody_catches_goes_to_the_log(monkeypatch, capfd, tm
     assert capfd.readouterr() == ("", "")
 
 
-class Broken:
-    """A broker, or a session, that fails at once."""
-
-    def __init__(self, *_):
-        raise RuntimeError("a defect")
-
-    open_session = close_session = __init__
+def broken(*_, **__):
+    raise RuntimeError("a defect")
 
 
-@pytest.mark.parametrize("what", ["session", "broker"])
-def test_a_defect_does_not_leave_a_client_waiting(monkeypatch, log, what):
+@pytest.mark.parametrize("what", ["make_session", "open_session"])
+def test_a_defect_does_not_leave_a_client_waiting(log, what):
     """Both connections are closed, whatever fails, and the exception goes where all go."""
     ours, theirs = zip(*[tcp_pair() for _ in range(2)], strict=True)
     application = app.Application.__new__(app.Application)
     application._log, application._numbers = log, itertools.count(1)
-    application.broker = Broken.__new__(Broken)
-    if what == "session":
-        monkeypatch.setattr(app, "Session", Broken)
+    application.dispatcher = Mock(**{what: broken, "close_session": broken})
     link = ClientLink(Connection(ours[0]), Connection(ours[1]), "somewhere", b"", b"")
     with pytest.raises(RuntimeError, match="a defect"):
         application._serve(link)

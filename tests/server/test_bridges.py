@@ -31,7 +31,7 @@ def bridge():
     server = Server()
     kernel, kernel_peer = server.kernel()
     session, client_peer, _ = server.client(kernel)
-    until(lambda: not session.held and session.channel.state.waiting and kernel.channel.state.waiting)
+    until(lambda: session.peer.is_open and session.channel.state.waiting and kernel.channel.state.waiting)
     yield server, kernel, kernel_peer, session, client_peer
     server.close()
 
@@ -55,10 +55,10 @@ def test_evaluations_in_a_dialog_take_turns(bridge):
     assert got(kernel_peer)[0] == "EvaluatePacket"
     kernel_peer.put(packet("BeginDialogPacket", 1))
     assert got(client_peer)[0] == "BeginDialogPacket"
-    until(lambda: kernel.activity.awaiting)
+    until(lambda: kernel.evaluation.awaiting)
     client_peer.put(EVALUATION)  # this one goes at once
     assert got(kernel_peer) == ("EvaluatePacket", "1")
-    until(lambda: not kernel.activity.accepting)
+    until(lambda: not kernel.evaluation.accepting)
     client_peer.put(EVALUATION)
     settle()
     assert not kernel_peer.pending()
@@ -66,7 +66,7 @@ def test_evaluations_in_a_dialog_take_turns(bridge):
     assert got(kernel_peer) == ("EvaluatePacket", "1")
     kernel_peer.put(ANSWER + packet("EndDialogPacket", 1) + ANSWER)
     until(lambda: not kernel.busy)
-    assert kernel.activity.evaluations == kernel.record.evaluations == 3
+    assert kernel.record.evaluations == 3
 
 
 def test_a_frame_in_pieces_ends_the_bridge_where_it_ends(bridge):
@@ -81,7 +81,7 @@ def test_a_frame_in_pieces_ends_the_bridge_where_it_ends(bridge):
     assert got(client_peer) == ("TextPacket", "one")
     kernel_peer.put(packet("TextPacket", "two") + ANSWER)
     until(lambda: not kernel.busy)
-    assert kernel.missed.drain() == ([packet("TextPacket", "two")[:-1], ANSWER[:-1]], 0)
+    assert kernel.backlog.drain() == ([packet("TextPacket", "two")[:-1], ANSWER[:-1]], 0)
     assert not client_peer.pending()
 
 
@@ -96,7 +96,7 @@ def test_the_late_end_of_an_evaluation_that_waits(bridge):
     client_peer.put(EVALUATION)
     assert raw(kernel_peer, len(EVALUATION)) == EVALUATION
     client_peer.put(EVALUATION[:-1])
-    until(lambda: session.waits_for_kernel)
+    until(lambda: session.queue.waits)
     client_peer.put(b"]" + EVALUATION[:-1])
     for _ in range(2):
         kernel_peer.put(ANSWER)
@@ -104,7 +104,7 @@ def test_the_late_end_of_an_evaluation_that_waits(bridge):
     client_peer.put(b"]")
     kernel_peer.put(ANSWER)
     until(lambda: not kernel.busy)
-    assert not session.waits_for_kernel
+    assert not session.queue.waits
     client_peer.put(EVALUATION)
     assert raw(kernel_peer, len(EVALUATION)) == EVALUATION
 
@@ -116,14 +116,14 @@ def test_a_large_input_that_was_asked_for(bridge):
     assert got(kernel_peer)[0] == "EvaluatePacket"
     kernel_peer.put(packet("InputPacket", "? "))
     assert got(client_peer) == ("InputPacket", "? ")
-    until(lambda: kernel.activity.asking)
+    until(lambda: kernel.evaluation.asking)
     text = "x" * 300_000
     answer = packet("EnterTextPacket", text)
     client_peer.put(answer[:200_000])
     until(lambda: session.channel.frame is FrameState.STREAMING)
-    assert not kernel.activity.asking
+    assert not kernel.evaluation.asking
     client_peer.put(answer[200_000:])
     assert got(kernel_peer) == ("EnterTextPacket", text)
     kernel_peer.put(ANSWER)
     until(lambda: not kernel.busy)
-    assert kernel.activity.evaluations == 1
+    assert kernel.record.evaluations == 1

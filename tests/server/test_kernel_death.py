@@ -223,6 +223,7 @@ def test_silent_replacement(server, how):
         link.put("EvaluatePacket", expression)
         link.put("EvaluatePacket", Function("Plus", 40, 2))
         notice = "WSTPServer: the kernel died; a new one has taken its place, without its definitions\n"
+        assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted")), "the evaluation has ended for the client"
         assert link.get_packet() == ("TextPacket", notice)
         assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
         assert link.get_packet() == ("ReturnPacket", 42)
@@ -252,6 +253,7 @@ def test_silent_replacement_of_a_client_that_waits_for_another_kernel(server, ga
             gate.open()
         success, failure = '{"status":"ExecutionSuccess"}', '{"status":"ExecutionError"}'
         assert link.get_packet() == ("ReturnPacket", success if comes else failure)
+        assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
         assert "a new one has taken its place" in link.get_packet()[1]
         assert link.get_packet()[0] == "InputNamePacket"
         assert (kernel_id(link) == wanted) is comes
@@ -267,6 +269,7 @@ def test_silent_replacement_in_the_middle_of_an_answer(server):
         link.put("EvaluatePacket", Function("HalfFrame", "die", 1_000_000))
         head, text = link.get_packet()
         assert (head, len(text)) == ("TextPacket", 1_000_000)
+        assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
         assert "a new one has taken its place" in link.get_packet()[1]
         assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
         assert link.evaluate("new") == "new"
@@ -280,6 +283,7 @@ def test_silent_replacement_in_the_middle_of_a_question(server):
         kernel = kernel_process(link)
         link.put_raw(beginning + b"x" * 20_000_000)  # more than fits into all the sockets' buffers
         os.kill(kernel, signal.SIGKILL)
+        assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
         assert link.get_packet()[0] == "TextPacket"
         assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
         link.put_raw(b"x" * 10_000_000 + end)

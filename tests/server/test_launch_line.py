@@ -8,7 +8,7 @@ import pytest
 from tests.support.serving import one_pool, ready_kernels, serving
 from tools.harness import processes
 from tools.harness.kernels import make_kernel
-from wstpserver.model.states import Kernel
+from wstpserver.pools.states import Kernel
 from wstpserver.server.launch_line import LaunchLine
 
 

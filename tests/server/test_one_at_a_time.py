@@ -20,23 +20,23 @@ def test_what_is_sent_ahead_waits_in_the_server(server, gate):
         assert [link.get_packet() for _ in range(10)] == [("ReturnPacket", number) for number in range(10)]
 
 
-def test_an_answer_overtakes_evaluations(server):
+def test_an_answer_does_not_wait_for_the_end_of_the_evaluation(server):
     with join(server) as link:
         link.put("EvaluatePacket", ASK)
-        link.put("EvaluatePacket", "later")
         assert link.get_packet() == ("InputPacket", "name? ")
         link.put("TextPacket", "Kurt")
+        link.put("EvaluatePacket", "later")
         assert link.get_packet() == ("ReturnPacket", "Kurt")
         assert link.get_packet() == ("ReturnPacket", "later")
 
 
-def test_an_answer_of_a_megabyte_overtakes_evaluations(server):
+def test_an_answer_of_a_megabyte_does_not_wait_either(server):
     """It is longer than what the server holds, so it goes in parts."""
     with join(server) as link:
         link.put("EvaluatePacket", Function("StringLength", ASK))
-        link.put("EvaluatePacket", "later")
         assert link.get_packet()[0] == "InputPacket"
         link.put("TextPacket", "x" * 1_000_000)
+        link.put("EvaluatePacket", "later")
         assert link.get_packet() == ("ReturnPacket", 1_000_000)
         assert link.get_packet() == ("ReturnPacket", "later")
 
@@ -45,12 +45,27 @@ def test_the_result_of_a_call_packet_is_no_answer_to_an_evaluation(server):
     """ReturnPacket comes from the client here, and in the other direction it would end the evaluation."""
     with join(server) as link:
         link.put("EvaluatePacket", Function("CompoundExpression", Function("CallClient", 3, "x"), ASK))
-        link.put("EvaluatePacket", "later")
         assert link.get_packet()[:2] == ("CallPacket", 3)
         link.put("ReturnPacket", 17)
         assert link.get_packet() == ("InputPacket", "name? ")
         link.put("TextPacket", "done")
+        link.put("EvaluatePacket", "later")
         assert [link.get_packet() for _ in range(2)] == [("ReturnPacket", "done"), ("ReturnPacket", "later")]
+
+
+def test_nothing_passes_a_packet_that_waits(server, gate):
+    """The kernel reads everything in the order in which it was sent."""
+    with join(server) as link:
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+        link.put("EvaluatePacket", "second")
+        link.put("TextPacket", "behind it")
+        link.put("EvaluatePacket", Function("Received"))
+        gate.open()
+        assert link.get_packet()[0] == "ReturnPacket"
+        assert link.get_packet() == ("ReturnPacket", "second")
+        head, received = link.get_packet()
+        assert [one.head.name for one in received.args][-1] == "TextPacket"
 
 
 def test_the_three_kinds_of_evaluations_in_one_queue(server):

@@ -1,4 +1,4 @@
-"""A broker with sessions and kernels on real connections, whose other sides are in the hands of a test."""
+"""A dispatcher with sessions and kernels on real connections, whose other sides are in the hands of a test."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gevent.event import AsyncResult
 from tests.server.connections import tcp_pair
 from tools.harness.fake_kernel.codec import Function, decode, encode
 from tools.harness.fake_kernel.framing import Framer
-from wstpserver.model.states import Client
-from wstpserver.server.broker import Broker
+from wstpserver.pools.states import Client, Purpose
+from wstpserver.server.bridge.client_session import ClientSession
+from wstpserver.server.bridge.dispatcher import Dispatcher
+from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import Connection
-from wstpserver.server.kernel import KernelServer
 from wstpserver.server.kernel_link import KernelLink
 from wstpserver.server.log import Log
-from wstpserver.server.session import Session
 from wstpserver.settings import ServerSettings
 
 
@@ -89,41 +89,40 @@ class _Launcher:
 
 
 class Server:
-    """A broker whose kernels and clients are made by `kernel` and `client`."""
+    """A dispatcher whose kernels and clients are made by `kernel` and `client`."""
 
     def __init__(self, **settings):
         pools = [{"name": "Main", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 1}]
         built = ServerSettings.build(pools=pools, **{"AllowStealingKernels": True, **settings})
-        self.broker = Broker(built, Log(), _Launcher())
+        self.dispatcher = Dispatcher(built, Log(), _Launcher())
         self._others: list[socket.socket] = []
         self._running: list[gevent.Greenlet] = []
         self._peers: list[Peer] = []
-        self.sessions: list[Session] = []
+        self.sessions: list[ClientSession] = []
 
     def kernel(self):
-        """(KernelServer, Peer) of a new free kernel."""
+        """(KernelSession, Peer) of a new free kernel."""
         ours, theirs = tcp_pair()
         messages, far_messages = tcp_pair()
         self._others.append(far_messages)
-        broker = self.broker
-        record = broker.registry._start(None, None)
-        broker.registry.take_effects()
+        dispatcher = self.dispatcher
+        record = dispatcher.registry.start_outside_pools()
         link = KernelLink(Connection(ours), Connection(messages), b"")
-        kernel = broker.kernels[record] = KernelServer(broker, record, _Process(), link, 1 << 20)
-        broker.registry.ready(record)
-        broker.carry_out()
+        kernel = KernelSession(dispatcher, record, _Process(), link, 1 << 20)
+        dispatcher.supervisor.sessions[record] = kernel
+        dispatcher.registry.ready(record)
         self._peers.append(Peer(theirs))
         return kernel, self._peers[-1]
 
     def client(self, kernel=None):
-        """(Session, Peer, greenlet) of a new client, bridged with that kernel."""
+        """(ClientSession, Peer, greenlet) of a new client, bridged with that kernel."""
         ours, theirs = tcp_pair()
         messages, far_messages = tcp_pair()
         self._others.append(far_messages)
         record = Client(f"client {len(self.sessions)}")
-        session = Session(self.broker, record, record.name, Connection(ours), Connection(messages))
+        session = self.dispatcher.make_session(record, record.name, Connection(ours), Connection(messages))
         self.sessions.append(session)
-        self.broker.open_session(session, without_kernel=True)
+        self.dispatcher.open_session(session, without_kernel=True)
         running = gevent.spawn(self._run, session)
         if kernel is not None:
             self.connect(session, kernel)
@@ -132,23 +131,17 @@ class Server:
         return session, self._peers[-1], running
 
     def connect(self, session, kernel):
-        self.broker.registry.connect_to_kernel(session.record, kernel.record)
-        self.broker.carry_out()
+        self.dispatcher.registry.connect_to_kernel(session.record, kernel.record, Purpose.AUTOMATIC)
 
     def disconnect(self, session):
-        self.broker.registry.disconnect(session.record)
-        self.broker.carry_out()
+        self.dispatcher.registry.disconnect(session.record)
 
     def close(self):
         """End everything."""
-        for session in tuple(self.broker.sessions.values()):
+        for session in tuple(self.dispatcher.sessions.values()):
             session.end()
         gevent.joinall(self._running, timeout=20)
-        for kernel in tuple(self.broker.kernels.values()):
-            self.broker.registry.close(kernel.record, "the test is over")
-        self.broker.carry_out()
-        self.broker.nursery.join()
-        self.broker.acknowledgements.close()
+        self.dispatcher.stop()
         for peer in self._peers:
             peer.close()
         for connection in self._others:
@@ -159,5 +152,5 @@ class Server:
         try:
             why = session.run(b"")
         finally:
-            self.broker.close_session(session, why)
+            self.dispatcher.close_session(session, why)
             session.release()

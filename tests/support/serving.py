@@ -51,8 +51,16 @@ def assert_no_internal_error(log):
 def join(server, **options):
     """A client bridged at its connection: its link, after the first InputNamePacket."""
     link = server.connect(**options)
-    assert link.get_packet()[0] == "InputNamePacket"
+    assert prompt(link)[0] == "InputNamePacket"
     return link
+
+
+def prompt(link):
+    """The next packet but those that say why the client waits for its kernel, if that takes long."""
+    packet = link.get_packet()
+    while packet[0] == "TextPacket" and packet[1].startswith("WSTPServer: waiting up to "):
+        packet = link.get_packet()
+    return packet
 
 
 def assert_serves(server):

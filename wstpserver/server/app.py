@@ -13,11 +13,11 @@ import gevent
 from gevent import get_hub
 from gevent.event import Event
 
-from wstpserver.model.states import Client
+from wstpserver.pools.states import Client
 from wstpserver.server import notify
 from wstpserver.server.acceptor import Acceptor
 from wstpserver.server.advertise import Advertiser
-from wstpserver.server.broker import Broker
+from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.greeter import ClientLink
 from wstpserver.server.launcher import Launcher
 from wstpserver.server.link_listener import LinkListener
@@ -27,7 +27,6 @@ from wstpserver.server.log_sink import LogSink
 from wstpserver.server.message_watch import MessageWatch
 from wstpserver.server.orphans import open_registry
 from wstpserver.server.serve_options import ServeOptions
-from wstpserver.server.session import Session
 from wstpserver.server.trace import trace_client
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.diff import changes
@@ -77,7 +76,7 @@ class Application:
         self._log: Log = options.log
         self._stopping = Event()
         self._launcher = Launcher(self._log, settings.kernel_start_concurrency)
-        self.broker = Broker(settings, self._log, self._launcher)
+        self.dispatcher = Dispatcher(settings, self._log, self._launcher)
         self.acceptor = Acceptor(settings, self._log, self._serve)
         self._servers: list[LinkListener] = []
         #: What it listens on, for the log.
@@ -102,7 +101,7 @@ class Application:
         self._log.debug(f"WSTPServer {VERSION} runs as process {os.getpid()}")
         self._catch_signals()
         self._launcher.registry = open_registry(os.environ, self._log)
-        self.broker.start()
+        self.dispatcher.start()
         for server in self._servers:
             server.start()
         self._log.information(f"Listening for new connections on {self._where}")
@@ -137,12 +136,11 @@ class Application:
         for server in self._servers:
             server.stop()
         withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
-        kernels = self.broker.kernels.values()
-        busy = [kernel.idle for kernel in kernels if kernel.busy and kernel.session is not None]
-        if busy:
-            self._log.debug(f"Evaluations under way: {len(busy)}; they have {FINISHING_TIME:g} s to finish")
-            gevent.wait(busy, timeout=FINISHING_TIME)
-        self.broker.stop()
+        evaluating = self.dispatcher.evaluating()
+        if evaluating:
+            self._log.debug(f"Evaluations under way: {len(evaluating)}; they have {FINISHING_TIME:g} s to finish")
+            self.dispatcher.wait_until_idle(evaluating, FINISHING_TIME)
+        self.dispatcher.stop()
         self._launcher.stop()
         if self._launcher.registry is not None:
             self._launcher.registry.close()
@@ -192,7 +190,7 @@ class Application:
         self._settings = loaded.settings
         self.acceptor.reconfigure(loaded.settings)
         self._launcher.line.set_most(loaded.settings.kernel_start_concurrency)
-        self.broker.reconfigure(loaded.settings)
+        self.dispatcher.reconfigure(loaded.settings)
 
     def _flush_log(self) -> None:
         while True:
@@ -225,15 +223,15 @@ class Application:
         trace_client(self._log, link, name)
 
     def _converse(self, link: ClientLink, name: str) -> None:
-        session = Session(self.broker, Client(name), name, link.data, link.messages)
+        session = self.dispatcher.make_session(Client(name), name, link.data, link.messages)
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"
         try:
-            self.broker.open_session(session, link.without_kernel, link.unsent)
+            self.dispatcher.open_session(session, without_kernel=link.without_kernel, greeting=link.unsent)
             why = session.run(link.data_leftover)
         finally:
             try:
-                self.broker.close_session(session, why)
+                self.dispatcher.close_session(session, why)
             finally:
                 if messages.reading:
                     session.end()

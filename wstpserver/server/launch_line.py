@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
-from wstpserver.model.states import Kernel
+from wstpserver.pools.states import Kernel
 
 
 class LaunchLine:

@@ -5,10 +5,11 @@ import gevent
 import pytest
 
 from tests.server.connections import tcp_pair
+from wstpserver.pools.states import BridgeState
 from wstpserver.server.connection import Connection
 from wstpserver.server.relay import fastpath
 from wstpserver.server.relay.client_channel import ClientChannel
-from wstpserver.server.relay.fastpath import BridgeState, Permissions, permissions
+from wstpserver.server.relay.fastpath import Permissions, permissions
 from wstpserver.server.relay.kernel_channel import KernelChannel
 
 FLAGS = ("accepting", "plain", "queue_empty", "closing", "deferred", "rewrites")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from wstpserver._native import ffi
-from wstpserver.model.activity import ANSWERED_BY
-from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
+from wstpserver.pools.commands import MAXIMUM_COMMAND_SIZE
+from wstpserver.pools.evaluation import ANSWERED_BY
 from wstpserver.server.connection import Connection
 from wstpserver.server.relay.channel import HELD_FRAME_SIZE, Channel, ChannelEvent, FrameState, OnEvent
 from wstpserver.server.relay.sinks import PeerSink

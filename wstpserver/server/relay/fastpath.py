@@ -12,24 +12,14 @@ C takes the permission away by itself when an evaluation passes, and gives it ba
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from wstpserver._native import ffi
+from wstpserver.pools.states import BridgeState
 
 if TYPE_CHECKING:
     from wstpserver.server.relay.client_channel import ClientChannel
     from wstpserver.server.relay.kernel_channel import KernelChannel
-
-
-class BridgeState(Enum):
-    """Where a bridge is in its life."""
-
-    WELCOMING = "welcoming"
-    OPEN = "open"
-    HELD = "held"
-    DISCARDING = "discarding"
-    ENDED = "ended"
 
 
 class Permissions(NamedTuple):

@@ -5,28 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wstpserver._native import ffi
-from wstpserver.model.activity import ANSWERED_BY, QUESTIONS
-from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
+from wstpserver.pools.commands import MAXIMUM_COMMAND_SIZE
+from wstpserver.pools.evaluation import ANSWERED_BY, PLAIN_OUTPUT, QUESTIONS
 from wstpserver.server.connection import Connection
 from wstpserver.server.relay.channel import HELD_FRAME_SIZE, Channel, ChannelEvent, FrameState, OnEvent
 from wstpserver.server.relay.sinks import NullSink, Sink
 from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.frames import FrameScanner, head_bits
 from wstpserver.wire.packets import PacketHead
-
-#: Plain output: what a kernel writes while it computes, which changes nothing in what it expects of its client.
-PLAIN_OUTPUT = frozenset(
-    {
-        PacketHead.TextPacket,
-        PacketHead.MessagePacket,
-        PacketHead.SyntaxPacket,
-        PacketHead.DisplayPacket,
-        PacketHead.DisplayEndPacket,
-        PacketHead.OutputNamePacket,
-        PacketHead.SuspendPacket,
-        PacketHead.ResumePacket,
-    }
-)
 
 #: Packets that are kept for the next client, because it has to see what this one saw.
 _KEPT = frozenset({PacketHead.InputNamePacket}) | QUESTIONS

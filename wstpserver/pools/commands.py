@@ -1,0 +1,109 @@
+"""The command language: what a `WSCommandPacket` may hold, and the replies to it.
+
+The forms are those of the specification's section "Command Language"; ``GetMissedOutput`` is this server's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from wstpserver.wire.values import Function, Symbol
+
+SUCCESS = '{"status":"ExecutionSuccess"}'
+ERROR = '{"status":"ExecutionError"}'
+MALFORMED = '{"status":"PacketMalformed"}'
+
+#: "the function will wait for a short default timeout period", in seconds.
+DEFAULT_TIMEOUT = 5.0
+
+#: A longer time-out than this, in seconds, is malformed: about 30 years, which timers can count.
+LONGEST_TIMEOUT = 1e9
+
+#: A command packet longer than this many bytes is malformed without being looked at.
+MAXIMUM_COMMAND_SIZE = 65536
+
+Argument = str | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One well-formed command: its name and its arguments as Python values (seconds are floats)."""
+
+    name: str
+    arguments: tuple[Argument, ...] = ()
+
+
+class MalformedCommand(ValueError):
+    """A command packet that is not of a documented form; the text says what is wrong with it."""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise MalformedCommand(f"a string was expected, not {_shown(value)}")
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_TIMEOUT:
+        return float(value)
+    raise MalformedCommand(f"a number of seconds was expected, not {_shown(value)}")
+
+
+def _truth(value: object) -> bool:
+    if isinstance(value, Symbol):
+        name = value.name.removeprefix("System`")
+        if name in ("True", "False"):
+            return name == "True"
+    raise MalformedCommand(f"True or False was expected, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of many digits"
+    return text if len(text) <= 80 else text[:80] + "..."
+
+
+_Reader = Callable[[object], Argument]
+
+#: Every form there is: a command's name and, for each number of arguments, how they are read.
+FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
+    "CloseKernel": ((_text,),),
+    "ConnectKernel": ((), (_text,), (_text, _seconds)),
+    "ConnectParallelKernel": ((), (_seconds,)),
+    "DisconnectKernel": ((),),
+    "GetKernelBusyStatus": ((), (_text,)),
+    "GetKernelID": ((),),
+    "GetMissedOutput": ((),),
+    "GetNumberOfAvailableParallelKernels": ((),),
+    "GetPoolName": ((),),
+    "GetServerInformation": ((),),
+    "SetAllowSilentKernelReplacement": ((_truth,),),
+    "SetKeepAlive": ((_truth,),),
+    "SetReserveKernel": ((_truth,),),
+    "StartKernel": ((), (_text,)),
+}
+
+
+def parse_command(packet: object) -> Command:
+    """Return the command in `WSCommandPacket[command[arguments]]`, a decoded expression.
+
+    Raises:
+        MalformedCommand: It has no documented form.
+    """
+    if not isinstance(packet, Function) or len(packet.args) != 1:
+        raise MalformedCommand("WSCommandPacket takes one command")
+    command = packet.args[0]
+    if not isinstance(command, Function) or not isinstance(command.head, Symbol):
+        raise MalformedCommand(f"a command such as GetKernelID[] was expected, not {_shown(command)}")
+    name = command.head.name.rpartition("`")[2]
+    forms = FORMS.get(name)
+    if forms is None:
+        raise MalformedCommand(f"there is no command {name}")
+    for readers in forms:
+        if len(readers) == len(command.args):
+            return Command(name, tuple(read(value) for read, value in zip(readers, command.args, strict=True)))
+    counts = " or ".join(str(len(readers)) for readers in forms)
+    raise MalformedCommand(f"{name} takes {counts} arguments, not {len(command.args)}")

@@ -1,0 +1,635 @@
+"""All kernels, pools and clients of a server, and every change of their state."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
+from wstpserver.pools.limits import worn_out
+from wstpserver.pools.states import (
+    ENDING,
+    AnswerAwaited,
+    Bridged,
+    Client,
+    Close,
+    Departure,
+    Effect,
+    Kernel,
+    KernelState,
+    MoveFailed,
+    Pool,
+    Purpose,
+    Reason,
+    Reset,
+    Settled,
+    Start,
+    Unbridged,
+    WaitingClient,
+    WaitState,
+)
+from wstpserver.settings import PoolSettings, ServerSettings
+
+BRIDGED = KernelState.BRIDGED  # members of an enum are slow to look up
+
+#: States of a kernel that a client may get.
+_GIVABLE = frozenset({KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED})
+
+#: Kernels outside pools that may run at the same time where the configuration does not say.
+DEFAULT_KERNELS_OUTSIDE_POOLS = 64
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Refused(Exception):
+    """What was asked for is not possible; the text says why."""
+
+
+def _transaction(
+    method: Callable[Concatenate[Registry, P], R],
+) -> Callable[Concatenate[Registry, P], R]:
+    """Make a method of `Registry` carry out the effects when the outermost call of such methods returns."""
+
+    @wraps(method)
+    def run(self: Registry, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self._depth += 1
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self._depth -= 1
+            if self._effects and not self._depth:
+                self._carry_out_effects()
+
+    return cast("Callable[Concatenate[Registry, P], R]", run)
+
+
+class Registry:
+    """The state of a server, and the only writer of its records.
+
+    A method changes the records at once. What is left to do outside are effects: each is given to *carry_out* when the
+    outermost call returns, in order, also where the call ends with `Refused`. *carry_out* must not wait; the effects of
+    what it asks of the registry in turn follow behind those that are there.
+
+    A client asks for a kernel with `connect_to_pool` or `connect_to_kernel` and gets a `WaitingClient`. That is
+    granted, or it waits until it is settled; each has one `Settled` effect at its end.
+
+    Args:
+        settings: The configuration.
+        new_id: Returns a kernel ID that was never used before.
+        carry_out: Does what an effect says.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        new_id: Callable[[], str],
+        carry_out: Callable[[Effect], None],
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.settings = settings
+        self.pools = {pool.name: Pool(pool) for pool in settings.pools}
+        self.kernels: dict[str, Kernel] = {}
+        self.clients: set[Client] = set()
+        self._new_id = new_id
+        self._carry_out = carry_out
+        self._clock = clock
+        self._effects: deque[Effect] = deque()
+        self._depth = 0
+
+    def _carry_out_effects(self) -> None:
+        self._depth += 1
+        try:
+            while self._effects:
+                self._carry_out(self._effects.popleft())
+        finally:
+            self._depth -= 1
+
+    # -- the configuration -------------------------------------------------------------------------------------
+
+    @_transaction
+    def start(self) -> None:
+        """Start the kernels that the pools keep ready."""
+        for pool in self.pools.values():
+            self._fill(pool)
+
+    @_transaction
+    def stop(self) -> None:
+        """Close all kernels and start no more."""
+        for pool in self.pools.values():
+            pool.holding_off = True
+        for kernel in tuple(self.kernels.values()):
+            self._close(kernel, "the server stops")
+
+    @_transaction
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Take new settings over. Living kernels stay, those of a pool that is gone from the settings as well; a kernel
+        that starts for such a pool, or with a command line that is not in force any more, is dropped."""
+        self.settings = settings
+        names = {pool.name for pool in settings.pools}
+        for pool_settings in settings.pools:
+            known = self.pools.get(pool_settings.name)
+            if known is None:
+                self.pools[pool_settings.name] = Pool(pool_settings)
+                continue
+            before, known.settings, known.retired = known.settings, pool_settings, False
+            known.holding_off = False
+            if _command_line(before) != _command_line(pool_settings):
+                self._drop_starting(known, "it starts with a command line that is not in force any more")
+        for pool in [pool for name, pool in self.pools.items() if name not in names]:
+            self._retire(pool)
+        for pool in tuple(self.pools.values()):
+            self._fill(pool)
+            for kernel in tuple(pool.used.values()):
+                self._offer(kernel)  # a new limit may concern it
+
+    def _retire(self, pool: Pool) -> None:
+        """Start no more kernels in a pool and forget it with its last one."""
+        pool.retired = True
+        why = f"pool {pool.name} is not configured any more"
+        for waiting in tuple(pool.waiting):
+            self._end_waiting(waiting, WaitState.FAILED, why)
+        self._drop_starting(pool, why)
+        if not pool.kernels:
+            del self.pools[pool.name]
+
+    def _drop_starting(self, pool: Pool, why: str) -> None:
+        for kernel in tuple(pool.kernels.values()):
+            if kernel.state is KernelState.STARTING:
+                self._close(kernel, why)
+
+    # -- kernels -----------------------------------------------------------------------------------------------
+
+    @_transaction
+    def start_outside_pools(self, command_line: str | None = None) -> Kernel:
+        """Start a kernel that belongs to no pool and is reached by its ID only.
+
+        Raises:
+            Refused: There are as many as the configuration allows.
+        """
+        maximum: int = getattr(self.settings, "maximum_kernels_outside_pools", DEFAULT_KERNELS_OUTSIDE_POOLS)
+        if 0 < maximum <= sum(kernel.pool is None for kernel in self.kernels.values()):
+            raise Refused(f"there are {maximum} kernels outside pools already (MaximumKernelsOutsidePools)")
+        return self._start(None, command_line)
+
+    @_transaction
+    def ready(self, kernel: Kernel) -> bool:
+        """Note that a starting kernel has been initialised; False if it is to be closed instead."""
+        if kernel.state is not KernelState.STARTING:
+            return False
+        self._move(kernel, KernelState.FREE)
+        kernel.ready_at = kernel.since
+        self._offer(kernel)
+        return True
+
+    @_transaction
+    def reset_done(self, kernel: Kernel) -> None:
+        """Note that ResetCode has run in a kernel; one in which it failed is closed instead."""
+        if kernel.state is KernelState.RESETTING:
+            kernel.needs_reset = False
+            self._move(kernel, KernelState.FREE)
+            self._offer(kernel)
+
+    @_transaction
+    def start_failed(self, kernel: Kernel) -> None:
+        """Note that a starting kernel did not become ready: its pool pauses until `resume`."""
+        if kernel.state is KernelState.STARTING:
+            if kernel.pool is not None:
+                kernel.pool.holding_off = True
+            self._gone(kernel)
+
+    @_transaction
+    def hold_off(self, pool: Pool) -> None:
+        """Start no kernels in *pool* until `resume`."""
+        pool.holding_off = True
+
+    @_transaction
+    def resume(self, pool: Pool) -> None:
+        """Start kernels in *pool* again as they are needed."""
+        pool.holding_off = False
+        self._fill(pool)
+
+    @_transaction
+    def close(self, kernel: Kernel, why: str, told: str = "") -> None:
+        """Close a kernel, bridged or not. Its pool is filled up again.
+
+        Args:
+            kernel: The kernel; nothing happens if it is closing already.
+            why: The reason, for the log.
+            told: What its client is told of the reason, "" for nothing.
+        """
+        self._close(kernel, why, told)
+
+    @_transaction
+    def link_ended(self, kernel: Kernel) -> None:
+        """Note that the link of *kernel* has ended: nobody can be bridged to it any more. Its client, if any, keeps it
+        until `lost` says how the kernel ended."""
+        if kernel.state not in ENDING and kernel.state is not KernelState.STARTING:
+            self._move(kernel, KernelState.DYING)
+            self._fail_waiting(kernel, "the kernel ended")
+            if kernel.pool is not None:
+                self._fill(kernel.pool)  # somebody may have waited for its reset
+
+    @_transaction
+    def lost(self, kernel: Kernel, *, in_good_order: bool, can_continue: bool = True) -> None:
+        """Note how a kernel whose link has ended came to its end.
+
+        Args:
+            kernel: The kernel.
+            in_good_order: It ended by itself, as `Quit[]` makes it, rather than died.
+            can_continue: Something can still be written to its client. If the kernel did not end in good order, the
+                client then gets another kernel of the pool where that is allowed.
+        """
+        if kernel.state in (KernelState.CLOSING, KernelState.GONE):
+            return
+        client, pool = kernel.client, kernel.pool
+        replacing = False
+        if client is not None:
+            allowed = client.allow_replacement
+            if allowed is None:
+                allowed = self.settings.allow_silent_kernel_replacement
+            replaceable = pool is not None and not pool.retired and client.kernel is kernel
+            replacing = allowed and can_continue and replaceable and not in_good_order
+            reason = Reason.KERNEL_ENDED if in_good_order else Reason.KERNEL_DIED
+            self._part(kernel, Unbridged(client, kernel, reason, replacing, keep_queue=replacing))
+            if replacing:
+                client.allow_replacement = True
+        self._move(kernel, KernelState.CLOSING)
+        self._fail_waiting(kernel, "the kernel ended")
+        if pool is not None:
+            if replacing and client is not None:
+                self._replace(client, pool)
+            self._fill(pool)
+
+    def _replace(self, client: Client, pool: Pool) -> None:
+        if client.kernel is not None or client.waiting is not None:
+            return  # it has been granted another kernel, or waits for one
+        if client.pending is not None:
+            self._complete_move(client)
+        else:
+            self._connect_to_pool(client, pool, Purpose.REPLACEMENT, deferred=False)
+
+    @_transaction
+    def gone(self, kernel: Kernel) -> None:
+        """Note that the process of *kernel* is gone: there is room for another."""
+        if kernel.state is not KernelState.GONE:
+            self._gone(kernel)
+
+    @_transaction
+    def evaluation_answered(self, kernel: Kernel) -> None:
+        """Do what was to be done when no evaluation is open in *kernel* any more, or when it waits for its client."""
+        client = kernel.client
+        if not kernel.busy and client is not None and client.kernel is kernel:
+            departure, client.departure = client.departure, None
+            if departure is Departure.CLOSE:
+                self._close(kernel, "a CloseKernel command")
+            elif departure is Departure.DISCONNECT:
+                self._disconnect(client, Reason.DISCONNECTED, keep_queue=True)
+            elif client.pending is not None:
+                self._complete_move(client)
+        self._offer(kernel)
+
+    # -- clients -----------------------------------------------------------------------------------------------
+
+    @_transaction
+    def add_client(self, client: Client) -> None:
+        """Note that a client link is open."""
+        self.clients.add(client)
+
+    @_transaction
+    def remove_client(self, client: Client) -> None:
+        """Note that a client link is gone."""
+        self.clients.discard(client)
+        self._leave_line(client, "its link ended")
+        self._release_pending(client)
+        self._disconnect(client, Reason.CLIENT_GONE)
+
+    @_transaction
+    def connect_to_pool(
+        self, client: Client, pool: Pool, purpose: Purpose = Purpose.COMMAND, *, deferred: bool = False
+    ) -> WaitingClient:
+        """Bridge *client* with a kernel of *pool*, or let it wait for one behind those who wait already.
+
+        If there is no other, a kernel of the pool that the client has and has not used is as good.
+
+        Args:
+            client: Who asks; what it waited for before fails.
+            pool: The pool.
+            purpose: Why it is to have a kernel.
+            deferred: It gets the kernel when the evaluation in its present one is answered.
+        """
+        return self._connect_to_pool(client, pool, purpose, deferred=deferred)
+
+    def _connect_to_pool(self, client: Client, pool: Pool, purpose: Purpose, *, deferred: bool) -> WaitingClient:
+        waiting = self._begin_waiting(client, pool, purpose, deferred=deferred)
+        kernel = pool.choose()
+        own = client.kernel
+        if kernel is not None:
+            self._grant(waiting, kernel)
+        elif own is not None and own.pool is pool and own.state is BRIDGED and client.has_not_used_it:
+            waiting.kernel = own
+            self._end_waiting(waiting, WaitState.GRANTED)
+        else:
+            self._fill(pool)
+        return waiting
+
+    @_transaction
+    def connect_to_kernel(
+        self, client: Client, kernel: Kernel, purpose: Purpose = Purpose.COMMAND, *, deferred: bool = False
+    ) -> WaitingClient:
+        """Bridge *client* with this *kernel*, or let it wait until the kernel is idle (or waits for its client).
+
+        Another client that has it loses it when this one gets it, if AllowStealingKernels permits.
+
+        Raises:
+            Refused: The client cannot have it.
+        """
+        self._check_givable(client, kernel)
+        waiting = self._begin_waiting(client, kernel, purpose, deferred=deferred)
+        if kernel.client is client:  # it has it, or is to have it
+            if kernel is client.kernel:
+                self._release_pending(client)
+            waiting.kernel = kernel
+            self._end_waiting(waiting, WaitState.GRANTED)
+            return waiting
+        self._offer(kernel)
+        if kernel.client is not None and waiting.state is WaitState.WAITING:
+            self._effects.append(AnswerAwaited(kernel))
+        return waiting
+
+    def _check_givable(self, client: Client, kernel: Kernel) -> None:
+        if kernel.state in ENDING:
+            raise Refused(f"kernel {kernel.id} is {kernel.state.value}")
+        if not self._may_take(client, kernel):
+            raise Refused(f"kernel {kernel.id} is bridged to another client")
+
+    def _may_take(self, client: Client, kernel: Kernel) -> bool:
+        return kernel.client is None or kernel.client is client or self.settings.allow_stealing_kernels
+
+    @_transaction
+    def close_for(self, client: Client | None, kernel: Kernel) -> None:
+        """Close a kernel because *client* says so.
+
+        Raises:
+            Refused: Another client has it, and AllowStealingKernels is false.
+        """
+        if kernel.client is not None and kernel.client is not client and not self.settings.allow_stealing_kernels:
+            raise Refused(f"kernel {kernel.id} is bridged to another client")
+        self._close(kernel, "a CloseKernel command")
+
+    @_transaction
+    def leave_later(self, client: Client, departure: Departure) -> None:
+        """End the bridge of *client* when the evaluation in its kernel is answered. What the client has sent behind it
+        is meant for the kernel that comes next."""
+        kernel = client.kernel
+        assert kernel is not None
+        client.departure = departure
+        if kernel.busy:
+            self._effects.append(AnswerAwaited(kernel))
+        else:
+            self.evaluation_answered(kernel)
+
+    @_transaction
+    def give_up(self, client: Client, why: str, *, state: WaitState = WaitState.FAILED) -> None:
+        """Let the client wait no longer; nothing changes for anybody else."""
+        if client.waiting is not None:
+            self._end_waiting(client.waiting, state, why)
+
+    @_transaction
+    def disconnect(self, client: Client) -> bool:
+        """End the client's bridge; False if it has none."""
+        return self._disconnect(client, Reason.DISCONNECTED)
+
+    @_transaction
+    def set_keep_alive(self, client: Client, setting: bool) -> None:  # noqa: FBT001 - the setting is the value
+        """Keep the client's kernel when the bridge ends, or close it."""
+        client.keep_alive = setting
+
+    @_transaction
+    def set_allow_replacement(self, client: Client, setting: bool) -> None:  # noqa: FBT001
+        """Give the client another kernel when its kernel dies, or close its link."""
+        client.allow_replacement = setting
+
+    @_transaction
+    def set_reserve(self, kernel: Kernel, setting: bool) -> None:  # noqa: FBT001
+        """Reserve the kernel when its bridge ends, or do not."""
+        kernel.reserve = setting
+
+    # -- the few places where records change -------------------------------------------------------------------
+
+    def _fill(self, pool: Pool) -> None:
+        """Start as many kernels as the minimum and the waiting clients ask for and the maximum allows."""
+        if pool.holding_off or pool.retired:
+            return
+        missing = pool.settings.minimum_kernel_number - pool.living
+        wanted = len(pool.waiting) - pool.coming
+        for _ in range(min(max(missing, wanted), pool.room)):
+            self._start(pool, None)
+
+    def _start(self, pool: Pool | None, command_line: str | None) -> Kernel:
+        kernel = Kernel(self._new_id(), pool, command_line, since=self._clock())
+        kernel.evaluation.subscribe(partial(self._evaluation_changed, kernel))
+        self.kernels[kernel.id] = kernel
+        if pool is not None:
+            pool.kernels[kernel.id] = kernel
+            pool.counts[KernelState.STARTING] += 1
+        self._effects.append(Start(kernel))
+        return kernel
+
+    def _evaluation_changed(self, kernel: Kernel, change: EvaluationChange, number: int) -> None:
+        if change is BEGUN or change is PASSED:
+            if kernel.state is BRIDGED:
+                kernel.evaluations += number
+            if change is PASSED:
+                kernel.idle_since = self._clock()
+            return
+        if change is IDLE:
+            kernel.idle_since = self._clock()
+        if kernel.state is not BRIDGED or kernel.deferred:
+            self.evaluation_answered(kernel)
+
+    def _move(self, kernel: Kernel, state: KernelState) -> None:
+        before = kernel.state
+        kernel.move(state)
+        kernel.since = self._clock()
+        pool = kernel.pool
+        if pool is None:
+            return
+        pool.counts[before] -= 1
+        pool.counts[state] += 1
+        pool.fresh.pop(kernel.id, None)
+        pool.used.pop(kernel.id, None)
+        if state is KernelState.FREE:
+            (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
+
+    def _close(self, kernel: Kernel, why: str, told: str = "") -> None:
+        if kernel.state in (KernelState.CLOSING, KernelState.GONE):
+            return
+        if kernel.client is not None:
+            self._part(kernel, Unbridged(kernel.client, kernel, Reason.KERNEL_CLOSED, told=told))
+        self._move(kernel, KernelState.CLOSING)
+        self._effects.append(Close(kernel, why))
+        self._fail_waiting(kernel, why)
+        if kernel.pool is not None:
+            self._fill(kernel.pool)
+
+    def _gone(self, kernel: Kernel) -> None:
+        self._move(kernel, KernelState.GONE)
+        del self.kernels[kernel.id]
+        self._fail_waiting(kernel, "the kernel ended")
+        if kernel.pool is not None:
+            del kernel.pool.kernels[kernel.id]
+            kernel.pool.counts[KernelState.GONE] = 0
+            self._fill(kernel.pool)
+            if kernel.pool.retired and not kernel.pool.kernels:
+                self.pools.pop(kernel.pool.name, None)
+
+    def _offer(self, kernel: Kernel) -> None:
+        """A kernel may be idle now: give it to whoever waits for it, else to whoever waits in its pool. One that waits
+        for its client goes to those only who named it."""
+        evaluation = kernel.evaluation
+        if kernel.state not in _GIVABLE or (evaluation.busy and not evaluation.awaiting):
+            return
+        while kernel.waiting:
+            waiting = kernel.waiting.first
+            if self._may_take(waiting.client, kernel):
+                self._grant(waiting, kernel)
+                return
+            self._end_waiting(waiting, WaitState.FAILED, f"kernel {kernel.id} is bridged to another client")
+        if kernel.state is KernelState.FREE and not evaluation.busy and kernel.pool is not None:
+            self._give_back(kernel, kernel.pool)
+
+    def _give_back(self, kernel: Kernel, pool: Pool) -> None:
+        """A free idle kernel has to be closed or reset, or goes to the first who waits, or is kept."""
+        why = worn_out(kernel, self._clock())
+        if why is not None:
+            self._close(kernel, why)
+        elif kernel.needs_reset and pool.settings.reset_code:
+            self._move(kernel, KernelState.RESETTING)
+            self._effects.append(Reset(kernel))
+        elif pool.waiting:
+            self._grant(pool.waiting.first, kernel)
+
+    # -- waiting -----------------------------------------------------------------------------------------------
+
+    def _begin_waiting(
+        self, client: Client, target: Pool | Kernel, purpose: Purpose, *, deferred: bool
+    ) -> WaitingClient:
+        self._leave_line(client, "the client asked for another kernel")
+        deferred = deferred and client.kernel is not None
+        client.waiting = waiting = WaitingClient(client, target, purpose, self._clock(), deferred)
+        waiting.line.join(waiting)
+        return waiting
+
+    def _leave_line(self, client: Client, why: str) -> None:
+        if client.waiting is not None:
+            self._end_waiting(client.waiting, WaitState.FAILED, why)
+
+    def _end_waiting(self, waiting: WaitingClient, state: WaitState, why: str = "") -> None:
+        waiting.line.leave(waiting)
+        waiting.client.waiting = None
+        waiting.state, waiting.reason = state, why
+        self._effects.append(Settled(waiting))
+
+    def _fail_waiting(self, kernel: Kernel, why: str) -> None:
+        for waiting in tuple(kernel.waiting):
+            self._end_waiting(waiting, WaitState.FAILED, why)
+
+    def _grant(self, waiting: WaitingClient, kernel: Kernel) -> None:
+        client = waiting.client
+        waiting.kernel = kernel
+        # the wait ends first, so that no kernel which is given up now is offered to this client again
+        self._end_waiting(waiting, WaitState.GRANTED)
+        self._release_pending(client)  # it goes where it asked last
+        if kernel.client is not None:
+            self._unbridge(kernel, Reason.TAKEN_OVER)
+        if waiting.deferred and client.kernel is not None and client.kernel.busy:
+            self._move(kernel, BRIDGED)
+            kernel.client, client.pending = client, waiting
+            self._effects.append(AnswerAwaited(client.kernel))
+        else:
+            self._bridge(client, kernel, waiting)
+        if kernel.pool is not None and kernel.pool.waiting:
+            self._fill(kernel.pool)  # a kernel that was started for the pool's queue may have been named by its ID
+
+    # -- bridges -----------------------------------------------------------------------------------------------
+
+    def _bridge(self, client: Client, kernel: Kernel, waiting: WaitingClient) -> None:
+        if client.kernel is not None:
+            self._disconnect(client, Reason.SWITCHED, keep_queue=waiting.purpose is Purpose.INSIDE)
+        if kernel.state is not BRIDGED:
+            self._move(kernel, BRIDGED)
+        kernel.uses += 1
+        kernel.needs_reset = True
+        kernel.client, client.kernel = client, kernel
+        client.evaluations_before = kernel.evaluations
+        self._effects.append(Bridged(client, kernel, waiting.purpose, isinstance(waiting.target, Kernel)))
+
+    def _complete_move(self, client: Client) -> None:
+        waiting, client.pending = client.pending, None
+        assert waiting is not None and waiting.kernel is not None
+        if waiting.kernel.state is BRIDGED:
+            self._bridge(client, waiting.kernel, waiting)
+        else:
+            waiting.kernel.client = None
+            self._effects.append(MoveFailed(client, "the kernel ended"))
+
+    def _release_pending(self, client: Client) -> None:
+        """Give back what the client was granted and did not get."""
+        waiting, client.pending = client.pending, None
+        if waiting is not None and waiting.kernel is not None:
+            kernel = waiting.kernel
+            kernel.client = None
+            if kernel.state is BRIDGED:
+                self._move(kernel, self._state_when_unbridged(kernel))
+                self._offer(kernel)
+
+    def _disconnect(self, client: Client, reason: Reason, *, keep_queue: bool = False) -> bool:
+        kernel = client.kernel
+        if kernel is None:
+            return False
+        if self._unbridge(kernel, reason, keep_queue=keep_queue):
+            self._offer(kernel)
+        return True
+
+    def _unbridge(self, kernel: Kernel, reason: Reason, *, keep_queue: bool = False) -> bool:
+        """Part the kernel from its client and close it or keep it; True if it was kept."""
+        client = kernel.client
+        assert client is not None
+        # A client that chose another kernel before it evaluated anything has left nothing to come back to: clients of
+        # parallel kernels, who are bridged with the default pool first, would else use that pool up.
+        passed_by = reason is Reason.SWITCHED and not kernel.evaluations and kernel.reserve is None
+        keep = True if kernel.pool is None else kernel.pool.settings.keep_alive
+        if client.keep_alive is not None and not passed_by:
+            keep = client.keep_alive
+        self._part(kernel, Unbridged(client, kernel, reason, keep_queue=keep_queue))
+        if kernel.state is KernelState.DYING:
+            return False
+        if not keep and reason is not Reason.TAKEN_OVER:
+            self._close(kernel, "its bridge ended and KeepAlive is false")
+            return False
+        self._move(kernel, KernelState.FREE if passed_by else self._state_when_unbridged(kernel))
+        return True
+
+    @staticmethod
+    def _state_when_unbridged(kernel: Kernel) -> KernelState:
+        reserved = kernel.reserved_when_unbridged and (kernel.uses > 0 or kernel.reserve is not None)
+        return KernelState.RESERVED if reserved else KernelState.FREE
+
+    def _part(self, kernel: Kernel, effect: Unbridged) -> None:
+        """The kernel has no client any more: *effect* says why."""
+        client = effect.client
+        kernel.client = None
+        if client.kernel is not kernel:
+            client.pending = None
+            self._effects.append(MoveFailed(client, effect.told or effect.reason.value))
+            return
+        client.kernel = client.keep_alive = client.allow_replacement = client.departure = None
+        self._effects.append(effect)
+
+
+def _command_line(settings: PoolSettings) -> tuple[str, tuple[str, ...]]:
+    return settings.kernel_path, settings.launch_options

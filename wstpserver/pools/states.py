@@ -1,0 +1,415 @@
+"""The states of kernels, bridges and waiting clients with their tables of transitions, the records that the registry
+keeps, and the effects of its decisions."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from wstpserver.pools.evaluation import Evaluation
+from wstpserver.settings import PoolSettings
+
+
+class TransitionError(AssertionError):
+    """A transition was asked for that the table does not have."""
+
+
+class KernelState(Enum):
+    """Where a kernel is in its life."""
+
+    STARTING = "starting"
+    FREE = "free"
+    RESERVED = "reserved"
+    BRIDGED = "bridged"
+    RESETTING = "resetting"
+    #: Its link has ended and it is not settled yet how the process ends. Its client, if any, keeps its rights.
+    DYING = "dying"
+    CLOSING = "closing"
+    GONE = "gone"
+
+
+#: Every transition there is. Whatever is not listed is a defect of the caller.
+TRANSITIONS: dict[KernelState, frozenset[KernelState]] = {
+    KernelState.STARTING: frozenset({KernelState.FREE, KernelState.CLOSING, KernelState.GONE}),
+    KernelState.FREE: frozenset(
+        {KernelState.BRIDGED, KernelState.RESETTING, KernelState.DYING, KernelState.CLOSING}
+    ),
+    KernelState.RESERVED: frozenset({KernelState.BRIDGED, KernelState.DYING, KernelState.CLOSING}),
+    KernelState.BRIDGED: frozenset(
+        {KernelState.FREE, KernelState.RESERVED, KernelState.DYING, KernelState.CLOSING}
+    ),
+    KernelState.RESETTING: frozenset({KernelState.FREE, KernelState.DYING, KernelState.CLOSING}),
+    KernelState.DYING: frozenset({KernelState.CLOSING}),
+    KernelState.CLOSING: frozenset({KernelState.GONE}),
+    KernelState.GONE: frozenset(),
+}
+
+#: States that count towards a pool's minimum. A dying kernel counts until it is settled how it ended, because a pool
+#: whose kernels all end at once must pause before it starts others.
+LIVING = frozenset(KernelState) - {KernelState.CLOSING, KernelState.GONE}
+
+#: States of a kernel that comes back to its pool by itself, so that a client can wait for it.
+COMING = frozenset({KernelState.STARTING, KernelState.RESETTING})
+
+#: States of a kernel that nobody can be bridged to any more.
+ENDING = frozenset({KernelState.DYING, KernelState.CLOSING, KernelState.GONE})
+
+
+class BridgeState(Enum):
+    """Where a bridge is in its life."""
+
+    #: The client is not told yet that it has a kernel; its frames wait.
+    WELCOMING = "welcoming"
+    OPEN = "open"
+    #: The client's frames wait, because the kernel is about to change.
+    HELD = "held"
+    #: The client is gone in the middle of an evaluation packet; the answer to what was made of it is thrown away.
+    DISCARDING = "discarding"
+    ENDED = "ended"
+
+
+#: Every transition of a bridge.
+BRIDGE_TRANSITIONS: dict[BridgeState, frozenset[BridgeState]] = {
+    BridgeState.WELCOMING: frozenset({BridgeState.OPEN, BridgeState.HELD, BridgeState.ENDED}),
+    BridgeState.OPEN: frozenset({BridgeState.HELD, BridgeState.DISCARDING, BridgeState.ENDED}),
+    BridgeState.HELD: frozenset({BridgeState.OPEN, BridgeState.DISCARDING, BridgeState.ENDED}),
+    BridgeState.DISCARDING: frozenset({BridgeState.ENDED}),
+    BridgeState.ENDED: frozenset(),
+}
+
+
+class WaitState(Enum):
+    """What has become of a client that waits for a kernel."""
+
+    WAITING = "waiting"
+    GRANTED = "granted"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+
+
+class Purpose(Enum):
+    """Why a client is to have a kernel."""
+
+    AUTOMATIC = "its connection to the server"
+    FIRST_FRAME = "its first expression"
+    REPLACEMENT = "the death of its kernel"
+    COMMAND = "a command of the client"
+    INSIDE = "a command from inside its kernel"
+
+
+class Departure(Enum):
+    """How a client is to leave its kernel once the evaluation in it is answered."""
+
+    DISCONNECT = "disconnect"
+    CLOSE = "close"
+
+
+class Reason(Enum):
+    """Why a bridge ended, in words for the log."""
+
+    DISCONNECTED = "the client disconnected from it"
+    CLIENT_GONE = "the client's link ended"
+    TAKEN_OVER = "another client took it over by its ID"
+    SWITCHED = "the client connected to another kernel"
+    KERNEL_DIED = "the kernel died"
+    KERNEL_ENDED = "the kernel ended in good order"
+    KERNEL_CLOSED = "the kernel was closed by the server"
+
+
+# -- records -----------------------------------------------------------------------------------------------------
+
+
+class WaitingLine:
+    """Clients that wait, in order. Leaving is as quick as joining: thousands of clients may wait for a pool."""
+
+    # A plain dict would keep the places of those who have left, and look through them for the first who has not.
+    __slots__ = ("_members",)
+
+    def __init__(self) -> None:
+        #: None while nobody has ever waited, as with most kernels.
+        self._members: OrderedDict[WaitingClient, None] | None = None
+
+    def join(self, member: WaitingClient) -> None:
+        """Stand behind all others."""
+        if self._members is None:
+            self._members = OrderedDict()
+        self._members[member] = None
+
+    def leave(self, member: WaitingClient) -> None:
+        """Wait no longer.
+
+        Raises:
+            KeyError: *member* is not in the line.
+        """
+        if self._members is None:
+            raise KeyError(member)
+        del self._members[member]
+
+    @property
+    def first(self) -> WaitingClient:
+        """Who has waited longest.
+
+        Raises:
+            StopIteration: Nobody waits.
+        """
+        return next(iter(self))
+
+    def __iter__(self) -> Iterator[WaitingClient]:
+        return iter(self._members or ())
+
+    def __len__(self) -> int:
+        return len(self._members or ())
+
+
+@dataclass(eq=False, slots=True)
+class Kernel:
+    """What the registry knows of one kernel. Only the registry writes it."""
+
+    id: str
+    pool: Pool | None
+    command_line: str | None = None
+    state: KernelState = KernelState.STARTING
+    #: When it came into its state, by the registry's clock, in seconds.
+    since: float = 0.0
+    #: When it became ready, and when its last evaluation ended.
+    ready_at: float = 0.0
+    idle_since: float = 0.0
+    #: Who has it, or will have it when the evaluation in that client's present kernel is answered.
+    client: Client | None = None
+    #: The setting of SetReserveKernel; None leaves it to the pool.
+    reserve: bool | None = None
+    #: How often it was bridged.
+    uses: int = 0
+    #: How many evaluations its clients have begun in it.
+    evaluations: int = 0
+    #: True from its first bridge on, until ResetCode has run after the last one.
+    needs_reset: bool = False
+    #: Who waits for this very kernel.
+    waiting: WaitingLine = field(default_factory=WaitingLine)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def move(self, state: KernelState) -> None:
+        """Go to *state*. The registry keeps the pool's lists in step with it.
+
+        Raises:
+            TransitionError: The table has no such transition.
+        """
+        if state not in TRANSITIONS[self.state]:
+            raise TransitionError(f"kernel {self.id}: {self.state.value} -> {state.value}")
+        self.state = state
+
+    @property
+    def busy(self) -> bool:
+        """True while an evaluation is open in it."""
+        return self.evaluation.busy
+
+    @property
+    def reserved_when_unbridged(self) -> bool:
+        """Whether it is kept for clients that name its ID once its bridge ends."""
+        if self.reserve is not None:
+            return self.reserve
+        return self.pool is not None and self.pool.settings.reserve_previously_connected_kernels
+
+    @property
+    def deferred(self) -> bool:
+        """Whether something is to be done when the evaluation in it is answered, although a client has it."""
+        client = self.client
+        return bool(self.waiting) or (
+            client is not None and (client.pending is not None or client.departure is not None)
+        )
+
+
+@dataclass(eq=False, slots=True)
+class Client:
+    """What the registry knows of one client link. Only the registry writes it."""
+
+    name: str
+    kernel: Kernel | None = None
+    #: What SetKeepAlive and SetAllowSilentKernelReplacement said for the present bridge; None leaves it to the
+    #: configuration.
+    keep_alive: bool | None = None
+    allow_replacement: bool | None = None
+    #: What it waits for.
+    waiting: WaitingClient | None = None
+    #: What it was granted and gets when the evaluation in its present kernel is answered.
+    pending: WaitingClient | None = None
+    #: How it leaves its present kernel then.
+    departure: Departure | None = None
+    #: How many evaluations had been begun in its kernel when the bridge began.
+    evaluations_before: int = 0
+
+    @property
+    def has_not_used_it(self) -> bool:
+        """Whether it has evaluated nothing in its kernel."""
+        kernel = self.kernel
+        return kernel is not None and kernel.evaluations == self.evaluations_before
+
+
+@dataclass(eq=False, slots=True)
+class WaitingClient:
+    """A client that waits for a kernel of a pool, or for one kernel to become idle."""
+
+    client: Client
+    target: Pool | Kernel
+    purpose: Purpose
+    #: When it began to wait, by the registry's clock.
+    since: float
+    #: True if the client gets the kernel only when the evaluation in its present one is answered.
+    deferred: bool = False
+    state: WaitState = WaitState.WAITING
+    #: The kernel that was granted.
+    kernel: Kernel | None = None
+    #: Why it was not granted.
+    reason: str = ""
+
+    @property
+    def line(self) -> WaitingLine:
+        """Where it stands while it waits."""
+        return self.target.waiting
+
+
+@dataclass(eq=False, slots=True)
+class Pool:
+    """What the registry knows of one pool. Only the registry writes it.
+
+    Choosing passes over busy kernels only, so it is O(1) while the free kernels are idle.
+    """
+
+    settings: PoolSettings
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    #: Free kernels that were never bridged, oldest first.
+    fresh: OrderedDict[str, Kernel] = field(default_factory=OrderedDict)
+    #: Free kernels that were bridged before, in the order in which they were unbridged; some may be busy still.
+    used: OrderedDict[str, Kernel] = field(default_factory=OrderedDict)
+    waiting: WaitingLine = field(default_factory=WaitingLine)
+    #: How many kernels are in each state.
+    counts: dict[KernelState, int] = field(default_factory=lambda: dict.fromkeys(KernelState, 0))
+    #: True between a failed start and the end of the pause that follows it.
+    holding_off: bool = False
+    #: True once the pool has gone from the configuration; it lasts as long as its kernels.
+    retired: bool = False
+
+    @property
+    def name(self) -> str:
+        """The pool's name in the configuration."""
+        return self.settings.name
+
+    @property
+    def living(self) -> int:
+        """Kernels that count towards MinimumKernelNumber."""
+        return sum(self.counts[state] for state in LIVING)
+
+    @property
+    def running(self) -> int:
+        """Kernels that count towards MaximumKernelNumber: the living ones and those that are still closing,
+        because a closing kernel still holds its memory and its licence seat."""
+        return self.living + self.counts[KernelState.CLOSING]
+
+    @property
+    def room(self) -> int:
+        """How many more kernels may be started."""
+        return max(0, self.settings.maximum_kernel_number - self.running)
+
+    @property
+    def coming(self) -> int:
+        """Kernels that come back by themselves."""
+        return sum(self.counts[state] for state in COMING)
+
+    @property
+    def available(self) -> int:
+        """How many kernels a client could get: those that are free now, and those that could be started."""
+        free = sum(not kernel.busy for kernels in (self.fresh, self.used) for kernel in kernels.values())
+        return free + self.room
+
+    def choose(self) -> Kernel | None:
+        """Return the free idle kernel that the next client gets, or None.
+
+        Without ReservePreviouslyConnectedKernels, previously bridged kernels come first, in the order in which
+        they were unbridged (specification, "Key-Value Pairs"); with it fresh ones do.
+        """
+        fresh_first = self.settings.reserve_previously_connected_kernels
+        for kernels in (self.fresh, self.used) if fresh_first else (self.used, self.fresh):
+            for kernel in kernels.values():
+                if not kernel.busy:
+                    return kernel
+        return None
+
+
+# -- effects -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Launch a process for *kernel*."""
+
+    kernel: Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the process of *kernel*; *why* is for the log."""
+
+    kernel: Kernel
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Run the ResetCode of its pool in *kernel*."""
+
+    kernel: Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Bridged:
+    """Join *client* and *kernel*. *named*: the client has asked for it by its ID."""
+
+    client: Client
+    kernel: Kernel
+    purpose: Purpose
+    named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unbridged:
+    """Part *client* and *kernel*.
+
+    Attributes:
+        replacing: The client is to get a kernel in the dead one's place.
+        keep_queue: What the client has sent and the kernel has not got is meant for the next kernel.
+        told: What the client is told of the reason beyond what every client is, "" for nothing.
+    """
+
+    client: Client
+    kernel: Kernel
+    reason: Reason
+    replacing: bool = False
+    keep_queue: bool = False
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The client does not wait any longer: its state says what has become of it."""
+
+    waiting: WaitingClient
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFailed:
+    """The kernel that *client* was granted has gone before the client got it."""
+
+    client: Client
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerAwaited:
+    """Whether something is to be done when the evaluation in *kernel* is answered has changed (`Kernel.deferred`)."""
+
+    kernel: Kernel
+
+
+Effect = Start | Close | Reset | Bridged | Unbridged | Settled | MoveFailed | AnswerAwaited

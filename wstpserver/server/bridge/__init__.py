@@ -1,0 +1,1 @@
+"""Bridges between clients and kernels: their sessions, the frames and clients that wait, and the dispatcher."""

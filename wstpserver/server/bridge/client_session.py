@@ -1,0 +1,289 @@
+"""The server's side of one client link, with or without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import gevent
+from gevent import get_hub
+from gevent.event import Event
+
+from wstpserver.pools.states import Client
+from wstpserver.server.bridge.evaluation_queue import EvaluationQueue
+from wstpserver.server.bridge.kernel_session import KernelSession
+from wstpserver.server.connection import Connection, ConnectionClosed, LateAcknowledgements, yield_to_loop
+from wstpserver.server.message_channel import MessageWriter, run_messages
+from wstpserver.server.relay.channel import ChannelEvent
+from wstpserver.server.relay.client_channel import ClientChannel
+from wstpserver.server.relay.frame_writer import FrameWriter
+from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.packets import PacketHead
+
+#: Seconds after which a link that is closing is ended, whether the other side has read everything or not.
+LINGER = 10.0
+
+_FRAME = ChannelEvent.FRAME
+_ROUND_ENDED = ChannelEvent.ROUND_ENDED
+_COMMAND = ChannelEvent.COMMAND
+_MAY_STREAM = ChannelEvent.MAY_STREAM
+
+
+class ClientOwner(Protocol):
+    """What hears of a client's life."""
+
+    def client_needs_kernel(self, session: ClientSession) -> None:
+        """The client sent something for a kernel and has none."""
+
+    def client_commanded(self, session: ClientSession, packet: bytes | None) -> None:
+        """The client sent a command, None for one that is too large; returns when it has its reply."""
+
+    def client_leaving(self, session: ClientSession) -> None:
+        """The client's message connection has ended: it does not wait for a kernel any more."""
+
+    def close_session(self, session: ClientSession, why: str) -> None:
+        """The client link has ended."""
+
+
+class ClientPeer(Protocol):
+    """The bridge that a client is one end of."""
+
+    @property
+    def kernel(self) -> KernelSession:
+        """The kernel at the other end."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether packets may go there now."""
+
+    def update_fastpath(self) -> None:
+        """Something has changed that decides what C may do by itself."""
+
+    def client_passed(self, head: PacketHead, begun: int, answered: int) -> bool:
+        """Evaluations of the client and their answers passed in C (`OnPassed` of the client's channel)."""
+
+
+class ClientSession:
+    """One client link.
+
+    Args:
+        owner: Hears of what the client wants.
+        record: What the registry knows of the client.
+        name: The client in the log: its number and address.
+        data: The data connection.
+        messages: The message connection.
+        acknowledgements: Acknowledges what the client sent where no answer does.
+        queue_limit: Returns how many bytes of the client may wait (EvaluationQueueLimit).
+    """
+
+    def __init__(
+        self,
+        owner: ClientOwner,
+        record: Client,
+        name: str,
+        data: Connection,
+        messages: Connection,
+        acknowledgements: LateAcknowledgements,
+        queue_limit: Callable[[], int],
+    ) -> None:
+        self._owner = owner
+        self.record = record
+        self.name = name
+        self._data = data
+        self._messages = messages
+        self._message_writer = MessageWriter(messages)
+        self._acknowledgements = acknowledgements
+        self.writer = FrameWriter(data)
+        self.channel = ClientChannel(data, self._handle, self._passed)
+        self.queue = EvaluationQueue(
+            data, self.channel, queue_limit, self.is_closing, lambda: owner.client_needs_kernel(self)
+        )
+        self.peer: ClientPeer | None = None
+        self.closing = False
+        #: True once the client's message connection has ended.
+        self.leaving = False
+        #: Writes the last bytes to a client whose link is closing.
+        self.finishing: gevent.Greenlet | None = None
+        self._linger: Any = None
+        #: Clear while a command of this client is being carried out and has no reply yet.
+        self.replied = Event()
+        self.replied.set()
+        #: Packets of the server that are to be written when no reply is due, and the greenlet that does it.
+        self._announcements = bytearray()
+        self._announcing: gevent.Greenlet | None = None
+        #: True if its kernel has died, another one is to take that one's place, and it does not know yet.
+        self.awaits_replacement = False
+
+    def is_closing(self) -> bool:
+        """Whether the server is closing the link."""
+        return self.closing
+
+    @property
+    def kernel(self) -> KernelSession | None:
+        """The kernel at the other end of the bridge."""
+        return self.peer.kernel if self.peer is not None else None
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def run(self, leftover: bytes) -> str:
+        """Pass the client's frames on until its link ends.
+
+        Args:
+            leftover: What was received behind the greeting.
+
+        Returns:
+            Why it ended, for the log.
+        """
+        try:
+            self.channel.run(leftover)
+        except RemoteProtocolError as error:
+            return f"it left the protocol: {error}"
+        except ConnectionClosed:
+            return "its connection broke"
+        if self.closing:
+            return "the server closed it"
+        yield_to_loop()  # an abort that was sent just before the end is here already, on the other connection
+        return "it closed its link"
+
+    def run_messages(self, leftover: bytes) -> None:
+        """Pass on the client's messages until the message connection ends."""
+        run_messages(self._messages, self._message, leftover)
+        self.messages_ended()
+
+    def messages_ended(self) -> None:
+        """The message connection has ended."""
+        self.leaving = True
+        self._owner.client_leaving(self)
+        self._end_later()
+
+    def close_link(self, last: bytes = b"") -> None:
+        """Close the link so that the client still reads everything that was sent to it, and *last* after that.
+
+        Returns at once. What the client still sends is thrown away.
+        """
+        if self.closing:
+            return
+        self.closing = True
+        if self.peer is not None:
+            self.peer.update_fastpath()
+        self.queue.wake()
+        self.finishing = gevent.spawn(self._finish, last)
+        self._end_later()
+
+    def _finish(self, last: bytes) -> None:
+        self.replied.wait()
+        self.send(self._take_announcements() + last)
+        self.writer.finish()
+
+    def _end_later(self) -> None:
+        if self._linger is None:
+            self._linger = get_hub().loop.timer(LINGER)
+            self._linger.start(gevent.spawn, self._end_overdue)
+
+    def _end_overdue(self) -> None:
+        """The client does not read, or its channel waits for a kernel that does not: part them all the same."""
+        why = "the server closed it" if self.closing else "its message connection ended"
+        self.closing = True  # its channel may still have frames in hand
+        self.end()
+        self._owner.close_session(self, why)
+
+    def end(self) -> None:
+        """End both connections now."""
+        self._data.end()
+        self._messages.end()
+        self.queue.wake()
+
+    def release(self) -> None:
+        """Give the descriptors back; the greenlets that read them have ended."""
+        if self._linger is not None:
+            self._linger.stop()
+            self._linger.close()
+        self.writer.give_up()
+        self._data.close()
+        self._messages.close()
+
+    # -- what is written to the client -------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Write whole frames of the server's own to the client, between other frames."""
+        if not data:
+            return
+        try:
+            self.writer.write(object(), data, at_boundary=True)  # several greenlets may be here
+        except ConnectionClosed:
+            pass
+
+    def send_first(self, greeting: bytes, packets: bytes) -> None:
+        """Write the end of the *greeting*, and whole frames in the same breath."""
+        if packets:
+            self.send(greeting + packets)
+        elif greeting:
+            try:
+                self._data.send(greeting)
+            except ConnectionClosed:
+                pass
+
+    def announce(self, packets: bytes) -> None:
+        """Write whole frames soon: behind the reply that is due, and in order with other announcements."""
+        self._announcements += packets
+        if packets and self._announcing is None:
+            self._announcing = gevent.spawn(self._announce)
+
+    def _announce(self) -> None:
+        self.replied.wait()
+        self._announcing = None
+        self.send(self._take_announcements())
+
+    def _take_announcements(self) -> bytes:
+        packets = bytes(self._announcements)
+        self._announcements.clear()
+        return packets
+
+    def welcome(self, greeting: bytes, packets: bytes) -> None:
+        """Write what a client is told when its bridge begins, behind what was announced before."""
+        self.send_first(greeting, self._take_announcements() + packets)
+
+    def send_message(self, code: int, argument: int) -> None:
+        """Send an out-of-band message to the client."""
+        self._message_writer.send(code, argument)
+
+    # -- what the client sends ---------------------------------------------------------------------------------
+
+    def _handle(self, event: ChannelEvent, head: PacketHead, data: memoryview | bytes | None) -> bool:
+        if event is _FRAME:
+            assert data is not None
+            self.queue.packet(data, head)
+        elif event is _ROUND_ENDED:
+            if self._kernel_is_busy():
+                self._acknowledgements.owe(self._data, self._kernel_is_busy)
+            else:
+                self._data.acknowledge()
+        elif event is _COMMAND:
+            assert data is None or isinstance(data, bytes)
+            if not self.closing:
+                self._owner.client_commanded(self, data)
+        elif event is _MAY_STREAM:
+            return self.queue.may_stream(head)
+        else:
+            return self.queue.may_hold()
+        return True
+
+    def _passed(self, head: PacketHead, begun: int, answered: int) -> bool:
+        assert self.peer is not None
+        answer_left = self.peer.client_passed(head, begun, answered)
+        if self._kernel_is_busy():
+            self._acknowledgements.owe(self._data, self._kernel_is_busy)
+        return answer_left
+
+    def _kernel_is_busy(self) -> bool:
+        return self.peer is not None and self.peer.kernel.evaluation.busy
+
+    def _message(self, code: int, argument: int) -> None:
+        kernel = self.kernel
+        # What the client sent before this message is here already, but on the other connection: it goes first, or an
+        # abort would reach the kernel before the evaluation that it is meant for.
+        yield_to_loop()
+        if self.peer is None and kernel is not None and kernel.peer is None:
+            kernel.send_message(code, argument)  # the client has left meanwhile, and nobody has the kernel yet
+        else:
+            self.queue.message(code, argument)

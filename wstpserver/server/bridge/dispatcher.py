@@ -1,0 +1,315 @@
+"""Brings together clients and kernels: carries out what the registry decides, and tells it what happens."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gevent
+
+from wstpserver.pools.ids import KernelIds
+from wstpserver.pools.registry import Registry
+from wstpserver.pools.states import (
+    AnswerAwaited,
+    Bridged,
+    Client,
+    Close,
+    Effect,
+    Kernel,
+    MoveFailed,
+    Purpose,
+    Reason,
+    Reset,
+    Settled,
+    Start,
+    Unbridged,
+    WaitingClient,
+    WaitState,
+)
+from wstpserver.server.bridge.bridge import Bridge
+from wstpserver.server.bridge.client_session import ClientSession
+from wstpserver.server.bridge.kernel_session import KernelSession
+from wstpserver.server.bridge.waiting import WaitingClients
+from wstpserver.server.commands import replies
+from wstpserver.server.commands.executor import Executor
+from wstpserver.server.commands.handlers import Handlers
+from wstpserver.server.connection import Connection, LateAcknowledgements
+from wstpserver.server.kernels.maintenance import EvaluationTimer, Maintenance
+from wstpserver.server.kernels.supervisor import Supervisor
+from wstpserver.server.launcher import Launcher
+from wstpserver.server.log import Log
+from wstpserver.settings import ServerSettings
+from wstpserver.wire.messages import MessageCode
+
+#: Seconds that clients have at the server's end to read what was still on its way to them.
+CLOSING_TIME = 2.0
+
+#: What a client is told when its kernel is taken away.
+_NOTICES = {
+    Reason.TAKEN_OVER: "another client connected to this kernel by its ID",
+    Reason.KERNEL_DIED: "the kernel died",
+}
+
+#: Ends of a bridge after which the client's link is closed as well.
+_CLOSING_REASONS = frozenset({Reason.KERNEL_DIED, Reason.KERNEL_ENDED, Reason.KERNEL_CLOSED})
+
+#: Clients that get the kernel's prompt whatever the configuration says.
+_PROMPTED = frozenset({Purpose.AUTOMATIC, Purpose.REPLACEMENT})
+
+
+class Dispatcher:
+    """All sessions and kernels of a server. Methods return at once unless they say otherwise.
+
+    Args:
+        settings: The configuration.
+        log: The log.
+        launcher: Starts the kernels' processes.
+    """
+
+    def __init__(self, settings: ServerSettings, log: Log, launcher: Launcher) -> None:
+        self.settings = settings
+        self.log = log
+        self.sessions: dict[Client, ClientSession] = {}
+        self._bridges: dict[Kernel, Bridge] = {}
+        self._acknowledgements = LateAcknowledgements()
+        #: The client whose link has just been opened: it is welcomed together with its greeting.
+        self._opening: ClientSession | None = None
+        self._effects: dict[type, Callable[[Any], None]] = {
+            Start: self._start,
+            Close: self._close,
+            Reset: self._reset,
+            Bridged: self._bridged,
+            Unbridged: self._unbridged,
+            Settled: self._settled,
+            MoveFailed: self._move_failed,
+            AnswerAwaited: self._answer_awaited,
+        }
+        self.registry = Registry(settings, KernelIds(secrets.token_bytes(32)).new, self._carry_out, time.monotonic)
+        self.maintenance = Maintenance(self.registry, log, self._close_unfit)
+        timer = EvaluationTimer(self.registry, log, self._abort)
+        self.supervisor = Supervisor(
+            self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
+        )
+        self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
+        handlers = Handlers(self.registry, self.supervisor, self.waiting, log, lambda: self.settings)
+        self._executor = Executor(handlers, log)
+
+    def start(self) -> None:
+        """Launch the kernels that the pools keep ready."""
+        self.registry.start()
+        self.maintenance.start(self.supervisor.sessions)
+
+    def stop(self) -> None:
+        """Close all links and kernels; returns when every process is gone."""
+        self.supervisor.stopping = True
+        self.maintenance.stop()
+        for session in tuple(self.sessions.values()):
+            session.close_link()
+        self.registry.stop()
+        self.supervisor.join()
+        finishing = [session.finishing for session in self.sessions.values() if session.finishing is not None]
+        gevent.joinall(finishing, timeout=CLOSING_TIME)
+        for session in tuple(self.sessions.values()):
+            session.end()
+        self._acknowledgements.close()
+
+    def evaluating(self) -> list[KernelSession]:
+        """The kernels in which an evaluation of a bridged client is open."""
+        return [bridge.kernel for bridge in self._bridges.values() if bridge.kernel.busy]
+
+    @staticmethod
+    def wait_until_idle(kernels: Iterable[KernelSession], timeout: float) -> None:
+        """Wait until no evaluation is open in these kernels, or *timeout* seconds are over."""
+        gevent.joinall([gevent.spawn(kernel.wait_until_idle, timeout) for kernel in kernels], timeout=timeout)
+
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Take new settings over without disturbing anybody."""
+        self.settings = settings
+        self.supervisor.reconfigure(settings)
+        self.registry.reconfigure(settings)
+
+    # -- clients -----------------------------------------------------------------------------------------------
+
+    def make_session(self, record: Client, name: str, data: Connection, messages: Connection) -> ClientSession:
+        """Return the session of a new client link; `open_session` follows."""
+        return ClientSession(
+            self, record, name, data, messages, self._acknowledgements, lambda: self.settings.evaluation_queue_limit
+        )
+
+    def open_session(self, session: ClientSession, *, without_kernel: bool = False, greeting: bytes = b"") -> None:
+        """Take a client whose link is open. One client too many is turned away.
+
+        Args:
+            session: The client.
+            without_kernel: The client wants no kernel until it asks for one; else it is bridged with a kernel of the
+                default pool, unless the configuration says later.
+            greeting: The end of the link's greeting, which is sent first of all, together with the kernel's prompt if
+                there is a free one.
+        """
+        maximum = self.settings.maximum_clients
+        if 0 < maximum <= len(self.sessions):
+            why = f"no further client is taken: MaximumClients is {maximum}"
+            self.log.warning(f"{session.name} was turned away: {why}")
+            session.send_first(greeting, b"")
+            session.close_link(replies.notice(why))
+            return
+        self.sessions[session.record] = session
+        self.registry.add_client(session.record)
+        if self.settings.enable_automatic_kernel_connection and not without_kernel:
+            self._opening = session
+            self._connect_to_default_pool(session, Purpose.AUTOMATIC)
+            self._opening = None
+        bridge = self._bridge_of(session)
+        if bridge is None:
+            session.send_first(greeting, b"")
+        else:
+            bridge.welcome(greeting, prompt=True)
+
+    def close_session(self, session: ClientSession, why: str) -> None:
+        """A client link has ended."""
+        if self.sessions.pop(session.record, None) is None:
+            return
+        self.log.debug(f"{session.name} disconnected: {why}")
+        bridge = self._bridge_of(session)
+        if bridge is not None:  # now, because its channel is in the middle of a packet perhaps
+            self._end_bridge(bridge, Reason.CLIENT_GONE, keep_queue=False)
+        self.registry.remove_client(session.record)
+
+    def client_leaving(self, session: ClientSession) -> None:
+        """The client's message connection has ended: it does not wait for a kernel any more."""
+        self.registry.give_up(session.record, "its link ended")
+
+    def client_needs_kernel(self, session: ClientSession) -> None:
+        """The client sent something for a kernel and has none."""
+        if session.record.waiting is None and session.record.kernel is None and not session.closing:
+            self._connect_to_default_pool(session, Purpose.FIRST_FRAME)
+
+    def _connect_to_default_pool(self, session: ClientSession, purpose: Purpose) -> None:
+        pool = self.registry.pools[self.settings.default_pool.name]
+        self._begin_waiting(session, self.registry.connect_to_pool(session.record, pool, purpose))
+
+    def _begin_waiting(self, session: ClientSession, waiting: WaitingClient) -> None:
+        """The client waits without having asked for it by a command: if it gets no kernel, its link is closed."""
+
+        def settled(waiting: WaitingClient) -> None:
+            record = session.record
+            if waiting.state is WaitState.GRANTED or session.leaving or record not in self.sessions:
+                return
+            if record.waiting is None and record.kernel is None and session.replied.is_set():
+                self.log.warning(f"{session.name} was given up on: {waiting.reason}")
+                session.close_link(replies.notice(waiting.reason))
+
+        self.waiting.begin(
+            waiting, self.settings.kernel_wait_timeout, settled, lambda why: session.announce(replies.notice(why))
+        )
+
+    def client_commanded(self, session: ClientSession, packet: bytes | None) -> None:
+        """The client sent a command; returns when it has its reply."""
+        before, waited = session.peer, session.record.waiting is not None
+        connected = self._executor.run_for_client(session, packet)
+        bridge = self._bridge_of(session)
+        if bridge is None:
+            if waited or session.queue.waits or session.awaits_replacement:
+                self.client_needs_kernel(session)  # a connection that failed has taken its place in the line
+        elif bridge is not before:
+            bridge.welcome()
+        elif connected and not bridge.kernel.busy and self.settings.send_input_name_packet_upon_kernel_connection:
+            session.send(bridge.kernel.input_name)  # whoever connects waits for it, also to the kernel that it has
+
+    # -- kernels -----------------------------------------------------------------------------------------------
+
+    def kernel_commanded(self, kernel: KernelSession, packet: bytes | None) -> None:
+        """The kernel sent a command; its channel does not read until this returns."""
+        client = kernel.record.client
+        session = self.sessions.get(client) if client is not None and client.kernel is kernel.record else None
+        self._executor.run_for_kernel(kernel, session, packet)
+
+    def kernel_link_ended(self, kernel: KernelSession) -> None:
+        """The kernel's link has ended, by itself or because the server closes it."""
+        self.supervisor.link_ended(kernel)
+
+    def _close_unfit(self, kernel: Kernel, why: str) -> None:
+        self.supervisor.unfit(kernel, why)
+        self.registry.close(kernel, why, told=f"the kernel was closed: {why}")
+
+    def _abort(self, kernel: Kernel, why: str) -> None:
+        bridge = self._bridges.get(kernel)
+        if bridge is not None:
+            bridge.client.announce(replies.notice(why))
+        self.supervisor.sessions[kernel].send_message(MessageCode.ABORT, 0)
+
+    # -- effects -----------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effect: Effect) -> None:
+        self._effects[type(effect)](effect)
+
+    def _start(self, effect: Start) -> None:
+        self.supervisor.start(effect.kernel)
+
+    def _close(self, effect: Close) -> None:
+        self.supervisor.close(effect.kernel, effect.why)
+
+    def _reset(self, effect: Reset) -> None:
+        self.supervisor.reset(effect.kernel)
+
+    def _bridge_of(self, session: ClientSession) -> Bridge | None:
+        return session.peer if isinstance(session.peer, Bridge) else None
+
+    def _shows_prompt(self) -> bool:
+        return self.settings.send_input_name_packet_upon_kernel_connection
+
+    def _bridged(self, effect: Bridged) -> None:
+        session, kernel = self.sessions[effect.client], self.supervisor.sessions[effect.kernel]
+        if not effect.named:
+            kernel.backlog.drain()  # what it wrote for another client
+        bridge = self._bridges[effect.kernel] = Bridge(session, kernel, self._shows_prompt)
+        self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
+        if kernel.record.pool is not None:
+            self.supervisor.proved(kernel.record.pool)
+        if effect.purpose is not Purpose.COMMAND and session is not self._opening:
+            gevent.spawn(bridge.welcome, prompt=effect.purpose in _PROMPTED)
+
+    def _unbridged(self, effect: Unbridged) -> None:
+        session, bridge = self.sessions.get(effect.client), self._bridges.get(effect.kernel)
+        if bridge is None or session is None:
+            return
+        reason = effect.reason
+        dropped = self._end_bridge(bridge, reason, keep_queue=effect.keep_queue)
+        if effect.replacing:
+            session.announce(bridge.end_of_evaluations())
+            session.awaits_replacement = True
+            if effect.client.waiting is not None and effect.client.waiting.purpose is Purpose.REPLACEMENT:
+                self._begin_waiting(session, effect.client.waiting)
+        elif reason in _CLOSING_REASONS:
+            why = effect.told or _NOTICES.get(reason, "")
+            session.close_link(replies.notice(why) if why else b"")
+        elif reason is Reason.TAKEN_OVER:
+            session.announce(bridge.end_of_evaluations(dropped) + replies.notice(_NOTICES[reason]))
+        elif effect.keep_queue and session.queue.waits:
+            gevent.spawn(self.client_needs_kernel, session)  # unless another kernel is on its way
+
+    def _end_bridge(self, bridge: Bridge, reason: Reason, *, keep_queue: bool) -> tuple[Any, ...]:
+        dropped = bridge.end(keep_queue=keep_queue)
+        kernel = bridge.kernel.record
+        if self._bridges.get(kernel) is bridge:
+            del self._bridges[kernel]
+        lost = f"; {len(dropped)} of its packets were not sent" if dropped else ""
+        self.log.debug(f"{bridge.client.name} is unbridged from kernel {kernel.id}: {reason.value}{lost}")
+        return dropped
+
+    def _settled(self, effect: Settled) -> None:
+        self.waiting.settle(effect.waiting)
+
+    def _move_failed(self, effect: MoveFailed) -> None:
+        session = self.sessions.get(effect.client)
+        if session is not None:
+            session.announce(replies.notice(f"ConnectKernel failed: {effect.why}"))
+
+    def _answer_awaited(self, effect: AnswerAwaited) -> None:
+        bridge = self._bridges.get(effect.kernel)
+        if bridge is not None:
+            bridge.update_fastpath()
+            if bridge.client.record.pending is not None:
+                bridge.withhold_prompt()

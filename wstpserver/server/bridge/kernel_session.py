@@ -1,0 +1,260 @@
+"""A running kernel: its process and link, the evaluations in it, and what it wrote without a client."""
+
+from __future__ import annotations
+
+import signal
+from typing import Protocol
+
+import gevent
+from gevent.event import Event
+
+from wstpserver.pools.evaluation import IDLE, QUESTIONS, REPORTED_HEADS, EvaluationChange
+from wstpserver.pools.states import Kernel, KernelState
+from wstpserver.server.kernel_link import KernelLink
+from wstpserver.server.message_channel import MessageWriter, run_messages
+from wstpserver.server.message_watch import MessageWatch
+from wstpserver.server.process import KernelProcess
+from wstpserver.server.relay.channel import ChannelEvent, FrameState
+from wstpserver.server.relay.client_channel import ClientChannel
+from wstpserver.server.relay.frame_writer import FrameWriter, ended
+from wstpserver.server.relay.kernel_channel import KernelChannel
+from wstpserver.server.relay.sinks import NullSink, OutputBacklog, Sink
+from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
+from wstpserver.wire.packets import PacketHead
+
+#: Seconds that a kernel's children have to end after the kernel has.
+LINK_END_GRACE = 0.3
+
+#: A packet that its client left unfinished is completed with at most this many bytes; a kernel for which it takes more
+#: is closed instead.
+LARGEST_COMPLETION = 1 << 20
+
+BRIDGED = KernelState.BRIDGED  # members of an enum are slow to look up
+_WRITTEN = ChannelEvent.WRITTEN
+_ANSWERED = ChannelEvent.ANSWERED
+_ROUND_ENDED = ChannelEvent.ROUND_ENDED
+_INPUT_NAME = PacketHead.InputNamePacket
+
+
+class KernelOwner(Protocol):
+    """What hears of a kernel's life."""
+
+    def kernel_link_ended(self, kernel: KernelSession) -> None:
+        """The kernel's link has ended, by itself or because the server closes it."""
+
+    def kernel_commanded(self, kernel: KernelSession, packet: bytes | None) -> None:
+        """The kernel sent a WSCommandPacket, None for one that is too large. May wait; nothing is read meanwhile."""
+
+
+class KernelPeer(Protocol):
+    """The bridge that a kernel is the other end of."""
+
+    def kernel_wrote(self, *, accepting: bool) -> None:
+        """The kernel wrote something else than plain output; *accepting*: it can take an evaluation now and could not
+        before. Must not wait."""
+
+    def kernel_message(self, code: int, argument: int) -> None:
+        """The kernel sent an out-of-band message."""
+
+
+class KernelSession:
+    """The server's side of one kernel, from the moment its link is made until its process is gone.
+
+    Args:
+        owner: Hears of the end of the link and of commands.
+        record: What the registry knows of the kernel.
+        process: The process.
+        link: Its greeted link.
+        backlog_limit: Bytes of output that are kept while no client is bridged to it.
+    """
+
+    def __init__(
+        self, owner: KernelOwner, record: Kernel, process: KernelProcess, link: KernelLink, backlog_limit: int
+    ) -> None:
+        self._owner = owner
+        self.record = record
+        self.evaluation = record.evaluation
+        self.process = process
+        self.link = link
+        self.writer = FrameWriter(link.data)
+        self._message_writer = MessageWriter(link.messages)
+        self.backlog = OutputBacklog(backlog_limit)
+        self.peer: KernelPeer | None = None
+        #: The kernel's latest InputNamePacket, as it came; b"" before the first.
+        self.input_name = b""
+        self._question = b""
+        #: Set when `input_name` came for the first time, or will never come.
+        self.prompted = Event()
+        #: For those who wait until no evaluation is open; made when somebody does.
+        self._idle: Event | None = None
+        #: False once the link has ended; then *problem* says why, if the kernel did something wrong.
+        self.alive = True
+        self.problem: str | None = None
+        self._closing_notice = False
+        self.evaluation.subscribe(self._evaluation_changed)
+        self.channel = KernelChannel(link.data, self._handle)
+        process.exited.rawlink(self._exited)
+        self._messages = MessageWatch(link.messages, b"", self._run_messages, self._messages_ended)
+        self._data = gevent.spawn(self._run)
+
+    # -- the bridge --------------------------------------------------------------------------------------------
+
+    @property
+    def question(self) -> bytes:
+        """The question that the kernel waits for an answer to, as it came; b"" if it does not."""
+        return self._question if self.evaluation.asking else b""
+
+    def attach(self, peer: KernelPeer, sink: Sink) -> None:
+        """From now on *peer* hears of what the kernel writes, and its frames go to *sink*."""
+        self.peer = peer
+        self.channel.switch(sink)
+
+    def detach(self, peer: KernelPeer) -> None:
+        """From now on the kernel's frames are kept, unless it has another peer already."""
+        if self.peer is peer:
+            self.peer = None
+            self.channel.switch(self.backlog)
+
+    def break_off(self, source: object, channel: ClientChannel) -> bool:
+        """Complete the packet that *source* was sending, because its client is gone.
+
+        Args:
+            source: Who was writing it, for the kernel's writer.
+            channel: The client's channel, which stands in that packet.
+
+        Returns:
+            True if the answer to it has to be thrown away.
+        """
+        if not self.alive or not self.writer.in_frame(source):
+            return False
+        try:
+            self.writer.abandon(source, channel.completion(LARGEST_COMPLETION))
+        except LocalProtocolError as error:
+            self.problem = f"a client left it in the middle of a frame, and {error}"
+            self.writer.abandon(source, None)
+            self.link.end()
+        if self.evaluation.busy:
+            self.channel.switch(NullSink())
+            return True
+        return False
+
+    def send_message(self, code: int, argument: int) -> None:
+        """Send an out-of-band message to the kernel."""
+        self._message_writer.send(code, argument)
+
+    # -- evaluations -------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """True while an evaluation is open in it."""
+        return self.evaluation.busy
+
+    def wait_until_idle(self, timeout: float | None = None) -> None:
+        """Wait until no evaluation is open, the link has ended, or *timeout* seconds are over."""
+        if self.evaluation.busy and self.alive:
+            if self._idle is None:
+                self._idle = Event()
+            self._idle.clear()
+            self._idle.wait(timeout)
+
+    def _evaluation_changed(self, change: EvaluationChange, _number: int) -> None:
+        if change is IDLE and self._idle is not None:
+            self._idle.set()
+
+    # -- what the channel reports ------------------------------------------------------------------------------
+
+    def _handle(self, event: ChannelEvent, head: PacketHead, data: memoryview | bytes | None) -> bool:
+        if event is _WRITTEN:
+            if data is not None:
+                self._keep(head, bytes(data))
+            if head in REPORTED_HEADS:
+                self._written(head)
+        elif event is _ANSWERED:
+            record = self.record
+            if not self.evaluation.counted or record.state is not BRIDGED or record.deferred:
+                return False  # what follows from it may have to wait
+            self._written(head)
+        elif event is _ROUND_ENDED:
+            # An idle kernel has nothing more to send until its client sends something. A busy one may have.
+            if self.evaluation.busy:
+                self.link.data.acknowledge()
+        else:
+            assert data is None or isinstance(data, bytes)
+            self._owner.kernel_commanded(self, data)
+        return True
+
+    def _keep(self, head: PacketHead, packet: bytes) -> None:
+        if head == _INPUT_NAME:
+            self.input_name = ended(packet)
+            self.prompted.set()
+        elif head in QUESTIONS:
+            self._question = ended(packet)
+
+    def _written(self, head: PacketHead) -> None:
+        accepting = self.evaluation.written(head)
+        if self.peer is not None:
+            self.peer.kernel_wrote(accepting=accepting)
+
+    # -- the two connections -----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self.channel.run(self.link.leftover)
+        except RemoteProtocolError as error:
+            self.problem = f"it left the protocol: {error}"
+        self.alive = False
+        self.prompted.set()
+        if self._idle is not None:
+            self._idle.set()
+        self._owner.kernel_link_ended(self)
+
+    def _exited(self, _event: object) -> None:
+        # Something that the kernel started may have inherited its link and keep it open: it goes with the kernel.
+        gevent.spawn_later(LINK_END_GRACE, self.process.kill_group, signal.SIGKILL)
+
+    def _run_messages(self, first: bytes) -> None:
+        self._closing_notice = run_messages(self.link.messages, self._message, first)
+
+    def _messages_ended(self) -> None:
+        """Without a message, not even the notice that the link closes."""
+
+    def _message(self, code: int, argument: int) -> None:
+        if self.peer is not None:
+            self.peer.kernel_message(code, argument)
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def ended_in_good_order(self) -> bool:
+        """After the process is gone: whether it ended by itself, as `Quit[]` makes it, rather than died."""
+        self._messages.join(0.5)
+        return self.problem is None and (self._closing_notice or self.process.exited.get() == 0)
+
+    def complete_last_packet(self) -> bool:
+        """After the link has ended: see to the packet that it has ended in.
+
+        What is completed counts as written: an answer of which the client has seen the beginning is its answer.
+
+        Returns:
+            False if its client has the beginning of a packet that nothing can complete.
+        """
+        channel = self.channel
+        if channel.frame is not FrameState.STREAMING:
+            return True
+        if channel.completion() is None:
+            return False
+        if channel.scanner.head in REPORTED_HEADS:
+            self.evaluation.written(channel.scanner.head)
+        return True
+
+    def stop(self) -> None:
+        """Close the link and end the process; returns when that is gone. The last frames may still be on their way
+        to a client that reads slowly; the link is given back after that."""
+        self.link.end()
+        self.process.stop()
+        gevent.spawn(self._release)
+
+    def _release(self) -> None:
+        self._data.join()
+        self._messages.stop()
+        self.link.data.close()
+        self.link.messages.close()

@@ -1,0 +1,123 @@
+"""Clients that wait for a kernel: their time-outs, what they are told meanwhile, and how the wait ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gevent
+from gevent.event import Event
+
+from wstpserver.pools.limits import is_full, is_hopeless, occupancy, remedy
+from wstpserver.pools.registry import Registry
+from wstpserver.pools.states import Kernel, Pool, WaitingClient, WaitState
+from wstpserver.server.log import Log
+
+#: Seconds that a client waits before it is told why.
+NOTICE_DELAY = 0.8
+
+
+@dataclass(slots=True)
+class _Wait:
+    settled: Callable[[WaitingClient], None]
+    timers: list[gevent.Greenlet]
+
+
+class WaitingClients:
+    """Everyone who waits, whether it asked by a command or has just connected.
+
+    A wait ends once: it is granted, it fails, or its time is over. Whoever began it is called then.
+
+    Args:
+        registry: Decides who gets a kernel.
+        log: Is told who waits, for what and why.
+        trouble: Returns why the last start of a kernel of a pool failed, or "".
+    """
+
+    def __init__(self, registry: Registry, log: Log, trouble: Callable[[Pool], str]) -> None:
+        self._registry = registry
+        self._log = log
+        self._trouble = trouble
+        self._waits: dict[WaitingClient, _Wait] = {}
+
+    def begin(
+        self,
+        waiting: WaitingClient,
+        seconds: float,
+        settled: Callable[[WaitingClient], None],
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        """Look after a client that waits.
+
+        Args:
+            waiting: The client and its target.
+            seconds: How long it waits at most.
+            settled: Called when the wait has ended; at once if it has already. Must not wait.
+            tell: Tells the client why it waits; None where nothing may be written to it.
+        """
+        if waiting.state is not WaitState.WAITING:
+            settled(waiting)
+            return
+        wait = self._waits[waiting] = _Wait(settled, [])
+        target = waiting.target
+        if isinstance(target, Pool) and is_hopeless(target, time.monotonic(), seconds):
+            why = f"no kernel of pool {target.name} can become available: {occupancy(target)}; {remedy(target)}"
+            self._registry.give_up(waiting.client, why)
+            return
+        self._report(waiting, seconds)
+        wait.timers.append(gevent.spawn_later(seconds, self._overdue, waiting, seconds))
+        if tell is not None and seconds > NOTICE_DELAY:
+            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, seconds - NOTICE_DELAY, tell))
+
+    def wait(self, waiting: WaitingClient, seconds: float) -> None:
+        """Wait until a wait has ended, in the greenlet that calls this."""
+        ended = Event()
+        self.begin(waiting, seconds, lambda _waiting: ended.set())
+        ended.wait()
+
+    def settle(self, waiting: WaitingClient) -> None:
+        """The registry has decided what becomes of a client that waited."""
+        wait = self._waits.pop(waiting, None)
+        if wait is not None:
+            for timer in wait.timers:
+                timer.kill(block=False)
+            wait.settled(waiting)
+
+    def _report(self, waiting: WaitingClient, seconds: float) -> None:
+        target = waiting.target
+        text = f"{waiting.client.name} waits up to {seconds:g} s for {_what(target)}"
+        if isinstance(target, Pool) and _is_stuck(target):
+            self._log.information(f"{text}; {remedy(target)}")
+        else:
+            self._log.debug(text)
+
+    def _tell(self, waiting: WaitingClient, seconds: float, tell: Callable[[str], None]) -> None:
+        target = waiting.target
+        if waiting.state is WaitState.WAITING and isinstance(target, Pool) and _is_stuck(target):
+            ways = remedy(target)
+            why = f"waiting up to {seconds:.0f} s for {_what(target)}{f'; {ways}' if ways else ''}"
+            trouble = self._trouble(target)
+            tell(f"{why}\n{trouble}" if trouble else why)
+
+    def _overdue(self, waiting: WaitingClient, seconds: float) -> None:
+        target = waiting.target
+        if isinstance(target, Kernel):
+            why = f"kernel {target.id} did not become available within {seconds:g} seconds"
+        else:
+            why = f"no kernel of pool {target.name} became available within {seconds:g} seconds: {occupancy(target)}"
+            trouble = self._trouble(target)
+            why = f"{why}\n{trouble}" if trouble else why
+        if waiting.state is WaitState.WAITING:
+            self._registry.give_up(waiting.client, why, state=WaitState.TIMED_OUT)
+
+
+def _is_stuck(pool: Pool) -> bool:
+    """Whether no kernel is on its way to those who wait."""
+    return is_full(pool) or pool.holding_off
+
+
+def _what(target: Kernel | Pool) -> str:
+    if isinstance(target, Pool):
+        return f"a kernel of pool {target.name}: {occupancy(target)}"
+    return f"kernel {target.id}, which is {'busy' if target.busy else target.state.value}"

@@ -1,0 +1,1 @@
+"""Kernels of the server: how they are launched, initialised, looked after and ended."""

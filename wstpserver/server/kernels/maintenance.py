@@ -1,0 +1,182 @@
+"""Looks after the limits of pools that nothing but time and memory can pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent import get_hub
+
+from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
+from wstpserver.pools.limits import MEASURED_STATES, evaluation_limit, overdue, too_large
+from wstpserver.pools.registry import Registry
+from wstpserver.pools.states import ENDING, Kernel, KernelState
+from wstpserver.server.bridge.kernel_session import KernelSession
+from wstpserver.server.kernels.initialise import InitialisationFailed
+from wstpserver.server.log import Log
+from wstpserver.server.memory import CannotMeasure, resident_memory
+
+#: Seconds between two rounds.
+INTERVAL = 1.0
+
+#: Seconds that a kernel has to answer once it was told to abort.
+ABORT_GRACE = 5.0
+
+
+class Maintenance:
+    """Goes through the kernels once a second, of pools with such a limit only.
+
+    Args:
+        registry: All kernels and pools.
+        log: Is told of kernels that are closed.
+        close_unfit: Closes a kernel that uses too much memory, for the reason given.
+    """
+
+    def __init__(self, registry: Registry, log: Log, close_unfit: Callable[[Kernel, str], None]) -> None:
+        self._registry = registry
+        self._log = log
+        self._close_unfit = close_unfit
+        self._greenlet: gevent.Greenlet | None = None
+        #: True once the log has been told that memory cannot be measured here.
+        self._cannot_measure = False
+
+    def start(self, sessions: Mapping[Kernel, KernelSession]) -> None:
+        """Begin with the rounds through these kernels."""
+        self._greenlet = gevent.spawn(self._run, sessions)
+
+    def stop(self) -> None:
+        """End them."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+
+    def check_fresh(self, kernel: KernelSession) -> None:
+        """Check a kernel before anybody has used it. Without this, a limit that is too low would make a pool close and
+        start kernels for ever.
+
+        Raises:
+            InitialisationFailed: It is too large.
+        """
+        pool = kernel.record.pool
+        if pool is not None and pool.settings.kernel_memory_limit:
+            why = too_large(kernel.record, self._measure([kernel]).get(kernel, 0))
+            if why is not None:
+                raise InitialisationFailed(why)
+
+    def _run(self, sessions: Mapping[Kernel, KernelSession]) -> None:
+        while True:
+            gevent.sleep(INTERVAL)
+            self._close_overdue()
+            self._close_large(sessions)
+
+    def _close_overdue(self) -> None:
+        now = time.monotonic()
+        for pool in tuple(self._registry.pools.values()):
+            for kernel, why in overdue(pool, now):
+                if kernel.state is KernelState.RESERVED:  # somebody may miss it
+                    self._log.information(f"Kernel {kernel.id} of pool {pool.name} is closed: {why}")
+                self._registry.close(kernel, why)
+
+    def _close_large(self, sessions: Mapping[Kernel, KernelSession]) -> None:
+        kernels = [
+            sessions[kernel]
+            for pool in self._registry.pools.values()
+            if pool.settings.kernel_memory_limit
+            for kernel in pool.kernels.values()
+            if kernel.state in MEASURED_STATES and kernel in sessions
+        ]
+        for session, size in self._measure(kernels).items() if kernels else ():
+            kernel = session.record
+            why = too_large(kernel, size)
+            if why is not None and kernel.state in MEASURED_STATES:
+                assert kernel.pool is not None
+                self._log.warning(f"Kernel {kernel.id} of pool {kernel.pool.name} is closed: {why}")
+                self._close_unfit(kernel, why)
+
+    def _measure(self, kernels: list[KernelSession]) -> dict[KernelSession, int]:
+        by_pid = {kernel.process.pid: kernel for kernel in kernels if not kernel.process.exited.ready()}
+        try:
+            sizes = resident_memory(by_pid)
+        except CannotMeasure as error:
+            if not self._cannot_measure:
+                self._cannot_measure = True
+                self._log.warning(f"KernelMemoryLimit has no effect on this system: {error}")
+            return {}
+        return {by_pid[pid]: size for pid, size in sizes.items()}
+
+
+class EvaluationTimer:
+    """EvaluationTimeLimit: aborts evaluations that take too long, and closes kernels that do not react to that.
+
+    There is one timer for each evaluation in a pool with a limit; nothing at all for the others. The time of an
+    evaluation goes from the moment it is sent to the kernel until the kernel is idle, the dialogs and questions in it
+    included, whether a client is bridged all the time or not.
+
+    Args:
+        registry: Closes kernels.
+        log: Is told of what is aborted and closed.
+        abort: Tells the client of a kernel what is aborted, and the kernel to abort.
+    """
+
+    def __init__(self, registry: Registry, log: Log, abort: Callable[[Kernel, str], None]) -> None:
+        self._registry = registry
+        self._log = log
+        self._abort = abort
+        self._timers: dict[Kernel, Any] = {}
+
+    def watch(self, kernel: Kernel) -> None:
+        """Limit the evaluations of a kernel from now on."""
+        kernel.evaluation.subscribe(partial(self._changed, kernel))
+
+    def forget(self, kernel: Kernel) -> None:
+        """The kernel is gone."""
+        timer = self._timers.pop(kernel, None)
+        if timer is not None:
+            timer.stop()
+            timer.close()
+
+    def _changed(self, kernel: Kernel, change: EvaluationChange, _number: int) -> None:
+        if change is IDLE:
+            if kernel in self._timers:
+                self.forget(kernel)
+        elif change is BEGUN:
+            if kernel not in self._timers:
+                self._begin(kernel)
+        elif change is PASSED and kernel.busy:  # with another one than before
+            self.forget(kernel)
+            self._begin(kernel)
+
+    def _begin(self, kernel: Kernel) -> None:
+        limit = evaluation_limit(kernel)
+        if limit:
+            self._set(kernel, limit, self._too_long, kernel, limit)
+
+    def _set(self, kernel: Kernel, seconds: float, action: Any, *arguments: Any) -> None:
+        timer = self._timers[kernel] = get_hub().loop.timer(seconds)
+        # an action may have to wait, which the hub's own callbacks must not
+        timer.start(gevent.spawn, action, *arguments)
+
+    def _too_long(self, kernel: Kernel, limit: float) -> None:
+        if not self._is_due(kernel):
+            return
+        what = f"an evaluation has taken longer than {limit:g} s (EvaluationTimeLimit)"
+        self._log.warning(f"Kernel {kernel.id}: {what} and is aborted")
+        self._set(kernel, ABORT_GRACE, self._not_aborted, kernel, what)
+        self._abort(kernel, f"{what} and is aborted")
+
+    def _not_aborted(self, kernel: Kernel, what: str) -> None:
+        if not self._is_due(kernel):
+            return
+        why = f"{what} and did not end within {ABORT_GRACE:g} s after it was aborted"
+        self._log.warning(f"Kernel {kernel.id} is closed: {why}")
+        self._registry.close(kernel, why, told=f"the kernel was closed: {why}")
+
+    def _is_due(self, kernel: Kernel) -> bool:
+        """Take the timer away; False if the evaluation ended in the moment it fired, or its kernel is ending."""
+        timer = self._timers.get(kernel)
+        if timer is None or timer.active:  # another evaluation has begun
+            return False
+        self.forget(kernel)
+        return kernel.state not in ENDING

@@ -1,0 +1,362 @@
+"""Kernels from the decision to start one until its process is gone: launch, initialisation, pauses after failures, and
+how they end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+import gevent
+from gevent.event import AsyncResult
+from gevent.pool import Group
+
+from wstpserver.pools.registry import Registry
+from wstpserver.pools.states import Kernel, KernelState, Pool
+from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
+from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFailed, initialise, reset
+from wstpserver.server.kernels.maintenance import EvaluationTimer
+from wstpserver.server.launcher import Launcher, LaunchFailed, command_line
+from wstpserver.server.log import Log
+from wstpserver.server.process import describe_status
+from wstpserver.server.trace import trace_kernel
+from wstpserver.settings import ServerSettings
+from wstpserver.settings.discovery import kernel_kind
+
+#: Seconds between a failed start and the next, and how far they grow.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+
+#: A kernel that dies sooner than this many seconds after it was ready, with nobody bridged to it yet, counts as a
+#: failed start: a pool whose kernels all do so must not spin.
+SHORT_LIFE = 1.0
+
+#: Seconds that a kernel whose link has ended has to exit before it counts as dead.
+EXIT_GRACE = 0.5
+
+
+class ProcessState(Enum):
+    """How far a kernel's process has come."""
+
+    SPAWNED = "spawned"
+    LINKED = "linked"
+    INITIALISED = "initialised"
+    EXITED = "exited"
+
+
+@dataclass(slots=True)
+class _Start:
+    """A kernel that is starting."""
+
+    state: ProcessState = ProcessState.SPAWNED
+    #: Starts it; None while it waits for its turn.
+    greenlet: gevent.Greenlet | None = None
+    #: For a kernel outside pools: None once it is ready, or why it did not start.
+    outcome: AsyncResult = field(default_factory=AsyncResult)
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is remembered of the starts of a pool."""
+
+    #: When its first kernel was started, by the monotonic clock, and whether its readiness was reported.
+    began: float
+    reported: bool = False
+    #: Why its last start failed, "" if it did not.
+    trouble: str = ""
+    #: The pause under way, when the last began, and how long the next will be.
+    pause: gevent.Greenlet | None = None
+    paused_at: float = 0.0
+    next_pause: float = FIRST_PAUSE
+
+
+class Supervisor:
+    """Starts and ends the kernels of a server.
+
+    Args:
+        registry: Hears how starts and ends come out.
+        launcher: Starts processes.
+        log: The log.
+        settings: Returns the configuration.
+        owner: Hears of the kernels' links and commands.
+        timer: Limits the time of evaluations.
+        check_fresh: Raises `InitialisationFailed` for a kernel that must not be given to anybody.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        launcher: Launcher,
+        log: Log,
+        settings: Callable[[], ServerSettings],
+        owner: KernelOwner,
+        timer: EvaluationTimer,
+        check_fresh: Callable[[KernelSession], None],
+    ) -> None:
+        self._registry = registry
+        self._launcher = launcher
+        self._log = log
+        self._settings = settings
+        self._owner = owner
+        self._timer = timer
+        self._check_fresh = check_fresh
+        #: All kernels whose link is made and whose process is not known to be gone.
+        self.sessions: dict[Kernel, KernelSession] = {}
+        #: True once the server is being stopped.
+        self.stopping = False
+        self._starts: dict[Kernel, _Start] = {}
+        self._pools: dict[str, _Record] = {}
+        self._group = Group()
+
+    def join(self) -> None:
+        """Wait until every kernel that is starting or ending has done so."""
+        self._group.join()
+
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Take new settings over: pauses end, because what they wait for may have been repaired."""
+        for kernel in self.sessions.values():
+            kernel.backlog.limit = settings.missed_output_limit
+        for record in self._pools.values():
+            if record.pause is not None:
+                record.pause.kill(block=False)
+                record.pause = None
+            record.next_pause = FIRST_PAUSE
+
+    # -- starting ----------------------------------------------------------------------------------------------
+
+    def start(self, kernel: Kernel) -> None:
+        """Start a kernel; the registry hears of its readiness or failure."""
+        if kernel.pool is not None:
+            self._of(kernel.pool)
+        self._starts[kernel] = _Start()
+        self._launcher.line.join(kernel, self._begin)
+
+    def _begin(self, kernel: Kernel) -> None:
+        self._starts[kernel].greenlet = self._group.spawn(self._run, kernel, self._starts[kernel])
+
+    def wait_until_started(self, kernel: Kernel) -> str | None:
+        """Wait for a kernel that was just asked for; None if it is ready, else why it is not."""
+        outcome: str | None = self._starts[kernel].outcome.get()
+        return outcome
+
+    def _run(self, kernel: Kernel, start: _Start) -> None:
+        began = time.monotonic()
+        session = None
+        try:
+            try:
+                path, options = self._program(kernel)
+                session = self._launch(kernel, path, options)
+                start.state = ProcessState.LINKED
+            finally:
+                self._launcher.line.leave(kernel)
+            launched = time.monotonic()
+            initialise(session, embedded=kernel_kind(path) == "embedded", settings=self._settings(), log=self._log)
+            self._check_fresh(session)
+        except (LaunchFailed, InitialisationFailed, ValueError) as error:
+            self._failed(kernel, session, str(error))
+            return
+        start.state = ProcessState.INITIALISED
+        if not self._registry.ready(kernel):
+            return  # it is to be closed, and whoever does that waits for this greenlet
+        self._settle(kernel, None)
+        self._report(kernel, session, launched - began, time.monotonic() - began)
+
+    def _program(self, kernel: Kernel) -> tuple[str, tuple[str, ...]]:
+        """The program that a kernel runs, and its options. Raises ValueError for a bad command line."""
+        if kernel.command_line is not None:
+            return command_line(kernel.command_line)
+        settings = kernel.pool.settings if kernel.pool is not None else self._settings().default_pool
+        return settings.kernel_path, settings.launch_options
+
+    def _launch(self, kernel: Kernel, path: str, options: tuple[str, ...]) -> KernelSession:
+        settings = self._settings()
+        process, link = self._launcher.launch(kernel.id, path, options, settings.kernel_start_timeout)
+        if self._log.trace_enabled:
+            trace_kernel(self._log, link, f"Kernel {kernel.id}")
+        self._timer.watch(kernel)
+        session = KernelSession(self._owner, kernel, process, link, settings.missed_output_limit)
+        self.sessions[kernel] = session
+        return session
+
+    def _report(self, kernel: Kernel, session: KernelSession, linked: float, ready: float) -> None:
+        pool = kernel.pool
+        where = f"of pool {pool.name}" if pool is not None else "outside pools"
+        self._log.debug(
+            f"Kernel {kernel.id} {where} is ready: process {session.process.pid},"
+            f" link after {linked:.3f} s, initialised after {ready:.3f} s"
+        )
+        if pool is None:
+            return
+        record = self._of(pool)
+        record.trouble = ""
+        if not pool.counts[KernelState.STARTING] and not record.reported:
+            record.reported = True
+            kernels = "1 kernel" if pool.living == 1 else f"{pool.living} kernels"
+            seconds = time.monotonic() - record.began
+            self._log.information(f"Pool {pool.name} is ready with {kernels} after {seconds:.3f} s")
+
+    def _failed(self, kernel: Kernel, session: KernelSession | None, reason: str) -> None:
+        if session is not None:
+            session.stop()
+        if kernel.state is not KernelState.STARTING:
+            return
+        self.sessions.pop(kernel, None)
+        self._settle(kernel, reason)
+        if kernel.pool is None:
+            self._log.error(f"Kernel {kernel.id} outside pools did not start: {reason}")
+        else:
+            self._pause(kernel.pool, reason)
+        self._registry.start_failed(kernel)
+
+    def _settle(self, kernel: Kernel, outcome: str | None) -> None:
+        start = self._starts.pop(kernel, None)
+        if start is not None:
+            start.outcome.set(outcome)
+
+    # -- pauses after failures ---------------------------------------------------------------------------------
+
+    def _of(self, pool: Pool) -> _Record:
+        record = self._pools.get(pool.name)
+        if record is None:
+            record = self._pools[pool.name] = _Record(began=time.monotonic())
+        return record
+
+    def trouble(self, pool: Pool) -> str:
+        """Why the pool's last start failed, or "" if it did not."""
+        return self._of(pool).trouble
+
+    def proved(self, pool: Pool) -> None:
+        """A kernel of the pool serves a client: should one fail later, the first pause is a short one again."""
+        self._of(pool).next_pause = FIRST_PAUSE
+
+    def unfit(self, kernel: Kernel, why: str) -> None:
+        """A kernel is going to be closed because of *why*; if nobody was bridged to it yet, those that would take its
+        place may well have to go for the same reason, so its pool pauses."""
+        if kernel.pool is not None and not kernel.uses:
+            self._registry.hold_off(kernel.pool)
+            self._pause(kernel.pool, f"nobody had used it yet, but {why}", proved_by_age=False)
+
+    def _died(self, kernel: Kernel, how: str) -> None:
+        """A kernel that was ready has ended by itself, and the registry does not know yet."""
+        pool = kernel.pool
+        if pool is None:
+            return
+        if not kernel.uses and time.monotonic() - kernel.ready_at < SHORT_LIFE:
+            self._registry.hold_off(pool)
+            self._pause(pool, f"it died as soon as it was ready: {how}")
+        elif kernel.ready_at > self._of(pool).paused_at:
+            self.proved(pool)
+
+    def _pause(self, pool: Pool, reason: str, *, proved_by_age: bool = True) -> None:
+        """Report a failure and see to the end of the pause. Kernels that fail together make one pause.
+
+        Args:
+            pool: The pool.
+            reason: Why a kernel of it failed.
+            proved_by_age: A kernel that was started since the last pause and has lived for a while proves that starts
+                succeed, so that the pause is a short one again.
+        """
+        record = self._of(pool)
+        record.trouble = f"The last kernel that was started for it failed: {reason}"
+        following = ""
+        if record.pause is None:
+            now = time.monotonic()
+            if proved_by_age and any(
+                one.ready_at > record.paused_at and now - one.ready_at >= SHORT_LIFE for one in pool.kernels.values()
+            ):
+                record.next_pause = FIRST_PAUSE
+            pause, record.paused_at = record.next_pause, now
+            record.next_pause = min(2 * pause, LONGEST_PAUSE)
+            record.pause = gevent.spawn_later(pause, self._resume, pool, record)
+            following = f"\nThe next attempt follows in {pause:g} seconds"
+        self._log.error(f"A kernel of pool {pool.name} did not start: {reason}{following}")
+
+    def _resume(self, pool: Pool, record: _Record) -> None:
+        record.pause = None
+        if not self.stopping:
+            self._registry.resume(pool)
+
+    # -- between two clients -----------------------------------------------------------------------------------
+
+    def reset(self, kernel: Kernel) -> None:
+        """Run the ResetCode of its pool in a kernel; the registry hears how it went."""
+        self._group.spawn(self._reset, kernel)
+
+    def _reset(self, kernel: Kernel) -> None:
+        session = self.sessions.get(kernel)
+        if session is None or not _is_resetting(session):
+            return
+        began = time.monotonic()
+        try:
+            reset(session, self._log, self._settings().kernel_start_timeout)
+        except ResetFailed as error:
+            if _is_resetting(session):
+                self._log.warning(f"Kernel {kernel.id} is closed: {error}")
+                self._registry.close(kernel, str(error))
+        else:
+            if _is_resetting(session):  # the end of a kernel is settled by `link_ended`
+                self._log.debug(f"Kernel {kernel.id} was reset in {time.monotonic() - began:.3f} s")
+                self._registry.reset_done(kernel)
+
+    # -- ending ------------------------------------------------------------------------------------------------
+
+    def close(self, kernel: Kernel, why: str) -> None:
+        """End a kernel in stages, in a greenlet."""
+        self._log.debug(f"Closing kernel {kernel.id}: {why}")
+        self._group.spawn(self._end, kernel)
+
+    def _end(self, kernel: Kernel) -> None:
+        start = self._starts.get(kernel)
+        if start is not None and start.greenlet is not None:
+            start.greenlet.kill()
+        self._launcher.line.leave(kernel)  # it may have waited for its turn, or was killed before it ran
+        self._settle(kernel, "it was closed while it was starting")
+        session = self.sessions.get(kernel)
+        if session is not None:
+            session.stop()
+        self._forget(kernel)
+
+    def link_ended(self, session: KernelSession) -> None:
+        """The link of a kernel has ended, by itself or because the server closes it."""
+        kernel = session.record
+        self._registry.link_ended(kernel)
+        if kernel.state is KernelState.DYING:
+            self._group.spawn(self._settle_death, session)
+        else:
+            session.channel.lost()  # whoever starts or closes it goes on
+
+    def _settle_death(self, session: KernelSession) -> None:
+        kernel, exited = session.record, session.process.exited
+        exited.wait(EXIT_GRACE)
+        if kernel.state is not KernelState.DYING:
+            session.channel.lost()  # it was closed meanwhile
+            return
+        in_good_order = exited.ready() and session.ended_in_good_order()
+        status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
+        how = session.problem or status
+        self._log_end(session, how, in_good_order=in_good_order)
+        self._died(kernel, how)
+        can_continue = session.complete_last_packet()
+        self._registry.lost(kernel, in_good_order=in_good_order, can_continue=can_continue)
+        session.channel.lost()
+        session.stop()
+        self._forget(kernel)
+
+    def _log_end(self, session: KernelSession, how: str, *, in_good_order: bool) -> None:
+        kernel = session.record
+        if in_good_order:
+            self._log.debug(f"Kernel {kernel.id} ended: {how}")
+            return
+        words = session.process.last_words()
+        told = f"; its last words:\n{words}" if words else ""
+        self._log.warning(f"Kernel {kernel.id} (process {session.process.pid}) died: {how}{told}")
+
+    def _forget(self, kernel: Kernel) -> None:
+        self.sessions.pop(kernel, None)
+        self._timer.forget(kernel)
+        self._registry.gone(kernel)
+
+
+def _is_resetting(session: KernelSession) -> bool:
+    return session.alive and session.record.state is KernelState.RESETTING
