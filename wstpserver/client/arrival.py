@@ -10,7 +10,7 @@ from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import LinkError
 from wstpserver.client.sockets import prepare
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.greeting import LinkIdentified, ListenHandshake
+from wstpserver.wire.handshake import LinkIdentified, ListenHandshake
 
 #: Seconds in which a connection must say what it is, greet, and find its other half.
 GREETING_TIMEOUT: Final = 10.0

@@ -14,8 +14,8 @@ from wstpserver.client.messages import MessageChannel
 from wstpserver.client.options import Address, Endpoint, parse_address
 from wstpserver.client.sockets import connect_again, connect_socket
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.greeting import ConnectHandshake, MessagePort
-from wstpserver.wire.limits import DecoderLimits
+from wstpserver.wire.handshake import ConnectHandshake, MessagePort
+from wstpserver.wire.tokens import DecoderLimits
 
 #: Seconds for a link to come about.
 CONNECT_TIMEOUT: Final = 30.0

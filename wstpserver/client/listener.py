@@ -23,7 +23,7 @@ from wstpserver.client.messages import MessageChannel
 from wstpserver.client.options import Address, Endpoint, parse_address
 from wstpserver.client.pairing import Pairing
 from wstpserver.client.sockets import listen_socket, prepare
-from wstpserver.wire.limits import DecoderLimits
+from wstpserver.wire.tokens import DecoderLimits
 
 _log = logging.getLogger(__name__)
 
