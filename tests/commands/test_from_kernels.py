@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, call, enter, identifier, kernels
+from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, enter, kernel_id, kernels
 from tests.support.testkernel.codec import Function, Symbol
+from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for, wait_gone
 
 
@@ -21,13 +22,13 @@ def test_questions_about_oneself(serve):
     assert inside(link, "GetKernelBusyStatus") == '{"result":"True"}'
     pools = json.loads(inside(link, "GetServerInformation"))["result"]["Pools"]
     names = [kernel["ID"] for kernel in pools["Main"]["Kernels"]]
-    assert identifier(link) in names
+    assert kernel_id(link) in names
 
 
 def test_settings(serve):
     server = serve({"Main": {"MinimumKernelNumber": 1}})
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     pid = kernels(link)[name]["ProcessID"]
     assert inside(link, "SetReserveKernel", TRUE) == SUCCESS
     assert inside(link, "SetAllowSilentKernelReplacement", TRUE) == SUCCESS
@@ -52,11 +53,11 @@ def test_start_and_close_another(serve):
 
 def test_disconnect_takes_effect_after_the_answer(serve):
     link = serve().client()
-    name = identifier(link)
+    name = kernel_id(link)
     assert inside(link, "DisconnectKernel") == SUCCESS
     assert link.command("GetKernelID") == ERROR
     assert enter(link, "ConnectKernel", name) == SUCCESS
-    assert identifier(link) == name
+    assert kernel_id(link) == name
 
 
 def test_connect_takes_effect_after_the_answer(serve):
@@ -70,9 +71,9 @@ def test_connect_takes_effect_after_the_answer(serve):
 
 def test_connect_to_what_there_is_not_fails_at_once(serve):
     link = serve().client()
-    name = identifier(link)
+    name = kernel_id(link)
     assert inside(link, "ConnectKernel", "Nowhere") == ERROR
-    assert identifier(link) == name
+    assert kernel_id(link) == name
 
 
 def test_what_was_sent_behind_a_connect_goes_to_the_new_kernel(serve):
@@ -87,8 +88,8 @@ def test_what_was_sent_behind_a_connect_goes_to_the_new_kernel(serve):
 
 def test_closing_oneself_takes_effect_after_the_answer(serve):
     link = serve().client()
-    pid = kernels(link)[identifier(link)]["ProcessID"]
-    assert inside(link, "CloseKernel", identifier(link)) == SUCCESS
+    pid = kernels(link)[kernel_id(link)]["ProcessID"]
+    assert inside(link, "CloseKernel", kernel_id(link)) == SUCCESS
     assert link.at_end()
     wait_gone(pid)
 
@@ -96,8 +97,8 @@ def test_closing_oneself_takes_effect_after_the_answer(serve):
 def test_a_kernel_without_a_client_has_no_bridge(serve, gate):
     server = serve()
     link, other = server.client(), server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", call("List", gate.expression(), call("Command", call("GetKernelID"))))
+    name = kernel_id(link)
+    link.put("EvaluatePacket", call("List", gate.busy(), call("Command", call("GetKernelID"))))
     link.close()
     wait_for(lambda: kernels(other)[name]["State"] == "reserved")
     other.put("WSCommandPacket", Function("ConnectKernel", name, 20))

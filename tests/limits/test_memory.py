@@ -12,7 +12,8 @@ import pytest
 
 from tests.support import processes
 from tests.support.kernels import make_kernel
-from tests.support.serving import call, identifier, kernels
+from tests.support.serving import kernel_id, kernels
+from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for, wait_gone
 from wstpserver.server import memory
 
@@ -26,7 +27,7 @@ def test_the_client_of_a_large_kernel_is_told_and_loses_it(serve, tmp_path, wrap
     program = make_kernel(tmp_path, "memory-kernel", connect_from_child=wrapped)
     server = serve({"Main": {"KernelPath": program, "MinimumKernelNumber": 1, "KernelMemoryLimit": LIMIT}})
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     pid = kernels(link)[name]["ProcessID"]
     link.evaluate(MUCH)
     head, text = link.get_packet()
@@ -35,14 +36,14 @@ def test_the_client_of_a_large_kernel_is_told_and_loses_it(serve, tmp_path, wrap
     assert link.at_end()
     server.wait_for_log(f"Warning: \n    Kernel {name} of pool Main is closed: {WHY}")
     wait_gone(pid)
-    assert identifier(server.client()) != name
+    assert kernel_id(server.client()) != name
 
 
 def test_a_kernel_that_grows_while_nobody_is_bridged_to_it_is_closed(serve, gate):
     server = serve({"Main": {"KernelMemoryLimit": LIMIT}})
     link, watcher = server.client(), server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", call("List", gate.expression(), MUCH))
+    name = kernel_id(link)
+    link.put("EvaluatePacket", call("List", gate.busy(), MUCH))
     wait_for(lambda: kernels(watcher)[name]["Busy"])
     link.close()
     wait_for(lambda: kernels(watcher)[name]["State"] == "reserved")

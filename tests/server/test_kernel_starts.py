@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.serving import (
+from tests.support import processes
+from tests.support.kernels import make_kernel
+from tests.support.server import pool
+from tests.support.serving import (
     Since,
     assert_serves,
     join,
@@ -20,9 +23,6 @@ from tests.server.serving import (
     reset,
     serving,
 )
-from tests.support import processes
-from tests.support.kernels import make_kernel
-from tests.support.server import pool
 from tests.support.testkernel.codec import Function
 from tests.support.waiting import wait_for
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from tests.server.serving import one_pool, ready_kernels, serving
 from tests.support import processes
 from tests.support.kernels import make_kernel
+from tests.support.serving import one_pool, ready_kernels, serving
 from wstpserver.model.states import Kernel
 from wstpserver.server.launch_line import LaunchLine
 

@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from tests.server.serving import one_pool
 from tests.support.leaks import own_descriptors
 from tests.support.server import ServerProcess
+from tests.support.serving import one_pool
 from wstpserver.server import listeners
 from wstpserver.server.listeners import ListenError, describe, listen
 
@@ -100,27 +100,27 @@ def test_a_server_whose_port_is_taken(tmp_path, kernel):
     """Exit code 69, a reason, and no kernel was started for it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        server = ServerProcess(tmp_path, one_pool(kernel), environment={"WSTPSERVER_PORT": port})
-        server._arguments = [word for word in server._arguments if word not in ("--port", "0")]
+        server = ServerProcess(tmp_path, one_pool(kernel), "--interface", "127.0.0.1", usual_address=False,
+                               environment={"WSTPSERVER_PORT": port})  # fmt: skip
         server.launch()
         try:
             server.wait_for_log(rf"Error: \n    Cannot listen on port {port} and interface \S+: the port is in use")
             assert server.process.wait(30) == 69
             assert "is ready" not in server.log and not server.processes()
         finally:
-            server._end_everything()
+            server.kill()
 
 
 def test_two_servers_on_one_port(tmp_path, kernel):
     with ServerProcess(tmp_path, one_pool(kernel)) as first:
         environment = {"WSTPSERVER_PORT": str(first.port)}
-        second = ServerProcess(tmp_path, one_pool(kernel), environment=environment)
-        second._arguments = [word for word in second._arguments if word not in ("--port", "0")]
+        second = ServerProcess(tmp_path, one_pool(kernel), "--interface", "127.0.0.1", usual_address=False,
+                               environment=environment)  # fmt: skip
         second.launch()
         try:
             assert second.process.wait(30) == 69
         finally:
-            second._end_everything()
+            second.kill()
         assert os.path.exists(f"/proc/{first.pid}")
         with first.connect() as link:
             assert link.get_packet()[0] == "InputNamePacket"

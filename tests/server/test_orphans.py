@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from tests.server.serving import Gate, join, kernel_process, one_pool, ready_kernels, serving
 from tests.support import processes
 from tests.support.kernels import make_kernel
+from tests.support.serving import Gate, join, kernel_process, one_pool, ready_kernels, serving
 from tests.support.waiting import wait_for, wait_gone
 from wstpserver.server import orphans, process_table
 from wstpserver.server.log import Log

@@ -7,7 +7,10 @@ import time
 
 import pytest
 
-from tests.server.serving import (
+from tests.server.transfers import read_frame, stalled_writer
+from tests.support import processes
+from tests.support.kernels import make_kernel
+from tests.support.serving import (
     Gate,
     join,
     kernel_process,
@@ -15,9 +18,6 @@ from tests.server.serving import (
     ready_kernels,
     serving,
 )
-from tests.server.transfers import read_frame, stalled_writer
-from tests.support import processes
-from tests.support.kernels import make_kernel
 from tests.support.testkernel.codec import Function
 from tests.support.waiting import wait_for, wait_gone
 

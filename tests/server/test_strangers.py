@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from tests.server.serving import assert_serves, one_pool, reset, serving
 from tests.support import rawlink
 from tests.support.kernels import make_kernel
+from tests.support.serving import assert_serves, one_pool, reset, serving
 from tests.support.testkernel import joining
 from tests.support.waiting import wait_for
 

@@ -4,8 +4,9 @@ import secrets
 
 import pytest
 
-from tests.service.helpers import BareServer, messages, needs_ipv6, one_pool
+from tests.service.helpers import bare_server, messages, needs_ipv6
 from tests.support.kernels import make_kernel
+from tests.support.serving import one_pool
 from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for
 from wstpserver.client.discover import discover
@@ -60,7 +61,7 @@ def browser(service_type):
 def advertised(folder, service_type, *words, interface="127.0.0.1", **options):
     """A server with the given option to advertise it."""
     configuration = {"AdvertisedServiceType": service_type, **one_pool(make_kernel(folder), MinimumKernelNumber=1)}
-    return BareServer(folder, configuration, "--port", "0", "--interface", interface, *words, **options)
+    return bare_server(folder, configuration, "--port", "0", "--interface", interface, *words, **options)
 
 
 def advertising(server):

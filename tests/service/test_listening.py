@@ -8,9 +8,10 @@ import socket
 
 import pytest
 
-from tests.service.helpers import BareServer, failing, has_ipv6, messages, needs_ipv6, one_pool
+from tests.service.helpers import bare_server, failing, has_ipv6, messages, needs_ipv6
 from tests.support import rawlink
 from tests.support.kernels import make_kernel
+from tests.support.serving import one_pool
 from wstpserver.server import listeners
 from wstpserver.server.listeners import ListenError, describe, listen
 
@@ -19,7 +20,7 @@ LOOPBACKS = ("127.0.0.1", "::1")
 
 def running(folder, *words, **options):
     configuration = one_pool(make_kernel(folder), MinimumKernelNumber=1, ReservePreviouslyConnectedKernels=False)
-    return BareServer(folder, configuration, *words, **options)
+    return bare_server(folder, configuration, *words, **options)
 
 
 def serves(host, port):
@@ -83,7 +84,7 @@ def test_the_environment_and_the_file(tmp_path):
     with running(tmp_path, environment=environment) as server:
         assert listening(server).endswith("and interface 127.0.0.2")
     pools = one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)
-    with BareServer(tmp_path, {"Port": 0, "Interface": "127.0.0.3", **pools}) as server:
+    with bare_server(tmp_path, {"Port": 0, "Interface": "127.0.0.3", **pools}) as server:
         assert listening(server).endswith("and interface 127.0.0.3")
 
 
