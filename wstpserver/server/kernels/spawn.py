@@ -19,7 +19,7 @@ from typing import Any
 
 from gevent import get_hub, subprocess
 
-from wstpserver._wstpscan import ffi, lib
+from wstpserver._native import ffi, lib
 from wstpserver.server.kernels.process import KernelProcess
 
 #: What a service manager says to the server alone (sd_notify(3)).
