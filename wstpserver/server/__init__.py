@@ -1,4 +1,4 @@
-"""The server: links, bridges, kernels and commands. `ServeOptions` is what a program gives to `wstpserver.server.app.run`.
+"""The server: links, bridges, kernels and commands. `ServeOptions` is what a program gives to `app.run`.
 
 The rest of the package needs gevent, which a program that only checks a configuration does not load.
 """

@@ -11,9 +11,9 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import get_hub
@@ -33,17 +33,11 @@ LONGEST_NAME = 63
 #: Seconds that the withdrawal may take when the server stops.
 WITHDRAWAL_TIME = 5.0
 
-#: How often a question is asked, and seconds between two times. A responder answers within 0.12 s.
-QUESTIONS = 3
-QUESTION_INTERVAL = 0.25
+#: Seconds in which the other servers have answered a question; a responder waits 0.12 s at most.
+ANSWER_TIME = 0.75
 
 #: How often another name is tried when another server has registered the same one at the same time.
 NAME_ATTEMPTS = 10
-
-#: Numbers of DNS (RFC 1035, RFC 2782).
-_CLASS_IN = 1
-_TYPE_PTR = 12
-_TYPE_SRV = 33
 
 
 def instance_name(service: str) -> str:
@@ -88,7 +82,7 @@ class Advertiser:
         """Withdraw the service; returns when that is done, or after WITHDRAWAL_TIME seconds."""
         if self._greenlet is None:
             return
-        with gevent.Timeout(WITHDRAWAL_TIME, False):
+        with gevent.Timeout(WITHDRAWAL_TIME, exception=False):
             self._greenlet.join()
             get_hub().threadpool.apply(self._close)
 
@@ -105,27 +99,47 @@ class Advertiser:
     def _announce(self) -> str:
         if len(self._name.encode()) > LONGEST_NAME:
             raise ValueError(f'the name "{self._name}" has more than {LONGEST_NAME} bytes')
-        from zeroconf import InterfaceChoice, Zeroconf
+        from zeroconf import DNSQuestionType, InterfaceChoice, ServiceBrowser, Zeroconf
 
         for library in ("zeroconf", "asyncio"):
             self._log.adopt(library, "Advertising: ")
         everywhere = bool({"0.0.0.0", "::"} & set(self._hosts))
-        self._zeroconf = Zeroconf(interfaces=InterfaceChoice.All if everywhere else _transports(self._hosts))
+        interfaces = InterfaceChoice.All if everywhere else _transports(self._hosts)
+        self._zeroconf = Zeroconf(interfaces=interfaces)
         addresses = _own_addresses() if everywhere else self._hosts
-        _ask(self._zeroconf, self._type, _TYPE_PTR, lambda _: False)  # the answers are kept, and `register_service` looks
+        # The answers are kept, and `register_service` does not take a name that is among them.
+        browser = ServiceBrowser(
+            self._zeroconf, self._type, handlers=[lambda **_: None], question_type=DNSQuestionType.QM
+        )
+        time.sleep(ANSWER_TIME)
+        browser.cancel()
         for _ in range(NAME_ATTEMPTS):
             info = self._service(addresses)
             self._zeroconf.register_service(info, allow_name_change=True)
-            rival = _ask(self._zeroconf, info.name, _TYPE_SRV, self._is_rival)
-            if rival is None or rival > self._host:
-                name: str = info.get_name()
-                return name
             # Of two that have registered the same name at the same time the one with the smaller host name keeps it.
+            if all(host >= self._host for host in self._hosts_of(info.name, interfaces)):
+                return info.get_name()
             self._zeroconf.unregister_service(info)
         raise RuntimeError(f'all names like "{self._name}" are taken')
 
-    def _is_rival(self, host: str) -> bool:
-        return host != self._host
+    def _hosts_of(self, name: str, interfaces: Any) -> set[str]:
+        """The host names of all servers that have registered this name, asked without what is known already."""
+        from zeroconf import DNSQuestionType, RecordUpdateListener, Zeroconf
+
+        hosts: set[str] = set()
+
+        class Answers(RecordUpdateListener):
+            def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
+                for update in records:
+                    host = getattr(update.new, "server", None)  # of SRV records
+                    if host is not None and update.new.name.lower() == name.lower():
+                        hosts.add(host)
+
+        with Zeroconf(interfaces=interfaces) as fresh:
+            fresh.add_listener(Answers(), None)
+            fresh.get_service_info(self._type, name, int(ANSWER_TIME * 1000), DNSQuestionType.QM)
+            time.sleep(ANSWER_TIME)  # that was the first answer, there may be more
+        return hosts
 
     def _service(self, addresses: list[str]) -> ServiceInfo:
         from zeroconf import ServiceInfo
@@ -146,47 +160,6 @@ class Advertiser:
                 self._zeroconf.close()
         except Exception as error:  # noqa: BLE001 - as above
             self._log.warning(f"Advertising did not end in good order: {error or type(error).__name__}")
-
-
-def _ask(zeroconf: Zeroconf, name: str, kind: int, accepts: Callable[[str], bool]) -> str | None:
-    """Ask all responders by multicast for the records of a name.
-
-    Args:
-        zeroconf: asks; it keeps the answers.
-        name: the name in question.
-        kind: the type of the records.
-        accepts: called in another thread with the host name of each SRV record; True ends the asking.
-
-    Returns:
-        The host name that was accepted, None if none was.
-    """
-    from zeroconf import DNSOutgoing, DNSQuestion, RecordUpdateListener
-    from zeroconf import DNSService as Service
-
-    accepted: list[str] = []
-    done = threading.Event()
-
-    class Answers(RecordUpdateListener):
-        def async_update_records(self, _zeroconf: Zeroconf, _now: float, records: list[RecordUpdate]) -> None:
-            for update in records:
-                record = update.new
-                if isinstance(record, Service) and record.name.lower() == name.lower() and record.ttl:
-                    if accepts(record.server):
-                        accepted.append(record.server)
-                        done.set()
-
-    answers = Answers()
-    zeroconf.add_listener(answers, None)
-    try:
-        for _ in range(QUESTIONS):
-            question = DNSOutgoing(0)
-            question.add_question(DNSQuestion(name, kind, _CLASS_IN))
-            zeroconf.send(question)
-            if done.wait(QUESTION_INTERVAL):
-                break
-    finally:
-        zeroconf.remove_listener(answers)
-    return accepted[0] if accepted else None
 
 
 def _transports(hosts: list[str]) -> list[str]:

@@ -21,7 +21,7 @@ from wstpserver.server.executor import Executor
 from wstpserver.server.janitor import Janitor
 from wstpserver.server.kernel import KernelServer
 from wstpserver.server.kernel_ends import KernelEnds
-from wstpserver.server.launcher import Launcher
+from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.log import Log
 from wstpserver.server.nursery import Nursery
 from wstpserver.server.queueing import Queueing

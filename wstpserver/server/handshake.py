@@ -21,8 +21,6 @@ from wstpserver.server.log import Log
 from wstpserver.server.stream import Stream, StreamClosed, address_name
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.pairing import (
-    SPEAK_AFTER,
-    AwaitSilence,
     Dropped,
     Event,
     LinkConnection,
@@ -121,7 +119,6 @@ class LinkHandshakes:
         dropped: Callable[[PendingConnection, str, bool], object],
         *,
         message_port: int | None = None,
-        speak_after: float = SPEAK_AFTER,
     ) -> None:
         """
         Args:
@@ -129,11 +126,9 @@ class LinkHandshakes:
             dropped: called in the hub with each connection that becomes no link, why, and whether the peer ended it.
                 The connection is closed.
             message_port: the second port of the link name; None if it has one port.
-            speak_after: seconds of silence after which we greet a classic peer that waits for us.
         """
         self._opened = opened
         self._dropped = dropped
-        self._speak_after = speak_after
         self._pairing: Pairing[PendingConnection] = Pairing(message_port)
         #: Connections that were accepted in this round of the hub.
         self._fresh: list[PairingConnection] = []
@@ -210,8 +205,6 @@ class LinkHandshakes:
                     self._dropped(connection.transport, reason, ended)
                 case OpenMessagePort(connection):
                     self._open_message_port(connection)
-                case AwaitSilence(connection):
-                    self._await_silence(connection)
 
     def _send(self, connection: PairingConnection, data: bytes) -> None:
         """Send a part of a greeting, which is far smaller than what a new connection takes without its peer's help."""
@@ -229,15 +222,15 @@ class LinkHandshakes:
         for each in (pending, messages.transport):
             each.stop_reading()
             each.close_listener()
-        version, peer = data.version, data.peer
-        assert version is not None and peer is not None
+        peer = data.peer
+        assert peer is not None
         link = Link(
             pending.stream,
             messages.transport.stream,
             data.leftover(),
             messages.leftover(),
             unsent,
-            version,
+            min(peer.version, 4),
             pending.address,
             peer.without_kernel,
         )
@@ -248,15 +241,6 @@ class LinkHandshakes:
         pending.stop_reading()
         pending.close_listener()
         pending.stream.close()
-
-    def _await_silence(self, connection: PairingConnection) -> None:
-        timer = get_hub().loop.timer(self._speak_after)
-        timer.start(self._speak, connection, timer)
-
-    def _speak(self, connection: PairingConnection, timer: Any) -> None:
-        timer.stop()
-        timer.close()
-        self._carry_out(self._pairing.speak(connection))
 
     # -- the second port of a classic link -----------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ import gevent
 from wstpserver.model.states import Kernel
 from wstpserver.server.evaluator import Evaluator
 from wstpserver.server.kernel import KernelServer
+from wstpserver.server.kernels.process import describe_status
 from wstpserver.server.log import Log
-from wstpserver.server.process import describe_status
 from wstpserver.settings import PoolSettings, ServerSettings
 from wstpserver.wire.values import Expression, Function, Symbol
 

@@ -10,7 +10,7 @@ import gevent
 from wstpserver.model.limits import MEASURED_STATES, overdue, too_large
 from wstpserver.model.states import Kernel, KernelState
 from wstpserver.server.initialisation import InitialisationFailed
-from wstpserver.server.memory import CannotMeasure, resident_memory
+from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 
 if TYPE_CHECKING:
     from wstpserver.server.broker import Broker
@@ -91,7 +91,7 @@ class Janitor:
         by_pid = {kernel.process.pid: kernel for kernel in kernels if not kernel.process.exited.ready()}
         try:
             sizes = resident_memory(by_pid)
-        except CannotMeasure as error:
+        except MemoryUnknown as error:
             if not self._cannot_measure:
                 self._cannot_measure = True
                 self._broker.log.warning(f"KernelMemoryLimit has no effect on this system: {error}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from wstpserver.model.states import Kernel, KernelState
 from wstpserver.server.kernel import KernelServer
-from wstpserver.server.process import describe_status
+from wstpserver.server.kernels.process import describe_status
 
 if TYPE_CHECKING:
     from wstpserver.server.broker import Broker

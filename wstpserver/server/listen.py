@@ -146,8 +146,8 @@ def _explain(error: OSError, interface: str, port: int) -> str:
 class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hints
     """Accepts connections on one address for as long as there are descriptors for them.
 
-    The handler runs in the hub and gets plain sockets: a greenlet and a gevent socket for each connection would cost more
-    than the handshake. When the system has nothing left for another connection, the log says so once, and new
+    The handler runs in the hub and gets plain sockets: a greenlet and a gevent socket for each connection would cost
+    more than the handshake. When the system has nothing left for another connection, the log says so once, and new
     connections wait in the backlog of the system.
     """
 

@@ -260,6 +260,7 @@ class LogSink:
         self.path = path or None
         self.failure = ""
         self._backlog = bytearray()
+        self._descriptor = -1
         self._attach(self._open())
 
     def write(self, data: bytes) -> bool:

@@ -63,7 +63,7 @@ class MessageWatch:
 
     def join(self, seconds: float) -> None:
         """Wait until all messages have been read, or for so many seconds."""
-        with gevent.Timeout(seconds, False):
+        with gevent.Timeout(seconds, exception=False):
             if self._greenlet is None and not self._finished:
                 self._happened = self._happened or Event()
                 self._happened.wait()

@@ -13,8 +13,8 @@ from gevent.pool import Group
 from wstpserver.model.states import Kernel, KernelState, Pool
 from wstpserver.server.initialisation import InitialisationFailed, initialise
 from wstpserver.server.kernel import KernelServer
-from wstpserver.server.launcher import Launcher, LaunchFailed, command_line
-from wstpserver.server.trace import trace_kernel
+from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
+from wstpserver.server.trace import trace_link
 from wstpserver.settings.discovery import kernel_kind
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Nursery:
         timeout = broker.settings.kernel_start_timeout
         process, link = self._launcher.launch(record.id, path, options, timeout)
         if broker.log.trace_enabled:
-            trace_kernel(broker.log, link, f"Kernel {record.id}")
+            trace_link(broker.log, link, f"Kernel {record.id}")
         kernel = KernelServer(broker, record, process, link, broker.settings.missed_output_limit)
         broker.kernels[record] = kernel
         return kernel

@@ -12,7 +12,6 @@ from gevent.event import AsyncResult
 from wstpserver.server.access import belongs_to
 from wstpserver.server.handshake import Link, LinkHandshakes, PendingConnection
 from wstpserver.server.stream import peer_name
-from wstpserver.wire.pairing import SPEAK_AFTER
 
 LOOPBACK = "127.0.0.1"
 
@@ -42,14 +41,13 @@ class KernelListener:
 
     @contextmanager
     def expect(
-        self, pid: int, warn: Callable[[str], None], *, reads_first: bool = False
+        self, pid: int, warn: Callable[[str], None]
     ) -> Iterator[AsyncResult]:
         """Accept the link that process *pid* makes, while the block runs.
 
         Args:
             pid: the process. Connections of others, except its descendants, are closed and reported.
             warn: gets these reports.
-            reads_first: whether the kernel waits for our greeting before it sends its own.
 
         Yields:
             what becomes the `Link`, or raises `KernelLinkError` if the kernel ends its connection or does not speak
@@ -64,17 +62,15 @@ class KernelListener:
                 made.set(link)
 
         def dropped(_pending: PendingConnection, reason: str, ended: bool) -> None:  # noqa: FBT001 - a callback
-            fail(KernelLinkError("it closed its link during the greeting" if ended else f"it does not speak WSTP: {reason}"))
+            text = "it closed its link during the greeting" if ended else f"it does not speak WSTP: {reason}"
+            fail(KernelLinkError(text))
 
         def fail(error: Exception) -> None:
             if not made.ready():
                 made.set_exception(error)
 
         handshakes = LinkHandshakes(
-            opened,
-            dropped,
-            message_port=self._messages.getsockname()[1],
-            speak_after=0.0 if reads_first else SPEAK_AFTER,
+            opened, dropped, message_port=self._messages.getsockname()[1]
         )
         ways = ((self._data, handshakes.accept), (self._messages, handshakes.accept_message))
         watchers = [get_hub().loop.io(listener.fileno(), 1) for listener, _ in ways]

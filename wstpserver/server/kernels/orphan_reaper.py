@@ -8,8 +8,8 @@ is left of those in the files of servers that are gone. A pid file consists of l
     kernel <pid> <started>
     gone <pid>
 
-*started* and *boot* are words of `process_info`; *mark* is the value of the environment variable `MARK` in every process
-that the server started, and in their children. A kernel's pid is also the ID of its process group.
+*started* and *boot* are words of `process_info`; *mark* is the value of the environment variable `MARK` in every
+process that the server started, and in their children. A kernel's pid is also the ID of its process group.
 """
 
 from __future__ import annotations

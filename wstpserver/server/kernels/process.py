@@ -110,7 +110,7 @@ class KernelProcess:
         """Wait for the exit; whether the process has exited."""
         if self._reports_exit:
             self.exited.wait(seconds)
-            return self.exited.ready()
+            return bool(self.exited.ready())
         deadline = time.monotonic() + seconds
         while not self.exited.ready():
             if process_info.has_ended(self.pid):
@@ -139,8 +139,8 @@ def describe_status(status: int) -> str:
 class KernelOutput:
     """The reading end of what a process prints.
 
-    It is read in the hub: most kernels print a few lines at their start or none, and a greenlet for each would need more
-    memory than everything else about a kernel. The descriptor is given back when the process and its children have
+    It is read in the hub: most kernels print a few lines at their start or none, and a greenlet for each would need
+    more memory than everything else about a kernel. The descriptor is given back when the process and its children have
     closed theirs, or by `close`.
     """
 

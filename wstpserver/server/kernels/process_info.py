@@ -134,7 +134,7 @@ def resident_memory(pids: Collection[int]) -> dict[int, int]:
             if number % _ROUND == 0:
                 gevent.sleep(0)
     except OSError as error:
-        raise MemoryUnknown(f"the processes cannot be listed: {error}") from None
+        raise MemoryUnknown(f"the processes cannot be listed: {error.strerror or error}") from None
     for number, pid in enumerate(parents, 1):
         root = _root(pid, parents, roots)
         if root:
