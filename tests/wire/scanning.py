@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.wire.oracle import Event, Reading
 from wstpserver._native import lib
+
+from tests.wire.oracle import Event, Reading
 from wstpserver.wire.frames import END, ERROR, HEAD, MORE, TAIL, FrameScanner
 
 MAX_UNDECIDED = lib.WSTPSCAN_MAX_UNDECIDED

@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.packets import HEAD_BY_NAME
 from wstpserver._native import ffi, lib
+
+from tests.support.packets import HEAD_BY_NAME
 from wstpserver.wire.packets import PacketHead
 
 
@@ -53,8 +54,9 @@ SPELLINGS = {
     "B": b"B~OWSCommandPacket",
     "C": b"C~O" + "WSCommandPacket".encode("utf-16-be"),
     "D": b"D~OWSCommandPacket",
-    "E": b"E~15 " + "WSCommandPacket".encode("utf-16-le"),
-    "F": b"F~015 " + "WSCommandPacket".encode("utf-32-be"),
+    "E": b"E~O" + "WSCommandPacket".encode("utf-16-le"),
+    "F": b"F~O" + "WSCommandPacket".encode("utf-32-le"),
+    "F, big-endian": b"F~O" + "WSCommandPacket".encode("utf-32-be"),
 }
 
 
