@@ -11,7 +11,7 @@ from gevent.event import AsyncResult
 
 from wstpserver.server.access import belongs_to
 from wstpserver.server.handshake import Link, LinkHandshakes, PendingConnection
-from wstpserver.server.stream import peer_name
+from wstpserver.server.stream import StreamClosed, peer_name
 
 LOOPBACK = "127.0.0.1"
 
@@ -56,6 +56,11 @@ class KernelListener:
         made: AsyncResult = AsyncResult()
 
         def opened(link: Link) -> None:
+            try:
+                link.data.try_send(link.unsent)  # nothing of ours follows at once that it could go together with
+                link.unsent = b""
+            except StreamClosed as error:
+                fail(KernelLinkError(f"it closed its link during the greeting ({error})"))
             if made.ready():
                 link.close()
             else:
