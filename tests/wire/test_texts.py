@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from wstpserver._native import ffi, lib
 
 from tests.wire.scanning import completion, scan
-from wstpserver._native import ffi, lib
 from wstpserver.wire.decode import decode
 from wstpserver.wire.encode import encode
 from wstpserver.wire.frames import END, MORE, FrameScanner

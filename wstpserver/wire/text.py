@@ -26,9 +26,9 @@ class TextStyle(Enum):
     SEVEN_BIT = "seven_bit"
 
 
-#: Formats whose characters have a fixed width: from 64 characters on, their number follows from the size of the payload,
-#: and a space stands in its place. Given a count there, the library's reader hands its program memory that is not the
-#: text's.
+#: Formats whose characters have a fixed width: from 64 characters on, their number follows from the size of the
+#: payload, and a space stands in its place. Given a count there, the library's reader hands its program memory that is
+#: not the text's.
 UNCOUNTED: Final = b"BCF"
 
 #: What stands before the characters of a payload: the format letter, `~`, and their number as far as it is given.
