@@ -130,7 +130,8 @@ def test_both_ways_find_the_socket_of_the_other_end(listener):
     with client, accepted:
         for here, there in [(client, accepted), (accepted, client)]:
             addresses = here.family, here.getpeername(), here.getsockname()
-            assert diagnosed_owner(*addresses) == listed_owner(*addresses) == peer_owner(here) == (inode_of(there), os.getuid())
+            owner = (inode_of(there), os.getuid())
+            assert diagnosed_owner(*addresses) == listed_owner(*addresses) == peer_owner(here) == owner
 
 
 def test_a_socket_that_is_closed_or_was_never_there(listener):

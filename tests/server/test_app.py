@@ -82,14 +82,14 @@ def test_a_defect_does_not_leave_a_client_waiting(monkeypatch, tmp_path, log, wh
     application = app.Application(settings(), options, [listener], None)
     application.start()
     try:
-        with gevent.Timeout(20), gevent.socket.create_connection(address) as data:
-            with gevent.socket.create_connection(address) as messages:
-                identity = str(uuid.uuid4()).upper().encode()
-                messages.sendall(b"id=%s connection=mesg" % identity)
-                data.sendall(b"id=%s connection=data" % identity + joining.WORDS + GREETING)
-                for connection in (data, messages):
-                    while connection.recv(4096):
-                        pass
+        connect = gevent.socket.create_connection
+        with gevent.Timeout(20), connect(address) as data, connect(address) as messages:
+            identity = str(uuid.uuid4()).upper().encode()
+            messages.sendall(b"id=%s connection=mesg" % identity)
+            data.sendall(b"id=%s connection=data" % identity + joining.WORDS + GREETING)
+            for connection in (data, messages):
+                while connection.recv(4096):
+                    pass
     finally:
         application.stop()
     assert told == [RuntimeError]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import os
 import signal
@@ -39,7 +40,6 @@ FINISHING_TIME = 10.0
 
 #: Seconds between two attempts to write log entries that could not be written.
 LOG_FLUSH_INTERVAL = 5.0
-
 
 #: Seconds that everything has to end after it was killed because of a second signal.
 HURRY_TIME = 1.0
@@ -115,6 +115,7 @@ class Application:
         for server in self._servers:
             server.start()
         self._log.information(f"Listening for new connections on {self._where}")
+        self._explain_reach()
         if self._options.log_file is not None:
             self._print_ready()
         if self._options.advertise is not None:
@@ -124,6 +125,23 @@ class Application:
         interval = systemd.watchdog_interval()
         if interval is not None:
             self._helpers.append(gevent.spawn(self._feed_watchdog, interval))
+
+    def _explain_reach(self) -> None:
+        """Say who can connect, where that is everybody, or where clients have to name the host."""
+        hosts = {server.socket.getsockname()[0] for server in self._servers}
+        port = self._servers[0].socket.getsockname()[1]
+        if hosts & {"0.0.0.0", "::"}:
+            self._log.warning(
+                f"The server listens on all interfaces: whoever reaches port {port} of this computer can run programs"
+                " here under the account of the server. Restrict it with --interface (localhost keeps other computers"
+                " out), or have a firewall admit only the computers of your clients"
+            )
+        elif all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts):
+            self._log.information(
+                "Only programs on this computer can connect, and they have to name the host: -linkname"
+                f" {port}@localhost. Without a host the WSTP library connects to the address of the computer in its"
+                " network, where the server does not listen"
+            )
 
     def _print_ready(self) -> None:
         """Say on stdout that the server is up, because the log goes elsewhere; supervisord shows it."""

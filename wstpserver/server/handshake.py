@@ -8,6 +8,7 @@ more than a handshake.
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ from wstpserver.server.access import have_same_owner
 from wstpserver.server.log import Log
 from wstpserver.server.stream import Stream, StreamClosed, address_name
 from wstpserver.settings import ServerSettings
+from wstpserver.wire.handshake import LOWER_VERSION
 from wstpserver.wire.pairing import (
+    SPEAK_AFTER,
+    AwaitSilence,
     Dropped,
     Event,
     LinkConnection,
@@ -35,6 +39,10 @@ _buffer = memoryview(bytearray(4096))
 
 #: Connections to the message port of one classic link that the system keeps until they are accepted.
 _MESSAGE_BACKLOG = 4
+
+#: Where struct tcp_info of Linux has the round trip time, in microseconds.
+_RTT = struct.Struct("=I")
+_RTT_OFFSET = 68
 
 
 @dataclass(slots=True)
@@ -119,6 +127,8 @@ class LinkHandshakes:
         dropped: Callable[[PendingConnection, str, bool], object],
         *,
         message_port: int | None = None,
+        speak_after: float = SPEAK_AFTER,
+        speak_version: int = LOWER_VERSION,
     ) -> None:
         """
         Args:
@@ -126,9 +136,13 @@ class LinkHandshakes:
             dropped: called in the hub with each connection that becomes no link, why, and whether the peer ended it.
                 The connection is closed.
             message_port: the second port of the link name; None if it has one port.
+            speak_after: seconds of silence after which a classic peer is greeted that waits for us.
+            speak_version: the version to greet it with.
         """
         self._opened = opened
         self._dropped = dropped
+        self._speak_after = speak_after
+        self._speak_version = speak_version
         self._pairing: Pairing[PendingConnection] = Pairing(message_port)
         #: Connections that were accepted in this round of the hub.
         self._fresh: list[PairingConnection] = []
@@ -205,6 +219,8 @@ class LinkHandshakes:
                     self._dropped(connection.transport, reason, ended)
                 case OpenMessagePort(connection):
                     self._open_message_port(connection)
+                case AwaitSilence(connection):
+                    self._await_silence(connection)
 
     def _send(self, connection: PairingConnection, data: bytes) -> None:
         """Send a part of a greeting, which is far smaller than what a new connection takes without its peer's help."""
@@ -222,15 +238,15 @@ class LinkHandshakes:
         for each in (pending, messages.transport):
             each.stop_reading()
             each.close_listener()
-        peer = data.peer
-        assert peer is not None
+        version, peer = data.version, data.peer
+        assert version is not None and peer is not None
         link = Link(
             pending.stream,
             messages.transport.stream,
             data.leftover(),
             messages.leftover(),
             unsent,
-            min(peer.version, 4),
+            version,
             pending.address,
             peer.without_kernel,
         )
@@ -241,6 +257,18 @@ class LinkHandshakes:
         pending.stop_reading()
         pending.close_listener()
         pending.stream.close()
+
+    # -- peers that wait for our greeting ------------------------------------------------------------------------
+
+    def _await_silence(self, connection: PairingConnection) -> None:
+        seconds = max(self._speak_after, 2 * _round_trip_time(connection.transport.stream.socket))
+        timer = get_hub().loop.timer(seconds)
+        timer.start(self._speak, connection, timer)
+
+    def _speak(self, connection: PairingConnection, timer: Any) -> None:
+        timer.stop()
+        timer.close()
+        self._carry_out(self._pairing.speak(connection, self._speak_version))
 
     # -- the second port of a classic link -----------------------------------------------------------------------
 
@@ -281,6 +309,17 @@ def _pending(connected: socket.socket, address: str) -> PendingConnection | None
     except OSError:
         connected.close()
         return None
+
+
+def _round_trip_time(connected: socket.socket) -> float:
+    """Seconds that a packet takes to the peer and back; 0 where the system does not say."""
+    if not hasattr(socket, "TCP_INFO"):
+        return 0.0
+    try:
+        information = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_OFFSET + _RTT.size)
+        return float(_RTT.unpack_from(information, _RTT_OFFSET)[0]) / 1e6
+    except (OSError, struct.error):
+        return 0.0
 
 
 def _same_peer(first: socket.socket, second: socket.socket) -> bool:

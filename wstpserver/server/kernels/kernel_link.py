@@ -12,8 +12,13 @@ from gevent.event import AsyncResult
 from wstpserver.server.access import belongs_to
 from wstpserver.server.handshake import Link, LinkHandshakes, PendingConnection
 from wstpserver.server.stream import StreamClosed, peer_name
+from wstpserver.wire.handshake import LOWER_VERSION, OUR_VERSION
 
 LOOPBACK = "127.0.0.1"
+
+#: Seconds of silence after which a kernel is greeted that waits for us. The kernels of the vendor do not wait, but may be
+#: slow while many of them start, and must not hear a lower version than they offer.
+KERNEL_SILENCE = 1.0
 
 #: Connections to one port that the system keeps until they are accepted.
 BACKLOG = 4
@@ -41,13 +46,14 @@ class KernelListener:
 
     @contextmanager
     def expect(
-        self, pid: int, warn: Callable[[str], None]
+        self, pid: int, warn: Callable[[str], None], *, embedded: bool = False
     ) -> Iterator[AsyncResult]:
         """Accept the link that process *pid* makes, while the block runs.
 
         Args:
             pid: the process. Connections of others, except its descendants, are closed and reported.
             warn: gets these reports.
+            embedded: whether it is the embedded kernel, which waits for our greeting before it sends its own.
 
         Yields:
             what becomes the `Link`, or raises `KernelLinkError` if the kernel ends its connection or does not speak
@@ -75,7 +81,11 @@ class KernelListener:
                 made.set_exception(error)
 
         handshakes = LinkHandshakes(
-            opened, dropped, message_port=self._messages.getsockname()[1]
+            opened,
+            dropped,
+            message_port=self._messages.getsockname()[1],
+            speak_after=0.0 if embedded else KERNEL_SILENCE,
+            speak_version=OUR_VERSION if embedded else LOWER_VERSION,
         )
         ways = ((self._data, handshakes.accept), (self._messages, handshakes.accept_message))
         watchers = [get_hub().loop.io(listener.fileno(), 1) for listener, _ in ways]

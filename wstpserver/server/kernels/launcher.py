@@ -129,7 +129,7 @@ class Launcher:
         try:
             process = self._start(path, self._arguments(options, listener), self._line_log(name), timeout)
             with gevent.Timeout(timeout, LaunchFailed(f"it made no link within {timeout:g} seconds")):
-                link = self._accept(listener, process)
+                link = self._accept(listener, process, embedded=_is_embedded(path))
             return process, link
         except (OSError, StreamClosed, KernelLinkError, LaunchFailed) as error:
             raise LaunchFailed(self._reason(path, process, error)) from None
@@ -246,9 +246,9 @@ class Launcher:
 
     # -- the link ------------------------------------------------------------------------------------------------
 
-    def _accept(self, listener: KernelListener, process: KernelProcess) -> Link:
+    def _accept(self, listener: KernelListener, process: KernelProcess, *, embedded: bool) -> Link:
         """Wait for the link or for the exit of the process, whichever comes first."""
-        with listener.expect(process.pid, self._log.warning) as made:
+        with listener.expect(process.pid, self._log.warning, embedded=embedded) as made:
             gevent.wait([made, process.exited], count=1)
             if made.ready():
                 link: Link = made.get()
