@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from tests.support.serving import kernel_id, kernels
@@ -15,7 +16,7 @@ from tools.harness import processes
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.kernels import make_kernel
 from tools.harness.waiting import wait_for, wait_gone
-from wstpserver.server import memory
+from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 
 LIMIT = 60_000_000
 MUCH = call("UseMemory", 90_000_000)
@@ -85,21 +86,20 @@ def sleeper():
             wait_gone(pid)
 
 
-@pytest.mark.parametrize("measure", [memory.from_proc, memory.from_ps])
-def test_the_largest_process_of_a_kernel_counts(sleeper, measure):
-    sizes = measure([sleeper])
+def test_the_largest_process_of_a_kernel_counts(sleeper):
+    sizes = resident_memory([sleeper])
     assert set(sizes) == {sleeper}
     assert processes.resident_bytes(sleeper) < 40_000_000 < sizes[sleeper] < 80_000_000
 
 
-@pytest.mark.parametrize("measure", [memory.from_proc, memory.from_ps])
-def test_a_process_that_is_gone_has_no_size(measure):
+def test_a_process_that_is_gone_has_no_size():
     process = subprocess.Popen(["true"], start_new_session=True)
     process.wait()
-    assert measure([process.pid]) == {}
+    assert resident_memory([process.pid]) == {}
 
 
-def test_a_system_that_does_not_tell_is_no_failure(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", os.fspath(tmp_path))
-    with pytest.raises(memory.CannotMeasure, match="ps does not work"):
-        memory.from_ps([1])
+def test_a_system_that_does_not_say_is_no_failure(monkeypatch, tmp_path):
+    """As where /proc is not mounted."""
+    monkeypatch.setattr(psutil, "PROCFS_PATH", os.fspath(tmp_path / "nothing"))
+    with pytest.raises(MemoryUnknown, match="cannot be listed: No such file"):
+        resident_memory([1])

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from wstpserver.server import log as log_module
-from wstpserver.server.log import Log, LogLevel, escape, parse_log_level, shorten
-from wstpserver.server.log_sink import BACKLOG_LIMIT, LogSink
+from wstpserver.server.log import BACKLOG_LIMIT, Log, LogLevel, LogSink, escape, parse_log_level, shorten
 
 ENTRY = re.compile(
     r"WSTPServer: Logger \(0, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\): (\w+): \n((?:    .*\n)+)\n",

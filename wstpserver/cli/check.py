@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from wstpserver.server.serve_options import ServeOptions
+from wstpserver.server import ServeOptions
 from wstpserver.settings.model import PoolSettings, ServerSettings
 from wstpserver.settings.schema import POOL_OPTIONS, ROOT_OPTIONS, Kind, Option
 

@@ -36,8 +36,8 @@ from docopt import DocoptExit, docopt
 
 from wstpserver.cli.check import report
 from wstpserver.cli.options import UsageError, normalise
+from wstpserver.server import ServeOptions
 from wstpserver.server.log import Log, LogLevel, parse_log_level
-from wstpserver.server.serve_options import ServeOptions
 from wstpserver.settings.jsonc import ConfigurationError
 from wstpserver.settings.loader import LoadedSettings, Source, load_settings, parse_port, read_environment
 from wstpserver.settings.schema import DISABLE_ADVERTISING

@@ -9,14 +9,14 @@ from tests.support.serving import one_pool, ready_kernels, serving
 from tools.harness import processes
 from tools.harness.kernels import make_kernel
 from wstpserver.pools.states import Kernel
-from wstpserver.server.launch_line import LaunchLine
+from wstpserver.server.kernels.launcher import LaunchQueue
 
 
-class Line(LaunchLine):
+class Line(LaunchQueue):
     """Writes down who has begun."""
 
-    def __init__(self, most):
-        super().__init__(most)
+    def __init__(self, concurrency):
+        super().__init__(concurrency)
         self.begun = []
 
     def enter(self, *kernels):
@@ -54,9 +54,9 @@ def test_who_gives_up_takes_nobodys_turn():
 def test_another_bound():
     line, (a, b, c, d) = Line(1), kernels(4)
     line.enter(a, b, c, d)
-    line.set_most(3)
+    line.set_concurrency(3)
     assert line.begun == [a, b, c]
-    line.set_most(1)
+    line.set_concurrency(1)
     line.leave(a)
     line.leave(b)
     assert line.begun == [a, b, c]

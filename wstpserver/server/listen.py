@@ -1,22 +1,34 @@
-"""Sockets that listen on the port and interface of the configuration."""
+"""The listening sockets, and the server that accepts connections on them."""
 
 from __future__ import annotations
 
 import errno
 import socket
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-#: Connections that the system keeps for us until we accept them.
+from gevent import get_hub
+from gevent.server import StreamServer
+
+from wstpserver.server.log import Log
+
+#: Connections that the system keeps until they are accepted.
 BACKLOG = 1024
 
-#: How often a port that the system chose for the first address is tried on the others before we give up.
+#: How often a port that the system chose for the first address is tried on the others before the server gives up.
 PORT_ATTEMPTS = 20
 
-#: A family and an address as ``bind`` takes it, with the port 0.
-Address = tuple[int, tuple[Any, ...]]
+#: Seconds until the next attempt after the system could not provide a connection.
+EXHAUSTED_PAUSE = 0.5
+
+#: Gets each connection and the address of its peer, in the hub: it must not wait.
+Handler: TypeAlias = Callable[[socket.socket, tuple[Any, ...]], None]
+
+#: A family and an address as `bind` takes it, with the port 0.
+Address: TypeAlias = tuple[int, tuple[Any, ...]]
 
 _ALL: list[Address] = [(socket.AF_INET, ("0.0.0.0", 0)), (socket.AF_INET6, ("::", 0, 0, 0))]
-#: Not asked of the resolver: many systems' hosts file lacks one of them, and clients try both.
+#: The resolver is not asked: the hosts file of many systems lacks one of them, and clients try both.
 _LOCALHOST: list[Address] = [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0, 0, 0))]
 
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -31,21 +43,26 @@ class _PortTaken(Exception):
 
 
 def listen(interface: str, port: int) -> list[socket.socket]:
-    """Listen on every address that *interface* stands for: an address, a host name, or "" for all.
+    """Listen on every address that an interface stands for.
 
-    All have the same port; 0 takes one that is free on all of them. Raises `ListenError`.
+    Args:
+        interface: an address, a host name, or "" for all addresses.
+        port: the port on all of them; 0 takes one that is free on all of them.
+
+    Raises:
+        ListenError: that is not possible.
     """
     addresses, optional = _addresses(interface)
     for _ in range(PORT_ATTEMPTS):
         try:
-            return _listen_on(addresses, optional, interface, port)
+            return _listen_on(addresses, interface, port, optional=optional)
         except _PortTaken:
             continue
     raise ListenError(f"Cannot listen{_on(interface)}: no port was found that is free on all of its addresses")
 
 
 def describe(listeners: list[socket.socket], interface: str) -> str:
-    """What they listen on, as the log says it: ``port 31415 and interface localhost (127.0.0.1, ::1)``."""
+    """What they listen on, as the log says it: `port 31415 and interface localhost (127.0.0.1, ::1)`."""
     port = f"port {listeners[0].getsockname()[1]}"
     if not interface:
         return port
@@ -54,8 +71,8 @@ def describe(listeners: list[socket.socket], interface: str) -> str:
     return f"{port} and interface {interface}" + ("" if named else f" ({hosts})")
 
 
-def _listen_on(addresses: list[Address], optional: bool, interface: str, port: int) -> list[socket.socket]:
-    """One listener for each address; where they are *optional*, those that this system does not have are left out."""
+def _listen_on(addresses: list[Address], interface: str, port: int, *, optional: bool) -> list[socket.socket]:
+    """One listener for each address; if they are *optional*, those that this system does not have are left out."""
     listeners: list[socket.socket] = []
     try:
         for family, address in addresses:
@@ -85,10 +102,10 @@ def _addresses(interface: str) -> tuple[list[Address], bool]:
         return _LOCALHOST, True
     host = interface[1:-1] if interface.startswith("[") and interface.endswith("]") else interface
     try:
-        # not gevent's: nobody is served yet
+        # the blocking one: there are no clients yet
         answers = socket.getaddrinfo(host, 0, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no name"
+        reason = getattr(error, "strerror", None) or "it is not a name"
         raise ListenError(
             f'The interface "{interface}" is not known ({reason}); give an address of this computer, a host'
             " name, or localhost"
@@ -124,3 +141,66 @@ def _explain(error: OSError, interface: str, port: int) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"Cannot listen on {where}: this computer does not have the address; choose another with --interface"
     return f"Cannot listen on {where}: {error.strerror or error}"
+
+
+class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hints
+    """Accepts connections on one address for as long as there are descriptors for them.
+
+    The handler runs in the hub and gets plain sockets: a greenlet and a gevent socket for each connection would cost
+    more than the handshake. When the system has nothing left for another connection, the log says so once, and new
+    connections wait in the backlog of the system.
+    """
+
+    #: Connections that are accepted before other callbacks of the hub have their turn.
+    max_accept = 32
+
+    def __init__(self, listener: socket.socket, handle: Handler, log: Log) -> None:
+        listener.setblocking(False)
+        super().__init__(listener, handle, spawn=None)
+        self._log = log
+        self._exhausted = False
+        self._pause: Any = None
+
+    def do_read(self) -> tuple[socket.socket, tuple[Any, ...]] | None:
+        """Accept one connection; None if there is none now."""
+        while True:
+            try:
+                accepted: tuple[socket.socket, tuple[Any, ...]] = self.socket.accept()
+            except (BlockingIOError, InterruptedError):
+                return None
+            except ConnectionError:  # that one was gone before it was accepted
+                continue
+            except OSError as error:
+                self._wait(error)
+                return None
+            if self._exhausted:
+                self._exhausted = False
+                self._log.information("Connections can be accepted again")
+            return accepted
+
+    def do_close(self, *_: object) -> None:
+        """Leave the connection open when the handler returns: it belongs to the handler."""
+
+    def close(self) -> None:
+        """Close the port."""
+        self._end_pause()
+        super().close()
+
+    def _wait(self, error: OSError) -> None:
+        """Pause: most likely there are no descriptors left, and further attempts would fail as well."""
+        if not self._exhausted:
+            self._exhausted = True
+            self._log.error(f"No connection can be accepted any more: {error.strerror}; further ones have to wait")
+        self.stop_accepting()
+        self._pause = get_hub().loop.timer(EXHAUSTED_PAUSE)
+        self._pause.start(self._go_on)
+
+    def _go_on(self) -> None:
+        self._end_pause()
+        self.start_accepting()
+
+    def _end_pause(self) -> None:
+        pause, self._pause = self._pause, None
+        if pause is not None:
+            pause.stop()
+            pause.close()

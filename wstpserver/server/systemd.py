@@ -14,12 +14,12 @@ NOTIFY_SOCKET = "NOTIFY_SOCKET"
 
 
 def ready(status: str = "") -> bool:
-    """The service is ready: it listens, or is done with reloading. ``status`` is for the operator."""
+    """The service is ready: it listens, or is done with reloading. `status` is for the operator."""
     return notify(_lines("READY=1", status))
 
 
 def reloading() -> bool:
-    """The service is reloading its configuration; ``ready`` says when it has."""
+    """The service is reloading its configuration; `ready` says when it has."""
     microseconds = time.monotonic_ns() // 1000
     return notify(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
@@ -30,7 +30,7 @@ def stopping(status: str = "") -> bool:
 
 
 def status(text: str) -> bool:
-    """One line about what the service is doing, for ``systemctl status``."""
+    """One line about what the service is doing, for `systemctl status`."""
     return notify(_lines("", text))
 
 
@@ -40,7 +40,7 @@ def watchdog() -> bool:
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two calls of ``watchdog`` that systemd is content with; None if it expects none.
+    """Seconds between two calls of `watchdog` that systemd is content with; None if it expects none.
 
     Half of what it allows, as sd_watchdog_enabled(3) recommends.
     """
@@ -54,7 +54,7 @@ def watchdog_interval() -> float | None:
 
 
 def notify(message: str) -> bool:
-    """Send ``NAME=value`` lines; True if they were handed over."""
+    """Send `NAME=value` lines; True if they were handed over."""
     address = os.environ.get(NOTIFY_SOCKET, "")
     if not address.startswith(("/", "@")) or not hasattr(socket, "AF_UNIX"):
         return False

@@ -9,7 +9,7 @@ from wstpserver._native import lib
 
 from tools.harness import processes
 from tools.harness.waiting import wait_gone
-from wstpserver.server import spawn, spawn_forked
+from wstpserver.server.kernels import spawn
 
 OPEN = "import os; print(*sorted(os.listdir('/proc/self/fd'), key=int), flush=True)"
 
@@ -19,10 +19,10 @@ def way(request, monkeypatch):
     """How programs are started: on newer systems, on older ones and on those that are older still."""
     if request.param == "without fork" and not lib.wstpspawn_available():
         pytest.skip("this system cannot")
-    if request.param == "forked" and not spawn_forked.CAN_MARK_DESCRIPTORS:
+    if request.param == "forked" and not spawn.can_mark_descriptors:
         pytest.skip("this system cannot")
     monkeypatch.setattr(spawn, "without_fork", request.param == "without fork")
-    monkeypatch.setattr(spawn_forked, "CAN_MARK_DESCRIPTORS", request.param == "forked")
+    monkeypatch.setattr(spawn, "can_mark_descriptors", request.param == "forked")
     return request.param
 
 
@@ -130,7 +130,7 @@ def test_what_comes_next_is_its_own_business(way):
 
 SERVER = """
 import sys
-from wstpserver.server import spawn
+from wstpserver.server.kernels import spawn
 spawn.without_fork = sys.argv[1] == "without fork"
 print(spawn.spawn(["sleep", "1000"], print).pid, flush=True)
 sys.stdin.read()

@@ -5,7 +5,7 @@ import gevent
 import pytest
 
 from tests.server.connections import tcp_pair
-from wstpserver.server.acceptor import Acceptor
+from wstpserver.server.handshake import ClientAcceptor
 
 
 class Lines:
@@ -63,42 +63,42 @@ def never(_link):
 
 
 def test_a_shorter_time_counts_for_those_who_wait_already(log, accept):
-    acceptor = Acceptor(settings(), log, never)
+    acceptor = ClientAcceptor(settings(), log, never)
     client = accept(acceptor)
     acceptor.reconfigure(settings(timeout=0.0))
     assert ended(client)
     assert [line.partition(": ")[2] for line in log.warnings] == ["its greeting did not come in time"]
-    assert not acceptor.unpaired
+    assert not len(acceptor)
 
 
 def test_a_longer_time_too(log, accept):
-    acceptor = Acceptor(settings(timeout=0.05), log, never)
+    acceptor = ClientAcceptor(settings(timeout=0.05), log, never)
     accept(acceptor)
     acceptor.reconfigure(settings())
     gevent.sleep(0.1)
-    assert len(acceptor.unpaired) == 1 and log.warnings == []
+    assert len(acceptor) == 1 and log.warnings == []
 
 
 @pytest.mark.parametrize("turns", range(4))
 @pytest.mark.parametrize("sent", [b"", b"id=23E744F7", b"need_msg_portY"])
 def test_the_oldest_has_to_go_however_far_it_has_come(log, accept, sent, turns):
     """Classic mode has a greenlet of its own, which has not begun yet, has begun, or waits."""
-    acceptor = Acceptor(settings(most=1), log, never)
+    acceptor = ClientAcceptor(settings(most=1), log, never)
     first = accept(acceptor, sent)
     for _ in range(turns):
         gevent.sleep(0)
     accept(acceptor)
     assert ended(first)
     assert len(log.warnings) == 1 and "its place is needed" in log.warnings[0]
-    assert len(acceptor.unpaired) == 1
+    assert len(acceptor) == 1
 
 
 def test_a_defect_closes_the_connection(log, accept, monkeypatch):
     """The exception goes where all of the hub's go."""
     told = []
     monkeypatch.setattr(gevent.get_hub(), "print_exception", lambda *what: told.append(what[1]), raising=False)
-    acceptor = Acceptor(settings(), log, never)
-    monkeypatch.setattr("wstpserver.server.greeter.Greeting._take", lambda *_: 1 / 0)
+    acceptor = ClientAcceptor(settings(), log, never)
+    monkeypatch.setattr("wstpserver.wire.pairing.Pairing.receive", lambda *_: 1 / 0)
     assert ended(accept(acceptor, b"id=23E744F7"))
     assert told == [ZeroDivisionError]
-    assert not acceptor.unpaired
+    assert not len(acceptor)

@@ -13,9 +13,9 @@ from tests.support.serving import Gate, join, kernel_process, one_pool, ready_ke
 from tools.harness import processes
 from tools.harness.kernels import make_kernel
 from tools.harness.waiting import wait_for, wait_gone
-from wstpserver.server import orphans, process_table
+from wstpserver.server.kernels import orphan_reaper, process_info
+from wstpserver.server.kernels.orphan_reaper import MARK, PidFile, PidRecord, make_private, open_pid_file, reap
 from wstpserver.server.log import Log
-from wstpserver.server.orphans import MARK, KernelList, KernelRegistry, make_private, open_registry, reap
 
 SLEEPER = [sys.executable, "-S", "-E", "-c", "import time; time.sleep(1000)"]
 #: A leader that is gone, and its child.
@@ -48,7 +48,7 @@ def start():
 
     yield start
     for process in started:
-        for pid in {process.pid, *process_table.group_members(process.pid)}:
+        for pid in {process.pid, *process_info.group_members(process.pid)}:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -67,64 +67,67 @@ def text_of(log, tmp_path):
 
 
 def write_list(folder, *kernels, pid=99999999, began="1", boot=None, mark="the-mark"):
-    written = KernelList(pid, began, boot or process_table.boot(), mark, dict(kernels))
+    written = PidRecord(pid, began, boot or process_info.boot(), mark, dict(kernels))
     path = folder / f"kernels-{pid}"
     path.write_text(str(written))
     return path
 
 
 def test_a_list_is_read_as_it_was_written(folder, log):
-    registry = KernelRegistry(folder, log)
+    pid_file = PidFile(folder, log)
     for pid in (os.getpid(), os.getppid()):
-        registry.add(pid)
-    registry.remove(os.getppid())
+        pid_file.add(pid)
+    pid_file.remove(os.getppid())
     (path,) = folder.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    found = KernelList.parse(path.read_text())
+    found = PidRecord.parse(path.read_text())
     assert (found.pid, list(found.kernels)) == (os.getpid(), [os.getpid()])
     assert found.mark == os.environ[MARK]
     assert not found.orphaned
-    registry.close()
+    pid_file.close()
+    assert list(folder.iterdir()) == [path]  # a process is left: the next server may be able to end it
+    pid_file.remove(os.getpid())
+    pid_file.close()
     assert not list(folder.iterdir())
 
 
 def test_a_line_that_was_not_finished_does_not_count():
     whole = "server 1 2 3 m\nkernel 10 5\nkernel 11 6\ngone 10\n"
-    assert KernelList.parse(whole).kernels == {11: "6"}
-    assert KernelList.parse(whole + "gone 1").kernels == {11: "6"}
-    assert KernelList.parse(whole + "kernel 12").kernels == {11: "6"}
-    assert KernelList.parse("nothing of ours\nkernel 1 2\n") is None
-    assert KernelList.parse("") is None
+    assert PidRecord.parse(whole).kernels == {11: "6"}
+    assert PidRecord.parse(whole + "gone 1").kernels == {11: "6"}
+    assert PidRecord.parse(whole + "kernel 12").kernels == {11: "6"}
+    assert PidRecord.parse("nothing of ours\nkernel 1 2\n") is None
+    assert PidRecord.parse("") is None
 
 
 def test_a_long_list_is_shortened(folder, log):
-    registry = KernelRegistry(folder, log)
+    pid_file = PidFile(folder, log)
     for _ in range(3000):
-        registry.add(os.getpid())
-        registry.remove(os.getpid())
-    registry.add(os.getpid())
+        pid_file.add(os.getpid())
+        pid_file.remove(os.getpid())
+    pid_file.add(os.getpid())
     (path,) = folder.iterdir()
     text = path.read_text()
     assert len(text.splitlines()) < 1100
-    assert list(KernelList.parse(text).kernels) == [os.getpid()]
+    assert list(PidRecord.parse(text).kernels) == [os.getpid()]
 
 
 def test_a_list_that_was_tidied_away_is_written_again(folder, log):
-    registry = KernelRegistry(folder, log)
-    registry.add(os.getpid())
+    pid_file = PidFile(folder, log)
+    pid_file.add(os.getpid())
     next(folder.iterdir()).unlink()
-    registry.add(os.getppid())
+    pid_file.add(os.getppid())
     (path,) = folder.iterdir()
-    assert list(KernelList.parse(path.read_text()).kernels) == [os.getpid(), os.getppid()]
+    assert list(PidRecord.parse(path.read_text()).kernels) == [os.getpid(), os.getppid()]
 
 
 def test_a_list_that_cannot_be_written_is_reported_once(folder, log, tmp_path):
-    registry = KernelRegistry(folder, log)
+    pid_file = PidFile(folder, log)
     (path,) = folder.iterdir()
     path.unlink()
     path.mkdir()
     for _ in range(3):
-        registry.add(os.getpid())
+        pid_file.add(os.getpid())
     assert text_of(log, tmp_path).count("cannot be written") == 1
 
 
@@ -133,25 +136,25 @@ def test_a_folder_that_others_can_use_is_not_used(tmp_path, log, monkeypatch):
     runtime.mkdir()
     (runtime / "wstpserver").mkdir(mode=0o755)
     (runtime / "wstpserver").chmod(0o777)
-    assert open_registry({"XDG_RUNTIME_DIR": os.fspath(runtime)}, log) is None
+    assert open_pid_file({"XDG_RUNTIME_DIR": os.fspath(runtime)}, log) is None
     assert "not a folder that this user alone can use" in text_of(log, tmp_path)
     other = tmp_path / "other"
     other.mkdir()
     (other / "wstpserver").symlink_to(tmp_path)
-    assert open_registry({"XDG_RUNTIME_DIR": os.fspath(other)}, log) is None
-    monkeypatch.setattr(orphans.tempfile, "gettempdir", lambda: os.fspath(tmp_path))
-    assert orphans.runtime_folder({}) == tmp_path / f"wstpserver-{os.getuid()}"
-    assert orphans.runtime_folder({"XDG_RUNTIME_DIR": "/not/there"}) == tmp_path / f"wstpserver-{os.getuid()}"
-    assert orphans.runtime_folder({"XDG_RUNTIME_DIR": os.fspath(other)}) == other / "wstpserver"
+    assert open_pid_file({"XDG_RUNTIME_DIR": os.fspath(other)}, log) is None
+    monkeypatch.setattr(orphan_reaper.tempfile, "gettempdir", lambda: os.fspath(tmp_path))
+    assert orphan_reaper.runtime_folder({}) == tmp_path / f"wstpserver-{os.getuid()}"
+    assert orphan_reaper.runtime_folder({"XDG_RUNTIME_DIR": "/not/there"}) == tmp_path / f"wstpserver-{os.getuid()}"
+    assert orphan_reaper.runtime_folder({"XDG_RUNTIME_DIR": os.fspath(other)}) == other / "wstpserver"
 
 
 def test_a_kernel_of_a_killed_server_is_killed_with_its_group(folder, log, start, tmp_path):
     kernel = start([sys.executable, "-S", "-E", "-c", "import os, time; os.fork(); time.sleep(1000)"])
-    wait_for(lambda: len(process_table.group_members(kernel.pid)) == 2, 10.0, "its child")
-    path = write_list(folder, (kernel.pid, process_table.began(kernel.pid)))
+    wait_for(lambda: len(process_info.group_members(kernel.pid)) == 2, 10.0, "its child")
+    path = write_list(folder, (kernel.pid, process_info.started(kernel.pid)))
     reap(folder, log)
     assert kernel.wait(10) == -signal.SIGKILL
-    wait_for(lambda: not process_table.group_members(kernel.pid), 10.0, "its child to be gone")
+    wait_for(lambda: not process_info.group_members(kernel.pid), 10.0, "its child to be gone")
     assert not path.exists()
     assert f"Ended what was left of the kernels of a killed server (process 99999999): {kernel.pid}" in text_of(
         log, tmp_path
@@ -160,9 +163,9 @@ def test_a_kernel_of_a_killed_server_is_killed_with_its_group(folder, log, start
 
 def test_a_child_that_outlived_its_kernel_is_killed_if_it_carries_the_mark(folder, log, start):
     kernel = start(FAMILY, **{MARK: "the-mark"})
-    began = process_table.began(kernel.pid)
+    began = process_info.started(kernel.pid)
     assert kernel.wait(10) == 0
-    (child,) = process_table.group_members(kernel.pid)
+    (child,) = process_info.group_members(kernel.pid)
     write_list(folder, (kernel.pid, began))
     reap(folder, log)
     wait_gone(child)
@@ -172,10 +175,10 @@ def test_somebody_else_s_group_is_left_alone(folder, log, start):
     """A number that is used again names another process; a mark that is missing, another's child."""
     reused, unmarked_family = start(SLEEPER), start(FAMILY, **{MARK: "another-mark"})
     unmarked_family.wait(10)
-    (child,) = process_table.group_members(unmarked_family.pid)
+    (child,) = process_info.group_members(unmarked_family.pid)
     paths = [
         write_list(folder, (reused.pid, "1"), (unmarked_family.pid, "1")),
-        write_list(folder, (reused.pid, process_table.began(reused.pid)), pid=99999998, boot="an-earlier-boot"),
+        write_list(folder, (reused.pid, process_info.started(reused.pid)), pid=99999998, boot="an-earlier-boot"),
     ]
     reap(folder, log)
     assert processes.alive(reused.pid) and processes.alive(child)
@@ -184,8 +187,8 @@ def test_somebody_else_s_group_is_left_alone(folder, log, start):
 
 def test_the_list_of_a_living_server_is_left_alone(folder, log, start):
     kernel, server = start(SLEEPER), start(SLEEPER)
-    began = process_table.began(server.pid)
-    path = write_list(folder, (kernel.pid, process_table.began(kernel.pid)), pid=server.pid, began=began)
+    began = process_info.started(server.pid)
+    path = write_list(folder, (kernel.pid, process_info.started(kernel.pid)), pid=server.pid, began=began)
     reap(folder, log)
     assert processes.alive(kernel.pid) and path.exists()
 
@@ -250,6 +253,6 @@ def test_an_orderly_end_leaves_no_list_and_ends_the_children(tmp_path):
 def test_a_server_without_a_place_for_its_list_runs_all_the_same(tmp_path):
     (tmp_path / "wstpserver").write_text("in the way")
     with serving(tmp_path, one_pool(make_kernel(tmp_path))) as server:
-        server.wait_for_log("Warning: \n    No list of kernels is kept")
+        server.wait_for_log("Warning: \n    No pid file is kept")
         with join(server) as link:
             assert link.evaluate(1) == 1

@@ -8,8 +8,8 @@ import pytest
 from tests.support.serving import one_pool
 from tools.harness.processes import own_descriptors
 from tools.harness.server import ServerProcess
-from wstpserver.server import listeners
-from wstpserver.server.listeners import ListenError, describe, listen
+from wstpserver.server import listen as listen_module
+from wstpserver.server.listen import ListenError, describe, listen
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_a_port_that_is_not_permitted(monkeypatch):
     def refuse(family, address):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(listeners, "_listener", refuse)
+    monkeypatch.setattr(listen_module, "_listener", refuse)
     with pytest.raises(ListenError, match="port 80 and interface 127.0.0.1: not permitted; choose a port above 1023"):
         listen("127.0.0.1", 80)
 

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from wstpserver.server import notify
+from wstpserver.server import systemd
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -25,28 +25,28 @@ def received(manager):
 
 
 def test_states(manager):
-    assert notify.ready("listening on port 31415")
+    assert systemd.ready("listening on port 31415")
     assert received(manager) == "READY=1\nSTATUS=listening on port 31415"
-    assert notify.ready()
+    assert systemd.ready()
     assert received(manager) == "READY=1"
-    assert notify.stopping("closing 4 kernels")
+    assert systemd.stopping("closing 4 kernels")
     assert received(manager) == "STOPPING=1\nSTATUS=closing 4 kernels"
-    assert notify.watchdog()
+    assert systemd.watchdog()
     assert received(manager) == "WATCHDOG=1"
 
 
 def test_reloading_carries_the_time(manager):
-    before = notify.time.monotonic_ns() // 1000
-    assert notify.reloading()
+    before = systemd.time.monotonic_ns() // 1000
+    assert systemd.reloading()
     state, stamp = received(manager).split("\n")
     assert state == "RELOADING=1"
     name, _, value = stamp.partition("=")
     assert name == "MONOTONIC_USEC"
-    assert before <= int(value) <= notify.time.monotonic_ns() // 1000
+    assert before <= int(value) <= systemd.time.monotonic_ns() // 1000
 
 
 def test_a_status_is_one_line(manager):
-    notify.status("two\nlines\n READY=1")
+    systemd.status("two\nlines\n READY=1")
     assert received(manager) == "STATUS=two lines READY=1"
 
 
@@ -56,18 +56,18 @@ def test_without_a_manager_nothing_happens(monkeypatch, value):
         monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     else:
         monkeypatch.setenv("NOTIFY_SOCKET", value)
-    assert not notify.ready()
+    assert not systemd.ready()
 
 
 def test_a_manager_that_does_not_read_delays_nothing(manager):
-    results = [notify.status("x" * 1000) for _ in range(10_000)]
+    results = [systemd.status("x" * 1000) for _ in range(10_000)]
     assert results[0] and not results[-1]
 
 
 def test_no_descriptor_is_left_open(manager):
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(10):
-        notify.watchdog()
+        systemd.watchdog()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -91,4 +91,4 @@ def test_watchdog_interval(monkeypatch, microseconds, pid, interval):
         monkeypatch.setenv("WATCHDOG_USEC", microseconds)
     if pid is not None:
         monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if pid == "own" else pid)
-    assert notify.watchdog_interval() == interval
+    assert systemd.watchdog_interval() == interval

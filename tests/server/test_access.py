@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from tools.harness.waiting import wait_for
-from wstpserver.server import ownership, sock_diag
-from wstpserver.server.ownership import belongs_to, listed_inode, peer_inode
+from wstpserver.server import access
+from wstpserver.server.access import belongs_to, diagnosed_owner, listed_owner, peer_owner
 
 CONNECT = """
 import os, socket, sys
@@ -45,9 +45,9 @@ def no_sock_diag(*_):
 def way(request, monkeypatch):
     """How the peer's socket is found."""
     if request.param == "/proc":
-        monkeypatch.setattr(sock_diag, "inode", no_sock_diag)
+        monkeypatch.setattr(access, "diagnosed_owner", no_sock_diag)
     else:
-        monkeypatch.setattr(ownership, "listed_inode", no_sock_diag)
+        monkeypatch.setattr(access, "listed_owner", no_sock_diag)
 
 
 def connecting(listener, depth):
@@ -130,7 +130,8 @@ def test_both_ways_find_the_socket_of_the_other_end(listener):
     with client, accepted:
         for here, there in [(client, accepted), (accepted, client)]:
             addresses = here.family, here.getpeername(), here.getsockname()
-            assert sock_diag.inode(*addresses) == listed_inode(*addresses) == peer_inode(here) == inode_of(there)
+            owner = (inode_of(there), os.getuid())
+            assert diagnosed_owner(*addresses) == listed_owner(*addresses) == peer_owner(here) == owner
 
 
 def test_a_socket_that_is_closed_or_was_never_there(listener):
@@ -138,20 +139,20 @@ def test_a_socket_that_is_closed_or_was_never_there(listener):
     with accepted:
         address = accepted.getpeername()
         client.close()
-        for find in (sock_diag.inode, listed_inode):
+        for find in (diagnosed_owner, listed_owner):
             assert find(accepted.family, address, accepted.getsockname()) is None
             assert find(accepted.family, listener.getsockname(), accepted.getsockname()) is None
-        assert peer_inode(accepted) is None
+        assert peer_owner(accepted) is None
 
 
 def test_a_system_that_knows_no_tcp_there(listener, monkeypatch):
     """It says of every socket that there is none."""
     client, accepted = both_ends(listener)
     with client, accepted:
-        monkeypatch.setattr(sock_diag, "inode", lambda *_: None)
-        assert peer_inode(accepted) == inode_of(client)
+        monkeypatch.setattr(access, "diagnosed_owner", lambda *_: None)
+        assert peer_owner(accepted).inode == inode_of(client)
 
 
 def test_a_request_that_the_system_refuses():
     with pytest.raises(OSError):
-        sock_diag.inode(socket.AF_UNIX, ("127.0.0.1", 1), ("127.0.0.1", 2))
+        diagnosed_owner(socket.AF_UNIX, ("127.0.0.1", 1), ("127.0.0.1", 2))

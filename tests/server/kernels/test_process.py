@@ -8,9 +8,9 @@ import gevent
 import pytest
 
 from tools.harness.processes import own_descriptors
-from wstpserver.server import process
-from wstpserver.server.kernel_output import LAST_LINES, TURN_SIZE, KernelOutput
-from wstpserver.server.spawn import spawn
+from wstpserver.server.kernels import process
+from wstpserver.server.kernels.process import LAST_LINES, TURN_SIZE, KernelOutput
+from wstpserver.server.kernels.spawn import spawn
 
 
 def start(script, lines):
