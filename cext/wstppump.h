@@ -10,7 +10,7 @@
  *   - What is sent here are whole frames whose first byte has not been sent or handed out before.
  *   - One state must not be used by two threads at once; different states are independent.
  *
- * The part between the two "cffi" lines is read by build_wstpscan.py as well: no preprocessor but plain integers.
+ * The part between the two "cffi" lines is read by build_native.py as well: no preprocessor but plain integers.
  */
 #ifndef WSTPPUMP_H
 #define WSTPPUMP_H

@@ -17,7 +17,7 @@
  *
  * One state must not be used by two threads at once; different states are independent.
  *
- * The part between the two "cffi" lines is read by build_wstpscan.py as well: no preprocessor but plain integers.
+ * The part between the two "cffi" lines is read by build_native.py as well: no preprocessor but plain integers.
  */
 #ifndef WSTPSCAN_H
 #define WSTPSCAN_H

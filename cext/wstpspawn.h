@@ -9,7 +9,7 @@
  *   - The calling thread stands still until the program runs; others go on, and may call as well with another `spare`.
  *   - Only async-signal-safe calls are made in the child.
  *
- * The part between the two "cffi" lines is read by build_wstpscan.py as well: no preprocessor but plain integers.
+ * The part between the two "cffi" lines is read by build_native.py as well: no preprocessor but plain integers.
  */
 #ifndef WSTPSPAWN_H
 #define WSTPSPAWN_H

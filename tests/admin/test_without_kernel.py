@@ -8,7 +8,7 @@ from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
 from wstpserver.client import CommandError, Session, connect
 from wstpserver.client.commands import server_information
-from wstpserver.wire.greeting import ConnectHandshake, GreetingComplete, ListenHandshake
+from wstpserver.wire.handshake import ConnectHandshake, GreetingComplete, ListenHandshake
 from wstpserver.wire.values import Function, Symbol
 
 UUID = "23E744F7-9AE5-481E-B5EA-9AE4CBF1C047"

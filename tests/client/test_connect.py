@@ -13,7 +13,7 @@ import pytest
 
 from wstpserver.client import ConnectError, LinkSyntaxError, LinkTimeout, connect, open_link, transport
 from wstpserver.client.address import Endpoint
-from wstpserver.wire.greeting import ListenHandshake
+from wstpserver.wire.handshake import ListenHandshake
 from wstpserver.wire.values import Function, Symbol
 
 from .helpers import PROMPT, Worker, peer, raw_peer, takes

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from wstpserver.client import LinkClosed, LinkTimeout, ListenError, connect, listen, listener
-from wstpserver.wire.greeting import ConnectHandshake
+from wstpserver.wire.handshake import ConnectHandshake
 from wstpserver.wire.messages import MessageCode
 
 from .helpers import PROMPT, Worker, takes

@@ -2,7 +2,7 @@
 
 import gevent
 import pytest
-from wstpserver._wstpscan import ffi, lib
+from wstpserver._native import ffi, lib
 
 from tests.server.whole import Server, packet
 from wstpserver.server import relay

@@ -5,7 +5,7 @@ import sys
 
 import gevent
 import pytest
-from wstpserver._wstpscan import lib
+from wstpserver._native import lib
 
 from tests.support import processes
 from tests.support.waiting import wait_gone

@@ -6,16 +6,16 @@ import re
 import pytest
 
 from tests.wire.replay import Conversation, as_version_4, load_conversations, pieces
-from wstpserver.wire.greeting import (
+from wstpserver.wire.handshake import (
     GREETING_V4,
     ConnectHandshake,
     Event,
     GreetingComplete,
+    Handshake,
     LinkIdentified,
     ListenHandshake,
     MessagePort,
 )
-from wstpserver.wire.handshake import Handshake
 
 WORDS = bytes.fromhex("03000000000000000000000000000000")
 OURS_TO_VERSION_3 = GREETING_V4.removesuffix(b"-envid ''\n")

@@ -6,14 +6,15 @@ import os
 import pytest
 
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
-from wstpserver.wire.greeting import (
+from wstpserver.wire.handshake import (
+    LINE_LIMIT,
     ConnectHandshake,
     GreetingComplete,
+    Handshake,
     ListenHandshake,
     PeerGreeting,
+    read_words,
 )
-from wstpserver.wire.greeting_lines import LINE_LIMIT, read_words
-from wstpserver.wire.handshake import Handshake
 
 UUID = "23E744F7-9AE5-481E-B5EA-9AE4CBF1C047"
 DATA = f"id={UUID} connection=data".encode()

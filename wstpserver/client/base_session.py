@@ -28,7 +28,7 @@ from wstpserver.client.events import Callbacks
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.reconnect import PATIENCE, Returned, Settings, come_back
 from wstpserver.client.resync import Exchange
-from wstpserver.wire.packet_builders import command_packet, evaluate_packet
+from wstpserver.wire.packets import command_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
 
 #: Seconds in which the server answers a command.

@@ -15,8 +15,8 @@ from wstpserver.client.listener import listen
 from wstpserver.client.messages import MessageChannel
 from wstpserver.client.transport import Connection, connect_again, connect_socket
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.greeting import ConnectHandshake, MessagePort
-from wstpserver.wire.limits import DecoderLimits
+from wstpserver.wire.handshake import ConnectHandshake, MessagePort
+from wstpserver.wire.tokens import DecoderLimits
 
 #: Seconds for a link to come about.
 CONNECT_TIMEOUT: Final = 30.0

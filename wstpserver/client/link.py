@@ -11,8 +11,8 @@ from wstpserver.client.transport import Connection
 from wstpserver.wire.decode import NEED_DATA, Decoder
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.limits import DecoderLimits
 from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import Expression, Function, Symbol
 
 #: Seconds that `Link.close` waits for what was sent to arrive.

@@ -22,8 +22,8 @@ from wstpserver.client.link import Link
 from wstpserver.client.messages import MessageChannel
 from wstpserver.client.transport import Connection, listen_socket, prepare
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.greeting import LinkIdentified, ListenHandshake
-from wstpserver.wire.limits import DecoderLimits
+from wstpserver.wire.handshake import LinkIdentified, ListenHandshake
+from wstpserver.wire.tokens import DecoderLimits
 
 _log = logging.getLogger(__name__)
 

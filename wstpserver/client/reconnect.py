@@ -14,7 +14,7 @@ from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import ConnectError, KernelLost, LinkClosed, LinkTimeout
 from wstpserver.client.evaluation import QUESTIONS
 from wstpserver.client.link import Link, Packet, packet_of
-from wstpserver.wire.packet_builders import command_packet
+from wstpserver.wire.packets import command_packet
 from wstpserver.wire.values import Expression
 
 #: Seconds to try for, where nothing else is said.

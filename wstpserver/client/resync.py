@@ -19,7 +19,7 @@ from wstpserver.client.evaluation import NOTICE_PREFIX, QUESTIONS, Evaluation
 from wstpserver.client.events import Callbacks
 from wstpserver.client.link import Link, Packet
 from wstpserver.wire.messages import MessageCode
-from wstpserver.wire.packet_builders import command_packet, evaluate_packet
+from wstpserver.wire.packets import command_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
 
 ABORTED: Final = Symbol("$Aborted")

@@ -19,7 +19,7 @@ from wstpserver.client.functions import KernelFunction, function_name
 from wstpserver.client.link import Link
 from wstpserver.client.profile import Wish, session_from_profile
 from wstpserver.client.resync import ABORTED, WINDOW, Batch
-from wstpserver.wire.packet_builders import enter_expression_packet, enter_text_packet, evaluate_packet
+from wstpserver.wire.packets import enter_expression_packet, enter_text_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Function, Symbol
 
 if TYPE_CHECKING:

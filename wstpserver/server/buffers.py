@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 
 #: Bytes of one buffer. It takes what has come of a long block and cannot be sent on at once.
 BUFFER_SIZE = 1024 * 1024

@@ -9,7 +9,7 @@ from gevent.select import select
 from gevent.socket import wait_read
 
 from wstpserver.server.stream import Stream, StreamClosed
-from wstpserver.wire.greeting import ListenHandshake
+from wstpserver.wire.handshake import ListenHandshake
 
 
 def accept_messages(stream: Stream, handshake: ListenHandshake) -> Stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 from wstpserver.model.activity import ACTIVITY_HEADS, ANSWERED_BY, QUESTIONS
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.outlets import Nowhere, Outlet

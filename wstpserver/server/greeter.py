@@ -12,7 +12,7 @@ from wstpserver.server.classic import accept_messages
 from wstpserver.server.pairing import Pairing, Rejected
 from wstpserver.server.stream import Stream, StreamClosed
 from wstpserver.wire.errors import ProtocolError
-from wstpserver.wire.greeting import GreetingComplete, LinkIdentified, ListenHandshake
+from wstpserver.wire.handshake import GreetingComplete, LinkIdentified, ListenHandshake
 
 #: All greetings receive here, one at a time.
 _buffer = memoryview(bytearray(4096))

@@ -11,7 +11,7 @@ from gevent.socket import wait_read
 from wstpserver.server.ownership import belongs_to
 from wstpserver.server.stream import Stream, peer_name
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.greeting import GreetingComplete, LinkIdentified, ListenHandshake
+from wstpserver.wire.handshake import GreetingComplete, LinkIdentified, ListenHandshake
 
 LOOPBACK = "127.0.0.1"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from functools import partial
 from time import monotonic
 
-from wstpserver._wstpscan import lib
+from wstpserver._native import lib
 from wstpserver.server import buffers
 from wstpserver.server.sleeper import Sleeper
 from wstpserver.server.stream import Stream

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gevent import get_hub, getcurrent
 
-from wstpserver._wstpscan import ffi, lib
+from wstpserver._native import ffi, lib
 from wstpserver.server import buffers
 from wstpserver.server.turnstile import TURN
 from wstpserver.wire.frames import HEADS

@@ -6,7 +6,7 @@ from typing import Any
 
 from gevent import get_hub
 
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 from wstpserver.server import buffers, relay
 from wstpserver.server.stream import Stream, StreamClosed
 from wstpserver.wire.packets import PacketHead

@@ -15,7 +15,7 @@ from typing import Any
 
 from gevent import get_hub
 
-from wstpserver._wstpscan import ffi, lib
+from wstpserver._native import ffi, lib
 from wstpserver.server.process import KernelProcess
 from wstpserver.server.spawn_forked import spawn_forked
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from gevent import get_hub, getcurrent
 
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 
 #: Errors of a receive or a send that mean "not now".
 _NOT_NOW = (BlockingIOError, InterruptedError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 from wstpserver.model.activity import ANSWERED_BY
 from wstpserver.model.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.server.pump import HELD_FRAME_SIZE, Pump

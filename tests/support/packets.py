@@ -1,43 +1,10 @@
-"""The packets of docs/wire-protocol.md, section 6, as expressions ready for `encode`."""
-from __future__ import annotations
+"""The packets of docs/wire-protocol.md, section 6, that only a kernel sends, and that the package itself never makes."""
 
-from .values import Expression, Function, Symbol
+from wstpserver.wire.packets import PacketHead, packet
+from wstpserver.wire.values import Expression, Function, Symbol
 
-
-def packet(name: str, *arguments: Expression) -> Function:
-    """A packet by the name of its head."""
-    return Function(Symbol(name), arguments)
-
-
-# From a client to a kernel.
-
-
-def evaluate_packet(expression: Expression) -> Function:
-    """Evaluate; the answer is a ReturnPacket."""
-    return packet("EvaluatePacket", expression)
-
-
-def enter_text_packet(text: str) -> Function:
-    """A line of input as text; the answers end with the next InputNamePacket."""
-    return packet("EnterTextPacket", text)
-
-
-def enter_expression_packet(expression: Expression) -> Function:
-    """A line of input as expression."""
-    return packet("EnterExpressionPacket", expression)
-
-
-def command_packet(command: str, *arguments: Expression) -> Function:
-    """A command to the server itself, `WSCommandPacket[command[arguments...]]`."""
-    return packet("WSCommandPacket", packet(command, *arguments))
-
-
-# From a kernel to a client.
-
-
-def return_packet(expression: Expression) -> Function:
-    """The result of an EvaluatePacket, a CallPacket or a command."""
-    return packet("ReturnPacket", expression)
+#: Name of a head as text travels on the wire, without a context -> its code.
+HEAD_BY_NAME = {head.name: head for head in PacketHead if head is not PacketHead.OTHER}
 
 
 def return_text_packet(text: str) -> Function:
@@ -58,11 +25,6 @@ def input_name_packet(name: str) -> Function:
 def output_name_packet(name: str) -> Function:
     """The label of the result that follows, `Out[1]= `."""
     return packet("OutputNamePacket", name)
-
-
-def text_packet(text: str) -> Function:
-    """Printed output, the text of a message, or the client's answer to an input packet."""
-    return packet("TextPacket", text)
 
 
 def message_packet(symbol: str, tag: str) -> Function:
