@@ -1,6 +1,7 @@
 """Servers with light test kernels, and a relay before them that breaks connections."""
 
 import os
+import socket
 
 import pytest
 
@@ -52,6 +53,14 @@ class Gate:
             self.reached()
         os.write(self._end, b".")
         os.close(self._end)
+
+
+@pytest.fixture
+def closed_port():
+    """A port on which nobody listens, and which nobody else can get meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.fixture

@@ -21,14 +21,6 @@ from .helpers import PROMPT, Worker, peer, raw_peer, takes
 HANDSHAKES = json.loads((Path(__file__).parents[1] / "data" / "handshakes.json").read_text())
 
 
-@pytest.fixture
-def closed_port():
-    """A port on which nobody listens, and which nobody else can get meanwhile."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
-
-
 def silent(socks):
     """A peer that says nothing until the other side goes."""
     while socks[0].recv(1 << 16):

@@ -117,7 +117,7 @@ def test_link_options(options, meaning):
         ("-linkmode parent -linkname 1@h", "'parent'"),
         ("-linkmode connect -linkprotocol SharedMemory -linkname x", "'SharedMemory'"),
         ("-linkmode connect -linkname", "-linkname has no value"),
-        ("-linkmode connect -linkname 99999@h", "'99999' is no port"),
+        ("-linkmode connect -linkname 99999@h", "'99999' is not a port"),
         ("-linkmode connect -linkname 'x", "cannot be split"),
     ],
 )

@@ -256,7 +256,10 @@ def _written(value: Function, name: str) -> list[tuple[str | None, Any]]:
 
 
 def _is_rule(value: Any) -> bool:
-    return isinstance(value, Function) and len(value.args) == 2 and value.head in (Symbol("Rule"), Symbol("System`Rule"))
+    return isinstance(value, Function) and len(value.args) == 2 and value.head in _RULES
+
+
+_RULES: Final = (Symbol("Rule"), Symbol("System`Rule"))
 
 
 def _written_array(value: PackedArray) -> list[tuple[str | None, Any]]:
