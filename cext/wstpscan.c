@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { LINE_FEED = '\n' };
+enum { LINE_FEED = '\n', LAST_CHARACTER = 0x10ffff };
 
 /* What the next item is; AT_ITEM only. */
 enum { PLACE_FRAME, PLACE_HEAD, PLACE_ARGUMENT };
@@ -103,7 +103,10 @@ const char *wstpscan_head_table(int code)
     return code > 0 && code < wstpscan_head_count() ? names[code] : "";
 }
 
-/* Where the characters of a symbol's text begin, 0 if "<letter>~<count>" does not stand before them. */
+/*
+ * Where the characters of a symbol's text begin, 0 if "<letter>~<count>" does not stand before them. In B, C and F, whose
+ * characters have a fixed width, a space takes the place of a count of 64 or more.
+ */
 static size_t characters_at(const uint8_t *text, size_t length)
 {
     size_t at = 2;
@@ -111,6 +114,8 @@ static size_t characters_at(const uint8_t *text, size_t length)
     if (length < 3 || text[0] < 'A' || text[0] > 'F' || text[1] != '~')
         return 0;
     if (text[at] >= 0x40 && text[at] <= 0x7f)
+        return at + 1;
+    if (text[at] == ' ' && (text[0] == 'B' || text[0] == 'C' || text[0] == 'F'))
         return at + 1;
     while (at < length && text[at] >= '0' && text[at] <= '9')
         at++;
@@ -123,6 +128,15 @@ static uint32_t big_endian(const uint8_t *bytes, size_t width)
 
     while (width-- > 0)
         value = value << 8 | *bytes++;
+    return value;
+}
+
+static uint32_t little_endian(const uint8_t *bytes, size_t width)
+{
+    uint32_t value = 0;
+
+    while (width-- > 0)
+        value = value << 8 | bytes[width];
     return value;
 }
 
@@ -177,13 +191,17 @@ static size_t next_character(uint8_t format, const uint8_t *text, size_t length,
                 width++;
         return width;
     case 'C':
-    case 'F':
-        width = format == 'C' ? 2 : 4;
-        *character = length < width ? UINT32_MAX : big_endian(text, width);
-        return length < width ? length : width;
     case 'E':
-        *character = length < 2 ? UINT32_MAX : (uint32_t)(text[0] | text[1] << 8);
-        return length < 2 ? length : 2;
+    case 'F':
+        width = format == 'F' ? 4 : 2;
+        *character = UINT32_MAX;
+        if (length < width)
+            return length;
+        *character = format == 'C' ? big_endian(text, width) : little_endian(text, width);
+        /* Some programs make the library write UTF-32 in the other order. */
+        if (*character > LAST_CHARACTER)
+            *character = big_endian(text, width);
+        return width;
     default:
         return 1;
     }
@@ -453,6 +471,7 @@ static int at_item(struct wstpscan *s, struct input *in)
     /* A frame may be a packet as long as it reads "F", a count, "#". */
     int undecidable = token == (s->place == PLACE_FRAME ? 'F' : '#');
 
+    s->item_start = offset_of_next(in);
     if (error)
         return fail(s, in, error);
     in->next++;

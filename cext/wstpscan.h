@@ -156,6 +156,7 @@ struct wstpscan {
     uint64_t array_product;     /* product of its dimensions so far, held at 2^64-1, */
     uint64_t array_header_end;  /* and offset in the stream of the first byte after its header */
     uint64_t frame_start;       /* offset in the stream of the first byte of the current or last frame */
+    uint64_t item_start;        /* and of the item in progress: of its token, of the "A" for all of an array's header */
 
     char head_name[WSTPSCAN_HEAD_NAME_SIZE]; /* see wstpscan_head_code() */
 
@@ -193,10 +194,11 @@ int wstpscan_head_count(void);
 const char *wstpscan_head_table(int code);
 
 /*
- * Reads the text of a symbol (format letter, "~", number of characters, characters) into name as ASCII, with "?" for
- * every other character, cut at 63 characters, and returns its head code. System` in front of a name of the table makes
- * no difference. Formats: A, B, C, D, E, F. Malformed text: name is empty and the code WSTPSCAN_HEAD_OTHER.
- * The number of characters is not compared with the characters. *name_length receives the length of name.
+ * Reads the text of a symbol (format letter, "~", number of characters as far as its format gives it, characters) into
+ * name as ASCII, with "?" for every other character, cut at 63 characters, and returns its head code. System` in front of
+ * a name of the table makes no difference. Formats: A, B, C, D, E, F. Malformed text: name is empty and the code
+ * WSTPSCAN_HEAD_OTHER. The number of characters is not compared with the characters. *name_length receives the length of
+ * name.
  */
 int wstpscan_head_code(const uint8_t *text, size_t length, char name[WSTPSCAN_HEAD_NAME_SIZE],
                        uint8_t *name_length);

@@ -54,8 +54,9 @@ SPELLINGS = {
     "B": b"B~OWSCommandPacket",
     "C": b"C~O" + "WSCommandPacket".encode("utf-16-be"),
     "D": b"D~OWSCommandPacket",
-    "E": b"E~15 " + "WSCommandPacket".encode("utf-16-le"),
-    "F": b"F~015 " + "WSCommandPacket".encode("utf-32-be"),
+    "E": b"E~O" + "WSCommandPacket".encode("utf-16-le"),
+    "F": b"F~O" + "WSCommandPacket".encode("utf-32-le"),
+    "F, big-endian": b"F~O" + "WSCommandPacket".encode("utf-32-be"),
 }
 
 

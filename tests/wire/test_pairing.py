@@ -11,6 +11,7 @@ from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.handshake import ConnectHandshake, GreetingComplete, MessagePort
 from wstpserver.wire.pairing import (
     TRANSITIONS,
+    AwaitSilence,
     Dropped,
     LinkConnection,
     LinkOpened,
@@ -36,6 +37,7 @@ class Peers:
         self.links: list[LinkOpened[str]] = []
         self.dropped: list[Dropped[str]] = []
         self.asked: list[str] = []
+        self.silent: list[LinkConnection[str]] = []
 
     def connect(self, name: str, handshake: ConnectHandshake) -> None:
         self.handshakes[name] = handshake
@@ -51,6 +53,8 @@ class Peers:
                 self.links.append(event)
             elif isinstance(event, OpenMessagePort):
                 self.asked.append(event.connection.transport)
+            elif isinstance(event, AwaitSilence):
+                self.silent.append(event.connection)
             else:
                 self.dropped.append(event)
 
@@ -73,9 +77,14 @@ class Peers:
             self.carry_out(self.pairing.receive(connection, data))
 
     def settle(self) -> None:
-        while any(self.towards[name] and self.connections[name].reads for name in self.connections):
+        """Everything arrives that is under way, and then the time of silence is over where one was awaited."""
+        while any(self.towards[name] and self.connections[name].reads for name in self.connections) or self.silent:
             for name in list(self.connections):
                 self.move(name)
+            if not any(self.towards[name] and self.connections[name].reads for name in self.connections):
+                silent, self.silent = self.silent, []
+                for connection in silent:
+                    self.carry_out(self.pairing.speak(connection))
 
 
 def uuid_link(peers: Peers, name: str, uuid: str) -> None:
@@ -93,6 +102,8 @@ def test_the_two_connections_of_a_link_find_each_other_in_either_order(order: li
     assert [(link.data.transport, link.messages.transport) for link in peers.links] == [("a data", "a messages")]
     assert {connection.state for connection in peers.connections.values()} == {LinkState.OPEN}
     assert peers.saw("a data", GreetingComplete)
+    assert peers.links[0].data.version == 6
+    assert peers.links[0].messages.version is None
     assert not peers.pairing.pending
 
 
@@ -306,6 +317,40 @@ def test_uuid_links_come_to_a_name_with_two_ports_as_well() -> None:
     uuid_link(peers, "a", SECOND)
     peers.settle()
     assert len(peers.links) == 1
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_silence_is_ended_by_the_listening_side(version: int) -> None:
+    peers = Peers(message_port=40319)
+    peers.connect("ours", ConnectHandshake("classic", message_port_known=True))
+    peers.move("ours")
+    (connection,) = peers.silent
+    peers.carry_out(peers.pairing.speak(connection, version))
+    assert peers.pairing.speak(connection) == []
+    peers.move("ours")
+    peers.carry_out(peers.pairing.accept_message("messages"))
+    assert [link.data.version for link in peers.links] == [version]
+    assert peers.pairing.speak(connection) == []
+
+
+def test_a_peer_that_greets_is_not_spoken_to_first() -> None:
+    pairing: Pairing[str] = Pairing(message_port=40319)
+    connection = pairing.accept("library")
+    answer, silence = pairing.receive(connection, b"need_msg_portN")
+    assert answer == Send(connection, b"OKY")
+    assert silence == AwaitSilence(connection)
+    assert pairing.receive(connection, b"Math Link") == []
+    assert pairing.speak(connection) == []
+    (greeting,) = pairing.receive(connection, b" 6\n")
+    assert isinstance(greeting, Send)
+    assert greeting.data.startswith(b"Math Link 6\n")
+
+
+def test_a_greeting_that_came_with_the_first_line_needs_no_silence() -> None:
+    pairing: Pairing[str] = Pairing(message_port=40319)
+    (sent,) = pairing.receive(pairing.accept("eager"), b"need_msg_portNMath Link 5\n")
+    assert isinstance(sent, Send)
+    assert sent.data.startswith(b"OKYMath Link 4\n")
 
 
 # -- the table --------------------------------------------------------------------------------------------------------

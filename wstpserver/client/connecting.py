@@ -9,13 +9,13 @@ from typing import Final
 
 from wstpserver.client.address import Address, Endpoint, LinkOptions, parse_address, parse_link_options
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import ConnectError, LinkError, LinkSyntaxError, LinkTimeout
+from wstpserver.client.errors import ConnectError, LinkClosed, LinkSyntaxError, LinkTimeout
 from wstpserver.client.link import Link
 from wstpserver.client.listener import listen
 from wstpserver.client.messages import MessageChannel
 from wstpserver.client.transport import Connection, connect_again, connect_socket
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.handshake import ConnectHandshake, MessagePort
+from wstpserver.wire.handshake import OUR_VERSION, ConnectAgain, ConnectHandshake, Event, MessagePort
 from wstpserver.wire.tokens import DecoderLimits
 
 #: Seconds for a link to come about.
@@ -57,6 +57,10 @@ def connect(
     opening = _Opening(parsed, Deadline(timeout), limits, without_kernel=without_kernel)
     try:
         return opening.classic() if use_classic else opening.uuid()
+    except LinkClosed as error:
+        opening.give_up()
+        message = "the other side closed the connection during the greeting"
+        raise ConnectError(message, parsed.link_name, _ANOTHER_PROGRAM) from error
     except BaseException:
         opening.give_up()
         raise
@@ -81,13 +85,29 @@ class _Opening:
             sock.close()
 
     def uuid(self) -> Link:
+        link = self._uuid(OUR_VERSION)
+        if isinstance(link, ConnectAgain):
+            self.give_up()
+            self._sockets.clear()
+            link = self._uuid(link.version)
+        if isinstance(link, ConnectAgain):
+            raise ConnectError("the link server speaks no known version of WSTP", self._where, _ANOTHER_PROGRAM)
+        return link
+
+    def _uuid(self, version: int) -> Link | ConnectAgain:
+        """A link with a greeting of this version, or what the link server wants instead."""
         identity = str(uuid.uuid4()).upper()
         data = self._first_connection()
-        handshake = ConnectHandshake("uuid", "data", identity, without_kernel=self._without_kernel)
+        handshake = ConnectHandshake(
+            "uuid", "data", identity, without_kernel=self._without_kernel, version=version
+        )
         self._send(data, handshake)
         messages = self._second_connection(None)
         self._send(messages, ConnectHandshake("uuid", "mesg", identity))
-        self._converse(data, handshake)
+        while not handshake.complete:
+            for event in self._step(data, handshake):
+                if isinstance(event, ConnectAgain):
+                    return event
         return self._link(data, messages, handshake)
 
     def classic(self) -> Link:
@@ -99,7 +119,8 @@ class _Opening:
         self._send(data, handshake)
         messages: Connection | None = None
         while not handshake.complete:
-            port = self._step(data, handshake)
+            events = self._step(data, handshake)
+            port = next((event.port for event in events if isinstance(event, MessagePort)), None)
             if messages is None and target is not None and handshake.offset:  # the other side has answered
                 messages = self._named_connection(target)
             elif port is not None:
@@ -127,12 +148,8 @@ class _Opening:
         if outgoing and connection.send(outgoing, self._deadline):
             raise self._too_late()
 
-    def _converse(self, connection: Connection, handshake: ConnectHandshake) -> None:
-        while not handshake.complete:
-            self._step(connection, handshake)
-
-    def _step(self, connection: Connection, handshake: ConnectHandshake) -> int | None:
-        """Receive once and answer; the message port if the other side has just named it."""
+    def _step(self, connection: Connection, handshake: ConnectHandshake) -> list[Event]:
+        """Receive once and answer; what has happened."""
         data = connection.receive(self._deadline)
         if data is None:
             raise self._too_late()
@@ -142,14 +159,8 @@ class _Opening:
             events = handshake.receive_data(data)
         except RemoteProtocolError as error:
             raise ConnectError(error.message, self._where, _ANOTHER_PROGRAM) from error
-        try:
-            self._send(connection, handshake)
-        except LinkTimeout:
-            raise
-        except LinkError as error:
-            message = "the other side closed the connection during the greeting"
-            raise ConnectError(message, self._where, _ANOTHER_PROGRAM) from error
-        return next((event.port for event in events if isinstance(event, MessagePort)), None)
+        self._send(connection, handshake)
+        return events
 
     def _too_late(self) -> LinkTimeout:
         return LinkTimeout(f"connected, but not greeted {self._deadline}", self._where, _ANOTHER_PROGRAM)

@@ -21,7 +21,17 @@ from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
 from wstpserver.client.link import Link
 from wstpserver.client.messages import MessageChannel
 from wstpserver.client.transport import Connection, listen_socket, prepare
-from wstpserver.wire.pairing import Dropped, Event, LinkConnection, LinkOpened, OpenMessagePort, Pairing, Send
+from wstpserver.wire.pairing import (
+    SPEAK_AFTER,
+    AwaitSilence,
+    Dropped,
+    Event,
+    LinkConnection,
+    LinkOpened,
+    OpenMessagePort,
+    Pairing,
+    Send,
+)
 from wstpserver.wire.tokens import DecoderLimits
 
 _log = logging.getLogger(__name__)
@@ -34,11 +44,12 @@ GREETING_TIMEOUT: Final = 10.0
 
 @dataclass(eq=False)
 class _Arrival:
-    """An accepted connection, and until when it must be part of a link."""
+    """An accepted connection, until when it must be part of a link, and when its peer's silence is answered."""
 
     connection: Connection
     peer: Endpoint
     deadline: Deadline = field(default_factory=lambda: Deadline(GREETING_TIMEOUT))
+    silence: Deadline | None = None
 
 
 _Pending: TypeAlias = LinkConnection[_Arrival]
@@ -149,7 +160,14 @@ class Listener:
         """Wait for whatever comes first, and process it."""
         for pending in [pending for pending in self._pairing.pending if pending.transport.deadline.expired]:
             self._carry_out(self._pairing.drop(pending, f"no complete link {pending.transport.deadline}"))
-        waits = [deadline.remaining(), *(pending.transport.deadline.remaining() for pending in self._pairing.pending)]
+        for pending in list(self._pairing.pending):
+            if pending.transport.silence is not None and pending.transport.silence.expired:
+                pending.transport.silence = None
+                self._carry_out(self._pairing.speak(pending))
+        waits = [deadline.remaining()]
+        for pending in self._pairing.pending:
+            ends = (pending.transport.deadline, pending.transport.silence)
+            waits += [end.remaining() for end in ends if end is not None]
         for key, _ in self._selector.select(min((wait for wait in waits if wait is not None), default=None)):
             if key.data is not None:
                 self._receive(key.data)
@@ -209,6 +227,8 @@ class Listener:
             event = waiting.popleft()
             if isinstance(event, Send):
                 waiting.extendleft(reversed(self._send(event.connection, event.data)))
+            elif isinstance(event, AwaitSilence):
+                event.connection.transport.silence = Deadline(SPEAK_AFTER)
             elif isinstance(event, OpenMessagePort):
                 waiting.extendleft(reversed(self._open_message_port(event.connection)))
             elif isinstance(event, LinkOpened):

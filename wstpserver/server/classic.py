@@ -10,6 +10,7 @@ from gevent.socket import wait_read
 
 from wstpserver.server.stream import Stream, StreamClosed
 from wstpserver.wire.handshake import ListenHandshake
+from wstpserver.wire.pairing import SPEAK_AFTER
 
 
 def accept_messages(stream: Stream, handshake: ListenHandshake) -> Stream:
@@ -23,6 +24,9 @@ def accept_messages(stream: Stream, handshake: ListenHandshake) -> Stream:
         listener.setblocking(False)
         handshake.set_message_port(listener.getsockname()[1])
         _take(stream, handshake, b"")  # the greeting may have come already
+        if not select([stream.socket], [], [], SPEAK_AFTER)[0]:
+            handshake.speak()
+            _take(stream, handshake, b"")
         messages = _accept(listener, stream, handshake)
     finally:
         listener.close()

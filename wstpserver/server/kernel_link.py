@@ -12,6 +12,7 @@ from wstpserver.server.ownership import belongs_to
 from wstpserver.server.stream import Stream, peer_name
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import GreetingComplete, LinkIdentified, ListenHandshake
+from wstpserver.wire.pairing import SPEAK_AFTER
 
 LOOPBACK = "127.0.0.1"
 
@@ -98,6 +99,13 @@ class KernelListener:
     def _greet(stream: Stream, handshake: ListenHandshake, until: type, seen: set[type]) -> None:
         """Go on with the greeting until an event of the type *until* is among the *seen* ones."""
         while until not in seen:
+            if handshake.awaits_greeting:
+                # The embedded kernel reads our greeting first, and the vendor's kernels send theirs at once.
+                try:
+                    wait_read(stream.socket.fileno(), timeout=SPEAK_AFTER)
+                except TimeoutError:
+                    handshake.speak()
+                    stream.send(handshake.data_to_send())
             data = stream.receive_bytes()
             if not data:
                 raise KernelLinkError("it closed its link during the greeting")

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from wstpserver._native import lib
 from wstpserver.wire.errors import LocalProtocolError
+from wstpserver.wire.text import TEXT_START, UNCOUNTED
 from wstpserver.wire.tokens import BYTE_LIMIT, NUMBER_TOKENS
 
 #: Most bytes a completion may have unless the caller says otherwise.
@@ -118,10 +119,13 @@ _SMALLEST_TEXT: Final = 4
 _NUMBERS: Final = "+*"
 #: Formats whose characters have a fixed width, in bytes.
 _CHARACTER_WIDTHS: Final = {b"C": 2, b"E": 2, b"F": 4}
-_ENCODINGS: Final = {b"C": "utf-16-be", b"E": "utf-16-le", b"F": "utf-32-be"}
+_ENCODINGS: Final = {b"C": "utf-16-be", b"E": "utf-16-le", b"F": "utf-32-le"}
 
-#: Up to the first character.
-_CHARACTERS: Final = re.compile(rb"[A-Z]~(?:[@-\x7f]|[0-9]+ )", re.DOTALL)
+#: One character, two code units of format E.
+_SURROGATE_PAIR: Final = "\U0001f600".encode("utf-16-le")
+#: Beyond it, the bytes of a character in format F are in the other order: some programs make the library write them so.
+_LAST_CHARACTER: Final = 0x10FFFF
+
 #: An odd number of backslashes begins an escape, an even one is made of complete ones.
 _ESCAPE_BEGUN: Final = re.compile(
     rb"(?<!\\)(?:\\\\)*\\(:[0-9A-Fa-f]{0,3}|\|[0-9A-Fa-f]{0,5}|[0-7]{0,2})\Z",
@@ -163,42 +167,63 @@ def _put_rest_of_text(state: Any, rest: _Rest, left: int) -> None:
         return
     start = bytes(state.text[0 : min(seen, len(state.text))])
     letter, width = start[:1], _CHARACTER_WIDTHS.get(start[:1], 1)
-    characters = _CHARACTERS.match(start)
+    characters = TEXT_START.match(start)
+    pairs = 0
     if characters:
         tail = start if seen == len(start) else bytes(state.tail[0 : state.tail_length])
         begun = _finish_character(letter, tail, (seen - characters.end()) % width)
     else:
-        begun = _finish_count(start, left, width)
+        begun, pairs = _finish_count(start, left, width)
     begun = begun[:left]
     rest.put(begun)
+    rest.put(_SURROGATE_PAIR, pairs)
+    left -= len(begun) + len(_SURROGATE_PAIR) * pairs
     filler = _filler(state.token).decode("ascii").encode(_ENCODINGS.get(letter, "ascii"))
-    count, odd = divmod(left - len(begun), width)
+    if letter == b"F" and characters and int.from_bytes(start[characters.end() :][:4], "little") > _LAST_CHARACTER:
+        filler = filler[::-1]
+    count, odd = divmod(left, width)
     rest.put(filler, count)
     rest.put(b"\0", odd)
 
 
-def _finish_count(start: bytes, left: int, width: int) -> bytes:
-    """What is missing of letter, `~`, number of characters, if `left` bytes more are to hold exactly so many.
+def _finish_count(start: bytes, left: int, width: int) -> tuple[bytes, int]:
+    """What is missing of the letter, `~`, and the number of characters.
 
-    `start` is not empty; `width`: bytes of a character. The formats of fixed width cannot do with too many.
+    Args:
+        start: What there is of them, not empty.
+        left: Bytes that the text lacks.
+        width: Bytes of a character, of a UTF-16 code unit in format E.
+
+    Returns:
+        (bytes, surrogate pairs that must follow them for the number to be right, in format E)
     """
     tilde = b"~" if len(start) == 1 else b""
     digits = start[2:]
     if digits and not digits.isdigit():
-        return b""
+        return b"", 0
     room = left - len(tilde)
+    if start[:1] in UNCOUNTED and not digits and room > BYTE_LIMIT * width:
+        return tilde + b" ", 0
+    other = None
     for added in range(_MAX_DIGITS - len(digits) + 1):
-        count, odd = divmod(room - added - 1, width)
-        if odd or count < 0:
+        units, odd = divmod(room - added - 1, width)
+        if odd or units < 0:
             continue
         if not digits and not added:
-            if count < BYTE_LIMIT:
-                return tilde + _size_field(count)
+            if units < BYTE_LIMIT:
+                return tilde + _size_field(units), 0
+            continue
+        lowest = int(digits or b"0") * 10**added
+        count = min(units, lowest + 10**added - 1)
+        # More characters than the number says do no harm in A and D; in E two code units can be one character.
+        if count < max(lowest, (units + 1) // 2 if start[:1] == b"E" else units if width > 1 else BYTE_LIMIT):
             continue
         field = b"%0*d" % (len(digits) + added, count)
-        if len(field) == len(digits) + added and field.startswith(digits):
-            return tilde + field[len(digits) :] + b" "
-    return tilde
+        finished = tilde + field[len(digits) :] + b" ", units - count if start[:1] == b"E" else 0
+        if count == units:
+            return finished
+        other = other or finished
+    return other or (tilde, 0)
 
 
 def _finish_character(letter: bytes, tail: bytes, of_wide: int) -> bytes:
@@ -207,7 +232,10 @@ def _finish_character(letter: bytes, tail: bytes, of_wide: int) -> bytes:
         return _finish_escape(tail)
     if letter == b"D":
         return _finish_utf8(tail)
-    return b"\0" * (_CHARACTER_WIDTHS[letter] - of_wide) if of_wide else b""
+    if of_wide:
+        return b"\0" * (_CHARACTER_WIDTHS[letter] - of_wide)
+    is_high_surrogate = letter == b"E" and len(tail) > 1 and 0xD8 <= tail[-1] < 0xDC
+    return b"\0\xdc" if is_high_surrogate else b""
 
 
 def _finish_escape(tail: bytes) -> bytes:

@@ -2,12 +2,6 @@
 
 A handshake is a generator that yields wherever it must wait for the peer or for the caller, so it reads from top to
 bottom as it goes over the wire. `wstpserver.wire.pairing` brings the two connections of a link together.
-
-    sniff                 what a conversation is that is no link
-    PeerGreeting          what the peer said about itself
-    Handshake             bytes in, bytes out, events
-    ListenHandshake       for a connection that was accepted
-    ConnectHandshake      for a connection that we opened
 """
 
 from __future__ import annotations
@@ -24,11 +18,10 @@ from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 
 # -- protocol sniffing ------------------------------------------------------------------------------------------------
 
-_HTTP_METHODS: Final = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE")
-
 #: How conversations of other protocols begin. No link begins with any of these.
 SIGNATURES: Final[dict[bytes, str]] = {
-    **{method.encode() + b" ": "an HTTP request" for method in _HTTP_METHODS},
+    **dict.fromkeys((b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH "), "an HTTP request"),
+    **dict.fromkeys((b"CONNECT ", b"TRACE "), "an HTTP request"),
     b"PRI * HTTP/2": "an HTTP/2 connection",
     b"HTTP/": "an HTTP response",
     b"<html": "an HTML page",
@@ -56,9 +49,9 @@ def _may_become_known(data: bytes) -> bool:
     return any(len(data) < len(signature) and signature.startswith(data) for signature in SIGNATURES)
 
 
-def _describe(data: bytes) -> str:
+def _describe(data: bytes | bytearray) -> str:
     """What `data`, the first bytes of a connection, are, for an error message."""
-    known = sniff(data)
+    known = sniff(bytes(data))
     if known is not None:
         return known
     shown = repr(bytes(data[:40])) + ("..." if len(data) > 40 else "")
@@ -67,26 +60,33 @@ def _describe(data: bytes) -> str:
 
 # -- the lines of a greeting (section 2) ------------------------------------------------------------------------------
 
-#: The version we speak. With 4 no dictionaries are in play: every symbol travels as text.
-OUR_VERSION: Final = 4
-#: The lowest version we talk to, as the library does; it has no -envid line.
+#: The version we offer. Nothing less keeps a library since 2018 from crashing in WSTransferExpression.
+OUR_VERSION: Final = 6
+#: What we say to a peer below that: with 5 the library of 2015 sends symbols as numbers in a table of its own.
+LOWER_VERSION: Final = 4
+#: The lowest version we talk to, as the library does.
 LOWEST_VERSION: Final = 3
 
-#: The lines every version calls for. -textid is a free date; -numericsid must be a name the library knows, and all of
-#: today's little-endian platforms send the same tokens.
-COMMON_LINES: Final = (
-    b"Math Link %d\n" % OUR_VERSION
-    + b"-libraryid '!&*' -decoders 0\n"
-    + b"-numericsid boxer -tokens 33,98,100,102,116,118,120 -textid 'Jan 01 2026, 00:00:00'"
-    + b" -formats 1,2,3,4,5,6,7\n"
-)
-#: The same from a client that wants no kernel of a WSTPServer until it asks for one. Link servers on the libraries of
-#: 2015 and 2023 ignore words that they do not know.
-LINES_WITHOUT_KERNEL: Final = COMMON_LINES[:-1] + b" -kernel none\n"
-#: The line that goes out only if both sides said 4 or more.
-ENVIRONMENT_LINE: Final = b"-envid ''\n"
-#: All we say to a peer of version 4 or more.
-GREETING_V4: Final = COMMON_LINES + ENVIRONMENT_LINE
+#: agreed version -> the lines behind the three of every version. The last word is no option: it has no dash.
+_FURTHER_LINES: Final = {
+    3: b"",
+    4: b"-envid ''\n",
+    6: b"-envid ''\n-symboldicts 0 -stringdicts 0\nSupport6digitAsciiUnicode\n",
+}
+
+
+def first_lines(version: int, *, without_kernel: bool = False) -> bytes:
+    """The lines that every version has, for the version that we say.
+
+    -textid is a free date; -numericsid must be a name the library knows, and all of today's little-endian platforms
+    send the same tokens. Link servers on the library ignore the word that asks a WSTPServer for no kernel.
+    """
+    return (
+        b"Math Link %d\n-libraryid '!&*' -decoders 0\n" % version
+        + b"-numericsid boxer -tokens 33,98,100,102,116,118,120 -textid 'Jan 01 2026, 00:00:00' -formats 1,2,3,4,5,6,7"
+        + (b" -kernel none\n" if without_kernel else b"\n")
+    )
+
 
 #: Longest line taken, in bytes; the longest seen has 150.
 LINE_LIMIT: Final = 4096
@@ -112,7 +112,7 @@ class PeerGreeting:
 
     @property
     def without_kernel(self) -> bool:
-        """Whether it wants no kernel until it asks for one (`LINES_WITHOUT_KERNEL`)."""
+        """Whether it wants no kernel until it asks for one."""
         return self.words.get("kernel") == "none"
 
     @property
@@ -121,12 +121,9 @@ class PeerGreeting:
         return 4 not in self.formats
 
 
-_VERSION_LINE: Final = re.compile(rb"Math Link ([0-9]{1,4})")
-
-
 def _read_version(line: bytes, offset: int) -> int:
     """The number in `Math Link <number>`, a line at `offset` in the stream."""
-    match = _VERSION_LINE.fullmatch(line)
+    match = re.fullmatch(rb"Math Link ([0-9]{1,4})", line)
     if match is None:
         raise RemoteProtocolError(f"a greeting begins with `Math Link` and a version, not {line[:60]!r}", offset)
     version = int(match[1])
@@ -135,11 +132,6 @@ def _read_version(line: bytes, offset: int) -> int:
             f"the peer greets with version {version}; {LOWEST_VERSION} is the lowest there is support for", offset
         )
     return version
-
-
-def _lines_after(version: int) -> int:
-    """How many lines a peer of that version sends after its version line: the lower version of both counts."""
-    return 3 if min(version, OUR_VERSION) >= 4 else 2
 
 
 _WORD: Final = re.compile(r"(?:'[^']*'|[^' ])+")
@@ -223,7 +215,13 @@ class GreetingComplete(NamedTuple):
     peer: PeerGreeting
 
 
-Event: TypeAlias = LinkIdentified | MessagePort | GreetingComplete
+class ConnectAgain(NamedTuple):
+    """We said a version that does not go with the link server: end both connections, begin again with this one."""
+
+    version: int
+
+
+Event: TypeAlias = LinkIdentified | MessagePort | GreetingComplete | ConnectAgain
 
 T = TypeVar("T")
 #: A step of the conversation: yields while it waits, returns what it read.
@@ -246,14 +244,14 @@ class Handshake(ABC):
     Attributes:
         complete: Whether the handshake is over for this connection.
         peer: The peer's greeting, once it is complete.
+        version: The version both sides keep to, from then on: 3, 4 or 6. From a link at 6 to one at 4, characters above
+            U+FFFF have to be rewritten: see `frames.EscapeRewriter`.
     """
-
-    #: The lines with which we begin our greeting.
-    _lines = COMMON_LINES
 
     def __init__(self) -> None:
         self.complete = False
         self.peer: PeerGreeting | None = None
+        self.version: int | None = None
         self._received = bytearray()
         self._offset = 0  # of _received[0] in the stream
         self._outgoing = bytearray()
@@ -279,7 +277,8 @@ class Handshake(ABC):
             raise self._error
         self._received += data
         self._resume()
-        return self._take_events()
+        events, self._events = self._events, []
+        return events
 
     def receive_end(self) -> None:
         """Takes note that the peer has closed the connection.
@@ -315,11 +314,6 @@ class Handshake(ABC):
         """Bytes of the connection that were used: where `leftover()` begins in the stream."""
         return self._offset
 
-    def _take_events(self) -> list[Event]:
-        events = self._events[:]
-        self._events.clear()  # in place: a step may hold the list across a yield
-        return events
-
     def _resume(self) -> None:
         """Runs the conversation as far as it goes."""
         if self.complete:
@@ -334,8 +328,6 @@ class Handshake(ABC):
             self._error = error
             raise
 
-    # Steps.
-
     def _read(self, size: int) -> Step[bytes]:
         """Exactly `size` bytes."""
         while len(self._received) < size:
@@ -347,45 +339,43 @@ class Handshake(ABC):
 
     def _read_line(self) -> Step[bytes]:
         """A line, without its line feed."""
-        searched = 0
-        while (end := self._received.find(b"\n", searched)) < 0:
-            searched = len(self._received)
-            if searched > LINE_LIMIT:
+        while (end := self._received.find(b"\n", 0, LINE_LIMIT + 1)) < 0:
+            if len(self._received) > LINE_LIMIT:
                 raise RemoteProtocolError(f"a greeting line of more than {LINE_LIMIT} bytes", self._offset)
             yield
-        if end > LINE_LIMIT:
-            raise RemoteProtocolError(f"a greeting line of more than {LINE_LIMIT} bytes", self._offset)
         line = yield from self._read(end + 1)
         return line[:-1]
 
-    def _greet(self) -> Step[None]:
-        """Section 2, both directions."""
-        self._outgoing += self._lines
-        yield from self._hear_greeting()
-
-    def _hear_greeting(self) -> Step[None]:
-        """Reads the peer's lines after ours have gone out, except the last.
-
-        That one waits for the peer's version, which says whether there is to be one. It costs nothing: the peer has to
-        have that line before our first expression and not sooner.
-        """
+    def _hear_version(self) -> Step[int]:
+        """The peer's version, as soon as its first line is there."""
         opening = b"Math Link "
         while not self._received.startswith(opening) and opening.startswith(self._received):
             yield
         if not self._received.startswith(opening):
-            raise RemoteProtocolError(
-                f"instead of a greeting the peer sent {_describe(bytes(self._received))}", self._offset
-            )
+            raise RemoteProtocolError(f"instead of a greeting the peer sent {_describe(self._received)}", self._offset)
         start = self._offset
-        version = _read_version((yield from self._read_line()), start)
-        if version >= 4:
-            self._outgoing += ENVIRONMENT_LINE
+        return _read_version((yield from self._read_line()), start)
+
+    def _conclude(self, ours: int, theirs: int) -> Step[None]:
+        """What follows when both versions are known and our first lines are out: the lower one counts."""
+        self.version = min(ours, theirs)
+        further = _FURTHER_LINES.get(self.version)
+        if further is None:
+            raise RemoteProtocolError(f"the peer greets with version {theirs}, which does not go with our {ours}", 0)
+        self._outgoing += further
         words: dict[str, str] = {}
-        for _ in range(_lines_after(version)):
+        for _ in range(2 + further.count(b"\n")):
             start = self._offset
             words.update(read_words((yield from self._read_line()), start))
-        self.peer = PeerGreeting(version, words)
+        self.peer = PeerGreeting(theirs, words)
         self._events.append(GreetingComplete(self.peer))
+
+    def _answer(self, *, without_kernel: bool = False) -> Step[None]:
+        """The greeting of the side that reads first (section 2)."""
+        theirs = yield from self._hear_version()
+        ours = OUR_VERSION if theirs >= OUR_VERSION else LOWER_VERSION
+        self._outgoing += first_lines(ours, without_kernel=without_kernel)
+        yield from self._conclude(ours, theirs)
 
 
 # -- the listening side -----------------------------------------------------------------------------------------------
@@ -404,11 +394,31 @@ class ListenHandshake(Handshake):
 
     Events: LinkIdentified; then, except on a message connection, GreetingComplete. Where LinkIdentified says
     needs_message_port, call `set_message_port` with the port on which the message connection is awaited.
+
+    It reads the peer's version before it greets. In classic mode the peer may do the same: see `speak`.
     """
 
     def __init__(self) -> None:
         self._message_port: int | None = None
+        self._spoken: int | None = None
+        self._awaits_greeting = False
         super().__init__()
+
+    @property
+    def awaits_greeting(self) -> bool:
+        """Whether a classic link has been answered and nothing has come in since: the peer may be waiting for us."""
+        return self._awaits_greeting and not self._received
+
+    def speak(self, version: int = LOWER_VERSION) -> None:
+        """Greets first, if the peer still says nothing (`awaits_greeting`); does nothing else.
+
+        Args:
+            version: What to say. The default suits every peer: a library whose greeting is late may be one that must
+                not hear 6. A peer that is known to be of this package can be told `OUR_VERSION`.
+        """
+        if self.awaits_greeting:
+            self._spoken = version
+            self._resume()
 
     def set_message_port(self, port: int) -> None:
         """Answers a classic link that asks for the message port. May be called at any time before, too.
@@ -445,8 +455,11 @@ class ListenHandshake(Handshake):
             if template is not None:
                 if len(self._received) >= len(template):
                     return (yield from self._read(len(template)))
+            elif self._received.startswith(b"id="):
+                line = bytes(self._received[:_ID_LINE_LENGTH])
+                raise RemoteProtocolError(f"the line that names the link is malformed: {line!r}", 0)
             elif not _may_become_known(bytes(self._received)):
-                raise RemoteProtocolError(_refusal(bytes(self._received)), 0)
+                raise RemoteProtocolError(f"the peer opened the connection with {_describe(self._received)}", 0)
             yield
 
     def _uuid_mode(self, line: re.Match[bytes]) -> Step[None]:
@@ -455,7 +468,7 @@ class ListenHandshake(Handshake):
         if channel == "data":
             yield from self._read(len(WORDS))
             self._outgoing += WORDS
-            yield from self._greet()
+            yield from self._answer()
 
     def _classic_mode(self, *, needs_message_port: bool) -> Step[None]:
         self._events.append(LinkIdentified("classic", None, "data", needs_message_port))
@@ -465,29 +478,24 @@ class ListenHandshake(Handshake):
             self._outgoing += b"msg_port=%dY" % self._message_port
         else:
             self._outgoing += b"OKY"
-        yield from self._greet()
+        self._awaits_greeting = True
+        while not self._received and self._spoken is None:
+            yield
+        self._awaits_greeting = False
+        if self._spoken is None:
+            yield from self._answer()
+        else:
+            self._outgoing += first_lines(self._spoken)
+            yield from self._conclude(self._spoken, (yield from self._hear_version()))
 
 
 def _fitting_template(data: bytearray) -> bytes | None:
     """The line that `data` may be the beginning of."""
     for template in _TEMPLATES:
-        if all(_fits(byte, wanted) for byte, wanted in zip(data, template, strict=False)):
+        fitting = {ord("?"): bytes(range(256)), ord("X"): b"0123456789ABCDEFabcdef"}
+        if all(byte in fitting.get(wanted, (wanted,)) for byte, wanted in zip(data, template, strict=False)):
             return template
     return None
-
-
-def _fits(byte: int, wanted: int) -> bool:
-    if wanted == ord("?"):
-        return True
-    if wanted == ord("X"):
-        return byte in b"0123456789ABCDEFabcdef"
-    return byte == wanted
-
-
-def _refusal(data: bytes) -> str:
-    if data.startswith(b"id="):
-        return f"the line that names the link is malformed: {data[:_ID_LINE_LENGTH]!r}"
-    return f"the peer opened the connection with {_describe(data)}"
 
 
 # -- the connecting side ----------------------------------------------------------------------------------------------
@@ -496,7 +504,8 @@ def _refusal(data: bytes) -> str:
 class ConnectHandshake(Handshake):
     """For one connection of a link that we open.
 
-    Begin with data_to_send(). Events: MessagePort as said below, then GreetingComplete on a data connection.
+    Begin with data_to_send(). Events: MessagePort as said below, then on a data connection GreetingComplete, or in UUID
+    mode ConnectAgain, which ends the conversation.
 
     Args:
         mode: "uuid" for a link server (`-linkoptions 4`), "classic" for a plain listening link.
@@ -505,6 +514,7 @@ class ConnectHandshake(Handshake):
         message_port_known: Whether the link name gave the message port (classic mode); if not, the listening side is
             asked for it, and the answer is the event MessagePort.
         without_kernel: Tell a WSTPServer that this link wants no kernel until it asks for one.
+        version: What to say in UUID mode, 6 or 4. In classic mode the peer's version is read first.
 
     Raises:
         LocalProtocolError: There is no such connection, or `uuid` is none.
@@ -518,9 +528,11 @@ class ConnectHandshake(Handshake):
         *,
         message_port_known: bool = False,
         without_kernel: bool = False,
+        version: int = OUR_VERSION,
     ) -> None:
-        if without_kernel:
-            self._lines = LINES_WITHOUT_KERNEL
+        if version not in (OUR_VERSION, LOWER_VERSION):
+            raise LocalProtocolError(f"a link is not opened with version {version}")
+        self._without_kernel, self._version = without_kernel, version
         if mode not in ("uuid", "classic") or channel not in ("data", "mesg"):
             raise LocalProtocolError(f"there is no {channel!r} connection in {mode!r} mode")
         self._mode, self._channel, self._message_port_known = mode, channel, message_port_known
@@ -541,11 +553,17 @@ class ConnectHandshake(Handshake):
         self._outgoing += self._id_line
         if self._channel == "mesg":
             return
-        self._outgoing += WORDS + self._lines  # link servers of both ages take it all in one piece
+        # Link servers of both ages take it all in one piece.
+        self._outgoing += WORDS + first_lines(self._version, without_kernel=self._without_kernel)
         words = yield from self._read(len(WORDS))  # the library ignores their values, and so do we
         if sniff(words) is not None:
             raise RemoteProtocolError(f"the peer is no link server: it sent {_describe(words)}", 0)
-        yield from self._hear_greeting()
+        theirs = yield from self._hear_version()
+        if min(self._version, theirs) not in _FURTHER_LINES:
+            self._events.append(ConnectAgain(LOWER_VERSION))
+            while True:
+                yield
+        yield from self._conclude(self._version, theirs)
 
     def _classic_mode(self) -> Step[None]:
         if self._message_port_known:
@@ -556,7 +574,7 @@ class ConnectHandshake(Handshake):
             yield from self._expect(b"msg_port=")
             port = yield from self._read_port()
             self._events.append(MessagePort(port))
-        yield from self._greet()
+        yield from self._answer(without_kernel=self._without_kernel)
 
     def _expect(self, answer: bytes) -> Step[None]:
         """Exactly these bytes; anything else as soon as it shows."""

@@ -29,9 +29,13 @@ from types import MappingProxyType
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
-from wstpserver.wire.handshake import LinkIdentified, ListenHandshake, PeerGreeting
+from wstpserver.wire.handshake import LOWER_VERSION, LinkIdentified, ListenHandshake, PeerGreeting
 
 T = TypeVar("T")
+
+#: Seconds of silence after which the peer of a classic link may be waiting for us to greet; see `AwaitSilence`. To a
+#: distant peer, twice the time that a packet takes there and back is better where the caller knows it.
+SPEAK_AFTER: Final = 0.05
 
 
 # -- the states of a connection ---------------------------------------------------------------------------------------
@@ -111,6 +115,11 @@ class LinkConnection(Generic[T]):
         return None if self._handshake is None else self._handshake.peer
 
     @property
+    def version(self) -> int | None:
+        """The version of the greeting both sides keep to, 3, 4 or 6; None as for `peer`."""
+        return None if self._handshake is None else self._handshake.version
+
+    @property
     def offset(self) -> int:
         """Bytes that were used for the handshake: where `leftover` begins in the stream."""
         return 0 if self._handshake is None else self._handshake.offset
@@ -150,11 +159,22 @@ class OpenMessagePort(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitSilence(Generic[T]):
+    """The peer may be waiting for us to greet first (classic mode: our own connecting side does).
+
+    The caller calls `Pairing.speak` if nothing has come in on the connection `SPEAK_AFTER` seconds from now. Where
+    something has, that call does nothing, so no timer needs to be stopped.
+    """
+
+    connection: LinkConnection[T]
+
+
+@dataclass(frozen=True, slots=True)
 class LinkOpened(Generic[T]):
     """Two connections are a link, and have left the pairing.
 
     Attributes:
-        data: The data connection; its `peer`, `offset` and `leftover()` are final.
+        data: The data connection; its `peer`, `version`, `offset` and `leftover()` are final.
         messages: The message connection; its `leftover()` may hold messages.
         unsent: The end of our greeting. Goes out on `data` before anything else, alone or together with that.
     """
@@ -179,7 +199,7 @@ class Dropped(Generic[T]):
     ended: bool
 
 
-Event: TypeAlias = Send[T] | OpenMessagePort[T] | LinkOpened[T] | Dropped[T]
+Event: TypeAlias = Send[T] | OpenMessagePort[T] | AwaitSilence[T] | LinkOpened[T] | Dropped[T]
 
 
 # -- the pairing ------------------------------------------------------------------------------------------------------
@@ -262,6 +282,19 @@ class Pairing(Generic[T]):
         self._give_turn(events)
         return events
 
+    def speak(self, connection: LinkConnection[T], version: int = LOWER_VERSION) -> list[Event[T]]:
+        """Greets first if the peer of a classic link still says nothing; see `AwaitSilence`.
+
+        Args:
+            connection: The data connection.
+            version: What to say; see `ListenHandshake.speak`.
+        """
+        events: list[Event[T]] = []
+        if connection._handshake is not None and connection.reads:
+            connection._handshake.speak(version)
+            self._go_on(connection, events)
+        return events
+
     def drop(self, connection: LinkConnection[T], reason: str) -> list[Event[T]]:
         """Gives a connection up; nothing happens if it is a link or given up already."""
         if connection.state in (LinkState.OPEN, LinkState.CLOSING):
@@ -332,6 +365,8 @@ class Pairing(Generic[T]):
             self._open(connection, outgoing, events)
         elif outgoing:
             events.append(Send(connection, outgoing))
+            if handshake.awaits_greeting:
+                events.append(AwaitSilence(connection))
 
     def _open(self, connection: LinkConnection[T], unsent: bytes, events: list[Event[T]]) -> None:
         partner = connection.partner

@@ -199,7 +199,8 @@ def _decode_beginning(payload: bytes) -> str:
     """The characters of a text whose end is missing: without the last one if that is not whole."""
     for cut in range(_LONGEST_CHARACTER):
         try:
-            return decode_text(payload[: len(payload) - cut])
+            text = decode_text(payload[: len(payload) - cut])
         except RemoteProtocolError:
             continue
+        return text[:-1] if "\ud800" <= text[-1:] < "\udc00" else text
     return ""

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.tokens import encode_size
+from wstpserver.wire.tokens import BYTE_LIMIT, encode_size
 
 
 class TextStyle(Enum):
@@ -26,6 +26,22 @@ class TextStyle(Enum):
     SEVEN_BIT = "seven_bit"
 
 
+#: Formats whose characters have a fixed width: from 64 characters on, their number follows from the size of the
+#: payload, and a space stands in its place. Given a count there, the library's reader hands its program memory that is
+#: not the text's.
+UNCOUNTED: Final = b"BCF"
+
+#: What stands before the characters of a payload: the format letter, `~`, and their number as far as it is given.
+TEXT_START: Final = re.compile(rb"([A-F])~(?:[\x40-\x7f]|[0-9]{1,18} |(?<=[BCF]~) )", re.DOTALL)
+
+
+def start_of_text(letter: bytes, count: int) -> bytes:
+    """What stands before `count` characters in the format `letter`."""
+    if count >= BYTE_LIMIT and letter in UNCOUNTED:
+        return letter + b"~ "
+    return letter + b"~" + encode_size(count)
+
+
 def encode_text(text: str, style: TextStyle) -> bytes:
     """The payload for a string, or for a symbol that is no head."""
     if style is TextStyle.SEVEN_BIT:
@@ -34,7 +50,7 @@ def encode_text(text: str, style: TextStyle) -> bytes:
         characters = text.encode()
     except UnicodeEncodeError:
         return _encode_surrogates(text)
-    return b"D~" + encode_size(len(text)) + characters
+    return start_of_text(b"D", len(text)) + characters
 
 
 def encode_plain_text(text: str, style: TextStyle) -> bytes:
@@ -46,8 +62,8 @@ def _encode_surrogates(text: str) -> bytes:
     """Lone surrogates, which UTF-8 does not have: UCS-2 if all fits and no two would join up, else UTF-32."""
     units = text.encode("utf-16-be", "surrogatepass")
     if len(units) == 2 * len(text) and units.decode("utf-16-be", "surrogatepass") == text:
-        return b"C~" + encode_size(len(text)) + units
-    return b"F~" + encode_size(len(text)) + text.encode("utf-32-le", "surrogatepass")
+        return start_of_text(b"C", len(text)) + units
+    return start_of_text(b"F", len(text)) + text.encode("utf-32-le", "surrogatepass")
 
 
 _NOT_PLAIN: Final = re.compile(r"[^ -\[\]-~]")
@@ -56,7 +72,7 @@ _NOT_PLAIN: Final = re.compile(r"[^ -\[\]-~]")
 def encode_seven_bit(text: str) -> bytes:
     """Format A. Characters beyond 16 bits as two surrogates, which every version reads; six digits only some do."""
     escaped = _NOT_PLAIN.sub(_escape, text) if _NOT_PLAIN.search(text) else text
-    return b"A~" + encode_size(len(text)) + escaped.encode("ascii")
+    return start_of_text(b"A", len(text)) + escaped.encode("ascii")
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -72,7 +88,6 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\:{0xD800 + high:04X}\\:{0xDC00 + low:04X}"
 
 
-_HEADER: Final = re.compile(rb"([A-F])~(?:[\x40-\x7f]|[0-9]{1,18} )", re.DOTALL)
 
 
 def decode_text(payload: bytes, offset: int = 0) -> str:
@@ -90,7 +105,7 @@ def decode_text(payload: bytes, offset: int = 0) -> str:
     """
     if payload[:2] == b"D~" and payload[2:3] >= b"@" and payload.isascii():  # nearly always
         return payload[3:].decode()
-    header = _HEADER.match(payload)
+    header = TEXT_START.match(payload)
     if header is None:
         if payload[:1] == b"G":  # format 7: Latin-1 right after the letter, without a count
             return payload[1:].decode("latin-1")
@@ -135,6 +150,31 @@ def _unescape(match: re.Match[str]) -> str:
     if code > 0x10FFFF:
         raise _BadText(f"text in format A has the escape {match[0]}, beyond Unicode", match.start())
     return chr(code)
+
+
+_ESCAPED: Final = re.compile(rb"\\(?:\|([0-9A-Fa-f]{6})|.)", re.DOTALL)
+
+
+def without_six_digits(payload: bytes) -> bytes:
+    r"""A payload for readers that do not know escapes of six digits: `\|01f600` becomes `\:d83d\:de00`.
+
+    They take the pair for one character, whether the number of characters counts it as one or two: that number stays.
+    """
+    if payload[:1] != b"A":
+        return payload
+    return _ESCAPED.sub(_four_digits, payload)
+
+
+def _four_digits(match: re.Match[bytes]) -> bytes:
+    if match[1] is None:
+        return match[0]
+    code = int(match[1], 16)
+    if code > 0x10FFFF:  # no character: left to the reader
+        return match[0]
+    if code < 0x10000:
+        return b"\\:%04x" % code
+    high, low = divmod(code - 0x10000, 0x400)
+    return b"\\:%04x\\:%04x" % (0xD800 + high, 0xDC00 + low)
 
 
 def _join_surrogates(text: str) -> str:
