@@ -75,7 +75,7 @@ def test_no_address(capsys):
     with pytest.raises(LinkSyntaxError):
         parse(DOCUMENT, ["-s", "a b@", "status"])
     assert main(["-s", "99999", "status"]) == 64
-    assert "'99999' is no port" in capsys.readouterr().err
+    assert "'99999' is not a port" in capsys.readouterr().err
 
 
 def test_help_and_version(capsys):

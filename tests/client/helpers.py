@@ -115,7 +115,7 @@ class Kernel:
     `aborts` counts them, `idle_aborts` those that come otherwise.
     """
 
-    def __init__(self, rules=(), prompt=True, ignore_aborts=0):
+    def __init__(self, rules=(), *, prompt=True, ignore_aborts=0):
         self.rules = dict(rules)
         self.aborted = threading.Event()
         self.interrupted = threading.Event()
@@ -154,7 +154,9 @@ class Kernel:
 
     def _take(self, received):
         content = received.arguments[0] if received.arguments else None
-        self.seen.append((received.name, content))
+        if content != Symbol("Null") and not (isinstance(content, int) and content >= 1 << 32):
+            # Neither what a session waits for its kernel with, nor the numbers by which it finds its place.
+            self.seen.append((received.name, content))
         if received.name == "EvaluatePacket":
             value = self._evaluate(content)
             if value is not NO_ANSWER:

@@ -304,10 +304,10 @@ def test_closing_while_an_evaluation_runs():
     with_session(Kernel({"endless": until_the_end}), test)
 
 
-def test_nobody_listens():
+def test_nobody_listens(closed_port):
     async def run():
         with pytest.raises(ConnectError, match="refused"):
-            async with AsyncSession("1@127.0.0.1", PROMPT):
+            async with AsyncSession(f"{closed_port}@127.0.0.1", PROMPT):
                 pass
 
     asyncio.run(run())
@@ -345,5 +345,5 @@ def test_it_has_every_method_of_a_session():
     from wstpserver.client import Session
 
     names = {name for name, _ in inspect.getmembers(Session, callable) if not name.startswith("_")}
-    own = {"adopt", "settle_in", "from_profile"}
+    own = {"adopt", "settle", "from_profile"}
     assert names - own <= set(dir(AsyncSession))

@@ -60,7 +60,7 @@ def test_silence():
 
 @pytest.mark.parametrize("address", ["a b@c", "99999@localhost", "1@h,2@h,3@h"])
 def test_an_address_that_is_none(address):
-    with pytest.raises(LinkSyntaxError, match="is no link address"):
+    with pytest.raises(LinkSyntaxError, match="is not a link address"):
         Session(address)
 
 

@@ -76,8 +76,8 @@ def test_callbacks_of_one_call():
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("my_function", "no underscore"),
-        ("My_function", "no underscore"),
+        ("my_function", "underscore stands for a pattern"),
+        ("My_function", "underscore stands for a pattern"),
         ("plus", "begin with a capital; for others write session.function"),
         ("_private", "no attribute '_private'"),
         ("__wrapped__", "no attribute"),

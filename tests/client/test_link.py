@@ -14,6 +14,7 @@ from wstpserver.client import Link, LinkClosed, LinkError, LinkTimeout, connect
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.pairing import LinkOpened, Pairing, Send
 from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 
@@ -645,3 +646,63 @@ def test_a_short_look_after_a_farewell_is_no_end():
                 with contextlib.suppress(LinkTimeout):
                     link.get(0.05)
         done.set()
+
+
+# Messages sent just before the end
+
+
+def test_messages_left_over_arrive_before_the_link_ends(ends):
+    """The peer takes no messages for a while: what could not be sent goes out at the end, the abort last of all."""
+    one, other = ends
+    sent = 0
+    with pytest.raises(LinkTimeout):
+        while True:
+            sent += 1
+            one.send_message(130, sent, 0)
+    with pytest.raises(LinkTimeout):
+        one.send_message(MessageCode.ABORT, 0, 0)
+    closing = Worker(one.close, PROMPT)
+    received = []
+    with pytest.raises(LinkClosed):
+        while True:
+            received.append(other.next_message(PROMPT))
+    closing.finish()
+    assert received[-2:] == [(130, sent), (MessageCode.ABORT, 0)]
+
+
+def test_an_abort_is_there_when_the_data_connection_ends():
+    """A server that sees the end of the data may look at nothing else."""
+    found = []
+
+    def script(socks):
+        data, messages = greet(socks)
+        while data.recv(1 << 16):
+            pass
+        messages.setblocking(False)
+        found.append(messages.recv(100))
+        messages.settimeout(PROMPT)
+        found.append(messages.recv(100))
+
+    with raw_peer(script, connections=2) as port:
+        link = connect(f"{port}@127.0.0.1", PROMPT)
+        link.abort()
+        link.close()
+    assert found == [bytes([0, 0, 0, 3, 0, 0, 0, 0]), b""], "the abort, and no message 9"
+
+
+def greet(socks):
+    """The listening side of UUID mode on two sockets; (data, messages)."""
+    pairing = Pairing()
+    connections = [(pairing.accept(sock), sock) for sock in socks]
+    opened = []
+    while not opened:
+        for connection, sock in connections:
+            if not connection.reads:
+                continue
+            for event in pairing.receive(connection, sock.recv(1 << 16)):
+                if isinstance(event, Send):
+                    event.connection.transport.sendall(event.data)
+                elif isinstance(event, LinkOpened):
+                    event.data.transport.sendall(event.unsent)
+                    opened.append((event.data.transport, event.messages.transport))
+    return opened[0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wstpserver.client import Address, Endpoint, LinkSyntaxError, parse_address, parse_link_options
+from wstpserver.client import Address, Endpoint, LinkSyntaxError, default_address, parse_address, parse_link_options
 
 ADDRESSES = [
     ("", "31415@localhost"),
@@ -117,10 +117,34 @@ def test_link_options(options, meaning):
         ("-linkmode parent -linkname 1@h", "'parent'"),
         ("-linkmode connect -linkprotocol SharedMemory -linkname x", "'SharedMemory'"),
         ("-linkmode connect -linkname", "-linkname has no value"),
-        ("-linkmode connect -linkname 99999@h", "'99999' is no port"),
+        ("-linkmode connect -linkname 99999@h", "'99999' is not a port"),
         ("-linkmode connect -linkname 'x", "cannot be split"),
     ],
 )
 def test_wrong_link_options(options, says):
     with pytest.raises(LinkSyntaxError, match=says):
         parse_link_options(options)
+
+
+# The environment variable
+
+
+def test_the_server_of_the_environment(monkeypatch):
+    monkeypatch.setenv("WSTPSERVER", " wstp://example.org:31416/Main ")
+    assert default_address() == "wstp://example.org:31416/Main"
+    assert parse_address("") == Address(Endpoint("example.org", 31416), None, "Main")
+    assert parse_address("31417") == Address(Endpoint("localhost", 31417)), "an address that is given counts"
+
+
+@pytest.mark.parametrize("value", [None, "", " "])
+def test_an_empty_environment_variable_counts_as_unset(monkeypatch, value):
+    monkeypatch.delenv("WSTPSERVER", raising=False)
+    if value is not None:
+        monkeypatch.setenv("WSTPSERVER", value)
+    assert parse_address("") == Address(Endpoint("localhost", 31415))
+
+
+def test_an_environment_variable_that_is_no_address(monkeypatch):
+    monkeypatch.setenv("WSTPSERVER", "99999@h")
+    with pytest.raises(LinkSyntaxError, match="the environment variable WSTPSERVER: '99999@h' is not a link address"):
+        parse_address("")

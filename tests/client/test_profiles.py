@@ -133,15 +133,15 @@ def test_a_profile_that_cannot_be_understood(path, text):
         Session.from_profile(path, "1@127.0.0.1", PROMPT)
 
 
-def test_a_profile_without_a_kernel(path):
+def test_a_profile_without_a_kernel(path, closed_port):
     with pytest.raises(ProfileError, match="names no kernel"):
-        Session.from_profile(path, "1@127.0.0.1", PROMPT, start=False)
+        Session.from_profile(path, f"{closed_port}@127.0.0.1", PROMPT, start=False)
 
 
-def test_a_server_that_is_not_there(path):
+def test_a_server_that_is_not_there(path, closed_port):
     profile = Profile(path)
     profile.set(KERNEL_ID, "a806-2645-9651")
-    profile.set(SERVER, "1@127.0.0.1")
+    profile.set(SERVER, f"{closed_port}@127.0.0.1")
     profile.save()
     for start in (None, False, True):
         with pytest.raises(ConnectError, match="refused"):

@@ -10,7 +10,7 @@ from tests.support.packets import input_name_packet, input_packet, return_text_p
 from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session, resync
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.evaluation import Evaluation
-from wstpserver.client.resync import Exchange
+from wstpserver.client.resync import RequestStream
 from wstpserver.wire.messages import MessageCode
 from wstpserver.wire.packets import packet, return_packet, text_packet
 from wstpserver.wire.values import Symbol
@@ -204,10 +204,10 @@ def test_a_dialog_of_an_evaluation_is_always_left():
 def test_an_abort_is_repeated_after_a_while_only():
     """One that the kernel does not need any more would end the dialog that the evaluation is in."""
     with two_ends() as (link, other):
-        talk = Exchange(link, Callbacks())
+        talk = RequestStream(link, Callbacks())
         evaluation = Evaluation("ReturnPacket", Callbacks(), link.put)
         assert not talk.abort(None), "nothing runs"
-        talk.current(evaluation)
+        talk.set_current(evaluation)
         assert talk.abort(None)
         assert other.next_message(PROMPT) == (MessageCode.ABORT, 0)
         assert not resync.wants_another_abort(evaluation)

@@ -73,7 +73,7 @@ def test_wrong_words(words, says):
 
 
 def test_a_wrong_address():
-    with pytest.raises(LinkSyntaxError, match="'99999' is no port"):
+    with pytest.raises(LinkSyntaxError, match="'99999' is not a port"):
         parse(["-code", "x", "-wstpserver", "99999@h"])
 
 

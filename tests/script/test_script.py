@@ -139,7 +139,7 @@ def test_help_and_version(capfd):
     ("words", "says"),
     [
         (["-code", "x", "-file", "y"], "exclude"),
-        (["-wstpserver", "99999@h", "-code", "x"], "'99999' is no port"),
+        (["-wstpserver", "99999@h", "-code", "x"], "'99999' is not a port"),
         (["-file", "/nonexistent/file.wl"], "cannot read /nonexistent/file.wl: No such file or directory"),
     ],
 )

@@ -1,19 +1,20 @@
-"""A blocking client library for WSTP, on plain sockets.
+"""A client library for WSTP in Python, with blocking calls on plain sockets.
 
 A session with a kernel of a WSTPServer, or with a kernel linked to directly:
 
-    from wstpserver.client import Callbacks, Session
+    from wstpserver.client import Session
 
-    with Session("31415@localhost", callbacks=Callbacks(on_print=print)) as session:
+    with Session("31415@localhost") as session:
         session.evaluate("2 + 2")                    # 4
         session.StringReverse("hello")               # 'olleh'
         session.evaluate("<|\"a\" -> {1, 2/3}|>")    # {'a': [1, Fraction(2, 3)]}
-        session.evaluate("Pause[60]", timeout=2)     # EvaluationTimeout after 2 s; the session goes on
+        session.evaluate("Pause[60]", timeout=2)     # EvaluationTimeout after 2 s; the session can still be used
         session.evaluate_text("x = 1/3").text        # '1/3'
 
-What values become in Python: `wstpserver.client.convert`. For asyncio: `wstpserver.client.aio`.
+The Python values of expressions: `wstpserver.client.convert`. Sessions for asyncio: `wstpserver.client.aio`. Several
+kernels at a time: `wstpserver.client.parallel`. Servers on the local network: `wstpserver.client.discover`.
 
-One level below, links that carry expressions and messages in both directions:
+One level below are links, which carry expressions and messages in both directions:
 
     from wstpserver.client import connect, listen, open_link
 
@@ -28,11 +29,18 @@ One level below, links that carry expressions and messages in both directions:
 
     link = open_link(sys.argv[1:])                   # -linkmode connect -linkprotocol TCPIP -linkname ...
 
-Every timeout is in seconds, counts for the whole call, and None means no limit. Every exception derives from
-`wstpserver.wire.errors.WSTPError`.
+Every time-out is in seconds, counts for the whole call, and None means no limit. Every exception derives from
+`WSTPError`.
 """
 
-from wstpserver.client.address import Address, Endpoint, LinkOptions, parse_address, parse_link_options
+from wstpserver.client.address import (
+    Address,
+    Endpoint,
+    LinkOptions,
+    default_address,
+    parse_address,
+    parse_link_options,
+)
 from wstpserver.client.arrays import NumericArray
 from wstpserver.client.connecting import connect, open_link
 from wstpserver.client.convert import Results, to_expression, to_python
@@ -41,25 +49,32 @@ from wstpserver.client.errors import (
     ConnectError,
     EvaluationAborted,
     EvaluationError,
+    EvaluationFailed,
     EvaluationLost,
     EvaluationTimeout,
     KernelLost,
+    KernelWarning,
     LinkClosed,
     LinkError,
     LinkSyntaxError,
     LinkTimeout,
     ListenError,
+    ProfileError,
 )
 from wstpserver.client.events import Callbacks, ExpressionOutput, KernelMessage, TextOutput
+from wstpserver.client.functions import KernelFunction
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.listener import Listener, listen
 from wstpserver.client.session import Session
+from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError, WSTPError
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 
 __all__ = [
     "Address", "BigReal", "Callbacks", "CommandError", "ConnectError", "Endpoint", "EvaluationAborted",
-    "EvaluationError", "EvaluationLost", "EvaluationTimeout", "ExpressionOutput", "Function", "KernelLost",
-    "KernelMessage", "Link", "LinkClosed", "LinkError", "LinkOptions", "LinkSyntaxError", "LinkTimeout", "ListenError",
-    "Listener", "NumericArray", "PackedArray", "Packet", "Results", "Session", "Symbol", "TextOutput", "connect",
-    "listen", "open_link", "parse_address", "parse_link_options", "to_expression", "to_python",
+    "EvaluationError", "EvaluationFailed", "EvaluationLost", "EvaluationTimeout", "ExpressionOutput", "Function",
+    "KernelFunction", "KernelLost", "KernelMessage", "KernelWarning", "Link", "LinkClosed", "LinkError",
+    "LinkOptions", "LinkSyntaxError", "LinkTimeout", "ListenError", "Listener", "LocalProtocolError", "NumericArray",
+    "PackedArray", "Packet", "ProfileError", "RemoteProtocolError", "Results", "Session", "Symbol", "TextOutput",
+    "WSTPError", "connect", "default_address", "listen", "open_link", "parse_address", "parse_link_options",
+    "to_expression", "to_python",
 ]  # fmt: skip

@@ -2,11 +2,12 @@
 
 What is accepted was found by trying it on the library: option names and the values of ``-linkmode`` and
 ``-linkprotocol`` in any case; the last of two equal options counts; ``-linkconnect``, ``-linkcreate`` and
-``-linklaunch`` beat ``-linkmode``; other ``-link...`` options are passed over; abbreviations do not exist.
+``-linklaunch`` beat ``-linkmode``; other ``-link...`` options are ignored; abbreviations do not exist.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -18,8 +19,11 @@ from wstpserver.client.errors import LinkSyntaxError
 
 #: The port of WSTPServer.
 DEFAULT_PORT: Final = 31415
-#: A port without a host means this machine. (The library takes the machine's own name there.)
+#: A port without a host means this machine. (The vendor's library takes the machine's own name there, which is another
+#: address than the loopback one.)
 DEFAULT_HOST: Final = "localhost"
+#: The environment variable with the address of the server that is meant where none is named.
+ENVIRONMENT_VARIABLE: Final = "WSTPSERVER"
 #: The bit of ``-linkoptions`` that chooses UUID mode.
 UUID_BIT: Final = 4
 
@@ -32,7 +36,12 @@ _UUID_NAMES: Final = ("mluseuuidtcpipconnection", "wsuseuuidtcpipconnection")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host (name, IPv4 or IPv6 address without brackets) and a TCP port, 0..65535."""
+    """A host and a TCP port.
+
+    Attributes:
+        host: A name, an IPv4 address, or an IPv6 address without brackets.
+        port: 0 to 65535.
+    """
 
     host: str
     port: int
@@ -44,7 +53,13 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a link leads: the data port, in classic mode perhaps the message port, and perhaps a kernel pool."""
+    """Where a link leads.
+
+    Attributes:
+        data: The host and port of the data connection.
+        message: The host and port of the message connection; None in UUID mode, and where the peer names it.
+        pool: The kernel pool, or the ID of a kernel; None if none is named.
+    """
 
     data: Endpoint
     message: Endpoint | None = None
@@ -61,48 +76,84 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """What link options say. ``mode``: connect, listen or launch; ``uuid``: one port for both connections."""
+    """What link options say.
+
+    Attributes:
+        mode: "connect", "listen" or "launch".
+        address: The link name.
+        uuid: Whether one port takes both connections (``-linkoptions 4``).
+    """
 
     mode: str
     address: Address
     uuid: bool
 
 
-def parse_address(text: str | int | Address) -> Address:
-    """The address that `text` names. LinkSyntaxError if it names none.
+def default_address() -> str:
+    """Return the address of the server that is meant where none is named.
 
-    Forms: ``31415``, ``31415@host``, ``host:31415``, ``host``, ``31415@host,31416@host``, an empty string (the
-    default port here), and ``wstp://host:port/pool``, where port and pool may be left out. A host may be a name,
-    an IPv4 address or an IPv6 address (in brackets before ``:port``).
+    Returns:
+        The value of the environment variable WSTPSERVER; "" if it is unset or empty, which is port 31415 of this
+        machine.
+    """
+    return os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+
+
+def parse_address(text: str | int | Address) -> Address:
+    """Read an address.
+
+    Args:
+        text: ``31415``, ``31415@host``, ``host:31415``, ``host``, ``31415@host,31416@host``, or
+            ``wstp://host:port/pool``, where port and pool may be left out. A host may be a name, an IPv4 address or an
+            IPv6 address (in brackets before ``:port``). An empty string is the address of `default_address`.
+
+    Returns:
+        The address.
+
+    Raises:
+        LinkSyntaxError: The text is no address; it says so too if that is the value of WSTPSERVER.
     """
     if isinstance(text, Address):
         return text
     text = str(text).strip()
+    if text:
+        return _read_address(text)
+    text = default_address()
+    try:
+        return _read_address(text)
+    except LinkSyntaxError as error:
+        message = f"the environment variable {ENVIRONMENT_VARIABLE}: {error.message}"
+        raise LinkSyntaxError(message, None, error.advice) from None
+
+
+def _read_address(text: str) -> Address:
     url = _URL.fullmatch(text)
     if url:
         pool = unquote(url["pool"]) if url["pool"] else None
-        return Address(_endpoint(url["authority"], text, colon_first=True), None, pool)
+        host, port = _split_host_port(url["authority"])
+        return Address(_endpoint(host, port, text), None, pool)
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 2:
-        raise LinkSyntaxError(f"{text!r} is no link address: more than two ports", None, _HOW_TO_WRITE)
-    endpoints = [_endpoint(part, text) for part in parts]
+        raise LinkSyntaxError(f"{text!r} is not a link address: more than two ports", None, _HOW_TO_WRITE)
+    endpoints = [_read_endpoint(part, text) for part in parts]
     return Address(endpoints[0], endpoints[1] if len(endpoints) == 2 else None)
 
 
 _HOW_TO_WRITE: Final = "Write PORT@HOST, PORT, or wstp://HOST:PORT/POOL"
 
 
-def _endpoint(part: str, whole: str, colon_first: bool = False) -> Endpoint:
+def _read_endpoint(part: str, whole: str) -> Endpoint:
     """One PORT@HOST, HOST:PORT, PORT or HOST."""
     port, at, host = part.partition("@")
     if not at:
-        if re.fullmatch(r"\d+", part) and not colon_first:
-            host, port = "", part
-        else:
-            host, port = _split_host_port(part)
+        host, port = ("", part) if re.fullmatch(r"\d+", part) else _split_host_port(part)
+    return _endpoint(host, port, whole)
+
+
+def _endpoint(host: str, port: str, whole: str) -> Endpoint:
     host = host.strip("[]") if host.startswith("[") and host.endswith("]") else host
     if re.search(r"[\s@\[\]/]", host):
-        raise LinkSyntaxError(f"{whole!r} is no link address: {host!r} is no host", None, _HOW_TO_WRITE)
+        raise LinkSyntaxError(f"{whole!r} is not a link address: {host!r} is not a host", None, _HOW_TO_WRITE)
     return Endpoint(host or DEFAULT_HOST, _port(port, whole))
 
 
@@ -121,15 +172,22 @@ def _port(text: str, whole: str) -> int:
     if not text:
         return DEFAULT_PORT
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) > 65535:
-        raise LinkSyntaxError(f"{whole!r} is no link address: {text!r} is no port (0 to 65535)", None, _HOW_TO_WRITE)
+        message = f"{whole!r} is not a link address: {text!r} is not a port (0 to 65535)"
+        raise LinkSyntaxError(message, None, _HOW_TO_WRITE)
     return int(text)
 
 
 def parse_link_options(options: str | Iterable[str]) -> LinkOptions:
-    """What a string or an argument list of link options says; other arguments in it are passed over.
+    """Read link options.
 
-    Raises LinkSyntaxError when no ``-linkname`` or no mode is given, when an option lacks its value, and for
-    protocols other than TCPIP.
+    Args:
+        options: One string, or a list of arguments; other arguments in it are ignored.
+
+    Returns:
+        What the options say.
+
+    Raises:
+        LinkSyntaxError: No ``-linkname`` or no mode is given, an option has no value, or the protocol is not TCPIP.
 
     >>> options = parse_link_options("-linkmode connect -linkprotocol TCPIP -linkname 31415@host -linkoptions 4")
     >>> options.mode, options.address.link_name, options.uuid
@@ -173,7 +231,7 @@ def _pairs(words: list[str]) -> Iterator[tuple[str, str]]:
         if name in _MODE_FLAGS:
             yield "flag", _MODE_FLAGS[name]
         elif name in _VALUED:
-            # A kernel's arguments may end with a lone option, which the library passes over.
+            # A kernel's arguments may end with a lone option, which the library ignores.
             if position < len(words):
                 yield name, words[position]
                 position += 1

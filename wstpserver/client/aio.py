@@ -26,7 +26,7 @@ from wstpserver.client.errors import LinkClosed
 from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
 from wstpserver.client.functions import KernelFunction, function_name
 from wstpserver.client.link import Packet
-from wstpserver.client.reconnect import PATIENCE
+from wstpserver.client.reconnect import RECONNECT_TIME
 from wstpserver.client.session import Session
 from wstpserver.wire.values import Expression
 
@@ -110,10 +110,12 @@ class AsyncSession:
         )
 
     async def evaluate_text(
-        self, text: str, timeout: float | None = None, *, callbacks: Callbacks | None = None
+        self, text: str, timeout: float | None = None, *, callbacks: Callbacks | None = None, **options: Any
     ) -> TextOutput:
         """See `Session.evaluate_text`."""
-        return await self._call(self.session.evaluate_text, text, timeout, callbacks=self._thread.in_loop(callbacks))
+        return await self._call(
+            self.session.evaluate_text, text, timeout, callbacks=self._thread.in_loop(callbacks), **options
+        )
 
     async def enter_expression(
         self, expression: Any, timeout: float | None = None, *, callbacks: Callbacks | None = None, **options: Any
@@ -164,7 +166,15 @@ class AsyncSession:
         """See `Session.send_command`."""
         await self._call(self.session.send_command, name, *arguments)
 
-    async def reconnect(self, timeout: float | None = PATIENCE) -> tuple[int, tuple[Packet, ...]]:
+    async def svg(self, expression: Any) -> str | None:
+        """See `Session.svg`."""
+        return await self._call(self.session.svg, expression)
+
+    async def latex(self, expression: Any) -> str | None:
+        """See `Session.latex`."""
+        return await self._call(self.session.latex, expression)
+
+    async def reconnect(self, timeout: float | None = RECONNECT_TIME) -> tuple[int, tuple[Packet, ...]]:
         """See `Session.reconnect`."""
         return await self._call(self.session.reconnect, timeout)
 

@@ -56,8 +56,7 @@ class NumericArray:
             shape.append(len(level[0].args))
             level = [leaf for part in level for leaf in part.args]
         leaves = [_number(leaf) for leaf in level]
-        values = nested(leaves, tuple(shape))
-        return values
+        return list(nested(leaves, tuple(shape)))
 
     def to_numpy(self) -> Any:
         """Return a NumPy array of the type.

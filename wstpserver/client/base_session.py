@@ -1,14 +1,28 @@
-"""What a session is beside its evaluations: a link, an order among threads, the server's commands, the end."""
+"""A session apart from the forms of evaluation: its link, its kernel, turns among threads, commands, and its end."""
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TypeVar
 
 from wstpserver.client.address import Address, parse_address
-from wstpserver.client.commands import asks_to_keep, kernel_named, missed_packets, result_of
+from wstpserver.client.commands import (
+    ServerInformation,
+    asks_to_keep,
+    describe_refusal,
+    is_kernel_id,
+    keep_alive_set,
+    kernel_named,
+    missed_packets,
+    needs_kernel,
+    read_information,
+    result_of,
+)
 from wstpserver.client.connecting import connect
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import (
@@ -24,33 +38,55 @@ from wstpserver.client.errors import (
     LinkTimeout,
 )
 from wstpserver.client.evaluation import Evaluation
-from wstpserver.client.events import Callbacks
+from wstpserver.client.events import Callbacks, log_notice
 from wstpserver.client.link import Link, Packet
-from wstpserver.client.reconnect import PATIENCE, Returned, Settings, come_back
-from wstpserver.client.resync import Exchange
+from wstpserver.client.reconnect import RECONNECT_TIME, KernelSettings, Restored, restore
+from wstpserver.client.resync import RequestStream
+from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.packets import command_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
 
 #: Seconds in which the server answers a command.
 COMMAND_TIMEOUT: Final = 10.0
-#: Seconds for the other side to take the last command.
-_FAREWELL: Final = 1.0
-
+#: Seconds that the server may take to have a kernel of a pool, where the session has no time-out.
+_KERNEL_WAIT: Final = 60.0
+#: Seconds for the other side to take the last command; less when the program ends.
+_LAST_COMMAND: Final = 1.0
+_LAST_COMMAND_AT_EXIT: Final = 0.2
+#: Seconds for the server to say why no kernel comes, and between two such questions.
+_EXPLANATION: Final = 1.0
+_NEXT_EXPLANATION: Final = 10.0
 #: How often in a row a connection may break before a question has left on it.
 _ATTEMPTS: Final = 3
 
+_FALSE: Final = Symbol("False")
+_NULL: Final = Symbol("Null")
 _Self = TypeVar("_Self", bound="BaseSession")
 
 
-def patience_of(reconnect: float) -> float | None:
-    """The seconds that the argument `reconnect` of a session means; None for False."""
-    return PATIENCE if reconnect is True else float(reconnect) if reconnect else None
+def reconnect_time(reconnect: float) -> float | None:
+    """Return the seconds that the argument `reconnect` of a session means; None for False."""
+    return RECONNECT_TIME if reconnect is True else float(reconnect) if reconnect else None
 
 
 class BaseSession:
-    """What a session is apart from the forms of evaluation: a link to one kernel that may survive its connection.
+    """What all forms of evaluation of a `Session` share.
 
-    `link`: an open Link, or an address to connect to within `timeout` seconds. `reconnect`: see `Session`.
+    A session that is given an address connects without a kernel. It takes one when it is first needed, and tells the
+    server at once what becomes of it when the link ends.
+
+    Args:
+        link: An open Link, or an address to connect to.
+        timeout: Seconds to connect, and to get a kernel if the address names a pool or `reconnect` is given.
+        callbacks: The functions to call.
+        keep_kernel: Whether the kernel is left to its own settings at the end.
+        reconnect: Seconds to try for when the connection has broken; None not to reconnect.
+
+    Attributes:
+        link: The link.
+        address: Where the server is; None for a link that was given.
+        keep_kernel: Whether `close` leaves the kernel to its own settings.
+        patience: Seconds to try for when the connection has broken; None not to reconnect.
     """
 
     def __init__(
@@ -62,15 +98,13 @@ class BaseSession:
         keep_kernel: bool,
         reconnect: float | None,
     ) -> None:
-        #: Seconds to try for when the connection has broken; None not to come back.
         self.patience = reconnect
-        #: Whether `close` leaves the kernel to its own settings.
         self.keep_kernel = keep_kernel
-        #: Where the server is; None for a link that was given.
         self.address: Address | None = None
         #: What the server is told about the kernel on every connection.
-        self._settings = Settings() if reconnect is None else Settings(keep_alive=True, reserve=True)
+        self._settings = KernelSettings() if reconnect is None else KernelSettings(keep_alive=True, reserve=True)
         self._kernel: str | None = None
+        self._keep_alive: bool | None = None  # what the server was told last
         self._turn = threading.Lock()
         self._owner: int | None = None
         self._closed = False
@@ -78,95 +112,447 @@ class BaseSession:
         deadline = Deadline(timeout)
         if isinstance(link, Link):
             if reconnect is not None:
-                raise ValueError("reconnect needs an address to come back to, and was given a link")
+                raise ValueError("reconnect needs an address to connect to again, and was given a link")
             self.link = link
             pool = None
         else:
             address = parse_address(link)
             pool = address.pool
             self.address = Address(address.data, address.message)
-            self.link = connect(self.address, deadline.remaining(), without_kernel=pool is not None)
-        self._exchange = Exchange(self.link, self._callbacks)
+            self.link = connect(self.address, deadline.remaining(), without_kernel=True)
+        #: Whether the link has a kernel, as far as is known; else one is taken before it is needed.
+        self._has_kernel = isinstance(link, Link)
+        self._requests = RequestStream(self.link, self._callbacks)
         try:
             if pool is not None:
-                self._join(pool, deadline)
+                self._connect_to(pool, deadline)
             if reconnect is not None:
-                with self._having_turn(deadline):
-                    self._learn_kernel(deadline)
+                self._learn_kernel(deadline)
         except BaseException:
             self.link.close()
             raise
+        _open_sessions.add(self)
 
-    def _join(self, pool: str, deadline: Deadline) -> None:
-        try:
-            # A server may have given us a kernel nevertheless: unused as it is, it must not stay reserved.
-            self.command("SetKeepAlive", Symbol("False"), timeout=deadline.remaining())
-        except CommandError:
-            pass  # it has not
-        self.command("ConnectKernel", pool, timeout=deadline.remaining())
+    def _connect_to(self, pool: str, deadline: Deadline) -> None:
+        """Take a kernel of a pool, or the one with this ID."""
+        remaining = deadline.remaining()
+        # The server gives up a little earlier than this does, so that there is time left to ask it for the reason.
+        wait = _KERNEL_WAIT if remaining is None else max(remaining - 1, 0.8 * remaining)
+        with self._explaining(pool):
+            self.command("ConnectKernel", pool, wait, timeout=remaining)
+        if not self.keep_kernel:
+            try:
+                self.command("SetKeepAlive", _FALSE, timeout=deadline.remaining())
+            except CommandError:
+                pass  # it is a kernel without a pool, or another server: `close` tries again
 
     @property
     def prompt(self) -> str | None:
         """The kernel's last prompt, "In[1]:= "; None before the first one."""
-        return self._exchange.prompt
+        return self._requests.prompt
 
     @property
     def kernel_id(self) -> str | None:
-        """The ID of the server's kernel, as far as it is known: from ``command("GetKernelID")``, from a connection by
-        ID, from a profile, and always with ``reconnect``.
+        """The ID of the server's kernel, as far as it is known.
+
+        It is known from ``command("GetKernelID")``, from a connection by ID, from a profile, and always with
+        ``reconnect``.
         """
         return self._kernel
 
     # From other threads
 
     def abort(self, patience: float | None = None) -> bool:
-        """Ask the kernel to give the running evaluation up; False if none runs. `evaluate` then raises.
+        """Ask the kernel to abort the running evaluation. `evaluate` then raises EvaluationAborted.
 
-        `patience`: seconds after which `evaluate` raises even if the kernel does not react; None to wait for it.
+        Args:
+            patience: Seconds after which `evaluate` raises even if the kernel does not react; None to wait for it.
+
+        Returns:
+            False if no evaluation runs.
         """
-        return self._exchange.abort(patience)
+        return self._requests.abort(patience)
 
     def interrupt(self) -> bool:
-        """Ask the kernel to stop and offer its menu (`Callbacks.on_menu`); False if nothing runs."""
-        return self._exchange.interrupt()
+        """Ask the kernel to stop and offer its menu (`Callbacks.on_menu`).
+
+        Returns:
+            False if no evaluation runs.
+        """
+        return self._requests.interrupt()
 
     # The server
 
     def command(self, name: str, *arguments: Expression, timeout: float | None = COMMAND_TIMEOUT) -> Any:
-        """Give the server a command, ``WSCommandPacket[name[arguments]]``; its "result", None if it has none.
+        """Give the server a command, ``WSCommandPacket[name[arguments]]``.
 
-        Raises CommandError if the server refuses it, or if the other side is no WSTPServer; LinkTimeout, LinkClosed.
+        A command about the session's kernel takes one first if there is none yet.
+
+        Args:
+            name: The command.
+            *arguments: Its arguments.
+            timeout: Seconds for the answer; None for no limit.
+
+        Returns:
+            The "result" of the server's answer; None if it has none.
+
+        Raises:
+            CommandError: The server does not carry it out, or the other side is not a WSTPServer.
+            EvaluationTimeout: There was no kernel in time, or another thread used the session.
+            LinkTimeout: The server did not answer in time.
+            LinkClosed: The link has ended.
         """
         deadline = Deadline(timeout)
         with self._having_turn(deadline):
-            result = result_of(name, self._commanded(name, arguments, deadline))
-        if asks_to_keep(name, arguments):
-            self.keep_kernel = True
-        self._kernel = kernel_named(name, arguments, result, self._kernel)
+            if not self._has_kernel and needs_kernel(name, arguments):
+                if keep_alive_set(name, arguments) is False:
+                    self.keep_kernel = False  # what the kernel will be told that is taken first
+                    return None
+                self._take_kernel(deadline)
+            packet = self._commanded(name, arguments, deadline)
+            try:
+                result = result_of(name, packet)
+            except CommandError as error:
+                raise self._explained(error, name, arguments, deadline) from None
+        self._note_command(name, arguments, result)
         return result
 
+    def _note_command(self, name: str, arguments: tuple[Expression, ...], result: object) -> None:
+        """Know what a command that succeeded has changed."""
+        if asks_to_keep(name, arguments):
+            self.keep_kernel = True
+        setting = keep_alive_set(name, arguments)
+        if setting is not None:
+            self._keep_alive = setting
+        self._kernel = kernel_named(name, arguments, result, self._kernel)
+        if name in ("ConnectKernel", "ConnectParallelKernel"):
+            self._requests.connected()
+            self._has_kernel = True
+            self._keep_alive = None
+        elif name == "DisconnectKernel":
+            self._has_kernel = self.address is None
+
+    def _explained(
+        self, error: CommandError, name: str, arguments: tuple[Expression, ...], deadline: Deadline
+    ) -> CommandError:
+        """The error with the reason, where the server refuses to connect to a kernel."""
+        if name != "ConnectKernel" or not error.reply:
+            return error
+        target = arguments[0] if arguments else None
+        try:
+            packet = self._commanded("GetServerInformation", (), deadline.at_most(COMMAND_TIMEOUT))
+            information = read_information(result_of("GetServerInformation", packet))
+        except WSTPError:
+            return error
+        reason = describe_refusal(information, target if isinstance(target, str) else None)
+        return CommandError(f"{error.message}: {reason}", error.reply)
+
     def send_command(self, name: str, *arguments: Expression) -> None:
-        """Give the server a command and do not wait: whatever it or a kernel without a server answers is skipped."""
+        """Give the server a command and do not wait: what it or a kernel without a server answers is skipped.
+
+        Args:
+            name: The command.
+            *arguments: Its arguments.
+
+        Raises:
+            LinkClosed: The link has ended.
+        """
         with self._having_turn(Deadline(None)):
-            self._exchange.lose_step()
-            self.link.put(command_packet(name, *arguments))
+            self._send_command(name, arguments, Deadline(None))
+
+    def _send_command(self, name: str, arguments: tuple[Expression, ...], deadline: Deadline) -> None:
+        self._requests.send_command(name, arguments, deadline)
+        setting = keep_alive_set(name, arguments)
+        if setting is not None:
+            self._keep_alive = setting
 
     def missed_output(self, timeout: float | None = COMMAND_TIMEOUT) -> tuple[int, tuple[Expression, ...]]:
-        """What the kernel wrote while nobody was connected to it: (number of packets lost, packets, oldest first).
+        """Return what the kernel wrote while nobody was connected to it. The server forgets it.
 
-        Once asked for it is forgotten. Raises CommandError where there is none, LinkTimeout, LinkClosed.
+        Args:
+            timeout: Seconds for the answer; None for no limit.
+
+        Returns:
+            The number of packets that the server did not keep, and the packets, oldest first.
+
+        Raises:
+            CommandError: The other side is not a WSTPServer of this kind.
+            LinkTimeout: The server did not answer in time.
+            LinkClosed: The link has ended.
         """
         deadline = Deadline(timeout)
         with self._having_turn(deadline):
+            if not self._has_kernel:
+                self._take_kernel(deadline)
             packet = self._commanded("GetMissedOutput", (), deadline)
         return missed_packets(packet)
 
     def _commanded(self, name: str, arguments: tuple[Expression, ...], deadline: Deadline) -> Packet:
         """The server's answer to a command."""
-        self._be_linked(self._exchange.listen_for("ReturnPacket", self._callbacks, deadline), deadline)
-        return self._exchange.command(name, arguments, deadline)
+        self._be_linked(self._listener(deadline), deadline)
+        try:
+            return self._requests.command(name, arguments, deadline)
+        except LinkTimeout as error:
+            raise LinkTimeout(f"{name}: the server did not answer {deadline}", error.where) from error
 
-    # Order
+    # The kernel
+
+    def _listener(self, deadline: Deadline) -> Evaluation:
+        return self._requests.listen_for("ReturnPacket", self._callbacks, deadline)
+
+    def _take_kernel(self, deadline: Deadline) -> None:
+        """Have the server connect the link to a kernel, and say what becomes of it when the link ends.
+
+        Raises as `Session.evaluate`.
+        """
+        self._requests.check_kernel()
+        self._wait_for_kernel(deadline)
+        if not self.keep_kernel and self.patience is None:
+            # Now and not at the end: the kernel is closed even if this program is killed. A kernel without a server
+            # may not answer this.
+            self._send_command("SetKeepAlive", (_FALSE,), deadline)
+
+    def _learn_kernel(self, deadline: Deadline) -> None:
+        """Take a kernel if there is none yet, learn its ID, and have it kept for this session. Raises CommandError, and
+        as `Session.evaluate`."""
+        with self._having_turn(deadline):
+            self._learn_kernel_in_turn(deadline)
+
+    def _learn_kernel_in_turn(self, deadline: Deadline) -> None:
+        self._wait_for_kernel(deadline)
+        self._kernel = str(result_of("GetKernelID", self._requests.command("GetKernelID", (), deadline)))
+        for name, value in self._settings.commands():
+            # Refused for a kernel outside all pools: that stays alive, and nobody else is given it.
+            self._requests.command(name, (value,), deadline)
+        self._keep_alive = self._settings.keep_alive
+
+    def _wait_for_kernel(self, deadline: Deadline) -> None:
+        """Return when a kernel has answered: the first evaluation makes the server connect one."""
+        evaluation = self._listener(deadline)
+        with self._explaining(None):
+            self._requests.run(evaluation, evaluate_packet(_NULL), deadline, mark=False)
+        self._has_kernel = True
+        if evaluation.abort_requested:
+            self._requests.desync()
+            raise EvaluationAborted("the evaluation was aborted before it was sent")
+
+    def _ensure_kernel(self, deadline: Deadline) -> None:
+        """Before an evaluation: have a kernel, and with `reconnect` know which one it is."""
+        if self.patience is not None and self._kernel is None and not self.link.ended:
+            self._requests.check_kernel()
+            self._learn_kernel_in_turn(deadline)
+        elif not self._has_kernel:
+            self._take_kernel(deadline)
+
+    @contextmanager
+    def _explaining(self, pool: str | None) -> Iterator[None]:
+        """While no kernel comes inside: tell the callbacks what is waited for, and why it takes long."""
+        explained = _Explanation(self.address, pool, self._callbacks)
+        self._requests.on_slow = explained.tell
+        try:
+            yield
+        except EvaluationTimeout as error:
+            raise EvaluationTimeout(f"{error}: {explained.text}") from error.__cause__
+        except LinkTimeout as error:
+            raise LinkTimeout(f"{error.message}: {explained.text}", error.where, error.advice) from error.__cause__
+        finally:
+            self._requests.on_slow = None
+
+    def adopt(
+        self, address: Address, kernel: str, settings: KernelSettings, restored: Restored, patience: float | None
+    ) -> None:
+        """Know the kernel that the link of this session has been restored to, and hand on what it wrote meanwhile.
+
+        Args:
+            address: Where the server is.
+            kernel: The kernel's ID.
+            settings: What the server was told about it.
+            restored: What `restore` returned for the link.
+            patience: Seconds to try for when the connection breaks; None not to reconnect.
+        """
+        self.address, self._kernel, self._settings, self.patience = address, kernel, settings, patience
+        self._keep_alive = settings.keep_alive
+        self._requests.relink(self.link, restored.prompt, restored.question, busy=restored.busy)
+        listener = self._listener(Deadline(None))
+        for packet in restored.missed:
+            listener.overhear(packet)
+
+    def settle(self, settings: KernelSettings, timeout: float | None) -> None:
+        """Take a kernel, learn its ID, and tell the server what to do with it.
+
+        Args:
+            settings: What the server is told.
+            timeout: Seconds for all of it; None for no limit.
+
+        Raises:
+            CommandError: The other side is not a WSTPServer.
+            EvaluationTimeout: There was no kernel in time.
+            LinkClosed: The link has ended.
+        """
+        self._settings = settings
+        self._learn_kernel(Deadline(timeout))
+
+    # Evaluations
+
+    def _run(
+        self, question: Expression, last: str, deadline: Deadline, callbacks: Callbacks | None
+    ) -> Evaluation:
+        """One evaluation from its question to its last packet."""
+        for attempt in range(_ATTEMPTS):
+            evaluation = self._requests.listen_for(last, self._heard(callbacks), deadline)
+            try:
+                self._ensure_kernel(deadline)
+                self._be_linked(evaluation, deadline)
+                # A line of input ends with a prompt, and another prompt may still be under way (the first one, or that
+                # of a kernel just connected to); an evaluation ends with a ReturnPacket, which comes for nothing else.
+                self._requests.run(evaluation, question, deadline, mark=last == "InputNamePacket")
+                break
+            except LinkClosed as error:
+                if not self._can_reconnect():
+                    raise
+                if evaluation.asked:
+                    self._finish_elsewhere(evaluation, deadline, error)
+                    break
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            except KernelLost:
+                self._lose_kernel()
+                raise
+        return evaluation
+
+    def _heard(self, callbacks: Callbacks | None) -> Callbacks:
+        """Those of a call, and where one is missing that of the session."""
+        return self._callbacks if callbacks is None else callbacks.over(self._callbacks)
+
+    def _lose_kernel(self) -> None:
+        """The kernel is another client's, or there is another one in its place: not known, and told nothing yet."""
+        self._kernel = None
+        self._has_kernel = self.address is None
+        self._keep_alive = None
+
+    # Reconnecting
+
+    def reconnect(self, timeout: float | None = RECONNECT_TIME) -> tuple[int, tuple[Packet, ...]]:
+        """Connect to the server again and take the kernel back, whatever became of the former connection.
+
+        A kernel at work is waited for. On the new connection the server keeps the kernel alive and reserved while the
+        session is not connected, until `close`.
+
+        Args:
+            timeout: Seconds to try for; None for no limit.
+
+        Returns:
+            What the kernel wrote meanwhile: the number of packets that the server did not keep, and the packets, oldest
+            first.
+
+        Raises:
+            LinkClosed: The server was not reached in time; one can try again.
+            KernelLost: The kernel is gone.
+            CommandError: The kernel's ID is not known (`kernel_id`), or the session was given a link.
+        """
+        deadline = Deadline(timeout)
+        with self._having_turn(deadline):
+            if self._settings.keep_alive is None:
+                self._settings = KernelSettings(keep_alive=True, reserve=True)
+            restored = self._restore(None, deadline, deadline, None)
+            return restored.dropped, restored.missed
+
+    def _can_reconnect(self) -> bool:
+        return self.patience is not None and self._kernel is not None and not self._closed
+
+    def _be_linked(self, evaluation: Evaluation, deadline: Deadline) -> None:
+        """Reconnect if the connection has broken meanwhile; `evaluation` overhears what was missed."""
+        if self._can_reconnect() and (self.link.ended or (self.link.ready(0) and self.link.ended)):
+            restored = self._restore(evaluation, Deadline(self.patience), deadline, None)
+            for packet in restored.missed:
+                evaluation.overhear(packet)
+
+    def _finish_elsewhere(self, evaluation: Evaluation, deadline: Deadline, error: LinkClosed) -> None:
+        """Reconnect to the kernel for the rest of an evaluation. EvaluationLost if it is not there."""
+        restored = self._restore(evaluation, Deadline(self.patience), deadline, error)
+        with self._requests.running(evaluation, deadline):
+            self._requests.set_current(evaluation)
+            question = () if restored.question is None else (restored.question,)
+            for packet in (*restored.missed, *question):
+                if packet.name == "ReturnPacket" and packet.arguments == (evaluation.token,):
+                    continue
+                if evaluation.take(packet):
+                    return
+            if restored.busy:
+                self._requests.finish(evaluation, deadline)
+                return
+        gone = f", {restored.dropped} packets of it not kept" if restored.dropped else ""
+        raise EvaluationLost(
+            f"the connection broke during an evaluation ({error.message}). The session is back at kernel "
+            f"{self._kernel}, but the answer is lost{gone}; whether the evaluation took place is not known",
+            restored.missed,
+            restored.dropped,
+        ) from error
+
+    @contextmanager
+    def _surviving(self, timeout: float | None) -> Iterator[None]:
+        """For a batch: reconnect before it, and when the connection breaks in it, end it with EvaluationLost."""
+        deadline = Deadline(timeout)
+        evaluation = self._listener(deadline)
+        try:
+            self._ensure_kernel(deadline)
+            self._be_linked(evaluation, deadline)
+            yield
+        except LinkClosed as error:
+            if not self._can_reconnect():
+                raise
+            restored = self._restore(evaluation, Deadline(self.patience), Deadline(timeout), error)
+            raise EvaluationLost(
+                f"the connection broke during a batch ({error.message}). The session is back at kernel {self._kernel}; "
+                "how far it got beyond the last value is not known",
+                restored.missed,
+                restored.dropped,
+            ) from error
+        except KernelLost:
+            self._lose_kernel()
+            raise
+
+    def _restore(
+        self, evaluation: Evaluation | None, patience: Deadline, deadline: Deadline, error: LinkError | None
+    ) -> Restored:
+        """Reconnect to the kernel; `error` is what made it necessary. LinkClosed, KernelLost, EvaluationTimeout."""
+        if self.address is None or self._kernel is None:
+            raise CommandError("the session cannot reconnect: it knows no address of a server, or not the kernel's ID")
+        self.link.close(0)
+
+        def check() -> None:
+            if self._closed:
+                raise LinkClosed("the link was closed by this program", self.link.name)
+            if evaluation is not None and evaluation.abort_requested:
+                raise EvaluationAborted("the evaluation was aborted while the connection was down")
+
+        self._requests.set_current(evaluation)
+        try:
+            restored = restore(self.address, self._kernel, self._settings, patience, deadline, check)
+        except KernelLost as lost:
+            reason = "" if error is None else f" (the connection ended: {error.message})"
+            self._kernel = None
+            raise KernelLost(f"{lost}{reason}") from error
+        except LinkTimeout as timeout:
+            if deadline.expired:
+                raise EvaluationTimeout(f"no result {deadline}: {timeout.message}") from timeout
+            raise _not_reached(timeout) from timeout
+        except ConnectError as failure:
+            raise _not_reached(failure) from failure
+        finally:
+            self._requests.set_current(None)
+        self.link = restored.link
+        self._has_kernel = True
+        self._keep_alive = self._settings.keep_alive
+        # An evaluation that has been sent continues here; another one would first be waited for.
+        asked = evaluation is not None and evaluation.asked
+        busy = restored.busy and not asked
+        self._requests.relink(restored.link, restored.prompt, restored.question if busy else None, busy=busy)
+        if self._closed:
+            self.link.close()
+        return restored
+
+    # Turns
 
     @contextmanager
     def _having_turn(self, deadline: Deadline) -> Iterator[None]:
@@ -190,14 +576,19 @@ class BaseSession:
     def close(self) -> None:
         """Close the link, after telling the server that the kernel may end (see `keep_kernel`).
 
-        Any thread may call it, more than once. A kernel linked to directly ends with its link.
+        Any thread may call it, more than once. A kernel linked to directly ends with its link. Sessions that are open
+        when the interpreter exits are closed then.
         """
+        self._close(_LAST_COMMAND)
+
+    def _close(self, timeout: float) -> None:
         self._closed = True
-        if not self.keep_kernel and not self.link.closed:
+        _open_sessions.discard(self)
+        if self._has_kernel and not self.keep_kernel and self._keep_alive is not False and not self.link.closed:
             try:
-                self.link.put(command_packet("SetKeepAlive", Symbol("False")), _FAREWELL)
+                self.link.put(command_packet("SetKeepAlive", _FALSE), timeout)
             except (LinkClosed, LinkTimeout):
-                pass  # gone, or deaf
+                pass  # it has ended, or does not read
         self.link.close()
 
     def __enter__(self: _Self) -> _Self:
@@ -206,187 +597,69 @@ class BaseSession:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        where = self.link.name if self.address is None else str(self.address)
+        kernel = f"kernel {self._kernel}" if self._kernel else "kernel ID not asked for"
+        if self._requests.lost is not None:
+            kernel = "without a kernel"
+        return f"<{type(self).__name__} {where}, {kernel}{', closed' if self.link.closed else ''}>"
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a session holds a link and cannot be copied or pickled; connect anew, if need be by kernel_id")
 
-    # Coming back
 
-    def adopt(
-        self, address: Address, kernel: str, settings: Settings, returned: Returned, patience: float | None
-    ) -> None:
-        """The link of this session has been brought back to a kernel: know it, and hand on what it wrote meanwhile.
+class _Explanation:
+    """Says what a session waits for, while the server has no kernel for it."""
 
-        `patience`: seconds to try for when the connection breaks, None not to.
-        """
-        self.address, self._kernel, self._settings, self.patience = address, kernel, settings, patience
-        self._exchange.relink(self.link, returned.prompt, returned.busy, returned.question)
-        listener = self._exchange.listen_for("ReturnPacket", self._callbacks, Deadline(None))
-        for packet in returned.missed:
-            listener.overhear(packet)
+    def __init__(self, address: Address | None, pool: str | None, callbacks: Callbacks) -> None:
+        self._address = address
+        self._pool = pool
+        self._tell = callbacks.on_notice or log_notice
+        self._next = Deadline(0)
+        what = "a kernel" if pool is None else f"kernel {pool}" if is_kernel_id(pool) else f"a kernel of pool {pool}"
+        #: What is waited for, as far as it is known.
+        self.text = f"waiting for {what}" + (f" of {address}" if address is not None else "")
 
-    def settle_in(self, settings: Settings, timeout: float | None) -> None:
-        """Wait for the kernel, learn its ID, and tell the server what to do with it. As `evaluate`; CommandError."""
-        self._settings = settings
-        deadline = Deadline(timeout)
-        with self._having_turn(deadline):
-            self._learn_kernel(deadline)
+    def tell(self) -> None:
+        """Called again and again while it waits: tell the callbacks what has changed."""
+        if not self._next.expired:
+            return
+        self._next = Deadline(_NEXT_EXPLANATION)
+        text = self.text.partition(": ")[0]
+        information = self._information()
+        if information is not None:
+            text += f": {describe_refusal(information, self._pool)}"
+        if text != self.text or information is None:
+            self.text = text
+            self._tell(text)
 
-    def _learn_kernel(self, deadline: Deadline) -> None:
-        """Wait for the kernel, ask for its ID, and have it kept for this session. As `evaluate`, and CommandError."""
-        evaluation = self._exchange.listen_for("ReturnPacket", self._callbacks, deadline)
-        self._exchange.run(evaluation, evaluate_packet(Symbol("Null")), deadline, mark=False)
-        self._kernel = str(result_of("GetKernelID", self._exchange.command("GetKernelID", (), deadline)))
-        for name, value in self._settings.commands():
-            # Refused for a kernel outside all pools: that stays alive, and nobody else is given it.
-            self._exchange.command(name, (value,), deadline)
-
-    def reconnect(self, timeout: float | None = PATIENCE) -> tuple[int, tuple[Packet, ...]]:
-        """Connect to the server again and take the kernel back, whatever became of the former connection.
-
-        Returns what the kernel wrote meanwhile: (number of packets that the server did not keep, packets, oldest
-        first). A kernel at work is waited for. On the new connection the server keeps the kernel alive and reserved
-        when the session is not there, until `close`.
-
-        Raises LinkClosed if there is no way back within `timeout` seconds (one can try again), KernelLost if the
-        kernel is gone, CommandError if its ID is not known (`kernel_id`) or the session was given a link.
-        """
-        deadline = Deadline(timeout)
-        with self._having_turn(deadline):
-            if self._settings.keep_alive is None:
-                self._settings = Settings(keep_alive=True, reserve=True)
-            returned = self._return(None, deadline, deadline, None)
-            return returned.dropped, returned.missed
-
-    # Evaluations
-
-    def _run(
-        self, question: Expression, last: str, deadline: Deadline, callbacks: Callbacks | None
-    ) -> Evaluation:
-        """One evaluation from its question to its last packet."""
-        for attempt in range(_ATTEMPTS):
-            evaluation = self._exchange.listen_for(last, self._heard(callbacks), deadline)
-            self._know_kernel(deadline)
-            self._be_linked(evaluation, deadline)
-            try:
-                # A line of input ends with a prompt, and another prompt may still be under way (the first one, or that
-                # of a kernel just connected to); an evaluation ends with a ReturnPacket, which comes for nothing else.
-                self._exchange.run(evaluation, question, deadline, mark=last == "InputNamePacket")
-                break
-            except LinkClosed as error:
-                if not self._comes_back():
-                    raise
-                if evaluation.asked:
-                    self._finish_elsewhere(evaluation, deadline, error)
-                    break
-                if attempt == _ATTEMPTS - 1:
-                    raise
-            except KernelLost:
-                self._kernel = None  # there may be another one
-                raise
-        return evaluation
-
-    def _heard(self, callbacks: Callbacks | None) -> Callbacks:
-        """Those of a call, and where one is missing that of the session."""
-        return self._callbacks if callbacks is None else callbacks.over(self._callbacks)
-
-    def _comes_back(self) -> bool:
-        return self.patience is not None and self._kernel is not None and not self._closed
-
-    def _know_kernel(self, deadline: Deadline) -> None:
-        """Before an evaluation: know which kernel it is; another one since a command, or since one was lost."""
-        if self.patience is not None and self._kernel is None and not self.link.ended:
-            self._learn_kernel(deadline)
-
-    def _be_linked(self, evaluation: Evaluation, deadline: Deadline) -> None:
-        """Come back if the connection has broken meanwhile; `evaluation` overhears what was missed."""
-        if self._comes_back() and (self.link.ended or (self.link.ready(0) and self.link.ended)):
-            returned = self._return(evaluation, Deadline(self.patience), deadline, None)
-            for packet in returned.missed:
-                evaluation.overhear(packet)
-
-    def _finish_elsewhere(self, evaluation: Evaluation, deadline: Deadline, error: LinkClosed) -> None:
-        """Come back to the kernel for the rest of an evaluation. EvaluationLost if it is not there."""
-        returned = self._return(evaluation, Deadline(self.patience), deadline, error)
-        with self._exchange.running(evaluation, deadline):
-            self._exchange.current(evaluation)
-            question = () if returned.question is None else (returned.question,)
-            for packet in (*returned.missed, *question):
-                if packet.name == "ReturnPacket" and packet.arguments == (evaluation.token,):
-                    continue
-                if evaluation.take(packet):
-                    return
-            if returned.busy:
-                self._exchange.finish(evaluation, deadline)
-                return
-        gone = f", {returned.dropped} packets of it not kept" if returned.dropped else ""
-        raise EvaluationLost(
-            f"the connection broke during an evaluation ({error.message}). The session is back at kernel "
-            f"{self._kernel}, but the answer is lost{gone}; whether the evaluation took place is not known",
-            returned.missed,
-            returned.dropped,
-        ) from error
-
-    @contextmanager
-    def _coming_back(self, timeout: float | None) -> Iterator[None]:
-        """For a batch: come back before it, and when the connection breaks in it, end it with EvaluationLost."""
-        deadline = Deadline(timeout)
-        evaluation = self._exchange.listen_for("ReturnPacket", self._callbacks, deadline)
-        self._know_kernel(deadline)
-        self._be_linked(evaluation, deadline)
+    def _information(self) -> ServerInformation | None:
+        """What the server says on a second link; the first one is waiting. None if it says nothing."""
+        if self._address is None:
+            return None
+        deadline = Deadline(_EXPLANATION)
         try:
-            yield
-        except LinkClosed as error:
-            if not self._comes_back():
-                raise
-            returned = self._return(evaluation, Deadline(self.patience), Deadline(timeout), error)
-            raise EvaluationLost(
-                f"the connection broke during a batch ({error.message}). The session is back at kernel {self._kernel}; "
-                "how far it got beyond the last value is not known",
-                returned.missed,
-                returned.dropped,
-            ) from error
-        except KernelLost:
-            self._kernel = None
-            raise
-
-    def _return(
-        self, evaluation: Evaluation | None, patience: Deadline, deadline: Deadline, error: LinkError | None
-    ) -> Returned:
-        """Come back to the kernel; `error` is what made it necessary. LinkClosed, KernelLost, EvaluationTimeout."""
-        if self.address is None or self._kernel is None:
-            raise CommandError("the session cannot come back: it knows no address of a server, or not the kernel's ID")
-        self.link.close(0)
-
-        def check() -> None:
-            if self._closed:
-                raise LinkClosed("the link was closed by this program", self.link.name)
-            if evaluation is not None and evaluation.abort_requested:
-                raise EvaluationAborted("the evaluation was aborted while the connection was down")
-
-        self._exchange.current(evaluation)
-        try:
-            returned = come_back(self.address, self._kernel, self._settings, patience, deadline, check)
-        except KernelLost as lost:
-            reason = "" if error is None else f" (the connection ended: {error.message})"
-            self._kernel = None
-            raise KernelLost(f"{lost}{reason}") from error
-        except LinkTimeout as timeout:
-            if deadline.expired:
-                raise EvaluationTimeout(f"no result {deadline}: {timeout.message}") from timeout
-            raise _no_way(timeout) from timeout
-        except ConnectError as failure:
-            raise _no_way(failure) from failure
-        finally:
-            self._exchange.current(None)
-        self.link = returned.link
-        # An evaluation that has been sent is gone on with here; another one would first be waited for.
-        asked = evaluation is not None and evaluation.asked
-        busy = returned.busy and not asked
-        self._exchange.relink(returned.link, returned.prompt, busy, returned.question if busy else None)
-        if self._closed:
-            self.link.close()
-        return returned
+            with connect(self._address, deadline.remaining(), without_kernel=True) as link:
+                packet = RequestStream(link, Callbacks.quiet()).command("GetServerInformation", (), deadline)
+                return read_information(result_of("GetServerInformation", packet))
+        except WSTPError:
+            return None
 
 
-def _no_way(error: LinkError) -> LinkClosed:
-    return LinkClosed(f"the connection broke, and there is no way back: {error.message}", error.where, error.advice)
+def _not_reached(error: LinkError) -> LinkClosed:
+    return LinkClosed(f"the connection broke, and reconnecting failed: {error.message}", error.where, error.advice)
+
+
+_open_sessions: weakref.WeakSet[BaseSession] = weakref.WeakSet()
+
+
+def _close_open_sessions() -> None:
+    """At exit: no kernel stays reserved for a program that has ended."""
+    if os.getpid() != _process:
+        return  # a forked child: the links are its parent's
+    for session in list(_open_sessions):
+        session._close(_LAST_COMMAND_AT_EXIT)
+
+
+_process: Final = os.getpid()
+atexit.register(_close_open_sessions)

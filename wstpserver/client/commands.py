@@ -1,4 +1,4 @@
-"""What the server answers to commands, and what they say about the kernel's future."""
+"""The server's commands: what they mean for a session's kernel, what the server answers, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -16,44 +16,98 @@ from wstpserver.wire.values import Expression, Function, Symbol
 T = TypeVar("T")
 
 _KERNEL_ID: Final = re.compile(r"[0-9a-f]{4}(-[0-9a-f]{4}){2}")
+_TRUE: Final = (True, Symbol("True"))
+#: Commands that concern the kernel of the link that they come on, if they have no argument that names another one.
+_ABOUT_THE_KERNEL: Final = frozenset(
+    {
+        "DisconnectKernel", "GetKernelBusyStatus", "GetKernelID", "GetMissedOutput", "GetPoolName",
+        "SetAllowSilentKernelReplacement", "SetKeepAlive", "SetReserveKernel",
+    }
+)  # fmt: skip
+
+
+def is_kernel_id(text: object) -> bool:
+    """Whether this is written as the ID of a kernel."""
+    return isinstance(text, str) and _KERNEL_ID.fullmatch(text) is not None
+
+
+def needs_kernel(name: str, arguments: tuple[Expression, ...]) -> bool:
+    """Whether the server can carry out this command only for a link that has a kernel."""
+    return name in _ABOUT_THE_KERNEL and not (name == "GetKernelBusyStatus" and arguments)
+
+
+def keep_alive_set(name: str, arguments: tuple[Expression, ...]) -> bool | None:
+    """The setting of a `SetKeepAlive` command; None for other commands."""
+    if name != "SetKeepAlive" or len(arguments) != 1:
+        return None
+    return arguments[0] in _TRUE
 
 
 def asks_to_keep(name: str, arguments: tuple[Expression, ...]) -> bool:
     """Whether this command shows that the kernel is meant to outlive the session."""
-    if not arguments:
-        return False
-    first = arguments[0]
     if name == "ConnectKernel":
-        return isinstance(first, str) and _KERNEL_ID.fullmatch(first) is not None
-    return name == "SetKeepAlive" and first in (True, Symbol("True"))
+        return bool(arguments) and is_kernel_id(arguments[0])
+    return keep_alive_set(name, arguments) is True
 
 
 def kernel_named(
     name: str, arguments: tuple[Expression, ...], result: object, before: str | None
 ) -> str | None:
-    """The ID of the kernel after this command, as far as it tells; `before` what was known."""
+    """Return the ID of the session's kernel after a command.
+
+    Args:
+        name: The command.
+        arguments: Its arguments.
+        result: What it gave.
+        before: The ID before; None if it was not known.
+
+    Returns:
+        The ID as far as the command tells; None if it is not known.
+    """
     if name == "GetKernelID":
         return str(result)
     if name in ("ConnectKernel", "ConnectParallelKernel", "DisconnectKernel"):
         asked = arguments[0] if arguments else None
-        return asked if isinstance(asked, str) and _KERNEL_ID.fullmatch(asked) else None
+        return asked if isinstance(asked, str) and is_kernel_id(asked) else None
     return before
 
 
 def reply_of(packet: Packet, prefix: str = "") -> dict[str, Any]:
-    """The server's JSON. CommandError, its text with this *prefix*, if it is none."""
+    """Read the server's JSON.
+
+    Args:
+        packet: The ReturnPacket.
+        prefix: Begins the text of the error.
+
+    Returns:
+        The JSON as a dict.
+
+    Raises:
+        CommandError: The packet holds no JSON: the other side is no WSTPServer.
+    """
     text = packet.arguments[0] if packet.arguments else None
     try:
         reply = json.loads(text) if isinstance(text, str) else None
     except ValueError:
         reply = None
     if not isinstance(reply, dict):
-        raise CommandError(f"{prefix}the other side is no WSTPServer, it answered {text!r}")
+        raise CommandError(f"{prefix}the other side is not a WSTPServer, it answered {str(text)[:200]!r}")
     return reply
 
 
 def result_of(name: str, packet: Packet) -> Any:
-    """The "result" in the server's JSON, None if it reports success alone. CommandError for anything else."""
+    """Read the result of a command.
+
+    Args:
+        name: The command.
+        packet: The ReturnPacket.
+
+    Returns:
+        The "result" in the server's JSON; None if it reports success alone.
+
+    Raises:
+        CommandError: The server reports anything else.
+    """
     reply = reply_of(packet, f"{name}: ")
     if "result" in reply:
         return reply["result"]
@@ -63,21 +117,41 @@ def result_of(name: str, packet: Packet) -> Any:
 
 
 def missed_packets(packet: Packet) -> tuple[int, tuple[Expression, ...]]:
-    """What answers GetMissedOutput: (number of packets lost, packets, oldest first). CommandError."""
+    """Read the answer to GetMissedOutput.
+
+    Returns:
+        The number of packets that the server did not keep, and the packets, oldest first.
+
+    Raises:
+        CommandError: It is no such answer.
+    """
     match packet.arguments:
         case (Function(args=(int(dropped), Function(args=packets))),):
             return dropped, packets
         case (Function(args=(int(dropped), _)),):  # an empty list, packed
             return dropped, ()
-    raise CommandError("GetMissedOutput: the server keeps none, or the other side is no WSTPServer")
+    raise CommandError("GetMissedOutput: the server keeps none, or the other side is not a WSTPServer")
+
+
+# What a server says of its pools and kernels (GetServerInformation). Other servers may say less.
 
 
 @dataclass(frozen=True)
 class KernelInformation:
     """One kernel. What the server does not say is None.
 
-    `state`: starting, free, reserved, bridged, resetting or closing. `seconds`: how long it has been in it.
-    `pool`: "" for a kernel outside pools. `client`: who is bridged to it.
+    Attributes:
+        id: Its ID.
+        pool: The name of its pool; "" for a kernel outside pools.
+        state: starting, free, reserved, bridged, resetting or closing.
+        busy: Whether it evaluates something.
+        reserved: Whether only clients that ask for it by its ID get it.
+        keep_alive: Whether it outlives its client.
+        process: Its process ID.
+        seconds: Seconds in this state.
+        evaluations: The number of evaluations so far.
+        client: The client that is bridged to it.
+        age: Seconds since it was started.
     """
 
     id: str
@@ -105,7 +179,18 @@ class KernelInformation:
 
 @dataclass(frozen=True)
 class PoolInformation:
-    """One pool; `kernels` is None where the server does not list them, `trouble` why its last start failed."""
+    """One pool.
+
+    Attributes:
+        name: Its name.
+        minimum: MinimumKernelNumber.
+        maximum: MaximumKernelNumber.
+        is_default: Whether clients get kernels of this pool that name none.
+        is_parallel_default: Whether it is the default pool for parallel kernels.
+        waiting: The number of clients that wait for a kernel.
+        kernels: Its kernels; None where the server does not list them.
+        trouble: Why its last start of a kernel failed.
+    """
 
     name: str
     minimum: int | None
@@ -130,6 +215,12 @@ class PoolInformation:
     def ready(self) -> int:
         """How many kernels are up, in use or not."""
         return sum(kernel.ready for kernel in self.kernels or ())
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether all kernels that it may have are reserved, so that no client gets one of it."""
+        full = self.maximum is not None and self.kernels is not None and len(self.kernels) >= self.maximum
+        return full and self.states["reserved"] == len(self.kernels or ()) > 0
 
     def __str__(self) -> str:
         """For messages: ``pool Main has 2 of at most 4 kernels (1 bridged, 1 starting)``."""
@@ -164,20 +255,67 @@ class ServerInformation:
         return listed + list(self.outside)
 
 
+def describe_refusal(information: ServerInformation, specifier: str | None) -> str:
+    """Say why a server gives no kernel.
+
+    Args:
+        information: What the server says of itself.
+        specifier: The pool or the kernel that was asked for; None for the default pool.
+
+    Returns:
+        The reason and the remedy as far as they can be seen, as a sentence without a full stop.
+    """
+    if specifier is not None and is_kernel_id(specifier):
+        kernel = next((kernel for kernel in information.kernels if kernel.id == specifier), None)
+        if kernel is None:
+            return f"there is no kernel {specifier}: it has ended"
+        if kernel.state == "bridged":
+            return f"kernel {specifier} is bridged to {kernel.client or 'another client'}, and was not given away"
+        return f"kernel {specifier} is {'busy' if kernel.busy else kernel.state}"
+    pool = information.default_pool if specifier is None else information.pools.get(specifier)
+    if pool is None:
+        names = ", ".join(information.pools) or "none"
+        return f"there is no pool {specifier}; the pools of this server: {names}"
+    return f"{pool}{_REMEDY if pool.is_blocked else ''}"
+
+
+_REMEDY: Final = (
+    ". Reserved kernels are given only to clients that name their ID: close the kernels that nobody needs with "
+    "wstpserver-admin, or set ReservedKernelTimeout"
+)
+
+
 class Commanded(Protocol):
-    """What takes server commands; a `Session` does."""
+    """Takes server commands; a `Session` does."""
 
     def command(self, name: str, *arguments: Expression, timeout: float | None = ...) -> Any:
         """See `Session.command`."""
 
 
 def server_information(session: Commanded, timeout: float | None = 10.0) -> ServerInformation:
-    """Ask the server. Raises CommandError, also for an answer that is no such information; LinkTimeout, LinkClosed."""
+    """Ask a server for its pools and kernels.
+
+    Args:
+        session: A session with the server. It needs no kernel, and takes none for this.
+        timeout: Seconds for the answer.
+
+    Returns:
+        What the server says.
+
+    Raises:
+        CommandError: The answer is no such information.
+        LinkTimeout: No answer came in time.
+        LinkClosed: The link has ended.
+    """
     return read_information(session.command("GetServerInformation", timeout=timeout))
 
 
 def read_information(result: object) -> ServerInformation:
-    """The meaning of what GetServerInformation gave. CommandError if it is something else."""
+    """Read the result of GetServerInformation.
+
+    Raises:
+        CommandError: It is something else.
+    """
     pools = result.get("Pools") if isinstance(result, Mapping) else None
     if not isinstance(result, Mapping) or not isinstance(pools, Mapping):
         raise CommandError(f"GetServerInformation: the answer names no pools: {str(result)[:200]}")

@@ -9,7 +9,7 @@ from typing import Final
 
 from wstpserver.client.address import Address, Endpoint, LinkOptions, parse_address, parse_link_options
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import ConnectError, LinkError, LinkSyntaxError, LinkTimeout
+from wstpserver.client.errors import ConnectError, LinkClosed, LinkSyntaxError, LinkTimeout
 from wstpserver.client.link import Link
 from wstpserver.client.listener import listen
 from wstpserver.client.messages import MessageChannel
@@ -32,21 +32,35 @@ def connect(
 ) -> Link:
     """Connect to a link server or to a listening link.
 
-    `address`: see `parse_address`; by default WSTPServer's port 31415 on this machine. `classic`: True for a plain
-    listening link, False for a link server (UUID mode, one port); by default classic if the address names two ports.
-    `timeout`: seconds for everything together, the host name's resolution and the greeting included.
-    `limits`: how large an expression may be that is received. `without_kernel`: a WSTPServer gives this link no kernel
-    before it is asked for one, by a command or by the first packet that needs one.
+    Args:
+        address: Where to (see `parse_address`).
+        timeout: Seconds for everything together, the host name's resolution and the greeting included; None for no
+            limit.
+        classic: True for a plain listening link, False for a link server (UUID mode, one port); by default classic if
+            the address names two ports.
+        limits: How large an expression may be that is received.
+        without_kernel: Whether a WSTPServer gives this link no kernel before it is asked for one, by a command or by
+            the first packet that needs one.
 
-    Raises ConnectError, LinkTimeout, LinkSyntaxError.
+    Returns:
+        The link.
+
+    Raises:
+        ConnectError: Nobody listens there, or no WSTP program does.
+        LinkTimeout: The link was not open in time.
+        LinkSyntaxError: `address` is no address, or names a pool.
     """
     parsed = parse_address(address)
     if parsed.pool is not None:
         raise LinkSyntaxError(f"{address!r} names a kernel pool", None, "Open a Session with it, a link has no pools")
     use_classic = parsed.message is not None if classic is None else classic
-    opening = _Opening(parsed, Deadline(timeout), limits, without_kernel)
+    opening = _Opening(parsed, Deadline(timeout), limits, without_kernel=without_kernel)
     try:
         return opening.classic() if use_classic else opening.uuid()
+    except LinkClosed as error:
+        opening.give_up()
+        message = "the other side closed the connection during the greeting"
+        raise ConnectError(message, parsed.link_name, _ANOTHER_PROGRAM) from error
     except BaseException:
         opening.give_up()
         raise
@@ -56,7 +70,7 @@ class _Opening:
     """A link on its way: its sockets so far, and what is left of the time."""
 
     def __init__(
-        self, address: Address, deadline: Deadline, limits: DecoderLimits | None, without_kernel: bool
+        self, address: Address, deadline: Deadline, limits: DecoderLimits | None, *, without_kernel: bool
     ) -> None:
         self._address = address
         self._endpoint = address.data
@@ -77,7 +91,7 @@ class _Opening:
             self._sockets.clear()
             link = self._uuid(link.version)
         if isinstance(link, ConnectAgain):
-            raise ConnectError("the link server speaks no version that we do", self._where, _ANOTHER_PROGRAM)
+            raise ConnectError("the link server speaks no known version of WSTP", self._where, _ANOTHER_PROGRAM)
         return link
 
     def _uuid(self, version: int) -> Link | ConnectAgain:
@@ -145,12 +159,7 @@ class _Opening:
             events = handshake.receive_data(data)
         except RemoteProtocolError as error:
             raise ConnectError(error.message, self._where, _ANOTHER_PROGRAM) from error
-        try:
-            self._send(connection, handshake)
-        except LinkTimeout:
-            raise
-        except LinkError as error:
-            raise ConnectError("the other side went away during the greeting", self._where, _ANOTHER_PROGRAM) from error
+        self._send(connection, handshake)
         return events
 
     def _too_late(self) -> LinkTimeout:
@@ -182,13 +191,23 @@ def open_link(
     on_listening: Callable[[str], object] | None = None,
     limits: DecoderLimits | None = None,
 ) -> Link:
-    """Open and greet a link as `options` say: one string, or a program's arguments (``sys.argv[1:]``).
+    """Open a link as link options say.
 
-    See `parse_link_options` for what is understood. With ``-linkmode listen`` this waits for the other side;
-    `on_listening` is called first with the link name (``PORT@HOST`` with ``-linkoptions 4``, else with both ports).
-    `timeout`: seconds until the link stands.
+    Args:
+        options: One string, or a program's arguments (``sys.argv[1:]``); see `parse_link_options`.
+        timeout: Seconds until the link is open; None for no limit.
+        on_listening: With ``-linkmode listen``, called with the link name (``PORT@HOST`` with ``-linkoptions 4``, else
+            with both ports) before this waits for the other side.
+        limits: How large an expression may be that is received.
 
-    Raises LinkSyntaxError, ConnectError, ListenError, LinkTimeout.
+    Returns:
+        The link.
+
+    Raises:
+        LinkSyntaxError: The options are not valid, or say ``-linklaunch``.
+        ConnectError: Nobody listens there.
+        ListenError: The address cannot be listened on.
+        LinkTimeout: The link was not open in time.
 
     >>> link = open_link("-linkmode connect -linkprotocol TCPIP -linkname 31415@host -linkoptions 4")  # doctest: +SKIP
     """

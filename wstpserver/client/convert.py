@@ -13,8 +13,8 @@
 | ``<|key -> value, ...|>`` | dict |
 | ``ByteArray["..."]`` | bytes |
 | ``DateObject[{2026, 11, 27}, "Day"]`` | `datetime.date` |
-| ``DateObject[{2026, 11, 27, 8, 30, 15.5}, "Instant", "Gregorian", 1.]`` | `datetime.datetime` with that offset in hours |
-| the same with a name or None in place of ``1.`` | with that `zoneinfo.ZoneInfo`; without a time zone |
+| ``DateObject[{2026, 11, 27, 8, 30, 15.5}, "Instant", "Gregorian", zone]`` | `datetime.datetime`; `zone` is an offset,
+  a name or None |
 | ``NumericArray[..., "type"]`` | `NumericArray`, or a NumPy array of that type |
 | anything else | stays an expression, with everything in it: `Symbol`, `Function`, `PackedArray` |
 

@@ -1,4 +1,4 @@
-"""Deadlines: one point in time for a whole operation, however many waits it takes."""
+"""Deadlines, one point in time for a whole operation however many waits it takes, and what waits until one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ _LONGEST_POLL: Final = 2**31 - 1
 
 
 class Deadline:
-    """The moment `seconds` from now; None (and infinity) never comes.
+    """A moment. Every wait of an operation asks it what is left, so a peer that trickles bytes cannot prolong it.
 
-    Every wait of an operation asks it what is left, so a peer that trickles bytes cannot stretch the operation.
+    Args:
+        seconds: Seconds from now; None and infinity for a moment that never comes.
+
+    Attributes:
+        seconds: The seconds that were given; None for never.
     """
 
     __slots__ = ("_at", "seconds")
@@ -30,20 +34,21 @@ class Deadline:
         self._at = None if self.seconds is None else time.monotonic() + self.seconds
 
     def remaining(self) -> float | None:
-        """Seconds left, never negative; None if there is no limit."""
+        """Return the seconds left, never negative; None if there is no limit."""
         return None if self._at is None else max(0.0, self._at - time.monotonic())
 
     @property
     def expired(self) -> bool:
+        """Whether the moment has come."""
         return self._at is not None and time.monotonic() >= self._at
 
     def share(self, parts: int) -> Deadline:
-        """A deadline after one of `parts` equal parts of what is left."""
+        """Return a deadline after one of `parts` equal parts of what is left."""
         remaining = self.remaining()
         return Deadline(None if remaining is None else remaining / max(1, parts))
 
     def at_most(self, seconds: float) -> Deadline:
-        """The sooner of this deadline and the moment `seconds` from now."""
+        """Return the sooner of this deadline and the moment `seconds` from now."""
         remaining = self.remaining()
         return Deadline(seconds if remaining is None else min(seconds, remaining))
 
@@ -55,16 +60,24 @@ class Deadline:
 def wait_for_socket(
     sock: socket.socket, deadline: Deadline, *, read: bool = False, write: bool = False
 ) -> tuple[bool, bool]:
-    """Wait until `sock` can be read or written, or the deadline has come; say which of the two is possible.
+    """Wait until a socket can be read or written.
 
-    An error or the end of the connection counts as both: the call that follows reports it.
+    Args:
+        sock: The socket.
+        deadline: When to give up.
+        read: Whether to wait until it can be read.
+        write: Whether to wait until it can be written.
+
+    Returns:
+        Whether it can be read, and whether it can be written; both False once the deadline has come. An error or the
+        end of the connection counts as both: the call that follows reports it.
     """
     (found,) = _wait([(sock, (_READ if read else 0) | (_WRITE if write else 0))], deadline)
     return bool(found & _READ), bool(found & _WRITE)
 
 
 def wait_for_either(first: socket.socket, second: socket.socket, deadline: Deadline) -> tuple[bool, bool]:
-    """Wait until one of the two can be read, or the deadline has come; say which."""
+    """Wait until one of two sockets can be read, or the deadline has come; return whether each can be read."""
     found = _wait([(first, _READ), (second, _READ)], deadline)
     return bool(found[0]), bool(found[1])
 
@@ -106,7 +119,12 @@ def _wait_by_select(wanted: list[tuple[socket.socket, int]], remaining: float | 
 
 
 class OwnedLock:
-    """A lock on one half of a link. `where` and `otherwise` are what LinkTimeout says while another thread holds it."""
+    """A lock on one half of a link.
+
+    Args:
+        where: The link, for the text of LinkTimeout.
+        otherwise: What LinkTimeout says while another thread holds the lock.
+    """
 
     def __init__(self, where: str, otherwise: str) -> None:
         self._lock = threading.Lock()
@@ -119,7 +137,11 @@ class OwnedLock:
 
     @contextmanager
     def within(self, deadline: Deadline) -> Iterator[None]:
-        """Hold it; LinkTimeout if it cannot be had in time."""
+        """Hold the lock inside.
+
+        Raises:
+            LinkTimeout: Another thread held it until the deadline.
+        """
         remaining = deadline.remaining()
         if not self._lock.acquire(timeout=-1 if remaining is None else remaining):
             raise LinkTimeout(f"{self._otherwise}, {deadline}", self._where)
@@ -130,7 +152,7 @@ class OwnedLock:
 
     @contextmanager
     def if_free(self, patience: float = 0.0) -> Iterator[bool]:
-        """Hold it if it can be had within `patience` seconds; whether it is held."""
+        """Hold the lock inside if it is free within `patience` seconds; the value says whether it is held."""
         owned = self._lock.acquire(timeout=patience)
         try:
             yield owned

@@ -1,7 +1,6 @@
 """Exceptions of the client library. Each says what happened, where, and what to do about it.
 
-What the peer sends against the protocol is a `RemoteProtocolError` of the wire layer; everything derives from
-`WSTPError`.
+Bytes of the peer that are not WSTP are a `RemoteProtocolError` of the wire layer. All derive from `WSTPError`.
 """
 
 from __future__ import annotations
@@ -15,8 +14,10 @@ from wstpserver.wire.values import Expression
 class LinkError(WSTPError):
     """Something is wrong with a link.
 
-    ``message``: what happened, as a sentence without a full stop. ``where``: the link or address, None if there is
-    none yet. ``advice``: what the user can do, None if that is plain.
+    Attributes:
+        message: What happened, as a sentence without a full stop.
+        where: The link or address; None if there is none yet.
+        advice: What the user can do; None if that is plain.
     """
 
     def __init__(self, message: str, where: str | None = None, advice: str | None = None) -> None:
@@ -31,7 +32,7 @@ class LinkError(WSTPError):
 
 
 class LinkTimeout(LinkError, TimeoutError):
-    """The time is over. The link is as good as before; what was received or sent in part is not lost."""
+    """The time-out expired. The link is as good as before; what was received or sent in part is not lost."""
 
 
 class LinkClosed(LinkError):
@@ -39,7 +40,7 @@ class LinkClosed(LinkError):
 
 
 class ConnectError(LinkError):
-    """No link came about: nobody listens there, the name does not resolve, or the peer does not speak WSTP."""
+    """No link was made: nobody listens there, the name does not resolve, or the peer does not speak WSTP."""
 
 
 class ListenError(LinkError):
@@ -47,11 +48,11 @@ class ListenError(LinkError):
 
 
 class LinkSyntaxError(LinkError, ValueError):
-    """An address or a list of link options that means nothing."""
+    """The text is no valid address, or no valid list of link options."""
 
 
 class EvaluationError(WSTPError):
-    """An evaluation ended without a value. Base of the others; the session can be used on."""
+    """An evaluation ended without a value. Base class of the others; the session can still be used."""
 
 
 class EvaluationAborted(EvaluationError):
@@ -59,20 +60,44 @@ class EvaluationAborted(EvaluationError):
 
 
 class EvaluationTimeout(EvaluationAborted, TimeoutError):
-    """The evaluation's time was over. The kernel was told to abort it; its late answer will be thrown away."""
+    """The evaluation's time-out expired. A late answer is thrown away."""
+
+
+class EvaluationFailed(EvaluationError):
+    """With ``check=True``: the evaluation gave messages, or its value is ``$Failed``.
+
+    Attributes:
+        message: What happened.
+        messages: The kernel's messages, each a `KernelMessage`.
+        value: The value, in the form of results that was asked for.
+    """
+
+    def __init__(self, message: str, messages: tuple[object, ...] = (), value: object = None) -> None:
+        super().__init__(message, messages, value)
+        self.message = message
+        self.messages = messages
+        self.value = value
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class KernelLost(EvaluationError):
-    """The kernel is gone, with all that it held: the server put a new one in its place, or a session that came back
-    after its connection broke did not find it any more. Such a session has ended.
+    """The kernel is gone, or belongs to another client, with everything that was defined in it.
+
+    The server put a new kernel in its place, another client took it by its ID, or a session that reconnected after its
+    connection broke did not find it. Nothing is evaluated in another kernel before this was raised.
     """
 
 
 class EvaluationLost(EvaluationError):
-    """The connection broke while the evaluation was under way. The session is back at its kernel, which is idle, but
-    the answer is not there: nobody knows whether the evaluation took place, so it was not repeated.
+    """The connection broke during the evaluation. The session is connected to its kernel again, which is idle, but the
+    answer is not there: it is not known whether the evaluation took place, so it was not repeated.
 
-    ``missed``: the packets that the kernel wrote meanwhile; ``dropped``: how many more the server did not keep.
+    Attributes:
+        message: What happened.
+        missed: The packets that the kernel wrote meanwhile.
+        dropped: The number of packets that the server did not keep.
     """
 
     def __init__(self, message: str, missed: tuple[Expression, ...] = (), dropped: int = 0) -> None:
@@ -86,7 +111,12 @@ class EvaluationLost(EvaluationError):
 
 
 class CommandError(EvaluationError):
-    """A server command was not carried out; ``reply`` is the server's JSON as a dict."""
+    """The server did not carry out a command.
+
+    Attributes:
+        message: What happened.
+        reply: The server's JSON as a dict; empty if the answer was none.
+    """
 
     def __init__(self, message: str, reply: dict[str, object] | None = None) -> None:
         super().__init__(message, reply)
@@ -97,13 +127,21 @@ class CommandError(EvaluationError):
         return self.message
 
 
+class ProfileError(WSTPError):
+    """A profile cannot be read, written or understood; the text names it and says why."""
+
+
 class ParallelError(WSTPError):
-    """No kernels to work with: the server has none to give, or they cannot be prepared. The text says what to do."""
+    """There are no kernels for parallel work: the server has none to give, or they cannot be prepared."""
 
 
 class KernelDied(ParallelError):
-    """The kernel ended while it evaluated this, each time that it was tried. ``__cause__`` is how its link ended."""
+    """The kernel ended while it evaluated this, at each attempt. ``__cause__`` is how its link ended."""
 
 
 class KernelsGone(ParallelError, BrokenExecutor):
-    """No kernel of the executor is left, and none can be had: nothing more will be evaluated."""
+    """No kernel of the executor is left, and no other can be had: nothing more will be evaluated."""
+
+
+class KernelWarning(UserWarning):
+    """A message of the kernel, where there is no `Callbacks.on_message`."""

@@ -1,4 +1,4 @@
-"""One evaluation under way: what each packet of the kernel means until its last one (wire notes, section 6)."""
+"""One evaluation under way: what each packet means until its last one (docs/wire-protocol.md, section 6)."""
 
 from __future__ import annotations
 
@@ -8,29 +8,58 @@ from typing import Final
 from wstpserver.client.convert import to_expression
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import EvaluationError, KernelLost
-from wstpserver.client.events import Callbacks, KernelMessage
+from wstpserver.client.events import Callbacks, KernelMessage, log_notice, print_text, warn_of_message
 from wstpserver.client.link import Packet
 from wstpserver.wire.packets import enter_expression_packet, return_packet, text_packet
 from wstpserver.wire.values import Expression, Function, Symbol
 
-#: How a line begins that the server itself sends to a client, and not the kernel.
+#: The beginning of a line that the server itself sends to a client.
 NOTICE_PREFIX: Final = "WSTPServer: "
-#: What such a line says when the kernel has died and the server went on with another one; a prompt follows.
+#: In such a line: the kernel has died and the server went on with another one; a prompt follows.
 REPLACED: Final = "a new one has taken its place"
+#: In such a line: the client has no kernel any more.
+TAKEN_OVER: Final = "another client connected to this kernel by its ID"
 
 #: Packets by which a kernel asks for something, and waits.
 QUESTIONS: Final = frozenset({"InputPacket", "InputStringPacket", "MenuPacket"})
 _RESULTS: Final = frozenset({"ReturnTextPacket", "ReturnExpressionPacket"})
 _OVERHEARD: Final = QUESTIONS | {"TextPacket", "MessagePacket", "InputNamePacket", "OutputNamePacket"}
 
+#: Messages that are kept for `EvaluationFailed`; an evaluation may give millions.
+_KEPT_MESSAGES: Final = 100
+
 _FAILED: Final = Symbol("$Failed")
 _CONTINUE: Final = "c"
 
 
-class Evaluation:
-    """Takes the packets of one evaluation, calls back, answers questions, and keeps what comes out.
+def is_taken_over(packet: Packet) -> bool:
+    """Whether this packet of the server says that another client has the kernel now."""
+    text = packet.arguments[0] if packet.arguments else None
+    return (
+        packet.name == "TextPacket" and isinstance(text, str) and text.startswith(NOTICE_PREFIX) and TAKEN_OVER in text
+    )
 
-    `last` is the name of the packet that ends it, `put` sends an answer.
+
+class Evaluation:
+    """Takes the packets of one evaluation, calls back, answers questions, and keeps the results.
+
+    Args:
+        last: The name of the packet that ends the evaluation.
+        callbacks: The functions to call.
+        put: Sends an answer to the kernel.
+
+    Attributes:
+        abort_requested: Whether an abort was asked for.
+        patience: When whoever waits goes on without the kernel's answer to the abort; None for never.
+        repeat_abort: When an abort that had no effect is repeated; None for the next opportunity.
+        asked: Whether the question may have left.
+        token: The number whose evaluation marks the place of the answers; None if there is none.
+        value: The value returned; None if the kernel returned none.
+        output_name: The label of the value.
+        prompt: The prompt that ended the evaluation or came during it.
+        syntax_error: Where the kernel found a syntax error.
+        messages: The messages so far, the first of them.
+        notice: What the server said last, not handed on until it is clear that it is not the reason for an end.
     """
 
     def __init__(self, last: str, callbacks: Callbacks, put: Callable[[Expression], None]) -> None:
@@ -40,28 +69,32 @@ class Evaluation:
         self._message: KernelMessage | None = None  # its text comes in the next packet
         self._dialogs = 0
         self._label = ""  # of the result in the next packet
-        #: Whether an abort was asked for.
         self.abort_requested = False
-        #: When whoever waits goes on without the kernel's answer to the abort; None for never.
         self.patience: Deadline | None = None
-        #: When an abort that had no effect is to be repeated; None for the next opportunity.
         self.repeat_abort: Deadline | None = None
-        #: Whether the question may have left, and what marks the place of its answers among those before.
         self.asked = False
         self.token: int | None = None
-        #: The value returned, None if the kernel returned none.
         self.value: Expression | None = None
-        #: The label of the value.
         self.output_name: str | None = None
-        #: The prompt that ended the evaluation or came during it.
         self.prompt: str | None = None
-        #: Where the kernel found a syntax error.
         self.syntax_error: int | None = None
-        #: What the server said about itself, not printed until it is clear that it is no reason for an end.
+        self.messages: list[KernelMessage] = []
         self.notice: str | None = None
 
     def take(self, packet: Packet) -> bool:
-        """Deal with `packet`; whether it was the last. KernelLost, EvaluationError, and what callbacks raise."""
+        """Process the next packet.
+
+        Args:
+            packet: A packet of the kernel or of the server.
+
+        Returns:
+            Whether it was the last packet of the evaluation.
+
+        Raises:
+            KernelLost: The server has put another kernel in its place, or has given it to another client.
+            EvaluationError: The kernel asks for input and there is no `on_input`.
+            Exception: Whatever a callback raises.
+        """
         if packet.name != "TextPacket":
             self._tell_message("")
         if self.notice is not None:
@@ -77,34 +110,59 @@ class Evaluation:
         return self._last == "InputNamePacket" and self._callbacks.on_dialog is not None
 
     def overhear(self, packet: Packet) -> None:
-        """A packet that was under way before the evaluation began. What it says, asks and shows counts, and prompts
-        do; but it is no answer to this evaluation."""
+        """Process a packet that was under way before the evaluation began.
+
+        Its output, questions, results and prompts are handed on, but it is no answer to this evaluation. Raises as
+        `take`.
+        """
         if packet.name in _OVERHEARD:
             self.take(packet)
         elif packet.name in _RESULTS:
             self._announce(packet)
+
+    def tell_notice(self) -> None:
+        """Hand on what the server said, since nothing follows it at once."""
+        notice = self.notice
+        if notice is not None and REPLACED not in notice:
+            self.notice = None
+            self._hand_on(notice)
 
     def _settle_notice(self, packet: Packet) -> None:
         notice, self.notice = self.notice, None
         assert notice is not None
         if packet.name == "InputNamePacket" and REPLACED in notice:
             raise KernelLost(f"the kernel was replaced: {notice.removeprefix(NOTICE_PREFIX).strip()}")
-        self._print(notice)
+        self._hand_on(notice)
+
+    def _hand_on(self, notice: str) -> None:
+        if self._callbacks.on_notice is None and self._callbacks.on_print is not None:
+            self._callbacks.on_print(notice)
+        else:
+            self.announce_wait(notice.removeprefix(NOTICE_PREFIX).strip())
+
+    def announce_wait(self, text: str) -> None:
+        """Tell the callbacks what is waited for, or what the server says."""
+        (self._callbacks.on_notice or log_notice)(text)
 
     def _print(self, text: str) -> None:
-        if self._callbacks.on_print is not None:
-            self._callbacks.on_print(text)
+        (self._callbacks.on_print or print_text)(text)
 
     def _tell_message(self, text: str) -> None:
         """Hand on the message that was begun, if any."""
         message, self._message = self._message, None
-        if message is not None and self._callbacks.on_message is not None:
-            self._callbacks.on_message(message._replace(text=text))
+        if message is None:
+            return
+        message = message._replace(text=text)
+        if len(self.messages) < _KEPT_MESSAGES:
+            self.messages.append(message)
+        (self._callbacks.on_message or warn_of_message)(message)
 
     def _text(self, packet: Packet) -> None:
         text = _string(packet)
         if self._message is not None:
             self._tell_message(text)
+        elif is_taken_over(packet):
+            raise KernelLost(text.removeprefix(NOTICE_PREFIX).strip())
         elif text.startswith(NOTICE_PREFIX):
             self.notice = text
         else:
@@ -176,7 +234,7 @@ def _string(packet: Packet) -> str:
     return next((part for part in packet.arguments if isinstance(part, str)), "")
 
 
-#: Packets without an entry (display, suspension, what is no packet at all) are passed over.
+#: Packets without an entry (display, suspension, expressions that are no packets) are skipped.
 _HANDLERS: Final[dict[str, Callable[[Evaluation, Packet], None]]] = {
     "TextPacket": Evaluation._text,
     "MessagePacket": Evaluation._message_begins,

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from wstpserver.client.convert import Results, to_expression
 from wstpserver.client.events import Callbacks
 from wstpserver.wire.values import Expression, Function, Symbol
 
-_OWN_KEYWORDS = ", and a call takes timeout, callbacks and results"
+_OWN_KEYWORDS = ", and a call takes timeout, callbacks, results and check"
 
 
 class KernelFunction:
     """A function of a session's kernel: ``session.Plus``, ``session.function("Developer`ToPackedArray")``.
 
     Calling it evaluates ``name[arguments...]`` and returns the value, as `Session.evaluate` does. Arguments are Python
-    values or expressions (`conversions`); a str is a string. Keywords that begin with a capital are options:
-    ``session.StringSplit(a, b, IgnoreCase=True)`` is ``StringSplit[a, b, IgnoreCase -> True]``; `timeout`, `callbacks`
-    and `results` are those of `Session.evaluate`.
+    values or expressions (`wstpserver.client.convert`); a str is a string. Keywords that begin with a capital are
+    options: ``session.StringSplit(a, b, IgnoreCase=True)`` is ``StringSplit[a, b, IgnoreCase -> True]``. The keywords
+    `timeout`, `callbacks`, `results` and `check` are those of `Session.evaluate`.
 
     As an argument of another function it stands for its symbol: ``session.Map(session.Sin, [1, 2])``.
+
+    Args:
+        name: The name of the function, with a context where it needs one.
+        evaluate: Evaluates an expression, as `Session.evaluate`.
+
+    Attributes:
+        name: The name of the function.
     """
 
     __slots__ = ("_evaluate", "name")
@@ -35,12 +42,27 @@ class KernelFunction:
         timeout: float | None = None,
         callbacks: Callbacks | None = None,
         results: Results | None = None,
+        check: bool | None = None,
         **options: Any,
     ) -> Any:
-        return self._evaluate(self.of(*arguments, **options), timeout, callbacks=callbacks, results=results)
+        """Evaluate the function; see `Session.evaluate` for the keywords, the value and the exceptions."""
+        return self._evaluate(
+            self.of(*arguments, **options), timeout, callbacks=callbacks, results=results, check=check
+        )
 
     def of(self, *arguments: Any, **options: Any) -> Function:
-        """The expression that a call would evaluate; nothing is sent. TypeError."""
+        """Return the expression that a call would evaluate; nothing is sent.
+
+        Args:
+            *arguments: The arguments.
+            **options: Options, which are appended as rules.
+
+        Returns:
+            The expression.
+
+        Raises:
+            TypeError: No expression stands for an argument, or an option has a small first letter.
+        """
         for name in options:
             if not name[:1].isupper():
                 raise TypeError(f"{name}= is no option of {self.name}: options begin with a capital{_OWN_KEYWORDS}")
@@ -48,7 +70,7 @@ class KernelFunction:
         return Function(Symbol(self.name), (*map(to_expression, arguments), *rules))
 
     def as_expression(self) -> Expression:
-        """Its symbol."""
+        """Return the symbol of the function."""
         return Symbol(self.name)
 
     def __repr__(self) -> str:
@@ -56,13 +78,17 @@ class KernelFunction:
 
 
 def function_name(attribute: str) -> str:
-    """The name of the function that an attribute of a session stands for; AttributeError if it stands for none."""
+    """Return the name of the function that an attribute of a session stands for.
+
+    Raises:
+        AttributeError: It stands for none.
+    """
     if attribute.startswith("_"):
         raise AttributeError(f"a session has no attribute {attribute!r}")
     if "_" in attribute:
         raise AttributeError(
-            f"{attribute!r} is no attribute of a session and no function: Wolfram Language names have no underscore, "
-            "it stands for a pattern"
+            f"{attribute!r} is neither an attribute of a session nor a function: in names of the Wolfram Language an "
+            "underscore stands for a pattern"
         )
     if not attribute[0].isupper():
         raise AttributeError(
@@ -70,3 +96,8 @@ def function_name(attribute: str) -> str:
             f"for others write session.function({attribute!r})"
         )
     return attribute
+
+
+def attribute_names(names: Iterable[object]) -> list[str]:
+    """Return those of a kernel's names that can be attributes of a session, for completion."""
+    return [name for name in names if isinstance(name, str) and name.isalnum() and name[:1].isupper()]

@@ -1,4 +1,4 @@
-"""A link: expressions and messages to and from a kernel, a client or a server, with plain blocking calls."""
+"""A link: expressions and messages to and from a kernel, a client or a server, with blocking calls."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from wstpserver.wire.values import Expression, Function, Symbol
 
 #: Seconds that `Link.close` waits for what was sent to arrive.
 CLOSE_TIMEOUT: Final = 2.0
-#: Seconds for a thread that was woken to leave its call.
-_LET_GO: Final = 1.0
+#: Seconds for a thread that was woken to release its lock.
+_RELEASE: Final = 1.0
 _TAKES_NOTHING: Final = "The other side is not reading; the rest will be sent before anything else"
 
 
 class Packet(NamedTuple):
     """A top-level expression taken apart: ``ReturnPacket[4]`` is ``Packet("ReturnPacket", (4,))``.
 
-    `name` is without a ``System` `` context. An expression whose head is no symbol has the name "" and itself as the
-    only argument.
+    Attributes:
+        name: The head, without a ``System` `` context; "" if the head is no symbol.
+        arguments: The arguments; the expression itself if the head is no symbol.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Packet(NamedTuple):
 
 
 def packet_of(expression: Expression) -> Packet:
-    """An expression as a packet."""
+    """Take an expression apart."""
     if isinstance(expression, Function) and isinstance(expression.head, Symbol):
         return Packet(expression.head.name.removeprefix("System`"), expression.args)
     return Packet("", (expression,))
@@ -44,9 +45,19 @@ class Link:
     """One open link. Made by `connect`, `Listener.accept` and `open_link`.
 
     One thread may `get` while another calls `put`; any thread may send messages, and call `close`, which ends the
-    waits of the others with LinkClosed. All timeouts are in seconds for the whole call; None waits for ever.
+    waits of the others with LinkClosed. All time-outs are in seconds for the whole call; None for no limit.
 
-    `leftover`: bytes received behind the greeting, at `offset` in the stream. `seven_bit`: the peer reads no UTF-8.
+    Args:
+        data: The data connection.
+        messages: The message connection.
+        name: ``PORT@HOST`` of the link, or both ports in classic mode.
+        offset: The number of bytes that the greeting took in the data stream.
+        leftover: Bytes received behind the greeting.
+        limits: How large an expression may be that is received.
+        seven_bit: Whether the peer reads no UTF-8.
+
+    Attributes:
+        name: The name of the link.
     """
 
     def __init__(
@@ -68,26 +79,36 @@ class Link:
         self._receiver = Receiver(data, messages, decoder, name)
         self._writing = OwnedLock(name, "another thread is sending")
         self._closed = False
-        #: ``PORT@HOST`` of the link, or both ports in classic mode.
+        self._has_sent_message = False
         self.name = name
 
     # Data
 
     def put(self, expression: Expression, timeout: float | None = None) -> None:
-        """Send `expression` as one packet, in one write. What Python values stand for: `wstpserver.wire.encode`.
+        """Send an expression as one packet, in one write.
 
-        Raises LocalProtocolError for a value that is no expression, LinkClosed, and LinkTimeout when the peer takes
-        no more: then the rest is kept, and goes out before the next one.
+        Args:
+            expression: The expression (see `wstpserver.wire.values`).
+            timeout: Seconds; None for no limit.
+
+        Raises:
+            LocalProtocolError: The value is no expression.
+            LinkClosed: The link has ended.
+            LinkTimeout: The peer takes no more. The rest is kept, and is sent before anything else.
         """
         self.put_raw(self.encode(expression), timeout)
 
     def encode(self, expression: Expression) -> bytes:
-        """The bytes with which `put` sends `expression`. LocalProtocolError."""
+        """Return the bytes with which `put` sends an expression.
+
+        Raises:
+            LocalProtocolError: The value is no expression.
+        """
         # UTF-8 throughout: a program on the library of 2023 that passes text in format A on to a third one crashes.
         return encode(expression, ascii=False, seven_bit=self._seven_bit)
 
     def put_raw(self, data: bytes | bytearray | memoryview, timeout: float | None = None) -> None:
-        """Send bytes that are already WSTP: whole expressions, or parts that later calls complete. As `put`."""
+        """Send bytes that are already WSTP: whole expressions, or parts that later calls complete. Raises as `put`."""
         deadline = Deadline(timeout)
         with self._writing.within(deadline):
             self._check_open()
@@ -98,11 +119,18 @@ class Link:
             raise LinkTimeout(f"{unsent} bytes could not be sent {deadline}", self.name, _TAKES_NOTHING)
 
     def get(self, timeout: float | None = None) -> Expression:
-        """The next whole expression.
+        """Receive the next whole expression.
 
-        Raises LinkTimeout (a part that has come is kept for the next call), LinkClosed once the peer has ended and
-        everything it sent has been delivered, and RemoteProtocolError for bytes that are not WSTP, from then on at
-        each call.
+        Args:
+            timeout: Seconds; None for no limit.
+
+        Returns:
+            The expression.
+
+        Raises:
+            LinkTimeout: None came in time. A part that has come is kept for the next call.
+            LinkClosed: The peer has ended, and everything that it sent has been delivered.
+            RemoteProtocolError: The peer sent bytes that are not WSTP. From then on each call raises it.
         """
         deadline = Deadline(timeout)
         expression = self._receiver.next(deadline)
@@ -111,11 +139,21 @@ class Link:
         return expression
 
     def get_packet(self, timeout: float | None = None) -> Packet:
-        """The next expression, taken apart into the name of its head and its arguments. As `get`."""
+        """Receive the next expression, taken apart into the name of its head and its arguments. Raises as `get`."""
         return packet_of(self.get(timeout))
 
     def ready(self, timeout: float | None = 0.0) -> bool:
-        """Whether `get` would not wait: a whole expression is here, or the link has ended, before `timeout`."""
+        """Wait until `get` would not wait: a whole expression is here, or the link has ended.
+
+        Args:
+            timeout: Seconds; None for no limit.
+
+        Returns:
+            False if the time-out came first.
+
+        Raises:
+            LinkTimeout: Another thread receives.
+        """
         return self._receiver.ready(Deadline(timeout))
 
     def holds_one(self) -> bool:
@@ -125,33 +163,60 @@ class Link:
     # Messages
 
     def send_message(self, code: int, argument: int = 0, timeout: float | None = None) -> None:
-        """Send a message past all data (`wstpserver.wire.messages.MessageCode`). LinkClosed, LinkTimeout."""
+        """Send a message, which overtakes all data.
+
+        Args:
+            code: The code (`wstpserver.wire.messages.MessageCode`).
+            argument: The argument.
+            timeout: Seconds; None for no limit.
+
+        Raises:
+            LinkClosed: The link has ended.
+            LinkTimeout: The peer takes nothing; the message is sent before the next one, or at `close`.
+        """
         self._check_open()
+        self._has_sent_message = True
         self._messages.send(code, argument, Deadline(timeout))
 
     def interrupt(self) -> None:
-        """Ask a kernel to stop and offer its menu (message 2)."""
+        """Ask a kernel to stop and offer its menu (message 2). Raises as `send_message`."""
         self.send_message(MessageCode.INTERRUPT)
 
     def abort(self) -> None:
-        """Ask a kernel to give its evaluation up (message 3)."""
+        """Ask a kernel to abort its evaluation (message 3). Raises as `send_message`."""
         self.send_message(MessageCode.ABORT)
 
     def next_message(
         self, timeout: float | None = None, on_arrival: ArrivalCallback | None = None
     ) -> tuple[int, int]:
-        """The next message from the peer: (code, argument). LinkTimeout, LinkClosed.
+        """Receive the next message. The library's own close is (MessageCode.LINK_CLOSING, 0).
 
-        The library's own close shows as (MessageCode.LINK_CLOSING, 0). LinkError after `on_message`. `on_arrival` is
-        called when something has come and is not yet read, the moment to ask the system when it came; it says how many
-        bytes to read, None for all. Whoever gives it must go on calling this: `get` then leaves the messages alone.
+        Args:
+            timeout: Seconds; None for no limit.
+            on_arrival: Called when something has come and is not yet read, the moment to ask the system when it came;
+                returns how many bytes to read, None for all. Callers that give it must go on calling this: `get` then
+                leaves the messages alone.
+
+        Returns:
+            The code and the argument.
+
+        Raises:
+            LinkTimeout: None came in time.
+            LinkClosed: The link has ended.
+            LinkError: `on_message` was called.
         """
         return self._messages.next(Deadline(timeout), on_arrival)
 
     def on_message(self, callback: MessageCallback) -> None:
-        """Hand every message from now on to ``callback(code, argument)``, in a thread started for it.
+        """Have every message from now on given to a callback, in a thread started for that.
 
-        That is how a kernel learns of an abort while it evaluates. An exception in the callback is logged.
+        A kernel learns of an abort that way while it evaluates.
+
+        Args:
+            callback: Gets the code and the argument. An exception in it is logged.
+
+        Raises:
+            LinkClosed: `close` was called.
         """
         self._check_open()
         self._messages.start(callback)
@@ -159,11 +224,11 @@ class Link:
     # Both connections
 
     def fileno(self) -> int:
-        """The data connection's descriptor, for select; note that `get` may hold input that it has read already."""
+        """Return the data connection's descriptor, for select. `get` may hold input that it has read already."""
         return self._data.fileno()
 
     def message_fileno(self) -> int:
-        """The message connection's descriptor."""
+        """Return the message connection's descriptor."""
         return self._messages.fileno()
 
     @property
@@ -177,11 +242,15 @@ class Link:
         return self._closed
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
-        """End the link; whatever was put before still arrives.
+        """End the link; whatever was put or sent as a message before still arrives. May be called twice.
 
-        Waits at most `timeout` seconds until the peer's system has taken everything; what it has not taken by then
-        still goes out, unless the peer goes on sending. Unlike the library this sends no message 9, which would make
-        the peer drop what it has not read (docs/wire-protocol.md, section 5). May be called twice.
+        What the peer's system has not taken in time still goes out, unless the peer goes on sending. Unlike the library
+        this sends no message 9, which would make the peer drop what it has not read (docs/wire-protocol.md, section 5).
+        Messages are acknowledged before the data connection ends, since a peer that sees its end may look at nothing
+        else: an abort that was sent just before is not lost.
+
+        Args:
+            timeout: Seconds to wait until the peer's system has taken everything.
         """
         if self._closed:
             return
@@ -192,15 +261,17 @@ class Link:
                 self._data.send(b"", deadline)  # what an earlier put left over
             except LinkClosed:
                 pass
-        self._data.finish_sending()
+        if self._has_sent_message:
+            self._messages.flush(deadline)
         self._messages.finish_sending()
+        self._data.finish_sending()
         with self._receiver.lock.if_free() as owned:
             if owned:
                 self._data.linger(deadline)
         self._data.wake()
         self._messages.close()
-        # Threads that were waiting have been woken, and let go of their locks at once.
-        with self._receiver.lock.if_free(_LET_GO), self._writing.if_free(_LET_GO):
+        # Threads that were waiting have been woken, and release their locks at once.
+        with self._receiver.lock.if_free(_RELEASE), self._writing.if_free(_RELEASE):
             self._data.close()
 
     def __enter__(self) -> Link:
@@ -217,16 +288,26 @@ class Link:
             raise LinkClosed("the link was closed by this program", self.name)
 
 
-#: Seconds without data after the peer's farewell that count as the end, and between two looks whether there was one.
+#: Seconds without data after the peer said that it closes that count as the end, and between two looks for that.
 _SILENCE: Final = 1.0
-#: Bytes taken in while a put waits for a peer that is itself sending.
+#: Bytes received while a put waits for a peer that is itself sending.
 _READ_AHEAD: Final = 1 << 30
 
 
 class Receiver:
-    """Hands out the expressions that come in on `data`, one thread at a time.
+    """The receiving half of a link: returns the expressions that come in, to one thread at a time.
 
-    It keeps an eye on `messages` too while it waits, unless another thread does: there the peer says that it closes.
+    While it waits it receives messages too, unless another thread does: there the peer says that it closes.
+
+    Args:
+        data: The data connection.
+        messages: The message connection.
+        decoder: Makes expressions of the bytes.
+        where: The name of the link in errors.
+
+    Attributes:
+        lock: Held by the thread that receives.
+        closed: Set when this program closes the link.
     """
 
     def __init__(self, data: Connection, messages: MessageChannel, decoder: Decoder, where: str) -> None:
@@ -235,16 +316,21 @@ class Receiver:
         self._decoder = decoder
         self._where = where
         self._ready: list[Expression] = []  # what `ready` found, at most one
-        self._patience: Deadline | None = None  # with the connections of a peer that has said farewell
+        self._patience: Deadline | None = None  # with the connections of a peer that has said that it closes
         self._read_ahead_left = _READ_AHEAD
-        #: Held by the thread that receives.
         self.lock = OwnedLock(where, "another thread is receiving")
-        #: Set when this program closes the link.
         self.closed = False
 
     def next(self, deadline: Deadline) -> Expression | None:
-        """The next expression; None if the deadline comes first. LinkTimeout (the lock), LinkClosed,
-        RemoteProtocolError.
+        """Wait for the next expression.
+
+        Returns:
+            The expression; None if the deadline comes first.
+
+        Raises:
+            LinkTimeout: Another thread receives.
+            LinkClosed: The link has ended.
+            RemoteProtocolError: The peer sent bytes that are not WSTP.
         """
         with self.lock.within(deadline):
             self._read_ahead_left = _READ_AHEAD
@@ -309,7 +395,8 @@ class Receiver:
             if self._messages.closing and self._patience is None:
                 self._patience = Deadline(_SILENCE)
             unattended = self._messages.unattended()
-            readable, message = self._data.wait_with(unattended, self._next_look(deadline, unattended is not None))
+            look = self._next_look(deadline, watches_messages=unattended is not None)
+            readable, message = self._data.wait_with(unattended, look)
             if readable:
                 data = self._data.receive_now()
                 if data is not None:
@@ -322,7 +409,7 @@ class Receiver:
             elif deadline.expired:
                 return None
 
-    def _next_look(self, deadline: Deadline, watches_messages: bool) -> Deadline:
+    def _next_look(self, deadline: Deadline, *, watches_messages: bool) -> Deadline:
         """Until when to wait before something else is to be looked at."""
         if self._patience is not None:
             return deadline.at_most(self._patience.remaining() or 0.0)

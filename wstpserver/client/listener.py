@@ -1,4 +1,4 @@
-"""The listening side: accepts connections, tells which belong together, and gives complete links.
+"""The listening side: accepts connections, and returns the links that `wstpserver.wire.pairing` makes of them.
 
 Every listener serves UUID mode and classic clients that ask for the message port, on one port; a classic listener
 has a second port for messages, and a link name with both, as the vendor's listening links have.
@@ -11,9 +11,9 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
 
 from wstpserver.client.address import Address, Endpoint, parse_address
 from wstpserver.client.deadline import Deadline
@@ -21,23 +21,58 @@ from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
 from wstpserver.client.link import Link
 from wstpserver.client.messages import MessageChannel
 from wstpserver.client.transport import Connection, listen_socket, prepare
-from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.handshake import LinkIdentified, ListenHandshake
+from wstpserver.wire.pairing import (
+    SPEAK_AFTER,
+    AwaitSilence,
+    Dropped,
+    Event,
+    LinkConnection,
+    LinkOpened,
+    OpenMessagePort,
+    Pairing,
+    Send,
+)
 from wstpserver.wire.tokens import DecoderLimits
 
 _log = logging.getLogger(__name__)
 
 #: Connections that may be on their way to become links; one more, and the oldest is dropped.
-MAXIMUM_ARRIVALS: Final = 256
+MAXIMUM_PENDING: Final = 256
+#: Seconds in which a connection must say what it is, greet, and be joined by the other one of its link.
+GREETING_TIMEOUT: Final = 10.0
+
+
+@dataclass(eq=False)
+class _Arrival:
+    """An accepted connection, until when it must be part of a link, and when its peer's silence is answered."""
+
+    connection: Connection
+    peer: Endpoint
+    deadline: Deadline = field(default_factory=lambda: Deadline(GREETING_TIMEOUT))
+    silence: Deadline | None = None
+
+
+_Pending: TypeAlias = LinkConnection[_Arrival]
 
 
 def listen(
     address: str | int | Address = "0", *, classic: bool | None = None, limits: DecoderLimits | None = None
 ) -> Listener:
-    """Listen for links; port 0 takes any free one, a host says on which interface (this machine alone by default).
+    """Listen for links. Connections are taken while a thread waits in `Listener.accept`.
 
-    `classic`: True for two ports, which a child process may be given in classic mode; by default if `address` names
-    two. Connections are taken while a thread waits in `Listener.accept`. Raises ListenError, LinkSyntaxError.
+    Args:
+        address: Where to listen (see `parse_address`). Port 0 takes any free one; the host says on which interface,
+            this machine alone by default.
+        classic: Whether to use two ports, which a child process may be given in classic mode; by default if `address`
+            names two.
+        limits: How large an expression may be that a link receives.
+
+    Returns:
+        The listener.
+
+    Raises:
+        ListenError: The address cannot be listened on.
+        LinkSyntaxError: `address` is no address.
     """
     parsed = parse_address(address)
     data = listen_socket(parsed.data)
@@ -52,43 +87,55 @@ def listen(
 
 
 class Listener:
-    """Made by `listen`. Threads may share it; one at a time works in `accept`."""
+    """Accepts links. Made by `listen`. Threads may share it; one at a time works in `accept`.
+
+    Attributes:
+        address: Where it listens, with the ports that the system chose.
+    """
 
     def __init__(
         self, host: str, data: socket.socket, messages: socket.socket | None, limits: DecoderLimits | None
     ) -> None:
-        self._host = host
         self._data_socket = data
         self._message_socket = messages
         self._limits = limits
         self._selector = selectors.DefaultSelector()
-        self._selector.register(data, selectors.EVENT_READ)
-        if messages is not None:
-            self._selector.register(messages, selectors.EVENT_READ)
         self._wake_receive, self._wake_send = socket.socketpair()
-        self._selector.register(self._wake_receive, selectors.EVENT_READ)
-        self._arrivals: dict[Arrival, None] = {}
-        self._pairing = LinkHalves()
+        for sock in (data, messages, self._wake_receive):
+            if sock is not None:
+                self._selector.register(sock, selectors.EVENT_READ)
+        self._pairing: Pairing[_Arrival] = Pairing(None if messages is None else messages.getsockname()[1])
+        #: Ports opened for the message connection of one link each, and that link's data connection.
+        self._message_ports: dict[socket.socket, _Pending] = {}
         self._links: deque[Link] = deque()
         self._accepting = threading.Lock()
         self._closed = False
         self._last_refusal: str | None = None
-        #: Where it listens, with the ports that the system chose.
-        self.address = Address(self._endpoint(data), None if messages is None else self._endpoint(messages))
+        self.address = Address(
+            Endpoint(host, data.getsockname()[1]),
+            None if messages is None else Endpoint(host, messages.getsockname()[1]),
+        )
 
     @property
     def link_name(self) -> str:
         """For the other side's ``-linkname``: ``PORT@HOST``, or ``PORT@HOST,PORT2@HOST`` of a classic listener."""
         return self.address.link_name
 
-    def _endpoint(self, sock: socket.socket) -> Endpoint:
-        return Endpoint(self._host, sock.getsockname()[1])
-
     def accept(self, timeout: float | None = None) -> Link:
-        """The next link. LinkTimeout after `timeout` seconds, LinkClosed when `close` is called meanwhile.
+        """Wait for the next link.
 
-        A connection that is no link is dropped and costs the others nothing; the reason is logged, and the last one
-        is told with LinkTimeout.
+        A connection that is no link is dropped and does not affect the others; the reason is logged, and the last one
+        is part of the text of LinkTimeout.
+
+        Args:
+            timeout: Seconds; None for no limit.
+
+        Returns:
+            The link.
+
+        Raises:
+            LinkTimeout: None came in time.
+            LinkClosed: `close` was called meanwhile.
         """
         return self.accept_until(Deadline(timeout))
 
@@ -102,35 +149,34 @@ class Listener:
                 if self._closed:
                     raise LinkClosed("the listener was closed", self.link_name)
                 if deadline.expired:
-                    raise LinkTimeout(f"no link {deadline}{self._last_words()}", self.link_name)
-                self._turn(deadline)
+                    refusal = f"; the last connection was refused: {self._last_refusal}" if self._last_refusal else ""
+                    raise LinkTimeout(f"no link {deadline}{refusal}", self.link_name)
+                self._wait_once(deadline)
             return self._links.popleft()
         finally:
             self._accepting.release()
 
-    def _last_words(self) -> str:
-        return "" if self._last_refusal is None else f"; the last connection was refused: {self._last_refusal}"
-
-    def _turn(self, deadline: Deadline) -> None:
-        """Wait once, for whatever comes first, and deal with it."""
-        for arrival in [arrival for arrival in self._arrivals if arrival.deadline.expired]:
-            self._drop(arrival, f"no complete link {arrival.deadline}")
-        for arrival in [arrival for arrival in self._arrivals if arrival.silence is not None]:
-            try:
-                arrival.speak()
-            except Refused as reason:
-                self._drop(arrival, str(reason))
-        waits = [deadline.remaining(), *(arrival.deadline.remaining() for arrival in self._arrivals)]
-        waits += [arrival.silence.remaining() for arrival in self._arrivals if arrival.silence is not None]
+    def _wait_once(self, deadline: Deadline) -> None:
+        """Wait for whatever comes first, and process it."""
+        for pending in [pending for pending in self._pairing.pending if pending.transport.deadline.expired]:
+            self._carry_out(self._pairing.drop(pending, f"no complete link {pending.transport.deadline}"))
+        for pending in list(self._pairing.pending):
+            if pending.transport.silence is not None and pending.transport.silence.expired:
+                pending.transport.silence = None
+                self._carry_out(self._pairing.speak(pending))
+        waits = [deadline.remaining()]
+        for pending in self._pairing.pending:
+            ends = (pending.transport.deadline, pending.transport.silence)
+            waits += [end.remaining() for end in ends if end is not None]
         for key, _ in self._selector.select(min((wait for wait in waits if wait is not None), default=None)):
-            if key.fileobj is self._data_socket:
-                self._take(self._data_socket)
-            elif key.fileobj is self._message_socket:
-                self._take_message(self._message_socket)
-            elif key.data is not None:
-                self._hear(key.data)
+            if key.data is not None:
+                self._receive(key.data)
+            elif key.fileobj is self._data_socket:
+                self._accept_data()
+            elif isinstance(key.fileobj, socket.socket) and key.fileobj is not self._wake_receive:
+                self._accept_message(key.fileobj)
 
-    def _accept_socket(self, listening: socket.socket) -> tuple[socket.socket, str] | None:
+    def _accept_socket(self, listening: socket.socket) -> _Arrival | None:
         try:
             sock, address = listening.accept()
         except OSError as error:
@@ -138,106 +184,126 @@ class Listener:
                 _log.warning("%s: cannot accept a connection: %s", self.link_name, error)
                 threading.Event().wait(0.05)  # out of descriptors, most likely: not in a tight loop
             return None
-        return sock, str(Endpoint(address[0], address[1]))
-
-    def _take(self, listening: socket.socket) -> None:
-        accepted = self._accept_socket(listening)
-        if accepted is None:
-            return
-        arrival = Arrival(*accepted)
-        if len(self._arrivals) >= MAXIMUM_ARRIVALS:
-            self._drop(next(iter(self._arrivals)), "too many connections at once")
-        self._arrivals[arrival] = None
-        self._selector.register(arrival.connection, selectors.EVENT_READ, arrival)
-
-    def _take_message(self, listening: socket.socket) -> None:
-        accepted = self._accept_socket(listening)
-        if accepted is None:
-            return
-        sock, peer = accepted
         prepare(sock)
-        if not self._pairing.add_classic_message(Connection(sock, peer)):
-            self._refuse(peer, "no classic link is waiting for a message connection")
-            sock.close()
-        self._pair()
+        peer = Endpoint(address[0], address[1])
+        return _Arrival(Connection(sock, str(peer)), peer)
 
-    def _hear(self, arrival: Arrival) -> None:
-        was_known = arrival.identity is not None
+    def _accept_data(self) -> None:
+        arrival = self._accept_socket(self._data_socket)
+        if arrival is None:
+            return
+        if len(self._pairing.pending) >= MAXIMUM_PENDING:
+            oldest = next(iter(self._pairing.pending))
+            self._carry_out(self._pairing.drop(oldest, "too many connections at once"))
+        pending = self._pairing.accept(arrival)
+        self._selector.register(arrival.connection, selectors.EVENT_READ, pending)
+
+    def _accept_message(self, listening: socket.socket) -> None:
+        """A connection to the message port of all classic links, or of one of them."""
+        data = self._message_ports.get(listening)
+        arrival = self._accept_socket(listening)
+        if arrival is None:
+            return
+        if data is not None and arrival.peer.host != data.transport.peer.host:
+            _log.info("%s: refused a message connection from %s, it is from another host", self.link_name, arrival.peer)
+            arrival.connection.close()
+            return
+        self._carry_out(self._pairing.accept_message(arrival, data))
+
+    def _receive(self, pending: _Pending) -> None:
+        if not pending.reads:  # dropped by what came before it in the same turn
+            return
+        data = pending.transport.connection.receive_now()
+        if data is None:
+            return
+        self._carry_out(self._pairing.receive(pending, data))
+        if not pending.reads:
+            # The bytes of its link stay in the system's buffers until the link reads them.
+            self._unregister(pending.transport.connection)
+
+    def _carry_out(self, events: list[Event[_Arrival]]) -> None:
+        waiting = deque(events)
+        while waiting:
+            event = waiting.popleft()
+            if isinstance(event, Send):
+                waiting.extendleft(reversed(self._send(event.connection, event.data)))
+            elif isinstance(event, AwaitSilence):
+                event.connection.transport.silence = Deadline(SPEAK_AFTER)
+            elif isinstance(event, OpenMessagePort):
+                waiting.extendleft(reversed(self._open_message_port(event.connection)))
+            elif isinstance(event, LinkOpened):
+                self._opened(event)
+            elif isinstance(event, Dropped):
+                self._dropped(event)
+
+    def _send(self, pending: _Pending, data: bytes) -> list[Event[_Arrival]]:
         try:
-            identity = arrival.receive()
-            if identity is not None and not was_known:
-                self._identified(arrival)
-            if arrival.greeted:
-                # Its link's bytes stay in the system's buffers until the link reads them.
-                self._selector.unregister(arrival.connection)
-            self._pair()
-        except ConnectionRefused as reason:
-            self._drop(arrival, str(reason))
+            unsent = pending.transport.connection.send(data, Deadline(0))
+        except LinkError as error:
+            return self._pairing.drop(pending, error.message)
+        return self._pairing.drop(pending, "it does not read the greeting") if unsent else []
 
-    def _identified(self, arrival: Arrival) -> None:
-        """Enter `arrival` into the pairing. ConnectionRefused if there is no place for it."""
-        identity = arrival.identity
-        assert identity is not None
-        if identity.mode == "classic":
-            if identity.needs_message_port:
-                arrival.handshake.set_message_port(self._message_port())
-            elif self.address.message is None:
-                raise ConnectionRefused("it names a message port, and this listener has none; use -linkoptions 4")
-        self._pairing.add(arrival)
+    def _open_message_port(self, pending: _Pending) -> list[Event[_Arrival]]:
+        try:
+            listening = listen_socket(Endpoint(self._data_socket.getsockname()[0], 0))
+        except LinkError as error:
+            return self._pairing.drop(pending, f"no port for its messages: {error.message}")
+        self._message_ports[listening] = pending
+        self._selector.register(listening, selectors.EVENT_READ)
+        return self._pairing.set_message_port(pending, listening.getsockname()[1])
 
-    def _message_port(self) -> int:
-        """The port for message connections of classic links, opened when the first one asks for it."""
-        if self._message_socket is None:
-            self._message_socket = listen_socket(Endpoint(self._data_socket.getsockname()[0], 0))
-            self._selector.register(self._message_socket, selectors.EVENT_READ)
-        return int(self._message_socket.getsockname()[1])
+    def _close_message_port(self, pending: _Pending) -> None:
+        for listening in [listening for listening, data in self._message_ports.items() if data is pending]:
+            del self._message_ports[listening]
+            self._unregister(listening)
+            listening.close()
 
-    def _pair(self) -> None:
-        """Make links of what belongs together."""
-        for data, messages, leftover in self._pairing.complete():
-            self._forget(data)
-            if isinstance(messages, Arrival):
-                self._forget(messages)
-            connection = messages.connection if isinstance(messages, Arrival) else messages
-            peer = data.handshake.peer
-            assert peer is not None, "a complete handshake has a greeting"
-            self._links.append(
-                Link(
-                    data.connection,
-                    MessageChannel(connection, data.peer, leftover),
-                    data.peer,
-                    offset=data.handshake.offset,
-                    leftover=data.leftover(),
-                    limits=self._limits,
-                    seven_bit=peer.seven_bit,
-                )
+    def _opened(self, event: LinkOpened[_Arrival]) -> None:
+        for half in (event.data, event.messages):
+            self._unregister(half.transport.connection)
+        self._close_message_port(event.data)
+        peer = event.data.peer
+        assert peer is not None, "a link that is open has been greeted"
+        connection, where = event.data.transport.connection, str(event.data.transport.peer)
+        if event.unsent:
+            try:
+                connection.send(event.unsent, Deadline(0))
+            except LinkError:
+                pass  # whoever reads the link sees its end
+        self._links.append(
+            Link(
+                connection,
+                MessageChannel(event.messages.transport.connection, where, event.messages.leftover()),
+                where,
+                offset=event.data.offset,
+                leftover=event.data.leftover(),
+                limits=self._limits,
+                seven_bit=peer.seven_bit,
             )
+        )
 
-    def _refuse(self, peer: str, reason: str) -> None:
-        self._last_refusal = f"{peer}: {reason}"
-        _log.info("%s: refused a connection from %s", self.link_name, self._last_refusal)
-
-    def _drop(self, arrival: Arrival, reason: str) -> None:
-        self._refuse(arrival.peer, reason)
-        self._forget(arrival)
-        for connection in self._pairing.remove(arrival):
-            connection.close()
+    def _dropped(self, event: Dropped[_Arrival]) -> None:
+        arrival = event.connection.transport
+        self._last_refusal = f"{arrival.peer}: {event.reason}"
+        level = logging.DEBUG if event.ended else logging.INFO
+        _log.log(level, "%s: refused a connection from %s", self.link_name, self._last_refusal)
+        self._close_message_port(event.connection)
+        self._unregister(arrival.connection)
         arrival.connection.close()
 
-    def _forget(self, arrival: Arrival) -> None:
-        self._arrivals.pop(arrival, None)
+    def _unregister(self, transport: Connection | socket.socket) -> None:
         with suppress(KeyError, ValueError):
-            self._selector.unregister(arrival.connection)
+            self._selector.unregister(transport)
 
     def close(self) -> None:
-        """Stop listening, drop what is not yet a link, and end waiting `accept` calls. Links live on."""
+        """Stop listening, drop what is not yet a link, and end waiting `accept` calls. Links stay open."""
         if self._closed:
             return
         self._closed = True
         self._wake_send.send(b"x")
         with self._accepting:
-            for arrival in list(self._arrivals):
-                self._drop(arrival, "the listener was closed")
+            for pending in list(self._pairing.pending):
+                self._carry_out(self._pairing.drop(pending, "the listener was closed"))
             while self._links:
                 self._links.pop().close(0)
             self._selector.close()
@@ -253,140 +319,3 @@ class Listener:
 
     def __repr__(self) -> str:
         return f"<Listener {self.link_name}{' closed' if self._closed else ''}>"
-
-
-#: Seconds in which a connection must say what it is, greet, and find its other half.
-GREETING_TIMEOUT: Final = 10.0
-
-
-class ConnectionRefused(Exception):
-    """The connection is none of ours; the reason in words."""
-
-
-class Arrival:
-    """One accepted connection and how far its handshake has come."""
-
-    def __init__(self, sock: socket.socket, peer: str) -> None:
-        prepare(sock)
-        self.peer = peer
-        self.connection = Connection(sock, peer)
-        self.handshake = ListenHandshake()
-        self.deadline = Deadline(GREETING_TIMEOUT)
-        #: What it said it is, once it has.
-        self.identity: LinkIdentified | None = None
-        #: Whether answers are kept back until it is this connection's turn.
-        self.on_hold = False
-
-    @property
-    def is_classic(self) -> bool:
-        return self.identity is not None and self.identity.mode == "classic"
-
-    @property
-    def is_message(self) -> bool:
-        return self.identity is not None and self.identity.channel == "mesg"
-
-    @property
-    def greeted(self) -> bool:
-        """Whether its own part of the handshake is over."""
-        return self.handshake.complete
-
-    def receive(self) -> LinkIdentified | None:
-        """Take in what has come and answer it; the identity, if that is now known. ConnectionRefused."""
-        data = self.connection.receive_now()
-        if data is None:
-            return None
-        try:
-            if not data:
-                self.handshake.receive_end()
-            events = self.handshake.receive_data(data)
-        except RemoteProtocolError as error:
-            raise ConnectionRefused(error.message) from error
-        for event in events:
-            if isinstance(event, LinkIdentified):
-                self.identity = event
-                # A classic link has its answer kept back until the listener gives it its turn.
-                self.on_hold = event.mode == "classic"
-        self.answer()
-        return self.identity
-
-    def answer(self) -> None:
-        """Send what the handshake has to say, unless the connection is on hold. ConnectionRefused if the peer takes nothing."""
-        if self.on_hold:
-            return
-        outgoing = self.handshake.data_to_send()
-        try:
-            if outgoing and self.connection.send(outgoing, Deadline(0)):
-                raise ConnectionRefused("it does not read the greeting")
-        except LinkError as error:
-            raise ConnectionRefused(error.message) from error
-
-    def leftover(self) -> bytes:
-        """Bytes that came behind the handshake."""
-        return self.handshake.leftover()
-
-
-class LinkHalves:
-    """The halves of links that a listener holds.
-
-    A classic message connection says nothing about itself, so only one classic link at a time is told where to
-    connect; the next has its answer when that one is complete or gone.
-    """
-
-    def __init__(self) -> None:
-        self._data: dict[str, Arrival] = {}
-        self._messages: dict[str, Arrival] = {}
-        self._classic: deque[Arrival] = deque()
-        self._classic_message: Connection | None = None
-
-    def add(self, arrival: Arrival) -> None:
-        """An arrival that has just said what it is. ConnectionRefused if there is such a half already."""
-        identity = arrival.identity
-        assert identity is not None
-        if arrival.is_classic:
-            self._classic.append(arrival)
-            self._give_turn()
-            return
-        assert identity.uuid is not None, "a link in UUID mode has a UUID"
-        halves = self._messages if arrival.is_message else self._data
-        if identity.uuid in halves:
-            raise ConnectionRefused(f"there is a {identity.channel} connection with the same UUID already")
-        halves[identity.uuid] = arrival
-
-    def _give_turn(self) -> None:
-        """Let the first classic link have its answer."""
-        if self._classic and self._classic[0].on_hold:
-            self._classic[0].on_hold = False
-            with suppress(ConnectionRefused):  # a dead connection is heard of by the listener
-                self._classic[0].answer()
-
-    def add_classic_message(self, connection: Connection) -> bool:
-        """A connection to the message port; False if no classic link waits for one."""
-        if not self._classic or self._classic_message is not None:
-            return False
-        self._classic_message = connection
-        return True
-
-    def complete(self) -> Iterator[tuple[Arrival, Arrival | Connection, bytes]]:
-        """Take out what is complete: data, messages, and bytes received ahead on the message connection."""
-        for uuid in [uuid for uuid in self._data if uuid in self._messages and self._data[uuid].greeted]:
-            messages = self._messages.pop(uuid)
-            yield self._data.pop(uuid), messages, messages.leftover()
-        while self._classic and self._classic[0].greeted and self._classic_message is not None:
-            connection, self._classic_message = self._classic_message, None
-            yield self._classic.popleft(), connection, b""
-            self._give_turn()
-
-    def remove(self, arrival: Arrival) -> list[Connection]:
-        """Forget `arrival`; connections that are of no use without it, to be closed."""
-        orphans: list[Connection] = []
-        if arrival in self._classic:
-            if self._classic[0] is arrival and self._classic_message is not None:
-                orphans.append(self._classic_message)
-                self._classic_message = None
-            self._classic.remove(arrival)
-            self._give_turn()
-        elif arrival.identity is not None and arrival.identity.uuid is not None:
-            halves = self._messages if arrival.is_message else self._data
-            if halves.get(arrival.identity.uuid) is arrival:
-                del halves[arrival.identity.uuid]
-        return orphans

@@ -1,4 +1,4 @@
-"""The message connection of a link: interrupts, aborts and what else overtakes the data."""
+"""The message connection of a link: interrupts, aborts and other messages that overtake the data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ ArrivalCallback = Callable[[], "int | None"]
 
 
 class MessageChannel:
-    """Sends and receives messages on `connection`. Any thread may send; one thread at a time receives."""
+    """Sends and receives messages. Any thread may send; one thread at a time receives.
+
+    Args:
+        connection: The message connection.
+        where: The name of the link in errors.
+        leftover: Bytes received already.
+    """
 
     def __init__(self, connection: Connection, where: str, leftover: bytes = b"") -> None:
         self._connection = connection
@@ -40,6 +46,7 @@ class MessageChannel:
         self._thread: threading.Thread | None = None
 
     def fileno(self) -> int:
+        """Return the descriptor of the connection."""
         return self._connection.fileno()
 
     @property
@@ -62,17 +69,38 @@ class MessageChannel:
                 self._received.extend(self._reader.feed(data))
 
     def send(self, code: int, argument: int, deadline: Deadline) -> None:
-        """One write for one message. LinkClosed; LinkTimeout, and then the message follows with the next one."""
+        """Send a message in one write.
+
+        Args:
+            code: The code (`wstpserver.wire.messages.MessageCode`).
+            argument: The argument.
+            deadline: When to give up.
+
+        Raises:
+            LinkClosed: The link has ended.
+            LinkTimeout: The peer takes nothing; the message follows with the next one.
+        """
         with self._sending.within(deadline):
             unsent = self._connection.send(encode_message(code, argument), deadline)
         if unsent:
             raise LinkTimeout(f"the other side takes no messages {deadline}", self._where)
 
     def next(self, deadline: Deadline, on_arrival: ArrivalCallback | None = None) -> tuple[int, int]:
-        """The next message. LinkTimeout, LinkClosed; LinkError if a callback has been given.
+        """Wait for the next message.
 
-        `on_arrival` is called when something has come, before it is read. Whoever gives it attends to the messages from
-        then on: a thread that waits for data leaves them alone.
+        Args:
+            deadline: When to give up.
+            on_arrival: Called when something has come, before it is read; returns how many bytes to read, None for all.
+                Callers that give it must go on calling this: a thread that waits for data leaves the messages alone
+                from then on.
+
+        Returns:
+            The code and the argument.
+
+        Raises:
+            LinkTimeout: None came in time.
+            LinkClosed: The connection has ended.
+            LinkError: A callback gets the messages (`start`).
         """
         self._attended = self._attended or on_arrival is not None
         if self._callback is not None:
@@ -121,10 +149,17 @@ class MessageChannel:
         try:
             callback(code, argument)
         except Exception:
-            # One failing callback must not cost the link its aborts.
+            # The link must receive later aborts even though a callback has failed.
             _log.exception("%s: the callback for message %d failed", self._where, code)
 
+    def flush(self, deadline: Deadline) -> None:
+        """Send what an earlier `send` left over, and wait until the peer's system has everything."""
+        with self._sending.if_free(deadline.remaining() or 0.0) as owned:
+            if owned:
+                self._connection.flush(deadline)
+
     def finish_sending(self) -> None:
+        """Tell the peer that no more messages will come."""
         self._connection.finish_sending()
 
     def close(self) -> None:
@@ -132,9 +167,9 @@ class MessageChannel:
         self._connection.wake()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_PATIENCE)
+            thread.join(_CALLBACK_TIME)
         self._connection.close()
 
 
 #: Seconds to wait for a callback that is still at work when the link is closed.
-_PATIENCE: Final = 1.0
+_CALLBACK_TIME: Final = 1.0

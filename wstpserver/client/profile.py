@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import Final
 
 from wstpserver.client.address import Address, parse_address
-from wstpserver.client.base_session import BaseSession, patience_of
+from wstpserver.client.base_session import BaseSession
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import CommandError, KernelLost
-from wstpserver.client.reconnect import Settings, come_back
+from wstpserver.client.errors import CommandError, KernelLost, ProfileError
+from wstpserver.client.reconnect import KernelSettings, restore
 from wstpserver.settings.discovery import application_data_file, home_folder
-from wstpserver.wire.errors import WSTPError
 
 KEEP_ALIVE: Final = "KEEPALIVE"
 RESERVE: Final = "RESERVE"
@@ -45,10 +44,6 @@ _LINE = re.compile(
     r"(?P<after>\s*(?:\#.*)?)$"
 )
 _TRUTH: Final = {"TRUE": True, "FALSE": False}
-
-
-class ProfileError(WSTPError):
-    """A profile that cannot be read, written or understood; the text names it and says why."""
 
 
 class Profile:
@@ -162,15 +157,23 @@ def _quoted(value: str) -> str:
 
 
 def open_profile(path: str | os.PathLike[str] | None, *, continues: bool) -> Profile:
-    """The profile in this file (None: the default one), its settings understood before anything is done with it.
+    """Read a profile, and check its settings before anything is done with it.
 
-    `continues`: whether it must name a kernel; else a file that is not there yet is no error. ProfileError.
+    Args:
+        path: The file; None for the default profile.
+        continues: Whether it must name a kernel; else a file that is not there yet is no error.
+
+    Returns:
+        The profile.
+
+    Raises:
+        ProfileError: It cannot be read or understood, or names no kernel where it must.
     """
     where = default_profile_path() if path is None else Path(path)
     profile = load_profile(where)
     if profile is None:
         if continues:
-            raise ProfileError(f"there is no profile {where}; -startprofile begins one")
+            raise ProfileError(f"there is no profile {where}; -startprofile creates one")
         return Profile(where)
     settings_of(profile)
     if continues and profile.get(KERNEL_ID) is None:
@@ -178,15 +181,28 @@ def open_profile(path: str | os.PathLike[str] | None, *, continues: bool) -> Pro
     return profile
 
 
-def settings_of(profile: Profile) -> Settings:
-    """What the server is to do with the kernel, TRUE where the profile says nothing. ProfileError."""
-    return Settings(profile.truth(KEEP_ALIVE) is not False, profile.truth(RESERVE) is not False)
+def settings_of(profile: Profile) -> KernelSettings:
+    """Return what the server is to do with the profile's kernel: TRUE where the profile says nothing.
+
+    Raises:
+        ProfileError: A setting is neither TRUE nor FALSE.
+    """
+    return KernelSettings(
+        keep_alive=profile.truth(KEEP_ALIVE) is not False, reserve=profile.truth(RESERVE) is not False
+    )
 
 
 def record_kernel(session: BaseSession, profile: Profile, server: Address | None = None) -> None:
-    """Write the session's kernel, its pool, its settings, and where it is (None: as it was) into the profile.
+    """Write a session's kernel, its pool, its settings and its server into a profile.
 
-    ProfileError; CommandError where there is no kernel.
+    Args:
+        session: The session.
+        profile: The profile.
+        server: Where the server is; None to leave the profile's as it was.
+
+    Raises:
+        ProfileError: The profile cannot be written.
+        CommandError: There is no kernel.
     """
     for name in (KEEP_ALIVE, RESERVE):
         if profile.truth(name) is None:
@@ -202,66 +218,72 @@ def record_kernel(session: BaseSession, profile: Profile, server: Address | None
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What was asked for; as the arguments of `Session.from_profile`."""
+class ProfileRequest:
+    """What was asked for; see the arguments of `Session.from_profile`. `reconnect`: seconds, None for not at all."""
 
     path: str | os.PathLike[str] | None
     address: str | int | Address
     start: bool | None
-    reconnect: bool | float
+    reconnect: float | None
 
 
-def session_from_profile(make: Callable[..., BaseSession], wish: Wish, timeout: float | None) -> BaseSession:
-    """See `Session.from_profile`; `make` makes a session of what its constructor takes first."""
+def session_from_profile(
+    make: Callable[..., BaseSession], request: ProfileRequest, timeout: float | None
+) -> BaseSession:
+    """Open the session that `Session.from_profile` returns.
+
+    Args:
+        make: Makes a session of the first two arguments of its constructor.
+        request: What was asked for.
+        timeout: Seconds until the kernel is there; None for no limit.
+
+    Returns:
+        The session.
+
+    Raises:
+        ProfileError: As `Session.from_profile`.
+    """
     deadline = Deadline(timeout)
-    profile = open_profile(wish.path, continues=False)
+    profile = open_profile(request.path, continues=False)
     settings = settings_of(profile)
-    server = _server(profile, wish)
-    kernel = profile.get(KERNEL_ID)
-    session = None
-    if wish.start is not True:
-        session = _continued(make, profile, server, kernel, settings, wish, deadline)
+    server = _server(profile, request)
+    session = None if request.start is True else _continued(make, profile, server, request, deadline)
     if session is None:
         session = make(server, deadline.remaining())
-        session.patience = patience_of(wish.reconnect)
-        _closing_on_failure(session, lambda: session.settle_in(settings, deadline.remaining()))
+        session.patience = request.reconnect
+        _closing_on_failure(session, lambda: session.settle(settings, deadline.remaining()))
     _closing_on_failure(session, lambda: record_kernel(session, profile, server))
-    session.keep_kernel = True  # a new one only from now on: somebody knows how to find it
+    session.keep_kernel = True  # a new one only from now on: the profile names it
     return session
 
 
-def _server(profile: Profile, wish: Wish) -> Address:
+def _server(profile: Profile, request: ProfileRequest) -> Address:
     """Where to connect to, and the pool for a new kernel."""
-    given = parse_address(wish.address)
-    server = given if wish.address else parse_address(profile.get(SERVER) or "")
+    given = parse_address(request.address)
+    server = given if request.address else parse_address(profile.get(SERVER) or "")
     return Address(server.data, server.message, given.pool or profile.get(POOL))
 
 
 def _continued(
-    make: Callable[..., BaseSession],
-    profile: Profile,
-    server: Address,
-    kernel: str | None,
-    settings: Settings,
-    wish: Wish,
-    deadline: Deadline,
+    make: Callable[..., BaseSession], profile: Profile, server: Address, request: ProfileRequest, deadline: Deadline
 ) -> BaseSession | None:
     """A session with the kernel of the profile; None if it is gone and there may be a new one. ProfileError."""
+    kernel = profile.get(KERNEL_ID)
     if kernel is None:
-        if wish.start is False:
+        if request.start is False:
             raise ProfileError(f"the profile {profile.path} names no kernel ({KERNEL_ID}=...)")
         return None
     plain = Address(server.data, server.message)
+    settings = settings_of(profile)
     try:
-        returned = come_back(plain, kernel, settings, deadline, deadline)
+        restored = restore(plain, kernel, settings, deadline, deadline)
     except KernelLost:
-        if wish.start is False:
+        if request.start is False:
             raise ProfileError(f"the kernel {kernel} of the profile {profile.path} is gone") from None
         return None
-    session = make(returned.link)
+    session = make(restored.link)
     session.keep_kernel = True
-    patience = patience_of(wish.reconnect)
-    _closing_on_failure(session, lambda: session.adopt(plain, kernel, settings, returned, patience))
+    _closing_on_failure(session, lambda: session.adopt(plain, kernel, settings, restored, request.reconnect))
     return session
 
 

@@ -1,4 +1,4 @@
-"""The way back to a kernel after the connection to it broke: connect again, and ask the server for it by its ID."""
+"""Reconnecting to a kernel after the connection to it broke: by its ID, on a new link."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from wstpserver.client.errors import ConnectError, KernelLost, LinkClosed, LinkT
 from wstpserver.client.evaluation import QUESTIONS
 from wstpserver.client.link import Link, Packet, packet_of
 from wstpserver.wire.packets import command_packet
-from wstpserver.wire.values import Expression
+from wstpserver.wire.values import Expression, Symbol
 
 #: Seconds to try for, where nothing else is said.
-PATIENCE: Final = 30.0
+RECONNECT_TIME: Final = 30.0
 #: Seconds between two attempts, doubled each time up to the second number.
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
@@ -31,24 +31,34 @@ _ANSWER: Final = 10.0
 
 
 @dataclass
-class Settings:
-    """What the server is to do with a session's kernel; they hold for one connection only. None: as its pool says."""
+class KernelSettings:
+    """What the server is told about a session's kernel. It holds for one connection only.
+
+    Attributes:
+        keep_alive: Whether the kernel outlives the link; None for what its pool says.
+        reserve: Whether only clients that name its ID get it afterwards; None for what its pool says.
+    """
 
     keep_alive: bool | None = None
     reserve: bool | None = None
 
     def commands(self) -> list[tuple[str, bool]]:
-        """The commands that say so."""
+        """Return the commands that say so, and their settings."""
         wanted = (("SetKeepAlive", self.keep_alive), ("SetReserveKernel", self.reserve))
         return [(name, value) for name, value in wanted if value is not None]
 
 
 @dataclass
-class Returned:
+class Restored:
     """A link that has the kernel again.
 
-    `dropped`, `missed`: what the kernel wrote while nobody was there, and how many packets more the server did not
-    keep. `busy`: whether the kernel is still in an evaluation; then it waits for an answer to `question`.
+    Attributes:
+        link: The link.
+        prompt: The kernel's prompt; None if none came.
+        dropped: The number of packets that the server did not keep of what the kernel wrote meanwhile.
+        missed: The packets that it kept.
+        question: What the kernel waits for an answer to; None if it asked nothing.
+        busy: Whether the kernel is in the middle of an evaluation.
     """
 
     link: Link
@@ -59,26 +69,38 @@ class Returned:
     busy: bool = False
 
 
-def come_back(
+def restore(
     address: Address,
     kernel: str,
-    settings: Settings,
+    settings: KernelSettings,
     patience: Deadline,
     deadline: Deadline,
     check: Callable[[], None] = lambda: None,
-) -> Returned:
-    """Connect to the server at `address` and take the kernel with that ID.
+) -> Restored:
+    """Connect to a server and take a kernel by its ID.
 
-    It is tried again until `patience` is over, for the network may be down; a kernel at work is waited for until
-    `deadline`. `check` is called while waiting; what it raises ends it.
-    Raises ConnectError or LinkTimeout when there is no getting there, KernelLost when the kernel is gone.
+    Args:
+        address: Where the server is.
+        kernel: The kernel's ID.
+        settings: What the server is told about the kernel.
+        patience: Until when to try again, since the network may be down.
+        deadline: Until when to wait for a kernel at work.
+        check: Called again and again; what it raises ends the waiting.
+
+    Returns:
+        The link, and what the kernel wrote meanwhile.
+
+    Raises:
+        ConnectError: The server was not reached.
+        LinkTimeout: The server was not reached, or the kernel was not given away, in time.
+        KernelLost: The kernel is gone.
     """
     pause = _FIRST_PAUSE
     while True:
         check()
         try:
             link = connect(address, patience.at_most(_ANSWER).remaining(), without_kernel=True)
-            return _Attempt(Returned(link), check).take(kernel, settings, patience, deadline)
+            return _Attempt(Restored(link), check).take(kernel, settings, patience, deadline)
         except (ConnectError, LinkClosed, LinkTimeout) as error:
             if deadline.expired:
                 raise LinkTimeout(f"not back at kernel {kernel} {deadline}: {error.message}", error.where) from error
@@ -94,28 +116,28 @@ def come_back(
 class _Attempt:
     """One new link, on its way to the kernel."""
 
-    def __init__(self, returned: Returned, check: Callable[[], None]) -> None:
-        self._returned = returned
-        self._link = returned.link
+    def __init__(self, restored: Restored, check: Callable[[], None]) -> None:
+        self._restored = restored
+        self._link = restored.link
         self._check = check
 
-    def take(self, kernel: str, settings: Settings, patience: Deadline, deadline: Deadline) -> Returned:
-        """The kernel, or whatever `come_back` raises; then the link is closed."""
-        returned = self._returned
+    def take(self, kernel: str, settings: KernelSettings, patience: Deadline, deadline: Deadline) -> Restored:
+        """The kernel, or whatever `restore` raises; then the link is closed."""
+        restored = self._restored
         try:
             # A server may have given us a kernel of its default pool nevertheless: unused, it must not stay reserved.
-            self._command("SetKeepAlive", False, within=patience.at_most(_ANSWER))
+            self._command("SetKeepAlive", Symbol("False"), within=patience.at_most(_ANSWER))
             self._take(kernel, patience, deadline)
             for name, value in settings.commands():
                 # Refused for a kernel outside all pools: that stays alive, and nobody else is given it.
                 self._command(name, value, within=Deadline(_ANSWER))
-            returned.dropped, packets = missed_packets(self._command("GetMissedOutput", within=Deadline(_ANSWER)))
-            returned.missed = tuple(map(packet_of, packets))
-            returned.busy = _result(self._command("GetKernelBusyStatus", within=Deadline(_ANSWER))) == "True"
+            restored.dropped, packets = missed_packets(self._command("GetMissedOutput", within=Deadline(_ANSWER)))
+            restored.missed = tuple(map(packet_of, packets))
+            restored.busy = _result(self._command("GetKernelBusyStatus", within=Deadline(_ANSWER))) == "True"
         except BaseException:
             self._link.close(0)
             raise
-        return returned
+        return restored
 
     def _take(self, kernel: str, patience: Deadline, deadline: Deadline) -> None:
         """ConnectKernel, until it succeeds. A server that has not noticed our end yet may refuse it for a while."""
@@ -146,9 +168,9 @@ class _Attempt:
                 return packet
             if packet.name == "InputNamePacket":
                 prompt = packet.arguments[0] if packet.arguments else None
-                self._returned.prompt = prompt if isinstance(prompt, str) else None
+                self._restored.prompt = prompt if isinstance(prompt, str) else None
             elif packet.name in QUESTIONS:
-                self._returned.question = packet
+                self._restored.question = packet
 
 
 def _succeeded(packet: Packet) -> bool:

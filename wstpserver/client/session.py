@@ -1,4 +1,4 @@
-"""A session with a kernel: evaluate, with output while it happens, timeouts, and aborts that leave it usable."""
+"""A session with a kernel: evaluations with output while they run, time-outs, and aborts that leave it usable."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from wstpserver.client import display
 from wstpserver.client.address import Address
-from wstpserver.client.base_session import BaseSession, patience_of
+from wstpserver.client.base_session import BaseSession, reconnect_time
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.convert import Results, converter, to_expression
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import EvaluationAborted
+from wstpserver.client.errors import EvaluationAborted, EvaluationError, EvaluationFailed, LinkError
 from wstpserver.client.evaluation import Evaluation
-from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
-from wstpserver.client.functions import KernelFunction, function_name
+from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput, drop
+from wstpserver.client.functions import KernelFunction, attribute_names, function_name
 from wstpserver.client.link import Link
-from wstpserver.client.profile import Wish, session_from_profile
+from wstpserver.client.profile import ProfileRequest, session_from_profile
 from wstpserver.client.resync import ABORTED, WINDOW, Batch
 from wstpserver.wire.packets import enter_expression_packet, enter_text_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Function, Symbol
@@ -25,34 +26,51 @@ from wstpserver.wire.values import Expression, Function, Symbol
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-
 _NULL: Final = Symbol("Null")
+_FAILED: Final = (Symbol("$Failed"), Symbol("System`$Failed"))
+#: Seconds for the kernel to list its functions, for completion.
+_NAMES_TIMEOUT: Final = 2.0
+#: Messages that an exception quotes.
+_QUOTED: Final = 3
 
 
 class Session(BaseSession):
-    """A conversation with one kernel, over `link`: an open Link, or an address to connect to.
-
-    `link`: see `parse_address`; ``wstp://host:port/pool`` takes a kernel of that pool. `timeout`: seconds to connect.
-    `callbacks`: who hears of output, messages and questions; each call of `evaluate` may give its own on top.
-    `results`: the form in which values come, each call of `evaluate` may name its own: "python" for Python values,
-    "numpy" for NumPy arrays among them (both: `wstpserver.client.convert`), "expression" for what is on the wire.
+    """A conversation with one kernel.
 
     Every function of the kernel whose name is made of letters and digits is an attribute: ``session.Plus(2, 2)``.
 
-    One evaluation runs at a time; further threads wait. `abort`, `interrupt` and `close` work from any thread.
-    The session opens no thread. It never gives the answer of one evaluation to another: after a timeout or an abort
-    it first finds its place in the kernel's answers again.
+    A session that is given an address connects without a kernel; the server gives it one when it is first needed, by an
+    evaluation or a command. One evaluation runs at a time; further threads wait. `abort`, `interrupt` and `close` work
+    from any thread. The session starts no thread. It never gives the answer of one evaluation to another: after a
+    time-out or an abort it first skips what the kernel still answers.
 
-    `keep_kernel`: what becomes of a server's kernel at `close`. By default the server is told to end it (SetKeepAlive
-    False), because a kernel that was used stays reserved and counts against its pool's maximum. With True, or if the
-    kernel was asked for by its ID, its own settings decide. When the connection breaks they do as well, so that one
-    can come back to the kernel by its ID.
+    Args:
+        link: An open Link, or an address to connect to (see `parse_address`). ``wstp://host:port/pool`` takes a kernel
+            of that pool, or the kernel with that ID, at once. By default the server of the environment variable
+            WSTPSERVER, or else port 31415 on this machine.
+        timeout: Seconds to connect, and for the server to have a kernel where the address names a pool; None for no
+            limit.
+        callbacks: The functions that are called with output, messages and questions; each call of `evaluate` may give
+            its own on top.
+        keep_kernel: Whether the kernel stays when the session ends. By default the server is told at once to close it
+            at the end of the link, because a kernel that was used stays reserved and counts against its pool's maximum.
+            With True, or if the kernel was asked for by its ID, its own settings decide.
+        results: The form of values (see `Results`); each call of `evaluate` may name its own.
+        check: Whether evaluations raise EvaluationFailed when there are messages or the value is ``$Failed``; each call
+            may say otherwise.
+        reconnect: True, or seconds to try for (True: 30), to reconnect to the kernel when the connection has broken.
+            Then the session takes its kernel at once (within `timeout`), asks for its ID, and has the server keep it
+            alive and reserved until `close`. See `evaluate` for what becomes of an evaluation under way.
 
-    `reconnect`: True, or seconds to try for (True: 30), to come back to the kernel by itself when the connection has
-    broken. Then the session begins with waiting for its kernel (at most `timeout`), asks for its ID, and has the
-    server keep it alive and reserved until `close`. See `evaluate` for what becomes of an evaluation under way.
+    Attributes:
+        results: The form of values, unless a call names another.
+        check: Whether evaluations raise EvaluationFailed, unless a call says otherwise.
 
-    Raises ConnectError, LinkTimeout, LinkSyntaxError; CommandError for a pool that gives no kernel.
+    Raises:
+        ConnectError: Nobody listens there.
+        LinkTimeout: The link, or the kernel, was not there in time.
+        LinkSyntaxError: `link` is no address.
+        CommandError: The server gives no kernel of the pool; the text says why.
     """
 
     def __init__(
@@ -63,14 +81,17 @@ class Session(BaseSession):
         callbacks: Callbacks | None = None,
         keep_kernel: bool = False,
         results: Results = "python",
+        check: bool = False,
         reconnect: bool | float = False,
     ) -> None:
         converter(results)
-        #: The form of results, unless a call names another.
         self.results: Results = results
+        self.check = check
+        self._names: list[str] | None = None
         super().__init__(
-            link, timeout, callbacks=callbacks, keep_kernel=keep_kernel, reconnect=patience_of(reconnect)
+            link, timeout, callbacks=callbacks, keep_kernel=keep_kernel, reconnect=reconnect_time(reconnect)
         )
+        display.register(self)
 
     @classmethod
     def from_profile(
@@ -82,19 +103,36 @@ class Session(BaseSession):
         start: bool | None = None,
         callbacks: Callbacks | None = None,
         results: Results = "python",
+        check: bool = False,
         reconnect: bool | float = False,
     ) -> Self:
-        """A session with the kernel that the profile names (`wstpserver.client.profile`; None for wstpscript's own).
+        """Open a session with the kernel that a profile names.
 
-        `start`: False to go back to that kernel only, True to take a new one, None to take a new one if that is gone.
-        `address` and a pool in it count for a new kernel, the profile's where they say nothing. `timeout`: seconds
-        until the kernel is there; one that is still at work is waited for. What it wrote meanwhile goes to the
-        callbacks. The kernel, its server and its pool are written into the profile; `close` leaves it alive.
+        The kernel, its server and its pool are written into the profile, and `close` leaves the kernel alive. What it
+        wrote since the last session goes to the callbacks.
 
-        Raises ProfileError (with False also for a kernel that is gone), and what `Session` raises.
+        Args:
+            path: The profile (see `wstpserver.client.profile`); None for the one that wstpscript uses by default.
+            address: The server for a new kernel, and its pool; by default the profile's.
+            timeout: Seconds until the kernel is there; one that is still at work is waited for.
+            start: False to connect only to the profile's kernel, True to take a new one, None to take a new one if that
+                is gone.
+            callbacks: As for `Session`.
+            results: As for `Session`.
+            check: As for `Session`.
+            reconnect: As for `Session`.
+
+        Returns:
+            The session.
+
+        Raises:
+            ProfileError: The profile cannot be used; with `start` False also if its kernel is gone.
+            LinkError: As `Session`.
+            CommandError: As `Session`.
         """
-        wish = Wish(path, address, start, reconnect)
-        session = session_from_profile(partial(cls, callbacks=callbacks, results=results), wish, timeout)
+        request = ProfileRequest(path, address, start, reconnect_time(reconnect))
+        make = partial(cls, callbacks=callbacks, results=results, check=check)
+        session = session_from_profile(make, request, timeout)
         assert isinstance(session, cls)
         return session
 
@@ -107,32 +145,46 @@ class Session(BaseSession):
         *,
         callbacks: Callbacks | None = None,
         results: Results | None = None,
+        check: bool | None = None,
     ) -> Any:
-        """The value of `expression`: a Python value or an expression (see `conversions`).
+        """Evaluate an expression.
 
-        A str is Wolfram Language text and means ``ToExpression["text"]``. Of several expressions in a text the value
-        is that of the last. What a syntax error gives is ``$Failed``, with a message.
-        `timeout`: seconds; when they are over the kernel is told to abort and EvaluationTimeout is raised at once, the
-        kernel being given time by the next call.
+        With ``reconnect``, when the connection breaks: an evaluation that had not been sent is sent after reconnecting.
+        Of one that had been, the kernel's answer is fetched if the server has kept it, or waited for if the kernel is
+        still at work; else EvaluationLost is raised, with the session connected to its kernel. Nothing is evaluated
+        twice.
 
-        Raises EvaluationAborted if `abort` ended it; an evaluation that aborts itself returns Symbol("$Aborted").
-        Raises LinkClosed when the kernel dies or the link ends, KernelLost when the server put another kernel in its
-        place, EvaluationError when it asks for input and nobody gives any, TypeError for a value that no expression
-        stands for.
+        Args:
+            expression: A Python value or an expression (see `wstpserver.client.convert`). A str is Wolfram Language
+                text and means ``ToExpression["text"]``; of several expressions in it the last value is returned.
+            timeout: Seconds; then the kernel is told to abort and EvaluationTimeout is raised at once. The next call
+                gives the kernel time to react. None for no limit.
+            callbacks: Functions for this call, on top of those of the session.
+            results: The form of the value; by default that of the session.
+            check: Whether messages and a value ``$Failed`` raise; by default as the session says.
 
-        With ``reconnect``, when the connection breaks: one that had not been sent is evaluated after coming back. Of
-        one that had been, the kernel's answer is fetched if the server has kept it, or waited for if it is still at
-        work; else EvaluationLost is raised, with the session back at its kernel. Nothing is ever evaluated twice.
-        KernelLost if the kernel is gone, LinkClosed if there is no way back in time.
+        Returns:
+            The value. A syntax error gives ``$Failed`` and a message; an evaluation that aborts itself gives
+            ``Symbol("$Aborted")``.
+
+        Raises:
+            EvaluationFailed: With `check`, there were messages, or the value is ``$Failed``.
+            EvaluationTimeout: The time-out expired; or there was no kernel in time, and the text says why.
+            EvaluationAborted: `abort` ended it.
+            EvaluationError: It asks for input and there is no `Callbacks.on_input`.
+            EvaluationLost: The connection broke and the answer is lost (with ``reconnect``).
+            KernelLost: Another client took the kernel, the server put another kernel in its place, or it is gone.
+            LinkClosed: The link has ended, or could not be restored in time.
+            TypeError: No expression stands for the value.
         """
         convert = converter(results or self.results)
         question = _question(expression)
         deadline = Deadline(timeout)
+        heard, checks = self._checking(callbacks, check)
         with self._having_turn(deadline):
-            evaluation = self._run(evaluate_packet(question), "ReturnPacket", deadline, callbacks)
-            value = _NULL if evaluation.value is None else evaluation.value
-            self._settle_abort(evaluation, value == ABORTED)
-        return convert(value)
+            evaluation = self._run(evaluate_packet(question), "ReturnPacket", deadline, heard)
+            self._settle_abort(evaluation, evaluation.value == ABORTED)
+        return _value_of(evaluation, convert, checks=checks)
 
     def evaluate_many(
         self,
@@ -141,54 +193,88 @@ class Session(BaseSession):
         *,
         callbacks: Callbacks | None = None,
         results: Results | None = None,
+        check: bool | None = None,
         window: int = WINDOW,
     ) -> Iterator[Any]:
-        """The values of `expressions` in order, as `evaluate` gives each of them.
-
-        The next ones are sent while the kernel is still at one of them, at most `window` at a time; `expressions` may
-        be endless. `timeout`: seconds for each, from the moment it is asked for. Callbacks hear of an evaluation while
-        its value is being asked for.
+        """Evaluate many expressions, sending the next ones while the kernel is still at one of them.
 
         An exception comes in the place of the value that it concerns, after all values before it, and is the last:
-        those of `evaluate`, what `expressions` itself raises, TypeError for one of them that is no expression. `abort`
-        ends it with EvaluationAborted, a broken connection with EvaluationLost (with ``reconnect``) or LinkClosed. Up
-        to `window` - 1 evaluations behind the failed one have been sent then: they are aborted as far as they are not
-        over, and their values thrown away. An evaluation that asks for input needs ``window=1``.
+        those of `evaluate`, and what `expressions` itself raises. Up to `window` - 1 evaluations behind the failed one
+        have been sent then: they are aborted as far as they are not over, and their values are thrown away.
 
         Until the iterator is exhausted or closed the session takes nothing else: other threads wait.
+
+        Args:
+            expressions: What to evaluate, as for `evaluate`; may be endless.
+            timeout: Seconds for each value, from the moment it is asked for.
+            callbacks: Functions for this call. They hear of an evaluation while its value is being asked for.
+            results: The form of the values; by default that of the session.
+            check: Whether messages and a value ``$Failed`` raise; by default as the session says.
+            window: The number of evaluations on their way at once. An evaluation that asks for input needs 1.
+
+        Returns:
+            An iterator over the values, in order.
+
+        Raises:
+            ValueError: `window` is below 1.
+            EvaluationAborted: `abort` ended the batch.
+            EvaluationLost: The connection broke (with ``reconnect``).
+            LinkClosed: The link has ended.
         """
         if window < 1:
             raise ValueError(f"window={window}: at least one evaluation must be under way")
         convert = converter(results or self.results)
-        return self._many(map(_question, expressions), timeout, callbacks, convert, window)
+        heard, checks = self._checking(callbacks, check)
+        value_of = partial(_value_of, convert=convert, checks=checks)
+        return self._many(map(_question, expressions), timeout, heard, value_of, window)
 
     def _many(
         self,
         questions: Iterator[Expression],
         timeout: float | None,
         callbacks: Callbacks | None,
-        convert: Callable[[Expression], Any],
+        value_of: Callable[[Evaluation], Any],
         window: int,
     ) -> Iterator[Any]:
-        with self._having_turn(Deadline(timeout)), self._coming_back(timeout):
-            batch = Batch(self._exchange, questions, self._heard(callbacks), timeout, window)
-            for value in batch.values():
-                yield convert(value)
+        with self._having_turn(Deadline(timeout)), self._surviving(timeout):
+            batch = Batch(self._requests, questions, self._heard(callbacks), timeout, window)
+            for evaluation in batch.evaluations():
+                yield value_of(evaluation)
 
     def evaluate_text(
-        self, text: str, timeout: float | None = None, *, callbacks: Callbacks | None = None
+        self,
+        text: str,
+        timeout: float | None = None,
+        *,
+        callbacks: Callbacks | None = None,
+        check: bool | None = None,
     ) -> TextOutput:
         """Enter a line of text as at a prompt: it counts as ``In[n]``, and its result comes as formatted text.
 
-        Timeouts and errors as `evaluate`.
+        Args:
+            text: The line.
+            timeout: As for `evaluate`.
+            callbacks: As for `evaluate`.
+            check: As for `evaluate`.
+
+        Returns:
+            The label, the text of the result, the next prompt, and the position of a syntax error.
+
+        Raises:
+            EvaluationError: As `evaluate`.
+            LinkClosed: As `evaluate`.
         """
         deadline = Deadline(timeout)
+        heard, checks = self._checking(callbacks, check)
         with self._having_turn(deadline):
-            evaluation = self._run(enter_text_packet(text), "InputNamePacket", deadline, callbacks)
+            evaluation = self._run(enter_text_packet(text), "InputNamePacket", deadline, heard)
             value = evaluation.value
             self._settle_abort(evaluation, value == "$Aborted" or value == ABORTED)
-            shown = value if isinstance(value, str) or value is None else str(value)
-            return TextOutput(evaluation.output_name, shown, evaluation.prompt or "", evaluation.syntax_error)
+        shown = value if isinstance(value, str) or value is None else str(value)
+        output = TextOutput(evaluation.output_name, shown, evaluation.prompt or "", evaluation.syntax_error)
+        if checks:
+            _check(evaluation, output, failed=shown == "$Failed")
+        return output
 
     def enter_expression(
         self,
@@ -197,40 +283,111 @@ class Session(BaseSession):
         *,
         callbacks: Callbacks | None = None,
         results: Results | None = None,
+        check: bool | None = None,
     ) -> ExpressionOutput:
-        """Enter an expression as at a prompt: it counts as ``In[n]``; a str is a string. Else as `evaluate`."""
+        """Enter an expression as at a prompt: it counts as ``In[n]``.
+
+        Args:
+            expression: A Python value or an expression; a str is a string.
+            timeout: As for `evaluate`.
+            callbacks: As for `evaluate`.
+            results: As for `evaluate`.
+            check: As for `evaluate`.
+
+        Returns:
+            The label, the value and the next prompt.
+
+        Raises:
+            EvaluationError: As `evaluate`.
+            LinkClosed: As `evaluate`.
+            TypeError: No expression stands for the value.
+        """
         convert = converter(results or self.results)
         question = to_expression(expression)
         deadline = Deadline(timeout)
+        heard, checks = self._checking(callbacks, check)
         with self._having_turn(deadline):
-            evaluation = self._run(enter_expression_packet(question), "InputNamePacket", deadline, callbacks)
-            value = _NULL if evaluation.value is None else evaluation.value
-            self._settle_abort(evaluation, value == ABORTED)
-        return ExpressionOutput(evaluation.output_name, convert(value), evaluation.prompt or "")
+            evaluation = self._run(enter_expression_packet(question), "InputNamePacket", deadline, heard)
+            self._settle_abort(evaluation, evaluation.value == ABORTED)
+        value = _value_of(evaluation, convert, checks=checks)
+        return ExpressionOutput(evaluation.output_name, value, evaluation.prompt or "")
 
     def synchronize(self, timeout: float | None = None) -> None:
-        """Wait until a kernel is there and has answered everything; raises as `evaluate`.
+        """Wait until a kernel is there and has answered everything.
 
-        Useful after connecting to a server that may first have to start a kernel.
+        Args:
+            timeout: Seconds; None for no limit.
+
+        Raises:
+            EvaluationError: As `evaluate`.
+            LinkClosed: As `evaluate`.
         """
         self.evaluate(_NULL, timeout)
 
-    def _settle_abort(self, evaluation: Evaluation, is_aborted: bool) -> None:
+    def _checking(
+        self,
+        callbacks: Callbacks | None,
+        check: bool | None,  # noqa: FBT001 - three values, passed on
+    ) -> tuple[Callbacks | None, bool]:
+        """The callbacks of a call, and whether it raises EvaluationFailed: messages are no warnings then."""
+        checks = self.check if check is None else check
+        if not checks or self._heard(callbacks).on_message is not None:
+            return callbacks, checks
+        return Callbacks(on_message=drop).over(callbacks or Callbacks()), checks
+
+    def _settle_abort(self, evaluation: Evaluation, is_aborted: object) -> None:
         """EvaluationAborted if an abort was asked for and took place."""
         if not evaluation.abort_requested:
             return
-        self._exchange.lose_step()  # the abort, or its repetition, may come too late and must not hit what follows
+        self._requests.desync()  # the abort, or its repetition, may come too late and must not hit what follows
         if is_aborted:
             raise EvaluationAborted("the evaluation was aborted")
 
     # Functions
 
     def function(self, name: str) -> KernelFunction:
-        """A function of the kernel by its name, with a context if need be: ``"Developer`ToPackedArray"``."""
+        """Return a function of the kernel by its name, with a context where it needs one: "Developer`ToPackedArray"."""
         return KernelFunction(name, self.evaluate)
 
     def __getattr__(self, name: str) -> KernelFunction:
         return KernelFunction(function_name(name), self.evaluate)
+
+    def __dir__(self) -> Iterable[str]:
+        """Also the functions of the kernel, for completion; they are asked for once, when the session is idle."""
+        own = super().__dir__()
+        if self._names is None and not self._turn.locked() and not self.link.ended:
+            names = Function(Symbol("Names"), ("System`*",))
+            try:
+                quiet = Callbacks.quiet()
+                listed = self.evaluate(names, _NAMES_TIMEOUT, callbacks=quiet, results="python", check=False)
+            except (EvaluationError, LinkError):
+                return own
+            self._names = attribute_names(listed if isinstance(listed, list) else ())
+        return [*own, *(self._names or ())]
+
+    # Display
+
+    def svg(self, expression: Any) -> str | None:
+        """Have the kernel draw graphics or an image.
+
+        Args:
+            expression: An expression with a head such as Graphics or Image.
+
+        Returns:
+            The SVG text; None if the expression is no picture or the kernel cannot draw it.
+        """
+        return display.svg(self, to_expression(expression))
+
+    def latex(self, expression: Any) -> str | None:
+        """Have the kernel write a formula in LaTeX.
+
+        Args:
+            expression: An expression.
+
+        Returns:
+            LaTeX between dollar signs; None if the kernel cannot write it.
+        """
+        return display.latex(self, to_expression(expression))
 
 
 def _question(expression: Any) -> Expression:
@@ -238,3 +395,21 @@ def _question(expression: Any) -> Expression:
     if isinstance(expression, str):
         return Function(Symbol("ToExpression"), (str(expression),))
     return to_expression(expression)
+
+
+def _value_of(evaluation: Evaluation, convert: Callable[[Expression], Any], *, checks: bool) -> Any:
+    expression = _NULL if evaluation.value is None else evaluation.value
+    value = convert(expression)
+    if checks:
+        _check(evaluation, value, failed=expression in _FAILED)
+    return value
+
+
+def _check(evaluation: Evaluation, value: object, *, failed: bool) -> None:
+    """EvaluationFailed if the evaluation gave messages or failed."""
+    if not evaluation.messages and not failed:
+        return
+    texts = [message.text.strip() or f"{message.symbol}::{message.tag}" for message in evaluation.messages]
+    shown = "; ".join(texts[:_QUOTED]) + ("; ..." if len(texts) > _QUOTED else "")
+    text = f"the value is $Failed{': ' if shown else ''}{shown}" if failed else shown
+    raise EvaluationFailed(text, tuple(evaluation.messages), value)

@@ -1,7 +1,4 @@
-"""One TCP connection of a link: bytes in and out, every wait with a deadline.
-
-One thread may receive while another sends. Neither blocks without a deadline's leave, and `close` wakes both.
-"""
+"""TCP as links need it: connecting, listening, and bytes in and out, every wait with a deadline."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,7 +21,15 @@ _LARGEST_RECEIVE: Final = 1 << 20
 
 
 class Connection:
-    """A connected, prepared socket (`sockets.prepare`). `where` names the link in errors."""
+    """One TCP connection of a link. One thread may receive while another sends; `wake` ends the waits of both.
+
+    Args:
+        sock: A connected socket that `prepare` has set up.
+        where: The name of the link in errors.
+
+    Attributes:
+        end_reason: Why the stream ended, once it has.
+    """
 
     def __init__(self, sock: socket.socket, where: str) -> None:
         self._socket = sock
@@ -31,7 +37,6 @@ class Connection:
         self._receive_size = _SMALLEST_RECEIVE
         self._ended = False
         self._unsent = memoryview(b"")
-        #: Why the stream ended, once it has.
         self.end_reason = "the other side closed the link"
 
     @property
@@ -40,11 +45,17 @@ class Connection:
         return self._ended
 
     def fileno(self) -> int:
+        """Return the descriptor of the socket."""
         return self._socket.fileno()
 
     def receive_now(self, at_most: int | None = None) -> bytes | None:
-        """What is there, or its first bytes; None if nothing is; b"" at the end of the stream, a reset connection
-        included.
+        """Receive what is there.
+
+        Args:
+            at_most: The number of bytes to receive at most; None for a suitable number.
+
+        Returns:
+            The bytes; None if nothing is there; b"" at the end of the stream, which a reset is too.
         """
         if self._ended:
             return b""
@@ -53,7 +64,7 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
-            self.end_reason = f"the connection broke ({error.strerror})"
+            self.end_reason = _end_reason(error)
             data = b""
         if not data:
             self._ended = True
@@ -69,7 +80,15 @@ class Connection:
         return data
 
     def receive(self, deadline: Deadline, at_most: int | None = None) -> bytes | None:
-        """The next bytes; b"" at the end of the stream; None if the deadline comes first."""
+        """Wait for bytes.
+
+        Args:
+            deadline: When to give up.
+            at_most: The number of bytes to receive at most; None for a suitable number.
+
+        Returns:
+            The next bytes; b"" at the end of the stream; None if the deadline comes first.
+        """
         while True:
             if not self.wait_readable(deadline):
                 return None
@@ -78,7 +97,7 @@ class Connection:
                 return data
 
     def wait_readable(self, deadline: Deadline) -> bool:
-        """Whether there is something to receive (the end of the stream included) before the deadline."""
+        """Wait until there is something to receive, or the stream has ended; False if the deadline comes first."""
         if self._ended:
             return True
         try:
@@ -88,7 +107,7 @@ class Connection:
             return True
 
     def wait_with(self, other: Connection | None, deadline: Deadline) -> tuple[bool, bool]:
-        """Whether this connection and the other have something to receive; waits for the first of them."""
+        """Wait until this connection or the other one has something to receive; return whether each has."""
         if self._ended:
             return True, False
         try:
@@ -105,12 +124,22 @@ class Connection:
         deadline: Deadline,
         on_readable: Callable[[], bool] | None = None,
     ) -> int:
-        """Send what was left over before, then `data`, in one write if the peer takes it; bytes left over now.
+        """Send what was left over before, then `data`, in one write if the peer takes it.
 
         What cannot be sent before the deadline, or when an exception such as KeyboardInterrupt comes in between, is
-        kept for the next call: no frame is ever cut. LinkClosed if the peer takes no more at all.
-        While the peer is slow, `on_readable` is called when something can be received: two peers that both send
-        much and read nothing would wait for each other for ever. It says whether it wants to be called again.
+        kept for the next call: no frame is ever cut.
+
+        Args:
+            data: The bytes.
+            deadline: When to give up.
+            on_readable: Called when something can be received while the peer is slow, since two peers that both send
+                much and read nothing would wait for each other for ever. Returns whether to call it again.
+
+        Returns:
+            The number of bytes left over.
+
+        Raises:
+            LinkClosed: The peer has closed the connection, or another thread of this program has.
         """
         self._unsent = memoryview(b"".join((self._unsent, data)) if self._unsent else data).cast("B")
         while self._unsent:
@@ -121,8 +150,8 @@ class Connection:
                 pass
             except OSError as error:
                 self._unsent = memoryview(b"")
-                raise LinkClosed(f"the other side has gone ({error.strerror})", self._where) from error
-            readable, writable = self._wait_to_send(deadline, on_readable is not None)
+                raise LinkClosed(_end_reason(error), self._where) from error
+            readable, writable = self._wait_to_send(deadline, read=on_readable is not None)
             if readable and on_readable is not None and not on_readable():
                 on_readable = None
             if not readable and not writable and deadline.expired:
@@ -130,7 +159,7 @@ class Connection:
                 break
         return len(self._unsent)
 
-    def _wait_to_send(self, deadline: Deadline, read: bool) -> tuple[bool, bool]:
+    def _wait_to_send(self, deadline: Deadline, *, read: bool) -> tuple[bool, bool]:
         try:
             return wait_for_socket(self._socket, deadline, read=read and not self._ended, write=True)
         except (OSError, ValueError) as error:
@@ -175,6 +204,18 @@ class Connection:
             return 0
         return None
 
+    def flush(self, deadline: Deadline) -> None:
+        """Send what was left over, and wait until the peer's system has acknowledged everything.
+
+        What the peer sends stays unread. Returns at the deadline, at the end, and where the system does not tell.
+        """
+        try:
+            self.send(b"", deadline)
+        except LinkClosed:
+            return
+        while not self._ended and self._unacknowledged() and not deadline.expired:
+            time.sleep(_ACKNOWLEDGED)
+
     def wake(self) -> None:
         """End both directions at once: threads that wait on this connection see its end."""
         try:
@@ -188,6 +229,17 @@ class Connection:
         self._socket.close()
 
 
+def _end_reason(error: OSError) -> str:
+    """What an error of the system means for the link."""
+    if isinstance(error, ConnectionResetError):
+        return "the other side closed the link (connection reset)"
+    if isinstance(error, BrokenPipeError):
+        return "the other side closed the link"
+    return f"the connection broke: {error.strerror}"
+
+
+#: Seconds between two looks whether everything was acknowledged.
+_ACKNOWLEDGED: Final = 0.001
 _SIOCOUTQ: Final = 0x5411
 _SO_NWRITE: Final = 0x1024
 
@@ -203,8 +255,8 @@ _IN_PROGRESS: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, get
 
 
 def prepare(sock: socket.socket) -> None:
-    """Set what every connection of a link needs: non-blocking, no Nagle, keep-alive."""
-    sock.setblocking(False)
+    """Set what every connection of a link needs: non-blocking, no delay of small writes, keep-alive."""
+    sock.setblocking(False)  # noqa: FBT003 - the system's
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -217,7 +269,7 @@ def prepare(sock: socket.socket) -> None:
 
 
 def acknowledge_at_once(sock: socket.socket) -> None:
-    """To be called again after each receive, where the system has it."""
+    """Acknowledge what was received at once, where the system has that. To be called again after each receive."""
     if _QUICKACK is not None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
@@ -226,7 +278,19 @@ def acknowledge_at_once(sock: socket.socket) -> None:
 
 
 def connect_socket(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
-    """A prepared socket connected to `endpoint`, trying each of its addresses. ConnectError, LinkTimeout."""
+    """Connect to an endpoint, trying each of its addresses.
+
+    Args:
+        endpoint: Where to.
+        deadline: When to give up.
+
+    Returns:
+        A prepared socket.
+
+    Raises:
+        ConnectError: Nobody listens there, or the name does not resolve.
+        LinkTimeout: The deadline came first.
+    """
     where = str(endpoint)
     addresses = _resolve(endpoint, deadline)
     failure: OSError | None = None
@@ -247,9 +311,22 @@ def connect_socket(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
 
 
 def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, deadline: Deadline) -> socket.socket:
-    """Another prepared socket to the very address that `sock` is connected to, at `port` or the same one.
+    """Make another connection to the very address that a socket is connected to.
 
     A name may stand for several machines; both connections of a link must reach the same.
+
+    Args:
+        sock: The first connection.
+        port: The port; None for the same one.
+        endpoint: The name of that address in errors.
+        deadline: When to give up.
+
+    Returns:
+        A prepared socket.
+
+    Raises:
+        ConnectError: Nobody listens there.
+        LinkTimeout: The deadline came first.
     """
     try:
         address = list(sock.getpeername())
@@ -346,7 +423,14 @@ def _needs_no_resolver(host: str) -> bool:
 
 
 def listen_socket(endpoint: Endpoint) -> socket.socket:
-    """A non-blocking socket that listens on `endpoint`; port 0 takes any free one. ListenError."""
+    """Listen on an endpoint; port 0 takes any free one.
+
+    Returns:
+        A non-blocking socket.
+
+    Raises:
+        ListenError: The endpoint cannot be listened on.
+    """
     where = str(endpoint)
     for family, kind, protocol, _, address in _resolve_to_listen(endpoint):
         sock = socket.socket(family, kind, protocol)
@@ -356,7 +440,7 @@ def listen_socket(endpoint: Endpoint) -> socket.socket:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind(address)
             sock.listen(128)
-            sock.setblocking(False)
+            sock.setblocking(False)  # noqa: FBT003 - the system's
             return sock
         except OSError as error:
             sock.close()

@@ -251,6 +251,9 @@ class BigReal(_Frozen):
     def __repr__(self) -> str:
         return f"BigReal({self.text!r})"
 
+    def __str__(self) -> str:
+        return self.text
+
     def __reduce__(self) -> tuple[type[BigReal], tuple[str]]:
         return BigReal, (self.text,)
 

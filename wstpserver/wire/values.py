@@ -11,10 +11,11 @@ whatever has children: a `Function`, or a Python list or tuple.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, TypeAlias, Union, final
 
-from wstpserver.wire.numbers import BigReal, Int8, Int16, Int64, LongDouble, Real32
+from wstpserver.wire.numbers import BigReal, Int8, Int16, Int64, LongDouble, Real32, format_decimal
 from wstpserver.wire.packed import PackedArray
 
 __all__ = [
@@ -43,6 +44,9 @@ class Symbol:
 
     def __repr__(self) -> str:
         return f"Symbol({self.name!r})"
+
+    def __str__(self) -> str:
+        return self.name
 
     def __reduce__(self) -> tuple[type[Symbol], tuple[str]]:
         return Symbol, (self.name,)
@@ -78,6 +82,9 @@ class Function:
 
     def __repr__(self) -> str:
         return bounded_repr(self)
+
+    def __str__(self) -> str:
+        return wolfram_text(self)
 
     def __reduce__(self) -> tuple[type[Function], tuple[Any, ...]]:
         return Function, (self.head, self.args)
@@ -189,3 +196,102 @@ def _spelled(value: Any, below: Children) -> list[tuple[str | None, Any]]:
         items.append((None, child))
     items.append((closing if len(shown) == len(below) else ", ...", None))
     return items[::-1]
+
+
+# -- Wolfram Language text --------------------------------------------------------------------------------------------
+
+_ESCAPES: Final = {ord("\\"): "\\\\", ord('"'): '\\"', ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
+_INFINITIES: Final[dict[tuple[Any, ...], str]] = {(): "ComplexInfinity", (1,): "Infinity", (-1,): "-Infinity"}
+
+
+def wolfram_text(root: Any) -> str:
+    """The whole of an expression as Wolfram Language text, which ToExpression reads.
+
+    Functions are written as `head[arguments...]`; lists, rules and associations as `{...}`, `->` and `<|...|>`. Symbols
+    of the context `System` are written without it. Like everything here it does not recurse.
+    """
+    parts: list[str] = []
+    pending: list[tuple[str | None, Any]] = [(None, root)]  # (text, None) or (None, value)
+    while pending:
+        text, value = pending.pop()
+        if text is not None:
+            parts.append(text)
+        elif isinstance(value, Function):
+            name = value.head.name.removeprefix("System`") if isinstance(value.head, Symbol) else ""
+            if name == "DirectedInfinity" and value.args in _INFINITIES:
+                parts.append(_INFINITIES[value.args])
+            else:
+                pending.extend(_written(value, name))
+        elif isinstance(value, (list, tuple)):
+            pending.extend(_between("{", value, "}"))
+        elif isinstance(value, PackedArray):
+            pending.extend(_written_array(value))
+        else:
+            parts.append(_leaf_text(value))
+    return "".join(parts)
+
+
+def _between(opening: str, below: Children, closing: str) -> list[tuple[str | None, Any]]:
+    """Items for the stack of `wolfram_text`, last one first."""
+    items: list[tuple[str | None, Any]] = [(closing, None)]
+    for index, child in enumerate(reversed(below)):
+        if index:
+            items.append((", ", None))
+        items.append((None, child))
+    items.append((opening, None))
+    return items
+
+
+def _written(value: Function, name: str) -> list[tuple[str | None, Any]]:
+    if name == "List":
+        return _between("{", value.args, "}")
+    if name == "Association" and all(_is_rule(argument) for argument in value.args):
+        return _between("<|", value.args, "|>")
+    if _is_rule(value):
+        items: list[tuple[str | None, Any]] = [(None, value.args[1]), (" -> ", None), (None, value.args[0])]
+        if isinstance(value.args[0], Function) and _is_rule(value.args[0]):  # the arrow groups to the right
+            items[2:] = [(")", None), (None, value.args[0]), ("(", None)]
+        return items
+    return [*_between("[", value.args, "]"), (None, value.head)]
+
+
+def _is_rule(value: Any) -> bool:
+    return isinstance(value, Function) and len(value.args) == 2 and value.head in _RULES
+
+
+_RULES: Final = (Symbol("Rule"), Symbol("System`Rule"))
+
+
+def _written_array(value: PackedArray) -> list[tuple[str | None, Any]]:
+    heads = value.heads or ("List",) * len(value.shape)
+    parts: list[Any] = value.flat()
+    for level in range(len(value.shape) - 1, -1, -1):
+        size, count = value.shape[level], math.prod(value.shape[:level])
+        parts = [Function(Symbol(heads[level]), tuple(parts[row * size : (row + 1) * size])) for row in range(count)]
+    return [(None, parts[0])]
+
+
+def _leaf_text(value: Any) -> str:
+    if isinstance(value, Symbol):
+        return value.name.removeprefix("System`")
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int):
+        return format_decimal(value)
+    if isinstance(value, str):
+        return f'"{value.translate(_ESCAPES)}"'
+    if isinstance(value, BigReal):
+        return value.text
+    if isinstance(value, (float, LongDouble)):
+        return _real_text(float(value))
+    return repr(value)
+
+
+def _real_text(value: float) -> str:
+    if math.isnan(value):
+        return "Indeterminate"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    digits, _, exponent = float.__repr__(value).partition("e")
+    digits = digits.removesuffix(".0") + "." if digits.endswith(".0") or "." not in digits else digits
+    return f"{digits}*^{int(exponent)}" if exponent else digits

@@ -122,11 +122,20 @@ class KernelExecutor(Executor):
         self._crew.queue.put((item,))
         return item.future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, abort: bool = False) -> None:
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002 - as Executor.shutdown
+        *,
+        cancel_futures: bool = False,
+        abort: bool = False,
+    ) -> None:
         """Take nothing more, and give the kernels back when all is done.
 
-        `cancel_futures`: cancel what no kernel has begun. `abort`: that, and abort what is being evaluated; a kernel
-        that does not obey is left alone. `wait`: return when the threads have ended.
+        Args:
+            wait: Whether to return only when the threads have ended.
+            cancel_futures: Whether to cancel what no kernel has begun.
+            abort: Whether to cancel that and to abort what is being evaluated; a kernel that does not react is left
+                alone.
         """
         self._finalizer.detach()
         if cancel_futures:

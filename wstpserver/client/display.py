@@ -1,0 +1,128 @@
+"""Graphics and formulas in IPython: expressions that a session returned are drawn by that kernel.
+
+A session that is opened in IPython registers itself (`register`); nothing has to be loaded. IPython asks for SVG and
+LaTeX when it shows the value of a cell. The session that was opened last and is still open draws.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from wstpserver.client.events import Callbacks
+from wstpserver.wire.errors import WSTPError
+from wstpserver.wire.values import Expression, Function, Symbol
+
+#: Seconds for the kernel to draw a picture, or to write a formula.
+DRAW_TIMEOUT: Final = 30.0
+FORMULA_TIMEOUT: Final = 5.0
+
+#: Heads of expressions that are pictures.
+PICTURES: Final = frozenset(
+    {
+        "GeoGraphics", "Graph", "Graphics", "Graphics3D", "GraphicsColumn", "GraphicsComplex", "GraphicsGrid",
+        "GraphicsRow", "Image", "Image3D", "Legended",
+    }
+)  # fmt: skip
+
+#: Heads whose LaTeX says less than their text.
+_NO_FORMULAS: Final = PICTURES | {"Association", "Failure", "Hold", "HoldComplete", "HoldForm"}
+
+
+class Evaluates(Protocol):
+    """Evaluates expressions; a `Session` does."""
+
+    def evaluate(
+        self, expression: Any, timeout: float | None = None, *, callbacks: Callbacks | None = None, results: Any = None
+    ) -> Any:
+        """See `Session.evaluate`."""
+
+
+def svg(session: Evaluates, expression: Expression) -> str | None:
+    """Have the kernel draw a picture.
+
+    Args:
+        session: The session that draws.
+        expression: The expression.
+
+    Returns:
+        The SVG text; None for an expression that is no picture, or that the kernel cannot draw.
+    """
+    if _head(expression) not in PICTURES:
+        return None
+    value = _evaluated(session, Function(Symbol("ExportString"), (expression, "SVG")), DRAW_TIMEOUT)
+    return value if isinstance(value, str) and "<svg" in value else None
+
+
+def latex(session: Evaluates, expression: Expression) -> str | None:
+    """Have the kernel write a formula.
+
+    Args:
+        session: The session that writes.
+        expression: The expression.
+
+    Returns:
+        LaTeX text between dollar signs; None for a picture, and if the kernel cannot write it.
+    """
+    head = _head(expression)
+    if not head or head in _NO_FORMULAS:
+        return None
+    form = Function(Symbol("TeXForm"), (Function(Symbol("HoldForm"), (expression,)),))
+    value = _evaluated(session, Function(Symbol("ToString"), (form,)), FORMULA_TIMEOUT)
+    if not isinstance(value, str) or not value or "TeXForm" in value:
+        return None
+    return f"$\\displaystyle {value}$"
+
+
+def _evaluated(session: Evaluates, expression: Expression, timeout: float) -> Any:
+    """The value, without output; None if there is none, since the value of a cell is shown as text then."""
+    try:
+        return session.evaluate(expression, timeout, callbacks=Callbacks.quiet(), results="expression")
+    except WSTPError:
+        return None
+
+
+def _head(expression: Expression) -> str:
+    if isinstance(expression, Symbol):
+        return expression.name.removeprefix("System`")
+    if isinstance(expression, Function):
+        return _head(expression.head) if isinstance(expression.head, Symbol) else "function"
+    return ""
+
+
+#: The sessions that draw, the last one first.
+_sessions: list[weakref.ref[Any]] = []
+
+
+def register(session: Evaluates) -> None:
+    """Have this session draw what IPython shows from now on. Does nothing outside IPython."""
+    shell = _shell()
+    if shell is None:
+        return
+    _sessions.insert(0, weakref.ref(session))
+    formatters = shell.display_formatter.formatters
+    for mime_type, draw in (("image/svg+xml", svg), ("text/latex", latex)):
+        for kind in (Function, Symbol):
+            formatters[mime_type].for_type(kind, _drawn_by(draw))
+    for kind in (Function, Symbol):
+        formatters["text/plain"].for_type(kind, lambda value, printer, _: printer.text(str(value)))
+
+
+def _drawn_by(draw: Callable[[Any, Expression], str | None]) -> Callable[[Expression], str | None]:
+    def show(expression: Expression) -> str | None:
+        while _sessions:
+            session = _sessions[0]()
+            if session is not None and not session.link.closed:
+                return draw(session, expression)
+            del _sessions[0]
+        return None
+
+    return show
+
+
+def _shell() -> Any:
+    """IPython's shell; None outside IPython."""
+    module = sys.modules.get("IPython")
+    return None if module is None else module.get_ipython()
