@@ -37,12 +37,12 @@ def test_what_it_means(words, expected):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ([], "a command is needed: status, wait, start, close, connect"),
+        ([], "a command is needed: status, wait, start, close, abort, connect"),
         (["-s", "31416"], "a command is needed"),
         (["stats"], "unknown command 'stats'; did you mean status?"),
         (["frobnicate"], "unknown command 'frobnicate'; the commands are status, wait"),
         (["status", "all"], "unexpected argument 'all' after status"),
-        (["status", "--pool", "x"], "--pool belongs to wait, not to status"),
+        (["status", "--pool", "x"], "--pool belongs to wait and close, not to status"),
         (["wait", "--json"], "--json belongs to status, not to wait"),
         (["status", "--jsn"], "unknown option --jsn; did you mean --json?"),
         (["status", "--json=yes"], "--json takes no value"),
@@ -56,7 +56,7 @@ def test_what_it_means(words, expected):
         (["wait", "-k"], "--kernels needs a value"),
         (["wait", "-p", ""], "--pool needs a value"),
         (["close"], "close needs the ID of a kernel"),
-        (["close", "Main"], "'Main' is no kernel ID such as"),
+        (["close", "Main"], "'Main' is not a kernel ID such as"),
         (["connect", ID, ID], f"unexpected argument '{ID}' after connect"),
         (["-s", "wstp://host:31416/Main", "status"], "--server wstp://host:31416/Main: a server is needed"),
     ],

@@ -238,9 +238,12 @@ def test_wait_is_ended_by_ctrl_c(server):
 
 @pytest.mark.parametrize("words", [["status"], ["status", "-w"], ["start"], ["close", "0000-0000-0000"]])
 def test_no_server(words):
-    code, out, err = run("-s", "1@127.0.0.1", *words)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"{bound.getsockname()[1]}@127.0.0.1"
+        code, out, err = run("-s", address, *words)
     assert (code, out) == (69, "")
-    assert err.startswith("wstpserver-admin: 1@127.0.0.1: ")
+    assert err.startswith(f"wstpserver-admin: {address}: ")
     assert "wstpserver is running" in err
 
 

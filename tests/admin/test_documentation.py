@@ -9,7 +9,6 @@ from wstpserver.cli.admin.main import DOCUMENT
 from wstpserver.cli.admin.status import report
 from wstpserver.cli.options import options_of
 from wstpserver.cli.terminal import ExitCode
-from wstpserver.client.commands import read_information
 
 PAGE = (Path(__file__).parents[2] / "docs" / "admin.md").read_text()
 
@@ -31,7 +30,7 @@ def test_every_exit_code_is_explained(code):
 
 
 def test_the_example_of_status_is_what_it_prints():
-    def kernel(identifier, state, seconds, evaluations, process, client=None, busy=False):
+    def kernel(identifier, state, seconds, evaluations, process, client=None, *, busy=False):
         return {
             "ID": identifier, "State": state, "Busy": busy, "SecondsInState": seconds, "Evaluations": evaluations,
             "ProcessID": process, "Client": client, "Age": 9000,
@@ -48,6 +47,6 @@ def test_the_example_of_status_is_what_it_prints():
         "Main": {**numbers, "EntryPool": True, "Kernels": main},
         "Parallel": {**numbers, "ParallelKernelEntryPool": True, "Kernels": parallel},
     }
-    lines = report(read_information({"Pools": pools}), "31415@localhost", 80)
+    lines = report({"Pools": pools}, "31415@localhost", 80)
     shown = "\n".join(f"    {line}".rstrip() for line in lines)
     assert f"    $ wstpserver-admin status\n{shown}\n" in PAGE

@@ -40,7 +40,7 @@ ANSWER = {"Pools": POOLS, "KernelsOutsidePools": OUTSIDE}
 
 
 def shown(answer, width=80):
-    return "\n".join(report(read_information(answer), "31415@localhost", width)) + "\n"
+    return "\n".join(report(answer, "31415@localhost", width)) + "\n"
 
 
 def test_status():

@@ -22,7 +22,7 @@ NULL, FAILED, ABORTED = Symbol("Null"), Symbol("$Failed"), Symbol("$Aborted")
 #: What a program says while it waits, which a busy machine makes it do.
 _WAITING = re.compile(r"^\w[\w-]*: (?:waiting for|connecting to|no server at) .*\n", re.MULTILINE)
 #: The first line of an interactive session.
-_BANNER = re.compile(r"^\d+@\S+?(?:, kernel [0-9a-f-]{14})?(?:: .*?)?\. Ctrl-D leaves, Quit\[\] closes .*\n", re.MULTILINE)
+_BANNER = re.compile(r"^\d+@\S+?(?:, kernel [0-9a-f-]{14})?(?:: .*?)?\. Ctrl-D leaves, .*\n", re.MULTILINE)
 
 
 def without_waiting(text):

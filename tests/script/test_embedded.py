@@ -4,7 +4,7 @@ import pytest
 
 from tests.embedded.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
 from tests.embedded.harness import PATIENCE
-from wstpserver.cli.script.program import ScriptOutcome, program, read_outcome
+from wstpserver.cli.script.program import ScriptOutcome, change_folder, program, read_outcome
 from wstpserver.client import Callbacks, Session
 from wstpserver.wire.values import Symbol
 
@@ -45,6 +45,11 @@ def run(kernel):  # noqa: F811 - the fixture above
         ("Exit[3]; 4", ScriptOutcome(None, 3)),
         ("Quit[]", ScriptOutcome(None, 0)),
         ("Catch[Throw[5]]", ScriptOutcome("5", 0)),
+        ("Exit", ScriptOutcome("Exit", 0)),
+        ("{Quit, Head[Quit]}", ScriptOutcome("{Quit, Symbol}", 0)),
+        ("Attributes[Exit]", ScriptOutcome("{Protected}", 0)),
+        ('{"exit", {3}}', ScriptOutcome("{exit, {3}}", 0)),
+        ('Names["Global`*"]', ScriptOutcome("{}", 0)),
     ],
 )
 def test_outcomes(run, code, outcome):
@@ -67,3 +72,25 @@ def test_exit_and_quit_are_themselves_again_afterwards(run):
     run("Exit[1]")
     assert run.session.evaluate("Head[Exit]", PATIENCE) == Symbol("Symbol")
     assert run.session.evaluate("{OwnValues[Exit], OwnValues[Quit]} === {{}, {}}", PATIENCE) == Symbol("True")
+
+
+@pytest.mark.parametrize(
+    ("code", "shown", "message"),
+    [("Throw[1, t]", "Hold[Throw[1, t]]", "Throw::nocatch"), ("Break[]", "Hold[Break[]]", "Break::nofdw")],
+)
+def test_control_flow_that_nothing_catches(run, code, shown, message):
+    """As in wolframscript: the kernel's message, what it holds, and no failure."""
+    assert run(code) == (ScriptOutcome(shown, 0), "", [message])
+
+
+def test_the_name_of_the_script(run):
+    value = run.session.evaluate(program("$InputFileName", "/some/where/s.wl"), PATIENCE)
+    assert read_outcome(value) == ScriptOutcome("/some/where/s.wl", 0)
+    assert run("$InputFileName")[0] != ScriptOutcome("/some/where/s.wl", 0)
+
+
+def test_the_current_folder(run, tmp_path):
+    assert run.session.evaluate(change_folder(str(tmp_path)), PATIENCE) == Symbol("True")
+    assert run("Directory[]")[0] == ScriptOutcome(str(tmp_path), 0)
+    assert run.session.evaluate(change_folder(str(tmp_path / "missing")), PATIENCE) == Symbol("False")
+    assert run("Directory[]") == (ScriptOutcome(str(tmp_path), 0), "", [])

@@ -85,7 +85,8 @@ def repl():
     def run(*inputs, rules=(), pressing=0):
         reader, terminal = Script(*inputs), Terminal()
         with served(dict(rules)) as (address, _), Session(address, PATIENCE) as session:
-            made = Repl(ScriptSession(session, None, parse_address(address)), terminal, reader, Interrupts(session, terminal))
+            opened = ScriptSession(session, None, parse_address(address))
+            made = Repl(opened, terminal, reader, Interrupts(session, terminal))
             command, evaluate = session.command, session.evaluate_text
             evaluated = []
 

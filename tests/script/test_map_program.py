@@ -5,6 +5,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -97,7 +98,10 @@ def test_no_kernels(served):
 
 
 def test_no_server():
-    code, lines, err = run("1@127.0.0.1", "-map", "Plus", "-over", "-", data="1\n")
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        address = f"{bound.getsockname()[1]}@127.0.0.1"
+        code, lines, err = run(address, "-map", "Plus", "-over", "-", data="1\n")
     assert (code, lines) == (69, [])
     assert "wstpserver is running" in err
 

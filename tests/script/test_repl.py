@@ -250,7 +250,8 @@ def test_a_pool_that_is_not_there(start):
     terminal = start("-kernelpool", "Nowhere")
     assert terminal.wait(PATIENCE) == 69
     assert without_waiting(terminal.output) == (
-        "wstpscript: the server gives no kernel of pool Nowhere; it has no such pool; its pools are: Main, Other, Full\n"
+        "wstpscript: the server gives no kernel of pool Nowhere; "
+        "it has no such pool; its pools are: Main, Other, Full\n"
     )
 
 

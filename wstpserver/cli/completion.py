@@ -54,7 +54,7 @@ class ProgramOption:
 
 def options_in(document: str) -> list[ProgramOption]:
     """The options that a help text lists, long ones with one dash or with two."""
-    found = []
+    found: list[ProgramOption] = []
     for match in _OPTION.finditer(document):
         short = (f"-{match['short']}",) if match["short"] else ()
         words = (*short, match["dashes"] + match["name"])

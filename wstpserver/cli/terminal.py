@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from wstpserver.cli.options import UsageError
 from wstpserver.client import KernelMessage, LinkSyntaxError
@@ -22,7 +22,7 @@ from wstpserver.client.deadline import Deadline
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.preview import preview
-from wstpserver.wire.values import Expression, Symbol
+from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
 
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
@@ -92,6 +92,9 @@ def run_program(program: str, help_option: str, body: Callable[[Terminal], int])
             terminal.abandon()
         terminal.complain(str(error))
         return error.code
+    except WSTPError as error:
+        terminal.complain(one_line(str(error)))
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -296,8 +299,33 @@ def text_of(value: Expression) -> str:
         return value
     if isinstance(value, Symbol):
         return value.name.removeprefix("System`").removeprefix("Global`")
+    try:
+        value = _unpacked(value)
+    except RecursionError:
+        pass  # packed arrays in something so deep are written in short
     data = encode(value, ascii=False, end_packet=False)
     return preview(data, 4 * len(data) + 100)
+
+
+def _unpacked(value: Expression) -> Expression:
+    """`value` with lists in the place of packed arrays."""
+    if isinstance(value, PackedArray):
+        return _as_lists(value.tolist())
+    if isinstance(value, Function):
+        return Function(_unpacked(value.head), tuple(_unpacked(part) for part in value.args))
+    return value
+
+
+def _as_lists(value: Any) -> Expression:
+    if not isinstance(value, list):
+        number: Expression = value
+        return number
+    return Function(Symbol("List"), tuple(_as_lists(part) for part in value))
+
+
+def one_line(text: str) -> str:
+    """A text of several lines, such as the last output of a kernel, as one."""
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def shows_colour(stream: TextIO | None, environ: Mapping[str, str] = os.environ) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 from wstpserver.cli.admin.status import open_server, state_of
 from wstpserver.cli.script.connect import ScriptSession
 from wstpserver.cli.script.repl import interact
-from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice
+from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice, one_line
 from wstpserver.client import Address, Callbacks, CommandError, Session
 from wstpserver.client.commands import KernelInformation, read_information, server_information
 
@@ -39,7 +39,7 @@ def start(address: Address, terminal: Terminal, command_line: str | None = None)
             if not error.reply:
                 raise
             reason = _why_not_started(session, default=command_line is None) or "".join(notices).strip()
-            told = f": {reason}" if reason else "; the server's log says why"
+            told = f": {one_line(reason)}" if reason else "; the server's log says why"
             raise ProgramError(f"the kernel did not start{told}") from None
     terminal.write(f"{identifier}\n")
     return ExitCode.OK

@@ -63,7 +63,7 @@ from wstpserver.cli.admin.kernels import abort, close, connect, start
 from wstpserver.cli.admin.status import open_server, reload, status, stop
 from wstpserver.cli.admin.wait import wait
 from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
-from wstpserver.cli.script.connect import server_name
+from wstpserver.cli.script.connect import explain_end, server_name
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
 from wstpserver.client import Address, CommandError, LinkError, LinkSyntaxError, parse_address
 from wstpserver.version import VERSION
@@ -92,7 +92,8 @@ def _main(words: Sequence[str], terminal: Terminal) -> int:
         raise
     except WSTPError as error:
         unavailable = isinstance(error, LinkError) and not isinstance(error, CommandError)
-        raise ProgramError(str(error), ExitCode.UNAVAILABLE if unavailable else ExitCode.FAILED) from None
+        text = explain_end(error, parse_address(server_name(arguments.server)))
+        raise ProgramError(text, ExitCode.UNAVAILABLE if unavailable else ExitCode.FAILED) from None
 
 
 def _run(arguments: AdminArguments, terminal: Terminal) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from wstpserver.cli.script.program import read_outcome
-from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice, text_of
+from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice, one_line, text_of
 from wstpserver.client import (
     Address,
     Callbacks,
@@ -112,7 +112,7 @@ def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, 
     except ProfileError as error:
         raise ProgramError(str(error)) from None
     except LinkError as error:
-        raise ProgramError(str(error), ExitCode.UNAVAILABLE) from None
+        raise ProgramError(one_line(str(error)), ExitCode.UNAVAILABLE) from None
     taking = _Taking(session, address, pool, profile, deadline, terminal)
     try:
         if profile is None:
@@ -157,7 +157,7 @@ def explain_end(error: WSTPError, address: Address) -> str:
             return f"{address}: the server has stopped"
         except OSError:
             pass  # who knows
-    return str(error)
+    return one_line(str(error))
 
 
 # The server
@@ -435,7 +435,7 @@ def describe_pool(pool: PoolInformation) -> str:
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     text = f"{len(pool.kernels)}{most} kernels" + (f" ({counted})" if counted else "")
     if pool.trouble:
-        return f"{text}; kernels do not start: {pool.trouble}"
+        return f"{text}; kernels do not start: {one_line(pool.trouble)}"
     if pool.maximum is None or len(pool.kernels) < pool.maximum or states["starting"]:
         return text
     if states["reserved"]:

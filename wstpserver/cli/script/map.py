@@ -19,6 +19,7 @@ from wstpserver.client import (
     Address,
     Callbacks,
     ConnectError,
+    EvaluationError,
     LinkError,
     NumericArray,
     Symbol,
@@ -90,7 +91,7 @@ def _executor(task: MapTask, terminal: Terminal) -> KernelExecutor:
             task_timeout=task.timeout,
             callbacks=callbacks,
         )
-    except (LinkError, ParallelError) as error:
+    except (LinkError, EvaluationError, ParallelError) as error:
         raise ProgramError(str(error), ExitCode.UNAVAILABLE) from None
 
 
