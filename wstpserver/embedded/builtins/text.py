@@ -127,6 +127,9 @@ def install_text() -> None:
         if len(character) == 1 and ord(character) > 127:
             op.CHARACTER_TO_NAME.setdefault(character, rf"\[{name}]")
     String.atom_to_boxes = _string_to_boxes
+    tokens, indices = tokeniser.Tokeniser.modes["expr"]
+    # The arrow of x |-> body before the bar, which the scanner would take first.
+    indices["|"] = sorted(indices["|"], key=lambda index: tokens[index][0] == "Alternatives")
 
 
 #: How InputForm writes characters of strings.
