@@ -34,17 +34,9 @@ from wstpserver.client.commands import PoolInformation, ServerInformation, serve
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.discover import discover
+from wstpserver.client.errors import ProfileError
 from wstpserver.client.evaluation import NOTICE_PREFIX
-from wstpserver.client.profile import (
-    KERNEL_ID,
-    POOL,
-    SERVER,
-    Profile,
-    ProfileError,
-    open_profile,
-    record_kernel,
-    settings_of,
-)
+from wstpserver.client.profile import KERNEL_ID, POOL, SERVER, Profile, open_profile, record_kernel, settings_of
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 

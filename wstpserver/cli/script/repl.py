@@ -22,7 +22,8 @@ from wstpserver.client import (
     LinkTimeout,
     Session,
 )
-from wstpserver.client.profile import KERNEL_ID, ProfileError, record_kernel, user_file
+from wstpserver.client.errors import ProfileError
+from wstpserver.client.profile import KERNEL_ID, record_kernel, user_file
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Symbol
 
