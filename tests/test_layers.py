@@ -13,15 +13,15 @@ PACKAGE = Path(__file__).parents[1] / "wstpserver"
 ALLOWED = {
     "wire": set(),
     "settings": {"wire", "version"},
-    "model": {"wire", "settings"},
+    "pools": {"wire", "settings"},
     "client": {"wire", "settings"},
     "kernel": {"wire", "client", "version"},
-    "server": {"wire", "settings", "model", "version"},
+    "server": {"wire", "settings", "pools", "version"},
     "cli": {"wire", "settings", "client", "server", "version"},
 }
 
 #: What the pure layers must do without, and gevent, which only the server may use.
-PURE = {"wire", "model"}
+PURE = {"wire", "pools"}
 IMPURE_MODULES = {"gevent", "socket", "time", "os", "logging"}
 
 

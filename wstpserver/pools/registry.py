@@ -404,17 +404,17 @@ class Registry:
         return self._disconnect(client, Reason.DISCONNECTED)
 
     @_transaction
-    def set_keep_alive(self, client: Client, setting: bool) -> None:  # noqa: FBT001 - the setting is the value
+    def set_keep_alive(self, client: Client, *, setting: bool) -> None:
         """Keep the client's kernel when the bridge ends, or close it."""
         client.keep_alive = setting
 
     @_transaction
-    def set_allow_replacement(self, client: Client, setting: bool) -> None:  # noqa: FBT001
+    def set_allow_replacement(self, client: Client, *, setting: bool) -> None:
         """Give the client another kernel when its kernel dies, or close its link."""
         client.allow_replacement = setting
 
     @_transaction
-    def set_reserve(self, kernel: Kernel, setting: bool) -> None:  # noqa: FBT001
+    def set_reserve(self, kernel: Kernel, *, setting: bool) -> None:
         """Reserve the kernel when its bridge ends, or do not."""
         kernel.reserve = setting
 

@@ -142,6 +142,7 @@ class ClientSession:
             return "its connection broke"
         if self.closing:
             return "the server closed it"
+        self.closing = True  # nothing of what waits is sent any more
         yield_to_loop()  # an abort that was sent just before the end is here already, on the other connection
         return "it closed its link"
 

@@ -198,7 +198,7 @@ class EvaluationQueue:
 
     def _send(self) -> None:
         try:
-            while self._items and self._target is not None and self._target.is_open:
+            while self._items and self._target is not None and self._target.is_open and not self._closing():
                 kernel = self._target.kernel
                 item = self._items[0]
                 if isinstance(item, _Message):

@@ -114,6 +114,8 @@ class KernelSession:
         if self.peer is peer:
             self.peer = None
             self.channel.switch(self.backlog)
+        if self._idle is not None:
+            self._idle.set()
 
     def break_off(self, source: object, channel: ClientChannel) -> bool:
         """Complete the packet that *source* was sending, because its client is gone.
@@ -150,7 +152,7 @@ class KernelSession:
         return self.evaluation.busy
 
     def wait_until_idle(self, timeout: float | None = None) -> None:
-        """Wait until no evaluation is open, the link has ended, or *timeout* seconds are over."""
+        """Wait until no evaluation is open, the bridge or the link has ended, or *timeout* seconds are over."""
         if self.evaluation.busy and self.alive:
             if self._idle is None:
                 self._idle = Event()

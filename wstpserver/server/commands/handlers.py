@@ -57,8 +57,10 @@ class Handlers:
 
     def run(self, command: Command, session: ClientSession | None) -> str | bytes:
         """Carry out a well-formed command of a client."""
-        answer: str | bytes = getattr(self, command.name)(session, *command.arguments)
-        return answer
+        handler: Callable[..., str | bytes] = getattr(self, command.name)
+        if command.arguments and isinstance(command.arguments[0], bool):
+            return handler(session, setting=command.arguments[0])
+        return handler(session, *command.arguments)
 
     def run_inside(self, command: Command, kernel: KernelSession, session: ClientSession | None) -> str | bytes:
         """Carry out a well-formed command from inside *kernel*, which is bridged to the client of *session*.
@@ -160,17 +162,17 @@ class Handlers:
 
     # -- settings ----------------------------------------------------------------------------------------------
 
-    def SetAllowSilentKernelReplacement(self, session: ClientSession | None, setting: bool) -> str:  # noqa: FBT001
-        self._registry.set_allow_replacement(self._bridged_client(session), setting)
+    def SetAllowSilentKernelReplacement(self, session: ClientSession | None, *, setting: bool) -> str:
+        self._registry.set_allow_replacement(self._bridged_client(session), setting=setting)
         return SUCCESS
 
-    def SetKeepAlive(self, session: ClientSession | None, setting: bool) -> str:  # noqa: FBT001
-        self._registry.set_keep_alive(self._bridged_client(session), setting)
+    def SetKeepAlive(self, session: ClientSession | None, *, setting: bool) -> str:
+        self._registry.set_keep_alive(self._bridged_client(session), setting=setting)
         return SUCCESS
 
-    def SetReserveKernel(self, session: ClientSession | None, setting: bool) -> str:  # noqa: FBT001
+    def SetReserveKernel(self, session: ClientSession | None, *, setting: bool) -> str:
         self._pool_of(session)
-        self._registry.set_reserve(self._kernel_of(session), setting)
+        self._registry.set_reserve(self._kernel_of(session), setting=setting)
         return SUCCESS
 
     # -- what the arguments name -------------------------------------------------------------------------------
