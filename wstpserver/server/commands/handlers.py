@@ -12,6 +12,7 @@ from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
 from wstpserver.server.commands import replies
 from wstpserver.server.commands.information import result, server_information
+from wstpserver.server.connection import yield_to_loop
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
@@ -149,7 +150,11 @@ class Handlers:
         return result(self._kernel_of(session).id)
 
     def GetMissedOutput(self, session: ClientSession | None) -> bytes:
-        return replies.missed_output(*self._supervisor.sessions[self._kernel_of(session)].backlog.drain())
+        parts = []
+        for part in replies.missed_output(*self._supervisor.sessions[self._kernel_of(session)].backlog.drain()):
+            parts.append(part)
+            yield_to_loop()
+        return b"".join(parts)
 
     def GetNumberOfAvailableParallelKernels(self, session: ClientSession | None) -> str:
         return result(str(self._parallel_pool().available))
