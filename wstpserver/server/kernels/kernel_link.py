@@ -16,8 +16,8 @@ from wstpserver.wire.handshake import LOWER_VERSION, OUR_VERSION
 
 LOOPBACK = "127.0.0.1"
 
-#: Seconds of silence after which a kernel is greeted that waits for us. The kernels of the vendor do not wait, but may be
-#: slow while many of them start, and must not hear a lower version than they offer.
+#: Seconds of silence after which a kernel is greeted that waits for us. The kernels of the vendor do not wait, but may
+#: be slow while many of them start, and must not hear a lower version than they offer.
 KERNEL_SILENCE = 1.0
 
 #: Connections to one port that the system keeps until they are accepted.
