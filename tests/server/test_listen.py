@@ -1,6 +1,8 @@
 """The port: taken, free, or refused with a reason."""
 import errno
 import os
+import re
+import signal
 import socket
 
 import pytest
@@ -124,3 +126,19 @@ def test_two_servers_on_one_port(tmp_path, kernel):
         assert os.path.exists(f"/proc/{first.pid}")
         with first.connect() as link:
             assert link.get_packet()[0] == "InputNamePacket"
+
+
+@pytest.mark.parametrize(
+    ("interface", "told"),
+    [
+        ("localhost", r"Information: \n    Only programs on this computer .*: -linkname (\d+)@localhost\."),
+        ("", r"Warning: \n    The server listens on all interfaces: whoever reaches port (\d+) .* --interface "),
+    ],
+)
+def test_the_log_says_who_can_connect(tmp_path, kernel, interface, told):
+    words = ["--port", "0", *(("--interface", interface) if interface else ())]
+    with ServerProcess(tmp_path, one_pool(kernel), *words, usual_address=False) as server:
+        assert int(server.wait_for_log(told)[1]) == server.port
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log("The configuration was reloaded")
+    assert len(re.findall(told, server.log)) == 1
