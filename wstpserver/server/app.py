@@ -49,14 +49,14 @@ def run(settings: ServerSettings, options: ServeOptions) -> int:
     """Serve until a signal says stop.
 
     Returns:
-        The exit code of the program. EXIT_UNAVAILABLE: the port cannot be had, and `options.fail` was told why.
+        The exit code of the program. EXIT_UNAVAILABLE: the port cannot be had, and the log says why.
     """
     get_hub().print_exception = partial(_log_exception, options.log)
     gevent.config.track_greenlet_tree = False  # each greenlet would remember where it was spawned, in 800 bytes
     try:
         listeners = listen(options.interface, options.port)
     except ListenError as error:
-        (options.fail or options.log.error)(str(error))
+        options.log.error(str(error))
         return EXIT_UNAVAILABLE
     application = Application(settings, options, listeners, open_pid_file(os.environ, options.log))
     try:
