@@ -1,4 +1,4 @@
 """Build script: everything declarative is in pyproject.toml, the C module is named here."""
 from setuptools import setup
 
-setup(cffi_modules=["cext/build_wstpscan.py:ffibuilder"])
+setup(cffi_modules=["cext/build_native.py:ffibuilder"])

@@ -17,7 +17,7 @@
  *
  * One state must not be used by two threads at once; different states are independent.
  *
- * The part between the two "cffi" lines is read by build_wstpscan.py as well: no preprocessor but plain integers.
+ * The part between the two "cffi" lines is read by build_native.py as well: no preprocessor but plain integers.
  */
 #ifndef WSTPSCAN_H
 #define WSTPSCAN_H
@@ -193,10 +193,11 @@ int wstpscan_head_count(void);
 const char *wstpscan_head_table(int code);
 
 /*
- * Reads the text of a symbol (format letter, "~", number of characters, characters) into name as ASCII, with "?" for
- * every other character, cut at 63 characters, and returns its head code. System` in front of a name of the table makes
- * no difference. Formats: A, B, C, D, E, F. Malformed text: name is empty and the code WSTPSCAN_HEAD_OTHER.
- * The number of characters is not compared with the characters. *name_length receives the length of name.
+ * Reads the text of a symbol (format letter, "~", number of characters as far as its format gives it, characters) into
+ * name as ASCII, with "?" for every other character, cut at 63 characters, and returns its head code. System` in front of
+ * a name of the table makes no difference. Formats: A, B, C, D, E, F. Malformed text: name is empty and the code
+ * WSTPSCAN_HEAD_OTHER. The number of characters is not compared with the characters. *name_length receives the length of
+ * name.
  */
 int wstpscan_head_code(const uint8_t *text, size_t length, char name[WSTPSCAN_HEAD_NAME_SIZE],
                        uint8_t *name_length);

@@ -55,7 +55,7 @@ def test_a_module_imports_only_what_is_below_it(path):
     layer = path.relative_to(PACKAGE).parts[0]
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "wstpserver" and len(parts) > 1 and parts[1] not in (layer, "_wstpscan"):
+        if parts[0] == "wstpserver" and len(parts) > 1 and parts[1] not in (layer, "_native"):
             assert parts[1] in ALLOWED[layer], f"{layer} must not import {name}"
         if layer != "server":
             assert parts[0] != "gevent", f"gevent belongs to the server, not to {layer}"

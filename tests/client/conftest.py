@@ -1,12 +1,10 @@
 """Servers with light test kernels, and a relay before them that breaks connections."""
 
-import os
-
 import pytest
 
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
-from tests.support.waiting import wait_for
+from tests.support.serving import gate  # noqa: F401 - a fixture
 
 from .relay import Relay
 
@@ -25,35 +23,3 @@ def relay(running):
     """A relay before `running`."""
     with Relay(running.port) as relay:
         yield relay
-
-
-class Gate:
-    """`text` is an evaluation that is at work until `open` is called, and then gives `value`."""
-
-    def __init__(self, path):
-        os.mkfifo(path)
-        self.value = str(path)
-        self.text = f'BusyUntil["{path}"]'
-        self._end = None
-
-    def reached(self):
-        """Wait until the kernel has come to it."""
-        wait_for(self._connects, 20.0)
-
-    def _connects(self):
-        try:
-            self._end = os.open(self.value, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody reads
-            return False
-        return True
-
-    def open(self):
-        if self._end is None:
-            self.reached()
-        os.write(self._end, b".")
-        os.close(self._end)
-
-
-@pytest.fixture
-def gate(tmp_path):
-    return Gate(tmp_path / "gate")

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
+from tests.support.packets import input_packet
 from wstpserver.client import Callbacks, ConnectError, EvaluationAborted, EvaluationTimeout, LinkClosed
 from wstpserver.client.aio import AsyncSession
-from wstpserver.wire.packet_builders import input_packet
 
 from .expressions import call
 from .helpers import PROMPT, Kernel, endless, peer

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.support.packets import input_name_packet
 from wstpserver.client import (
     ConnectError,
     EvaluationTimeout,
@@ -19,7 +20,7 @@ from wstpserver.client import (
 )
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import RemoteProtocolError, WSTPError
-from wstpserver.wire.packet_builders import input_name_packet, return_packet
+from wstpserver.wire.packets import return_packet
 from wstpserver.wire.values import Function, PackedArray, Symbol
 
 from .helpers import PROMPT, Kernel, Worker, dies, peer, raw_peer, session_with, takes
@@ -165,7 +166,7 @@ def test_a_peer_that_takes_nothing():
 
 def greet(socks):
     """Be a link server, byte by byte; whichever of the two is the data connection."""
-    from wstpserver.wire.greeting import ListenHandshake
+    from wstpserver.wire.handshake import ListenHandshake
 
     for sock in socks:
         handshake = ListenHandshake()

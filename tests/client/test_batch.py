@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
+from tests.support.packets import begin_dialog_packet, end_dialog_packet, input_name_packet, input_packet
 from wstpserver.client import EvaluationAborted, EvaluationError, EvaluationTimeout, LinkClosed, Symbol
-from wstpserver.wire.packet_builders import begin_dialog_packet, end_dialog_packet, input_name_packet, input_packet
 
 from .expressions import call
 from .helpers import PROMPT, Kernel, Recorder, Worker, dies, endless, session_with, takes

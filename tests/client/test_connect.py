@@ -5,6 +5,7 @@ import errno
 import http.server
 import json
 import pickle
+import re
 import socket
 import threading
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 
 from wstpserver.client import ConnectError, LinkSyntaxError, LinkTimeout, connect, open_link, sockets
 from wstpserver.client.options import Endpoint
-from wstpserver.wire.greeting import ListenHandshake
 from wstpserver.wire.values import Function, Symbol
 
 from .helpers import PROMPT, Worker, peer, raw_peer, takes
@@ -215,12 +215,10 @@ def test_what_is_sent_in_uuid_mode():
     heard = {}
 
     def script(socks):
-        handshake = ListenHandshake()
         socks[0].sendall(ANSWER)
-        while not handshake.complete:
-            data = socks[0].recv(1 << 16)
-            heard["data"] = heard.get("data", b"") + data
-            handshake.receive_data(data)
+        heard["data"] = b""
+        while not heard["data"].endswith(b"-envid ''\n"):
+            heard["data"] += socks[0].recv(1 << 16)
         heard["mesg"] = socks[1].recv(1 << 16)
         silent(socks)
 
@@ -229,7 +227,38 @@ def test_what_is_sent_in_uuid_mode():
     identity = heard["mesg"][3:39]
     assert heard["mesg"] == b"id=%b connection=mesg" % identity
     assert identity == identity.upper()
-    assert heard["data"].startswith(b"id=%b connection=data\x03" % identity + b"\0" * 15 + b"Math Link 4\n")
+    assert heard["data"].startswith(b"id=%b connection=data\x03" % identity + b"\0" * 15 + b"Math Link 6\n")
+    assert heard["data"].count(b"\n") == 4
+
+
+def test_a_link_server_of_version_5_is_greeted_again_with_4():
+    """With 5 on both sides it would send symbols as numbers in a table of its own."""
+    heard = []
+
+    def script(socks):
+        for answer in (ANSWER.replace(b"Link 4", b"Link 5"), ANSWER):
+            if answer == ANSWER:
+                socks[0].close()
+                socks[1].close()
+                socks = [server.accept()[0] for _ in range(2)]
+            with contextlib.suppress(OSError):
+                socks[0].sendall(answer)
+                data = b""
+                while data.count(b"\n") < 3:
+                    data += socks[0].recv(1 << 16)
+                heard.append(re.findall(rb"Math Link \d", data))
+        socks[0].sendall(b"\xe4\x07\0\0\0\n]")
+        silent(socks)
+        for sock in socks:
+            sock.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PROMPT)
+        worker = Worker(lambda: script([server.accept()[0] for _ in range(2)]))
+        with connect(f"{server.getsockname()[1]}@127.0.0.1", timeout=PROMPT) as link:
+            assert link.get(PROMPT) == 7
+        worker.finish()
+    assert heard == [[b"Math Link 6"], [b"Math Link 4"]]
 
 
 def test_classic_with_a_named_message_port_waits_for_okay():

@@ -13,8 +13,8 @@ import pytest
 from wstpserver.client import Link, LinkClosed, LinkError, LinkTimeout, connect
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
-from wstpserver.wire.limits import DecoderLimits
 from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 
 from .helpers import PROMPT, Worker, raw_peer, takes, two_ends

@@ -57,7 +57,7 @@ def test_a_kernel_is_kept_and_found_again(path, address, administrator):
 def test_what_was_missed_is_heard(path, address, administrator, gate):
     session = Session.from_profile(path, address, PROMPT)
     worker = Worker(session.evaluate, f'{gate.text}; Print["missed"]', PROMPT)
-    gate.reached()
+    gate.wait_until_reached()
     session.close()
     with pytest.raises(LinkClosed):
         worker.finish()

@@ -103,7 +103,7 @@ def test_the_whole_question_has_arrived(relay, session, administrator, gate):
             f'n = 7; {gate.text}; Print["done"]; n', PROMPT, callbacks=Callbacks(on_print=printed.append)
         )
     )
-    gate.reached()
+    gate.wait_until_reached()
     break_connections(relay, session, administrator)
     relay.listen_again()
     gate.open()
@@ -113,7 +113,7 @@ def test_the_whole_question_has_arrived(relay, session, administrator, gate):
 
 def test_an_answer_that_came_while_nobody_was_there(relay, session, administrator, gate):
     worker = Worker(session.evaluate, f"n = 8; {gate.text}; n", PROMPT)
-    gate.reached()
+    gate.wait_until_reached()
     break_connections(relay, session, administrator)
     gate.open()
     wait_for(lambda: administrator.command("GetKernelBusyStatus", session.kernel_id) == "False", PROMPT)
@@ -123,7 +123,7 @@ def test_an_answer_that_came_while_nobody_was_there(relay, session, administrato
 
 def test_a_line_of_text(relay, session, administrator, gate):
     worker = Worker(session.evaluate_text, f"n = 9; {gate.text}; n", PROMPT)
-    gate.reached()
+    gate.wait_until_reached()
     break_connections(relay, session, administrator)
     relay.listen_again()
     gate.open()
@@ -167,7 +167,7 @@ def test_a_timeout_while_the_kernel_is_at_work(relay, session, administrator, ga
             session.evaluate(gate.text, 1)
 
     worker = Worker(evaluate)
-    gate.reached()
+    gate.wait_until_reached()
     break_connections(relay, session, administrator)
     relay.listen_again()
     worker.finish()
@@ -177,7 +177,7 @@ def test_a_timeout_while_the_kernel_is_at_work(relay, session, administrator, ga
 
 def test_an_abort_while_the_connection_is_down(relay, session, administrator, gate):
     worker = Worker(session.evaluate, gate.text, PROMPT)
-    gate.reached()
+    gate.wait_until_reached()
     break_connections(relay, session, administrator)
     while not session.abort():
         threading.Event().wait(0.001)
@@ -282,7 +282,7 @@ def test_reconnecting_says_what_was_missed(relay, administrator, gate):
         session.synchronize(PROMPT)
         session.command("GetKernelID")
         worker = Worker(session.evaluate, f'{gate.text}; Print["missed"]; 6', PROMPT)
-        gate.reached()
+        gate.wait_until_reached()
         break_connections(relay, session, administrator)
         relay.listen_again()
         with pytest.raises(LinkClosed):

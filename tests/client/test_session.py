@@ -5,6 +5,17 @@ import threading
 
 import pytest
 
+from tests.support.packets import (
+    begin_dialog_packet,
+    call_packet,
+    display_packet,
+    end_dialog_packet,
+    input_name_packet,
+    input_packet,
+    input_string_packet,
+    menu_packet,
+    syntax_packet,
+)
 from wstpserver.client import (
     Callbacks,
     CommandError,
@@ -20,20 +31,7 @@ from wstpserver.client import (
     step,
 )
 from wstpserver.wire.encode import encode
-from wstpserver.wire.packet_builders import (
-    begin_dialog_packet,
-    call_packet,
-    display_packet,
-    end_dialog_packet,
-    input_name_packet,
-    input_packet,
-    input_string_packet,
-    menu_packet,
-    packet,
-    return_packet,
-    syntax_packet,
-    text_packet,
-)
+from wstpserver.wire.packets import packet, return_packet, text_packet
 from wstpserver.wire.values import Function, Symbol
 
 from .helpers import NO_ANSWER, PROMPT, Kernel, Recorder, Worker, dies, endless, peer, session_with, takes

@@ -6,19 +6,13 @@ import contextlib
 
 import pytest
 
+from tests.support.packets import input_name_packet, input_packet, return_text_packet
 from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session, step
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.exchange import Exchange
 from wstpserver.wire.messages import MessageCode
-from wstpserver.wire.packet_builders import (
-    input_name_packet,
-    input_packet,
-    packet,
-    return_packet,
-    return_text_packet,
-    text_packet,
-)
+from wstpserver.wire.packets import packet, return_packet, text_packet
 from wstpserver.wire.values import Symbol
 
 from .helpers import PROMPT, Kernel, peer, two_ends

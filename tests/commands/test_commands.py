@@ -8,26 +8,16 @@ import sys
 
 import pytest
 
-from tests.support.serving import (
-    ERROR,
-    FALSE,
-    MALFORMED,
-    SUCCESS,
-    TRUE,
-    call,
-    enter,
-    identifier,
-    information,
-    kernels,
-)
+from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, enter, information, kernel_id, kernels
 from tests.support.testkernel.codec import Function, Symbol, encode
+from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for, wait_gone
 
 
 def test_get_kernel_id(serve):
     one, other = (serve_client for serve_client in [serve().client] * 2)
     one, other = one(), other()
-    ids = {identifier(one), identifier(other)}
+    ids = {kernel_id(one), kernel_id(other)}
     assert len(ids) == 2 and all(re.fullmatch(r"[0-9a-f]{4}(-[0-9a-f]{4}){2}", name) for name in ids)
     assert enter(one, "DisconnectKernel") == SUCCESS
     assert one.command("GetKernelID") == ERROR
@@ -49,12 +39,12 @@ def test_get_pool_name(serve):
 def test_disconnect_and_reconnect_by_id_keeps_the_session(serve):
     server = serve()
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     link.evaluate(call("Set", Symbol("x"), 42))
     assert enter(link, "DisconnectKernel") == SUCCESS
     assert link.command("DisconnectKernel") == ERROR
     other = server.client()
-    assert identifier(other) != name
+    assert kernel_id(other) != name
     assert enter(other, "ConnectKernel", name) == SUCCESS
     assert other.evaluate(call("Get", Symbol("x"))) == 42
 
@@ -68,18 +58,18 @@ def test_connect_kernel_with_no_argument_takes_the_default_pool(serve):
 
 def test_connect_kernel_to_what_there_is_not(serve):
     link = serve().client()
-    name = identifier(link)
+    name = kernel_id(link)
     for specifier in ("0000-0000-0000", "NoSuchPool", ""):
         assert link.command("ConnectKernel", specifier) == ERROR
-    assert identifier(link) == name, "the old bridge stays"
+    assert kernel_id(link) == name, "the old bridge stays"
     assert link.evaluate(call("Plus", 2, 2)) == 4
 
 
 def test_connect_kernel_waits_for_a_busy_kernel_as_long_as_told(serve, gate):
     server = serve()
     link = server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", gate.expression())
+    name = kernel_id(link)
+    link.put("EvaluatePacket", gate.busy())
     assert link.command("GetKernelBusyStatus") == '{"result":"True"}'
     link.close()
     other = server.client()
@@ -89,13 +79,13 @@ def test_connect_kernel_waits_for_a_busy_kernel_as_long_as_told(serve, gate):
     gate.open()
     assert other.get_packet() == ("ReturnPacket", SUCCESS)
     assert other.get_packet()[0] == "InputNamePacket"
-    assert identifier(other) == name
+    assert kernel_id(other) == name
 
 
 def test_stealing(serve):
     server = serve()
     one, thief = server.client(), server.client()
-    name = identifier(one)
+    name = kernel_id(one)
     one.evaluate(call("Set", Symbol("x"), 1))
     assert enter(thief, "ConnectKernel", name) == SUCCESS
     assert thief.evaluate(call("Get", Symbol("x"))) == 1
@@ -107,14 +97,14 @@ def test_stealing(serve):
 def test_stealing_can_be_forbidden(serve):
     server = serve(AllowStealingKernels=False)
     one, thief = server.client(), server.client()
-    assert thief.command("ConnectKernel", identifier(one)) == ERROR
+    assert thief.command("ConnectKernel", kernel_id(one)) == ERROR
     assert one.evaluate(call("Plus", 2, 2)) == 4
 
 
 def test_close_kernel_of_another_and_of_oneself(serve):
     server = serve({"Main": {"MinimumKernelNumber": 2, "MaximumKernelNumber": 3}})
     link = server.client()
-    mine = identifier(link)
+    mine = kernel_id(link)
     free = next(name for name in kernels(link) if name != mine)
     assert link.command("CloseKernel", free) == SUCCESS
     assert link.command("CloseKernel", free) == ERROR
@@ -128,9 +118,9 @@ def test_close_kernel_of_another_and_of_oneself(serve):
 def test_get_kernel_busy_status(serve, gate):
     server = serve()
     link, other = server.client(), server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     assert link.command("GetKernelBusyStatus") == '{"result":"False"}'
-    link.put("EvaluatePacket", gate.expression())
+    link.put("EvaluatePacket", gate.busy())
     assert link.command("GetKernelBusyStatus") == '{"result":"True"}'
     assert other.command("GetKernelBusyStatus", name) == '{"result":"True"}'
     gate.open()
@@ -144,19 +134,19 @@ def test_get_kernel_busy_status(serve, gate):
 def test_set_keep_alive_holds_for_the_bridge(serve):
     server = serve({"Main": {"MinimumKernelNumber": 1, "MaximumKernelNumber": 1}})
     link = server.client()
-    name, pid = identifier(link), kernels(link)[identifier(link)]["ProcessID"]
+    name, pid = kernel_id(link), kernels(link)[kernel_id(link)]["ProcessID"]
     assert link.command("SetKeepAlive", FALSE) == SUCCESS
     assert kernels(link)[name]["KeepAlive"] is False
     assert enter(link, "DisconnectKernel") == SUCCESS
     wait_gone(pid)
     assert link.command("SetKeepAlive", FALSE) == ERROR
-    assert identifier(server.client()) != name
+    assert kernel_id(server.client()) != name
 
 
 def test_set_keep_alive_against_the_configuration(serve):
     server = serve({"Main": {"MinimumKernelNumber": 2, "KeepAlive": False}})
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     assert link.command("SetKeepAlive", TRUE) == SUCCESS
     link.evaluate(call("Set", Symbol("x"), 3))
     link.close()
@@ -171,7 +161,7 @@ def test_set_keep_alive_against_the_configuration(serve):
 def test_set_reserve_kernel_persists(serve):
     server = serve({"Main": {"MinimumKernelNumber": 1, "ReservePreviouslyConnectedKernels": False}})
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     assert link.command("SetReserveKernel", TRUE) == SUCCESS
     for _ in range(2):
         assert enter(link, "DisconnectKernel") == SUCCESS
@@ -180,7 +170,7 @@ def test_set_reserve_kernel_persists(serve):
     assert link.command("SetReserveKernel", FALSE) == SUCCESS
     assert enter(link, "DisconnectKernel") == SUCCESS
     assert enter(link, "ConnectKernel", "Main", 0) == SUCCESS
-    assert identifier(link) == name
+    assert kernel_id(link) == name
 
 
 def test_set_reserve_kernel_needs_a_pool(serve):
@@ -194,14 +184,14 @@ def test_set_reserve_kernel_needs_a_pool(serve):
 
 def test_set_allow_silent_kernel_replacement(serve):
     link = serve().client()
-    first = identifier(link)
+    first = kernel_id(link)
     assert link.command("SetAllowSilentKernelReplacement", TRUE) == SUCCESS
     link.put("EvaluatePacket", call("Die"))
     assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
     head, text = link.get_packet()
     assert head == "TextPacket" and "a new one has taken its place" in text
     assert link.get_packet()[0] == "InputNamePacket"
-    assert identifier(link) != first
+    assert kernel_id(link) != first
     assert link.command("SetAllowSilentKernelReplacement", FALSE) == SUCCESS
     link.put("EvaluatePacket", call("Die"))
     assert link.get_packet()[0] == "TextPacket"
@@ -298,7 +288,7 @@ def test_a_command_packet_inside_an_expression_is_data(serve):
 
 def test_many_commands_at_once_are_answered_in_order(serve):
     link = serve().client()
-    name = identifier(link)
+    name = kernel_id(link)
     both = encode(Function("WSCommandPacket", call("GetKernelID"))) + b"]"
     both += encode(Function("WSCommandPacket", call("GetKernelBusyStatus"))) + b"]"
     link.put_raw(both * 500)
@@ -326,8 +316,8 @@ def test_commands_while_the_kernel_floods_never_land_inside_a_frame(serve):
 def test_missed_output_is_kept_for_whoever_comes_back(serve, gate):
     server = serve()
     link = server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", call("List", gate.expression(), call("Print", "while you were away")))
+    name = kernel_id(link)
+    link.put("EvaluatePacket", call("List", gate.busy(), call("Print", "while you were away")))
     link.close()
     other = server.client()
     wait_for(lambda: kernels(other)[name]["State"] == "reserved")
@@ -365,10 +355,10 @@ def test_huge_integers_are_malformed(serve, command):
 
 def test_an_unused_kernel_of_the_pool_counts_whatever_is_said_about_its_future(serve):
     link = serve({"Main": {"MaximumKernelNumber": 1}}).client()
-    name = identifier(link)
+    name = kernel_id(link)
     assert link.command("SetKeepAlive", FALSE) == SUCCESS
     assert enter(link, "ConnectKernel", "Main", 1) == SUCCESS
-    assert identifier(link) == name
+    assert kernel_id(link) == name
 
 
 def test_nobody_waits_for_kernels_that_are_all_reserved(serve):

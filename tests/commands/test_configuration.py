@@ -9,8 +9,9 @@ import threading
 
 import pytest
 
-from tests.support.serving import ERROR, SUCCESS, call, enter, identifier, kernels
+from tests.support.serving import ERROR, SUCCESS, enter, kernel_id, kernels
 from tests.support.testkernel.codec import Function, Symbol
+from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for, wait_gone
 
 
@@ -42,19 +43,19 @@ def test_no_input_name_packet_at_all(serve):
 
 def test_a_client_without_a_kernel_gets_one_for_its_next_expression(serve):
     link = serve().client()
-    name = identifier(link)
+    name = kernel_id(link)
     assert enter(link, "DisconnectKernel") == SUCCESS
     link.put("EvaluatePacket", call("Plus", 2, 2))
     assert link.get_packet()[0] == "InputNamePacket"
     assert link.get_packet() == ("ReturnPacket", 4)
-    assert identifier(link) != name
+    assert kernel_id(link) != name
 
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_keep_alive(serve, keep):
     server = serve({"Main": {"KeepAlive": keep}})
     link, watcher = server.client(), server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     pid = kernels(watcher)[name]["ProcessID"]
     link.close()
     if keep:
@@ -85,7 +86,7 @@ def test_reserve_previously_connected_kernels(serve, reserve):
     server = serve({"Main": {"MinimumKernelNumber": 2, "ReservePreviouslyConnectedKernels": reserve}})
     link, watcher = server.client(), server.client(prompt=True)
     watcher.evaluate(call("Plus", 1, 1))  # an unused kernel would be as good as another one
-    name = identifier(link)
+    name = kernel_id(link)
     link.close()
     state = "reserved" if reserve else "free"
     wait_for(lambda: kernels(watcher)[name]["State"] == state)
@@ -116,14 +117,14 @@ def waiting_clients(link):
 
 def test_silent_replacement_by_the_configuration(serve):
     link = serve(AllowSilentKernelReplacement=True).client()
-    first = identifier(link)
+    first = kernel_id(link)
     link.put("EvaluatePacket", call("Die"))
     link.put("EvaluatePacket", call("Plus", 2, 2))  # not yet sent when the kernel dies
     assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
     assert link.get_packet()[0] == "TextPacket"
     assert link.get_packet()[0] == "InputNamePacket"
     assert link.get_packet() == ("ReturnPacket", 4)
-    assert identifier(link) != first
+    assert kernel_id(link) != first
 
 
 def test_a_kernel_that_quits_is_not_replaced(serve):
@@ -135,7 +136,7 @@ def test_a_kernel_that_quits_is_not_replaced(serve):
 def test_a_kernel_that_the_server_closed_is_not_replaced(serve):
     server = serve(AllowSilentKernelReplacement=True)
     link, other = server.client(), server.client()
-    assert other.command("CloseKernel", identifier(link)) == SUCCESS
+    assert other.command("CloseKernel", kernel_id(link)) == SUCCESS
     assert link.at_end()
     assert other.evaluate(call("Plus", 2, 2)) == 4
 
@@ -143,7 +144,7 @@ def test_a_kernel_that_the_server_closed_is_not_replaced(serve):
 def test_a_kernel_that_dies_while_its_client_sends_100_megabytes(serve, gate):
     server = serve(AllowSilentKernelReplacement=True)
     link = server.client()
-    first = identifier(link)
+    first = kernel_id(link)
     big = Function("StringLength", "x" * 100_000_000)
     pid = kernels(link)[first]["ProcessID"]
     sender = threading.Thread(target=link.put, args=("EvaluatePacket", big))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
-from tests.support.processes import resident_bytes
-from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, call, enter, identifier, kernels
-from tests.support.testkernel.codec import Function, Symbol
-from tests.support.waiting import wait_for, wait_gone
+from tools.harness.fake_kernel.codec import Function, Symbol
+from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.processes import resident_bytes
+from tools.harness.waiting import wait_for, wait_gone
+
+from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, enter, kernel_id, kernels
 
 
 def inside(link, name, *args):
@@ -22,13 +24,13 @@ def test_questions_about_oneself(serve):
     assert inside(link, "GetKernelBusyStatus") == '{"result":"True"}'
     pools = json.loads(inside(link, "GetServerInformation"))["result"]["Pools"]
     names = [kernel["ID"] for kernel in pools["Main"]["Kernels"]]
-    assert identifier(link) in names
+    assert kernel_id(link) in names
 
 
 def test_settings(serve):
     server = serve({"Main": {"MinimumKernelNumber": 1}})
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     pid = kernels(link)[name]["ProcessID"]
     assert inside(link, "SetReserveKernel", TRUE) == SUCCESS
     assert inside(link, "SetAllowSilentKernelReplacement", TRUE) == SUCCESS
@@ -54,11 +56,11 @@ def test_start_and_close_another(serve):
 
 def test_disconnect_takes_effect_after_the_answer(serve):
     link = serve().client()
-    name = identifier(link)
+    name = kernel_id(link)
     assert inside(link, "DisconnectKernel") == SUCCESS
     assert link.command("GetKernelID") == ERROR
     assert enter(link, "ConnectKernel", name) == SUCCESS
-    assert identifier(link) == name
+    assert kernel_id(link) == name
 
 
 def test_connect_takes_effect_after_the_answer(serve):
@@ -72,9 +74,9 @@ def test_connect_takes_effect_after_the_answer(serve):
 
 def test_connect_to_what_there_is_not_fails_at_once(serve):
     link = serve().client()
-    name = identifier(link)
+    name = kernel_id(link)
     assert inside(link, "ConnectKernel", "Nowhere") == ERROR
-    assert identifier(link) == name
+    assert kernel_id(link) == name
 
 
 def test_what_was_sent_behind_a_connect_goes_to_the_new_kernel(serve):
@@ -89,8 +91,8 @@ def test_what_was_sent_behind_a_connect_goes_to_the_new_kernel(serve):
 
 def test_closing_oneself_takes_effect_after_the_answer(serve):
     link = serve().client()
-    pid = kernels(link)[identifier(link)]["ProcessID"]
-    assert inside(link, "CloseKernel", identifier(link)) == SUCCESS
+    pid = kernels(link)[kernel_id(link)]["ProcessID"]
+    assert inside(link, "CloseKernel", kernel_id(link)) == SUCCESS
     assert link.at_end()
     wait_gone(pid)
 
@@ -98,8 +100,8 @@ def test_closing_oneself_takes_effect_after_the_answer(serve):
 def test_a_kernel_without_a_client_has_no_bridge(serve, gate):
     server = serve()
     link, other = server.client(), server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", call("List", gate.expression(), call("Command", call("GetKernelID"))))
+    name = kernel_id(link)
+    link.put("EvaluatePacket", call("List", gate.busy(), call("Command", call("GetKernelID"))))
     link.close()
     wait_for(lambda: kernels(other)[name]["State"] == "reserved")
     other.put("WSCommandPacket", Function("ConnectKernel", name, 20))
@@ -115,12 +117,12 @@ def test_a_connection_that_fails_is_told_to_the_function_that_asked(serve, gate)
     """Its result is the outcome, and the bridge stays as it was."""
     server = serve({"Main": {"MaximumKernelNumber": 2}})
     link, other = server.client(), server.client()
-    name, busy = identifier(link), identifier(other)
-    other.put("EvaluatePacket", gate.expression())
+    name, busy = kernel_id(link), kernel_id(other)
+    other.put("EvaluatePacket", gate.busy())
     wait_for(lambda: kernels(link)[busy]["Busy"])
     assert inside(link, "ConnectKernel", busy, 0.3) == ERROR
     assert inside(link, "ConnectKernel", "Main", 0.3) == ERROR, "the pool is full"
-    assert identifier(link) == name
+    assert kernel_id(link) == name
     gate.open()
     assert other.get_packet()[0] == "ReturnPacket"
 
@@ -128,15 +130,15 @@ def test_a_connection_that_fails_is_told_to_the_function_that_asked(serve, gate)
 def test_a_connection_from_inside_waits_for_its_kernel(serve, gate):
     server = serve({"Main": {"MaximumKernelNumber": 2, "ReservePreviouslyConnectedKernels": False}})
     link, other = server.client(), server.client()
-    wanted = identifier(other)
-    other.put("EvaluatePacket", gate.expression())
+    wanted = kernel_id(other)
+    other.put("EvaluatePacket", gate.busy())
     wait_for(lambda: kernels(link)[wanted]["Busy"])
     link.put("EvaluatePacket", call("Command", Function("ConnectKernel", wanted, 20)))
     server.wait_for_log(f"waits up to 20 s for kernel {wanted}, which is busy")
     gate.open()
     assert link.get_packet() == ("ReturnPacket", SUCCESS)
     assert link.get_packet()[0] == "InputNamePacket"
-    assert identifier(link) == wanted
+    assert kernel_id(link) == wanted
     assert other.get_packet()[0] == "ReturnPacket"
     assert "another client connected" in other.get_packet()[1]
 
@@ -147,20 +149,20 @@ def test_a_connection_from_inside_shows_one_prompt(serve):
     for _ in range(2):
         link.put("EnterTextPacket", '1 + 1')
         assert [link.get_packet()[0] for _ in range(3)][-1] == "InputNamePacket"
-    before = identifier(link)
+    before = kernel_id(link)
     link.put("EnterTextPacket", 'Command[ConnectKernel["Main"]]')
     assert link.get_packet() == ("OutputNamePacket", "Out[3]= ")
     assert link.get_packet()[0] == "ReturnTextPacket"
     assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
-    assert identifier(link) != before
+    assert kernel_id(link) != before
 
 
 def test_commands_of_a_kernel_are_answered_in_order(serve, gate):
     """One at a time: the second waits for the first, which waits for a kernel."""
     server = serve({"Main": {"MaximumKernelNumber": 2}})
     link, other = server.client(), server.client()
-    busy = identifier(other)
-    other.put("EvaluatePacket", gate.expression())
+    busy = kernel_id(other)
+    other.put("EvaluatePacket", gate.busy())
     wait_for(lambda: kernels(link)[busy]["Busy"])
     first = call("PutFrame", call("WSCommandPacket", Function("ConnectKernel", busy, 0.3)))
     link.put("EvaluatePacket", call("CompoundExpression", first, call("Command", call("GetKernelID"))))
@@ -177,6 +179,6 @@ def test_a_kernel_that_floods_the_server_with_commands_waits(serve):
     before = resident_bytes(server.pid)
     link.put("EvaluatePacket", call("CompoundExpression", *[command] * 20_000, call("Sleep", 0.5), 1))
     watcher = server.client()
-    wait_for(lambda: kernels(watcher)[identifier(watcher)])
+    wait_for(lambda: kernels(watcher)[kernel_id(watcher)])
     assert watcher.evaluate(2) == 2
     assert resident_bytes(server.pid) - before < 16 << 20

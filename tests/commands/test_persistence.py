@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.serving import ERROR, SUCCESS, call, enter, identifier, kernels
+from tests.support.serving import ERROR, SUCCESS, enter, kernel_id, kernels
 from tests.support.testkernel.codec import Function, Symbol
+from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for
 
 
@@ -31,7 +32,7 @@ def enter_text(link, text):
 def test_the_prompt_at_reconnection_has_the_next_number(serve, leaving):
     server = serve()
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     for number in (1, 2, 3):
         assert enter_text(link, "2+2") == [
             ("OutputNamePacket", f"Out[{number}]= "),
@@ -47,8 +48,8 @@ def test_the_prompt_at_reconnection_has_the_next_number(serve, leaving):
 def test_an_evaluation_goes_on_without_its_client(serve, gate):
     server = serve()
     link = server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", call("Set", Symbol("x"), gate.expression()))
+    name = kernel_id(link)
+    link.put("EvaluatePacket", call("Set", Symbol("x"), gate.busy()))
     watcher = server.client()
     wait_for(lambda: kernels(watcher)[name]["Busy"])
     link.reset()
@@ -63,14 +64,14 @@ def test_an_evaluation_goes_on_without_its_client(serve, gate):
 def test_nothing_of_the_old_conversation_reaches_the_next_client(serve, gate):
     server = serve({"Main": {"MinimumKernelNumber": 1, "ReservePreviouslyConnectedKernels": False}})
     link = server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", call("List", gate.expression(), call("Flood", 20)))
+    name = kernel_id(link)
+    link.put("EvaluatePacket", call("List", gate.busy(), call("Flood", 20)))
     wait_for(lambda: '"True"' in link.command("GetKernelBusyStatus"))
     link.close()
     stranger = server.client(prompt=False)
     gate.open()
     assert stranger.get_packet() == ("InputNamePacket", "In[1]:= ")
-    assert identifier(stranger) == name
+    assert kernel_id(stranger) == name
     assert stranger.evaluate(call("Plus", 2, 2)) == 4
 
 
@@ -79,7 +80,7 @@ def test_a_question_that_nobody_answered_is_answered_after_the_reconnection(serv
     server = serve({"Main": {"MinimumKernelNumber": 2, "ReservePreviouslyConnectedKernels": False}})
     link, watcher = server.client(), server.client()
     watcher.evaluate(call("Plus", 1, 1))  # an unused kernel would be as good as another one
-    name = identifier(link)
+    name = kernel_id(link)
     link.put("EvaluatePacket", call("List", call("Ask", "name? "), call("Ask", "born? ")))
     assert link.get_packet() == ("InputPacket", "name? ")
     link.put("TextPacket", "Ada")
@@ -99,8 +100,8 @@ def test_a_question_that_nobody_answered_is_answered_after_the_reconnection(serv
 def test_a_question_that_comes_while_nobody_is_there_waits_for_the_next_client(serve, gate):
     server = serve()
     link, watcher = server.client(), server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", call("List", gate.expression(), call("Ask", "still there? ")))
+    name = kernel_id(link)
+    link.put("EvaluatePacket", call("List", gate.busy(), call("Ask", "still there? ")))
     link.close()
     wait_for(lambda: kernels(watcher)[name]["State"] == "reserved")
     watcher.put("WSCommandPacket", Function("ConnectKernel", name, 20))
@@ -115,7 +116,7 @@ def test_a_question_that_comes_while_nobody_is_there_waits_for_the_next_client(s
 def test_a_dialog_goes_on_after_the_reconnection(serve):
     server = serve()
     link, watcher = server.client(), server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     link.put("EvaluatePacket", call("Dialog"))
     assert link.get_packet()[0] == "BeginDialogPacket"
     assert link.get_packet()[0] == "InputNamePacket"
@@ -157,8 +158,8 @@ def test_a_thousand_evaluations_sent_at_once_are_answered_in_order(serve):
 def test_evaluations_that_wait_are_not_sent_when_their_client_leaves(serve, gate):
     server = serve()
     link = server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", gate.expression())
+    name = kernel_id(link)
+    link.put("EvaluatePacket", gate.busy())
     for _ in range(10):
         link.put("EvaluatePacket", call("Set", Symbol("x"), 1))
     watcher = server.client()
@@ -173,7 +174,7 @@ def test_evaluations_that_wait_are_not_sent_when_their_client_leaves(serve, gate
 def test_an_abort_reaches_the_kernel_at_once_and_the_session_goes_on(serve, gate):
     link = serve().client()
     link.evaluate(call("Set", Symbol("x"), 5))
-    link.put("EvaluatePacket", call("List", call("Print", "begun"), gate.expression()))
+    link.put("EvaluatePacket", call("List", call("Print", "begun"), gate.busy()))
     assert link.get_packet()[0] == "TextPacket"
     link.send_message(3)
     head, value = link.get_packet()

@@ -8,7 +8,7 @@ import sys
 import time
 
 from wstpserver.client import LinkClosed, listen
-from wstpserver.wire.packet_builders import packet
+from wstpserver.wire.packets import packet
 from wstpserver.wire.values import Function, Symbol
 
 #: Nothing a test waits for takes this long, in seconds, on a machine that is busy.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.serving import call, identifier
+from tests.support.serving import kernel_id
+from tests.support.testkernel.codec import Function as call
 
 FULL = ("TextPacket", "WSTPServer: no further client is taken: MaximumClients is 2\n")
 
@@ -20,4 +21,4 @@ def test_one_client_too_many_is_told_so_and_its_link_is_closed(serve):
     assert second.evaluate(call("Plus", 2, 2)) == 4
     first.close()
     server.wait_for_log("Client 1 .* disconnected")
-    assert identifier(server.client()) != identifier(second)
+    assert kernel_id(server.client()) != kernel_id(second)

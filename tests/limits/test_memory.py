@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from tests.support import processes
 from tests.support.kernels import make_kernel
-from tests.support.serving import call, identifier, kernels
+from tests.support.serving import kernel_id, kernels
+from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for, wait_gone
-from wstpserver.server import memory
+from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 
 LIMIT = 60_000_000
 MUCH = call("UseMemory", 90_000_000)
@@ -26,7 +28,7 @@ def test_the_client_of_a_large_kernel_is_told_and_loses_it(serve, tmp_path, wrap
     program = make_kernel(tmp_path, "memory-kernel", connect_from_child=wrapped)
     server = serve({"Main": {"KernelPath": program, "MinimumKernelNumber": 1, "KernelMemoryLimit": LIMIT}})
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     pid = kernels(link)[name]["ProcessID"]
     link.evaluate(MUCH)
     head, text = link.get_packet()
@@ -35,14 +37,14 @@ def test_the_client_of_a_large_kernel_is_told_and_loses_it(serve, tmp_path, wrap
     assert link.at_end()
     server.wait_for_log(f"Warning: \n    Kernel {name} of pool Main is closed: {WHY}")
     wait_gone(pid)
-    assert identifier(server.client()) != name
+    assert kernel_id(server.client()) != name
 
 
 def test_a_kernel_that_grows_while_nobody_is_bridged_to_it_is_closed(serve, gate):
     server = serve({"Main": {"KernelMemoryLimit": LIMIT}})
     link, watcher = server.client(), server.client()
-    name = identifier(link)
-    link.put("EvaluatePacket", call("List", gate.expression(), MUCH))
+    name = kernel_id(link)
+    link.put("EvaluatePacket", call("List", gate.busy(), MUCH))
     wait_for(lambda: kernels(watcher)[name]["Busy"])
     link.close()
     wait_for(lambda: kernels(watcher)[name]["State"] == "reserved")
@@ -84,21 +86,20 @@ def sleeper():
             wait_gone(pid)
 
 
-@pytest.mark.parametrize("measure", [memory.from_proc, memory.from_ps])
-def test_the_largest_process_of_a_kernel_counts(sleeper, measure):
-    sizes = measure([sleeper])
+def test_the_largest_process_of_a_kernel_counts(sleeper):
+    sizes = resident_memory([sleeper])
     assert set(sizes) == {sleeper}
     assert processes.resident_bytes(sleeper) < 40_000_000 < sizes[sleeper] < 80_000_000
 
 
-@pytest.mark.parametrize("measure", [memory.from_proc, memory.from_ps])
-def test_a_process_that_is_gone_has_no_size(measure):
+def test_a_process_that_is_gone_has_no_size():
     process = subprocess.Popen(["true"], start_new_session=True)
     process.wait()
-    assert measure([process.pid]) == {}
+    assert resident_memory([process.pid]) == {}
 
 
-def test_a_system_that_does_not_tell_is_no_failure(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", os.fspath(tmp_path))
-    with pytest.raises(memory.CannotMeasure, match="ps does not work"):
-        memory.from_ps([1])
+def test_a_system_that_does_not_say_is_no_failure(monkeypatch, tmp_path):
+    """As where /proc is not mounted."""
+    monkeypatch.setattr(psutil, "PROCFS_PATH", os.fspath(tmp_path / "nothing"))
+    with pytest.raises(MemoryUnknown, match="cannot be listed: No such file"):
+        resident_memory([1])

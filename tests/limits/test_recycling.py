@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tests.support.serving import call, identifier, kernels
+from tests.support.serving import kernel_id, kernels
+from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for, wait_gone
 
 ONE = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 1, "ReservePreviouslyConnectedKernels": False}
@@ -20,7 +21,7 @@ def test_a_kernel_is_replaced_after_so_many_clients(serve):
     names = []
     for _ in range(3):
         with server.client() as link:
-            names.append(identifier(link))
+            names.append(kernel_id(link))
             pid = kernels(link)[names[-1]]["ProcessID"]
             assert link.evaluate(call("Plus", 2, 2)) == 4
         if len(names) == 2:
@@ -34,7 +35,7 @@ def test_a_kernel_is_replaced_after_so_many_evaluations_of_its_clients(serve):
     names = []
     for number in (1, 2, 1):
         with server.client() as link:
-            names.append(identifier(link))
+            names.append(kernel_id(link))
             before = kernels(link)[names[-1]]["Evaluations"]
             for _ in range(number):
                 link.evaluate(call("Plus", 2, 2))
@@ -47,7 +48,7 @@ def test_a_kernel_is_replaced_at_its_age_unless_somebody_uses_it(serve):
     pool = {**ONE, "MinimumKernelNumber": 2, "MaximumKernelNumber": 2, "MaximumKernelAge": 1.5}
     server = serve({"Main": pool})
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     wait_for(lambda: len(kernels(link)) == 2)
     (other,) = set(kernels(link)) - {name}
     assert re.fullmatch(r"it is \d+\.\d s old \(MaximumKernelAge\)", closing(server, other))

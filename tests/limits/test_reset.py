@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.serving import SUCCESS, call, enter, identifier, kernels
+from tests.support.serving import SUCCESS, enter, kernel_id, kernels
 from tests.support.testkernel.codec import Function, Symbol
+from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for
 
 X = Symbol("x")
@@ -17,9 +18,9 @@ ONE = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 1, "ReservePreviouslyCon
 def test_the_next_client_finds_a_clean_kernel_and_no_trace_of_the_reset(serve, gate):
     server = serve({"Main": {**ONE, "ResetCode": 'x = 0; Print["cleaning"]; x'}})
     first = server.client()
-    name = identifier(first)
+    name = kernel_id(first)
     first.evaluate(SET)
-    first.put("EvaluatePacket", call("List", gate.expression(), call("Print", "a secret")))
+    first.put("EvaluatePacket", call("List", gate.busy(), call("Print", "a secret")))
     wait_for(lambda: kernels(first)[name]["Busy"])
     second = server.client(prompt=False)
     first.close()
@@ -27,7 +28,7 @@ def test_the_next_client_finds_a_clean_kernel_and_no_trace_of_the_reset(serve, g
     assert "was reset" not in server.log, "it still works for its first client"
     gate.open()
     assert second.get_packet() == ("InputNamePacket", "In[1]:= ")
-    assert identifier(second) == name
+    assert kernel_id(second) == name
     assert second.evaluate(GET) == 0
     second.put("WSCommandPacket", call("GetMissedOutput"))
     assert second.get_packet() == ("ReturnPacket", Function("List", 0, Function("List")))
@@ -46,9 +47,9 @@ def test_the_next_client_finds_a_clean_kernel_and_no_trace_of_the_reset(serve, g
 def test_a_kernel_whose_reset_fails_is_given_to_nobody(serve, code, log):
     server = serve({"Main": {**ONE, "ResetCode": code}}, KernelStartTimeout=2)
     with server.client() as first:
-        name = identifier(first)
+        name = kernel_id(first)
     second = server.client()
-    assert identifier(second) != name
+    assert kernel_id(second) != name
     assert second.evaluate(call("Plus", 2, 2)) == 4
     server.wait_for_log("Warning: \n    " + log.format(name))
 
@@ -56,7 +57,7 @@ def test_a_kernel_whose_reset_fails_is_given_to_nobody(serve, code, log):
 def test_who_names_the_id_finds_the_session_as_it_was(serve):
     server = serve({"Main": {"MinimumKernelNumber": 2, "MaximumKernelNumber": 2, "ResetCode": "x = 0"}})
     first, second = server.client(), server.client()
-    name = identifier(first)
+    name = kernel_id(first)
     first.evaluate(SET)
     enter(first, "DisconnectKernel")
     assert kernels(second)[name]["State"] == "reserved"

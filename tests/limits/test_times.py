@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.support.serving import SUCCESS, call, enter, identifier, kernels
+from tests.support.serving import SUCCESS, enter, kernel_id, kernels
 from tests.support.testkernel.codec import Function, Symbol
+from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for
 
 ABORTED = ("ReturnPacket", Symbol("$Aborted"))
@@ -14,8 +15,8 @@ LONG = call("Sleep", 600)
 def test_a_reserved_kernel_is_closed_when_its_work_is_done_and_nobody_comes_back(serve, gate):
     server = serve({"Main": {"MinimumKernelNumber": 3, "ReservedKernelTimeout": 1}})
     busy, idle, watcher = server.client(), server.client(), server.client()
-    busy_name, idle_name = identifier(busy), identifier(idle)
-    busy.put("EvaluatePacket", gate.expression())
+    busy_name, idle_name = kernel_id(busy), kernel_id(idle)
+    busy.put("EvaluatePacket", gate.busy())
     wait_for(lambda: kernels(watcher)[busy_name]["Busy"])
     busy.close()
     wait_for(lambda: kernels(watcher)[busy_name]["State"] == "reserved")
@@ -38,7 +39,7 @@ def test_a_long_evaluation_is_aborted_and_the_session_goes_on(serve):
         link.put("EvaluatePacket", expression)
     told = ("TextPacket", f"WSTPServer: {TOO_LONG} and is aborted\n")
     assert [link.get_packet() for _ in range(5)] == [told, ABORTED, ("ReturnPacket", 5), told, ABORTED]
-    server.wait_for_log(rf"Warning: \n    Kernel {identifier(link)}: an evaluation has taken .* and is aborted")
+    server.wait_for_log(rf"Warning: \n    Kernel {kernel_id(link)}: an evaluation has taken .* and is aborted")
     link.put("EvaluatePacket", call("Dialog"))
     assert [link.get_packet()[0] for _ in range(2)] == ["BeginDialogPacket", "InputNamePacket"]
     assert link.get_packet() == told, "the time of a dialog counts"
@@ -47,7 +48,7 @@ def test_a_long_evaluation_is_aborted_and_the_session_goes_on(serve):
 def test_an_evaluation_that_its_client_has_left_is_aborted_as_well(serve):
     server = serve({"Main": {"MinimumKernelNumber": 2, "EvaluationTimeLimit": 0.3}})
     link, watcher = server.client(), server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     link.put("EvaluatePacket", LONG)
     link.close()
     server.wait_for_log(rf"Kernel {name}: an evaluation has taken longer than 0\.3 s \(EvaluationTimeLimit\)")
@@ -58,7 +59,7 @@ def test_an_evaluation_that_its_client_has_left_is_aborted_as_well(serve):
 def test_a_kernel_that_does_not_react_to_the_abort_is_closed(serve):
     server = serve({"Main": {"MinimumKernelNumber": 1, "MaximumKernelNumber": 2, "EvaluationTimeLimit": 0.3}})
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     link.put("EvaluatePacket", call("Deaf", 600))
     assert link.get_packet() == ("TextPacket", f"WSTPServer: {TOO_LONG} and is aborted\n")
     late = f"{TOO_LONG} and did not end within 5 s after it was aborted"

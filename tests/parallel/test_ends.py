@@ -12,24 +12,10 @@ import time
 import pytest
 
 from tests.client.helpers import PROMPT, takes
+from tests.support.serving import gate  # noqa: F401 - a fixture
 from tests.support.waiting import wait_for
 from wstpserver.client import EvaluationAborted, LinkError
 from wstpserver.client.parallel import KernelDied, KernelsGone
-
-
-@pytest.fixture
-def gate(tmp_path):
-    """A FIFO for BusyUntil; `gate.open()` lets one evaluation go on."""
-
-    class Gate:
-        path = str(tmp_path / "gate")
-
-        def open(self):
-            with open(self.path, "w") as fifo:
-                fifo.write("x")
-
-    os.mkfifo(Gate.path)
-    return Gate()
 
 
 def busy(served, number=1):
@@ -50,7 +36,7 @@ def kill(kernel):
 # Kernels that die
 
 
-def test_once_is_not_told(served, gate):
+def test_once_is_not_told(served, gate):  # noqa: F811
     with served.executor(1) as executor:
         future = executor.submit("BusyUntil", gate.path)
         (kernel,) = busy(served)
@@ -120,7 +106,7 @@ def test_kernels_killed_at_random_moments(served):
         killer.join()
 
 
-def test_with_the_server_everything_goes(served, gate):
+def test_with_the_server_everything_goes(served, gate):  # noqa: F811
     with served.executor(2) as executor:
         futures = [executor.submit("BusyUntil", gate.path) for _ in range(5)]
         busy(served, 2)
@@ -146,7 +132,7 @@ def test_everything_is_done_before_the_end(served):
     executor.shutdown()
 
 
-def test_what_was_not_begun_can_be_cancelled(served, gate):
+def test_what_was_not_begun_can_be_cancelled(served, gate):  # noqa: F811
     with served.executor(1) as executor:
         futures = [executor.submit("BusyUntil", gate.path) for _ in range(3)]
         busy(served)
@@ -157,7 +143,7 @@ def test_what_was_not_begun_can_be_cancelled(served, gate):
     assert futures[0].result(PROMPT) == gate.path
 
 
-def test_what_was_begun_can_be_aborted(served, gate):
+def test_what_was_begun_can_be_aborted(served, gate):  # noqa: F811
     with served.executor(2) as executor:
         futures = [executor.submit("BusyUntil", gate.path) for _ in range(4)]
         busy(served, 2)

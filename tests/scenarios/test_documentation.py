@@ -7,10 +7,10 @@ import re
 import pytest
 
 from tests.scenarios.frontend import LINK_OPTIONS
+from tests.support.packets import HEAD_BY_NAME
 from tests.support.server import ROOT
 from wstpserver.settings.discovery import Discovered
 from wstpserver.settings.loader import Source, load_settings
-from wstpserver.wire.packets import HEAD_BY_NAME
 
 PAGES = [ROOT / "docs" / "clients.md", *sorted((ROOT / "docs" / "clients").glob("*.md"))]
 OPTIONS = LINK_OPTIONS.format(port=31415, host="localhost")

@@ -5,7 +5,6 @@ The pool is that of the scenario "Making Use of Parallel Computing Functionality
 
 from __future__ import annotations
 
-import contextlib
 import json
 
 import pytest
@@ -88,12 +87,13 @@ def test_each_link_has_a_kernel_of_its_own(master, launch):
 def test_all_evaluate_at_the_same_time(master, launch, tmp_path):
     """Each one waits until all the others have begun, too: one after the other they would wait for ever."""
     kernels = [launch() for _ in range(COUNT)]
-    gates = [Gate(tmp_path / f"gate{number}") for number in range(COUNT)]
+    gates = [Gate(tmp_path, f"gate{number}") for number in range(COUNT)]
     for kernel, gate in zip(kernels, gates, strict=True):
         kernel.send("EvaluatePacket", call("List", call("BusyUntil", gate.path), call("KernelProcess")))
-    with contextlib.ExitStack() as stack:  # opening each waits until its kernel has begun
-        for writer in [stack.enter_context(open(gate.path, "wb")) for gate in gates]:
-            writer.write(b".")
+    for gate in gates:
+        gate.wait_until_reached()
+    for gate in gates:
+        gate.open()
     answers = [kernel.packet() for kernel in reversed(kernels)]
     assert {name for name, _ in answers} == {"ReturnPacket"}
     assert len({value.args[1] for _, value in answers}) == COUNT
@@ -147,7 +147,7 @@ def test_links_that_are_closed_without_that(master, launch):
 
 def test_an_abort_reaches_one_and_not_the_others(launch, tmp_path):
     kernels = [launch() for _ in range(3)]
-    gates = [Gate(tmp_path / f"gate{number}") for number in range(3)]
+    gates = [Gate(tmp_path, f"gate{number}") for number in range(3)]
     for kernel, gate in zip(kernels, gates, strict=True):
         kernel.send("EvaluatePacket", call("List", call("Print", "begun"), call("BusyUntil", gate.path)))
         assert kernel.packet() == ("TextPacket", "begun\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.client.helpers import PROMPT, Kernel, peer
 from tests.support.interrupts import heed_interrupts
 from wstpserver.client import connect
-from wstpserver.wire.packet_builders import command_packet
+from wstpserver.wire.packets import command_packet
 from wstpserver.wire.values import Function, Symbol
 
 ROOT = Path(__file__).parents[2]

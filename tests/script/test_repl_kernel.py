@@ -12,7 +12,7 @@ import pytest
 from tests.scenarios.conftest import embedded_server  # noqa: F401 - a fixture
 from tests.support.terminal import TerminalProgram, script
 from wstpserver.client import Session
-from wstpserver.wire.packet_builders import enter_text_packet
+from wstpserver.wire.packets import enter_text_packet
 
 PATIENCE = 60
 

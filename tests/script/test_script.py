@@ -8,11 +8,12 @@ import threading
 import pytest
 
 from tests.client.helpers import PROMPT, dies, endless, peer, raw_peer, takes
+from tests.support.packets import input_packet
 from wstpserver.cli import script
 from wstpserver.client import ConnectError
 from wstpserver.client.options import DEFAULT_PORT
 from wstpserver.version import VERSION
-from wstpserver.wire.packet_builders import input_packet, text_packet
+from wstpserver.wire.packets import text_packet
 from wstpserver.wire.values import Function, Symbol
 
 from .helpers import ABORTED, FAILED, NULL, process, served

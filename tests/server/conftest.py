@@ -2,17 +2,18 @@
 import gevent
 import pytest
 
-from tests.server.serving import (
+from tests.support.kernels import make_kernel
+from tests.support.serving import (  # noqa: F401 (fixtures among them)
     Calm,
-    Gate,
     assert_no_internal_error,
     assert_serves,
+    gate,
     join,
     one_pool,
     ready_kernels,
+    serve,
     serving,
 )
-from tests.support.kernels import make_kernel
 
 SHARED_KERNELS = 2
 
@@ -52,11 +53,3 @@ def server(_shared):
 def kernel(tmp_path):
     """A good test kernel, for KernelPath."""
     return make_kernel(tmp_path)
-
-
-@pytest.fixture
-def gate(tmp_path):
-    """Holds a kernel until the test opens it."""
-    made = Gate(tmp_path)
-    yield made
-    made.close()

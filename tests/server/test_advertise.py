@@ -40,15 +40,23 @@ def test_clients_look_for_what_servers_are_by_default():
     assert ROOT_BY_KEY["AdvertisedServiceType"].default == SERVICE_TYPE
 
 
-class Slow:
-    """A zeroconf whose calls last until they are released."""
+class Network:
+    """What stands for zeroconf: registering and closing last until they are released, questions are not answered."""
 
     def __init__(self):
         self.released = threading.Event()
         self.calls = []
 
-    def __call__(self, interfaces):
-        return self
+    __enter__ = __call__ = lambda self, interfaces=None: self
+
+    def __exit__(self, *_):
+        """A network for one question only."""
+
+    def add_listener(self, listener, question):
+        """Nobody answers."""
+
+    def get_service_info(self, service_type, name, timeout, question_type):
+        assert question_type is zeroconf.DNSQuestionType.QM
 
     def register_service(self, info, allow_name_change):
         self.calls.append(info.name)
@@ -59,6 +67,22 @@ class Slow:
         self.released.wait(30)
 
 
+class Browser:
+    """A browser that finds nobody."""
+
+    def __init__(self, network, service_type, handlers, question_type):
+        assert question_type is zeroconf.DNSQuestionType.QM
+
+    def cancel(self):
+        """It has not begun."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(advertise, "ANSWER_TIME", 0.01)
+    monkeypatch.setattr(zeroconf, "ServiceBrowser", Browser)
+
+
 def turns_of_the_hub(number):
     """Let other greenlets run so often; at once where nothing blocks the hub."""
     for _ in range(number):
@@ -67,7 +91,7 @@ def turns_of_the_hub(number):
 
 
 def test_the_hub_goes_on_while_it_registers_and_withdraws(monkeypatch, advertiser, log, path):
-    slow = Slow()
+    slow = Network()
     monkeypatch.setattr(zeroconf, "Zeroconf", slow)
     advertiser.start()
     while not slow.calls:
@@ -84,7 +108,7 @@ def test_the_hub_goes_on_while_it_registers_and_withdraws(monkeypatch, advertise
 
 
 def test_the_end_of_the_server_does_not_wait_for_ever(monkeypatch, advertiser):
-    slow = Slow()
+    slow = Network()
     monkeypatch.setattr(zeroconf, "Zeroconf", slow)
     monkeypatch.setattr(advertise, "WITHDRAWAL_TIME", 0.05)
     try:
@@ -97,7 +121,7 @@ def test_the_end_of_the_server_does_not_wait_for_ever(monkeypatch, advertiser):
 
 @pytest.mark.parametrize("error", [OSError(19, "No such device"), zeroconf.NonUniqueNameException(), RuntimeError()])
 def test_a_failure_is_logged_and_nothing_else(monkeypatch, capfd, advertiser, path, error):
-    class Broken(Slow):
+    class Broken(Network):
         def register_service(self, info, allow_name_change):
             raise error
 
@@ -117,7 +141,7 @@ def test_a_failure_is_logged_and_nothing_else(monkeypatch, capfd, advertiser, pa
     [("x" * 44, "has more than 63 bytes"), ("é" * 22, "has more than 63 bytes"), ("a\tb", "control character")],
 )
 def test_a_name_that_cannot_be(monkeypatch, log, path, service, reason):
-    slow = Slow()
+    slow = Network()
     slow.released.set()
     monkeypatch.setattr(zeroconf, "Zeroconf", slow)
     advertiser = Advertiser(log, SERVICE_TYPE, service, [("127.0.0.1", 4711)])
@@ -129,7 +153,7 @@ def test_a_name_that_cannot_be(monkeypatch, log, path, service, reason):
 
 
 def test_the_longest_name(monkeypatch, log):
-    slow = Slow()
+    slow = Network()
     slow.released.set()
     monkeypatch.setattr(zeroconf, "Zeroconf", slow)
     advertiser = Advertiser(log, SERVICE_TYPE, "x" * 43, [("127.0.0.1", 4711)])

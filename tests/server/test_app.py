@@ -1,17 +1,26 @@
 """What the running server does with exceptions that nobody expected."""
 
-import itertools
+import uuid
 from functools import partial
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import gevent
+import gevent.socket
 import pytest
 
-from tests.server.connections import tcp_pair
-from wstpserver.server import app
-from wstpserver.server.connection import Connection
-from wstpserver.server.greeter import ClientLink
-from wstpserver.server.log import Log
+from tests.support.testkernel import joining
+from wstpserver.server import ServeOptions, app
+from wstpserver.server.listen import listen
+from wstpserver.server.log import Log, LogLevel
+from wstpserver.settings import ServerSettings
+
+GREETING = b"Math Link 4\n-libraryid '!&*' -decoders 0\n-numericsid boxer -formats 1,2,3,4,5,6,7\n-envid ''\n"
+
+
+def settings():
+    pools = [{"name": "Main", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 1}]
+    return ServerSettings.build(pools=pools)
 
 
 @pytest.fixture
@@ -41,16 +50,27 @@ def broken(*_, **__):
 
 
 @pytest.mark.parametrize("what", ["make_session", "open_session"])
-def test_a_defect_does_not_leave_a_client_waiting(log, what):
+def test_a_defect_does_not_leave_a_client_waiting(monkeypatch, tmp_path, log, what):
     """Both connections are closed, whatever fails, and the exception goes where all go."""
-    ours, theirs = zip(*[tcp_pair() for _ in range(2)], strict=True)
-    application = app.Application.__new__(app.Application)
-    application._log, application._numbers = log, itertools.count(1)
-    application.dispatcher = Mock(**{what: broken, "close_session": broken})
-    link = ClientLink(Connection(ours[0]), Connection(ours[1]), "somewhere", b"", b"")
-    with pytest.raises(RuntimeError, match="a defect"):
-        application._serve(link)
-    for connection in theirs:
-        with connection:
-            connection.settimeout(20)
-            assert connection.recv(1) == b""
+    told = []
+    monkeypatch.setattr(gevent.get_hub(), "print_exception", lambda *what: told.append(what[1]), raising=False)
+    dispatcher = Mock(**{"evaluating.return_value": [], what: broken, "close_session": broken})
+    monkeypatch.setattr(app, "Dispatcher", lambda *_: dispatcher)
+    loaded = SimpleNamespace(settings=None)
+    options = ServeOptions(0, "127.0.0.1", LogLevel.ERROR, None, log, None, None, loaded, {})
+    (listener,) = listen("127.0.0.1", 0)
+    address = listener.getsockname()
+    application = app.Application(settings(), options, [listener], None)
+    application.start()
+    try:
+        connect = gevent.socket.create_connection
+        with gevent.Timeout(20), connect(address) as data, connect(address) as messages:
+            identity = str(uuid.uuid4()).upper().encode()
+            messages.sendall(b"id=%s connection=mesg" % identity)
+            data.sendall(b"id=%s connection=data" % identity + joining.WORDS + GREETING)
+            for connection in (data, messages):
+                while connection.recv(4096):
+                    pass
+    finally:
+        application.stop()
+    assert told == [RuntimeError]

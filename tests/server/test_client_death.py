@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.server.serving import (
+from tests.server.transfers import LARGE, Peak, send_until_stuck
+from tests.support.kernels import make_kernel
+from tests.support.serving import (
     MEBIBYTE,
     Calm,
     Since,
@@ -16,8 +18,6 @@ from tests.server.serving import (
     serving,
     wait_until_busy,
 )
-from tests.server.transfers import LARGE, Peak, send_until_stuck
-from tests.support.kernels import make_kernel
 from tests.support.testkernel.codec import Function, Symbol, encode
 
 NULL = Symbol("Null")

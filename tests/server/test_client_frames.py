@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from tests.server.serving import ABORTED, evaluate_length, join, kernel_process, long_text
 from tests.support import processes
+from tests.support.serving import ABORTED, evaluate_length, join, kernel_process, long_text
 from tests.support.testkernel import joining
 from tests.support.testkernel.codec import Function, encode
 from tests.support.waiting import wait_gone

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from tests.server.serving import Calm, assert_serves, join, one_pool, ready_kernels, serving
 from tests.support import processes
 from tests.support.kernels import make_kernel
+from tests.support.serving import Calm, assert_serves, join, one_pool, ready_kernels, serving
 from tests.support.waiting import wait_for
 
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.server.serving import join, one_pool, serving
 from tests.support.kernels import make_kernel
+from tests.support.serving import join, one_pool, serving
 from tests.support.testkernel import joining
 from tests.support.testkernel.codec import Function, encode
 

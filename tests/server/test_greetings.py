@@ -1,23 +1,33 @@
 """Clients that greet as they should, each in its own way."""
+import contextlib
 import os
+import resource
 import socket
+import subprocess
+import sys
 import uuid
 
 import pytest
 
-from tests.support import rawlink
+from tests.support import processes, rawlink
+from tests.support.serving import one_pool, serving
 from tests.support.testkernel import joining
 from tests.support.testkernel.codec import Function, encode
+from tests.support.waiting import wait_for
 
 PLUS = Function("EvaluatePacket", Function("Plus", 2, 2))
 
-#: What clients of 10.1 and 13.2 send when they greet a peer of version 4, first line and rest.
+#: What clients of 10.1 and 13.2 send when they greet a peer of version 4 or 6, first line and rest.
 LINES = {
     5: (b"Math Link 5\n", b"-libraryid '!&*' -decoders 0\n-numericsid boxer -tokens 33,98,100,102,116,118,120 -textid"
         b" 'Mar 23 2015, 18:23:51' -formats 1,2,3,4,5,6,7\n-envid ''\n"),
     6: (b"Math Link 6\n", b"-libraryid '!&*' -decoders 0\n-numericsid bichon_frise -tokens 33,98,100,102,116,118"
-        b" -textid 'Jan 27 2023, 10:57:24' -formats 1,2,3,4,5,6,7\n-envid ''\n"),
+        b" -textid 'Jan 27 2023, 10:57:24' -formats 1,2,3,4,5,6,7\n-envid ''\n-symboldicts 1"
+        b" -stringdicts 1\nSupport6digitAsciiUnicode\n"),
 }  # fmt: skip
+
+#: The last line of the server's answer to each.
+LAST = {5: b"-envid ''\n", 6: b"Support6digitAsciiUnicode\n"}
 
 
 def connections(port):
@@ -29,10 +39,10 @@ def first_lines():
     return b"id=%s connection=data" % identity, b"id=%s connection=mesg" % identity
 
 
-def receive_greeting(data):
-    """The server's greeting, to its last byte and no further."""
+def receive_greeting(data, version):
+    """The server's answer to a greeting of this version, to its last byte and no further."""
     received = b""
-    while not received.endswith(b"-envid ''\n"):
+    while not received.endswith(LAST[version]):
         received += joining.receive_exactly(data, 1)
     return received
 
@@ -56,8 +66,12 @@ def test_both_orders_and_both_generations(server, version, order):
     opening, rest = LINES[version]
     data.sendall(opening)
     data.sendall(rest)
-    greeting = receive_greeting(data)
-    assert greeting.startswith(b"Math Link 4\n") and greeting.count(b"\n") == 4
+    greeting = receive_greeting(data, version)
+    if version == 5:
+        assert greeting.startswith(b"Math Link 4\n") and greeting.count(b"\n") == 4
+    else:
+        assert greeting.startswith(b"Math Link 6\n") and greeting.count(b"\n") == 6
+        assert greeting.endswith(b"-envid ''\n-symboldicts 0 -stringdicts 0\nSupport6digitAsciiUnicode\n")
     if order == "data first":
         message.sendall(message_line)
     assert_works(rawlink.RawLink(data, message))
@@ -70,7 +84,7 @@ def test_everything_at_once(server):
     message.sendall(message_line + b"\0\0\0\x05\0\0\0\x01")
     data.sendall(data_line + joining.WORDS + b"".join(LINES[6]) + encode(PLUS) + b"]")
     assert joining.receive_exactly(data, 16) == joining.WORDS
-    receive_greeting(data)
+    receive_greeting(data, 6)
     link = rawlink.RawLink(data, message)
     assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
     assert link.get_packet() == ("ReturnPacket", 4)
@@ -86,7 +100,7 @@ def test_byte_by_byte(server):
     for byte in data_line + joining.WORDS + b"".join(LINES[5]) + encode(PLUS) + b"]":
         data.sendall(bytes([byte]))
     assert joining.receive_exactly(data, 16) == joining.WORDS
-    receive_greeting(data)
+    receive_greeting(data, 5)
     link = rawlink.RawLink(data, message)
     assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
     assert link.get_packet() == ("ReturnPacket", 4)
@@ -110,7 +124,7 @@ def test_classic_mode(server):
     """What a client sends that forgot -linkoptions 4: it asks for the message port."""
     data, message = joining.connect_classic(("127.0.0.1", server.port))
     version, framer = joining.greet(data, 6)
-    assert version == 4
+    assert version == 6
     assert_works(rawlink.RawLink(data, message, framer))
 
 
@@ -122,7 +136,7 @@ def test_classic_mode_with_the_greeting_before_the_message_connection(server):
         answer += joining.receive_exactly(data, 1)
     port = int(answer[len(b"msg_port=") : -1])
     message = socket.create_connection(("127.0.0.1", port), 20.0)
-    receive_greeting(data)
+    receive_greeting(data, 6)
     assert_works(rawlink.RawLink(data, message))
 
 
@@ -136,6 +150,51 @@ def test_a_message_port_of_classic_mode_takes_one_connection_only(server):
             socket.create_connection(("127.0.0.1", port), 20.0)
 
 
+STRANGER = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20) as connection:
+    print("connected", flush=True)
+    print(len(connection.recv(1)), flush=True)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="others do not say who connects")
+def test_a_message_port_of_classic_mode_is_for_its_client_only(server):
+    """Another process of this computer is not let in, even if it is first."""
+    data = socket.create_connection(("127.0.0.1", server.port), 20.0)
+    data.sendall(b"need_msg_portY")
+    answer = b""
+    while not answer.endswith(b"Y"):
+        answer += joining.receive_exactly(data, 1)
+    port = int(answer[len(b"msg_port=") : -1])
+    words = [sys.executable, "-S", "-E", "-c", STRANGER, str(port)]
+    stranger = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert stranger.stdout == "connected\n0\n"
+    message = socket.create_connection(("127.0.0.1", port), 20.0)
+    _, framer = joining.greet(data, 6)
+    assert_works(rawlink.RawLink(data, message, framer))
+
+
+def test_classic_clients_beside_many_idle_connections(tmp_path, kernel):
+    """More descriptors than select() can look at."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 6000:
+        pytest.skip("this system does not allow so many descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 6000), hard))
+    root = {"MaximumUnpairedConnections": 5000, "GreetingTimeout": 300}
+    try:
+        with serving(tmp_path, one_pool(kernel, root=root)) as server, contextlib.ExitStack() as idle:
+            for _ in range(2000):
+                idle.enter_context(socket.create_connection(("127.0.0.1", server.port), 20.0))
+            wait_for(lambda: len(processes.open_descriptors(server.pid)) > 2000, 60.0, "the idle connections")
+            data, message = joining.connect_classic(("127.0.0.1", server.port))
+            assert data.fileno() > 1024
+            version, framer = joining.greet(data, 6)
+            assert_works(rawlink.RawLink(data, message, framer))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_messages_that_came_with_the_first_line_are_not_lost(server, gate):
     """Half a message right behind the line that names the link is completed by what comes later."""
     data, message = connections(server.port)
@@ -143,7 +202,7 @@ def test_messages_that_came_with_the_first_line_are_not_lost(server, gate):
     message.sendall(message_line + b"\0\0")  # half a record
     data.sendall(data_line + joining.WORDS + b"".join(LINES[6]))
     joining.receive_exactly(data, 16)
-    receive_greeting(data)
+    receive_greeting(data, 6)
     link = rawlink.RawLink(data, message)
     assert link.get_packet()[0] == "InputNamePacket"
     link.put("EvaluatePacket", gate.busy())

@@ -7,21 +7,22 @@ from time import monotonic
 
 import pytest
 
-from tests.support.serving import SUCCESS, call, identifier, kernels, serve  # noqa: F401
+from tests.support.serving import SUCCESS, kernel_id, kernels
+from tests.support.testkernel.codec import Function as call
 from tests.support.testkernel.codec import Symbol
 
 
-def test_each_counts(serve):  # noqa: F811
+def test_each_counts(serve):
     server = serve({"Main": {"MinimumKernelNumber": 1}})
     link = server.client()
-    name = identifier(link)
+    name = kernel_id(link)
     for number in range(500):
         assert link.evaluate(call("Plus", 2, number)) == 2 + number
     assert kernels(link)[name]["Evaluations"] == 500
     assert not kernels(link)[name]["Busy"]
 
 
-def test_the_time_limit_is_one_for_each(serve):  # noqa: F811
+def test_the_time_limit_is_one_for_each(serve):
     server = serve({"Main": {"MinimumKernelNumber": 1, "EvaluationTimeLimit": 0.4}})
     link = server.client()
     ends = monotonic() + 1.2
@@ -36,7 +37,7 @@ def test_the_time_limit_is_one_for_each(serve):  # noqa: F811
 
 
 @pytest.mark.parametrize("size", [10, 20_000, 70_000, 2_000_000])
-def test_sizes_that_change(serve, size):  # noqa: F811
+def test_sizes_that_change(serve, size):
     """Three clients at once, each of which sends and gets small and large expressions in turn."""
     server = serve({"Main": {"MinimumKernelNumber": 3}})
     links = [server.client() for _ in range(3)]
@@ -56,7 +57,7 @@ def test_sizes_that_change(serve, size):  # noqa: F811
     assert not wrong
 
 
-def test_a_command_from_inside_comes_between(serve):  # noqa: F811
+def test_a_command_from_inside_comes_between(serve):
     """What was sent behind an evaluation that changes the kernel goes to the next kernel, in all of many rounds."""
     numbers = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 8}
     pools = {name: {"InitializationCode": f'x = "{name}"', **numbers} for name in ("Main", "Other")}

@@ -8,7 +8,10 @@ import time
 
 import pytest
 
-from tests.server.serving import (
+from tests.server.transfers import LARGE, stalled_writer
+from tests.support import processes
+from tests.support.kernels import make_kernel
+from tests.support.serving import (
     Since,
     evaluate_length,
     join,
@@ -18,9 +21,6 @@ from tests.server.serving import (
     ready_kernels,
     serving,
 )
-from tests.server.transfers import LARGE, stalled_writer
-from tests.support import processes
-from tests.support.kernels import make_kernel
 from tests.support.testkernel.codec import Function, Symbol
 from tests.support.waiting import wait_for, wait_gone
 

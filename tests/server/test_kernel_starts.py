@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.serving import (
+from tests.support import processes
+from tests.support.kernels import make_kernel
+from tests.support.server import pool
+from tests.support.serving import (
     Since,
     assert_serves,
     join,
@@ -21,9 +24,6 @@ from tests.server.serving import (
     reset,
     serving,
 )
-from tests.support import processes
-from tests.support.kernels import make_kernel
-from tests.support.server import pool
 from tests.support.testkernel.codec import Function
 from tests.support.waiting import wait_for
 
@@ -33,10 +33,10 @@ SHORT = {"KernelStartTimeout": 0.5, "KernelWaitTimeout": 0.2}
 BAD = {
     "it exits at once": (
         {"exit_at_once": True, "exit_code": 87, "last_words": "No valid password found."},
-        "it ended with exit status 87 before it made a link; its last words:\nNo valid password found.",
+        "it ended with exit status 87 before it made a link; its last output lines:\nNo valid password found.",
     ),
     "it hangs": ({"hang": True, "last_words": "Looking for a licence."},
-                 "it made no link within 0.5 seconds; its last words:\nLooking for a licence."),
+                 "it made no link within 0.5 seconds; its last output lines:\nLooking for a licence."),
     "it never greets": ({"never_greet": True}, "it made no link within 0.5 seconds"),
     "it speaks something else": ({"garbage": True}, "it does not speak WSTP: instead of a greeting"),
     "it goes astray after the greeting": ({"garbage_after_greeting": True}, "it left the protocol: "),

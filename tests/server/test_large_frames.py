@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from tests.server.serving import MEBIBYTE, assert_serves, evaluate_length, join, long_text
 from tests.server.transfers import LARGE, Peak, read_frame, stalled_writer
+from tests.support.serving import MEBIBYTE, assert_serves, evaluate_length, join, long_text
 from tests.support.testkernel.codec import Function, Symbol, encode
 from tests.support.testkernel.framing import Framer
 from tests.support.waiting import wait_gone

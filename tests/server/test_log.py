@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from wstpserver.server import log as log_module
-from wstpserver.server.log import Log, LogLevel, escape, parse_log_level, shorten
-from wstpserver.server.log_sink import BACKLOG_LIMIT, LogSink
+from wstpserver.server.log import BACKLOG_LIMIT, Log, LogLevel, LogSink, escape, parse_log_level, shorten
 
 ENTRY = re.compile(
     r"WSTPServer: Logger \(0, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\): (\w+): \n((?:    .*\n)+)\n",
@@ -113,6 +112,9 @@ def test_a_message_cannot_pretend_to_be_another_entry(path):
         ("\x1b[31mred\x07\0\x7f\x9b", "\\x1b[31mred\\x07\\x00\\x7f\\x9b"),
         ("a\rb\tc", "a\\x0db\tc"),
         ("\u202etxt\u2066\u2028x", "\\u202etxt\\u2066\\u2028x"),
+        ("\u200fright\u061cleft\u200b\u200d\ufeff\u00ad", "\\u200fright\\u061cleft\\u200b\\u200d\\ufeff\\xad"),
+        ("\U000e0041\u2060\u180e", "\\U000e0041\\u2060\\u180e"),
+        ("\uf74e\u00a0\u3000\u0301", "\uf74e\u00a0\u3000\u0301"),
         ("ends\r\n\n", "ends"),
     ],
 )

@@ -4,8 +4,18 @@ import time
 
 import pytest
 
-from tests.server.serving import ABORTED, Gate, join, kernel_id, kernel_process, long_text, one_pool, reconnect, serving
 from tests.server.transfers import stalled_writer
+from tests.support.serving import (
+    ABORTED,
+    Gate,
+    join,
+    kernel_id,
+    kernel_process,
+    long_text,
+    one_pool,
+    reconnect,
+    serving,
+)
 from tests.support.testkernel.codec import Function, Symbol
 from tests.support.waiting import wait_gone
 

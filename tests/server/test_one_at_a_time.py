@@ -1,7 +1,7 @@
 """At most one evaluation is in a kernel; whatever answers it passes at once."""
 import pytest
 
-from tests.server.serving import Gate, join, kernel_id
+from tests.support.serving import Gate, join, kernel_id
 from tests.support.testkernel.codec import Function, Symbol
 
 ASK = Function("Ask", "name? ")

@@ -5,9 +5,9 @@ import os
 import signal
 from pathlib import Path
 
-from tests.server.serving import Since, join, kernel_process, one_pool, prompt, ready_kernels, serving
 from tests.support.kernels import make_kernel
 from tests.support.server import pool
+from tests.support.serving import Since, join, kernel_process, one_pool, prompt, ready_kernels, serving
 from tests.support.testkernel.codec import Function
 from tests.support.waiting import wait_for, wait_gone
 from wstpserver.server.commands.replies import FRAMES_IN_A_TURN, missed_output

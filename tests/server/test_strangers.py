@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from tests.server.serving import assert_serves, one_pool, reset, serving
 from tests.support import rawlink
 from tests.support.kernels import make_kernel
+from tests.support.serving import assert_serves, one_pool, reset, serving
 from tests.support.testkernel import joining
 from tests.support.waiting import wait_for
 
@@ -112,10 +112,7 @@ def test_two_data_connections_with_one_uuid(server):
     first = open_connection(server.port, id_line(identity, b"data") + joining.WORDS)
     assert joining.receive_exactly(first, 16) == joining.WORDS
     _, framer = joining.greet(first)
-    second = open_connection(server.port, id_line(identity, b"data") + joining.WORDS)
-    assert joining.receive_exactly(second, 16) == joining.WORDS
-    joining.greet(second)
-    assert_closed(second)
+    assert_closed(open_connection(server.port, id_line(identity, b"data") + joining.WORDS))
     server.wait_for_log(f"a second data connection says that it is {identity}")
     message = open_connection(server.port, id_line(identity, b"mesg"))
     link = rawlink.RawLink(first, message, framer)  # the first one has not been harmed
@@ -161,7 +158,8 @@ def test_a_greeting_that_does_not_go_on(impatient, sent):
     connection = open_connection(impatient.port, sent)
     name = name_in_log(connection)
     assert_closed(connection)
-    impatient.wait_for_log(f"Closed a connection from {name}: its greeting did not come in time")
+    reason = "it was told to make a second connection to port" if sent.startswith(b"need") else "its greeting did not"
+    impatient.wait_for_log(f"Closed a connection from {name}: {reason}")
     assert_serves(impatient)
 
 
@@ -173,6 +171,21 @@ def test_a_half_pair_of_a_data_connection(impatient):
     assert_closed(connection)
     impatient.wait_for_log(f"Closed a connection from {name}: its greeting did not come in time")
     assert_serves(impatient)
+
+
+def test_a_classic_client_whose_second_connection_is_blocked(impatient):
+    """The log names the port, what may block it, and the way out."""
+    connection = open_connection(impatient.port, b"need_msg_portY")
+    name = name_in_log(connection)
+    answer = b""
+    while not answer.endswith(b"Y"):
+        answer += joining.receive_exactly(connection, 1)
+    port = int(answer[len(b"msg_port=") : -1])
+    assert_closed(connection)
+    impatient.wait_for_log(
+        f"Closed a connection from {name}: it was told to make a second connection to port {port}, and none came in"
+        " time; perhaps a firewall blocks that port. With -linkoptions 4 "
+    )
 
 
 def test_too_many_connections_that_are_no_link(impatient):

@@ -6,7 +6,11 @@ import signal
 
 import pytest
 
-from tests.server.serving import (
+from tests.support.kernels import make_kernel
+from tests.support.serving import (
+    ERROR,
+    FALSE,
+    SUCCESS,
     Since,
     join,
     kernel_id,
@@ -17,8 +21,6 @@ from tests.server.serving import (
     reconnect,
     serving,
 )
-from tests.support.kernels import make_kernel
-from tests.support.serving import ERROR, FALSE, SUCCESS
 from tests.support.testkernel.codec import Function, Symbol
 from tests.support.waiting import wait_for
 

@@ -7,9 +7,9 @@ import pytest
 
 from tests.server.connections import tcp_pair
 from wstpserver.server.connection import Connection
-from wstpserver.server.kernel_link import KernelLink
+from wstpserver.server.handshake import Link
 from wstpserver.server.log import Log, LogLevel
-from wstpserver.server.trace import FrameTracer, MessageTracer, trace_kernel
+from wstpserver.server.trace import FrameTracer, MessageTracer, trace_link
 from wstpserver.wire.encode import encode
 from wstpserver.wire.messages import CLOSING, encode_message
 from wstpserver.wire.values import Function, Symbol
@@ -100,7 +100,7 @@ def test_what_is_no_expression_is_told_once(log):
         tracer.take(b"GET / HTTP/1.1\r\n")
     tracer.end()
     (entry,) = log.found
-    assert re.fullmatch(r"A sent what is no expression \(.+\): G.*", entry)
+    assert re.fullmatch(r"A sent bytes that are not an expression \(.+\): G.*", entry)
 
 
 def test_messages(log):
@@ -124,10 +124,10 @@ def test_nothing_moves_bytes_past_the_tracers():
 def test_a_traced_stream_moves_what_it_shows(log):
     (ours, theirs), (our_messages, their_messages) = tcp_pair(), tcp_pair()
     with theirs, their_messages:
-        link = KernelLink(Connection(ours), Connection(our_messages), FRAMES[0])
+        link = Link(Connection(ours), Connection(our_messages), FRAMES[0])
         assert link.data.handle.descriptor >= 0
         plain = link.data
-        trace_kernel(log, link, "K")
+        trace_link(log, link, "K")
         assert link.data is not plain and type(plain) is Connection and link.data.handle.descriptor == -1
         theirs.sendall(FRAMES[1])
         assert link.data.receive_bytes() == FRAMES[1]

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from tests.server.serving import Since, assert_serves, join, kernel_process, message_of, one_pool, prompt, serving
 from tests.support.kernels import make_kernel
+from tests.support.serving import Since, assert_serves, join, kernel_process, message_of, one_pool, prompt, serving
 from tests.support.testkernel.codec import Function
 from tests.support.waiting import wait_for
 

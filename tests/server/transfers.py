@@ -6,8 +6,8 @@ import struct
 import termios
 import threading
 
-from tests.server.serving import kernel_process
 from tests.support import processes
+from tests.support.serving import kernel_process
 from tests.support.testkernel.codec import Function
 from tests.support.waiting import wait_for
 

@@ -7,13 +7,9 @@ import socket
 
 import pytest
 
-from tests.support.server import ServerProcess, pool
-from tests.support.waiting import wait_for
+from tests.support.server import ServerProcess
 
 ENTRY = re.compile(r"WSTPServer: Logger \(0, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\): (\w+): \n((?:    .*\n)+)\n")
-
-#: A free port is 0, the loopback interface: what most tests want to say themselves here.
-USUAL = ("--port", "0", "--interface", "127.0.0.1")
 
 
 def entries(text):
@@ -47,48 +43,20 @@ def endpoint(link):
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class BareServer(ServerProcess):
+def bare_server(folder, configuration=None, *arguments, **options):
     """A ServerProcess with no option but the configuration file and the given ones."""
-
-    def __init__(self, folder, configuration=None, *arguments, **options):
-        super().__init__(folder, configuration, *arguments, **options)
-        assert tuple(self._arguments[: len(USUAL)]) == USUAL
-        del self._arguments[: len(USUAL)]
-
-    def wait_for_exit(self, deadline=30.0):
-        """The exit code of a server that ends by itself, when everything it wrote is in `log`."""
-        code = self.process.wait(deadline)
-        wait_for(lambda: self._ended, what="the end of the output")
-        return code
+    return ServerProcess(folder, configuration, *arguments, usual_address=False, **options)
 
 
 @contextlib.contextmanager
 def failing(folder, configuration=None, *arguments, **options):
     """A server that is expected to give up, launched; cleaned up at the end, whatever happens."""
-    server = BareServer(folder, configuration, *arguments, **options).launch()
+    server = bare_server(folder, configuration, *arguments, **options).launch()
     try:
         yield server
         server.assert_no_process_left()
     finally:
-        server._end_everything()
-
-
-def one_pool(kernel, **keys):
-    """A configuration with one pool."""
-    return {"Pools": {"P": pool(kernel, **keys)}}
-
-
-class Fifo:
-    """Holds a test kernel in ``BusyUntil`` or at its start gate until `release`."""
-
-    def __init__(self, path):
-        os.mkfifo(path)
-        self.path = os.fspath(path)
-
-    def release(self):
-        """Let the kernel go on; waits until it is there."""
-        with open(self.path, "w") as file:
-            file.write("go")
+        server.kill()
 
 
 class NotifySocket:

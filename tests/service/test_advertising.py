@@ -1,11 +1,13 @@
 """The server advertises itself on the loopback interface, and a real browser of zeroconf looks for it."""
 
+import contextlib
 import secrets
 
 import pytest
 
-from tests.service.helpers import BareServer, messages, needs_ipv6, one_pool
+from tests.service.helpers import bare_server, messages, needs_ipv6
 from tests.support.kernels import make_kernel
+from tests.support.serving import one_pool
 from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for
 from wstpserver.client.discover import discover
@@ -60,7 +62,7 @@ def browser(service_type):
 def advertised(folder, service_type, *words, interface="127.0.0.1", **options):
     """A server with the given option to advertise it."""
     configuration = {"AdvertisedServiceType": service_type, **one_pool(make_kernel(folder), MinimumKernelNumber=1)}
-    return BareServer(folder, configuration, "--port", "0", "--interface", interface, *words, **options)
+    return bare_server(folder, configuration, "--port", "0", "--interface", interface, *words, **options)
 
 
 def advertising(server):
@@ -101,6 +103,24 @@ def test_a_name_that_is_taken(tmp_path, service_type, browser):
             ]  # fmt: skip
         browser.wait_gone(other)
         assert discover(20, service_type, enough=1, interfaces=LOOPBACK) == found[:1]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_three_servers_have_three_names(tmp_path, service_type, together):
+    """Whether each finds the others there or all begin at the same time."""
+    folders = [tmp_path / name for name in "abc"]
+    for folder in folders:
+        folder.mkdir()
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for folder in folders:
+            servers.append(stack.enter_context(advertised(folder, service_type, "-a")))
+            if not together:
+                servers[-1].wait_for_log(NAMED)
+        names = {server.wait_for_log(NAMED)[1]: server.port for server in servers}
+        assert sorted(names) == ["WSTPServer-Instance", "WSTPServer-Instance-2", "WSTPServer-Instance-3"]
+        found = discover(20, service_type, enough=3, interfaces=LOOPBACK)
+        assert dict(found) == {name: f"{port}@127.0.0.1" for name, port in names.items()}
 
 
 @needs_ipv6

@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from tests.service.helpers import BareServer, failing, messages, one_pool
+from tests.service.helpers import bare_server, failing, messages
 from tests.support.kernels import make_kernel
+from tests.support.serving import one_pool
 
 LOOPBACK = ("--port", "0", "--interface", "127.0.0.1")
 
@@ -77,7 +78,7 @@ def test_a_wrong_file_in_the_search_is_reported_and_passed_over(tmp_path):
     folder.mkdir(parents=True)
     kernel = make_kernel(tmp_path)
     write(folder / "wstpserver.conf", f'{{"Pools": {{"There": {{"KernelPath": "{kernel}"}}}}}}')
-    with BareServer(tmp_path, None, *LOOPBACK) as server:
+    with bare_server(tmp_path, None, *LOOPBACK) as server:
         server.wait_for_log("Pool There is ready")
     warnings = "\n".join(messages(server.log, "Warning"))
     assert re.search(r"wstpserver\.conf:1:\d+: the file ends here", warnings)
@@ -89,7 +90,7 @@ def test_a_home_that_cannot_be_written_to(tmp_path):
     folder.mkdir()
     kernel = make_kernel(folder, "WolframKernel")
     environment = {"HOME": "/proc/no-home", "PATH": f"{folder}:/bin:/usr/bin"}
-    with BareServer(tmp_path, None, *LOOPBACK, environment=environment) as server:
+    with bare_server(tmp_path, None, *LOOPBACK, environment=environment) as server:
         server.wait_for_log("Pool KernelPoolOne is ready with 2 kernels")
         with server.connect() as link:
             assert link.get_packet()[0] == "InputNamePacket"
@@ -105,10 +106,10 @@ def test_the_default_file_is_written_once_and_is_good(tmp_path):
     make_kernel(folder, "WolframKernel")
     environment = {"PATH": f"{folder}:/bin:/usr/bin"}
     path = tmp_path / ".config" / "WSTPServer" / "wstpserver.conf"
-    with BareServer(tmp_path, None, *LOOPBACK, environment=environment) as first:
+    with bare_server(tmp_path, None, *LOOPBACK, environment=environment) as first:
         assert f'Wrote a default configuration file to "{path}"' in messages(first.log, "Information")
     written = path.read_bytes()
-    with BareServer(tmp_path, None, *LOOPBACK, environment=environment) as second:
+    with bare_server(tmp_path, None, *LOOPBACK, environment=environment) as second:
         assert f'Using the configuration file "{path}"' in messages(second.log, "Information")
     assert path.read_bytes() == written
 

@@ -8,18 +8,19 @@ import socket
 
 import pytest
 
-from tests.service.helpers import BareServer, failing, has_ipv6, messages, needs_ipv6, one_pool
+from tests.service.helpers import bare_server, failing, has_ipv6, messages, needs_ipv6
 from tests.support import rawlink
 from tests.support.kernels import make_kernel
-from wstpserver.server import listeners
-from wstpserver.server.listeners import ListenError, describe, listen
+from tests.support.serving import one_pool
+from wstpserver.server import listen as listen_module
+from wstpserver.server.listen import ListenError, describe, listen
 
 LOOPBACKS = ("127.0.0.1", "::1")
 
 
 def running(folder, *words, **options):
     configuration = one_pool(make_kernel(folder), MinimumKernelNumber=1, ReservePreviouslyConnectedKernels=False)
-    return BareServer(folder, configuration, *words, **options)
+    return bare_server(folder, configuration, *words, **options)
 
 
 def serves(host, port):
@@ -83,7 +84,7 @@ def test_the_environment_and_the_file(tmp_path):
     with running(tmp_path, environment=environment) as server:
         assert listening(server).endswith("and interface 127.0.0.2")
     pools = one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)
-    with BareServer(tmp_path, {"Port": 0, "Interface": "127.0.0.3", **pools}) as server:
+    with bare_server(tmp_path, {"Port": 0, "Interface": "127.0.0.3", **pools}) as server:
         assert listening(server).endswith("and interface 127.0.0.3")
 
 
@@ -189,7 +190,7 @@ def resolving(monkeypatch, *hosts):
             for host in hosts
         ]  # fmt: skip
 
-    monkeypatch.setattr(listeners.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(listen_module.socket, "getaddrinfo", getaddrinfo)
 
 
 def test_a_name_with_several_addresses(monkeypatch):
@@ -202,7 +203,7 @@ def test_a_name_with_several_addresses(monkeypatch):
 
 def test_another_port_where_the_chosen_one_is_taken_on_the_second_address(monkeypatch):
     resolving(monkeypatch, "127.0.0.2", "127.0.0.3")
-    real = listeners._listener
+    real = listen_module._listener
     blockers = []
 
     def listener(family, address):
@@ -212,7 +213,7 @@ def test_another_port_where_the_chosen_one_is_taken_on_the_second_address(monkey
             blockers.append(socket.create_server(("127.0.0.3", made.getsockname()[1])))
         return made
 
-    monkeypatch.setattr(listeners, "_listener", listener)
+    monkeypatch.setattr(listen_module, "_listener", listener)
     try:
         with listened("cluster.example") as (_, addresses):
             assert len(blockers) == 2
@@ -225,14 +226,14 @@ def test_another_port_where_the_chosen_one_is_taken_on_the_second_address(monkey
 
 def test_no_port_is_free_on_both_addresses(monkeypatch):
     resolving(monkeypatch, "127.0.0.2", "127.0.0.3")
-    real = listeners._listener
+    real = listen_module._listener
 
     def listener(family, address):
         if address[0] == "127.0.0.3":
             raise OSError(98, "Address already in use")
         return real(family, address)
 
-    monkeypatch.setattr(listeners, "_listener", listener)
+    monkeypatch.setattr(listen_module, "_listener", listener)
     with pytest.raises(ListenError, match=re.escape("no port was found that is free on all of its addresses")):
         listen("cluster.example", 0)
 
@@ -250,14 +251,14 @@ def test_a_given_port_that_is_taken_on_the_second_address_is_an_error(monkeypatc
 @pytest.mark.parametrize("interface", ["", "localhost"])
 @pytest.mark.parametrize("number", [97, 99])
 def test_a_computer_without_ipv6(monkeypatch, interface, number):
-    real = listeners._listener
+    real = listen_module._listener
 
     def listener(family, address):
         if family == socket.AF_INET6:
             raise OSError(number, os.strerror(number))
         return real(family, address)
 
-    monkeypatch.setattr(listeners, "_listener", listener)
+    monkeypatch.setattr(listen_module, "_listener", listener)
     with listened(interface) as (found, addresses):
         assert len(addresses) == 1
         assert describe(found, interface).startswith(f"port {addresses[0][1]}")

@@ -4,10 +4,11 @@ import os
 import re
 import signal
 
-from tests.service.helpers import BareServer, NotifySocket, entries, failing, one_pool
+from tests.service.helpers import NotifySocket, bare_server, entries, failing
 from tests.support import processes, rawlink
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess
+from tests.support.serving import one_pool
 from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for
 
@@ -30,7 +31,7 @@ def test_a_full_disk(tmp_path):
     """stdout and the log file alike are /dev/full: every write fails."""
     with NotifySocket(tmp_path / "notify") as manager:
         environment = {"NOTIFY_SOCKET": manager.path}
-        server = BareServer(
+        server = bare_server(
             tmp_path, one_kernel(tmp_path), *LOOPBACK, "--log-file", "/dev/full", environment=environment
         )
         server.launch()
@@ -41,19 +42,19 @@ def test_a_full_disk(tmp_path):
             server.assert_no_process_left()
             assert re.fullmatch(r"WSTPServer: Listening for new connections on port \d+ .*\n", server.log)
         finally:
-            server._end_everything()
+            server.kill()
 
 
 def test_a_closed_pipe(tmp_path):
     """Whoever read the log has gone."""
     with ServerProcess(tmp_path, one_kernel(tmp_path), "--log-level", "trace") as server:
-        server.wait_for_log("Pool P is ready")
+        server.wait_for_log("Pool a is ready")
         reader = server.process.stdout.fileno()
         # the reading thread holds the pipe's only reading end: put something else in its place
         with open(os.devnull, "rb") as nothing:
             os.dup2(nothing.fileno(), reader)
         assert_serves(server.port)
-        wait_for(lambda: server._ended, what="the end of what was read")
+        server.wait_for_end_of_log()
         assert_serves(server.port)
 
 
@@ -63,7 +64,7 @@ def test_a_pipe_that_nobody_reads(tmp_path):
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
         words = (*LOOPBACK, "--log-file", os.fspath(tmp_path / "pipe"))
-        with BareServer(tmp_path, one_kernel(tmp_path), *words) as server:
+        with bare_server(tmp_path, one_kernel(tmp_path), *words) as server:
             for _ in range(4):
                 assert_serves(server.port)
             before = processes.resident_bytes(server.pid)
@@ -79,7 +80,7 @@ def test_rotation(tmp_path):
     """Renamed, then a hangup: entries go on in a new file under the old name, and none is lost or twice."""
     log = tmp_path / "server.log"
     words = (*LOOPBACK, "-f", os.fspath(log))
-    with BareServer(tmp_path, one_kernel(tmp_path), *words) as server, server.connect() as link:
+    with bare_server(tmp_path, one_kernel(tmp_path), *words) as server, server.connect() as link:
         link.get_packet()
         for number in range(1, 4):
             link.evaluate(call("StringReverse", f"before {number}"))
@@ -102,7 +103,7 @@ def test_a_rotation_that_fails(tmp_path):
     folder = tmp_path / "logs"
     folder.mkdir()
     log = folder / "server.log"
-    with BareServer(tmp_path, one_kernel(tmp_path), *LOOPBACK, "-f", os.fspath(log)) as server:
+    with bare_server(tmp_path, one_kernel(tmp_path), *LOOPBACK, "-f", os.fspath(log)) as server:
         folder.rename(tmp_path / "elsewhere")
         server.process.send_signal(signal.SIGHUP)
         moved = tmp_path / "elsewhere" / "server.log"
@@ -116,7 +117,7 @@ def test_a_rotation_that_fails(tmp_path):
 def test_with_a_log_file_stdout_has_one_line(tmp_path):
     """The line that supervisord and people see when the log is elsewhere."""
     log = tmp_path / "server.log"
-    with BareServer(tmp_path, one_kernel(tmp_path), *LOOPBACK, "-f", os.fspath(log)) as server:
+    with bare_server(tmp_path, one_kernel(tmp_path), *LOOPBACK, "-f", os.fspath(log)) as server:
         assert_serves(server.port)
     line = f"WSTPServer: Listening for new connections on port {server.port} and interface 127.0.0.1\n"
     assert server.log == line

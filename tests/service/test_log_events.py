@@ -5,9 +5,10 @@ import socket
 
 import pytest
 
-from tests.service.helpers import Fifo, endpoint, entries, messages, one_pool
+from tests.service.helpers import endpoint, entries, messages
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
+from tests.support.serving import Gate, one_pool
 from tests.support.testkernel.codec import Function as call
 
 ID = r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}"
@@ -39,14 +40,14 @@ def test_the_life_of_a_client(tmp_path):
 def test_the_life_of_a_kernel_and_its_pool(tmp_path):
     path = make_kernel(tmp_path)
     with ServerProcess(tmp_path, one_pool(path, MinimumKernelNumber=2), "-l", "2") as server:
-        server.wait_for_log("Pool P is ready")
+        server.wait_for_log("Pool a is ready")
     ready = [match for message in messages(server.log, "Debug") if (match := re.fullmatch(
-        rf"Kernel ({ID}) of pool P is ready: process \d+, link after \d\.\d{{3}} s, initialised after \d\.\d{{3}} s",
+        rf"Kernel ({ID}) of pool a is ready: process \d+, link after \d\.\d{{3}} s, initialised after \d\.\d{{3}} s",
         message))]  # fmt: skip
     kernels = {match[1] for match in ready}
     assert len(kernels) == 2
     (pool_ready,) = [message for message in messages(server.log, "Information") if message.startswith("Pool")]
-    assert re.fullmatch(r"Pool P is ready with 2 kernels after \d+\.\d{3} s", pool_ready)
+    assert re.fullmatch(r"Pool a is ready with 2 kernels after \d+\.\d{3} s", pool_ready)
     closed = {match[1] for match in re.finditer(rf"Closing kernel ({ID}): the server stops", server.log)}
     assert closed == kernels
 
@@ -54,14 +55,14 @@ def test_the_life_of_a_kernel_and_its_pool(tmp_path):
 def test_the_first_level_shows_start_and_end_only(tmp_path):
     configuration = one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)
     with ServerProcess(tmp_path, configuration) as server:
-        server.wait_for_log("Pool P is ready")
+        server.wait_for_log("Pool a is ready")
         with prompted(server) as link:
             assert link.evaluate(call("Plus", 1, 1)) == 2
     found = [re.sub(r"[\d.]+ s$", "T s", message) for message in messages(server.log, "Information")]
     assert found == [
         f'Using the configuration file "{tmp_path}/{server.mark}.conf"',
         f"Listening for new connections on port {server.port} and interface 127.0.0.1",
-        "Pool P is ready with 1 kernel after T s",
+        "Pool a is ready with 1 kernel after T s",
         "Stopping because of SIGTERM",
         "Stopped",
     ]
@@ -74,8 +75,8 @@ def test_the_kernel_that_was_discovered(tmp_path):
     folder.mkdir()
     kernel = make_kernel(folder, "WolframKernel")
     environment = {"PATH": f"{folder}:/bin:/usr/bin"}
-    with ServerProcess(tmp_path, {"Pools": {"P": {}}}, environment=environment) as server:
-        server.wait_for_log("Pool P is ready")
+    with ServerProcess(tmp_path, {"Pools": {"a": {}}}, environment=environment) as server:
+        server.wait_for_log("Pool a is ready")
     assert f'Using "{kernel}" as a default kernel path' in messages(server.log, "Information")
 
 
@@ -108,33 +109,33 @@ def test_a_kernel_that_quits_is_no_reason_to_worry(tmp_path):
 
 
 def test_who_waits_and_why(tmp_path):
-    pools = {"P": pool(make_kernel(tmp_path), MinimumKernelNumber=1)}
+    pools = {"a": pool(make_kernel(tmp_path), MinimumKernelNumber=1)}
     configuration = {"KernelWaitTimeout": 0.2, "Pools": pools}
     with ServerProcess(tmp_path, configuration, "-l", "debug") as server:
-        server.wait_for_log("Pool P is ready")
+        server.wait_for_log("Pool a is ready")
         with prompted(server), server.connect() as waiting:
             name, reason = waiting.get_packet()
             assert name == "TextPacket"
             assert waiting.at_end()
             client = re.escape(f"Client 2 ({endpoint(waiting)})")
         occupied = r"1 of 1 kernels \(1 bridged\)"
-        server.wait_for_log(rf"Debug: \n    {client} waits up to 0\.2 s for a kernel of pool P: {occupied}\n")
-        given_up = rf"no kernel of pool P became available within 0\.2 seconds: {occupied}\n"
+        server.wait_for_log(rf"Debug: \n    {client} waits up to 0\.2 s for a kernel of pool a: {occupied}\n")
+        given_up = rf"no kernel of pool a became available within 0\.2 seconds: {occupied}\n"
         server.wait_for_log(rf"Warning: \n    {client} was given up on: {given_up}")
         assert re.fullmatch(f"WSTPServer: {given_up}", reason)
 
 
 def test_who_waits_for_a_busy_kernel(tmp_path):
-    fifo = Fifo(tmp_path / "fifo")
+    gate = Gate(tmp_path)
     with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=1), "-l", "debug") as server:
         with prompted(server) as first:
             kernel = re.search(ID, first.command("GetKernelID"))[0]
-            first.put("EvaluatePacket", call("BusyUntil", fifo.path))
+            first.put("EvaluatePacket", gate.busy())
         server.wait_for_log("is unbridged from")
         with server.connect() as second:
             second.put("WSCommandPacket", call("ConnectKernel", kernel, 20))
             server.wait_for_log(rf"waits up to 20 s for kernel {kernel}, which is busy\n")
-            fifo.release()
+            gate.open()
             assert second.get_packet() == ("ReturnPacket", '{"status":"ExecutionSuccess"}')
 
 
@@ -142,7 +143,7 @@ def test_a_kernel_that_does_not_start(tmp_path):
     kernel = make_kernel(tmp_path, last_words="the licence has expired", exit_at_once=True, exit_code=7)
     with ServerProcess(tmp_path, one_pool(kernel, MinimumKernelNumber=1)) as server:
         server.wait_for_log(
-            r"Error: \n    A kernel of pool P did not start: .*exit status 7.*\n"
+            r"Error: \n    A kernel of pool a did not start: .*exit status 7.*\n"
             r"(    .*\n)*?    the licence has expired\n"
             r"    The next attempt follows in 1 seconds\n"
         )

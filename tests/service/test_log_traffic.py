@@ -2,9 +2,10 @@
 
 import re
 
-from tests.service.helpers import endpoint, entries, messages, one_pool
+from tests.service.helpers import endpoint, entries, messages
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess
+from tests.support.serving import one_pool
 from tests.support.testkernel.codec import Function as call
 from tests.support.testkernel.codec import encode
 
@@ -25,7 +26,7 @@ def without_links(server):
 
 def test_a_whole_conversation_in_order(tmp_path):
     with traced(tmp_path) as server:
-        server.wait_for_log("Pool P is ready")
+        server.wait_for_log("Pool a is ready")
         with server.connect() as link:
             link.get_packet()
             link.evaluate(call("StringReverse", "abc"))
@@ -94,7 +95,7 @@ def test_out_of_band_messages(tmp_path):
 
 def test_the_initialisation_of_a_kernel(tmp_path):
     with traced(tmp_path, InitializationCode='Print["hello"]') as server:
-        server.wait_for_log("Pool P is ready")
+        server.wait_for_log("Pool a is ready")
     found = [re.sub(r" \(\d+ bytes\)", "", entry) for entry in without_links(server)]
     start = found.index('kernel sent TextPacket: TextPacket["hello\\x0a"]')
     assert found[start - 1 : start + 2] == [

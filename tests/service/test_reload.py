@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
-from tests.service.helpers import Fifo, entries, one_pool
+from tests.service.helpers import entries
 from tests.support import processes
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess, pool
+from tests.support.serving import Gate, one_pool
 from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for
 from tools.measuring.load.engine import Load, run_load
@@ -119,7 +120,7 @@ def test_a_client_that_waits_for_a_pool_that_is_removed(tmp_path):
         with server.connect() as second:
             server.wait_for_log("Client 2 .* waits up to 60 s .*1 bridged")
             reload(server, {"Pools": {"Other": pool(kernel, MinimumKernelNumber=1)}})
-            assert second.get_packet() == ("TextPacket", "WSTPServer: pool P is not configured any more\n")
+            assert second.get_packet() == ("TextPacket", "WSTPServer: pool a is not configured any more\n")
             assert second.at_end()
         assert first.evaluate(call("Plus", 1, 1)) == 2
 
@@ -152,7 +153,7 @@ def test_an_invalid_file_changes_nothing(tmp_path, text, reason):
         assert reason in report and f"{server.mark}.conf" in report
         after = information(link)
         assert after.keys() == before.keys()
-        assert [item["ID"] for item in after["P"]["Kernels"]] == [item["ID"] for item in before["P"]["Kernels"]]
+        assert [item["ID"] for item in after["a"]["Kernels"]] == [item["ID"] for item in before["a"]["Kernels"]]
         # a good one afterwards is taken over
         assert "MinimumKernelNumber: 1 -> 2" in reload(server, one_pool(kernel, MinimumKernelNumber=2))
 
@@ -169,15 +170,15 @@ def test_what_needs_a_restart_is_said(tmp_path):
 
 
 def test_an_evaluation_goes_on_through_a_reload(tmp_path):
-    fifo = Fifo(tmp_path / "fifo")
+    gate = Gate(tmp_path)
     kernel = make_kernel(tmp_path)
     with ServerProcess(tmp_path, one_pool(kernel, MinimumKernelNumber=1)) as server, server.connect() as link:
         link.get_packet()
-        link.put("EvaluatePacket", call("BusyUntil", fifo.path))
+        link.put("EvaluatePacket", gate.busy())
         for number in (2, 1, 3):
             reload(server, one_pool(kernel, MinimumKernelNumber=number))
-        fifo.release()
-        assert link.get_packet() == ("ReturnPacket", fifo.path)
+        gate.open()
+        assert link.get_packet() == ("ReturnPacket", gate.path)
 
 
 CLIENTS = 50
@@ -190,7 +191,7 @@ def test_reloads_under_load(tmp_path):
     kernel = make_kernel(tmp_path)
     numbers = {"MinimumKernelNumber": CLIENTS, "ReservePreviouslyConnectedKernels": False}
     with ServerProcess(tmp_path, one_pool(kernel, **numbers)) as server:
-        server.wait_for_log("Pool P is ready", 90)
+        server.wait_for_log("Pool a is ready", 90)
         kernels = sorted(server.processes())
         load = Load(port=server.port, clients=CLIENTS, evaluations=100, timeout=60.0, limit=120.0)
         results = []
@@ -199,7 +200,7 @@ def test_reloads_under_load(tmp_path):
         reloads = 0
         try:
             while clients.is_alive():
-                pools = {"P": pool(kernel, **numbers, MaximumKernelNumber=CLIENTS + reloads % 4)}
+                pools = {"a": pool(kernel, **numbers, MaximumKernelNumber=CLIENTS + reloads % 4)}
                 if reloads % 2 == 0:
                     pools["Q"] = pool(kernel, MinimumKernelNumber=1)
                 reload(server, {"AllowStealingKernels": reloads % 3 != 0, "Pools": pools})

@@ -7,8 +7,9 @@ import socket
 import pytest
 
 from tests.script.helpers import served
-from tests.service.helpers import BareServer, one_pool
+from tests.service.helpers import bare_server
 from tests.support.kernels import make_kernel
+from tests.support.serving import one_pool
 from wstpserver.cli import script, script_server
 from wstpserver.cli.script_server import open_session
 from wstpserver.client import Callbacks, ConnectError, options
@@ -38,7 +39,7 @@ def usual_port(monkeypatch, free_port):
 
 def running(folder, *words, **keys):
     pools = one_pool(make_kernel(folder), MinimumKernelNumber=1, ReservePreviouslyConnectedKernels=False)
-    return BareServer(folder, {**keys, **pools}, "--interface", "127.0.0.1", *words)
+    return bare_server(folder, {**keys, **pools}, "--interface", "127.0.0.1", *words)
 
 
 def opened(name=""):

@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from tests.service.helpers import Fifo, messages, one_pool
+from tests.service.helpers import messages
 from tests.support import processes
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess
+from tests.support.serving import Gate, one_pool
 from tests.support.testkernel.codec import Function as call
 from tests.support.waiting import wait_for
 
@@ -17,7 +18,7 @@ from tests.support.waiting import wait_for
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_it_ends_with_its_kernels(tmp_path, number):
     with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path, grandchild=True), MinimumKernelNumber=2)) as server:
-        server.wait_for_log("Pool P is ready")
+        server.wait_for_log("Pool a is ready")
         assert len(server.processes()) == 4
         with server.connect() as link:
             link.get_packet()
@@ -29,17 +30,17 @@ def test_it_ends_with_its_kernels(tmp_path, number):
 
 def test_a_running_evaluation_is_answered(tmp_path):
     """The listening port is gone at once, the answer still comes, and then the end of the link."""
-    fifo = Fifo(tmp_path / "fifo")
+    gate = Gate(tmp_path)
     with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)) as server:
         with server.connect() as link:
             link.get_packet()
-            link.put("EvaluatePacket", call("BusyUntil", fifo.path))
+            link.put("EvaluatePacket", gate.busy())
             wait_for(lambda: link.command("GetKernelBusyStatus") == '{"result":"True"}', what="the evaluation")
             server.process.send_signal(signal.SIGTERM)
             server.wait_for_log("Stopping because of SIGTERM")
             wait_for(lambda: refuses(server), what="the port to be given up")
-            fifo.release()
-            assert link.get_packet() == ("ReturnPacket", fifo.path)
+            gate.open()
+            assert link.get_packet() == ("ReturnPacket", gate.path)
             assert link.at_end()
         assert server.process.wait(10) == 0
 
@@ -78,17 +79,17 @@ def test_while_kernels_are_starting(tmp_path, behaviour):
         server.assert_no_process_left(0.1)
 
 
-def test_a_second_signal_changes_nothing(tmp_path):
-    fifo = Fifo(tmp_path / "fifo")
+def test_a_reload_while_it_stops_changes_nothing(tmp_path):
+    gate = Gate(tmp_path)
     with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)) as server:
         with server.connect() as link:
             link.get_packet()
-            link.put("EvaluatePacket", call("CompoundExpression", call("Print", 1), call("BusyUntil", fifo.path)))
+            link.put("EvaluatePacket", call("CompoundExpression", call("Print", 1), gate.busy()))
             assert link.get_packet()[0] == "TextPacket"
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
                 server.process.send_signal(number)
             server.wait_for_log("Stopping because of")
-            fifo.release()
+            gate.open()
             assert link.get_packet()[0] == "ReturnPacket"
         assert server.process.wait(20) == 0
     assert server.log.count("Stopping because of") == 1
@@ -99,7 +100,7 @@ def test_a_second_signal_changes_nothing(tmp_path):
 def test_signals_until_the_very_end(tmp_path, number):
     """None of them comes at a moment in which it would end the server with another exit code."""
     with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)) as server:
-        server.wait_for_log("Pool P is ready")
+        server.wait_for_log("Pool a is ready")
         server.process.send_signal(signal.SIGTERM)
         server.wait_for_log("Stopping because of")
 
@@ -113,7 +114,7 @@ def test_signals_until_the_very_end(tmp_path, number):
 
 def test_a_killed_server_leaves_no_kernel(tmp_path):
     with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=2)) as server:
-        server.wait_for_log("Pool P is ready")
+        server.wait_for_log("Pool a is ready")
         kernels = server.processes()
         assert len(kernels) == 2
         server.expect_exit(-signal.SIGKILL)

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from tests.service.helpers import Fifo, NotifySocket, one_pool
+from tests.service.helpers import NotifySocket
 from tests.support.kernels import make_kernel
 from tests.support.server import ServerProcess
+from tests.support.serving import Gate, one_pool
 from tests.support.testkernel.codec import Function as call
 from tests.support.testkernel.codec import Symbol
 
@@ -37,7 +38,7 @@ def test_ready_when_it_can_be_connected_to(tmp_path, manager):
         server.connect().close()
         assert server.stop() == 0
     finally:
-        server._end_everything()
+        server.kill()
 
 
 def test_a_whole_life(tmp_path, manager):
@@ -63,16 +64,16 @@ def test_a_reload_that_fails_ends_too(tmp_path, manager):
 
 
 def test_stopping_is_said_before_the_end(tmp_path, manager):
-    fifo = Fifo(tmp_path / "fifo")
+    gate = Gate(tmp_path)
     with start(tmp_path, manager) as server, server.connect() as link:
         link.get_packet()
-        link.put("EvaluatePacket", call("CompoundExpression", call("Print", 1), call("BusyUntil", fifo.path)))
+        link.put("EvaluatePacket", call("CompoundExpression", call("Print", 1), gate.busy()))
         assert link.get_packet()[0] == "TextPacket"
         server.process.send_signal(signal.SIGTERM)
         manager.wait_for("STOPPING")
         assert server.process.poll() is None
         server.process.send_signal(signal.SIGHUP)  # a late reload is no way back
-        fifo.release()
+        gate.open()
         assert link.get_packet()[0] == "ReturnPacket"
         assert server.process.wait(20) == 0
         with pytest.raises(BlockingIOError):

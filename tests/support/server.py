@@ -26,18 +26,22 @@ class ServerProcess:
     """`python -m wstpserver` on a free port of the loopback interface, as context manager.
 
     configuration: a dict as in wstpserver.conf, or its text, or None (no -c: the program searches).
+    usual_address: whether it gets `--port 0 --interface 127.0.0.1`; the arguments say it otherwise.
     Its HOME, XDG_RUNTIME_DIR and working directory are `folder`. Leaving the block stops it with SIGTERM and
     asserts that it exits with 0 and that no process it started is left; all are ended, whatever happens.
     When the block fails the server's log is printed, so that pytest shows it.
     """
 
-    def __init__(self, folder, configuration=None, *arguments, environment=None, stop_deadline=30.0):
+    def __init__(
+        self, folder, configuration=None, *arguments, environment=None, stop_deadline=30.0, usual_address=True
+    ):
         self.folder = Path(folder)
         self.mark = f"WSTP_TEST_{uuid.uuid4().hex}"
         self.port = None
         self.process = None
         configured = self._configure(configuration)
-        self._arguments = ["--port", "0", "--interface", "127.0.0.1", *configured, *arguments]
+        address = ["--port", "0", "--interface", "127.0.0.1"] if usual_address else []
+        self._arguments = [*address, *configured, *arguments]
         self._environment = environment or {}
         self._stop_deadline = stop_deadline
         self._lines = []
@@ -126,6 +130,17 @@ class ServerProcess:
             self.process.send_signal(number)
         return self.process.wait(self._stop_deadline)
 
+    def wait_for_exit(self, deadline=30.0):
+        """The exit code of a server that ends by itself, when everything it wrote is in `log`."""
+        code = self.process.wait(deadline)
+        self.wait_for_end_of_log(deadline)
+        return code
+
+    def wait_for_end_of_log(self, deadline=30.0):
+        """Wait until its output has ended, whether it has itself or not."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._ended, deadline), f"the log does not end:\n{self.log}"
+
     def expect_exit(self, code):
         """The exit code that leaving the block accepts instead of 0 (-9 after a test killed it)."""
         self._expected_exit = code
@@ -141,7 +156,7 @@ class ServerProcess:
         try:
             return self.start()
         except BaseException:
-            self._end_everything()
+            self.kill()
             raise
 
     def __exit__(self, kind, *_):
@@ -154,11 +169,12 @@ class ServerProcess:
             kind = kind or True
             raise
         finally:
-            self._end_everything()
+            self.kill()
             if kind is not None:
                 print(f"---- log of the server ----\n{self.log}")
 
-    def _end_everything(self):
+    def kill(self):
+        """End it and everything that it started, at once."""
         for pid in [*self.processes(), self.pid]:
             if pid != self.pid or self.process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):

@@ -1,6 +1,6 @@
-"""A server with light test kernels, and what its clients and their commands see: fixtures and helpers.
+"""Servers with light test kernels, and the situations that tests begin with: fixtures and helpers.
 
-A conftest.py that imports `serve` and `gate` gives them to its folder.
+A conftest.py that imports `serve` and `gate` gives these fixtures to its folder.
 """
 
 from __future__ import annotations
@@ -8,36 +8,236 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import struct
+from pathlib import Path
 
 import pytest
 
+from tests.support import processes, rawlink
 from tests.support.kernels import make_kernel
+from tests.support.leaks import Footprint, assert_returns_to
 from tests.support.server import ServerProcess, pool
 from tests.support.testkernel.codec import Function, Symbol
+from tests.support.testkernel.framing import encode_size
+from tests.support.waiting import wait_for
 
 SUCCESS = '{"status":"ExecutionSuccess"}'
 ERROR = '{"status":"ExecutionError"}'
 MALFORMED = '{"status":"PacketMalformed"}'
+TRUE, FALSE = Symbol("True"), Symbol("False")
+ABORTED = Symbol("$Aborted")
+MEBIBYTE = 1 << 20
 
 
-def call(name, *args):
-    return Function(name, *args)
+def one_pool(kernel, minimum=1, root=None, **keys):
+    """A configuration with the pool "a" of this kernel; keys are the pool's, `root` those of the server."""
+    return {"Pools": {"a": pool(kernel, **{"MinimumKernelNumber": minimum, **keys})}, **(root or {})}
+
+
+@contextlib.contextmanager
+def serving(folder, configuration, *arguments, level="debug", **options):
+    """A ServerProcess with its log at level debug that must come through without an internal error."""
+    server = ServerProcess(folder, configuration, "--log-level", level, *arguments, **options)
+    with server:
+        yield server
+    assert_no_internal_error(server.log)
+
+
+def assert_no_internal_error(log):
+    assert "Internal error" not in log and "Traceback" not in log, log
+
+
+def join(server, **options):
+    """A client bridged at its connection: its link, after the first InputNamePacket."""
+    link = server.connect(**options)
+    assert prompt(link)[0] == "InputNamePacket"
+    return link
+
+
+def prompt(link):
+    """The next packet but those that say why the client waits for its kernel, if that takes long."""
+    packet = link.get_packet()
+    while packet[0] == "TextPacket" and packet[1].startswith("WSTPServer: waiting up to "):
+        packet = link.get_packet()
+    return packet
+
+
+def assert_serves(server):
+    """A new client gets a kernel and an answer."""
+    with join(server) as link:
+        assert link.evaluate(Function("Plus", 20, 3)) == 23
+
+
+def kernel_process(link):
+    """The process id of the kernel that a link is bridged to."""
+    return link.evaluate(Function("KernelProcess"))
+
+
+def kernel_id(link):
+    """The ID of the kernel that a link is bridged to."""
+    return json.loads(link.command("GetKernelID"))["result"]
+
+
+def information(link):
+    """GetServerInformation as Python data."""
+    return json.loads(link.command("GetServerInformation"))["result"]
+
+
+def kernels(link, pool_name="Main"):
+    """What GetServerInformation says of the kernels of a pool, by ID."""
+    return {kernel["ID"]: kernel for kernel in information(link)["Pools"][pool_name]["Kernels"]}
+
+
+def enter(link, head, *args):
+    """Send a command; returns its answer, and takes the InputNamePacket that follows a successful connection."""
+    text = link.command(head, *args)
+    if head in ("ConnectKernel", "ConnectParallelKernel") and text == SUCCESS:
+        assert link.get_packet()[0] == "InputNamePacket"
+    return text
+
+
+def reconnect(link, identifier):
+    """Bridge a link with the kernel of that ID; returns the prompt that follows."""
+    assert link.command("ConnectKernel", identifier) == '{"status":"ExecutionSuccess"}'
+    head, prompt = link.get_packet()
+    assert head == "InputNamePacket"
+    return prompt
+
+
+def ready_kernels(server, number, deadline=30.0):
+    """Wait until `number` kernels have become ready since the server's start."""
+    wait_for(lambda: server.log.count(" is ready: process ") >= number, deadline, f"{number} kernels to be ready")
+
+
+def send_beginning(connection, *data):
+    """Send and return when the peer's system has taken all of it."""
+    for piece in data:
+        connection.sendall(piece)
+
+
+def long_text(head, size):
+    """(bytes up to the characters, bytes after them) of the packet head["xxx..."] with `size` characters."""
+    beginning = b"FA#" + _sized(b"A~" + encode_size(len(head)) + head.encode()) + b"\n"
+    inner = b"A~" + encode_size(size)
+    return beginning + b'"' + encode_size(len(inner) + size) + inner, b"\n]"
+
+
+def evaluate_length(size):
+    """The same for EvaluatePacket[StringLength["xxx..."]]: its answer is `size`."""
+    beginning = b"FA#" + _sized(b"A~NEvaluatePacket") + b"\n" + b"FA#" + _sized(b"A~LStringLength") + b"\n"
+    inner = b"A~" + encode_size(size)
+    return beginning + b'"' + encode_size(len(inner) + size) + inner, b"\n]"
+
+
+def _sized(body):
+    return encode_size(len(body)) + body
+
+
+def message_of(notice):
+    """The text of a TextPacket["WSTPServer: ..."] from get_packet()."""
+    head, text = notice
+    assert head == "TextPacket" and text.startswith("WSTPServer: "), notice
+    return text
+
+
+class Since:
+    """What a server logs from now on."""
+
+    def __init__(self, server):
+        self._server = server
+        self._start = len(server.log)
+
+    @property
+    def log(self):
+        return self._server.log[self._start :]
+
+    def wait_for(self, pattern, deadline=20.0):
+        """The match of a regular expression in it, within `deadline` seconds."""
+        return wait_for(lambda: re.search(pattern, self.log), deadline, lambda: f"{pattern!r} in the log:\n{self.log}")
+
+
+def wait_until_busy(server, identifier):
+    """Wait until an evaluation has gone to the kernel with that ID, as any client can find out."""
+    with server.connect() as link:
+        wait_for(lambda: busy(link, identifier), 20.0, f"kernel {identifier} to be busy")
+
+
+def busy(link, identifier):
+    """The server's answer to whether that kernel is busy; `link` is one that gets nothing else."""
+    return link.command("GetKernelBusyStatus", identifier) == '{"result":"True"}'
 
 
 class Gate:
-    """Holds a kernel in an evaluation until `open` is called: BusyUntil[path]."""
+    """A FIFO that holds a test kernel in BusyUntil[path], HalfFrame[path] or at its start gate until `open`."""
 
-    def __init__(self, path):
-        self.path = str(path)
-        os.mkfifo(path)
+    def __init__(self, folder, name="gate"):
+        self.path = os.fspath(Path(folder) / name)
+        #: What keeps a kernel busy until the gate is opened, as text; its value is `path`.
+        self.text = f'BusyUntil["{self.path}"]'
+        self._descriptor = None
+        os.mkfifo(self.path)
 
-    def expression(self):
-        return call("BusyUntil", self.path)
+    def busy(self):
+        """What keeps a kernel busy until the gate is opened, as expression; its value is `path`."""
+        return Function("BusyUntil", self.path)
+
+    def wait_until_reached(self, deadline=20.0):
+        """Wait until a kernel waits at the gate."""
+        wait_for(self._hold, deadline, f"a kernel to wait at {self.path}")
+
+    def _hold(self):
+        """Hold the writing end, which there is only once a kernel has the other one."""
+        if self._descriptor is None:
+            try:
+                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                return False
+        return True
 
     def open(self):
-        # the kernel opens its end first when it comes to it; opening for writing waits for that
-        with open(self.path, "wb") as fifo:
-            fifo.write(b".")
+        """Let the kernel that waits, or comes next, go on."""
+        self.wait_until_reached()
+        os.write(self._descriptor, b".")
+        self.close()
+
+    def close(self):
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class Calm:
+    """What a server holds when nobody uses it: taken at a quiet moment, asserted at another."""
+
+    def __init__(self, server, kernels):
+        self._server, self._kernels = server, kernels
+        self.wait()
+        self._footprint = Footprint(server.pid)
+
+    def wait(self, deadline=20.0):
+        """Wait until there are just the ready kernels (and the listening socket)."""
+        sockets = 1 + 2 * self._kernels
+
+        def calm():
+            now = Footprint(self._server.pid)
+            return (now.children, now.sockets) == (self._kernels, sockets)
+
+        wait_for(calm, deadline, f"{sockets} sockets and {self._kernels} kernels of the server")
+
+    def assert_again(self, deadline=20.0):
+        """Nothing has been left: no descriptor, thread, process or zombie."""
+        assert_returns_to(self._footprint, self._server.pid, deadline)
+
+
+def resident_mebibytes(server):
+    return processes.resident_bytes(server.pid) / MEBIBYTE
+
+
+def reset(connection):
+    """Close a connection so that the peer sees it broken off."""
+    connection.setsockopt(rawlink.socket.SOL_SOCKET, rawlink.socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 @pytest.fixture
@@ -49,7 +249,7 @@ def serve(tmp_path):
         def start(pools=None, **keys):
             pools = pools or {"Main": {}}
             configuration = {"Pools": {name: pool(kernel, **values) for name, values in pools.items()}, **keys}
-            server = stack.enter_context(ServerProcess(tmp_path, configuration, "--log-level", "debug"))
+            server = stack.enter_context(serving(tmp_path, configuration))
             server.kernel_path = kernel
 
             def client(prompt=True):
@@ -66,31 +266,7 @@ def serve(tmp_path):
 
 @pytest.fixture
 def gate(tmp_path):
-    return Gate(tmp_path / "gate")
-
-
-def identifier(link):
-    """The ID of the kernel that a link is bridged to."""
-    return json.loads(link.command("GetKernelID"))["result"]
-
-
-def information(link):
-    """GetServerInformation as Python data."""
-    return json.loads(link.command("GetServerInformation"))["result"]
-
-
-def kernels(link, pool_name="Main"):
-    return {kernel["ID"]: kernel for kernel in information(link)["Pools"][pool_name]["Kernels"]}
-
-
-def enter(link, head, *args):
-    """Send a command and return the packet that comes, and the InputNamePacket after a successful connection."""
-    link.put("WSCommandPacket", Function(head, *args))
-    name, text = link.get_packet()
-    assert name == "ReturnPacket"
-    if head in ("ConnectKernel", "ConnectParallelKernel") and text == SUCCESS:
-        assert link.get_packet()[0] == "InputNamePacket"
-    return text
-
-
-TRUE, FALSE = Symbol("True"), Symbol("False")
+    """Holds a kernel until the test opens it."""
+    made = Gate(tmp_path)
+    yield made
+    made.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from wstpserver.wire.packets import HEAD_BY_NAME
+from tests.support.packets import HEAD_BY_NAME
 
 WIDTHS = {0xA1: 1, 0xE2: 2, 0xE4: 4, 0xE6: 8, 0xF4: 4, 0xF6: 8, 0xF8: 16,
           0xA2: 2, 0xA4: 4, 0xA6: 8, 0xB4: 4, 0xB6: 8, 0xB8: 16}  # fmt: skip

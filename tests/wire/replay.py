@@ -38,17 +38,26 @@ def load_conversations() -> list[Conversation]:
     return conversations
 
 
-def as_version_4(stream: bytes) -> tuple[bytes, bytes]:
-    """(what that side would have sent to a peer of version 4 up to the end of its greeting, what came after).
+def said_to(version: int, stream: bytes) -> tuple[bytes, bytes]:
+    """What that side would have sent to a peer of version 3, 4 or 6.
 
-    To a peer of version 5 or 6 the library sends more lines, to one of version 3 it leaves -envid out.
+    Returns:
+        (up to the end of its greeting, what came after). The lower one of both versions says which lines there are.
     """
     start = stream.index(b"Math Link ")
     lines = stream[start:].splitlines(keepends=True)
     count = next(index for index, line in enumerate(lines) if not _is_greeting_line(line))
-    version = int(lines[0].split()[-1])
-    greeting = lines[:3] + ([b"-envid ''\n"] if version >= 4 else [])
+    greeting = lines[:3] + FURTHER[min(version, int(lines[0].split()[-1]))]
     return stream[:start] + b"".join(greeting), stream[start + sum(map(len, lines[:count])) :]
+
+
+#: version -> the lines that follow the first three
+FURTHER = {
+    3: [],
+    4: [b"-envid ''\n"],
+    5: [b"-envid ''\n", b"-symboldicts 1 -stringdicts 1\n"],
+    6: [b"-envid ''\n", b"-symboldicts 1 -stringdicts 1\n", b"Support6digitAsciiUnicode\n"],
+}
 
 
 def _is_greeting_line(line: bytes) -> bool:

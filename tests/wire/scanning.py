@@ -3,8 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from wstpserver._native import lib
+
 from tests.wire.oracle import Event, Reading
-from wstpserver.wire.frames import END, ERROR, HEAD, MAX_UNDECIDED, MORE, TAIL, FrameScanner
+from wstpserver.wire.frames import END, ERROR, HEAD, MORE, TAIL, FrameScanner
+
+MAX_UNDECIDED = lib.WSTPSCAN_MAX_UNDECIDED
 
 _KINDS = {HEAD: "HEAD", END: "END", TAIL: "TAIL"}
 
@@ -23,11 +27,11 @@ def scan_pieces(pieces: Iterable[bytes], scanner: FrameScanner) -> Reading:
             taken, rest = rest[: scanner.used], rest[scanner.used :]
             with_tail = verdict == END and taken[-1] == ord("]")
             head = (int(scanner.head), scanner.head_name)
-            events.append(Event(_KINDS[verdict], scanner.consumed - with_tail, *head))
+            events.append(Event(_KINDS[verdict], scanner.state.consumed - with_tail, *head))
             if with_tail:
-                events.append(Event("TAIL", scanner.consumed, *head))
+                events.append(Event("TAIL", scanner.state.consumed, *head))
         if verdict == ERROR:
-            return Reading(events, 0, (scanner.error_code, scanner.error_offset or 0), False)
+            return Reading(events, 0, (scanner.state.error, scanner.error_offset or 0), False)
         assert scanner.used == len(rest)
     return Reading(events, scanner.undecided, None, scanner.at_boundary)
 
@@ -41,3 +45,13 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """``data`` cut before each of these offsets."""
     edges = [0, *sorted(places), len(data)]
     return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def skip(scanner: FrameScanner, count: int) -> int:
+    """Pass over opaque bytes; returns how many it were."""
+    return int(lib.wstpscan_skip(scanner.state, count))
+
+
+def completion(scanner: FrameScanner, **limit: int) -> bytes:
+    """The bytes that complete the frame in progress."""
+    return b"".join(scanner.completion_in_parts(**limit))

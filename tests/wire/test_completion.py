@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from tests.wire.scanning import completion, skip
 from tests.wire.test_frames_random import expression
 from tests.wire.trees import Vector, load_vectors
 from wstpserver.wire.decode import decode
@@ -25,7 +26,7 @@ def scanned(*pieces: bytes) -> FrameScanner:
 
 def completed(*pieces: bytes) -> bytes:
     """The whole frame; that the completion ends it exactly at its own end is required on the way."""
-    frame = b"".join(pieces) + scanned(*pieces).completion()
+    frame = b"".join(pieces) + completion(scanned(*pieces))
     scanner = FrameScanner([])
     assert scanner.scan_bytes(frame) == END
     assert scanner.used == len(frame)
@@ -43,15 +44,15 @@ def test_every_byte(vector: Vector) -> None:
     places = [*range(1, size)] if size < 300 else [*range(1, 150), *range(150, size - 50, 61), *range(size - 50, size)]
     for place in places:
         as_one_expression(vector.wire[:place])
-    assert scanned(vector.wire[:size]).completion() == scanned(vector.wire).completion() == b""
-    assert scanned().completion() == b""
+    assert completion(scanned(vector.wire[:size])) == completion(scanned(vector.wire)) == b""
+    assert completion(scanned()) == b""
 
 
 @pytest.mark.parametrize("vector", ALL[::7], ids=lambda vector: vector.name)
 def test_the_completion_does_not_depend_on_how_it_came(vector: Vector) -> None:
     for place in range(1, min(len(vector.wire), 200)):
         start = vector.wire[:place]
-        assert scanned(*(bytes([byte]) for byte in start)).completion() == scanned(start).completion()
+        assert completion(scanned(*(bytes([byte]) for byte in start))) == completion(scanned(start))
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -118,22 +119,22 @@ def test_long_texts_are_known_by_their_last_bytes() -> None:
 
 def test_a_skipped_text_is_filled_up() -> None:
     scanner = scanned(b'"2003 B~2000 ')
-    scanner.skip(1000)
-    assert scanner.completion() == b"x" * 996 + b"\n]"
+    skip(scanner, 1000)
+    assert completion(scanner) == b"x" * 996 + b"\n]"
 
 
 def test_limit() -> None:
     for start in (b'"4294967296 A~', b"F999999999999999 ", b"F999999999 #DA~Af\nP99999999 \xf8"):
         with pytest.raises(LocalProtocolError, match="takes"):
-            scanned(start).completion()
+            completion(scanned(start))
     scanner = scanned(b"FC")
-    size = len(scanner.completion())
-    assert len(scanner.completion(limit=size)) == size
+    size = len(completion(scanner))
+    assert len(completion(scanner, limit=size)) == size
     with pytest.raises(LocalProtocolError, match=f"allowed are {size - 1}"):
-        scanner.completion(limit=size - 1)
+        completion(scanner, limit=size - 1)
 
 
 @pytest.mark.parametrize("start", [b"FA#DA~Af\nP12", b"ABDMFC", b"ABDMFA#GA~DList\n", b"A1000 DMF7 "])
 def test_what_cannot_become_an_expression(start: bytes) -> None:
     with pytest.raises(LocalProtocolError):
-        scanned(start).completion()
+        completion(scanned(start))

@@ -5,7 +5,7 @@ import pytest
 
 from wstpserver.wire.completion import PART_SIZE
 from wstpserver.wire.errors import LocalProtocolError
-from wstpserver.wire.frames import FrameScanner
+from wstpserver.wire.frames import END, MORE, FrameScanner
 
 
 def scanned(data):
@@ -24,7 +24,9 @@ BEGINNINGS = [
 def test_the_parts_together_are_the_completion(beginning):
     scanner = scanned(beginning)
     parts = list(scanner.completion_in_parts())
-    assert b"".join(parts) == scanner.completion()
+    whole = FrameScanner(())
+    assert whole.scan_bytes(beginning + b"".join(parts)) == (END if beginning else MORE)
+    assert whole.at_boundary
     assert all(len(part) <= PART_SIZE for part in parts)
 
 

@@ -6,7 +6,7 @@ import pytest
 from wstpserver.wire.decode import NEED_DATA, Decoder, decode
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.limits import DecoderLimits
+from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import Expression, Function, Symbol
 
 DEPTH = 1_000_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 
 from tests.wire.oracle import Event
-from tests.wire.scanning import scan, scan_pieces
-from wstpserver.wire.frames import END, HEAD, MAX_UNDECIDED, MORE, TAIL, FrameScanner
+from tests.wire.scanning import MAX_UNDECIDED, scan, scan_pieces
+from wstpserver.wire.frames import END, HEAD, MORE, TAIL, FrameScanner
 from wstpserver.wire.packets import PacketHead
 
 COMMAND = b"FA#RA~OWSCommandPacket\nF@#NA~KGetKernelID\n"
@@ -18,10 +18,10 @@ def test_events_of_one_frame() -> None:
     assert scanner.scan_bytes(stream) == HEAD
     assert scanner.used == stream.index(b"\n")
     assert (scanner.head, scanner.head_name) == (PacketHead.WSCommandPacket, b"WSCommandPacket")
-    assert scanner.head_known
+    assert scanner.state.head_known
     assert not scanner.at_boundary
     assert scanner.scan_bytes(stream[scanner.used :]) == END
-    assert scanner.frame_bytes == scanner.consumed == len(stream)
+    assert scanner.frame_bytes == scanner.state.consumed == len(stream)
     assert scanner.at_boundary
     assert scanner.scan_bytes(b"]") == TAIL
     assert (scanner.used, scanner.frame_bytes) == (1, len(stream) + 1)
@@ -31,7 +31,7 @@ def test_events_of_one_frame() -> None:
 def test_a_new_frame_forgets_the_head_of_the_last() -> None:
     scanner = FrameScanner([], [])
     assert scanner.scan_bytes(COMMAND + b"F") == MORE
-    assert (scanner.head, scanner.head_name, scanner.head_known) == (PacketHead.OTHER, b"", False)
+    assert (scanner.head, scanner.head_name, bool(scanner.state.head_known)) == (PacketHead.OTHER, b"", False)
     assert scanner.frame_bytes == scanner.undecided == 1
 
 
@@ -41,7 +41,7 @@ def test_undecided_until_the_last_letter_of_the_head() -> None:
         scanner.scan_bytes(EVALUATE + COMMAND[:size])
         decided = size >= COMMAND.index(b"\n")
         assert scanner.undecided == (0 if decided else size)
-        assert scanner.head_known == (decided or size == 0)
+        assert scanner.state.head_known == (decided or size == 0)
 
 
 DECIDED_EARLY = {

@@ -6,14 +6,15 @@ import os
 import pytest
 
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
-from wstpserver.wire.greeting import (
+from wstpserver.wire.handshake import (
+    LINE_LIMIT,
     ConnectHandshake,
     GreetingComplete,
+    Handshake,
     ListenHandshake,
     PeerGreeting,
+    read_words,
 )
-from wstpserver.wire.greeting_lines import LINE_LIMIT, read_words
-from wstpserver.wire.handshake import Handshake
 
 UUID = "23E744F7-9AE5-481E-B5EA-9AE4CBF1C047"
 DATA = f"id={UUID} connection=data".encode()
@@ -114,10 +115,10 @@ def test_unusual_greeting_is_fine(lines: bytes, words: dict[str, str]) -> None:
     assert words.items() <= peer.words.items()
 
 
-@pytest.mark.parametrize("version", [4, 5, 6, 7, 10, 99])
-def test_peer_of_a_later_version_sends_the_lines_of_ours(version: int) -> None:
+@pytest.mark.parametrize(("version", "lines"), [(3, 2), (4, 3), (5, 3), (6, 5), (7, 5), (99, 5)])
+def test_the_lower_version_says_how_many_lines_there_are(version: int, lines: int) -> None:
     handshake = ListenHandshake()
-    greeting = b"Math Link %d\n-libraryid x\n-numericsid boxer\n-envid ''\n" % version
+    greeting = b"Math Link %d\n" % version + b"".join(b"-line %d\n" % number for number in range(lines))
     assert greet(handshake, OPENED + greeting + b"-more\n").version == version
     assert handshake.leftover() == b"-more\n"
 
@@ -206,6 +207,8 @@ def test_our_own_uuid_is_checked(uuid: str | None) -> None:
 
 
 def test_our_own_arguments_are_checked() -> None:
+    with pytest.raises(LocalProtocolError, match="version 5"):
+        ConnectHandshake("uuid", uuid=UUID, version=5)
     with pytest.raises(LocalProtocolError):
         ConnectHandshake("other")  # type: ignore[arg-type]
     with pytest.raises(LocalProtocolError):

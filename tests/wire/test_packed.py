@@ -110,11 +110,11 @@ def test_many_dimensions() -> None:
 def test_other_byte_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a big-endian machine the numbers are turned round on their way in and out."""
     wire = encode(PackedArray.from_list([1, 2], "int32"))
-    import wstpserver.wire.assemble
-    import wstpserver.wire.encode_packed
+    import wstpserver.wire.decode
+    import wstpserver.wire.packed
 
-    monkeypatch.setattr(wstpserver.wire.assemble, "NATIVE_IS_LITTLE", False)
-    monkeypatch.setattr(wstpserver.wire.encode_packed, "NATIVE_IS_LITTLE", False)
+    monkeypatch.setattr(wstpserver.wire.decode, "NATIVE_IS_LITTLE", False)
+    monkeypatch.setattr(wstpserver.wire.packed, "NATIVE_IS_LITTLE", False)
     turned = decode(wire)
     assert isinstance(turned, PackedArray)
     assert turned.data.tobytes() == struct.pack(">2i", 1, 2)

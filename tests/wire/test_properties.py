@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wstpserver.wire.decimal_text import format_decimal, parse_decimal
 from wstpserver.wire.decode import NEED_DATA, Decoder, decode
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.greeting import ConnectHandshake, GreetingComplete, ListenHandshake
+from wstpserver.wire.handshake import ConnectHandshake, GreetingComplete, ListenHandshake
+from wstpserver.wire.numbers import format_decimal, parse_decimal
 from wstpserver.wire.tokens import NUMBER_KINDS
 from wstpserver.wire.values import (
     BigReal,
@@ -91,7 +91,7 @@ def exact(value: Any) -> Any:
 @given(expressions, st.sampled_from([{}, {"ascii": False}, {"seven_bit": True}]), st.booleans())
 @settings(deadline=None)  # how busy the machine is must not matter
 def test_round_trip(value: Any, style: dict[str, bool], end_packet: bool) -> None:
-    assert exact(decode(encode(value, end_packet, **style))) == exact(value)
+    assert exact(decode(encode(value, end_packet=end_packet, **style))) == exact(value)
 
 
 @given(texts)

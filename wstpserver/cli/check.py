@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterable
 
-from wstpserver.server.serve_options import ServeOptions
+from wstpserver.server import ServeOptions
 from wstpserver.settings.model import PoolSettings, ServerSettings
 from wstpserver.settings.option import Kind, Option
 from wstpserver.settings.options import POOL_OPTIONS, ROOT_OPTIONS

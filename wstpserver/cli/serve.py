@@ -35,8 +35,8 @@ from docopt import DocoptExit, docopt
 
 from wstpserver.cli.arguments import UsageError, normalise
 from wstpserver.cli.check import report
+from wstpserver.server import ServeOptions
 from wstpserver.server.log import Log, LogLevel, parse_log_level
-from wstpserver.server.serve_options import ServeOptions
 from wstpserver.settings.environment import DISABLE_ADVERTISING, parse_port, read_environment
 from wstpserver.settings.loader import LoadedSettings, Source, load_settings
 from wstpserver.settings.problems import ConfigurationError

@@ -10,7 +10,8 @@ from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import LinkError
 from wstpserver.client.sockets import prepare
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.greeting import LinkIdentified, ListenHandshake
+from wstpserver.wire.handshake import LinkIdentified, ListenHandshake
+from wstpserver.wire.pairing import SPEAK_AFTER
 
 #: Seconds in which a connection must say what it is, greet, and find its other half.
 GREETING_TIMEOUT: Final = 10.0
@@ -33,6 +34,8 @@ class Arrival:
         self.identity: LinkIdentified | None = None
         #: Whether answers are kept back until it is this connection's turn.
         self.on_hold = False
+        #: When the peer of a classic link has been silent for so long that it waits for us to greet first.
+        self.silence: Deadline | None = None
 
     @property
     def is_classic(self) -> bool:
@@ -71,11 +74,20 @@ class Arrival:
         if self.on_hold:
             return
         outgoing = self.handshake.data_to_send()
+        if outgoing and self.handshake.awaits_greeting:
+            self.silence = Deadline(SPEAK_AFTER)
         try:
             if outgoing and self.connection.send(outgoing, Deadline(0)):
                 raise Refused("it does not read the greeting")
         except LinkError as error:
             raise Refused(error.message) from error
+
+    def speak(self) -> None:
+        """Greet first if it is time to. Refused, as `answer`."""
+        if self.silence is not None and self.silence.expired:
+            self.silence = None
+            self.handshake.speak()
+            self.answer()
 
     def leftover(self) -> bytes:
         """Bytes that came behind the handshake."""

@@ -11,7 +11,7 @@ from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.events import Callbacks
 from wstpserver.client.exchange import Exchange
 from wstpserver.client.step import ABORTED
-from wstpserver.wire.packet_builders import evaluate_packet
+from wstpserver.wire.packets import evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
 
 #: Evaluations on their way at once, where nothing else is said.

@@ -14,8 +14,8 @@ from wstpserver.client.messages import MessageChannel
 from wstpserver.client.options import Address, Endpoint, parse_address
 from wstpserver.client.sockets import connect_again, connect_socket
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.greeting import ConnectHandshake, MessagePort
-from wstpserver.wire.limits import DecoderLimits
+from wstpserver.wire.handshake import OUR_VERSION, ConnectAgain, ConnectHandshake, Event, MessagePort
+from wstpserver.wire.tokens import DecoderLimits
 
 #: Seconds for a link to come about.
 CONNECT_TIMEOUT: Final = 30.0
@@ -70,13 +70,29 @@ class _Opening:
             sock.close()
 
     def uuid(self) -> Link:
+        link = self._uuid(OUR_VERSION)
+        if isinstance(link, ConnectAgain):
+            self.give_up()
+            self._sockets.clear()
+            link = self._uuid(link.version)
+        if isinstance(link, ConnectAgain):
+            raise ConnectError("the link server speaks no version that we do", self._where, _ANOTHER_PROGRAM)
+        return link
+
+    def _uuid(self, version: int) -> Link | ConnectAgain:
+        """A link with a greeting of this version, or what the link server wants instead."""
         identity = str(uuid.uuid4()).upper()
         data = self._first_connection()
-        handshake = ConnectHandshake("uuid", "data", identity, without_kernel=self._without_kernel)
+        handshake = ConnectHandshake(
+            "uuid", "data", identity, without_kernel=self._without_kernel, version=version
+        )
         self._send(data, handshake)
         messages = self._second_connection(None)
         self._send(messages, ConnectHandshake("uuid", "mesg", identity))
-        self._converse(data, handshake)
+        while not handshake.complete:
+            for event in self._step(data, handshake):
+                if isinstance(event, ConnectAgain):
+                    return event
         return self._link(data, messages, handshake)
 
     def classic(self) -> Link:
@@ -88,7 +104,8 @@ class _Opening:
         self._send(data, handshake)
         messages: Connection | None = None
         while not handshake.complete:
-            port = self._step(data, handshake)
+            events = self._step(data, handshake)
+            port = next((event.port for event in events if isinstance(event, MessagePort)), None)
             if messages is None and target is not None and handshake.offset:  # the other side has answered
                 messages = self._named_connection(target)
             elif port is not None:
@@ -116,12 +133,8 @@ class _Opening:
         if outgoing and connection.send(outgoing, self._deadline):
             raise self._too_late()
 
-    def _converse(self, connection: Connection, handshake: ConnectHandshake) -> None:
-        while not handshake.complete:
-            self._step(connection, handshake)
-
-    def _step(self, connection: Connection, handshake: ConnectHandshake) -> int | None:
-        """Receive once and answer; the message port if the other side has just named it."""
+    def _step(self, connection: Connection, handshake: ConnectHandshake) -> list[Event]:
+        """Receive once and answer; what has happened."""
         data = connection.receive(self._deadline)
         if data is None:
             raise self._too_late()
@@ -137,7 +150,7 @@ class _Opening:
             raise
         except LinkError as error:
             raise ConnectError("the other side went away during the greeting", self._where, _ANOTHER_PROGRAM) from error
-        return next((event.port for event in events if isinstance(event, MessagePort)), None)
+        return events
 
     def _too_late(self) -> LinkTimeout:
         return LinkTimeout(f"connected, but not greeted {self._deadline}", self._where, _ANOTHER_PROGRAM)

@@ -16,7 +16,7 @@ from wstpserver.client.events import Callbacks
 from wstpserver.client.exchange import Exchange
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.options import Address, parse_address
-from wstpserver.wire.packet_builders import command_packet
+from wstpserver.wire.packets import command_packet
 from wstpserver.wire.values import Expression, Symbol
 
 #: Seconds in which the server answers a command.

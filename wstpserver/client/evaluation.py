@@ -10,7 +10,7 @@ from wstpserver.client.errors import EvaluationError, KernelLost
 from wstpserver.client.events import Callbacks, KernelMessage
 from wstpserver.client.expression_values import to_expression
 from wstpserver.client.link import Packet
-from wstpserver.wire.packet_builders import enter_expression_packet, return_packet, text_packet
+from wstpserver.wire.packets import enter_expression_packet, return_packet, text_packet
 from wstpserver.wire.values import Expression, Function, Symbol
 
 #: How a line begins that the server itself sends to a client, and not the kernel.

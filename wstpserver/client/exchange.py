@@ -15,7 +15,7 @@ from wstpserver.client.evaluation import NOTICE_PREFIX, QUESTIONS, Evaluation
 from wstpserver.client.events import Callbacks
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.step import ABORTED, Step, note_abort
-from wstpserver.wire.packet_builders import command_packet
+from wstpserver.wire.packets import command_packet
 from wstpserver.wire.values import Expression
 
 

@@ -12,8 +12,8 @@ from wstpserver.client.messages import ArrivalCallback, MessageCallback, Message
 from wstpserver.client.receiver import Receiver
 from wstpserver.wire.decode import Decoder
 from wstpserver.wire.encode import encode
-from wstpserver.wire.limits import DecoderLimits
 from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import Expression, Function, Symbol
 
 #: Seconds that `Link.close` waits for what was sent to arrive.

@@ -23,7 +23,7 @@ from wstpserver.client.messages import MessageChannel
 from wstpserver.client.options import Address, Endpoint, parse_address
 from wstpserver.client.pairing import Pairing
 from wstpserver.client.sockets import listen_socket, prepare
-from wstpserver.wire.limits import DecoderLimits
+from wstpserver.wire.tokens import DecoderLimits
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +115,13 @@ class Listener:
         """Wait once, for whatever comes first, and deal with it."""
         for arrival in [arrival for arrival in self._arrivals if arrival.deadline.expired]:
             self._drop(arrival, f"no complete link {arrival.deadline}")
+        for arrival in [arrival for arrival in self._arrivals if arrival.silence is not None]:
+            try:
+                arrival.speak()
+            except Refused as reason:
+                self._drop(arrival, str(reason))
         waits = [deadline.remaining(), *(arrival.deadline.remaining() for arrival in self._arrivals)]
+        waits += [arrival.silence.remaining() for arrival in self._arrivals if arrival.silence is not None]
         for key, _ in self._selector.select(min((wait for wait in waits if wait is not None), default=None)):
             if key.fileobj is self._data_socket:
                 self._take(self._data_socket)

@@ -10,7 +10,7 @@ from wstpserver.client.errors import LinkSyntaxError
 from wstpserver.client.link import Link
 from wstpserver.client.listener import listen
 from wstpserver.client.options import LinkOptions, parse_link_options
-from wstpserver.wire.limits import DecoderLimits
+from wstpserver.wire.tokens import DecoderLimits
 
 
 def open_link(

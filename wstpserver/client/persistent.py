@@ -25,7 +25,7 @@ from wstpserver.client.events import Callbacks
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.options import Address
 from wstpserver.client.way_back import PATIENCE, Returned, Settings, come_back
-from wstpserver.wire.packet_builders import evaluate_packet
+from wstpserver.wire.packets import evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
 
 #: How often in a row a connection may break before a question has left on it.

@@ -20,7 +20,7 @@ from wstpserver.client.options import Address
 from wstpserver.client.persistent import Persistent
 from wstpserver.client.results import Results, converter
 from wstpserver.client.step import ABORTED
-from wstpserver.wire.packet_builders import enter_expression_packet, enter_text_packet, evaluate_packet
+from wstpserver.wire.packets import enter_expression_packet, enter_text_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Function, Symbol
 
 if TYPE_CHECKING:

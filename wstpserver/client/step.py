@@ -15,7 +15,7 @@ from wstpserver.client.errors import EvaluationAborted, LinkClosed, LinkTimeout
 from wstpserver.client.evaluation import NOTICE_PREFIX, Evaluation
 from wstpserver.client.link import Link, Packet
 from wstpserver.wire.messages import MessageCode
-from wstpserver.wire.packet_builders import evaluate_packet
+from wstpserver.wire.packets import evaluate_packet
 from wstpserver.wire.values import Symbol
 
 ABORTED: Final = Symbol("$Aborted")

@@ -14,7 +14,7 @@ from wstpserver.client.errors import ConnectError, KernelLost, LinkClosed, LinkT
 from wstpserver.client.evaluation import QUESTIONS
 from wstpserver.client.link import Link, Packet, packet_of
 from wstpserver.client.options import Address
-from wstpserver.wire.packet_builders import command_packet
+from wstpserver.wire.packets import command_packet
 from wstpserver.wire.values import Expression
 
 #: Seconds to try for, where nothing else is said.

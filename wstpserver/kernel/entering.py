@@ -18,7 +18,7 @@ from wstpserver.kernel.history import History
 from wstpserver.kernel.outgoing import Outgoing
 from wstpserver.kernel.text_feeder import TextFeeder
 from wstpserver.kernel.text_form import text_of
-from wstpserver.wire.packet_builders import packet
+from wstpserver.wire.packets import packet
 
 #: Symbols that end the kernel when they are a whole input, without brackets.
 QUIT_SYMBOLS = frozenset({Symbol("System`Quit"), Symbol("System`Exit")})

@@ -16,7 +16,7 @@ from wstpserver.kernel.evaluator import Evaluator
 from wstpserver.kernel.incoming import Incoming
 from wstpserver.kernel.outgoing import Outgoing
 from wstpserver.wire.errors import LocalProtocolError
-from wstpserver.wire.packet_builders import packet
+from wstpserver.wire.packets import packet
 from wstpserver.wire.values import Function, Symbol
 
 #: Packets that answer something. Without a question they are left over from one (an Input that was aborted, a command

@@ -11,7 +11,7 @@ from mathics.core.interrupt import AbortInterrupt
 from wstpserver.kernel.channel import Channel
 from wstpserver.kernel.exits import EXIT_OK
 from wstpserver.kernel.packets_in import packet_name
-from wstpserver.wire.packet_builders import packet
+from wstpserver.wire.packets import packet
 from wstpserver.wire.values import Function, Symbol
 
 #: Seconds a server gets to answer a command, beyond the time the command itself may take. A kernel that is linked to a

@@ -20,7 +20,7 @@ from wstpserver.kernel.outgoing import Outgoing
 from wstpserver.kernel.packets_in import Dispatcher
 from wstpserver.kernel.questions import Questions
 from wstpserver.kernel.standard_output import StandardOutput
-from wstpserver.wire.packet_builders import packet
+from wstpserver.wire.packets import packet
 from wstpserver.wire.values import Symbol
 
 

@@ -1,1 +1,40 @@
-"""The server: everything that uses gevent lives in this package, and nowhere else."""
+"""The server: links, bridges, kernels and commands. `ServeOptions` is what a program gives to `app.run`.
+
+The rest of the package needs gevent, which a program that only checks a configuration does not load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wstpserver.server.log import Log, LogLevel
+from wstpserver.settings.loader import LoadedSettings
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What the command line and the environment ask of one run of the server, checked.
+
+    Attributes:
+        port: the port to listen on; 0 is any free one.
+        interface: the interface to listen on; "" is all interfaces.
+        log_level: how much is logged.
+        log_file: the path of the log; None is stdout.
+        log: the log, open; the caller closes it.
+        advertise: the name of the service to advertise; None is not to advertise, "" is to advertise without a name.
+        configuration_file: the file in use; None if there is none.
+        loaded: what came from it; `reload_settings(loaded)` loads it anew.
+        origins: where the value of each field comes from, by the name of the field.
+    """
+
+    port: int
+    interface: str
+    log_level: LogLevel
+    log_file: str | None
+    log: Log
+    advertise: str | None
+    configuration_file: Path | None
+    loaded: LoadedSettings
+    origins: Mapping[str, str]

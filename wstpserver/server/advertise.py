@@ -1,13 +1,19 @@
-"""Tells the local network of the server by DNS-SD, so that clients find it without an address."""
+"""Advertises the server on the local network by DNS-SD, so that clients find it without an address.
+
+Several servers on one computer need different names. zeroconf probes for a name with questions that ask for a unicast
+answer (QU), which reaches only one of the sockets of the computer, so it does not notice the other servers there. The
+advertiser therefore asks for all instances of the service by multicast (QM) first, and asks for its own name once more
+after it has registered.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-import logging
 import secrets
 import socket
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import get_hub
@@ -16,9 +22,9 @@ from wstpserver.server.log import Log
 from wstpserver.version import VERSION
 
 if TYPE_CHECKING:
-    from zeroconf import ServiceInfo, Zeroconf
+    from zeroconf import RecordUpdate, ServiceInfo, Zeroconf
 
-#: What the name of an advertised server begins with (specification, "Appendix: Command-Line Options").
+#: How the name of an advertised server begins (specification, "Appendix: Command-Line Options").
 INSTANCE = "WSTPServer-Instance"
 
 #: Bytes of a name that DNS-SD allows (RFC 6763, section 4.1.1).
@@ -27,22 +33,37 @@ LONGEST_NAME = 63
 #: Seconds that the withdrawal may take when the server stops.
 WITHDRAWAL_TIME = 5.0
 
+#: Seconds in which the other servers have answered a question; a responder waits 0.12 s at most.
+ANSWER_TIME = 0.75
+
+#: How often another name is tried when another server has registered the same one at the same time.
+NAME_ATTEMPTS = 10
+
 
 def instance_name(service: str) -> str:
-    """The name to advertise: ``WSTPServer-Instance``, or ``WSTPServer-Instance-service``."""
+    """The name to advertise: `WSTPServer-Instance`, or `WSTPServer-Instance-service`."""
     return f"{INSTANCE}-{service}" if service else INSTANCE
 
 
 class Advertiser:
-    """Registers one service. zeroconf's calls wait for seconds, so they run in the hub's threads."""
+    """Registers one service. The calls of zeroconf wait for seconds, so they run in the thread pool of the hub."""
 
     def __init__(self, log: Log, service_type: str, service: str, listening: Sequence[tuple[str, int]]) -> None:
-        """*listening* is what the server listens on: ("0.0.0.0", port) and ("::", port) are every address."""
+        """
+        Args:
+            log: gets the outcome.
+            service_type: the type to register, such as `_wstpserver._tcp.local.`.
+            service: what follows in the name, or "".
+            listening: the addresses of the server; ("0.0.0.0", port) and ("::", port) are all addresses.
+        """
         self._log = log
         self._type = service_type
         self._name = instance_name(service)
         self._hosts = [host for host, _ in listening]
         self._port = listening[0][1]
+        #: A host name of our own for the addresses: the name of this computer has other addresses, and may be announced
+        #: already. It also distinguishes this server from others with the same name.
+        self._host = f"{socket.gethostname().partition('.')[0][:40] or 'localhost'}-{secrets.token_hex(4)}.local."
         self._zeroconf: Zeroconf | None = None
         self._greenlet: gevent.Greenlet | None = None
 
@@ -61,7 +82,7 @@ class Advertiser:
         """Withdraw the service; returns when that is done, or after WITHDRAWAL_TIME seconds."""
         if self._greenlet is None:
             return
-        with gevent.Timeout(WITHDRAWAL_TIME, False):
+        with gevent.Timeout(WITHDRAWAL_TIME, exception=False):
             self._greenlet.join()
             get_hub().threadpool.apply(self._close)
 
@@ -78,14 +99,47 @@ class Advertiser:
     def _announce(self) -> str:
         if len(self._name.encode()) > LONGEST_NAME:
             raise ValueError(f'the name "{self._name}" has more than {LONGEST_NAME} bytes')
-        from zeroconf import InterfaceChoice, Zeroconf
+        from zeroconf import DNSQuestionType, InterfaceChoice, ServiceBrowser, Zeroconf
 
-        _send_reports_to(self._log)
+        for library in ("zeroconf", "asyncio"):
+            self._log.adopt(library, "Advertising: ")
         everywhere = bool({"0.0.0.0", "::"} & set(self._hosts))
-        self._zeroconf = Zeroconf(interfaces=InterfaceChoice.All if everywhere else _transports(self._hosts))
-        info = self._service(_own_addresses() if everywhere else self._hosts)
-        self._zeroconf.register_service(info, allow_name_change=True)
-        return info.get_name()
+        interfaces = InterfaceChoice.All if everywhere else _transports(self._hosts)
+        self._zeroconf = Zeroconf(interfaces=interfaces)
+        addresses = _own_addresses() if everywhere else self._hosts
+        # The answers are kept, and `register_service` does not take a name that is among them.
+        browser = ServiceBrowser(
+            self._zeroconf, self._type, handlers=[lambda **_: None], question_type=DNSQuestionType.QM
+        )
+        time.sleep(ANSWER_TIME)
+        browser.cancel()
+        for _ in range(NAME_ATTEMPTS):
+            info = self._service(addresses)
+            self._zeroconf.register_service(info, allow_name_change=True)
+            # Of two that have registered the same name at the same time the one with the smaller host name keeps it.
+            if all(host >= self._host for host in self._hosts_of(info.name, interfaces)):
+                return info.get_name()
+            self._zeroconf.unregister_service(info)
+        raise RuntimeError(f'all names like "{self._name}" are taken')
+
+    def _hosts_of(self, name: str, interfaces: Any) -> set[str]:
+        """The host names of all servers that have registered this name, asked without what is known already."""
+        from zeroconf import DNSQuestionType, RecordUpdateListener, Zeroconf
+
+        hosts: set[str] = set()
+
+        class Answers(RecordUpdateListener):
+            def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
+                for update in records:
+                    host = getattr(update.new, "server", None)  # of SRV records
+                    if host is not None and update.new.name.lower() == name.lower():
+                        hosts.add(host)
+
+        with Zeroconf(interfaces=interfaces) as fresh:
+            fresh.add_listener(Answers(), None)
+            fresh.get_service_info(self._type, name, int(ANSWER_TIME * 1000), DNSQuestionType.QM)
+            time.sleep(ANSWER_TIME)  # that was the first answer, there may be more
+        return hosts
 
     def _service(self, addresses: list[str]) -> ServiceInfo:
         from zeroconf import ServiceInfo
@@ -96,7 +150,7 @@ class Advertiser:
             port=self._port,
             parsed_addresses=addresses,
             properties={"version": VERSION, "protocol": "WSTP"},
-            server=_host_name(),
+            server=self._host,
         )
 
     def _close(self) -> None:
@@ -108,18 +162,13 @@ class Advertiser:
             self._log.warning(f"Advertising did not end in good order: {error or type(error).__name__}")
 
 
-def _host_name() -> str:
-    """A name of our own for the addresses: this computer's name has other addresses, and may be announced already."""
-    return f"{socket.gethostname().partition('.')[0][:40] or 'localhost'}-{secrets.token_hex(4)}.local."
-
-
 def _transports(hosts: list[str]) -> list[str]:
     """The addresses to multicast from. The loopback interface multicasts with IPv4 only."""
     return list(dict.fromkeys("127.0.0.1" if ipaddress.ip_address(host).is_loopback else host for host in hosts))
 
 
 def _own_addresses() -> list[str]:
-    """The addresses of this computer that others may reach it by."""
+    """The addresses by which other computers may reach this one."""
     import ifaddr
 
     found = [
@@ -133,21 +182,3 @@ def _own_addresses() -> list[str]:
 
 def _is_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return address.is_loopback or address.is_link_local
-
-
-class _ToLog(logging.Handler):
-    """Takes what zeroconf reports about its packets, which would go to stderr."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__(logging.WARNING)
-        self._target = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._target.debug(f"Advertising: {record.getMessage()}")
-
-
-def _send_reports_to(log: Log) -> None:
-    for name in ("zeroconf", "asyncio"):
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [_ToLog(log)]
-        logger.propagate = False

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import os
 import signal
+import socket
 import traceback
 from functools import partial
 from types import TracebackType
@@ -14,20 +16,16 @@ from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.pools.states import Client
-from wstpserver.server import notify
-from wstpserver.server.acceptor import Acceptor
+from wstpserver.server import ServeOptions, systemd
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.dispatcher import Dispatcher
-from wstpserver.server.greeter import ClientLink
-from wstpserver.server.launcher import Launcher
-from wstpserver.server.link_listener import LinkListener
-from wstpserver.server.listeners import ListenError, describe, listen
-from wstpserver.server.log import Log
-from wstpserver.server.log_sink import LogSink
+from wstpserver.server.handshake import ClientAcceptor, Link
+from wstpserver.server.kernels.launcher import Launcher
+from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
+from wstpserver.server.listen import LinkServer, ListenError, describe, listen
+from wstpserver.server.log import Log, LogSink
 from wstpserver.server.message_watch import MessageWatch
-from wstpserver.server.orphans import open_registry
-from wstpserver.server.serve_options import ServeOptions
-from wstpserver.server.trace import trace_client
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.changes import changes
 from wstpserver.settings.loader import LoadedSettings, reload_settings
@@ -42,17 +40,24 @@ FINISHING_TIME = 10.0
 #: Seconds between two attempts to write log entries that could not be written.
 LOG_FLUSH_INTERVAL = 5.0
 
+#: Seconds that everything has to end after it was killed because of a second signal.
+HURRY_TIME = 1.0
+
 
 def run(settings: ServerSettings, options: ServeOptions) -> int:
-    """Serve until a signal says stop; returns the exit code of the program."""
+    """Serve until a signal says stop.
+
+    Returns:
+        The exit code of the program. EXIT_UNAVAILABLE: the port cannot be had, and the log says why.
+    """
     get_hub().print_exception = partial(_log_exception, options.log)
     gevent.config.track_greenlet_tree = False  # each greenlet would remember where it was spawned, in 800 bytes
-    application = Application(settings, options)
     try:
-        application.listen()
+        listeners = listen(options.interface, options.port)
     except ListenError as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
+    application = Application(settings, options, listeners, open_pid_file(os.environ, options.log))
     try:
         application.start()
         application.wait()
@@ -67,56 +72,78 @@ def _log_exception(log: Log, context: object, kind: type, error: BaseException, 
 
 
 class Application:
-    """One server in this process."""
+    """One server in this process: makes the parts and connects them."""
 
-    def __init__(self, settings: ServerSettings, options: ServeOptions) -> None:
+    def __init__(
+        self, settings: ServerSettings, options: ServeOptions, listeners: list[socket.socket], pid_file: PidFile | None
+    ) -> None:
+        """
+        Args:
+            settings: the settings.
+            options: what the command line asks.
+            listeners: the listening sockets, which belong to the application now.
+            pid_file: where kernels are noted, which belongs to the application now; None if there can be none.
+        """
         self._settings = settings
         self._options = options
         self._loaded = options.loaded
         self._log: Log = options.log
+        self._pid_file = pid_file
         self._stopping = Event()
-        self._launcher = Launcher(self._log, settings.kernel_start_concurrency)
-        self.dispatcher = Dispatcher(settings, self._log, self._launcher)
-        self.acceptor = Acceptor(settings, self._log, self._serve)
-        self._servers: list[LinkListener] = []
+        #: Set when a second signal asks to stop at once.
+        self._hurrying = Event()
+        self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
+        self._dispatcher = Dispatcher(settings, self._log, self._launcher)
+        self._acceptor = ClientAcceptor(settings, self._log, self._serve)
+        self._servers = [LinkServer(listener, self._acceptor.handle, self._log) for listener in listeners]
         #: What it listens on, for the log.
-        self._where = ""
+        self._where = describe(listeners, options.interface)
         self._advertiser: Advertiser | None = None
         self._numbers = itertools.count(1)
         self._helpers: list[gevent.Greenlet] = []
-        #: The watchers of the signals we catch.
+        #: The watchers of the signals that are caught.
         self._signals: dict[int, object] = {}
 
-    # -- life --------------------------------------------------------------------------------------------------
-
-    def listen(self) -> None:
-        """Take the port. Raises `ListenError`."""
-        interface = self._options.interface
-        listeners = listen(interface, self._options.port)
-        self._where = describe(listeners, interface)
-        self._servers = [LinkListener(listener, self.acceptor.handle, self._log) for listener in listeners]
+    # -- starting and stopping -----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Launch the kernels, accept clients, and tell whoever started us."""
+        """Launch the kernels, accept clients, and tell the service manager."""
         self._log.debug(f"WSTPServer {VERSION} runs as process {os.getpid()}")
         self._catch_signals()
-        self._launcher.registry = open_registry(os.environ, self._log)
-        self.dispatcher.start()
+        self._dispatcher.start()
         for server in self._servers:
             server.start()
         self._log.information(f"Listening for new connections on {self._where}")
+        self._explain_reach()
         if self._options.log_file is not None:
             self._print_ready()
         if self._options.advertise is not None:
             self._advertise(self._options.advertise)
-        notify.ready(f"listening on {self._where}")
+        systemd.ready(f"listening on {self._where}")
         self._helpers.append(gevent.spawn(self._flush_log))
-        interval = notify.watchdog_interval()
+        interval = systemd.watchdog_interval()
         if interval is not None:
             self._helpers.append(gevent.spawn(self._feed_watchdog, interval))
 
+    def _explain_reach(self) -> None:
+        """Say who can connect, where that is everybody, or where clients have to name the host."""
+        hosts = {server.socket.getsockname()[0] for server in self._servers}
+        port = self._servers[0].socket.getsockname()[1]
+        if hosts & {"0.0.0.0", "::"}:
+            self._log.warning(
+                f"The server listens on all interfaces: whoever reaches port {port} of this computer can run programs"
+                " here under the account of the server. Restrict it with --interface (localhost keeps other computers"
+                " out), or have a firewall admit only the computers of your clients"
+            )
+        elif all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts):
+            self._log.information(
+                "Only programs on this computer can connect, and they have to name the host: -linkname"
+                f" {port}@localhost. Without a host the WSTP library connects to the address of the computer in its"
+                " network, where the server does not listen"
+            )
+
     def _print_ready(self) -> None:
-        """Where the log goes elsewhere, a line on stdout says that the server is up: supervisord shows it."""
+        """Say on stdout that the server is up, because the log goes elsewhere; supervisord shows it."""
         sink = LogSink()  # neither blocks nor raises, whatever stdout is
         sink.write(f"WSTPServer: Listening for new connections on {self._where}\n".encode("utf-8", "backslashreplace"))
         sink.close()
@@ -131,25 +158,33 @@ class Application:
         self._stopping.wait()
 
     def stop(self) -> None:
-        """Stop accepting, let evaluations finish, close every link and kernel."""
-        notify.stopping()
-        for server in self._servers:
-            server.stop()
-        withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
-        evaluating = self.dispatcher.evaluating()
-        if evaluating:
-            self._log.debug(f"Evaluations under way: {len(evaluating)}; they have {FINISHING_TIME:g} s to finish")
-            self.dispatcher.wait_until_idle(evaluating, FINISHING_TIME)
-        self.dispatcher.stop()
-        self._launcher.stop()
-        if self._launcher.registry is not None:
-            self._launcher.registry.close()
-        if withdrawing is not None:
-            withdrawing.join()
+        """Stop accepting, let evaluations finish, close every link and kernel; at once after a second signal."""
+        stopping = gevent.spawn(self._stop)
+        gevent.wait([stopping, self._hurrying], count=1)
+        if not stopping.ready():
+            self._launcher.kill()
+            stopping.join(HURRY_TIME)
         for number in self._signals:  # not the default: a late signal must not change the exit code
             signal.signal(number, signal.SIG_IGN)
         gevent.killall(self._helpers)
-        self._log.information("Stopped")
+        self._log.information("Stopped" if stopping.ready() else "Stopped before everything had ended")
+
+    def _stop(self) -> None:
+        systemd.stopping()
+        for server in self._servers:
+            server.stop()
+        withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
+        evaluating = self._dispatcher.evaluating()
+        if evaluating:
+            self._log.debug(f"Evaluations under way: {len(evaluating)}; they have {FINISHING_TIME:g} s to finish")
+            waiting = gevent.spawn(self._dispatcher.wait_until_idle, evaluating, FINISHING_TIME)
+            gevent.wait([waiting, self._hurrying], count=1)
+        self._dispatcher.stop()
+        self._launcher.stop()
+        if self._pid_file is not None:
+            self._pid_file.close()
+        if withdrawing is not None:
+            withdrawing.join()
 
     # -- signals and time ----------------------------------------------------------------------------------------
 
@@ -161,26 +196,28 @@ class Application:
 
     def _asked_to_stop(self, number: int) -> None:
         if self._stopping.is_set():
+            self._log.information(f"Stopping at once because of {signal.Signals(number).name}")
+            self._hurrying.set()
             return
         self._log.information(f"Stopping because of {signal.Signals(number).name}")
         self._stopping.set()
 
     def reload(self) -> None:
-        """Take the configuration file over as it is now; an invalid one changes nothing. Reopens the log file."""
+        """Apply the configuration file as it is now; an invalid one changes nothing. Reopens the log file."""
         self._log.reopen()
         if self._stopping.is_set():
             return
-        notify.reloading()
+        systemd.reloading()
         status = f"listening on {self._where}"
         try:
-            self._take_over(reload_settings(self._loaded))
+            self._apply(reload_settings(self._loaded))
         except ConfigurationError as error:
             status += "; the configuration on the disk is not valid"
             self._log.error(f"The configuration was not reloaded, the old one stays in force:\n{error}")
         finally:
-            notify.ready(status)
+            systemd.ready(status)
 
-    def _take_over(self, loaded: LoadedSettings) -> None:
+    def _apply(self, loaded: LoadedSettings) -> None:
         for warning in loaded.warnings:
             self._log.warning(str(warning))
         found = changes(self._settings, loaded.settings)
@@ -188,9 +225,9 @@ class Application:
         self._log.information(f"The configuration was reloaded:{listed}")
         self._loaded = loaded
         self._settings = loaded.settings
-        self.acceptor.reconfigure(loaded.settings)
-        self._launcher.line.set_most(loaded.settings.kernel_start_concurrency)
-        self.dispatcher.reconfigure(loaded.settings)
+        self._acceptor.reconfigure(loaded.settings)
+        self._launcher.line.set_concurrency(loaded.settings.kernel_start_concurrency)
+        self._dispatcher.reconfigure(loaded.settings)
 
     def _flush_log(self) -> None:
         while True:
@@ -200,38 +237,32 @@ class Application:
     @staticmethod
     def _feed_watchdog(interval: float) -> None:
         while True:
-            notify.watchdog()
+            systemd.watchdog()
             gevent.sleep(interval)
 
     # -- clients -------------------------------------------------------------------------------------------------
 
-    def _serve(self, link: ClientLink) -> None:
-        """Serve one client from its greeting to its end."""
+    def _serve(self, link: Link) -> None:
+        """Serve one client from its handshake to its end."""
         name = f"Client {next(self._numbers)} ({link.address})"
         self._log.debug(f"{name} connected")
         try:
             if self._log.trace_enabled:
-                self._trace(link, name)
+                trace_link(self._log, link, name)
             self._converse(link, name)
-        finally:  # for the case that nobody expected as well: a client must not wait for ever
-            link.data.close()
-            link.messages.close()
+        finally:  # also after a defect: a client must not wait for ever
+            link.close()
 
-    def _trace(self, link: ClientLink, name: str) -> None:
-        rest, link.unsent = link.unsent, b""  # no frame
-        link.data.try_send(rest)
-        trace_client(self._log, link, name)
-
-    def _converse(self, link: ClientLink, name: str) -> None:
-        session = self.dispatcher.make_session(Client(name), name, link.data, link.messages)
+    def _converse(self, link: Link, name: str) -> None:
+        session = self._dispatcher.make_session(Client(name), name, link.data, link.messages)
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"
         try:
-            self.dispatcher.open_session(session, without_kernel=link.without_kernel, greeting=link.unsent)
-            why = session.run(link.data_leftover)
+            self._dispatcher.open_session(session, without_kernel=link.without_kernel, greeting=link.unsent)
+            why = session.run(link.leftover)
         finally:
             try:
-                self.dispatcher.close_session(session, why)
+                self._dispatcher.close_session(session, why)
             finally:
                 if messages.reading:
                     session.end()

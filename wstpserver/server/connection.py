@@ -15,7 +15,7 @@ from typing import Any
 
 from gevent import get_hub, getcurrent
 
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 
 #: Seconds after which a greenlet that always finds something to do yields to the loop. A frame may cost next to
 #: nothing or, being a command, a tenth of a millisecond, so neither frames nor bytes are a measure.

@@ -1,4 +1,4 @@
-"""Waits for a peer's messages without a greenlet: most clients never send one, and kernels one when they end."""
+"""Waits for the messages of a peer without a greenlet: most clients never send one, and kernels one when they end."""
 
 from __future__ import annotations
 
@@ -15,20 +15,26 @@ _buffer = memoryview(bytearray(1024))
 
 
 class MessageWatch:
-    """Looks after a message connection. *run* gets the first messages that come in, in a greenlet in which it reads on
-    until the connection ends; *ended* is called, in the hub, if it ends before any came."""
+    """Watches a message connection."""
 
     __slots__ = ("_ended", "_finished", "_greenlet", "_happened", "_run", "_stream", "_watcher")
 
     def __init__(
         self, stream: Connection, leftover: bytes, run: Callable[[bytes], None], ended: Callable[[], None]
     ) -> None:
+        """
+        Args:
+            stream: the connection.
+            leftover: what has come in on it already.
+            run: gets the first messages, in a greenlet in which it reads on until the connection ends.
+            ended: called in the hub if the connection ends before any message came.
+        """
         self._stream = stream
         self._run = run
         self._ended = ended
         self._greenlet: gevent.Greenlet | None = None
         self._finished = False
-        #: Set when messages have come or the connection has ended, for those who wait for that.
+        #: Set when messages have come or the connection has ended; made only when somebody waits for it.
         self._happened: Event | None = None
         self._watcher = get_hub().loop.io(stream.socket.fileno(), 1)
         if leftover:
@@ -57,7 +63,7 @@ class MessageWatch:
 
     def join(self, seconds: float) -> None:
         """Wait until all messages have been read, or for so many seconds."""
-        with gevent.Timeout(seconds, False):
+        with gevent.Timeout(seconds, exception=False):
             if self._greenlet is None and not self._finished:
                 self._happened = self._happened or Event()
                 self._happened.wait()
@@ -65,8 +71,10 @@ class MessageWatch:
                 self._greenlet.join()
 
     def stop(self) -> None:
-        """Stop waiting. To be called before the stream is closed; if messages are being read, its end has to come from
-        elsewhere. Returns when nobody reads them any more."""
+        """Stop waiting; returns when the messages are not read any more.
+
+        To be called before the connection is closed. If messages are being read, somebody else must end the connection.
+        """
         self._watcher.stop()
         self._watcher.close()
         if self._greenlet is not None:
@@ -74,5 +82,5 @@ class MessageWatch:
 
     @property
     def reading(self) -> bool:
-        """True once messages have come."""
+        """Whether messages have come."""
         return self._greenlet is not None

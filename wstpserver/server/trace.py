@@ -1,9 +1,8 @@
 """What the log shows at its level trace: every frame and every out-of-band message of a link.
 
-A link is traced by putting a `TracedStream` in the place of each of its streams before anything reads them. Links of
-a server that does not trace keep their plain streams: tracing costs nothing then, and with it the pumps still do
-what they do without. A frame that the server passes on appears twice, on the link it came from and on the one it
-went to.
+A link is traced by putting a `TracedStream` in the place of each of its streams before anything reads them. Links of a
+server that does not trace keep their plain streams, so tracing costs nothing then. A frame that the server passes on
+appears twice: on the link it came from and on the link it went to.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from wstpserver.server.connection import Connection
-from wstpserver.server.greeter import ClientLink
-from wstpserver.server.kernel_link import KernelLink
+from wstpserver.server.handshake import Link
 from wstpserver.server.log import SHOWN_CONTENT, Log, shorten
 from wstpserver.wire.frames import END, ERROR, FrameScanner
 from wstpserver.wire.messages import MessageCode, MessageReader
@@ -30,15 +28,21 @@ class Tracer(Protocol):
 
 
 class FrameTracer:
-    """Logs each frame of a data connection when it is complete: *action* is ``Client 1 sent`` or the like."""
+    """Logs each frame of a data connection when it is complete."""
 
     def __init__(self, log: Log, action: str) -> None:
+        """
+        Args:
+            log: gets the entries.
+            action: how they begin, such as `Client 1 sent`.
+        """
         self._log = log
         self._action = action
         self._scanner = FrameScanner((), None)
         self._beginning = bytearray()
 
     def take(self, data: bytes | memoryview) -> None:
+        """Log the frames that these bytes complete."""
         scanner, view = self._scanner, memoryview(data)
         while view and scanner.error is None:
             verdict = scanner.scan_bytes(view)
@@ -49,7 +53,7 @@ class FrameTracer:
             elif verdict == ERROR:
                 content = shorten(bytes(self._beginning) + bytes(view[:SHOWN_CONTENT]))
                 self._beginning.clear()
-                self._log.trace(f"{self._action} what is no expression ({scanner.error}): {content}")
+                self._log.trace(f"{self._action} bytes that are not an expression ({scanner.error}): {content}")
             elif scanner.at_boundary:  # a late "]"
                 self._beginning.clear()
 
@@ -60,6 +64,7 @@ class FrameTracer:
         self._log.trace(f"{self._action} {shorten(head)} {note}: {content}")
 
     def end(self) -> None:
+        """Log the beginning of a frame that stays incomplete."""
         if self._beginning:
             self._frame(f"(broken off after {self._scanner.frame_bytes} bytes)")
 
@@ -73,23 +78,24 @@ class MessageTracer:
         self._reader = MessageReader()
 
     def take(self, data: bytes | memoryview) -> None:
+        """Log the messages that these bytes complete."""
         for code, argument in self._reader.feed(data):
             name = f" ({code.name})" if isinstance(code, MessageCode) else ""
             self._log.trace(f"{self._action} message {int(code)}{name}, argument {argument}")
 
     def end(self) -> None:
-        pass
+        """Nothing is logged for half a message."""
 
 
 class TracedStream(Connection):
-    """A stream that shows what passes to its tracers."""
+    """A stream that shows its tracers what passes."""
 
     __slots__ = ("_received", "_sent")
 
     def __init__(self, stream: Connection, received: Tracer, sent: Tracer) -> None:
-        """Take the place of *stream*, which is of no use any more."""
+        """Take the place of *stream*, which must not be used any more."""
         super().__init__(stream.detach())
-        self.handle.descriptor = -1  # everything passes here
+        self.handle.descriptor = -1  # no bytes pass in C
         self._received = received
         self._sent = sent
 
@@ -114,23 +120,19 @@ class TracedStream(Connection):
         super().close()
 
 
-def trace_client(log: Log, link: ClientLink, name: str) -> None:
-    """From now on log the traffic of a client's link, beginning with what has been read of it."""
-    link.data, link.messages = _traced(log, name, link.data, link.messages, link.data_leftover, link.messages_leftover)
+def trace_link(log: Log, link: Link, name: str) -> None:
+    """From now on log the traffic of a link, beginning with what has been read of it.
 
-
-def trace_kernel(log: Log, link: KernelLink, name: str) -> None:
-    """From now on log the traffic of a kernel's link, beginning with what has been read of it."""
-    link.data, link.messages = _traced(log, name, link.data, link.messages, link.leftover, b"")
-
-
-def _traced(
-    log: Log, name: str, data: Connection, messages: Connection, data_leftover: bytes, messages_leftover: bytes
-) -> tuple[TracedStream, TracedStream]:
+    Args:
+        log: gets the entries, at level trace.
+        link: its two connections are replaced.
+        name: what the entries call its peer, such as `Client 1`.
+    """
+    rest, link.unsent = link.unsent, b""  # not a frame
+    if rest:
+        link.data.try_send(rest)
     frames, records = FrameTracer(log, f"{name} sent"), MessageTracer(log, f"{name} sent")
-    frames.take(data_leftover)
-    records.take(messages_leftover)
-    return (
-        TracedStream(data, frames, FrameTracer(log, f"{name} received")),
-        TracedStream(messages, records, MessageTracer(log, f"{name} received")),
-    )
+    frames.take(link.leftover)
+    records.take(link.messages_leftover)
+    link.data = TracedStream(link.data, frames, FrameTracer(log, f"{name} received"))
+    link.messages = TracedStream(link.messages, records, MessageTracer(log, f"{name} received"))

@@ -3,6 +3,7 @@
 As in h11, the name of a protocol error says who broke the rules: us (`LocalProtocolError`) or the peer
 (`RemoteProtocolError`).
 """
+
 from __future__ import annotations
 
 
@@ -13,8 +14,10 @@ class WSTPError(Exception):
 class ProtocolError(WSTPError):
     """Something is not the protocol of docs/wire-protocol.md.
 
-    `message` says what; `offset` is the number of bytes between the start of the stream and the offending
-    one, or None where there is no stream (an expression to encode, a sequence of calls).
+    Attributes:
+        message: What.
+        offset: The number of bytes between the start of the stream and the offending one; None where there is no stream
+            (an expression to encode, a sequence of calls).
     """
 
     def __init__(self, message: str, offset: int | None = None) -> None:

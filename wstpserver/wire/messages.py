@@ -1,13 +1,15 @@
 """Out-of-band messages: what travels on the message connection (docs/wire-protocol.md, section 4)."""
+
 from __future__ import annotations
 
 import struct
 from enum import IntEnum
+from typing import Final
 
-from .errors import LocalProtocolError
+from wstpserver.wire.errors import LocalProtocolError
 
-_RECORD = struct.Struct(">II")
-_CODE = struct.Struct(">I")
+_RECORD: Final = struct.Struct(">II")
+_CODE: Final = struct.Struct(">I")
 
 
 class MessageCode(IntEnum):
@@ -27,15 +29,22 @@ class MessageCode(IntEnum):
     LAST_USER_MESSAGE = 255
 
 
-#: What a peer writes before it closes both connections: a code without an argument (section 5). A peer that
-#: reads it drops the data it has not read yet.
-CLOSING = _CODE.pack(MessageCode.LINK_CLOSING)
+#: What a peer writes before it closes both connections: a code without an argument (section 5). A peer that reads it
+#: drops the data it has not read yet.
+CLOSING: Final = _CODE.pack(MessageCode.LINK_CLOSING)
 
-_KNOWN = {int(code): code for code in MessageCode}
+_KNOWN: Final = {int(code): code for code in MessageCode}
 
 
 def encode_message(code: int, argument: int = 0) -> bytes:
-    """The 8 bytes of one message. Both numbers are unsigned 32-bit; LocalProtocolError if one does not fit.
+    """The 8 bytes of one message.
+
+    Args:
+        code: A `MessageCode` or any other unsigned 32-bit number.
+        argument: An unsigned 32-bit number.
+
+    Raises:
+        LocalProtocolError: One of them does not fit.
     """
     try:
         return _RECORD.pack(code, argument)
@@ -47,17 +56,21 @@ class MessageReader:
     """Cuts what comes in on a message connection into messages, however it is split.
 
     A code that is not in `MessageCode` is handed on as a plain int: a link may carry codes of its users.
+
+    Attributes:
+        closing: True once the peer said that it is closing the link; what follows is ignored.
     """
 
     def __init__(self) -> None:
         self._pending = b""
-        #: True once the peer said that it is closing the link; what follows is ignored.
         self.closing = False
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[tuple[int, int]]:
-        """Take `data`; return the (code, argument) pairs it completes.
+        """Takes bytes.
 
-        LINK_CLOSING is reported as soon as its four bytes are there, with argument 0: no argument follows it.
+        Returns:
+            The (code, argument) pairs they complete. LINK_CLOSING is reported as soon as its four bytes are there, with
+            argument 0: no argument follows it.
         """
         if self.closing:
             return []

@@ -1,37 +1,49 @@
-"""A short text for the beginning of an expression, for people who follow the traffic.
+"""A short text for the beginning of an expression, for logs.
 
-It reads like InputForm but is not meant to be read back. Only the first bytes of the expression are needed, and
-they may break off anywhere: the cost does not grow with the expression.
+It reads like InputForm but cannot be read back. Only the first bytes of the expression are needed, and they may break
+off anywhere: the cost does not grow with the expression.
 """
+
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from . import decode_tokens as tokens
-from .decode_numbers import NUMBER_READERS, NumberReader
-from .decode_tokens import Incomplete
-from .errors import RemoteProtocolError
-from .limits import DecoderLimits
-from .scalars import LongDouble
-from .text import decode_text
-from .tokens import ARRAY, FUNCTION, INTEGER_TEXT, LINE_FEED, PACKED, REAL_TEXT, STRING, SYMBOL
+from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.numbers import NUMBER_READERS, LongDouble, NumberReader
+from wstpserver.wire.packed import read_array
+from wstpserver.wire.text import decode_text
+from wstpserver.wire.tokens import (
+    ARRAY,
+    FUNCTION,
+    INTEGER_TEXT,
+    LINE_FEED,
+    PACKED,
+    REAL_TEXT,
+    STRING,
+    SYMBOL,
+    DecoderLimits,
+    Incomplete,
+    read_size,
+)
 
 #: Bytes of an expression that are worth keeping for a preview of the usual 200 characters.
-PREVIEW_BYTES = 2048
+PREVIEW_BYTES: Final = 2048
 
-_LIMITS = DecoderLimits()
-_TEXT_TOKENS = frozenset({SYMBOL, STRING, INTEGER_TEXT, REAL_TEXT})
-_LIST = re.compile(rb"#(?:G[AD]~D|N[AD]~KSystem`)List\n")
+_LIMITS: Final = DecoderLimits()
+_TEXT_TOKENS: Final = frozenset({SYMBOL, STRING, INTEGER_TEXT, REAL_TEXT})
+_LIST: Final = re.compile(rb"#(?:G[AD]~D|N[AD]~KSystem`)List\n")
 #: Bytes that the last, incomplete character or escape of a broken-off text can take.
-_LONGEST_CHARACTER = 12
+_LONGEST_CHARACTER: Final = 12
 
 
 def preview(beginning: bytes, limit: int = 200) -> str:
-    """The expression that *beginning* is, or begins with, in at most *limit* characters; ``...`` is the rest.
+    """A short text for an expression. Never raises: what is no expression ends the preview.
 
-    Never raises: what is no expression ends the preview.
+    Args:
+        beginning: The first bytes of the expression, or all of them.
+        limit: Most characters of the text; `...` at its end stands for the rest.
     """
     writer = _Writer(beginning, limit)
     try:
@@ -63,9 +75,10 @@ class _Writer:
         self._open: list[_Open] = []
 
     def run(self) -> None:
-        """Write until the expression is complete or the limit is passed.
+        """Writes until the expression is complete or the limit is passed.
 
-        Raises Incomplete, RemoteProtocolError or IndexError where the bytes end or are wrong.
+        Raises:
+            Incomplete, RemoteProtocolError, IndexError: The bytes end or are wrong.
         """
         while self._length <= self._limit:
             completed = self._token()
@@ -77,7 +90,7 @@ class _Writer:
         self._length += len(text)
 
     def _complete(self, count: int) -> bool:
-        """So many arguments (or a head, or the whole) are written: go on behind them; True if that was all."""
+        """Goes on behind `count` arguments (or a head, or the whole) that are written; True if that was all."""
         while self._open:
             top = self._open[-1]
             if top.head_due:
@@ -94,7 +107,7 @@ class _Writer:
             count = 1
         return True
 
-    # -- tokens: each writes one and returns how many expressions are complete with it ---------------------------
+    # Tokens: each method writes one and returns how many expressions are complete with it.
 
     def _token(self) -> int:
         token = self._data[self._position]
@@ -112,7 +125,7 @@ class _Writer:
         return 1
 
     def _function(self) -> int:
-        count, self._position = tokens.read_size(self._data, self._position + 1)
+        count, self._position = read_size(self._data, self._position + 1)
         head = _LIST.match(self._data, self._position)
         if head is not None:
             self._position = head.end()
@@ -121,7 +134,7 @@ class _Writer:
         return 0
 
     def _array(self) -> int:
-        opened, self._position = tokens.read_array(self._data, self._position, _LIMITS)
+        opened, self._position = read_array(self._data, self._position, _LIMITS)
         shape = opened.shape or ()
         if len(shape) > 1:  # its leaves follow without inner braces
             self._write("x".join(map(str, shape)))
@@ -136,7 +149,7 @@ class _Writer:
         return 1
 
     def _block(self) -> int:
-        count, start = tokens.read_size(self._data, self._position + 1)
+        count, start = read_size(self._data, self._position + 1)
         if not self._open or self._open[-1].head_due or not 0 < count <= self._open[-1].missing:
             raise RemoteProtocolError("a packed block where no arguments are expected", self._position)
         reader = self._number_reader(start)
@@ -164,7 +177,7 @@ class _Writer:
         return str(float(value) if isinstance(value, LongDouble) else value)
 
     def _text(self, token: int) -> int:
-        size, start = tokens.read_size(self._data, self._position + 1)
+        size, start = read_size(self._data, self._position + 1)
         end = start + size
         payload = self._data[start:end]
         broken_off = end >= len(self._data)
@@ -186,7 +199,8 @@ def _decode_beginning(payload: bytes) -> str:
     """The characters of a text whose end is missing: without the last one if that is not whole."""
     for cut in range(_LONGEST_CHARACTER):
         try:
-            return decode_text(payload[: len(payload) - cut])
+            text = decode_text(payload[: len(payload) - cut])
         except RemoteProtocolError:
             continue
+        return text[:-1] if "\ud800" <= text[-1:] < "\udc00" else text
     return ""

@@ -1,23 +1,24 @@
 """Text inside strings, symbols and written-out numbers: a format letter, `~`, a count, the characters.
 
-docs/wire-protocol.md, section 3.3. The functions work on this *payload*; the token byte, the outer size
-and the line feed around it belong to `encode` and `decode_tokens`.
+docs/wire-protocol.md, section 3.3. The functions work on this *payload*; the token byte, the outer size and the line
+feed around it are those of `tokens.text_item` and `tokens.read_payload`.
 """
+
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from enum import Enum
+from typing import Final
 
-from .errors import RemoteProtocolError
-from .sizes import encode_size
+from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.tokens import BYTE_LIMIT, encode_size
 
 
 class TextStyle(Enum):
     """Which format letters we write."""
 
-    #: Heads of functions and written-out numbers in A where they are ASCII, the rest in D: the library of
-    #: 2015.
+    #: Heads of functions and written-out numbers in A where they are ASCII, the rest in D: the library of 2015.
     MIXED = "mixed"
     #: Everything in D: the library of 2023 in a conversation of version 4.
     UTF8 = "utf8"
@@ -25,34 +26,53 @@ class TextStyle(Enum):
     SEVEN_BIT = "seven_bit"
 
 
-def encode_text(text: str, style: TextStyle, plain: bool = False) -> bytes:
-    """The payload for `text`; `plain` marks what the style MIXED writes in A (function heads, numbers)."""
-    if style is TextStyle.SEVEN_BIT or (plain and style is TextStyle.MIXED and text.isascii()):
+#: Formats whose characters have a fixed width: from 64 characters on, their number follows from the size of the
+#: payload, and a space stands in its place. Given a count there, the library's reader hands its program memory that is
+#: not the text's.
+UNCOUNTED: Final = b"BCF"
+
+#: What stands before the characters of a payload: the format letter, `~`, and their number as far as it is given.
+TEXT_START: Final = re.compile(rb"([A-F])~(?:[\x40-\x7f]|[0-9]{1,18} |(?<=[BCF]~) )", re.DOTALL)
+
+
+def start_of_text(letter: bytes, count: int) -> bytes:
+    """What stands before `count` characters in the format `letter`."""
+    if count >= BYTE_LIMIT and letter in UNCOUNTED:
+        return letter + b"~ "
+    return letter + b"~" + encode_size(count)
+
+
+def encode_text(text: str, style: TextStyle) -> bytes:
+    """The payload for a string, or for a symbol that is no head."""
+    if style is TextStyle.SEVEN_BIT:
         return encode_seven_bit(text)
     try:
         characters = text.encode()
     except UnicodeEncodeError:
         return _encode_surrogates(text)
-    return b"D~" + encode_size(len(text)) + characters
+    return start_of_text(b"D", len(text)) + characters
+
+
+def encode_plain_text(text: str, style: TextStyle) -> bytes:
+    """The payload for what the style MIXED writes in A: heads of functions and numbers."""
+    return encode_seven_bit(text) if style is TextStyle.MIXED and text.isascii() else encode_text(text, style)
 
 
 def _encode_surrogates(text: str) -> bytes:
     """Lone surrogates, which UTF-8 does not have: UCS-2 if all fits and no two would join up, else UTF-32."""
     units = text.encode("utf-16-be", "surrogatepass")
     if len(units) == 2 * len(text) and units.decode("utf-16-be", "surrogatepass") == text:
-        return b"C~" + encode_size(len(text)) + units
-    return b"F~" + encode_size(len(text)) + text.encode("utf-32-le", "surrogatepass")
+        return start_of_text(b"C", len(text)) + units
+    return start_of_text(b"F", len(text)) + text.encode("utf-32-le", "surrogatepass")
 
 
-_NOT_PLAIN = re.compile(r"[^ -\[\]-~]")
+_NOT_PLAIN: Final = re.compile(r"[^ -\[\]-~]")
 
 
 def encode_seven_bit(text: str) -> bytes:
-    """Format A. Characters beyond 16 bits as two surrogates, which every version reads; six digits need
-    2019's.
-    """
+    """Format A. Characters beyond 16 bits as two surrogates, which every version reads; six digits only some do."""
     escaped = _NOT_PLAIN.sub(_escape, text) if _NOT_PLAIN.search(text) else text
-    return b"A~" + encode_size(len(text)) + escaped.encode("ascii")
+    return start_of_text(b"A", len(text)) + escaped.encode("ascii")
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -68,18 +88,24 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\:{0xD800 + high:04X}\\:{0xDC00 + low:04X}"
 
 
-_HEADER = re.compile(rb"([A-F])~(?:[\x40-\x7f]|[0-9]{1,18} )", re.DOTALL)
 
 
 def decode_text(payload: bytes, offset: int = 0) -> str:
-    """The characters of a payload. RemoteProtocolError, counted from `offset`, if it is malformed.
+    """The characters of a payload.
 
     The count in the payload is not compared with the characters: versions count surrogate pairs and escapes
     differently, and the outer size has already settled what belongs to the text.
+
+    Args:
+        payload: The bytes between the outer size and the line feed.
+        offset: Where they begin, for the error.
+
+    Raises:
+        RemoteProtocolError: They are malformed.
     """
     if payload[:2] == b"D~" and payload[2:3] >= b"@" and payload.isascii():  # nearly always
         return payload[3:].decode()
-    header = _HEADER.match(payload)
+    header = TEXT_START.match(payload)
     if header is None:
         if payload[:1] == b"G":  # format 7: Latin-1 right after the letter, without a count
             return payload[1:].decode("latin-1")
@@ -100,7 +126,7 @@ class _BadText(Exception):
     """(message, position in the characters)"""
 
 
-_ESCAPE = re.compile(
+_ESCAPE: Final = re.compile(
     r"\\(?:(\\)|([0-3][0-7]{2})|:([0-9A-Fa-f]{4})|\|([0-9A-Fa-f]{6})|\.([0-9A-Fa-f]{2})|)", re.DOTALL
 )
 
@@ -144,7 +170,7 @@ def _decode_utf32(characters: bytes) -> str:
             raise error from None
 
 
-_DECODERS: dict[bytes, Callable[[bytes], str]] = {
+_DECODERS: Final[dict[bytes, Callable[[bytes], str]]] = {
     b"A": _decode_seven_bit,
     b"B": lambda characters: characters.decode("latin-1"),
     b"C": lambda characters: characters.decode("utf-16-be", "surrogatepass"),

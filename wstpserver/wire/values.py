@@ -1,16 +1,21 @@
-"""The values an expression is made of.
+"""The values an expression is made of (docs/wire-protocol.md, section 3).
 
-A Python value stands for what it looks like: an int, a float or a str for an integer, a machine real or a
-string. What Python has no type for is here: symbols, functions (`head[arguments...]`), and, re-exported,
-the numbers of `scalars` and the packed arrays of `packed`. docs/wire-protocol.md, section 3.
+A Python value stands for what it looks like: an int, a float or a str for an integer, a machine real or a string. What
+Python has no type for is here: symbols, functions (`head[arguments...]`), and, re-exported, the numbers of `numbers`
+and the packed arrays of `packed`.
+
+A peer may send an expression a million levels deep. Python's own methods for nested containers recurse in C and end
+with RecursionError (or worse), so equality, hash and repr of trees walk with a stack of their own here. A *node* is
+whatever has children: a `Function`, or a Python list or tuple.
 """
+
 from __future__ import annotations
 
-from typing import Any, NoReturn, TypeAlias, Union, final
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeAlias, Union, final
 
-from .packed import PackedArray
-from .scalars import BigReal, Int8, Int16, Int64, LongDouble, Real32
-from .structure import NODES, bounded_repr, same_structure, structure_hash
+from wstpserver.wire.numbers import BigReal, Int8, Int16, Int64, LongDouble, Real32
+from wstpserver.wire.packed import PackedArray
 
 __all__ = [
     "BigReal", "Expression", "Function", "Int8", "Int16", "Int64", "LongDouble", "PackedArray", "Real32",
@@ -19,7 +24,7 @@ __all__ = [
 
 
 class Symbol:
-    """A symbol by its full name as it was sent: ``Plus``, ``System`Plus``. The two are not equal."""
+    """A symbol by its full name as it was sent: `Plus`, ``System`Plus``. The two are not equal."""
 
     __slots__ = ("name",)
     name: str
@@ -82,8 +87,105 @@ class Function:
 _slots: Any = Function
 _set_head, _set_args = _slots.head.__set__, _slots.args.__set__
 
-NODES[Function] = lambda function: (function.head, *function.args)
-
 Expression: TypeAlias = Union[
     int, float, str, Symbol, Function, BigReal, LongDouble, PackedArray, "list[Any]", "tuple[Any, ...]"
 ]
+
+
+# -- trees without recursion ------------------------------------------------------------------------------------------
+
+#: How much of an expression repr() shows.
+REPR_LENGTH: Final = 200
+
+Children: TypeAlias = "tuple[Any, ...] | list[Any]"
+
+#: What hangs below a node, by its type; other types are leaves.
+NODES: Final[dict[type, Callable[[Any], Children]]] = {
+    list: lambda node: node,
+    tuple: lambda node: node,
+    Function: lambda function: (function.head, *function.args),
+}
+
+
+def same_structure(one: Any, other: Any) -> bool:
+    """Whether two trees are equal: same nodes, and leaves that are identical or ==, as in Python's
+    containers.
+    """
+    pending = [(one, other)]
+    while pending:
+        left, right = pending.pop()
+        if left is right:
+            continue
+        kind = type(left)
+        below = NODES.get(kind)
+        if below is None or kind is not type(right):
+            if left != right:
+                return False
+            continue
+        below_left, below_right = below(left), below(right)
+        if len(below_left) != len(below_right):
+            return False
+        pending.extend(zip(below_left, below_right))  # noqa: B905 - lengths compared above
+    return True
+
+
+def structure_hash(root: Any) -> int:
+    """A hash that equal trees share. TypeError where a leaf, or a Python list within, has none."""
+    hashes: list[int] = []
+    pending = [root]
+    while pending:
+        value = pending.pop()
+        below = NODES.get(type(value))
+        if below is None or type(value) is list:
+            hashes.append(hash(value))
+        else:
+            children = below(value)
+            hashes.append(len(children))  # with the counts, the order of visit determines the tree
+            pending.extend(children)
+    return hash(tuple(hashes))
+
+
+def bounded_repr(root: Any) -> str:
+    """repr() of a tree, cut to about REPR_LENGTH characters."""
+    parts: list[str] = []
+    length = 0
+    pending: list[tuple[str | None, Any]] = [(None, root)]  # (punctuation, None) or (None, value)
+    while pending:
+        text, value = pending.pop()
+        if text is None:
+            below = NODES.get(type(value))
+            if below is not None:
+                pending.extend(_spelled(value, below(value)))
+                continue
+            text = _leaf_repr(value)
+        parts.append(text)
+        length += len(text)
+        if length > REPR_LENGTH:
+            return "".join(parts)[:REPR_LENGTH] + "..."
+    return "".join(parts)
+
+
+def _leaf_repr(value: Any) -> str:
+    """repr() of a leaf that costs no more than it shows; Python refuses to write out integers of many digits.
+    """
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"<integer of {value.bit_length()} bits>"
+    return repr(value[: REPR_LENGTH + 1] if isinstance(value, str) else value)
+
+
+def _spelled(value: Any, below: Children) -> list[tuple[str | None, Any]]:
+    """A node as items for bounded_repr's stack, last one first; no more children than repr can show."""
+    if type(value) is list:
+        opening, closing = "[", "]"
+    elif type(value) is tuple:
+        opening, closing = "(", ",)" if len(below) == 1 else ")"
+    else:
+        opening, closing = f"{type(value).__name__}(", ")"
+    shown = below[:REPR_LENGTH]
+    items: list[tuple[str | None, Any]] = [(opening, None)]
+    for index, child in enumerate(shown):
+        if index:
+            items.append((", ", None))
+        items.append((None, child))
+    items.append((closing if len(shown) == len(below) else ", ...", None))
+    return items[::-1]

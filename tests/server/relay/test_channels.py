@@ -2,7 +2,7 @@
 import random
 
 import pytest
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 
 from tests.support.testkernel.codec import Function, Symbol, decode, encode
 from wstpserver.pools.evaluation import PLAIN_OUTPUT

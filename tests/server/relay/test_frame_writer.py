@@ -4,7 +4,7 @@ import gc
 import gevent
 import pytest
 from gevent.event import Event
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 
 from tests.server.connections import tcp_pair
 from tests.support.leaks import living_greenlets

@@ -36,9 +36,9 @@ from wstpserver.server.commands import replies
 from wstpserver.server.commands.executor import Executor
 from wstpserver.server.commands.handlers import Handlers
 from wstpserver.server.connection import Connection, LateAcknowledgements
+from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.maintenance import EvaluationTimer, Maintenance
 from wstpserver.server.kernels.supervisor import Supervisor
-from wstpserver.server.launcher import Launcher
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.messages import MessageCode

@@ -10,10 +10,10 @@ from gevent.event import Event
 
 from wstpserver.pools.evaluation import IDLE, QUESTIONS, REPORTED_HEADS, EvaluationChange
 from wstpserver.pools.states import Kernel, KernelState
-from wstpserver.server.kernel_link import KernelLink
+from wstpserver.server.handshake import Link
+from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.message_channel import MessageWriter, run_messages
 from wstpserver.server.message_watch import MessageWatch
-from wstpserver.server.process import KernelProcess
 from wstpserver.server.relay.channel import ChannelEvent, FrameState
 from wstpserver.server.relay.client_channel import ClientChannel
 from wstpserver.server.relay.frame_writer import FrameWriter, ended
@@ -69,7 +69,7 @@ class KernelSession:
     """
 
     def __init__(
-        self, owner: KernelOwner, record: Kernel, process: KernelProcess, link: KernelLink, backlog_limit: int
+        self, owner: KernelOwner, record: Kernel, process: KernelProcess, link: Link, backlog_limit: int
     ) -> None:
         self._owner = owner
         self.record = record

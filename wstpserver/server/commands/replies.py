@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from wstpserver.wire.encode import encode
 from wstpserver.wire.packets import PacketHead
-from wstpserver.wire.sizes import encode_size
+from wstpserver.wire.tokens import encode_size
 from wstpserver.wire.values import Expression, Function, Symbol
 
 _ABORTED = Symbol("$Aborted")

@@ -11,8 +11,8 @@ import gevent
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.commands import replies
 from wstpserver.server.connection import ConnectionClosed
+from wstpserver.server.kernels.process import describe_status
 from wstpserver.server.log import Log, shorten
-from wstpserver.server.process import describe_status
 from wstpserver.server.relay.sinks import FunctionSink
 from wstpserver.settings import PoolSettings, ServerSettings
 from wstpserver.wire.decode import decode

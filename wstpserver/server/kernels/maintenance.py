@@ -16,8 +16,8 @@ from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import ENDING, Kernel, KernelState
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.kernels.initialise import InitialisationFailed
+from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 from wstpserver.server.log import Log
-from wstpserver.server.memory import CannotMeasure, resident_memory
 
 #: Seconds between two rounds.
 INTERVAL = 1.0
@@ -99,7 +99,7 @@ class Maintenance:
         by_pid = {kernel.process.pid: kernel for kernel in kernels if not kernel.process.exited.ready()}
         try:
             sizes = resident_memory(by_pid)
-        except CannotMeasure as error:
+        except MemoryUnknown as error:
             if not self._cannot_measure:
                 self._cannot_measure = True
                 self._log.warning(f"KernelMemoryLimit has no effect on this system: {error}")

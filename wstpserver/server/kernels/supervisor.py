@@ -16,11 +16,11 @@ from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Kernel, KernelState, Pool
 from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
 from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFailed, initialise, reset
+from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
 from wstpserver.server.kernels.maintenance import EvaluationTimer
-from wstpserver.server.launcher import Launcher, LaunchFailed, command_line
+from wstpserver.server.kernels.process import describe_status
 from wstpserver.server.log import Log
-from wstpserver.server.process import describe_status
-from wstpserver.server.trace import trace_kernel
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import ServerSettings
 from wstpserver.settings.discovery import kernel_kind
 
@@ -173,7 +173,7 @@ class Supervisor:
         settings = self._settings()
         process, link = self._launcher.launch(kernel.id, path, options, settings.kernel_start_timeout)
         if self._log.trace_enabled:
-            trace_kernel(self._log, link, f"Kernel {kernel.id}")
+            trace_link(self._log, link, f"Kernel {kernel.id}")
         self._timer.watch(kernel)
         session = KernelSession(self._owner, kernel, process, link, settings.missed_output_limit)
         self.sessions[kernel] = session

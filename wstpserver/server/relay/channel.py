@@ -17,7 +17,7 @@ from typing import Any
 
 from gevent import get_hub
 
-from wstpserver._wstpscan import ffi, lib
+from wstpserver._native import ffi, lib
 from wstpserver.server.connection import TURN, Connection, ConnectionClosed, yield_to_loop
 from wstpserver.server.relay import epoll_loop
 from wstpserver.server.relay.epoll_loop import PORTION, Buffer, give_buffer, take_buffer

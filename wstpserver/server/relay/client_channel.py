@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 from wstpserver.pools.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.pools.evaluation import ANSWERED_BY
 from wstpserver.server.connection import Connection

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from gevent import get_hub, getcurrent
 
-from wstpserver._wstpscan import ffi, lib
+from wstpserver._native import ffi, lib
 from wstpserver.server.connection import TURN
 from wstpserver.wire.frames import HEADS
 from wstpserver.wire.packets import PacketHead

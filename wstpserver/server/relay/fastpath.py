@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 from wstpserver.pools.states import BridgeState
 
 if TYPE_CHECKING:

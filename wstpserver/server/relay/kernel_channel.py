@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wstpserver._wstpscan import ffi
+from wstpserver._native import ffi
 from wstpserver.pools.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.pools.evaluation import ANSWERED_BY, PLAIN_OUTPUT, QUESTIONS
 from wstpserver.server.connection import Connection

@@ -1,0 +1,144 @@
+"""The port: taken, free, or refused with a reason."""
+import errno
+import os
+import re
+import signal
+import socket
+
+import pytest
+
+from tests.support.leaks import own_descriptors
+from tests.support.server import ServerProcess
+from tests.support.serving import one_pool
+from wstpserver.server import listen as listen_module
+from wstpserver.server.listen import ListenError, describe, listen
+
+
+@pytest.fixture(autouse=True)
+def no_descriptor_is_left():
+    before = own_descriptors()
+    yield
+    assert own_descriptors().keys() == before.keys()
+
+
+def addresses(interface, port=0):
+    """(host, port) of everything that is listened on."""
+    found = listen(interface, port)
+    try:
+        return [listener.getsockname()[:2] for listener in found]
+    finally:
+        for listener in found:
+            listener.close()
+
+
+def test_one_address():
+    ((host, port),) = addresses("127.0.0.1")
+    assert host == "127.0.0.1" and port > 0
+
+
+@pytest.mark.parametrize("interface", ["", "localhost"])
+def test_all_addresses_have_the_same_port(interface):
+    found = addresses(interface)
+    assert len({port for _, port in found}) == 1
+    assert found[0][0] == ("0.0.0.0" if not interface else "127.0.0.1")
+    found = listen(interface, 0)
+    try:
+        assert str(found[0].getsockname()[1]) in describe(found, interface)
+    finally:
+        for listener in found:
+            listener.close()
+
+
+def test_both_families_are_really_served():
+    found = listen("localhost", 0)
+    try:
+        for listener in found:
+            with socket.create_connection(listener.getsockname()[:2], 10):
+                connected, _ = listener.accept()
+                connected.close()
+    finally:
+        for listener in found:
+            listener.close()
+
+
+def test_a_port_in_use():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=f"Cannot listen on port {port} .*: the port is in use"):
+            listen("127.0.0.1", port)
+        with pytest.raises(ListenError, match="the port is in use"):
+            listen("", port)
+
+
+def test_a_port_whose_connections_have_just_ended():
+    """A server that is started again is not kept waiting by the connections of the old one."""
+    (first,) = listen("127.0.0.1", 0)
+    port = first.getsockname()[1]
+    client = socket.create_connection(("127.0.0.1", port))
+    accepted, _ = first.accept()
+    accepted.close()
+    client.recv(1)
+    client.close()
+    first.close()
+    assert addresses("127.0.0.1", port) == [("127.0.0.1", port)]
+
+
+@pytest.mark.parametrize("interface", ["no.such.host.invalid", "300.1.1.1", "a" * 300, "192.0.2.77"])
+def test_an_interface_that_there_is_not(interface):
+    with pytest.raises(ListenError, match="interface"):
+        listen(interface, 0)
+
+
+def test_a_port_that_is_not_permitted(monkeypatch):
+    def refuse(family, address):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(listen_module, "_listener", refuse)
+    with pytest.raises(ListenError, match="port 80 and interface 127.0.0.1: not permitted; choose a port above 1023"):
+        listen("127.0.0.1", 80)
+
+
+def test_a_server_whose_port_is_taken(tmp_path, kernel):
+    """Exit code 69, a reason, and no kernel was started for it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        server = ServerProcess(tmp_path, one_pool(kernel), "--interface", "127.0.0.1", usual_address=False,
+                               environment={"WSTPSERVER_PORT": port})  # fmt: skip
+        server.launch()
+        try:
+            server.wait_for_log(rf"Error: \n    Cannot listen on port {port} and interface \S+: the port is in use")
+            assert server.process.wait(30) == 69
+            assert "is ready" not in server.log and not server.processes()
+        finally:
+            server.kill()
+
+
+def test_two_servers_on_one_port(tmp_path, kernel):
+    with ServerProcess(tmp_path, one_pool(kernel)) as first:
+        environment = {"WSTPSERVER_PORT": str(first.port)}
+        second = ServerProcess(tmp_path, one_pool(kernel), "--interface", "127.0.0.1", usual_address=False,
+                               environment=environment)  # fmt: skip
+        second.launch()
+        try:
+            assert second.process.wait(30) == 69
+        finally:
+            second.kill()
+        assert os.path.exists(f"/proc/{first.pid}")
+        with first.connect() as link:
+            assert link.get_packet()[0] == "InputNamePacket"
+
+
+@pytest.mark.parametrize(
+    ("interface", "told"),
+    [
+        ("localhost", r"Information: \n    Only programs on this computer .*: -linkname (\d+)@localhost\."),
+        ("", r"Warning: \n    The server listens on all interfaces: whoever reaches port (\d+) .* --interface "),
+    ],
+)
+def test_the_log_says_who_can_connect(tmp_path, kernel, interface, told):
+    words = ["--port", "0", *(("--interface", interface) if interface else ())]
+    with ServerProcess(tmp_path, one_pool(kernel), *words, usual_address=False) as server:
+        assert int(server.wait_for_log(told)[1]) == server.port
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log("The configuration was reloaded")
+    assert len(re.findall(told, server.log)) == 1

@@ -1,0 +1,408 @@
+"""From accepted connections to links, for clients and kernels.
+
+`wire.pairing` decides what the bytes mean; `LinkHandshakes` moves them. It works in the hub, in callbacks that never
+wait, because most of a server's work with short-lived clients is done here, and starting and ending a greenlet costs
+more than a handshake.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import gevent
+from gevent import get_hub
+
+from wstpserver.server.access import have_same_owner
+from wstpserver.server.connection import Connection, ConnectionClosed, address_name
+from wstpserver.server.log import Log
+from wstpserver.settings import ServerSettings
+from wstpserver.wire.handshake import LOWER_VERSION
+from wstpserver.wire.pairing import (
+    SPEAK_AFTER,
+    AwaitSilence,
+    Dropped,
+    Event,
+    LinkConnection,
+    LinkOpened,
+    OpenMessagePort,
+    Pairing,
+    Send,
+)
+
+#: All handshakes receive here, one at a time.
+_buffer = memoryview(bytearray(4096))
+
+#: Connections to the message port of one classic link that the system keeps until they are accepted.
+_MESSAGE_BACKLOG = 4
+
+#: Where struct tcp_info of Linux has the round trip time, in microseconds.
+_RTT = struct.Struct("=I")
+_RTT_OFFSET = 68
+
+
+@dataclass(slots=True)
+class Link:
+    """An open link: two connections whose handshake is complete.
+
+    Attributes:
+        data: the data connection.
+        messages: the message connection.
+        leftover: what came in on the data connection after the handshake.
+        messages_leftover: the same for the message connection.
+        unsent: the end of our greeting. It must go out before anything else, and can go out together with that.
+        greeting_version: the version that both sides agreed on: 3, 4 or 6.
+        address: the address of the peer, for the log.
+        without_kernel: whether the client wants no kernel until it asks for one.
+    """
+
+    data: Connection
+    messages: Connection
+    leftover: bytes = b""
+    messages_leftover: bytes = b""
+    unsent: bytes = b""
+    greeting_version: int = 4
+    address: str = ""
+    without_kernel: bool = False
+
+    def end(self) -> None:
+        """End both connections; the peer sees its link closed."""
+        self.data.end()
+        self.messages.end()
+
+    def close(self) -> None:
+        """Give both connections back."""
+        self.data.close()
+        self.messages.close()
+
+
+class PendingConnection:
+    """A TCP connection that is not a link or a part of one yet."""
+
+    __slots__ = ("address", "listener", "listener_watcher", "since", "stream", "watcher")
+
+    def __init__(self, stream: Connection, address: str) -> None:
+        self.stream = stream
+        self.address = address
+        #: When it was accepted, as of `time.monotonic`.
+        self.since = time.monotonic()
+        #: Calls back when bytes have come in; None while nothing is to be read.
+        self.watcher: Any = None
+        #: The port that was opened for its message connection in classic mode.
+        self.listener: socket.socket | None = None
+        self.listener_watcher: Any = None
+
+    def stop_reading(self) -> None:
+        """Leave what comes in to somebody else."""
+        watcher, self.watcher = self.watcher, None
+        if watcher is not None:
+            watcher.stop()
+            watcher.close()
+
+    def close_listener(self) -> None:
+        """Close the port for the message connection."""
+        watcher, self.listener_watcher = self.listener_watcher, None
+        if watcher is not None:
+            watcher.stop()
+            watcher.close()
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.close()
+
+
+PairingConnection: TypeAlias = LinkConnection[PendingConnection]
+Events: TypeAlias = Iterable[Event[PendingConnection]]
+
+
+class LinkHandshakes:
+    """The handshakes of one listening endpoint."""
+
+    def __init__(
+        self,
+        opened: Callable[[Link], object],
+        dropped: Callable[[PendingConnection, str, bool], object],
+        *,
+        message_port: int | None = None,
+        speak_after: float = SPEAK_AFTER,
+        speak_version: int = LOWER_VERSION,
+    ) -> None:
+        """
+        Args:
+            opened: called in the hub with each link.
+            dropped: called in the hub with each connection that becomes no link, why, and whether the peer ended it.
+                The connection is closed.
+            message_port: the second port of the link name; None if it has one port.
+            speak_after: seconds of silence after which a classic peer is greeted that waits for us.
+            speak_version: the version to greet it with.
+        """
+        self._opened = opened
+        self._dropped = dropped
+        self._speak_after = speak_after
+        self._speak_version = speak_version
+        self._pairing: Pairing[PendingConnection] = Pairing(message_port)
+        #: Connections that were accepted in this round of the hub.
+        self._fresh: list[PairingConnection] = []
+
+    def __len__(self) -> int:
+        return len(self._pairing.pending)
+
+    @property
+    def oldest(self) -> PairingConnection | None:
+        """The connection that has been pending for the longest time."""
+        return next(iter(self._pairing.pending), None)
+
+    def accept(self, connected: socket.socket, address: str) -> None:
+        """Take a connection to the port for data connections, which may be the one for all."""
+        pending = _pending(connected, address)
+        if pending is None:
+            return
+        connection = self._pairing.accept(pending)
+        # Read after whatever older connections have sent by now: of two that claim the same UUID the older one counts.
+        if not self._fresh:
+            get_hub().loop.run_callback(self._read_fresh)
+        self._fresh.append(connection)
+
+    def accept_message(self, connected: socket.socket, address: str, data: PairingConnection | None = None) -> None:
+        """Take a connection to a message port: of the link of *data*, or the one in the link name."""
+        pending = _pending(connected, address)
+        if pending is not None:
+            self._carry_out(self._pairing.accept_message(pending, data))
+
+    def drop(self, connection: PairingConnection, reason: str) -> None:
+        """Give a connection up."""
+        self._carry_out(self._pairing.drop(connection, reason))
+
+    def close(self) -> None:
+        """Give up all connections."""
+        while (oldest := self.oldest) is not None:
+            self.drop(oldest, "the port is closed")
+
+    # -- what comes in -------------------------------------------------------------------------------------------
+
+    def _read_fresh(self) -> None:
+        fresh, self._fresh = self._fresh, []
+        for connection in fresh:
+            if connection.reads:
+                self._read(connection)
+
+    def _read(self, connection: PairingConnection) -> None:
+        pending = connection.transport
+        size = pending.stream.try_receive(_buffer)
+        if size is not None:
+            try:
+                events = self._pairing.receive(connection, bytes(_buffer[:size]))
+            except Exception:  # a defect, but the peer must not wait for ever
+                self.drop(connection, "the server failed")
+                raise
+            self._carry_out(events)
+        if not connection.reads:
+            pending.stop_reading()
+        elif pending.watcher is None:
+            pending.watcher = get_hub().loop.io(pending.stream.socket.fileno(), 1)
+            pending.watcher.start(self._read, connection)
+
+    # -- what is to be done --------------------------------------------------------------------------------------
+
+    def _carry_out(self, events: Events) -> None:
+        for event in events:
+            match event:
+                case Send(connection, data):
+                    self._send(connection, data)
+                case LinkOpened(data, messages, unsent):
+                    self._open(data, messages, unsent)
+                case Dropped(connection, reason, ended):
+                    self._close(connection.transport)
+                    self._dropped(connection.transport, reason, ended)
+                case OpenMessagePort(connection):
+                    self._open_message_port(connection)
+                case AwaitSilence(connection):
+                    self._await_silence(connection)
+
+    def _send(self, connection: PairingConnection, data: bytes) -> None:
+        """Send a part of a greeting, which is far smaller than what a new connection takes without its peer's help."""
+        try:
+            if connection.transport.stream.try_send(data) < len(data):
+                self.drop(connection, "it takes no data")
+        except ConnectionClosed:
+            if connection.reads:
+                self._carry_out(self._pairing.receive(connection, b""))
+            else:
+                self.drop(connection, "it ended")
+
+    def _open(self, data: PairingConnection, messages: PairingConnection, unsent: bytes) -> None:
+        pending = data.transport
+        for each in (pending, messages.transport):
+            each.stop_reading()
+            each.close_listener()
+        version, peer = data.version, data.peer
+        assert version is not None and peer is not None
+        link = Link(
+            pending.stream,
+            messages.transport.stream,
+            data.leftover(),
+            messages.leftover(),
+            unsent,
+            version,
+            pending.address,
+            peer.without_kernel,
+        )
+        self._opened(link)
+
+    @staticmethod
+    def _close(pending: PendingConnection) -> None:
+        pending.stop_reading()
+        pending.close_listener()
+        pending.stream.close()
+
+    # -- peers that wait for our greeting ------------------------------------------------------------------------
+
+    def _await_silence(self, connection: PairingConnection) -> None:
+        seconds = max(self._speak_after, 2 * _round_trip_time(connection.transport.stream.socket))
+        timer = get_hub().loop.timer(seconds)
+        timer.start(self._speak, connection, timer)
+
+    def _speak(self, connection: PairingConnection, timer: Any) -> None:
+        timer.stop()
+        timer.close()
+        self._carry_out(self._pairing.speak(connection, self._speak_version))
+
+    # -- the second port of a classic link -----------------------------------------------------------------------
+
+    def _open_message_port(self, connection: PairingConnection) -> None:
+        pending = connection.transport
+        local = pending.stream.socket.getsockname()
+        try:
+            listener = socket.create_server(
+                local[:1] + (0,) + local[2:], family=pending.stream.socket.family, backlog=_MESSAGE_BACKLOG
+            )
+        except OSError as error:
+            self.drop(connection, f"no port could be opened for its second connection: {error.strerror}")
+            return
+        listener.setblocking(False)
+        pending.listener = listener
+        pending.listener_watcher = get_hub().loop.io(listener.fileno(), 1)
+        pending.listener_watcher.start(self._accept_second, connection, listener)
+        self._carry_out(self._pairing.set_message_port(connection, listener.getsockname()[1]))
+
+    def _accept_second(self, connection: PairingConnection, listener: socket.socket) -> None:
+        try:
+            connected, address = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionError):  # the peer is gone already
+            return
+        except OSError as error:  # most likely no descriptor is left
+            self.drop(connection, f"its second connection could not be accepted: {error.strerror}")
+            return
+        if _same_peer(connection.transport.stream.socket, connected):
+            self.accept_message(connected, address_name(address), connection)
+        else:
+            connected.close()
+
+
+def _pending(connected: socket.socket, address: str) -> PendingConnection | None:
+    """None, and closed, if the connection is gone already."""
+    try:
+        return PendingConnection(Connection(connected), address)
+    except OSError:
+        connected.close()
+        return None
+
+
+def _round_trip_time(connected: socket.socket) -> float:
+    """Seconds that a packet takes to the peer and back; 0 where the system does not say."""
+    if not hasattr(socket, "TCP_INFO"):
+        return 0.0
+    try:
+        information = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT_OFFSET + _RTT.size)
+        return float(_RTT.unpack_from(information, _RTT_OFFSET)[0]) / 1e6
+    except (OSError, struct.error):
+        return 0.0
+
+
+def _same_peer(first: socket.socket, second: socket.socket) -> bool:
+    """Whether the process that made the first connection made the second one, as far as the system says."""
+    try:
+        return bool(first.getpeername()[0] == second.getpeername()[0]) and have_same_owner(first, second)
+    except OSError:
+        return False
+
+
+class ClientAcceptor:
+    """The listening side of the server.
+
+    Handshake and pairing of a connection have GreetingTimeout seconds together. Of more than MaximumUnpairedConnections
+    the oldest is dropped.
+    """
+
+    def __init__(self, settings: ServerSettings, log: Log, serve: Callable[[Link], object]) -> None:
+        """
+        Args:
+            settings: the limits.
+            log: hears of connections that become no links.
+            serve: called with each link in a greenlet of its own; returns when the link has ended.
+        """
+        self._settings = settings
+        self._log = log
+        self._serve = serve
+        self._handshakes = LinkHandshakes(self._opened, self._dropped)
+        #: Fires when the oldest connection is due. One for all, because all have the same time.
+        self._timer: Any = None
+
+    def __len__(self) -> int:
+        """How many connections are no link yet."""
+        return len(self._handshakes)
+
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Take new settings over."""
+        self._settings = settings
+        self._drop_overdue()
+
+    def handle(self, connected: socket.socket, address: tuple[Any, ...]) -> None:
+        """Take one accepted connection. Returns at once."""
+        while len(self._handshakes) >= self._settings.maximum_unpaired_connections:
+            self._drop("it has not become a link, and its place is needed by a new connection")
+        self._handshakes.accept(connected, address_name(address))
+        if self._timer is None:
+            self._drop_overdue()
+
+    def _drop(self, reason: str) -> None:
+        oldest = self._handshakes.oldest
+        if oldest is not None:
+            self._handshakes.drop(oldest, reason)
+
+    def _drop_overdue(self) -> None:
+        """Drop connections that are overdue, and come back when the next one is."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+        now = time.monotonic()
+        while (oldest := self._handshakes.oldest) is not None:
+            left = oldest.transport.since + self._settings.greeting_timeout - now
+            if left > 0:
+                self._timer = get_hub().loop.timer(left)
+                self._timer.start(self._drop_overdue)
+                return
+            self._handshakes.drop(oldest, _why_overdue(oldest.transport))
+
+    def _opened(self, link: Link) -> None:
+        gevent.spawn(self._serve, link)
+
+    def _dropped(self, pending: PendingConnection, reason: str, ended: bool) -> None:  # noqa: FBT001 - a callback
+        if ended:
+            self._log.debug(f"A connection from {pending.address} ended during its greeting")
+        else:
+            self._log.warning(f"Closed a connection from {pending.address}: {reason}")
+
+
+def _why_overdue(pending: PendingConnection) -> str:
+    if pending.listener is None:
+        return "its greeting did not come in time"
+    port = pending.listener.getsockname()[1]
+    return (
+        f"it was told to make a second connection to port {port}, and none came in time; perhaps a firewall blocks that"
+        " port. With -linkoptions 4 a client needs no other port than that of the server"
+    )

@@ -1,0 +1,295 @@
+"""Launches kernels: a process and its link, so many at the same time."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult
+from gevent.pool import Group
+
+from wstpserver.server.access import holder, owners_are_known
+from wstpserver.server.connection import ConnectionClosed
+from wstpserver.server.handshake import Link
+from wstpserver.server.kernels import process_info
+from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListener
+from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile
+from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
+from wstpserver.server.kernels.process import KernelProcess, describe_status
+from wstpserver.server.kernels.spawn import spawn
+from wstpserver.server.log import Log
+
+#: The program of the embedded kernel: its kernels are forked from a prefork parent where that works.
+EMBEDDED_PROGRAM = "wstpkernel"
+
+#: Options that say "this kernel uses a link"; one of them goes first unless the configuration has one.
+_LINK_MODE_OPTIONS = ("-wstp", "-mathlink")
+
+
+class LaunchFailed(Exception):
+    """A kernel did not start; the text gives the reason and the last output lines."""
+
+
+class LaunchQueue:
+    """The kernels that are to be launched, first come first served.
+
+    At most *concurrency* of them are launched at the same time, so that a large pool does not slow each of them down
+    until none is ready in time. The waiting ones need no greenlet: a pool may have thousands.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._waiting: OrderedDict[Hashable, Callable[[Any], object]] = OrderedDict()
+        self._under_way: set[Hashable] = set()
+
+    def set_concurrency(self, concurrency: int) -> None:
+        """Change the limit; launches that are under way go on."""
+        self._concurrency = concurrency
+        self._begin_next()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a kernel waits for its turn."""
+        return bool(self._waiting)
+
+    def join(self, kernel: Hashable, begin: Callable[[Any], object]) -> None:
+        """Have *begin* called with the kernel when it is its turn, perhaps at once; it must not wait.
+
+        The turn lasts until the kernel leaves.
+        """
+        self._waiting[kernel] = begin
+        self._begin_next()
+
+    def leave(self, kernel: Hashable) -> None:
+        """End the turn of a kernel, or its waiting. Does nothing for a kernel that has left."""
+        self._waiting.pop(kernel, None)
+        self._under_way.discard(kernel)
+        self._begin_next()
+
+    def _begin_next(self) -> None:
+        while self._waiting and len(self._under_way) < self._concurrency:
+            kernel, begin = self._waiting.popitem(last=False)
+            self._under_way.add(kernel)
+            begin(kernel)
+
+
+class Launcher:
+    """Starts kernel processes and accepts their links.
+
+    A caller that launches a kernel waits for its turn in the queue `line` first. Every process is noted in the pid
+    file, so that a later server can end what this one leaves if it is killed.
+    """
+
+    def __init__(self, log: Log, concurrency: int, pid_file: PidFile | None = None) -> None:
+        """
+        Args:
+            log: gets the output of the kernels at level debug.
+            concurrency: how many kernels are launched at the same time.
+            pid_file: where the processes are noted; None if there can be none.
+        """
+        self.line = LaunchQueue(concurrency)
+        self._log = log
+        self._pid_file = pid_file
+        self._guard = OrphanGuard()
+        #: Listeners whose link is made, for the next launches.
+        self._listeners: list[KernelListener] = []
+        #: The prefork parent of each program, and those that were replaced.
+        self._parents: dict[str, PreforkParent] = {}
+        self._replaced: list[PreforkParent] = []
+        #: All processes that are not known to be gone.
+        self._processes: dict[int, KernelProcess] = {}
+        #: Greenlets that start a process or end one that is not wanted any more.
+        self._helpers = Group()
+
+    def launch(
+        self, name: str, path: str, options: tuple[str, ...], timeout: float
+    ) -> tuple[KernelProcess, Link]:
+        """Start a kernel and wait for its link.
+
+        Args:
+            name: what the log calls the kernel.
+            path: the program.
+            options: its options, without the link arguments.
+            timeout: seconds that the process may take to make its link.
+
+        Raises:
+            LaunchFailed: it did not start or made no link in time; nothing is left of it.
+        """
+        try:
+            listener = self._listeners.pop() if self._listeners else KernelListener()
+        except OSError as error:
+            raise LaunchFailed(f"its ports could not be opened: {error.strerror}") from None
+        process = None
+        link = None
+        try:
+            process = self._start(path, self._arguments(options, listener), self._line_log(name), timeout)
+            with gevent.Timeout(timeout, LaunchFailed(f"it made no link within {timeout:g} seconds")):
+                link = self._accept(listener, process, embedded=_is_embedded(path))
+            self._guard_wrapper(process, link)
+            return process, link
+        except (OSError, ConnectionClosed, KernelLinkError, LaunchFailed) as error:
+            raise LaunchFailed(self._reason(path, process, error)) from None
+        finally:
+            self._put_away(listener, linked=link is not None)
+            if process is not None and link is None:
+                process.stop(grace=0)
+
+    def kill(self) -> None:
+        """Kill every process at once, because the server cannot wait any longer."""
+        for process in tuple(self._processes.values()):
+            process.kill_group(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End the prefork parents, and processes whose start was given up."""
+        self._helpers.join()
+        self._close_listeners()
+        parents = (*self._parents.values(), *self._replaced)
+        gevent.joinall([gevent.spawn(parent.stop) for parent in parents])
+        self._parents.clear()
+        self._replaced.clear()
+        self._guard.close()
+
+    # -- listeners -----------------------------------------------------------------------------------------------
+
+    def _put_away(self, listener: KernelListener, *, linked: bool) -> None:
+        """Close the ports of a launch, or keep them for the next one if the system says who connects to them.
+
+        Each connection occupies its port, and the more ports are occupied, the longer the system looks for a free one.
+        """
+        if linked and self.line.waiting and owners_are_known():
+            self._listeners.append(listener)
+            return
+        listener.close()
+        if not self.line.waiting:
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    # -- processes -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _arguments(options: tuple[str, ...], listener: KernelListener) -> list[str]:
+        mode = [] if any(option in _LINK_MODE_OPTIONS for option in options) else ["-wstp"]
+        return [*mode, *options, *listener.arguments()]
+
+    def _line_log(self, name: str) -> Callable[[str], None]:
+        return lambda line: self._log.debug(f"Kernel {name} printed: {line}")
+
+    def _start(
+        self, path: str, arguments: list[str], log_line: Callable[[str], None], timeout: float
+    ) -> KernelProcess:
+        if _is_embedded(path):
+            try:
+                return self._track(self._parent(path).launch(arguments, log_line, timeout))
+            except (PreforkFailed, OSError) as error:
+                self._log.warning(f"Starting an embedded kernel cold, which takes some seconds: {error}")
+        return self._spawn([path, *arguments], log_line)
+
+    def _spawn(self, arguments: list[str], log_line: Callable[[str], None]) -> KernelProcess:
+        """Start a process in a greenlet of its own: a caller that is told to give up meanwhile must not lose it."""
+        spawned: AsyncResult = AsyncResult()
+        self._helpers.spawn(self._spawn_into, spawned, arguments, log_line)
+        try:
+            process: KernelProcess = spawned.get()
+            return process
+        except gevent.GreenletExit:
+            spawned.rawlink(self._stop_unwanted)
+            raise
+
+    def _spawn_into(self, spawned: AsyncResult, arguments: list[str], log_line: Callable[[str], None]) -> None:
+        try:
+            spawned.set(self._track(spawn(arguments, log_line)))
+        except OSError as error:
+            spawned.set_exception(error)
+
+    def _stop_unwanted(self, spawned: AsyncResult) -> None:
+        if spawned.successful():
+            self._helpers.spawn(spawned.get().stop, 0)
+
+    def _track(self, process: KernelProcess) -> KernelProcess:
+        self._processes[process.pid] = process
+        if self._pid_file is not None:
+            self._pid_file.add(process.pid)
+        process.stopped.rawlink(lambda stopped: self._stopped(process, gone=stopped.get()))
+        return process
+
+    def _stopped(self, process: KernelProcess, *, gone: bool) -> None:
+        self._processes.pop(process.pid, None)
+        if not gone:
+            self._log.error(
+                f"Process {process.pid} of a kernel was given up: it has not ended after SIGKILL"
+                f" (state: {process_info.describe_state(process.pid)})"
+            )
+            return
+        self._guard.remove(process.pid)
+        if self._pid_file is not None:
+            self._pid_file.remove(process.pid)
+
+    def _guard_wrapper(self, process: KernelProcess, link: Link) -> None:
+        """Have the kernel killed with the server if the process is only a wrapper around it."""
+        try:
+            if owners_are_known() and holder(link.data.socket, process.pid) not in (None, process.pid):
+                self._guard.add(process.pid)
+        except OSError as error:
+            self._log.warning(f"Kernel process {process.pid} may outlive this server if it is killed: {error}")
+
+    def _parent(self, path: str) -> PreforkParent:
+        parent = self._parents.get(path)
+        if parent is None or not parent.usable:
+            if parent is not None:
+                self._replaced.append(parent)
+                parent.process.stopped.rawlink(partial(self._forget, parent))
+            parent = PreforkParent(path, lambda line: self._log.debug(f"The embedded kernels' parent printed: {line}"))
+            self._parents[path] = parent
+            self._track(parent.process)
+        return parent
+
+    def _forget(self, parent: PreforkParent, _stopped: AsyncResult) -> None:
+        if parent in self._replaced:
+            self._replaced.remove(parent)
+
+    # -- the link ------------------------------------------------------------------------------------------------
+
+    def _accept(self, listener: KernelListener, process: KernelProcess, *, embedded: bool) -> Link:
+        """Wait for the link or for the exit of the process, whichever comes first."""
+        with listener.expect(process.pid, self._log.warning, embedded=embedded) as made:
+            gevent.wait([made, process.exited], count=1)
+            if made.ready():
+                link: Link = made.get()
+                return link
+        raise LaunchFailed(f"it ended with {describe_status(process.exited.get())} before it made a link")
+
+    @staticmethod
+    def _reason(path: str, process: KernelProcess | None, error: Exception) -> str:
+        if process is None:
+            text = error.strerror if isinstance(error, OSError) and error.strerror else error
+            return f'"{path}" could not be started: {text}'
+        if isinstance(error, KernelLinkError) and process.exited.wait(0.5) is not None:
+            error = LaunchFailed(f"{error} and ended with {describe_status(process.exited.get())}")
+        lines = process.last_words()
+        return f"{error}; its last output lines:\n{lines}" if lines else f"{error}"
+
+
+def _is_embedded(path: str) -> bool:
+    return os.path.basename(path) == EMBEDDED_PROGRAM
+
+
+def command_line(text: str) -> tuple[str, tuple[str, ...]]:
+    """Split the command line of `StartKernel["commandLine"]` into program and options, as a shell does.
+
+    Raises:
+        ValueError: the quotes are unbalanced or the text is empty.
+    """
+    words = shlex.split(text)
+    if not words:
+        raise ValueError("the command line is empty")
+    return words[0], tuple(words[1:])

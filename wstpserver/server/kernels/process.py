@@ -1,0 +1,213 @@
+"""Kernel processes: what they print, and how they end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+
+from gevent import get_hub
+from gevent.event import AsyncResult, Event
+
+from wstpserver.server.kernels import process_info
+
+#: Seconds a kernel has to exit by itself after its link was closed, then after SIGTERM, then after SIGKILL.
+LINK_GRACE = 2.0
+TERMINATE_GRACE = 3.0
+KILL_GRACE = 5.0
+
+#: Seconds that the end of the output is waited for once a process has exited: a child may hold the pipe open.
+OUTPUT_GRACE = 0.5
+
+#: Seconds between two looks at a process whose parent may not say that it has exited.
+_POLL_INTERVAL = 0.1
+
+#: Lines of the last output that are kept for the log and for the client.
+LAST_LINES = 10
+
+#: Bytes of output read before other greenlets have their turn. Each line of it is an entry of the log at level debug.
+TURN_SIZE = 8192
+
+#: How much of a line that has not ended is kept, in bytes, and how much of a line is shown, in characters.
+_KEPT = 4096
+_SHOWN = 1000
+
+#: Sequences that move the cursor or colour text on a terminal: CSI, OSC (up to BEL or ST), and two-character ones.
+_ESCAPE_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?"
+)
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class KernelProcess:
+    """A process that runs a kernel, the leader of a process group of its own.
+
+    Attributes:
+        pid: its process ID, which is the ID of its group as well.
+        exited: becomes the wait status (as of `os.waitpid`) when the process has exited.
+        stopped: becomes True at the end of `stop` when nothing of the process is left, False when it did not even exit
+            after SIGKILL and was given up.
+    """
+
+    __slots__ = ("_output", "_reports_exit", "exited", "pid", "stopped")
+
+    def __init__(self, pid: int, *, reports_exit: bool = True) -> None:
+        """Represent a running process.
+
+        Args:
+            pid: its process ID.
+            reports_exit: whether *exited* is certain to be set by the creator. False for the child of another process
+                that may be stopped; then the system is asked while somebody waits in `stop`.
+        """
+        self.pid = pid
+        self.exited: AsyncResult = AsyncResult()
+        self.stopped: AsyncResult = AsyncResult()
+        self._reports_exit = reports_exit
+        self._output: KernelOutput | None = None
+
+    def drain(self, descriptor: int, log_line: Callable[[str], None]) -> None:
+        """Read the output from *descriptor* until its end, so that the process never blocks on a full pipe."""
+        self._output = KernelOutput(descriptor, log_line)
+
+    def last_words(self) -> str:
+        """The last output lines, or "". Waits a moment for the end of the pipe once the process has exited."""
+        if self._output is None:
+            return ""
+        if self.exited.ready():
+            self._output.wait(OUTPUT_GRACE)
+        return "\n".join(self._output.last_lines)
+
+    def kill_group(self, number: int) -> None:
+        """Send a signal to the process and everything in its group."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass
+        except PermissionError:  # macOS: a group whose members are all zombies
+            pass
+
+    def stop(self, grace: float = LINK_GRACE) -> None:
+        """End the process in stages; its link has been closed already.
+
+        Returns when the process is gone, or has not exited KILL_GRACE seconds after SIGKILL. The rest of its group is
+        killed in any case, also when the process exits by itself.
+        """
+        if not self._wait(grace):
+            self.kill_group(signal.SIGTERM)
+            self._wait(TERMINATE_GRACE)
+        self.kill_group(signal.SIGKILL)
+        gone = self._wait(KILL_GRACE)
+        if not self.stopped.ready():
+            self.stopped.set(gone)
+        if self._output is not None:
+            self._output.wait(OUTPUT_GRACE)
+            self._output.close()
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for the exit; whether the process has exited."""
+        if self._reports_exit:
+            self.exited.wait(seconds)
+            return bool(self.exited.ready())
+        deadline = time.monotonic() + seconds
+        while not self.exited.ready():
+            if process_info.has_ended(self.pid):
+                self.exited.wait(_POLL_INTERVAL)  # its parent may be about to report the status
+                if not self.exited.ready():
+                    self.exited.set(int(signal.SIGKILL))
+                break
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self.exited.wait(min(left, _POLL_INTERVAL))
+        return True
+
+
+def describe_status(status: int) -> str:
+    """A wait status in words: `exit status 3` or `signal 9 (SIGKILL)`."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"signal {number} ({signal.Signals(number).name})"
+        except ValueError:
+            return f"signal {number}"
+    return f"exit status {os.WEXITSTATUS(status)}"
+
+
+class KernelOutput:
+    """The reading end of what a process prints.
+
+    It is read in the hub: most kernels print a few lines at their start or none, and a greenlet for each would need
+    more memory than everything else about a kernel. The descriptor is given back when the process and its children have
+    closed theirs, or by `close`.
+    """
+
+    __slots__ = ("_descriptor", "_ended", "_lines", "_log_line", "_rest", "_watcher")
+
+    def __init__(self, descriptor: int, log_line: Callable[[str], None]) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self._log_line = log_line
+        self._lines: deque[str] | None = None
+        self._rest = b""
+        #: Set at the end; made only when somebody waits for it.
+        self._ended: Event | None = None
+        self._watcher = get_hub().loop.io(descriptor, 1)
+        self._watcher.start(self._read)
+
+    def _read(self) -> None:
+        try:
+            chunk = os.read(self._descriptor, TURN_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self.close()
+            return
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        self._rest = rest[-_KEPT:]
+        for line in lines:
+            self._take_line(line)
+
+    def _take_line(self, line: bytes) -> None:
+        text = _plain(line)
+        if text:
+            if self._lines is None:
+                self._lines = deque(maxlen=LAST_LINES)
+            self._lines.append(text)
+            self._log_line(text)
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        """What was printed last, oldest first, with a last line that has no end yet."""
+        lines = (*(self._lines or ()), _plain(self._rest))
+        return tuple(line for line in lines if line)[-LAST_LINES:]
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the end, or for so many seconds."""
+        if self._descriptor >= 0:
+            if self._ended is None:
+                self._ended = Event()
+            self._ended.wait(seconds)
+
+    def close(self) -> None:
+        """Read no more. A last line without an end counts as a line."""
+        if self._descriptor < 0:
+            return
+        self._watcher.stop()
+        self._watcher.close()
+        os.close(self._descriptor)
+        self._descriptor = -1
+        rest, self._rest = self._rest, b""
+        self._take_line(rest)
+        if self._ended is not None:
+            self._ended.set()
+
+
+def _plain(line: bytes) -> str:
+    """A line without what only a terminal understands; of one that was overwritten the last version."""
+    text = _ESCAPE_SEQUENCE.sub("", line.decode("utf-8", "replace")).rstrip().rpartition("\r")[2]
+    return _CONTROL_CHARACTERS.sub("", text)[:_SHOWN]

@@ -1,0 +1,210 @@
+"""Starts processes of kernels.
+
+On Linux 5.9 and later a start costs the same however large the server is (cext/wstpspawn.h): a server with thousands of
+clients has page tables and descriptors that take longer to copy than everything else. Elsewhere, where the system
+refuses what that takes (a seccomp filter), and for a process that gets descriptors, the server is forked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gevent import get_hub, subprocess
+
+from wstpserver._native import ffi, lib
+from wstpserver.server.kernels.process import KernelProcess
+
+#: What a service manager says to the server alone (sd_notify(3)).
+NOT_INHERITED = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
+
+#: Bytes of a script's first line that the system reads.
+_SHEBANG_SIZE = 256
+
+_PR_SET_PDEATHSIG = 1
+_CLOSE_RANGE_CLOEXEC = 4
+_ALL = ctypes.c_uint(0xFFFFFFFF)
+_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+
+
+def _can_mark_descriptors() -> bool:
+    """Whether `_mark_descriptors` works here: Linux 5.11 with a C library of that time."""
+    return hasattr(_libc, "close_range") and _libc.close_range(_ALL, _ALL, _CLOSE_RANGE_CLOEXEC) == 0  # type: ignore
+
+
+#: Whether programs are started without forking. False once the system has refused.
+without_fork: bool = bool(lib.wstpspawn_available())
+
+#: Whether a forked child can have all its descriptors closed by one call.
+can_mark_descriptors: bool = _can_mark_descriptors()
+
+
+def _low_null() -> int:
+    """/dev/null at a low number above those of the standard streams: a start copies the descriptors below it."""
+    opened = os.open(os.devnull, os.O_RDWR)
+    try:
+        return fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(opened)
+
+
+_null, _spare = _low_null(), _low_null()
+
+
+def spawn(
+    arguments: Sequence[str],
+    log_line: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+    pass_descriptors: Sequence[int] = (),
+) -> KernelProcess:
+    """Start a program in a session of its own. The system kills it when the server dies, where it can.
+
+    Args:
+        arguments: the program and its arguments. A program without a folder is looked for along PATH.
+        log_line: called with each line that it prints.
+        environment: its environment; None is that of the server.
+        pass_descriptors: descriptors that it gets, under the same numbers.
+
+    Raises:
+        OSError: it cannot be started; the text says why.
+    """
+    inherited = os.environ if environment is None else environment
+    environment = {name: value for name, value in inherited.items() if name not in NOT_INHERITED}
+    reading, writing = os.pipe()
+    try:
+        process = None
+        if without_fork and not pass_descriptors:
+            process = _spawn_without_fork(arguments, environment, writing)
+        if process is None:
+            process = _spawn_forked(arguments, environment, writing, pass_descriptors)
+    except ValueError as error:  # a text with a null character
+        os.close(reading)
+        raise OSError(errno.EINVAL, str(error)) from None
+    except OSError as error:
+        os.close(reading)
+        raise _explained(error, arguments[0], environment) from None
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    process.drain(reading, log_line)
+    return process
+
+
+def _explained(error: OSError, program: str, environment: Mapping[str, str]) -> OSError:
+    """The same error, with the interpreter of a script where that is what is missing."""
+    if error.errno not in (errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ELOOP):
+        return error
+    path = shutil.which(program, path=environment.get("PATH"))
+    if path is None:
+        return error
+    try:
+        with open(path, "rb") as file:
+            first = file.read(_SHEBANG_SIZE).partition(b"\n")[0]
+    except OSError:
+        return error
+    reason = os.strerror(error.errno)
+    if first.startswith(b"#!"):
+        words = os.fsdecode(first[2:]).split(None, 1)
+        interpreter = words[0].rstrip("\r") if words else ""
+        what = f'its interpreter "{interpreter}", named in its first line, cannot be executed ({reason})'
+        if first.endswith(b"\r"):
+            what += "; the line ends with a carriage return, as lines of Windows files do"
+    elif error.errno == errno.ENOENT:
+        what = "the loader that it needs is missing, perhaps because it was built for another system"
+    else:
+        return error
+    return type(error)(error.errno, what, program)
+
+
+def _spawn_without_fork(arguments: Sequence[str], environment: Mapping[str, str], output: int) -> KernelProcess | None:
+    """None if the system does not allow it."""
+    global without_fork
+    kept: list[Any] = []  # cffi frees what has no owner
+    start = ffi.new("struct wstpspawn *")
+    start.programs = _texts(_candidates(arguments[0], environment), kept)
+    start.arguments = _texts(arguments, kept)
+    start.environment = _texts([f"{name}={value}" for name, value in environment.items()], kept)
+    start.output, start.null, start.spare = output, _null, _spare
+    get_hub().loop.install_sigchld()
+    pid = lib.wstpspawn_start(start)
+    if pid < 0:
+        raise OSError(-pid, os.strerror(-pid), arguments[0])
+    if pid == 0:
+        without_fork = False
+        return None
+    process = KernelProcess(pid)
+    watcher = get_hub().loop.child(pid)
+    watcher.start(_ended, watcher, process)
+    return process
+
+
+def _ended(watcher: Any, process: KernelProcess) -> None:
+    watcher.stop()
+    status = watcher.rstatus
+    watcher.close()
+    process.exited.set(status)
+
+
+def _candidates(program: str, environment: Mapping[str, str]) -> list[str]:
+    """The paths that a program may have: a name without a folder is looked for along PATH."""
+    if os.path.dirname(program):
+        return [program]
+    return [os.path.join(folder, program) for folder in os.get_exec_path(environment)]
+
+
+def _texts(texts: Sequence[str], kept: list[Any]) -> Any:
+    """A null-terminated array of them. Raises ValueError for a text with a null character."""
+    encoded = [os.fsencode(text) for text in texts]
+    if any(b"\0" in text for text in encoded):
+        raise ValueError("embedded null character")
+    pointers = [ffi.new("char[]", text) for text in encoded]
+    array = ffi.new("char *[]", [*pointers, ffi.NULL])
+    kept += (pointers, array)
+    return array
+
+
+def _spawn_forked(
+    arguments: Sequence[str], environment: Mapping[str, str], output: int, pass_descriptors: Sequence[int]
+) -> KernelProcess:
+    """Start a program by forking the server. Raises OSError or ValueError."""
+    parent = os.getpid()
+    # One call instead of one for each descriptor: a server with thousands of clients would need longer for them than
+    # for everything else.
+    marks = can_mark_descriptors and not pass_descriptors
+    child = subprocess.Popen(
+        list(arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        close_fds=not marks,
+        pass_fds=tuple(pass_descriptors),
+        start_new_session=True,
+        env=dict(environment),
+        preexec_fn=lambda: _prepare_child(parent, marks=marks),
+    )
+    process = KernelProcess(child.pid)
+    child.rawlink(lambda ended: process.exited.set(_wait_status(ended.returncode)))
+    return process
+
+
+def _prepare_child(parent: int, *, marks: bool) -> None:
+    """In a child just forked: have it killed when its parent dies, and its descriptors closed when it executes."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)
+    if marks:
+        _libc.close_range(ctypes.c_uint(3), _ALL, _CLOSE_RANGE_CLOEXEC)  # type: ignore[union-attr]
+
+
+def _wait_status(return_code: int) -> int:
+    return -return_code if return_code < 0 else return_code << 8
