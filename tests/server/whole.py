@@ -12,7 +12,7 @@ from tests.support.testkernel.codec import Function, decode, encode
 from tests.support.testkernel.framing import Framer
 from wstpserver.model.states import Client
 from wstpserver.server.broker import Broker
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernel import KernelServer
 from wstpserver.server.log import Log
 from wstpserver.server.session import Session
@@ -108,7 +108,7 @@ class Server:
         broker = self.broker
         record = broker.registry._start(None, None)
         broker.registry.take_effects()
-        link = Link(Stream(ours), Stream(messages), b"")
+        link = OpenLink(Stream(ours), Stream(messages), b"")
         kernel = broker.kernels[record] = KernelServer(broker, record, _Process(), link, 1 << 20)
         broker.registry.ready(record)
         broker.carry_out()

@@ -12,7 +12,7 @@ from wstpserver.model.activity import Activity
 from wstpserver.model.states import Kernel
 from wstpserver.server.downstream import Downstream
 from wstpserver.server.frame_writer import FrameWriter, ended
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.message_pump import LINK_LOCAL, MessageWriter, run_messages
 from wstpserver.server.message_watch import MessageWatch
@@ -35,7 +35,7 @@ class KernelServer:
     """The server's side of one kernel, from the moment its link is made until its process is gone."""
 
     def __init__(
-        self, broker: Broker, record: Kernel, process: KernelProcess, link: Link, missed_output_limit: int
+        self, broker: Broker, record: Kernel, process: KernelProcess, link: OpenLink, missed_output_limit: int
     ) -> None:
         self._broker = broker
         self.record = record
