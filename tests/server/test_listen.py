@@ -11,7 +11,7 @@ from tests.support.leaks import own_descriptors
 from tests.support.server import ServerProcess
 from tests.support.serving import one_pool
 from wstpserver.server import listen as listen_module
-from wstpserver.server.listen import ListenError, describe, listen
+from wstpserver.server.listen import PortUnavailable, describe, listen
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +64,9 @@ def test_both_families_are_really_served():
 def test_a_port_in_use():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ListenError, match=f"Cannot listen on port {port} .*: the port is in use"):
+        with pytest.raises(PortUnavailable, match=f"Cannot listen on port {port} .*: the port is in use"):
             listen("127.0.0.1", port)
-        with pytest.raises(ListenError, match="the port is in use"):
+        with pytest.raises(PortUnavailable, match="the port is in use"):
             listen("", port)
 
 
@@ -85,7 +85,7 @@ def test_a_port_whose_connections_have_just_ended():
 
 @pytest.mark.parametrize("interface", ["no.such.host.invalid", "300.1.1.1", "a" * 300, "192.0.2.77"])
 def test_an_interface_that_there_is_not(interface):
-    with pytest.raises(ListenError, match="interface"):
+    with pytest.raises(PortUnavailable, match="interface"):
         listen(interface, 0)
 
 
@@ -94,7 +94,8 @@ def test_a_port_that_is_not_permitted(monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(listen_module, "_listener", refuse)
-    with pytest.raises(ListenError, match="port 80 and interface 127.0.0.1: not permitted; choose a port above 1023"):
+    told = "port 80 and interface 127.0.0.1: not permitted; choose a port above 1023"
+    with pytest.raises(PortUnavailable, match=told):
         listen("127.0.0.1", 80)
 
 

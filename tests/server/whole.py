@@ -15,7 +15,7 @@ from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import Connection
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 
@@ -107,7 +107,7 @@ class Server:
         self._others.append(far_messages)
         dispatcher = self.dispatcher
         record = dispatcher.registry.start_outside_pools()
-        link = Link(Connection(ours), Connection(messages), b"")
+        link = OpenLink(Connection(ours), Connection(messages), b"")
         kernel = KernelSession(dispatcher, record, _Process(), link, 1 << 20)
         dispatcher.supervisor.sessions[record] = kernel
         dispatcher.registry.ready(record)

@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from wstpserver.pools.evaluation import IDLE, QUESTIONS, REPORTED_HEADS, EvaluationChange
 from wstpserver.pools.states import Kernel, KernelState
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.message_channel import MessageWriter, run_messages
 from wstpserver.server.message_watch import MessageWatch
@@ -69,7 +69,7 @@ class KernelSession:
     """
 
     def __init__(
-        self, owner: KernelOwner, record: Kernel, process: KernelProcess, link: Link, backlog_limit: int
+        self, owner: KernelOwner, record: Kernel, process: KernelProcess, link: OpenLink, backlog_limit: int
     ) -> None:
         self._owner = owner
         self.record = record

@@ -16,7 +16,7 @@ from gevent.pool import Group
 
 from wstpserver.server.access import holder, owners_are_known
 from wstpserver.server.connection import ConnectionClosed
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels import process_info
 from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListener
 from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile
@@ -109,7 +109,7 @@ class Launcher:
 
     def launch(
         self, name: str, path: str, options: tuple[str, ...], timeout: float
-    ) -> tuple[KernelProcess, Link]:
+    ) -> tuple[KernelProcess, OpenLink]:
         """Start a kernel and wait for its link.
 
         Args:
@@ -234,7 +234,7 @@ class Launcher:
         if self._pid_file is not None:
             self._pid_file.remove(process.pid)
 
-    def _guard_wrapper(self, process: KernelProcess, link: Link) -> None:
+    def _guard_wrapper(self, process: KernelProcess, link: OpenLink) -> None:
         """Have the kernel killed with the server if the process is only a wrapper around it."""
         try:
             if owners_are_known() and holder(link.data.socket, process.pid) not in (None, process.pid):
@@ -259,12 +259,12 @@ class Launcher:
 
     # -- the link ------------------------------------------------------------------------------------------------
 
-    def _accept(self, listener: KernelListener, process: KernelProcess, *, embedded: bool) -> Link:
+    def _accept(self, listener: KernelListener, process: KernelProcess, *, embedded: bool) -> OpenLink:
         """Wait for the link or for the exit of the process, whichever comes first."""
         with listener.expect(process.pid, self._log.warning, embedded=embedded) as made:
             gevent.wait([made, process.exited], count=1)
             if made.ready():
-                link: Link = made.get()
+                link: OpenLink = made.get()
                 return link
         raise LaunchFailed(f"it ended with {describe_status(process.exited.get())} before it made a link")
 
