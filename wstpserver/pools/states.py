@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from wstpserver.pools.evaluation import Evaluation
+from wstpserver.pools.evaluation import EvaluationStack
 from wstpserver.settings import PoolSettings
 
 
@@ -188,7 +188,7 @@ class Kernel:
     needs_reset: bool = False
     #: Who waits for this very kernel.
     waiting: WaitingLine = field(default_factory=WaitingLine)
-    evaluation: Evaluation = field(default_factory=Evaluation)
+    evaluation: EvaluationStack = field(default_factory=EvaluationStack)
 
     def move(self, state: KernelState) -> None:
         """Go to *state*. The registry keeps the pool's lists in step with it.
