@@ -63,7 +63,7 @@ class BridgeState(Enum):
     #: The client is not told yet that it has a kernel; its frames wait.
     WELCOMING = "welcoming"
     OPEN = "open"
-    #: The client's frames wait, because the kernel is about to change.
+    #: The client's frames wait, because the kernel's link has ended and another kernel may take its place.
     HELD = "held"
     #: The client is gone in the middle of an evaluation packet; the answer to what was made of it is thrown away.
     DISCARDING = "discarding"

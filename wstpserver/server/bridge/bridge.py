@@ -119,7 +119,7 @@ class Bridge:
             client.queue.release()
 
     def hold(self) -> None:
-        """Keep packets of the client back."""
+        """Keep packets of the client back: the link of the kernel has ended, and another kernel may take its place."""
         if self.state is _OPEN:
             self._move(BridgeState.HELD)
             self.update_fastpath()

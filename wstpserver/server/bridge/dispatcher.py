@@ -228,6 +228,9 @@ class Dispatcher:
 
     def kernel_link_ended(self, kernel: KernelSession) -> None:
         """The kernel's link has ended, by itself or because the server closes it."""
+        bridge = self._bridges.get(kernel.record)
+        if bridge is not None:
+            bridge.hold()
         self.supervisor.link_ended(kernel)
 
     def _close_unfit(self, kernel: Kernel, why: str) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from wstpserver.pools.evaluation import IDLE, QUESTIONS, REPORTED_HEADS, EvaluationChange
+from wstpserver.pools.evaluation import QUESTIONS, REPORTED_HEADS
 from wstpserver.pools.states import Kernel, KernelState
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.process import KernelProcess
@@ -91,7 +91,6 @@ class KernelSession:
         self.alive = True
         self.problem: str | None = None
         self._closing_notice = False
-        self.evaluation.subscribe(self._evaluation_changed)
         self.channel = KernelChannel(link.data, self._handle)
         process.exited.rawlink(self._exited)
         self._messages = MessageWatch(link.messages, b"", self._run_messages, self._messages_ended)
@@ -159,10 +158,6 @@ class KernelSession:
             self._idle.clear()
             self._idle.wait(timeout)
 
-    def _evaluation_changed(self, change: EvaluationChange, _number: int) -> None:
-        if change is IDLE and self._idle is not None:
-            self._idle.set()
-
     # -- what the channel reports ------------------------------------------------------------------------------
 
     def _handle(self, event: ChannelEvent, head: PacketHead, data: memoryview | bytes | None) -> bool:
@@ -194,6 +189,8 @@ class KernelSession:
 
     def _written(self, head: PacketHead) -> None:
         accepting = self.evaluation.written(head)
+        if self._idle is not None and not self.evaluation.busy:
+            self._idle.set()
         if self.peer is not None:
             self.peer.kernel_wrote(accepting=accepting)
 
