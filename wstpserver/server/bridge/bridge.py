@@ -32,7 +32,7 @@ class PromptSink(FrameSink):
 
     Args:
         writer: The writing side of the client's data connection.
-        source: Who writes, for the writer.
+        source: The source of the frames, for the writer.
     """
 
     def __init__(self, writer: FrameWriter, source: object) -> None:

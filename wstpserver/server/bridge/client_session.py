@@ -285,6 +285,6 @@ class ClientSession:
         # abort would reach the kernel before the evaluation that it is meant for.
         yield_to_loop()
         if self.peer is None and kernel is not None and kernel.peer is None:
-            kernel.send_message(code, argument)  # the client has left meanwhile, and nobody has the kernel yet
+            kernel.send_message(code, argument)  # the client has left meanwhile, and no other client has the kernel yet
         else:
             self.queue.message(code, argument)

@@ -216,7 +216,8 @@ class Dispatcher:
         elif bridge is not before:
             bridge.welcome()
         elif connected and not bridge.kernel.busy and self.settings.send_input_name_packet_upon_kernel_connection:
-            session.send(bridge.kernel.input_name)  # whoever connects waits for it, also to the kernel that it has
+            # a client that connects waits for the prompt, also if it has the kernel already
+            session.send(bridge.kernel.input_name)
 
     # -- kernels -----------------------------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ class KernelSession:
         self._question = b""
         #: Set when `input_name` came for the first time, or will never come.
         self.prompted = Event()
-        #: For those who wait until no evaluation is open; made when somebody does.
+        #: Set when no evaluation is open; made by the first `wait_until_idle`.
         self._idle: Event | None = None
         #: False once the link has ended; then *problem* says why, if the kernel did something wrong.
         self.alive = True
@@ -120,7 +120,7 @@ class KernelSession:
         """Complete the packet that *source* was sending, because its client is gone.
 
         Args:
-            source: Who was writing it, for the kernel's writer.
+            source: The source of the packet, for the kernel's writer.
             channel: The client's channel, which stands in that packet.
 
         Returns:

@@ -38,7 +38,7 @@ class Handlers:
         registry: All kernels, pools and clients.
         supervisor: Knows how kernels start.
         waiting: The clients that wait.
-        log: Is told who starts kernels outside pools.
+        log: Gets an entry for each kernel outside pools.
         settings: Returns the configuration.
     """
 
