@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-from tools.harness.fake_kernel.codec import Function, Symbol
-from tools.harness.fake_kernel.codec import Function as call
-from tools.harness.processes import resident_bytes
-from tools.harness.waiting import wait_for, wait_gone
-
+from tests.support.processes import resident_bytes
 from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, enter, kernel_id, kernels
+from tests.support.testkernel.codec import Function, Symbol
+from tests.support.testkernel.codec import Function as call
+from tests.support.waiting import wait_for, wait_gone
 
 
 def inside(link, name, *args):

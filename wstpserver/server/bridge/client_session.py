@@ -142,7 +142,9 @@ class ClientSession:
             return "its connection broke"
         if self.closing:
             return "the server closed it"
-        self.closing = True  # nothing of what waits is sent any more
+        self.closing = True  # nothing of what waits is sent any more, and C counts no more answers with this channel
+        if self.peer is not None:
+            self.peer.update_fastpath()
         yield_to_loop()  # an abort that was sent just before the end is here already, on the other connection
         return "it closed its link"
 
