@@ -471,6 +471,7 @@ static int at_item(struct wstpscan *s, struct input *in)
     /* A frame may be a packet as long as it reads "F", a count, "#". */
     int undecidable = token == (s->place == PLACE_FRAME ? 'F' : '#');
 
+    s->item_start = offset_of_next(in);
     if (error)
         return fail(s, in, error);
     in->next++;

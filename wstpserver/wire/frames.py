@@ -13,6 +13,20 @@ from typing import Any, Final
 from wstpserver._native import ffi, lib
 from wstpserver.wire.completion import COMPLETION_LIMIT, complete_in_parts
 from wstpserver.wire.packets import PacketHead
+from wstpserver.wire.text import TEXT_START, without_six_digits
+from wstpserver.wire.tokens import (
+    ARRAY,
+    DICTIONARY_SYMBOL,
+    END_PACKET,
+    FUNCTION,
+    NUMBER_TOKENS,
+    PACKED,
+    STRING,
+    SYMBOL,
+    encode_size,
+    read_size,
+    text_item,
+)
 
 #: All bytes consumed, nothing to report.
 MORE: Final = 0
@@ -159,3 +173,172 @@ class FrameScanner:
                 was begun cannot become an expression any more.
         """
         return complete_in_parts(self.state, limit)
+
+
+class EscapeRewriter:
+    r"""Rewrites one direction of a bridge, from a link whose greeting has version 6 to one that has 4 or 3.
+
+    At 6, a character above U+FFFF may come as `\|01f600` in a text of format A, and the library of 2015 hangs on that.
+    Here such an escape becomes `\:d83d\:de00`, which every reader takes for the same character, and the size of its
+    text grows. Nothing else changes.
+
+    A text with escapes is held until it is whole, because its size goes out before it; so is any other item whose
+    beginning is cut, which is a few bytes. Everything else passes at once, so memory does not grow with the frames:
+    strings without escapes, packed numbers and texts in other formats may have any size.
+    """
+
+    __slots__ = ("_held", "_length", "_passing", "_scanner")
+
+    def __init__(self) -> None:
+        self._scanner = FrameScanner((), ())
+        #: The beginning of an item that must be whole.
+        self._held: list[bytes] = []
+        self._length = 0
+        #: Bytes to come of an item whose beginning has passed.
+        self._passing = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that came in and have not gone out: 0 between frames."""
+        return self._length
+
+    def feed(self, data: bytes) -> list[bytes | memoryview]:
+        """Takes bytes of the stream, in pieces of any length.
+
+        Returns:
+            What goes out, in order: `data` itself where nothing is to be changed and nothing was held. Bytes that are
+            no expressions, and whatever follows them, go out as they are.
+        """
+        state = self._scanner.state
+        if state.error:
+            return [data] if data else []
+        base = state.consumed - self._length  # offset in the stream of the first byte that has not gone out
+        self._scan(data)
+        end = self._may_go_until(base) - base
+        if self._held and end == 0 and not state.error:  # still the same item
+            self._hold(data)
+            return []
+        stream = b"".join((*self._held, data)) if self._held else data
+        self._held, self._length = [], 0
+        out = self._rewritten(stream, min(self._passing, len(stream)), end)
+        self._passing = 0
+        if state.error:
+            out.append(memoryview(stream)[end:])
+        elif end < len(stream):
+            self._hold(stream[end:])
+        else:
+            self._passing = _rest_of_item(state)
+        return out
+
+    def _scan(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while self._scanner.scan_bytes(rest) == TAIL:  # reported before the first frame, whatever was asked for
+            rest = rest[self._scanner.used :]
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._length += len(data)
+
+    def _may_go_until(self, base: int) -> int:
+        """Offset in the stream up to which there are whole items, or items that may pass in parts."""
+        state = self._scanner.state
+        consumed, item_start = int(state.consumed), int(state.item_start)
+        if state.error:
+            return max(base, item_start)
+        if item_start < base or state.step in (lib.WSTPSCAN_AT_BOUNDARY, lib.WSTPSCAN_AT_ITEM):
+            return consumed
+        if state.step == lib.WSTPSCAN_AT_LINE_FEED:
+            return item_start if state.token in _WITH_ESCAPES else consumed
+        if state.step in (lib.WSTPSCAN_AT_OPAQUE, lib.WSTPSCAN_AT_HEAD_TEXT):
+            return consumed if state.token not in _WITH_ESCAPES or _has_no_escapes(state) else item_start
+        return item_start
+
+    @staticmethod
+    def _rewritten(stream: bytes, first: int, end: int) -> list[bytes | memoryview]:
+        """The bytes up to `end`, rewritten; items begin at `first`."""
+        if stream.find(_SIX_DIGITS, first, end) < 0:
+            return [stream] if end == len(stream) and stream else [memoryview(stream)[:end]] if end > 0 else []
+        view = memoryview(stream)
+        out: list[bytes | memoryview] = []
+        done, position = 0, first
+        while position < end:
+            item = position
+            position, rewritten = _next_item(stream, position)
+            if rewritten is not None:
+                out += (view[done:item], rewritten)
+                done = position
+        if done < end:
+            out.append(view[done:end])
+        return out
+
+
+_SIX_DIGITS: Final = b"\\|"
+#: Tokens of the texts that may hold characters above U+FFFF: strings and symbols.
+_WITH_ESCAPES: Final = (STRING, SYMBOL)
+
+
+def _rest_of_item(state: Any) -> int:
+    """Bytes that the item in progress lacks, its line feed included."""
+    if state.step == lib.WSTPSCAN_AT_HEAD_TEXT:
+        return int(state.left) + 1
+    if state.step == lib.WSTPSCAN_AT_OPAQUE:
+        return int(state.opaque) + 1
+    return int(state.step == lib.WSTPSCAN_AT_LINE_FEED)
+
+
+#: Bytes before the first character of a text, at most.
+_START_OF_TEXT: Final = 2 + int(lib.WSTPSCAN_MAX_SIZE_DIGITS) + 1
+
+
+def _has_no_escapes(state: Any) -> bool:
+    """Whether the text in progress holds no escape, as far as its beginning tells: an escape makes it longer."""
+    size, seen = int(state.size), int(state.size) - (_rest_of_item(state) - 1)
+    start = bytes(state.text[0 : min(seen, _START_OF_TEXT)])
+    if start[:1] != b"A":
+        return bool(start)
+    match = TEXT_START.match(start)
+    if match is None:
+        return False
+    count, end = read_size(start, 2)
+    return count == size - end
+
+
+def _next_item(data: bytes, position: int) -> tuple[int, bytes | None]:
+    """(the position behind the item at `position`, what it becomes; None if it stays as it is)."""
+    token = data[position]
+    if token in NUMBER_TOKENS:
+        return position + NUMBER_TOKENS[token][0].width + 2, None
+    if token == END_PACKET:
+        return position + 1, None
+    size, start = read_size(data, position + 1)
+    if token == FUNCTION:
+        return start, None
+    if token == ARRAY:
+        size, header = read_size(data, start + 1)
+        rewritten = _rewritten_header(data[header : header + size])
+        if rewritten is None:
+            return header + size + 1, None
+        return header + size + 1, data[position : start + 1] + encode_size(len(rewritten)) + rewritten + b"\n"
+    if token in (PACKED, DICTIONARY_SYMBOL):
+        return start + 1 + size * NUMBER_TOKENS[data[start]][0].width + 1, None
+    end = start + size
+    if token not in _WITH_ESCAPES or end >= len(data) or data.find(_SIX_DIGITS, start, end) < 0:
+        return end + 1, None
+    payload = data[start:end]
+    rewritten = without_six_digits(payload)
+    return end + 1, None if rewritten == payload else text_item(data[position : position + 1], rewritten)
+
+
+def _rewritten_header(header: bytes) -> bytes | None:
+    """The dimensions of an array with the names of their heads rewritten; None if they stay as they are."""
+    if _SIX_DIGITS not in header:
+        return None
+    parts, done, position = [], 0, 0
+    while header[position] == FUNCTION:
+        _, position = read_size(header, position + 1)
+        symbol = position
+        position, rewritten = _next_item(header, position)
+        if rewritten is not None:
+            parts += [header[done:symbol], rewritten]
+            done = position
+    return b"".join((*parts, header[done:])) if parts else None

@@ -152,6 +152,31 @@ def _unescape(match: re.Match[str]) -> str:
     return chr(code)
 
 
+_ESCAPED: Final = re.compile(rb"\\(?:\|([0-9A-Fa-f]{6})|.)", re.DOTALL)
+
+
+def without_six_digits(payload: bytes) -> bytes:
+    r"""A payload for readers that do not know escapes of six digits: `\|01f600` becomes `\:d83d\:de00`.
+
+    They take the pair for one character, whether the number of characters counts it as one or two: that number stays.
+    """
+    if payload[:1] != b"A":
+        return payload
+    return _ESCAPED.sub(_four_digits, payload)
+
+
+def _four_digits(match: re.Match[bytes]) -> bytes:
+    if match[1] is None:
+        return match[0]
+    code = int(match[1], 16)
+    if code > 0x10FFFF:  # no character: left to the reader
+        return match[0]
+    if code < 0x10000:
+        return b"\\:%04x" % code
+    high, low = divmod(code - 0x10000, 0x400)
+    return b"\\:%04x\\:%04x" % (0xD800 + high, 0xDC00 + low)
+
+
 def _join_surrogates(text: str) -> str:
     """Pairs of surrogates as the one character they stand for; lone ones stay."""
     return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "surrogatepass")
