@@ -1,0 +1,95 @@
+"""WSTransferExpression in programs on the vendor's library, with characters above U+FFFF.
+
+Greeted with 4 or 5, libraries since 2018 crash in it, in the process of the program that calls it.
+"""
+
+import contextlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.client.helpers import PROMPT, Worker
+from wstpserver.client import LinkClosed, connect, listen
+from wstpserver.wire.values import Function, Symbol
+
+FACE = "\U0001f600"
+
+EXAMPLE = Function(
+    Symbol("f"),
+    ("plain", FACE + "x" * 70, Function(Symbol("g" + FACE), (1,)), Function(Symbol("List"), (1, 2, 3))),
+)
+
+EXPRESSIONS = [
+    "plain",
+    FACE,
+    "x" * 100 + FACE * 3,
+    Symbol("x"),
+    Symbol("Größe" + FACE),
+    Function(Symbol("f" + FACE), (FACE, Symbol(FACE), 1, 2.5)),
+    Function(Function(Symbol("f"), (1,)), ("a\\b\n" + FACE, "Größe", "日本語")),
+    Function(Symbol("Hold"), (Function(Symbol("List"), ()), 2**40, "\ud800" * 70)),
+    Function(Symbol("List"), (1.5, 2.5)),
+]
+
+
+@pytest.fixture
+def program(compiled):
+    return compiled(Path(__file__).parent / "vendor_transfer.c")
+
+
+@contextlib.contextmanager
+def running(program, *options):
+    """The program with these link options; that it ends well is required at the end."""
+    process = subprocess.Popen([program, *options], stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+        said, _ = process.communicate(timeout=PROMPT)
+        assert (process.returncode, said.strip().split("\n")[-1]) == (0, "done"), said
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@contextlib.contextmanager
+def it_connects(program, classic):
+    with listen("0@127.0.0.1", classic=classic) as listener:
+        options = ["-linkoptions", "4"] if not classic else []
+        name = ["-linkmode", "connect", "-linkprotocol", "TCPIP", "-linkname", listener.link_name]
+        with running(program, *name, *options), listener.accept(PROMPT) as link:
+            yield link
+
+
+@contextlib.contextmanager
+def it_listens(program, both_ports):
+    options = ["-linkmode", "listen", "-linkprotocol", "TCPIP", "-linkhost", "127.0.0.1"]
+    with running(program, *options) as process:
+        name = Worker(process.stdout.readline).finish().strip()
+        with connect(name if both_ports else name.split(",")[0], PROMPT, classic=True) as link:
+            yield link
+
+
+WAYS = {
+    "it connects, uuid": lambda program: it_connects(program, classic=False),
+    "it connects, classic": lambda program: it_connects(program, classic=True),
+    "it listens, both ports": lambda program: it_listens(program, both_ports=True),
+    "it listens, one port": lambda program: it_listens(program, both_ports=False),
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_expressions_pass_through_the_program(program, way):
+    with way(program) as link:
+        assert link.get(PROMPT) == EXAMPLE
+        for expression in EXPRESSIONS:
+            for _ in range(2):  # by way of a loopback link, and straight
+                link.put(expression)
+                assert link.get(PROMPT) == expression
+
+
+def test_the_end_of_the_link_ends_the_program(program):
+    with it_connects(program, classic=False) as link:
+        link.get(PROMPT)
+    with pytest.raises(LinkClosed):
+        link.get(PROMPT)
