@@ -8,7 +8,8 @@ from wstpserver.cli.script_bridging import SOON, connects, time_limit
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import Address, CommandError, Session
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.profile import KERNEL_ID, SERVER, Profile, ProfileError, settings_of
+from wstpserver.client.errors import ProfileError
+from wstpserver.client.profile import KERNEL_ID, SERVER, Profile, settings_of
 from wstpserver.wire.values import Symbol
 
 #: Seconds that a kernel at work is waited for, if -timeout says nothing else.

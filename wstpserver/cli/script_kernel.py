@@ -21,7 +21,8 @@ from wstpserver.client import (
     Session,
 )
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.profile import POOL, SERVER, Profile, ProfileError, open_profile, record_kernel
+from wstpserver.client.errors import ProfileError
+from wstpserver.client.profile import POOL, SERVER, Profile, open_profile, record_kernel
 from wstpserver.wire.values import Symbol
 
 #: Seconds that the server may wait for a kernel of a pool, if -timeout says nothing else.

@@ -14,7 +14,8 @@ from wstpserver.cli.script_prompts import DEFAULT_PROMPT, output_label, prompt_o
 from wstpserver.cli.script_results import Results
 from wstpserver.cli.script_terminal import Terminal
 from wstpserver.client import CommandError, EvaluationAborted, EvaluationError, LinkClosed, LinkTimeout
-from wstpserver.client.profile import KERNEL_ID, ProfileError, record_kernel
+from wstpserver.client.errors import ProfileError
+from wstpserver.client.profile import KERNEL_ID, record_kernel
 from wstpserver.wire.errors import WSTPError
 
 _LEAVES = re.compile(r"\b(?:Quit|Exit)\b(?:\s*\[\s*(\d*)\s*\])?")
