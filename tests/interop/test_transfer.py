@@ -11,6 +11,9 @@ import pytest
 
 from tests.client.helpers import PROMPT, Worker
 from wstpserver.client import LinkClosed, connect, listen
+from wstpserver.wire.encode import encode
+from wstpserver.wire.frames import EscapeRewriter
+from wstpserver.wire.tokens import text_item
 from wstpserver.wire.values import Function, Symbol
 
 FACE = "\U0001f600"
@@ -86,6 +89,23 @@ def test_expressions_pass_through_the_program(program, way):
             for _ in range(2):  # by way of a loopback link, and straight
                 link.put(expression)
                 assert link.get(PROMPT) == expression
+
+
+def test_escapes_of_six_digits_pass_when_they_are_rewritten(program):
+    """The library of 2015 hangs on them as they come from one of 2023 at version 6."""
+    text = f"x\\{FACE}\n日é" * 20
+    payload = encode(text, seven_bit=True)
+    assert rb"\:D83D\:DE00" in payload
+    escaped = rb"x\\\|01f600\012\:65e5\351" * 20
+    stream = text_item(b'"', b"A~120 " + escaped) + b"]" + text_item(b"#", rb"A~A\|01f600") + b"]"
+    rewriter = EscapeRewriter()
+    string, symbol = b"".join(rewriter.feed(stream)).split(b"\n]")[:2]
+    with it_connects(program, classic=False) as link:
+        link.get(PROMPT)
+        for wire, value in ((string, text), (symbol, Symbol(FACE)), (payload[:-2], text)):
+            for _ in range(2):
+                link.put_raw(wire + b"\n]")
+                assert link.get(PROMPT) == value
 
 
 def test_the_end_of_the_link_ends_the_program(program):
