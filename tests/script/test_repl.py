@@ -223,7 +223,7 @@ def test_a_new_kernel_for_a_profile_leaves_the_former_one(repl, server, tmp_path
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "there is no profile p; -startprofile begins one"),
+        (None, "there is no profile p; -startprofile creates one"),
         ("POOL=Main\n", "the profile p names no kernel (KERNELID=...); -startprofile takes one"),
         ("KERNELID=a\nKEEPALIVE=2\n", "p, line 2: KEEPALIVE is TRUE or FALSE, not '2'"),
         ("KERNELID=0000-0000-0000\n", "kernel 0000-0000-0000 of the profile p is gone"),
