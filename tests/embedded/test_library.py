@@ -42,7 +42,9 @@ def test_quiet_does_not_count(kernel):
     assert messages(kernel.evaluate_packets(typed("Area[1]"))) == [("Area", "notimpl")]
 
 
-@pytest.mark.parametrize("text", ["Framed[1]", "NormalDistribution[0, 1]", "Placed[1, Above]", "f[1]", "Clip[x]", "PDF[d, x]"])
+@pytest.mark.parametrize("text", [
+    "Framed[1]", "NormalDistribution[0, 1]", "Placed[1, Above]", "f[1]", "Clip[x]", "PDF[d, x]",
+])  # fmt: skip
 def test_what_a_wolfram_kernel_leaves_alone_says_nothing(kernel, text):
     assert messages(kernel.evaluate_packets(typed(text))) == []
 
@@ -68,7 +70,8 @@ def test_help_of_our_functions(kernel):
 
 @pytest.mark.parametrize("text, value", [
     ("x |-> x^2", call("Function", Symbol("x"), call("Power", Symbol("x"), 2))), ("(x |-> x^2)[3]", 9),
-    ("({a, b} |-> a - b)[5, 3]", 2), ("{1, Nothing, 2}", call("List", 1, 2)), ("f[Nothing]", call("f", Symbol("Nothing"))),
+    ("({a, b} |-> a - b)[5, 3]", 2),
+    ("{1, Nothing, 2}", call("List", 1, 2)), ("f[Nothing]", call("f", Symbol("Nothing"))),
 ])  # fmt: skip
 def test_syntax_and_nothing(kernel, text, value):
     assert kernel.evaluate(text) == value
