@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.embedded.harness import call, typed
-from wstpserver.wire.values import Symbol
+from wstpserver.wire.values import Function, Symbol
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +92,38 @@ def test_the_loop_variable_is_its_own_again_after_an_abort(kernel):
     value, _ = kernel.seconds_to_abort(typed("i = 5; Print[1]; Do[j = i, {i, 10^9}]"), after="TextPacket")
     assert value == Symbol("$Aborted")
     assert kernel.evaluate("i") == 5
+
+
+@pytest.mark.parametrize("text", [
+    "l + 1", "l^2", "2 l + l/3", "Sin[l]", "l l", "Exp[l/9]", "1/l", "0 l", "l + a", "Log[l]", "l - Range[40]",
+    "Sqrt[-l]",
+    "Abs[-l]", "-l", "l + 1/2", "l + I", "Partition[l, 5] + 1.5", "l*10^400", "Log[l - 1]",
+])  # fmt: skip
+def test_arithmetic_of_long_lists_is_that_of_their_elements(kernel, text):
+    """Forty reals are left to NumPy, pieces of five to Mathics."""
+    kernel.evaluate("x = Range[1., 40.];")
+    whole = kernel.evaluate(f"Block[{{l = x}}, Flatten[{text}]]")
+    of_pieces = text.replace("Range[40]", "Range[5 k + 1, 5 k + 5]")
+    pieces = kernel.evaluate(f"Flatten[Table[Block[{{l = Take[x, {{5 k + 1, 5 k + 5}}]}}, {of_pieces}], {{k, 0, 7}}]]")
+    assert len(whole.args) == len(pieces.args) == 40
+    assert all(near(one, other) for one, other in zip(whole.args, pieces.args, strict=True))
+
+
+def near(one, other):
+    """Whether two values are equal, reals up to rounding."""
+    if isinstance(one, float) and isinstance(other, float):
+        return one == pytest.approx(other, rel=1e-12, abs=1e-12)
+    if isinstance(one, Function) and isinstance(other, Function):
+        return one.head == other.head and all(near(*pair) for pair in zip(one.args, other.args, strict=True))
+    return type(one) is type(other) and one == other
+
+
+@pytest.mark.parametrize("text, value", [
+    ("Range[1., 3.]", call("List", 1.0, 2.0, 3.0)), ("Range[0., 1, 0.25]", call("List", 0.0, 0.25, 0.5, 0.75, 1.0)),
+    ("Range[1, 2.5]", call("List", 1, 2)), ("Total[{1.5, 2.5}]", 4.0), ("Total[{1, 2.5}]", 3.5), ("Total[{}]", 0),
+])  # fmt: skip
+def test_ranges_and_sums(kernel, text, value):
+    assert kernel.evaluate(text) == value
 
 
 def test_machine_matrices(kernel):

@@ -11,7 +11,7 @@ from wstpserver.embedded.builtins.data import DATA
 from wstpserver.embedded.builtins.library import Library, install_language
 from wstpserver.embedded.builtins.links import LINKS
 from wstpserver.embedded.builtins.mathematics import MATHEMATICS
-from wstpserver.embedded.builtins.numerics import NUMERICS
+from wstpserver.embedded.builtins.numerics import NUMERICS, install_fast_arithmetic
 from wstpserver.embedded.builtins.server_functions import SERVER_BUILTINS
 from wstpserver.embedded.builtins.text import TEXT, install_text
 
@@ -25,6 +25,7 @@ def contribute_builtins(definitions: Definitions) -> None:
     install_text()
     install_named_slots()
     install_nothing()
+    install_fast_arithmetic()
     for builtin in BUILTINS:
         builtin(expression=False).contribute(definitions)
     for library in LIBRARIES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -225,6 +226,90 @@ def inverse_fourier(evaluation: Any, items: BaseElement) -> BaseElement | None:
     return expression_of(values.real if small else values)
 
 
+# Arithmetic of lists of machine reals.
+
+#: Lists from which on an operation on all elements is left to NumPy.
+FAST_FROM = 32
+
+_ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
+    "System`Sin": numpy.sin, "System`Cos": numpy.cos, "System`Tan": numpy.tan, "System`ArcTan": numpy.arctan,
+    "System`Log": numpy.log, "System`Abs": numpy.abs, "System`Sinh": numpy.sinh, "System`Cosh": numpy.cosh,
+    "System`Tanh": numpy.tanh,
+}  # fmt: skip
+
+
+def install_fast_arithmetic() -> None:
+    """Let functions that Mathics threads over lists work on lists of machine reals as a whole."""
+    original = Expression.thread
+
+    def thread(self: Expression, evaluation: Any, head: Any = None) -> Any:
+        if head is None and any(
+            type(part) is ListExpression and len(part.elements) >= FAST_FROM for part in self._elements
+        ):
+            value = _of_reals(self)
+            if value is not None:
+                return True, value
+        return original(self, evaluation, head)
+
+    Expression.thread = thread
+
+
+def _of_reals(expression: Expression) -> BaseElement | None:
+    """The value of a function of lists of machine reals and numbers; None where Mathics has to find it."""
+    name = expression.get_head_name()
+    parts = [_operand(part) for part in expression.elements]
+    if any(part is None for part in parts):
+        return None
+    shapes = {part.shape for part in parts if isinstance(part, numpy.ndarray)}
+    if len(shapes) != 1:
+        return None
+    with numpy.errstate(all="ignore"):
+        if name == "System`Plus":
+            result = sum(parts[1:], parts[0])
+        elif name == "System`Times":
+            result = _product(parts)
+        elif name == "System`Power" and len(parts) == 2:
+            result = numpy.power(*parts)
+        elif name in _ELEMENTWISE and len(parts) == 1:
+            result = _ELEMENTWISE[name](parts[0])
+        else:
+            return None
+    if not isinstance(result, numpy.ndarray) or result.dtype != float or not numpy.isfinite(result).all():
+        return None
+    return expression_of(result)
+
+
+def _product(parts: list[Any]) -> Any:
+    result = parts[0]
+    for part in parts[1:]:
+        result = result * part
+    return result
+
+
+def _operand(element: BaseElement) -> Any:
+    """An array of a list that holds machine reals only, or the float of a number other than an exact zero."""
+    if type(element) is ListExpression:
+        return _real_array(element)
+    if element.get_name() == "System`E":
+        return numpy.e
+    if isinstance(element, Integer | Rational | MachineReal):
+        value = number_of(element)
+        return None if value == 0 and not isinstance(element, MachineReal) else value
+    return None
+
+
+def _real_array(element: ListExpression) -> Any:
+    parts = element.elements
+    if all(type(part) is MachineReal for part in parts):
+        values = [part._value for part in parts]
+        return numpy.array(values) if values and set(map(type, values)) == {float} else None
+    if parts and all(type(part) is ListExpression for part in parts):
+        rows = [_real_array(part) for part in parts]
+        if all(row is not None for row in rows) and len({row.shape for row in rows}) == 1:
+            return numpy.array(rows)
+    return None
+
+
 # Loops over integers.
 
 
@@ -327,12 +412,18 @@ def add_up(evaluation: Any, body: BaseElement, iterator: BaseElement) -> BaseEle
 
 
 @NUMERICS.define("Range", 1, 3)
-def integer_range(evaluation: Any, *bounds: BaseElement) -> BaseElement | None:
-    """Range of integers, told that it is a list of numbers."""
-    if not all(isinstance(bound, Integer) for bound in bounds):
+def number_range(evaluation: Any, *bounds: BaseElement) -> BaseElement | None:
+    """Range of integers and of machine reals, told that it is a list of numbers."""
+    if all(isinstance(bound, Integer) for bound in bounds):
+        found = _integers(ListExpression(Symbol("System`Private`i"), *bounds), evaluation)
+        return None if found is None else list_of_numbers([Integer(value) for value in found[1]])
+    if not all(isinstance(bound, Integer | MachineReal) for bound in bounds) or len(bounds) < 2:
         return None
-    found = _integers(ListExpression(Symbol("System`Private`i"), *bounds), evaluation)
-    return None if found is None else list_of_numbers([Integer(value) for value in found[1]])
+    first, last, step = (float(bound.value) for bound in (*bounds, Integer(1))[:3])
+    count = math.floor((last - first) / step + 1e-10) + 1 if step else 0
+    if not isinstance(bounds[0], MachineReal) or count < 1:  # exact numbers up to a real bound; an empty list
+        return None
+    return list_of_numbers(machine_reals([first + step * number for number in range(count)]))
 
 
 @NUMERICS.define("MemoryInUse", 0)
@@ -391,10 +482,13 @@ def array_reshape(
 
 @NUMERICS.define("Total", 1)
 def total(evaluation: Any, items: BaseElement) -> BaseElement | None:
-    """The sum of the integers of a list, without a term for each."""
-    if not isinstance(items, ListExpression) or {type(item) for item in items.elements} != {Integer}:
+    """The sum of the integers or machine reals of a list, without a term for each."""
+    if not isinstance(items, ListExpression):
         return None
-    return Integer(sum(item.value for item in items.elements))
+    kinds = {type(item) for item in items.elements}
+    if kinds == {Integer}:
+        return Integer(sum(item.value for item in items.elements))
+    return machine_real(sum(float(item.value) for item in items.elements)) if kinds == {MachineReal} else None
 
 
 @NUMERICS.define("Partition", 2)
