@@ -53,15 +53,15 @@ def states(server, name="Main"):
 def test_the_kernels_of_a_profile_do_not_wait_for_each_other(server, tmp_path, capfd):
     """The second run names the pool of the first one, of whose two kernels one is reserved."""
     words = ["-wstpserver", server.address, "-startprofile", str(tmp_path / "p"), "-timeout", "20", "-code", ""]
-    assert main.main(words) == 0
-    assert main.main(words) == 0
+    assert main(words) == 0
+    assert main(words) == 0
     assert wait_for(lambda: states(server) == {"reserved": 2}, PATIENCE)
     capfd.readouterr()
 
 
 def test_a_named_pool_takes_no_kernel_of_another(server, capfd):
     before = kernels_of(server)
-    assert main.main(["-wstpserver", server.address, "-kernelpool", "Full", "-code", ""]) == 0
+    assert main(["-wstpserver", server.address, "-kernelpool", "Full", "-code", ""]) == 0
     assert kernels_of(server) == before
     capfd.readouterr()
 
@@ -91,7 +91,7 @@ def test_a_kernel_that_could_not_be_noted_is_given_up(capfd, monkeypatch, tmp_pa
     with served(rules) as (address, kernel):
         monkeypatch.setattr(os, "replace", full)
         words = ["-wstpserver", address, "-startprofile", str(tmp_path / "p"), "-code", "1"]
-        assert main.main(words) == 1
+        assert main(words) == 1
     assert "No space left on device" in capfd.readouterr().err
     assert kernel.commands[-1] == Function(Symbol("SetKeepAlive"), (Symbol("False"),))
 
@@ -128,7 +128,7 @@ def test_on_a_terminal_the_line_is_kept_up_to_date_and_taken_away(server, tmp_pa
 
 def test_a_pool_whose_kernels_do_not_start_says_why(server, capfd):
     server.wait_for_log("did not start")
-    assert main.main(["-wstpserver", server.address, "-kernelpool", "Broken", "-timeout", "1", "-code", "1"]) == 69
+    assert main(["-wstpserver", server.address, "-kernelpool", "Broken", "-timeout", "1", "-code", "1"]) == 69
     (line,) = without_waiting(capfd.readouterr().err).splitlines()
     assert line.startswith("wstpscript: the server gives no kernel of pool Broken: ")
     assert "kernels do not start: " in line and "No licence" in line
@@ -137,7 +137,7 @@ def test_a_pool_whose_kernels_do_not_start_says_why(server, capfd):
 def test_no_kernel_in_time_says_nothing_of_an_abort(capfd):
     release = threading.Event()
     with peer(lambda link: release.wait(PROMPT)) as address:
-        assert main.main(["-wstpserver", address, "-timeout", "0.3", "-code", "1"]) == 69
+        assert main(["-wstpserver", address, "-timeout", "0.3", "-code", "1"]) == 69
         release.set()
     assert capfd.readouterr().err == f"wstpscript: {address}: no kernel within 0.3 s\n"
 
@@ -184,7 +184,7 @@ def test_a_kernel_that_was_taken_over_ends_the_session(server, tmp_path):
 def test_the_environment_names_the_server(monkeypatch, capfd):
     with served({"1 + 1": "2"}) as (address, _):
         monkeypatch.setenv("WSTPSERVER", address)
-        assert main.main(["-code", "1 + 1"]) == 0
+        assert main(["-code", "1 + 1"]) == 0
     assert capfd.readouterr().out == "2\n"
 
 
@@ -200,7 +200,7 @@ def test_a_server_that_the_environment_names_is_the_only_one(monkeypatch, compla
 def test_an_abort_that_is_sent_before_the_end_is_obeyed(capfd):
     """The program waits for the kernel to come to rest: what is sent just before a link is closed may be lost."""
     with served({"endless": lambda kernel: kernel.until_aborted()}) as (address, kernel):
-        assert main.main(["-wstpserver", address, "-timeout", "0.3", "-code", "endless"]) == 1
+        assert main(["-wstpserver", address, "-timeout", "0.3", "-code", "endless"]) == 1
     assert kernel.aborts == 1
     assert [name for name, _ in kernel.seen][-1] == "EvaluatePacket", "something was asked behind it"
     capfd.readouterr()

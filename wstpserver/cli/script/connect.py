@@ -26,10 +26,12 @@ from wstpserver.client import (
     KernelMessage,
     LinkClosed,
     LinkError,
+    ProfileError,
     Session,
     connect,
     parse_address,
 )
+from wstpserver.client.address import default_address
 from wstpserver.client.commands import PoolInformation, ServerInformation, server_information
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.deadline import Deadline
@@ -40,7 +42,6 @@ from wstpserver.client.profile import (
     POOL,
     SERVER,
     Profile,
-    ProfileError,
     open_profile,
     record_kernel,
     settings_of,
@@ -48,8 +49,6 @@ from wstpserver.client.profile import (
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 
-#: Names the server where the command line does not.
-SERVER_VARIABLE: Final = "WSTPSERVER"
 #: Seconds for the servers of the local network to answer. All are waited for, so that the choice does not depend on
 #: which one is the fastest.
 DISCOVERY_TIME: Final = 1.0
@@ -128,24 +127,31 @@ def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, 
         if isinstance(error, ProfileError):
             raise ProgramError(str(error)) from None
         if isinstance(error, (LinkError, EvaluationError)):
-            raise ProgramError(explain_end(error, address), ExitCode.UNAVAILABLE) from None
+            raise ProgramError(notices.reason(explain_end(error, address)), ExitCode.UNAVAILABLE) from None
         raise
     notices.settled = True
     return ScriptSession(session, profile, address)
 
 
 class _Notices:
-    """Keeps what the server says about waiting apart from what the kernel prints: `WaitNotice` tells it."""
+    """Drops what the server says about waiting while a kernel is taken: `WaitNotice` tells it."""
 
     def __init__(self, callbacks: Callbacks) -> None:
-        #: Whether there is a kernel: everything is its output then.
+        #: Whether there is a kernel.
         self.settled = False
-        self._print = callbacks.on_print
-        self.callbacks = replace(callbacks, on_print=self._printed)
+        self._last = ""
+        self._notice = callbacks.on_notice
+        self.callbacks = replace(callbacks, on_notice=self._noticed)
 
-    def _printed(self, text: str) -> None:
-        if self._print is not None and (self.settled or not text.startswith(NOTICE_PREFIX)):
-            self._print(text)
+    def _noticed(self, text: str) -> None:
+        self._last = one_line(text.removeprefix(NOTICE_PREFIX))
+        if self._notice is not None and self.settled:
+            self._notice(text)
+
+    def reason(self, error: str) -> str:
+        """The text of an error, with what the server said before unless it is in there."""
+        known = not self._last or "the server says" in error or self._last in error
+        return error if known else f"{error}; the server says: {self._last}"
 
 
 def explain_end(error: WSTPError, address: Address) -> str:
@@ -165,7 +171,7 @@ def explain_end(error: WSTPError, address: Address) -> str:
 
 def server_name(name: str) -> str:
     """The server that `name` or else the environment variable WSTPSERVER names; "" where neither does."""
-    return name or os.environ.get(SERVER_VARIABLE, "").strip()
+    return name or default_address()
 
 
 def open_session(
@@ -208,7 +214,8 @@ def open_session(
             raise
         problem = error
     with WaitNotice(terminal, f"no server at {here}; looking for one on the network"):
-        advertised = discover(deadline.at_most(DISCOVERY_TIME).remaining() or 0.0)
+        remaining = deadline.remaining()
+        advertised = discover(DISCOVERY_TIME if remaining is None else min(DISCOVERY_TIME, remaining))
     for found, text in advertised:
         address = parse_address(text)
         try:
