@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -130,8 +131,8 @@ def test_a_pool_whose_kernels_do_not_start_says_why(server, capfd):
     server.wait_for_log("did not start")
     assert main(["-wstpserver", server.address, "-kernelpool", "Broken", "-timeout", "1", "-code", "1"]) == 69
     (line,) = without_waiting(capfd.readouterr().err).splitlines()
-    assert line.startswith("wstpscript: the server gives no kernel of pool Broken: ")
-    assert "kernels do not start: " in line and "No licence" in line
+    assert line.startswith("wstpscript: the server gives no kernel of pool Broken within 1 s: ")
+    assert "No licence" in line
 
 
 def test_no_kernel_in_time_says_nothing_of_an_abort(capfd):
@@ -154,7 +155,18 @@ def test_the_remedy_fits_the_reason():
     remedy = "; `wstpserver-admin close --reserved` closes the reserved kernels"
     assert described(2, "bridged", "reserved").endswith(remedy)
     assert described(1, "bridged").endswith("; a kernel is free when a client leaves")
-    assert described(1, Trouble="No licence") == "0 of at most 1 kernels; kernels do not start: No licence"
+    assert described(1, Trouble="No licence") == "0 of at most 1 kernels; No licence"
+
+
+def test_the_server_says_how_long_to_wait(capfd):
+    """KernelWaitTimeout holds for a pool that is named, too."""
+    pools = {"P": {"MaximumKernelNumber": 1, "Kernels": []}}
+    rules = {"GetServerInformation": json.dumps({"result": {"Pools": pools, "KernelWaitTimeout": 7}})}
+    with served(rules) as (address, kernel):
+        assert main(["-wstpserver", address, "-kernelpool", "P", "-code", "1"]) == 69
+    (asked,) = [command for command in kernel.commands if command.head == Symbol("ConnectKernel")]
+    assert asked.args[0] == "P" and 6 < asked.args[1] <= 7
+    assert "the server gives no kernel of pool P: 0 of at most 1 kernels" in capfd.readouterr().err
 
 
 # The kernel is taken over

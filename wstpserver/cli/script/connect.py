@@ -56,7 +56,7 @@ DISCOVERY_TIME: Final = 1.0
 _ALIVE_TIMEOUT: Final = 2.0
 #: Seconds for the server to answer after it has waited.
 _ANSWER: Final = 10.0
-#: Seconds that the server may wait for a kernel of a pool, if -timeout says nothing else.
+#: Seconds that the server may wait for a kernel of a pool, if neither -timeout nor the server says anything else.
 _POOL_WAIT: Final = 60.0
 #: Seconds that a kernel at work is waited for, if -timeout says nothing else.
 _BUSY_WAIT: Final = 7 * 24 * 3600.0
@@ -313,13 +313,23 @@ class _Taking:
         known = pool_information(self.session, pool)
         if isinstance(known, str):
             raise CommandError(f"the server gives no kernel of pool {pool}; {known}")
-        limit = self.deadline.at_most(_POOL_WAIT)
+        limit = self.deadline.at_most(self._wait_of_server())
         with WaitNotice(self.terminal, lambda: f"waiting for a kernel{self._state_of_pool()}", limit):
             connected = self._connects(pool, limit)
         if not connected:
             state = pool_information(self.session, pool)
             reason = "" if state is None else f": {state if isinstance(state, str) else describe_pool(state)}"
-            raise CommandError(f"the server gives no kernel of pool {pool}{reason}")
+            in_vain = f" {limit}" if (limit.remaining() or 0.0) < 1 else ""  # else it was turned away at once
+            raise CommandError(f"the server gives no kernel of pool {pool}{in_vain}{reason}")
+
+    def _wait_of_server(self) -> float:
+        """KernelWaitTimeout, if the server tells it: how long clients wait that name no pool."""
+        try:
+            answer = self.session.command("GetServerInformation")
+        except CommandError:
+            return _POOL_WAIT
+        told = answer.get("KernelWaitTimeout") if isinstance(answer, dict) else None
+        return float(told) if isinstance(told, (int, float)) and told > 0 else _POOL_WAIT
 
     def _connects(self, specifier: str, limit: Deadline) -> bool:
         """Ask for a kernel; False if the server gives none in time."""
@@ -442,7 +452,7 @@ def describe_pool(pool: PoolInformation) -> str:
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     text = f"{len(pool.kernels)}{most} kernels" + (f" ({counted})" if counted else "")
     if pool.trouble:
-        return f"{text}; kernels do not start: {one_line(pool.trouble)}"
+        return f"{text}; {one_line(pool.trouble)}"
     if pool.maximum is None or len(pool.kernels) < pool.maximum or states["starting"]:
         return text
     if states["reserved"]:
