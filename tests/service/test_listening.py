@@ -13,7 +13,7 @@ from tests.support.serving import one_pool
 from tools.harness import rawlink
 from tools.harness.kernels import make_kernel
 from wstpserver.server import listen as listen_module
-from wstpserver.server.listen import ListenError, describe, listen
+from wstpserver.server.listen import PortUnavailable, describe, listen
 
 LOOPBACKS = ("127.0.0.1", "::1")
 
@@ -234,7 +234,7 @@ def test_no_port_is_free_on_both_addresses(monkeypatch):
         return real(family, address)
 
     monkeypatch.setattr(listen_module, "_listener", listener)
-    with pytest.raises(ListenError, match=re.escape("no port was found that is free on all of its addresses")):
+    with pytest.raises(PortUnavailable, match=re.escape("no port was found that is free on all of its addresses")):
         listen("cluster.example", 0)
 
 
@@ -242,7 +242,7 @@ def test_a_given_port_that_is_taken_on_the_second_address_is_an_error(monkeypatc
     resolving(monkeypatch, "127.0.0.2", "127.0.0.3")
     with socket.create_server(("127.0.0.3", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(ListenError, match="in use"):
+        with pytest.raises(PortUnavailable, match="in use"):
             listen("cluster.example", port)
         with socket.create_server(("127.0.0.2", port)):  # the first address was given back
             pass

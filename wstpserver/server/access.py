@@ -87,7 +87,7 @@ def holder(connected: socket.socket, pid: int) -> int | None:
 
 
 def have_same_owner(first: socket.socket, second: socket.socket) -> bool:
-    """Whether the peer of *second* is the process that holds the other end of *first*, or one of its descendants.
+    """Whether one process holds the other ends of both connections.
 
     Where that cannot be found out the answer is True: the peer is on another computer, the system does not say, or it
     hides the processes of other users. Even then both must belong to the same user where that is known.
@@ -106,7 +106,7 @@ def have_same_owner(first: socket.socket, second: socket.socket) -> bool:
     holders = list(_holders(owner.inode))
     if not holders:
         return True
-    return any(_has_open(process, other.inode) for pid in holders for process in process_info.family(pid))
+    return any(_has_open(pid, other.inode) for pid in holders)
 
 
 def peer_owner(connected: socket.socket) -> SocketOwner | None:

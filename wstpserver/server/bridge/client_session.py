@@ -142,6 +142,9 @@ class ClientSession:
             return "its connection broke"
         if self.closing:
             return "the server closed it"
+        self.closing = True  # nothing of what waits is sent any more, and C counts no more answers with this channel
+        if self.peer is not None:
+            self.peer.update_fastpath()
         yield_to_loop()  # an abort that was sent just before the end is here already, on the other connection
         return "it closed its link"
 
@@ -284,6 +287,6 @@ class ClientSession:
         # abort would reach the kernel before the evaluation that it is meant for.
         yield_to_loop()
         if self.peer is None and kernel is not None and kernel.peer is None:
-            kernel.send_message(code, argument)  # the client has left meanwhile, and nobody has the kernel yet
+            kernel.send_message(code, argument)  # the client has left meanwhile, and no other client has the kernel yet
         else:
             self.queue.message(code, argument)
