@@ -41,7 +41,12 @@ def uuid_client_of_vendor(library):
     server = library.link_server()
     worker = Worker(connect, f"{server.port}@127.0.0.1", PROMPT)
     theirs = server.wait_for_link()
-    theirs.activate()
+    try:
+        theirs.activate()
+    except VendorError:  # a library of 2015 says version 5: ours hangs up and connects again with 4
+        theirs.close()
+        theirs = server.wait_for_link()
+        theirs.activate()
     return worker.finish(), theirs, server
 
 

@@ -1,5 +1,6 @@
 """What the running server does with exceptions that nobody expected."""
 
+import signal
 import uuid
 from functools import partial
 from types import SimpleNamespace
@@ -21,6 +22,16 @@ GREETING = b"Math Link 4\n-libraryid '!&*' -decoders 0\n-numericsid boxer -forma
 def settings():
     pools = [{"name": "Main", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 1}]
     return ServerSettings.build(pools=pools)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """A server that stops ignores further signals, which is nothing for the tests after it."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

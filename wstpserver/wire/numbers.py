@@ -106,7 +106,7 @@ def _parts(text: str) -> re.Match[str]:
 def decimal_of(text: str) -> Decimal:
     """The number as it is written, every digit kept. ValueError if it is none or its exponent is beyond Decimal's."""
     match = _parts(text)
-    exponent = int(match["exponent"] or 0)
+    exponent = parse_decimal(match["exponent"] or "0")
     if abs(exponent) > MAX_EMAX // 2:
         raise ValueError(f"{text[:80]!r} has an exponent that Decimal cannot hold")
     return Decimal(match["mantissa"]).scaleb(exponent, _UNROUNDED)
@@ -153,7 +153,8 @@ class _FixedWidthInteger(int):
 
     def __new__(cls, value: int) -> Any:
         if not cls.MINIMUM <= value <= cls.MAXIMUM:
-            raise ValueError(f"{value} does not fit {cls.__name__} ({cls.MINIMUM} to {cls.MAXIMUM})")
+            shown = value if value.bit_length() < 200 else f"an integer of {value.bit_length()} bits"
+            raise ValueError(f"{shown} does not fit {cls.__name__} ({cls.MINIMUM} to {cls.MAXIMUM})")
         return super().__new__(cls, value)
 
     def __repr__(self) -> str:

@@ -30,17 +30,26 @@ BUFFER_SIZE: Final = 10_000
 
 
 class KernelExecutor(Executor):
-    """Evaluates in several kernels at a time.
+    """Evaluates in several kernels of a server at a time.
 
-    `address`: the server, see `parse_address`; kernels come from its default pool for parallel kernels, with
-    ``wstp://host:port/pool`` from that pool. `kernels`: how many; None takes all that are free. `initialisation`:
-    Wolfram Language text (or an expression) that is evaluated in each kernel first, in one that replaces another too.
-    `retries`: how often something is tried again whose kernel died over it. `task_timeout`: seconds for each
-    evaluation. `kernel_timeout`: seconds that the server may take to have a kernel. `keep_kernels`: leave the kernels
-    to their own settings at the end; they are closed otherwise. `callbacks`: who hears of output and messages, in the
-    threads of the kernels. `results`: the form of values, as in a `Session`.
+    Args:
+        address: The server (see `parse_address`). Kernels come from its default pool for parallel kernels, with
+            ``wstp://host:port/pool`` from that pool.
+        kernels: How many; None takes all that are free.
+        initialisation: Wolfram Language text, or an expression, that is evaluated in each kernel first, also in one
+            that replaces another.
+        retries: How often something is tried again whose kernel died during it.
+        task_timeout: Seconds for each evaluation; None for no limit.
+        kernel_timeout: Seconds that the server may take to have a kernel.
+        keep_kernels: Whether the kernels are left to their own settings at the end; they are closed otherwise.
+        callbacks: Functions for output and messages, called in the threads of the kernels.
+        results: The form of values, as in a `Session`.
 
-    Raises ParallelError if the kernels cannot be had or initialised, ConnectError, LinkTimeout, LinkSyntaxError.
+    Raises:
+        ParallelError: The kernels cannot be had or initialised.
+        ConnectError: Nobody listens there.
+        LinkTimeout: The server did not answer in time.
+        LinkSyntaxError: `address` is no address.
     """
 
     def __init__(
@@ -72,12 +81,21 @@ class KernelExecutor(Executor):
         return self._crew.kernels
 
     def submit(self, function: Any, /, *arguments: Any) -> Future[Any]:  # type: ignore[override]
-        """The future of the value of ``function[arguments...]``; without arguments of `function` as it stands.
+        """Evaluate ``function[arguments...]``, or without arguments `function` itself.
 
-        A str is a name ("Prime"), a pure function ("#^2 &"), or without arguments any Wolfram Language text.
-        The future raises KernelDied, KernelsGone, EvaluationTimeout, EvaluationAborted (by `shutdown`),
-        EvaluationError if input is asked for. At once come RuntimeError after `shutdown`, KernelsGone if no kernel is
-        left, TypeError for a Python function or for arguments that no expression stands for (see `conversions`).
+        Args:
+            function: A name ("Prime"), a pure function ("#^2 &"), an expression, or without arguments any Wolfram
+                Language text.
+            *arguments: Python values or expressions.
+
+        Returns:
+            The future of the value. It raises KernelDied, KernelsGone, EvaluationTimeout, EvaluationAborted (by
+            `shutdown`), and EvaluationError if input is asked for.
+
+        Raises:
+            RuntimeError: `shutdown` was called.
+            KernelsGone: No kernel is left.
+            TypeError: `function` is a Python function, or no expression stands for an argument.
         """
         item = Item(task(function, arguments), self._single)
         self._crew.queue.put((item,))
@@ -93,15 +111,27 @@ class KernelExecutor(Executor):
         progress: bool = False,
         return_exceptions: bool = False,
     ) -> MapResults:
-        """The values of ``function[a, b, ...]`` for the elements of the iterables, in order, as an iterator.
-
-        `timeout`: seconds from now after which waiting for a value raises TimeoutError. `chunksize`: how many go to a
-        kernel at a time; None finds out. `buffersize`: how many are taken from the iterables ahead of the value that
-        is fetched next. `progress`: show a bar on stderr, which needs tqdm. The first error is raised and ends the
-        rest, unless `return_exceptions` puts it in the place of the value.
+        """Evaluate ``function[a, b, ...]`` for the elements of the iterables.
 
         What the iterables raise, and `submit` for one of their elements, comes after the values before it.
-        At once come ValueError without iterables and for sizes below 1, ImportError without tqdm, TypeError.
+
+        Args:
+            function: As for `submit`.
+            *iterables: The arguments.
+            timeout: Seconds from now after which waiting for a value raises TimeoutError; None for no limit.
+            chunksize: How many elements go to a kernel at a time; None to find out.
+            buffersize: How many elements are taken from the iterables ahead of the value that is fetched next.
+            progress: Whether to show a bar on stderr, which needs tqdm.
+            return_exceptions: Whether an error takes the place of the value; otherwise the first one is raised and ends
+                the rest.
+
+        Returns:
+            An iterator over the values, in order.
+
+        Raises:
+            ValueError: There are no iterables, or a size is below 1.
+            ImportError: tqdm is asked for and not installed.
+            TypeError: `function` is a Python function.
         """
         if not iterables:
             raise ValueError("map needs at least one iterable")
@@ -319,7 +349,7 @@ class ProgressBar:
             from tqdm.auto import tqdm
         except ImportError:
             raise ImportError(
-                "a progress bar needs tqdm, which is not installed: pip install 'wstpserver[progress]'"
+                "a progress bar needs tqdm, which is not installed: pip install tqdm"
             ) from None
         self._bar = tqdm(total=total, unit="item")
 
