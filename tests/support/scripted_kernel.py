@@ -33,7 +33,8 @@ class ScriptedKernel:
                     early.append(frame)
             return f" is ready: process {self.pid}," in server.log
 
-        wait_for(ready, deadline, f"kernel process {self.pid} to be ready")
+        wait_for(ready, deadline, lambda: f"kernel process {self.pid} to be ready; the log:\n{server.log[-4000:]}")
+        self._control.send(b".")  # its process has to keep the link open no longer
         return early
 
     def close(self):

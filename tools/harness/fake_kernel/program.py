@@ -89,16 +89,21 @@ def greet(options, data, message):
 
 
 def hand_over(path, data, message, framer):
-    """Give the link to whoever listens at `path`; wait until that side ends."""
+    """Give the link to whoever listens at `path`; wait until that side ends.
+
+    That side sends a byte when the server has accepted the link. Until then this process keeps it open as well: the
+    server looks whether both connections come from the process that it has started.
+    """
     import socket
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
         control.connect(path)
         facts = f"{os.getpid()} {framer.pending.hex()}"
         socket.send_fds(control, [facts.encode()], [data.fileno(), message.fileno()])
-        data.close()
-        message.close()
-        control.recv(1)
+        if control.recv(1):
+            data.close()
+            message.close()
+            control.recv(1)
     leave(0)
 
 
