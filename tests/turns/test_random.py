@@ -52,7 +52,9 @@ def bodies(draw, kind, depth):
 
 
 def _part(draw, name, kind, depth):
-    inner = draw(turns(kind, depth - 1)) if depth and kind.nested and name in ("question", "request") else []
+    nested = depth and kind.nested and name in ("question", "request")
+    # an unknown packet would count as the answer, after which evaluations wait again
+    inner = draw(turns(kind, depth - 1, others=False)) if nested else []
     if name == "output":
         return OUTPUT[draw(st.sampled_from(list(OUTPUT)))]
     if name == "to kernel":
@@ -67,11 +69,11 @@ def _part(draw, name, kind, depth):
 
 
 @st.composite
-def turns(draw, kind, depth, least=0):
-    """Evaluations one after the other, and what may stand between them."""
+def turns(draw, kind, depth, least=0, *, others=True):
+    """Evaluations one after the other, and between them `others`: packets that no side knows."""
     parts = []
     for number in range(draw(st.integers(least, 3))):
-        name = draw(st.sampled_from([*EVALUATIONS, "Foo"]))
+        name = draw(st.sampled_from([*EVALUATIONS, "Foo"] if others else [*EVALUATIONS]))
         if name == "Foo":
             parts.append(draw(st.sampled_from([c("Foo", number), k("Foo", number)])))
         else:
