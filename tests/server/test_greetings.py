@@ -140,6 +140,19 @@ def test_classic_mode_with_the_greeting_before_the_message_connection(server):
     assert_works(rawlink.RawLink(data, message))
 
 
+def test_a_classic_client_that_reads_first(server):
+    """After a silence it is greeted, with the version that suits everybody."""
+    data, message = joining.connect_classic(("127.0.0.1", server.port))
+    received = b""
+    while b"\n" not in received:
+        received += joining.receive_exactly(data, 1)
+    assert received == b"Math Link 4\n"
+    opening, rest = LINES[5]
+    data.sendall(opening.replace(b"5", b"4") + rest)
+    receive_greeting(data, 5)
+    assert_works(rawlink.RawLink(data, message))
+
+
 def test_a_message_port_of_classic_mode_takes_one_connection_only(server):
     data, message = joining.connect_classic(("127.0.0.1", server.port))
     port = message.getpeername()[1]
