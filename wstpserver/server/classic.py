@@ -24,9 +24,12 @@ def accept_messages(stream: Stream, handshake: ListenHandshake) -> Stream:
         listener.setblocking(False)
         handshake.set_message_port(listener.getsockname()[1])
         _take(stream, handshake, b"")  # the greeting may have come already
-        if not select([stream.socket], [], [], SPEAK_AFTER)[0]:
-            handshake.speak()
-            _take(stream, handshake, b"")
+        while handshake.awaits_greeting:
+            if select([stream.socket], [], [], SPEAK_AFTER)[0]:
+                _receive(stream, handshake)
+            else:
+                handshake.speak()
+                _take(stream, handshake, b"")
         messages = _accept(listener, stream, handshake)
     finally:
         listener.close()
