@@ -218,7 +218,7 @@ _END: Final = object()
 
 
 def _close_late(making: asyncio.Future[Session]) -> None:
-    """Nobody waits for this session any more."""
+    """Close a session that was cancelled while it was opened."""
     if not making.cancelled() and making.exception() is None:
         making.get_loop().run_in_executor(None, making.result().close)
 
@@ -283,7 +283,7 @@ class SessionThread:
 
 
 async def _over(call: asyncio.Future[Any], patience: float) -> None:
-    """Wait until `call` is done or the time is over; a second cancellation changes nothing."""
+    """Wait until `call` is done, or for the time; a second cancellation changes nothing."""
     try:
         await asyncio.wait({call}, timeout=patience)
     except asyncio.CancelledError:

@@ -70,15 +70,15 @@ class KernelExecutor(Executor):
         source = KernelSource(parse_address(address), kernel_timeout, code, callbacks or Callbacks(), keep_kernels)
         number = source.number(_count("kernels", kernels))
         retries = _count("retries", retries, 0) or 0
-        self._crew = Crew(number, lambda queue: Worker(queue, source, retries, task_timeout, convert))
+        self._workers = WorkerThreads(number, lambda queue: Worker(queue, source, retries, task_timeout, convert))
         self._single = Group(1)
         # A forgotten executor does what it was given, and holds no threads and kernels after that.
-        self._finalizer = weakref.finalize(self, self._crew.stop, join=False, abort=False)
+        self._finalizer = weakref.finalize(self, self._workers.stop, join=False, abort=False)
 
     @property
     def kernels(self) -> tuple[str, ...]:
         """The IDs of the kernels at work."""
-        return self._crew.kernels
+        return self._workers.kernels
 
     def submit(self, function: Any, /, *arguments: Any) -> Future[Any]:  # type: ignore[override]
         """Evaluate ``function[arguments...]``, or without arguments `function` itself.
@@ -98,7 +98,7 @@ class KernelExecutor(Executor):
             TypeError: `function` is a Python function, or no expression stands for an argument.
         """
         item = Item(task(function, arguments), self._single)
-        self._crew.queue.put((item,))
+        self._workers.queue.put((item,))
         return item.future
 
     def map(
@@ -149,7 +149,7 @@ class KernelExecutor(Executor):
 
     def _submit_in(self, group: Group, expression: Any) -> Future[Any]:
         item = Item(expression, group)
-        self._crew.queue.put((item,))
+        self._workers.queue.put((item,))
         return item.future
 
     def shutdown(
@@ -169,13 +169,13 @@ class KernelExecutor(Executor):
         """
         self._finalizer.detach()
         if cancel_futures:
-            self._crew.queue.cancel()
-        self._crew.stop(join=wait, abort=abort)
+            self._workers.queue.cancel()
+        self._workers.stop(join=wait, abort=abort)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """After an exception (Ctrl-C too) nobody waits for the rest any more: it is aborted."""
+        """After an exception (Ctrl-C too) the rest is aborted."""
         self.shutdown(abort=kind is not None)
 
 
@@ -196,14 +196,22 @@ def _total(iterables: tuple[Iterable[Any], ...]) -> int | None:
     return min(known) if known else None
 
 
-#: Seconds for kernels to obey an abort; then their links are closed.
-_OBEDIENCE: Final = 5.0
+#: Seconds for kernels to react to an abort; then their links are closed.
+_ABORT_TIME: Final = 5.0
 #: An abort that comes just before an evaluation has no effect: it is repeated.
 _REPEAT: Final = 0.2
 
 
-class Crew:
-    """`number` workers with a kernel each. Raises what the first of them raises that gets none."""
+class WorkerThreads:
+    """The threads of an executor: started together, ended together.
+
+    Args:
+        number: How many.
+        make_worker: Makes the worker of a thread.
+
+    Raises:
+        Exception: What the first worker raises that gets no kernel.
+    """
 
     def __init__(self, number: int, make_worker: Callable[[TaskQueue], Worker]) -> None:
         self.queue = TaskQueue(number)
@@ -228,7 +236,12 @@ class Crew:
         return tuple(worker.kernel for worker in self._workers if worker.kernel is not None)
 
     def stop(self, *, join: bool, abort: bool) -> None:
-        """End when everything in the queue is done, with `abort` at once; `join` waits for the threads."""
+        """End the threads.
+
+        Args:
+            join: Whether to wait for them.
+            abort: Whether they end at once; else when everything in the queue is done.
+        """
         self.queue.close()
         if abort:
             self.queue.cancel()
@@ -237,14 +250,14 @@ class Crew:
         if not join:
             return
         if abort:
-            self._insist()
+            self._wait_for_abort()
         for thread in self._threads:
             if thread is not threading.current_thread():  # where a future's callback shuts everything down
                 thread.join()
 
-    def _insist(self) -> None:
-        """Wait until all have given up; those that do not are cut off."""
-        end = time.monotonic() + _OBEDIENCE
+    def _wait_for_abort(self) -> None:
+        """Wait until all have stopped; the links of those that do not are closed."""
+        end = time.monotonic() + _ABORT_TIME
         for worker, thread in zip(self._workers, self._threads, strict=True):
             if thread is threading.current_thread():
                 continue
