@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, enter, kernel_id, kernels
 from tools.harness.fake_kernel.codec import Function, Symbol
@@ -181,3 +182,12 @@ def test_a_kernel_that_floods_the_server_with_commands_waits(serve):
     wait_for(lambda: kernels(watcher)[kernel_id(watcher)])
     assert watcher.evaluate(2) == 2
     assert resident_bytes(server.pid) - before < 16 << 20
+
+
+def test_addresses_of_clients_are_shown_to_the_administrator_only(serve):
+    """Which these tests are; a kernel speaks for its client, whoever that is."""
+    link = serve().client()
+    name = kernel_id(link)
+    assert re.fullmatch(r"Client 1 \(127\.0\.0\.1:\d+\)", kernels(link)[name]["Client"])
+    pools = json.loads(inside(link, "GetServerInformation"))["result"]["Pools"]
+    assert [kernel["Client"] for kernel in pools["Main"]["Kernels"] if kernel["ID"] == name] == ["Client 1"]

@@ -234,7 +234,7 @@ class Registry:
                 self._fill(kernel.pool)  # a client may have waited for its reset
 
     @_transaction
-    def lost(self, kernel: Kernel, *, in_good_order: bool, can_continue: bool = True) -> None:
+    def lost(self, kernel: Kernel, *, in_good_order: bool, can_continue: bool = True, told: str = "") -> None:
         """Note how a kernel whose link has ended came to its end.
 
         Args:
@@ -242,6 +242,7 @@ class Registry:
             in_good_order: It ended by itself, as `Quit[]` makes it, rather than died.
             can_continue: Something can still be written to its client. If the kernel did not end in good order, the
                 client then gets another kernel of the pool where that is allowed.
+            told: What the client is told if it does not.
         """
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
             return
@@ -254,7 +255,7 @@ class Registry:
             replaceable = pool is not None and not pool.retired and client.kernel is kernel
             replacing = allowed and can_continue and replaceable and not in_good_order
             reason = Reason.KERNEL_ENDED if in_good_order else Reason.KERNEL_DIED
-            self._part(kernel, Unbridged(client, kernel, reason, replacing, keep_queue=replacing))
+            self._part(kernel, Unbridged(client, kernel, reason, replacing, keep_queue=replacing, told=told))
             if replacing:
                 client.allow_replacement = True
         self._move(kernel, KernelState.CLOSING)

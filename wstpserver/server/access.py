@@ -10,6 +10,7 @@ is refused (by a seccomp filter, or by a kernel without it), the list of all soc
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import struct
@@ -124,6 +125,21 @@ def peer_owner(connected: socket.socket) -> SocketOwner | None:
     except OSError:  # a system without sock_diag, or one that refuses it
         pass
     return listed_owner(connected.family, remote, local)
+
+
+def is_administrator(connected: socket.socket) -> bool:
+    """Whether the peer of *connected* is the user that the server runs as, or root, on this computer.
+
+    Where the system does not say who has the other end, every peer on this computer counts as that user.
+    """
+    try:
+        owner = peer_owner(connected)
+    except OSError:
+        try:
+            return ipaddress.ip_address(connected.getpeername()[0].partition("%")[0]).is_loopback
+        except OSError:  # the connection is gone
+            return False
+    return owner is not None and owner.user in (0, os.geteuid())
 
 
 def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> SocketOwner | None:

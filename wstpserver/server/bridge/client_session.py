@@ -10,6 +10,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.pools.states import Client
+from wstpserver.server import access
 from wstpserver.server.bridge.evaluation_queue import EvaluationQueue
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import Connection, ConnectionClosed, LateAcknowledgements, yield_to_loop
@@ -122,6 +123,10 @@ class ClientSession:
     def kernel(self) -> KernelSession | None:
         """The kernel at the other end of the bridge."""
         return self.peer.kernel if self.peer is not None else None
+
+    def is_administrator(self) -> bool:
+        """Whether the user that the server runs as is at the other end of the link."""
+        return access.is_administrator(self._data.socket)
 
     # -- life --------------------------------------------------------------------------------------------------
 

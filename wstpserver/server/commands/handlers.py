@@ -69,6 +69,8 @@ class Handlers:
         What ends the kernel's own bridge is only prepared while an evaluation is open in it, because its result has to
         reach the client first.
         """
+        if command.name == "GetServerInformation":
+            return server_information(self._registry, self._supervisor, self._settings(), addresses=False)
         if session is not None:
             if command.name == "DisconnectKernel":
                 self._registry.leave_later(session.record, Departure.DISCONNECT)
@@ -163,7 +165,8 @@ class Handlers:
         return result(self._pool_of(session).name)
 
     def GetServerInformation(self, session: ClientSession | None) -> str:
-        return server_information(self._registry, self._supervisor, self._settings())
+        addresses = session is not None and session.is_administrator()
+        return server_information(self._registry, self._supervisor, self._settings(), addresses=addresses)
 
     # -- settings ----------------------------------------------------------------------------------------------
 

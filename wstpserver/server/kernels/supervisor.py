@@ -335,22 +335,19 @@ class Supervisor:
         in_good_order = exited.ready() and session.ended_in_good_order()
         status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
         how = session.problem or status
-        self._log_end(session, how, in_good_order=in_good_order)
+        words = "" if in_good_order else session.process.last_words()
+        death = f"died: {how}" + (f"; its last words:\n{words}" if words else "")
+        if in_good_order:
+            self._log.debug(f"Kernel {kernel.id} ended: {how}")
+        else:
+            self._log.warning(f"Kernel {kernel.id} (process {session.process.pid}) {death}")
         self._died(kernel, how)
         can_continue = session.complete_last_packet()
-        self._registry.lost(kernel, in_good_order=in_good_order, can_continue=can_continue)
+        told = "" if in_good_order else f"the kernel {death}"
+        self._registry.lost(kernel, in_good_order=in_good_order, can_continue=can_continue, told=told)
         session.channel.lost()
         session.stop()
         self._forget(kernel)
-
-    def _log_end(self, session: KernelSession, how: str, *, in_good_order: bool) -> None:
-        kernel = session.record
-        if in_good_order:
-            self._log.debug(f"Kernel {kernel.id} ended: {how}")
-            return
-        words = session.process.last_words()
-        told = f"; its last words:\n{words}" if words else ""
-        self._log.warning(f"Kernel {kernel.id} (process {session.process.pid}) died: {how}{told}")
 
     def _forget(self, kernel: Kernel) -> None:
         self.sessions.pop(kernel, None)
