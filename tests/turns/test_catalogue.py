@@ -128,7 +128,8 @@ HELD_BACK = {
     "a dialog that consumes the outer evaluation before its prompt", "a menu answered by an input",
     "an abort in a call", "an answer typed ahead", "an evaluation typed ahead of a call",
     "an evaluation typed ahead of a question", "an unknown packet behind a held evaluation",
-    "calls and evaluations of the kernel", "calls three deep", "the end of a dialog typed ahead of two inputs", "output after a call", "two evaluations in a call",
+    "calls and evaluations of the kernel", "calls three deep", "the end of a dialog typed ahead of two inputs",
+    "output after a call", "two evaluations in a call",
     *(f"message {code} to {whom}" for code in (6, 10) for whom in ("an idle kernel", "a busy kernel", "the client")),
     *(name for name in SCRIPTS if name.count(" in ") == 2),
 }  # fmt: skip
