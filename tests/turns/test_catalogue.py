@@ -89,6 +89,12 @@ SCRIPTS = {
         k("InputNamePacket", "In[2]:= "), k_reads(), k("InputNamePacket", "In[3]:= "),
         c("EnterTextPacket", "Return[]"), k("EndDialogPacket", 1), k("ReturnPacket", 1), evaluate(3),
     ),  # fmt: skip
+    "the end of a dialog typed ahead of two inputs": together(
+        c("EnterTextPacket", "1"), c_ahead("EvaluatePacket", 2), c_ahead("EnterTextPacket", "Return[]"),
+        k("OutputNamePacket", "Out[1]= "), k("ReturnTextPacket", "1"), k("InputNamePacket", "In[2]:= "), k_reads(),
+        k("BeginDialogPacket", 1), k("InputNamePacket", "In[2]:= "), k_reads(), k("EndDialogPacket", 1),
+        k("ReturnPacket", 2), evaluate(3),
+    ),  # fmt: skip
     # messages beside packets
     "an abort of an evaluation": evaluate(1, c_message(3)) + evaluate(2),
     "an interrupt and its menu": evaluate(1, c_message(2), question("MenuPacket")) + evaluate(2),
@@ -122,7 +128,8 @@ HELD_BACK = {
     "a dialog that consumes the outer evaluation before its prompt", "a menu answered by an input",
     "an abort in a call", "an answer typed ahead", "an evaluation typed ahead of a call",
     "an evaluation typed ahead of a question", "an unknown packet behind a held evaluation",
-    "calls and evaluations of the kernel", "calls three deep", "output after a call", "two evaluations in a call",
+    "calls and evaluations of the kernel", "calls three deep", "the end of a dialog typed ahead of two inputs",
+    "output after a call", "two evaluations in a call",
     *(f"message {code} to {whom}" for code in (6, 10) for whom in ("an idle kernel", "a busy kernel", "the client")),
     *(name for name in SCRIPTS if name.count(" in ") == 2),
 }  # fmt: skip
