@@ -35,7 +35,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def client(server):
-    with Session(server.address, PATIENCE) as session:
+    with Session(server.address, PATIENCE, keep_kernel=True) as session:
         session.synchronize(PATIENCE)
         session.kernel = session.command("GetKernelID")
         yield session

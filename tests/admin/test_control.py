@@ -290,7 +290,7 @@ def test_wait_shows_what_is_missing_on_a_terminal(tmp_path):
 def test_every_option_and_command_is_known():
     server = {word for option in options_in(SERVER_DOCUMENT) for word in option.words}
     assert server >= {"-p", "--port", "--check"}
-    script = completion_script("bash")
+    script = completion_script("bash", DOCUMENT)
     for name in SCRIPT_OPTIONS:
         assert f" -{name} " in script.replace('"', " ")
     assert set(commands_in(DOCUMENT)) >= {"status", "close", "abort", "reload", "completion"}
@@ -299,7 +299,7 @@ def test_every_option_and_command_is_known():
 def completed(*words):
     """What bash makes of the last word. The programs themselves are none that could be asked."""
     shell = (
-        f"{completion_script('bash')}\n"
+        f"{completion_script('bash', DOCUMENT)}\n"
         "wstpserver-admin() { printf 'x: 1 pool\\n\\nPOOL    ALL\\nMain *    1\\nSmall     0\\n\\nKERNEL\\n%s\\n' "
         f"'{ID}  Main'; }}\n"
         'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()\n'

@@ -65,7 +65,7 @@ def test_an_evaluation_takes_one(server):
 
 
 def test_a_client_that_says_nothing_gets_one_at_once(server):
-    with Session(f"{server.port}@127.0.0.1", PROMPT) as session:
+    with Session(connect(f"{server.port}@127.0.0.1", PROMPT)) as session:
         assert states(session) == {"bridged": 1}
 
 

@@ -13,7 +13,7 @@ def complains(capfd):
     """complains(word, ...) -> (exit status, the line on stderr); nothing but that line is shown."""
 
     def run(*words):
-        status = main.main(words)
+        status = main(words)
         out, err = capfd.readouterr()
         assert out == ""
         assert "Traceback" not in err

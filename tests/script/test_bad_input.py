@@ -53,7 +53,7 @@ def test_a_kernel_that_is_killed(embedded_server):  # noqa: F811
 @pytest.mark.parametrize("code", ["1 +* 2", "f[", "{1, 2)", '"abc', ")"])
 def test_code_that_is_none(capfd, embedded_server, code):  # noqa: F811
     """The kernel's message says what is wrong with it."""
-    assert main.main(["-wstpserver", f"{embedded_server.port}@127.0.0.1", "-code", code]) == 1
+    assert main(["-wstpserver", f"{embedded_server.port}@127.0.0.1", "-code", code]) == 1
     out, err = capfd.readouterr()
     assert out == "$Failed\n"
     assert err.startswith("Syntax::")

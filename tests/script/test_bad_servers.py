@@ -60,8 +60,8 @@ def test_it_hangs_up_at_once(complains):
     ("address", "status", "says"),
     [
         ("31415@no-such-host.invalid", 69, "'no-such-host.invalid' does not resolve"),
-        ("x@localhost", 64, "'x' is no port"),
-        ("99999@localhost", 64, "'99999' is no port"),
+        ("x@localhost", 64, "'x' is not a port"),
+        ("99999@localhost", 64, "'99999' is not a port"),
         ("http://localhost:31415", 64, "Write PORT@HOST, PORT, or wstp://HOST:PORT/POOL"),
     ],
 )

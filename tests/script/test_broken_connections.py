@@ -19,7 +19,7 @@ from wstpserver.cli.script.main import main
 def run_cut(capfd, address, limit):
     """wstpscript through a relay: (exit status, stdout, stderr, bytes that came to the client)."""
     with Cut(address, limit) as relay:
-        status = main.main(["-wstpserver", relay.address, "-code", "go"])
+        status = main(["-wstpserver", relay.address, "-code", "go"])
         passed = relay.passed
     out, err = capfd.readouterr()
     return status, out, without_waiting(err), passed
@@ -54,7 +54,7 @@ def test_the_connection_breaks_at_every_step_to_a_profile(capfd, tmp_path, optio
         profile.write_text(before)
         with Cut(address, limit) as relay:
             words = ["-wstpserver", relay.address, option, str(profile), "-timeout", "20", "-code", "go"]
-            status = main.main(words)
+            status = main(words)
             passed = relay.passed
         out, err = capfd.readouterr()
         return status, out, without_waiting(err), passed

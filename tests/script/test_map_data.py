@@ -104,7 +104,7 @@ def test_lines_are_read_as_they_are_needed(monkeypatch):
         ([1, [2.5, []], {}], "[1, [2.5, []], {}]"),
         ({"a": 1, 2: [3], Symbol("b"): None}, '{"a": 1, "2": [3], "b": null}'),
         (Fraction(1, 3), '"1/3"'),
-        (math.inf, '"DirectedInfinity[1]"'),
+        (math.inf, '"Infinity"'),
         (Symbol("Global`x"), '"x"'),
         (BigReal("1.5`20."), '"1.5`20."'),
         (PackedArray.from_list([[1, 2]]), "[[1, 2]]"),

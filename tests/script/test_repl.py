@@ -90,7 +90,7 @@ def test_messages_are_in_colour_where_there_is_any(repl):
 
 
 def test_ctrl_c_aborts_and_keeps_the_session(repl, tmp_path):
-    gate = Gate(tmp_path / "gate")
+    gate = Gate(tmp_path)
     terminal = repl()
     terminal.enter("y = 7", "In[2]:= ")
     terminal.type(f'Print["busy"]; BusyUntil["{gate.path}"]')
@@ -183,7 +183,7 @@ def test_a_profile_keeps_its_kernel(repl, server, tmp_path):
 
 
 def test_missed_output_is_shown(repl, tmp_path):
-    gate = Gate(tmp_path / "gate")
+    gate = Gate(tmp_path)
     first = repl("-startprofile")
     first.type(f'Print["busy"]; BusyUntil["{gate.path}"]; Print["late"]; Message["a", "b", "late, too"]; 42')
     first.expect("busy\n")
@@ -223,7 +223,7 @@ def test_a_new_kernel_for_a_profile_leaves_the_former_one(repl, server, tmp_path
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "there is no profile p; -startprofile begins one"),
+        (None, "there is no profile p; -startprofile creates one"),
         ("POOL=Main\n", "the profile p names no kernel (KERNELID=...); -startprofile takes one"),
         ("KERNELID=a\nKEEPALIVE=2\n", "p, line 2: KEEPALIVE is TRUE or FALSE, not '2'"),
         ("KERNELID=0000-0000-0000\n", "kernel 0000-0000-0000 of the profile p is gone"),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.client.helpers import PROMPT, dies, endless, peer, raw_peer, takes
 from tests.support.packets import input_packet
-from wstpserver.cli.script.main import main
+from wstpserver.cli.script.main import DOCUMENT, main
 from wstpserver.client import ConnectError
 from wstpserver.client.address import DEFAULT_PORT
 from wstpserver.version import VERSION
@@ -25,7 +25,7 @@ def run(capfd):
 
     def run(rules, *words):
         with served(rules) as (address, _):
-            status = main.main(["-wstpserver", address, *words])
+            status = main(["-wstpserver", address, *words])
         captured = capfd.readouterr()
         return status, captured.out, captured.err
 
@@ -129,9 +129,9 @@ def test_questions_are_answered_from_standard_input():
 
 
 def test_help_and_version(capfd):
-    assert main.main(["-help"]) == 0
-    assert capfd.readouterr().out == main.DOCUMENT
-    assert main.main(["-version"]) == 0
+    assert main(["-help"]) == 0
+    assert capfd.readouterr().out == DOCUMENT
+    assert main(["-version"]) == 0
     assert capfd.readouterr().out == f"wstpscript {VERSION}\n"
 
 
@@ -144,7 +144,7 @@ def test_help_and_version(capfd):
     ],
 )
 def test_wrong_usage(capfd, words, says):
-    assert main.main(words) == 64
+    assert main(words) == 64
     captured = capfd.readouterr()
     assert captured.out == ""
     assert says in captured.err
@@ -154,7 +154,7 @@ def test_wrong_usage(capfd, words, says):
 def test_a_file_that_is_no_text(capfd, tmp_path):
     path = tmp_path / "main.wl"
     path.write_bytes(b"1+\xff")
-    assert main.main(["-file", str(path)]) == 64
+    assert main(["-file", str(path)]) == 64
     assert "is not UTF-8 (invalid start byte" in capfd.readouterr().err
 
 
@@ -164,7 +164,7 @@ def test_a_file_that_is_no_text(capfd, tmp_path):
 def test_no_server(capfd):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        assert main.main(["-wstpserver", f"{bound.getsockname()[1]}@127.0.0.1", "-code", "1"]) == 69
+        assert main(["-wstpserver", f"{bound.getsockname()[1]}@127.0.0.1", "-code", "1"]) == 69
     captured = capfd.readouterr()
     assert "refused. Check that wstpserver is running there" in captured.err
     assert captured.out == ""
@@ -179,8 +179,8 @@ def test_the_default_address(monkeypatch, capfd):
         raise ConnectError("stop here")
 
     monkeypatch.setattr("wstpserver.client.base_session.connect", connect)
-    assert main.main(["-wstpserver", "-code", "1"]) == 69
-    assert main.main(["-code", "1"]) == 69
+    assert main(["-wstpserver", "-code", "1"]) == 69
+    assert main(["-code", "1"]) == 69
     assert asked == [f"{DEFAULT_PORT}@localhost"] * 2
 
 
@@ -188,10 +188,11 @@ def test_no_kernel(capfd):
     """The server says why, and closes."""
 
     def script_of_server(link):
+        link.get(PROMPT)
         link.put(text_packet("WSTPServer: no kernel of pool A became available within 60 seconds"))
 
     with peer(script_of_server) as address:
-        assert main.main(["-wstpserver", address, "-code", "1"]) == 69
+        assert main(["-wstpserver", address, "-code", "1"]) == 69
     assert "the server says: no kernel of pool A became available" in capfd.readouterr().err
 
 
@@ -202,7 +203,7 @@ def test_a_server_that_is_no_wstpserver(capfd):
             pass
 
     with raw_peer(answer) as port:
-        assert main.main(["-wstpserver", f"{port}@127.0.0.1", "-code", "1"]) == 69
+        assert main(["-wstpserver", f"{port}@127.0.0.1", "-code", "1"]) == 69
     assert "HTTP" in capfd.readouterr().err
 
 
@@ -227,14 +228,14 @@ def test_time_is_over_before_there_is_a_kernel(capfd):
     release = threading.Event()
     with peer(lambda link: release.wait(PROMPT)) as address:
         with takes(0.3):
-            assert main.main(["-wstpserver", address, "-timeout", "0.3", "-code", "1"]) == 69
+            assert main(["-wstpserver", address, "-timeout", "0.3", "-code", "1"]) == 69
         release.set()
 
 
 def test_the_kernel_is_given_back():
     """Before the evaluation, so that it holds for a script that is killed, too."""
     with served({"1+1": "2"}) as (address, kernel):
-        assert main.main(["-wstpserver", address, "-code", "1+1"]) == 0
+        assert main(["-wstpserver", address, "-code", "1+1"]) == 0
     names = [name for name, _ in kernel.seen]
     assert kernel.commands[0] == Function(Symbol("SetKeepAlive"), (Symbol("False"),))
     assert names.index("WSCommandPacket") < len(names) - 1 - names[::-1].index("EvaluatePacket")

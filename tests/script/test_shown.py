@@ -44,7 +44,7 @@ def run(embedded_server, capfd):
     """run(option, ...) -> (exit status, stdout, stderr) with a kernel of its own."""
 
     def run(*words):
-        status = main.main(["-wstpserver", f"{embedded_server.port}@127.0.0.1", *words])
+        status = main(["-wstpserver", f"{embedded_server.port}@127.0.0.1", *words])
         out, err = capfd.readouterr()
         return status, out, without_waiting(err)
 

@@ -153,10 +153,10 @@ def test_one_line():
 @pytest.mark.parametrize(
     ("program", "main", "words", "help_option"),
     [
-        ("wstpscript", script.main, ["-nonsense"], "-help"),
-        ("wstpscript", script.main, ["-wstpserver", "99999@h", "-code", "1"], "-help"),
-        ("wstpserver-admin", admin.main, ["nonsense"], "--help"),
-        ("wstpserver-admin", admin.main, ["-s", "99999@h", "status"], "--help"),
+        ("wstpscript", script, ["-nonsense"], "-help"),
+        ("wstpscript", script, ["-wstpserver", "99999@h", "-code", "1"], "-help"),
+        ("wstpserver-admin", admin, ["nonsense"], "--help"),
+        ("wstpserver-admin", admin, ["-s", "99999@h", "status"], "--help"),
     ],
 )
 def test_wrong_usage_is_reported_alike(capfd, program, main, words, help_option):

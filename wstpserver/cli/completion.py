@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from wstpserver.cli.admin.main import DOCUMENT as ADMIN
 from wstpserver.cli.script.main import DOCUMENT as SCRIPT
 from wstpserver.cli.serve import DOCUMENT as SERVER
 
@@ -72,22 +71,24 @@ def commands_in(document: str) -> dict[str, str]:
     return {match["name"]: match["help"] for match in _COMMAND.finditer(section)}
 
 
-_PROGRAMS: Final = {"wstpserver": SERVER, "wstpscript": SCRIPT, "wstpserver-admin": ADMIN}
+def completion_script(shell: str, admin: str) -> str:
+    """What makes a shell complete the command lines of all three programs.
+
+    Args:
+        shell: bash, zsh or fish.
+        admin: Help text of wstpserver-admin, which calls this.
+    """
+    return _SHELLS[shell]({"wstpserver": SERVER, "wstpscript": SCRIPT, "wstpserver-admin": admin})
 
 
-def completion_script(shell: str) -> str:
-    """What makes a shell complete the command lines of all three programs; `shell`: bash, zsh or fish."""
-    return _SHELLS[shell]()
-
-
-def _bash() -> str:
+def _bash(programs: dict[str, str]) -> str:
     lines = [
         "# Completion for wstpserver, wstpscript and wstpserver-admin; in ~/.bashrc:",
         '#     eval "$(wstpserver-admin completion bash)"',
         f"_wstpserver_kernels() {{ {_KERNELS}; }}",
         f"_wstpserver_pools() {{ {_POOLS}; }}",
     ]
-    for program, document in _PROGRAMS.items():
+    for program, document in programs.items():
         lines += _bash_function(program, document)
     return "\n".join(lines) + "\n"
 
@@ -124,21 +125,21 @@ def _bash_function(program: str, document: str) -> Iterator[str]:
     yield f"complete -F {name} {program}"
 
 
-def _zsh() -> str:
+def _zsh(programs: dict[str, str]) -> str:
     head = [
         "# Completion for wstpserver, wstpscript and wstpserver-admin; in ~/.zshrc, after compinit:",
         '#     eval "$(wstpserver-admin completion zsh)"',
         "autoload -U +X bashcompinit && bashcompinit",
     ]
-    return "\n".join([*head, *_bash().splitlines()[2:]]) + "\n"
+    return "\n".join([*head, *_bash(programs).splitlines()[2:]]) + "\n"
 
 
-def _fish() -> str:
+def _fish(programs: dict[str, str]) -> str:
     lines = [
         "# Completion for wstpserver, wstpscript and wstpserver-admin:",
         "#     wstpserver-admin completion fish > ~/.config/fish/completions/wstpserver.fish",
     ]
-    for program, document in _PROGRAMS.items():
+    for program, document in programs.items():
         lines.append(f"complete -c {program} -f")
         for command, text in commands_in(document).items():
             lines.append(f"complete -c {program} -n __fish_use_subcommand -a {command} -d {_quoted(text)}")
@@ -171,4 +172,4 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-_SHELLS: Final[dict[str, Callable[[], str]]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+_SHELLS: Final[dict[str, Callable[[dict[str, str]], str]]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}

@@ -14,15 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from wstpserver.cli.options import UsageError
 from wstpserver.client import KernelMessage, LinkSyntaxError
 from wstpserver.client.deadline import Deadline
-from wstpserver.wire.encode import encode
+from wstpserver.client.evaluation import NOTICE_PREFIX
 from wstpserver.wire.errors import WSTPError
-from wstpserver.wire.preview import preview
-from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
+from wstpserver.wire.values import Expression, Symbol, wolfram_text
 
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
@@ -164,6 +163,10 @@ class Terminal:
         text = message.text.strip("\r\n") or f"{message.symbol}::{message.tag}"
         self.error(f"{_RED}{text}{_PLAIN}" if self._colour else text)
 
+    def notice(self, text: str) -> None:
+        """Write to stderr what a server says about itself."""
+        self.complain(one_line(text.removeprefix(NOTICE_PREFIX)))
+
     def complain(self, text: str) -> None:
         """Write a line of the program itself to stderr, after the program's name."""
         self.error(f"{self.program}: {text}")
@@ -299,28 +302,7 @@ def text_of(value: Expression) -> str:
         return value
     if isinstance(value, Symbol):
         return value.name.removeprefix("System`").removeprefix("Global`")
-    try:
-        value = _unpacked(value)
-    except RecursionError:
-        pass  # packed arrays in something so deep are written in short
-    data = encode(value, ascii=False, end_packet=False)
-    return preview(data, 4 * len(data) + 100)
-
-
-def _unpacked(value: Expression) -> Expression:
-    """`value` with lists in the place of packed arrays."""
-    if isinstance(value, PackedArray):
-        return _as_lists(value.tolist())
-    if isinstance(value, Function):
-        return Function(_unpacked(value.head), tuple(_unpacked(part) for part in value.args))
-    return value
-
-
-def _as_lists(value: Any) -> Expression:
-    if not isinstance(value, list):
-        number: Expression = value
-        return number
-    return Function(Symbol("List"), tuple(_as_lists(part) for part in value))
+    return wolfram_text(value)
 
 
 def one_line(text: str) -> str:

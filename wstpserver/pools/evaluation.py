@@ -37,7 +37,7 @@ PLAIN_OUTPUT = frozenset(
     }
 )
 
-#: Packets from a kernel that `Evaluation.written` has to hear of: all that are not plain output, unknown heads
+#: Packets from a kernel that `EvaluationStack.written` has to hear of: all that are not plain output, unknown heads
 #: included. A command to the server is no packet for the client.
 REPORTED_HEADS = frozenset(PacketHead) - PLAIN_OUTPUT - {PacketHead.WSCommandPacket}
 
@@ -90,7 +90,7 @@ class _Open:
         self.has_result = False
 
 
-class Evaluation:
+class EvaluationStack:
     """The open evaluations of one kernel.
 
     The answers are kept as attributes, to be read only: they are asked for more often than they change.

@@ -168,6 +168,8 @@ class Application:
             signal.signal(number, signal.SIG_IGN)
         gevent.killall(self._helpers)
         self._log.information("Stopped" if stopping.ready() else "Stopped before everything had ended")
+        if stopping.ready():
+            stopping.get()  # raises what went wrong, if anything
 
     def _stop(self) -> None:
         systemd.stopping()

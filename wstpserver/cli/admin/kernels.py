@@ -31,7 +31,7 @@ def start(address: Address, terminal: Terminal, command_line: str | None = None)
     """
     words = () if command_line is None else (command_line,)
     notices: list[str] = []
-    with open_server(address, terminal, callbacks=Callbacks(on_print=notices.append)) as session:
+    with open_server(address, terminal, callbacks=Callbacks(on_notice=notices.append)) as session:
         try:
             with WaitNotice(terminal, "waiting for the kernel to start"):
                 identifier = session.command("StartKernel", *words, timeout=None)
@@ -176,6 +176,7 @@ def connect(address: Address, terminal: Terminal, identifier: str) -> int:
         on_result=terminal.value,
         on_input=terminal.ask,
         on_menu=terminal.choose,
+        on_notice=terminal.notice,
     )
     with open_server(address, terminal, callbacks=callbacks) as session:
         _bridge(session, identifier, terminal)

@@ -104,7 +104,7 @@ def _run(arguments: AdminArguments, terminal: Terminal) -> int:
     if arguments.command == "completion":
         from wstpserver.cli.completion import completion_script  # which knows all programs
 
-        terminal.write(completion_script(arguments.shell))
+        terminal.write(completion_script(arguments.shell, DOCUMENT))
         return ExitCode.OK
     named = server_name(arguments.server)
     address = parse_address(named)

@@ -26,22 +26,29 @@ from wstpserver.client import (
     KernelMessage,
     LinkClosed,
     LinkError,
+    ProfileError,
     Session,
     connect,
     parse_address,
 )
+from wstpserver.client.address import default_address
 from wstpserver.client.commands import PoolInformation, ServerInformation, server_information
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.discover import discover
-from wstpserver.client.errors import ProfileError
 from wstpserver.client.evaluation import NOTICE_PREFIX
-from wstpserver.client.profile import KERNEL_ID, POOL, SERVER, Profile, open_profile, record_kernel, settings_of
+from wstpserver.client.profile import (
+    KERNEL_ID,
+    POOL,
+    SERVER,
+    Profile,
+    open_profile,
+    record_kernel,
+    settings_of,
+)
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 
-#: Names the server where the command line does not.
-SERVER_VARIABLE: Final = "WSTPSERVER"
 #: Seconds for the servers of the local network to answer. All are waited for, so that the choice does not depend on
 #: which one is the fastest.
 DISCOVERY_TIME: Final = 1.0
@@ -49,7 +56,7 @@ DISCOVERY_TIME: Final = 1.0
 _ALIVE_TIMEOUT: Final = 2.0
 #: Seconds for the server to answer after it has waited.
 _ANSWER: Final = 10.0
-#: Seconds that the server may wait for a kernel of a pool, if -timeout says nothing else.
+#: Seconds that the server may wait for a kernel of a pool, if neither -timeout nor the server says anything else.
 _POOL_WAIT: Final = 60.0
 #: Seconds that a kernel at work is waited for, if -timeout says nothing else.
 _BUSY_WAIT: Final = 7 * 24 * 3600.0
@@ -120,24 +127,31 @@ def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, 
         if isinstance(error, ProfileError):
             raise ProgramError(str(error)) from None
         if isinstance(error, (LinkError, EvaluationError)):
-            raise ProgramError(explain_end(error, address), ExitCode.UNAVAILABLE) from None
+            raise ProgramError(notices.reason(explain_end(error, address)), ExitCode.UNAVAILABLE) from None
         raise
     notices.settled = True
     return ScriptSession(session, profile, address)
 
 
 class _Notices:
-    """Keeps what the server says about waiting apart from what the kernel prints: `WaitNotice` tells it."""
+    """Drops what the server says about waiting while a kernel is taken: `WaitNotice` tells it."""
 
     def __init__(self, callbacks: Callbacks) -> None:
-        #: Whether there is a kernel: everything is its output then.
+        #: Whether there is a kernel.
         self.settled = False
-        self._print = callbacks.on_print
-        self.callbacks = replace(callbacks, on_print=self._printed)
+        self._last = ""
+        self._notice = callbacks.on_notice
+        self.callbacks = replace(callbacks, on_notice=self._noticed)
 
-    def _printed(self, text: str) -> None:
-        if self._print is not None and (self.settled or not text.startswith(NOTICE_PREFIX)):
-            self._print(text)
+    def _noticed(self, text: str) -> None:
+        self._last = one_line(text.removeprefix(NOTICE_PREFIX))
+        if self._notice is not None and self.settled:
+            self._notice(text)
+
+    def reason(self, error: str) -> str:
+        """The text of an error, with what the server said before unless it is in there."""
+        known = not self._last or "the server says" in error or self._last in error
+        return error if known else f"{error}; the server says: {self._last}"
 
 
 def explain_end(error: WSTPError, address: Address) -> str:
@@ -157,7 +171,7 @@ def explain_end(error: WSTPError, address: Address) -> str:
 
 def server_name(name: str) -> str:
     """The server that `name` or else the environment variable WSTPSERVER names; "" where neither does."""
-    return name or os.environ.get(SERVER_VARIABLE, "").strip()
+    return name or default_address()
 
 
 def open_session(
@@ -200,7 +214,8 @@ def open_session(
             raise
         problem = error
     with WaitNotice(terminal, f"no server at {here}; looking for one on the network"):
-        advertised = discover(deadline.at_most(DISCOVERY_TIME).remaining() or 0.0)
+        remaining = deadline.remaining()
+        advertised = discover(DISCOVERY_TIME if remaining is None else min(DISCOVERY_TIME, remaining))
     for found, text in advertised:
         address = parse_address(text)
         try:
@@ -298,13 +313,23 @@ class _Taking:
         known = pool_information(self.session, pool)
         if isinstance(known, str):
             raise CommandError(f"the server gives no kernel of pool {pool}; {known}")
-        limit = self.deadline.at_most(_POOL_WAIT)
+        limit = self.deadline.at_most(self._wait_of_server())
         with WaitNotice(self.terminal, lambda: f"waiting for a kernel{self._state_of_pool()}", limit):
             connected = self._connects(pool, limit)
         if not connected:
             state = pool_information(self.session, pool)
             reason = "" if state is None else f": {state if isinstance(state, str) else describe_pool(state)}"
-            raise CommandError(f"the server gives no kernel of pool {pool}{reason}")
+            in_vain = f" {limit}" if (limit.remaining() or 0.0) < 1 else ""  # else it was turned away at once
+            raise CommandError(f"the server gives no kernel of pool {pool}{in_vain}{reason}")
+
+    def _wait_of_server(self) -> float:
+        """KernelWaitTimeout, if the server tells it: how long clients wait that name no pool."""
+        try:
+            answer = self.session.command("GetServerInformation")
+        except CommandError:
+            return _POOL_WAIT
+        told = answer.get("KernelWaitTimeout") if isinstance(answer, dict) else None
+        return float(told) if isinstance(told, (int, float)) and told > 0 else _POOL_WAIT
 
     def _connects(self, specifier: str, limit: Deadline) -> bool:
         """Ask for a kernel; False if the server gives none in time."""
@@ -427,7 +452,7 @@ def describe_pool(pool: PoolInformation) -> str:
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     text = f"{len(pool.kernels)}{most} kernels" + (f" ({counted})" if counted else "")
     if pool.trouble:
-        return f"{text}; kernels do not start: {one_line(pool.trouble)}"
+        return f"{text}; {one_line(pool.trouble)}"
     if pool.maximum is None or len(pool.kernels) < pool.maximum or states["starting"]:
         return text
     if states["reserved"]:

@@ -69,9 +69,8 @@ class GraphicsFolder:
 
     def _evaluate(self, expression: Expression) -> Expression | None:
         """The value, without a word to the user; None if there is none."""
-        silent = Callbacks(on_print=lambda text: None, on_message=lambda message: None)
         try:
-            value: Expression = self._session.evaluate(expression, _TIMEOUT, callbacks=silent)
+            value: Expression = self._session.evaluate(expression, _TIMEOUT, callbacks=Callbacks.quiet())
         except WSTPError:  # a link that ended is noticed by the next input
             return None
         return value

@@ -149,6 +149,7 @@ def _callbacks(terminal: Terminal, script: str | None = None) -> Callbacks:
         on_result=terminal.value,
         on_input=terminal.ask,
         on_menu=terminal.choose,
+        on_notice=terminal.notice,
     )
 
 

@@ -29,10 +29,8 @@ from wstpserver.client import (
 )
 from wstpserver.client.discover import discover
 from wstpserver.client.parallel import KernelExecutor, KernelsGone, ParallelError
-from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import WSTPError
-from wstpserver.wire.preview import preview
-from wstpserver.wire.values import PackedArray
+from wstpserver.wire.values import PackedArray, wolfram_text
 
 
 class MapTask(NamedTuple):
@@ -82,7 +80,9 @@ def _executor(task: MapTask, terminal: Terminal) -> KernelExecutor:
             terminal.error(text.rstrip("\n"))
 
     # What code prints must not come between the results.
-    callbacks = Callbacks(on_print=say, on_message=lambda message: say(message.text.strip("\r\n")))
+    callbacks = Callbacks(
+        on_print=say, on_message=lambda message: say(message.text.strip("\r\n")), on_notice=terminal.notice
+    )
     try:
         return KernelExecutor(
             _server(task, terminal),
@@ -316,5 +316,4 @@ def _text(value: Any) -> str:
         return str(value)
     if isinstance(value, Symbol):
         return value.name.removeprefix("System`").removeprefix("Global`")
-    data = encode(to_expression(value), ascii=False, end_packet=False)
-    return preview(data, 4 * len(data) + 100)
+    return wolfram_text(to_expression(value))

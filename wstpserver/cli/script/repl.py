@@ -20,9 +20,9 @@ from wstpserver.client import (
     LinkClosed,
     LinkError,
     LinkTimeout,
+    ProfileError,
     Session,
 )
-from wstpserver.client.errors import ProfileError
 from wstpserver.client.profile import KERNEL_ID, record_kernel, user_file
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Symbol
@@ -332,6 +332,7 @@ class InputResults:
             on_result=self._result,
             on_input=self._ask,
             on_menu=self._choose,
+            on_notice=self._notice,
             on_dialog=lambda prompt: None,  # it is what the next input is read with
         )
 
@@ -369,6 +370,10 @@ class InputResults:
     def _print(self, text: str) -> None:
         self.release()
         self._terminal.write(text)
+
+    def _notice(self, text: str) -> None:
+        self.release()
+        self._terminal.notice(text)
 
     def _message(self, message: KernelMessage) -> None:
         self.release()

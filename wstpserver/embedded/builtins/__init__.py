@@ -7,16 +7,17 @@ from mathics.core.definitions import Definitions
 
 from wstpserver.embedded.builtins.collections import COLLECTIONS, install_named_slots, install_nothing
 from wstpserver.embedded.builtins.control import CONTROL_BUILTINS
+from wstpserver.embedded.builtins.data import DATA
 from wstpserver.embedded.builtins.library import Library, install_language
 from wstpserver.embedded.builtins.links import LINKS
 from wstpserver.embedded.builtins.mathematics import MATHEMATICS
-from wstpserver.embedded.builtins.numerics import NUMERICS
+from wstpserver.embedded.builtins.numerics import NUMERICS, install_fast_arithmetic
 from wstpserver.embedded.builtins.server_functions import SERVER_BUILTINS
 from wstpserver.embedded.builtins.text import TEXT, install_text
 
 BUILTINS: tuple[type[Builtin], ...] = (*CONTROL_BUILTINS, *SERVER_BUILTINS)
 
-LIBRARIES: tuple[Library, ...] = (COLLECTIONS, LINKS, MATHEMATICS, NUMERICS, TEXT)
+LIBRARIES: tuple[Library, ...] = (COLLECTIONS, DATA, LINKS, MATHEMATICS, NUMERICS, TEXT)
 
 
 def contribute_builtins(definitions: Definitions) -> None:
@@ -24,6 +25,7 @@ def contribute_builtins(definitions: Definitions) -> None:
     install_text()
     install_named_slots()
     install_nothing()
+    install_fast_arithmetic()
     for builtin in BUILTINS:
         builtin(expression=False).contribute(definitions)
     for library in LIBRARIES:

@@ -472,7 +472,7 @@ def _on_values(name: str, least: int, most: int | None, place: int = 0) -> None:
 
     @COLLECTIONS.define(name, least, most)
     def on_values(evaluation: Any, *arguments: BaseElement) -> BaseElement | None:
-        if not is_association(arguments[place]):
+        if place >= len(arguments) or not is_association(arguments[place]):
             return None
         given = list(arguments)
         given[place] = ListExpression(*values_of(arguments[place]))
@@ -604,64 +604,3 @@ def install_nothing() -> None:
         return ListExpression(*(element for element in evaluated._elements if element is not SymbolNothing))
 
     ListExpression.evaluate_elements = evaluate_elements
-
-
-# Lists.
-
-
-@COLLECTIONS.define("Ordering", 1, 3, usage="Ordering[list] gives the positions that sort a list.")
-def ordering(
-    evaluation: Any, items: BaseElement, count: BaseElement | None = None, order: BaseElement | None = None
-) -> BaseElement | None:
-    """Positions in the order of the elements; the first or last n of them."""
-    if not isinstance(items, Expression) or order is not None:
-        return None
-    places = in_order(range(len(items.elements)), evaluation, lambda place: items.elements[place])
-    if isinstance(count, Integer):
-        places = places[: count.value] if count.value >= 0 else places[count.value :]
-    return ListExpression(*(Integer(place + 1) for place in places))
-
-
-@COLLECTIONS.define("ArrayReshape", 2, 3, usage="ArrayReshape[list, dims] arranges the elements of a list in an array.")
-def array_reshape(
-    evaluation: Any, items: BaseElement, dimensions: BaseElement, padding: BaseElement | None = None
-) -> BaseElement | None:
-    """An array with given dimensions, filled up with zeros."""
-    if not (_is_list(items) and _is_list(dimensions)):
-        return None
-    shape = [size.value for size in dimensions.elements if isinstance(size, Integer)]
-    if len(shape) != len(dimensions.elements) or any(size < 0 for size in shape):
-        return None
-    flat: list[BaseElement] = []
-    waiting = list(reversed(items.elements))
-    while waiting:
-        item = waiting.pop()
-        if _is_list(item):
-            waiting.extend(reversed(item.elements))
-        else:
-            flat.append(item)
-    needed = 1
-    for size in shape:
-        needed *= size
-    flat = flat[:needed] + [padding or Integer(0)] * (needed - len(flat))
-    for size in reversed(shape[1:]):
-        flat = [ListExpression(*flat[start : start + size]) for start in range(0, len(flat), size)] if size else []
-    return ListExpression(*flat)
-
-
-@COLLECTIONS.define("Total", 1)
-def total(evaluation: Any, items: BaseElement) -> BaseElement | None:
-    """The sum of the integers of a list, without a term for each."""
-    if not _is_list(items) or not items.elements or not all(type(item) is Integer for item in items.elements):
-        return None
-    return Integer(sum(item.value for item in items.elements))
-
-
-@COLLECTIONS.define("RandomChoice", 1)
-def random_choice(evaluation: Any, items: BaseElement) -> BaseElement | None:
-    """One element of a list, not a list of one."""
-    if not _is_list(items) or not items.elements:
-        return None
-    chosen = call(evaluation, Symbol("System`RandomChoice"), items, Integer(1))
-    return chosen.elements[0] if _is_list(chosen) else None
-

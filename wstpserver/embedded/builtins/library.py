@@ -34,6 +34,9 @@ from mathics.core.rules import BaseRule, FunctionApplyRule, Rule
 from mathics.core.symbols import Symbol, strip_context
 from mathics.core.systemsymbols import SymbolBlankNullSequence, SymbolMessageName, SymbolRule, SymbolRuleDelayed
 
+#: What messages call the engine.
+ENGINE = f"Mathics3 {version('Mathics3')}"
+
 #: The files of definitions.
 FOLDER = Path(__file__).parent / "wl"
 
@@ -88,8 +91,8 @@ class _ValueRule(FunctionApplyRule):  # a subclass, for code that asks for the k
         self,
         expression: Any,
         evaluation: Any,
-        fully: bool = True,  # noqa: FBT001, FBT002 - the interface of Mathics
-        return_list: bool = False,  # noqa: FBT001, FBT002
+        fully: Any = True,  # noqa: FBT002 - the interface of Mathics
+        return_list: Any = False,  # noqa: FBT002
         max_list: int | None = None,
     ) -> Any:
         """The value of an expression; None if the rule does not apply."""
@@ -146,6 +149,18 @@ def split_options(
         options.setdefault(name, rule.elements[1])
         count -= 1
     return arguments[:count], options
+
+
+def value_by_other_rules(expression: Expression, evaluation: Any) -> BaseElement | None:
+    """The value by the rules Mathics has, without those of the libraries; arguments are not evaluated again."""
+    name = expression.get_head_name()
+    for rule in evaluation.definitions.get_downvalues(name):
+        if not isinstance(rule, NativeRule):
+            found = rule.apply(expression, evaluation, fully=False)
+            if found is not None:
+                value: BaseElement = found.evaluate(evaluation) if isinstance(found, Expression) else found
+                return value
+    return None
 
 
 class Library:
@@ -218,9 +233,12 @@ class _LanguageSources:
     def __init__(self) -> None:
         self.definitions: dict[str, list[str]] = {}
         for path in sorted(FOLDER.glob("*.wl")):
-            if path.stem not in ("names", "inert"):
+            if path.stem not in ("names", "inert", "symbolic"):
                 self._read(_COMMENT.sub("", path.read_text(encoding="utf-8")))
-        self.names = _listed("names.wl") - _listed("inert.wl")
+        self.inert = _listed("inert.wl")
+        self.names = _listed("names.wl") - self.inert
+        #: Functions that stay as they are for symbols, also in a Wolfram kernel.
+        self.symbolic = _listed("symbolic.wl")
 
     def _read(self, text: str) -> None:
         for chunk in re.split(r"\n(?=\S)", text):
@@ -241,8 +259,20 @@ class BuiltinTable(dict[str, Definition]):
         super().__init__(known)
         self._sources = _LanguageSources()
         self._told: set[str] = set()
+        general = self["System`General"]
+        left = Expression(SymbolMessageName, Symbol("System`General"), String("partimpl"))
+        general.messages.append(_message_rule(left, "`1`"))
         for short in [short for short in self._sources.definitions if f"System`{short}" in self]:
             self._extend(self[f"System`{short}"], self._sources.definitions.pop(short))
+
+        for name, definition in self.items():
+            if definition.downvalues and all(isinstance(r, NativeRule | _SourceRule) for r in definition.downvalues):
+                self._speak(definition, name.removeprefix("System`"))
+
+    def _speak(self, definition: Definition, short: str) -> None:
+        """Let a function that nothing but our own definitions implements say where they do not apply."""
+        if short not in self._sources.symbolic and short not in self._sources.inert:
+            definition.downvalues.append(_PartialRule(definition.name, short, self._told))
 
     @staticmethod
     def _extend(definition: Definition, texts: list[str]) -> None:
@@ -261,6 +291,10 @@ class BuiltinTable(dict[str, Definition]):
         texts = self._sources.definitions.pop(short, None)
         if texts is not None:
             self[name] = definition = _declared(name, texts)
+            self._speak(definition, short)
+            return definition
+        if short in self._sources.inert:
+            self[name] = definition = Definition(name=name)
             return definition
         if short in self._sources.names:
             self[name] = definition = _unimplemented(name, short, self._told)
@@ -363,6 +397,23 @@ def _attributes(names: list[str]) -> int:
     return sum(bit for bit, name in bits.items() if name in names)
 
 
+class _PartialRule(_ValueRule):
+    """The last rule of a function that only this kernel's own definitions implement: says once that none applied."""
+
+    def __init__(self, name: str, short: str, told: set[str]) -> None:
+        super().__init__(name, Expression(Symbol(name), Expression(SymbolBlankNullSequence)))
+        self._short = short
+        self._told = told
+
+    def value(self, expression: Any, evaluation: Any) -> None:
+        """None, after the message."""
+        if self.name not in self._told:
+            if not evaluation.quiet_all:
+                self._told.add(self.name)
+            text = f"{self._short} is not implemented for these arguments in this kernel ({ENGINE})."
+            evaluation.message("General", "partimpl", String(text))
+
+
 class _UnimplementedRule(_ValueRule):
     """Says once that a function is not implemented, and does not apply."""
 
@@ -390,7 +441,7 @@ def _is_defined_by_user(definitions: Definitions, name: str) -> bool:
 
 
 def _unimplemented(name: str, short: str, told: set[str]) -> Definition:
-    text = f"`1` is not implemented in this kernel (Mathics3 {version('Mathics3')})."
+    text = f"`1` is not implemented in this kernel ({ENGINE})."
     definition = Definition(name=name, attributes=A_NO_ATTRIBUTES)
     definition.downvalues.append(_UnimplementedRule(name, short, told))
     left = Expression(SymbolMessageName, Symbol(name), String("notimpl"))

@@ -16,7 +16,8 @@ from mathics.core.systemsymbols import SymbolEqual, SymbolRule
 from sympy.polys.matrices import DomainMatrix
 from sympy.simplify.fu import TR8, TR9
 
-from wstpserver.embedded.builtins.library import Library
+from wstpserver.embedded.builtins.collections import in_order
+from wstpserver.embedded.builtins.library import Library, value_by_other_rules
 from wstpserver.embedded.builtins.numerics import expression_of
 from wstpserver.embedded.convert import machine_real
 
@@ -101,7 +102,7 @@ _by_sympy("MultiplicativeOrder", 2, 2, lambda k, n: sympy.n_order(k, n))
 _by_sympy("PrimitiveRoot", 1, 1, lambda n: sympy.primitive_root(n))
 _by_sympy("FunctionExpand", 1, 1, sympy.expand_func)
 _by_sympy("RootReduce", 1, 1, lambda e: sympy.nsimplify(sympy.radsimp(sympy.sqrtdenest(e))) if e.is_number else None)
-_by_sympy("Refine", 1, 1, sympy.refine)
+_by_sympy("Factorial2", 1, 1, lambda n: sympy.factorial2(n) if n.is_Integer and n >= -1 else None)
 
 
 @MATHEMATICS.define("GroebnerBasis", 2)
@@ -125,10 +126,9 @@ def monomial_list(evaluation: Any, polynomial: BaseElement, variables: BaseEleme
     names = None if variables is None else to_sympy(variables, evaluation)
     if given is None:
         return None
-    if names is None:
-        gens = sorted(given.free_symbols, key=str)
-    else:
-        gens = list(names) if isinstance(names, list) else [names]
+    gens = sorted(given.free_symbols, key=str) if names is None else [names]
+    if isinstance(names, list):
+        gens = names
     try:
         poly = sympy.Poly(given, *gens)
     except NO_ANSWER:
@@ -145,6 +145,73 @@ def interpolating_polynomial(evaluation: Any, data: BaseElement, variable: BaseE
         return None
     points = [tuple(p) if isinstance(p, list) else (i, p) for i, p in enumerate(given, 1)]
     return evaluated(sympy.expand(sympy.interpolate(points, name)), evaluation)
+
+
+# Assumptions.
+
+_SIGNS = {"Greater": "positive", "GreaterEqual": "nonnegative", "Less": "negative", "LessEqual": "nonpositive"}
+_DOMAINS = {"Reals": "real", "Integers": "integer", "Rationals": "rational", "Complexes": "complex"}
+
+
+def _assumed(conditions: BaseElement) -> dict[str, dict[str, bool]] | None:
+    """What conditions say of symbols, by name: sign and domain; None for conditions of another kind."""
+    flat = list(conditions.elements) if conditions.has_form(["And", "List"], None) else [conditions]
+    found: dict[str, dict[str, bool]] = {}
+    for condition in flat:
+        kind = condition.get_head_name().removeprefix("System`")
+        if condition is SymbolTrue:
+            continue
+        if kind in _SIGNS and len(condition.elements) == 2 and isinstance(condition.elements[0], Symbol):
+            bound = condition.elements[1].get_int_value()
+            if bound is None or (bound < 0) == kind.startswith("Greater") and bound != 0:
+                return None
+            found.setdefault(condition.elements[0].get_name(), {})[_SIGNS[kind]] = True
+        elif kind == "Element" and condition.elements[1].get_name().removeprefix("System`") in _DOMAINS:
+            domain = _DOMAINS[condition.elements[1].get_name().removeprefix("System`")]
+            names = condition.elements[0]
+            for name in names.elements if names.has_form(["Alternatives", "List"], None) else [names]:
+                found.setdefault(name.get_name(), {})[domain] = True
+        else:
+            return None
+    return found
+
+
+def _under_assumptions(name: str, simplify: Callable[[Any], Any]) -> None:
+    """Let a function obey conditions on the sign and the domain of symbols."""
+
+    @MATHEMATICS.define(name, 1, 2)
+    def simplified(
+        evaluation: Any, expression: BaseElement, conditions: BaseElement | None = None
+    ) -> BaseElement | None:
+        if conditions is None:
+            conditions = Symbol("System`$Assumptions").evaluate(evaluation)
+            if conditions is None or conditions is SymbolTrue or isinstance(conditions, Symbol):
+                return None
+        known = _assumed(conditions)
+        given = to_sympy(expression, evaluation)
+        if not known or not isinstance(given, sympy.Basic):
+            return None
+        names = {to_sympy(Symbol(name), evaluation): facts for name, facts in known.items()}
+        substitutes = {s: sympy.Dummy(s.name, **names[s]) for s in given.free_symbols if s in names}
+        try:
+            result = simplify(given.subs(substitutes))
+        except NO_ANSWER:
+            return None
+        return evaluated(result.subs({dummy: symbol for symbol, dummy in substitutes.items()}), evaluation)
+
+
+_under_assumptions("Simplify", sympy.simplify)
+_under_assumptions("FullSimplify", sympy.simplify)
+_under_assumptions("Refine", lambda given: given.doit())
+
+
+@MATHEMATICS.define("Variables", 1)
+def variables_of(evaluation: Any, polynomial: BaseElement) -> BaseElement | None:
+    """The variables of a polynomial in order, which Mathics gives in any order."""
+    found = value_by_other_rules(Expression(Symbol("System`Variables"), polynomial), evaluation)
+    if not isinstance(found, ListExpression):
+        return None
+    return ListExpression(*in_order(found.elements, evaluation))
 
 
 # Equations.
@@ -340,6 +407,34 @@ def _minimized(
 
 _optimum("NMinimize", 1)
 _optimum("NMaximize", -1)
+
+
+def _exact_optimum(name: str) -> None:
+    symbol = Symbol(f"System`{name}")
+
+    @MATHEMATICS.define(name, 2)
+    def exact(evaluation: Any, problem: BaseElement, variables: BaseElement) -> BaseElement | None:
+        """What Mathics finds: it gives a list of all extrema, a Wolfram kernel the first one."""
+        found = value_by_other_rules(Expression(symbol, problem, variables), evaluation)
+        if isinstance(found, ListExpression) and found.elements and found.elements[0].has_form("List", 2):
+            return found.elements[0]
+        return None
+
+
+_exact_optimum("Minimize")
+
+
+@MATHEMATICS.define("Maximize", 2)
+def maximize(evaluation: Any, problem: BaseElement, variables: BaseElement) -> BaseElement | None:
+    """The minimum of the negative function."""
+    parts = list(problem.elements) if isinstance(problem, ListExpression) else [problem]
+    negative = Expression(Symbol("System`Times"), Integer(-1), parts[0])
+    turned = ListExpression(negative, *parts[1:]) if isinstance(problem, ListExpression) else negative
+    found = Expression(Symbol("System`Minimize"), turned, variables).evaluate(evaluation)
+    if not found.has_form("List", 2):
+        return None
+    value, place = found.elements
+    return ListExpression(Expression(Symbol("System`Times"), Integer(-1), value).evaluate(evaluation), place)
 
 
 # Transforms and sums.

@@ -1,9 +1,10 @@
-"""Machine numbers by NumPy and SciPy: linear algebra, loops over integers, random variates, differential equations."""
+"""Arrays: linear algebra of machine numbers by NumPy, loops over integers, and functions of lists of anything."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
@@ -15,18 +16,13 @@ from mathics.core.interrupt import BreakInterrupt, ContinueInterrupt, ReturnInte
 from mathics.core.list import ListExpression
 from mathics.core.rules import Rule
 from mathics.core.symbols import Symbol, SymbolNull
-from mathics.core.systemsymbols import SymbolEqual, SymbolPlus, SymbolRule
+from mathics.core.systemsymbols import SymbolPlus
 
+from wstpserver.embedded.builtins.collections import call, in_order
 from wstpserver.embedded.builtins.library import Library
 from wstpserver.embedded.convert import list_of_numbers, machine_real, machine_reals
 
 NUMERICS = Library()
-
-SymbolN, SymbolReplaceAll = Symbol("System`N"), Symbol("System`ReplaceAll")
-SymbolInterpolatingFunction = Symbol("System`InterpolatingFunction")
-
-#: Points of a solution of differential equations, between which it is interpolated.
-POINTS_OF_SOLUTION = 400
 
 #: Terms up to which a sum with numbers as bounds is added up; longer ones are left to SymPy's closed forms.
 LONGEST_SUM = 20_000
@@ -230,6 +226,90 @@ def inverse_fourier(evaluation: Any, items: BaseElement) -> BaseElement | None:
     return expression_of(values.real if small else values)
 
 
+# Arithmetic of lists of machine reals.
+
+#: Lists from which on an operation on all elements is left to NumPy.
+FAST_FROM = 32
+
+_ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
+    "System`Sin": numpy.sin, "System`Cos": numpy.cos, "System`Tan": numpy.tan, "System`ArcTan": numpy.arctan,
+    "System`Log": numpy.log, "System`Abs": numpy.abs, "System`Sinh": numpy.sinh, "System`Cosh": numpy.cosh,
+    "System`Tanh": numpy.tanh,
+}  # fmt: skip
+
+
+def install_fast_arithmetic() -> None:
+    """Let functions that Mathics threads over lists work on lists of machine reals as a whole."""
+    original = Expression.thread
+
+    def thread(self: Expression, evaluation: Any, head: Any = None) -> Any:
+        if head is None and any(
+            type(part) is ListExpression and len(part.elements) >= FAST_FROM for part in self._elements
+        ):
+            value = _of_reals(self)
+            if value is not None:
+                return True, value
+        return original(self, evaluation, head)
+
+    Expression.thread = thread
+
+
+def _of_reals(expression: Expression) -> BaseElement | None:
+    """The value of a function of lists of machine reals and numbers; None where Mathics has to find it."""
+    name = expression.get_head_name()
+    parts = [_operand(part) for part in expression.elements]
+    if any(part is None for part in parts):
+        return None
+    shapes = {part.shape for part in parts if isinstance(part, numpy.ndarray)}
+    if len(shapes) != 1:
+        return None
+    with numpy.errstate(all="ignore"):
+        if name == "System`Plus":
+            result = sum(parts[1:], parts[0])
+        elif name == "System`Times":
+            result = _product(parts)
+        elif name == "System`Power" and len(parts) == 2:
+            result = numpy.power(*parts)
+        elif name in _ELEMENTWISE and len(parts) == 1:
+            result = _ELEMENTWISE[name](parts[0])
+        else:
+            return None
+    if not isinstance(result, numpy.ndarray) or result.dtype != float or not numpy.isfinite(result).all():
+        return None
+    return expression_of(result)
+
+
+def _product(parts: list[Any]) -> Any:
+    result = parts[0]
+    for part in parts[1:]:
+        result = result * part
+    return result
+
+
+def _operand(element: BaseElement) -> Any:
+    """An array of a list that holds machine reals only, or the float of a number other than an exact zero."""
+    if type(element) is ListExpression:
+        return _real_array(element)
+    if element.get_name() == "System`E":
+        return numpy.e
+    if isinstance(element, Integer | Rational | MachineReal):
+        value = number_of(element)
+        return None if value == 0 and not isinstance(element, MachineReal) else value
+    return None
+
+
+def _real_array(element: ListExpression) -> Any:
+    parts = element.elements
+    if all(type(part) is MachineReal for part in parts):
+        values = [part._value for part in parts]
+        return numpy.array(values) if values and set(map(type, values)) == {float} else None
+    if parts and all(type(part) is ListExpression for part in parts):
+        rows = [_real_array(part) for part in parts]
+        if all(row is not None for row in rows) and len({row.shape for row in rows}) == 1:
+            return numpy.array(rows)
+    return None
+
+
 # Loops over integers.
 
 
@@ -332,12 +412,18 @@ def add_up(evaluation: Any, body: BaseElement, iterator: BaseElement) -> BaseEle
 
 
 @NUMERICS.define("Range", 1, 3)
-def integer_range(evaluation: Any, *bounds: BaseElement) -> BaseElement | None:
-    """Range of integers, told that it is a list of numbers."""
-    if not all(isinstance(bound, Integer) for bound in bounds):
+def number_range(evaluation: Any, *bounds: BaseElement) -> BaseElement | None:
+    """Range of integers and of machine reals, told that it is a list of numbers."""
+    if all(isinstance(bound, Integer) for bound in bounds):
+        found = _integers(ListExpression(Symbol("System`Private`i"), *bounds), evaluation)
+        return None if found is None else list_of_numbers([Integer(value) for value in found[1]])
+    if not all(isinstance(bound, Integer | MachineReal) for bound in bounds) or len(bounds) < 2:
         return None
-    found = _integers(ListExpression(Symbol("System`Private`i"), *bounds), evaluation)
-    return None if found is None else list_of_numbers([Integer(value) for value in found[1]])
+    first, last, step = (float(bound.value) for bound in (*bounds, Integer(1))[:3])
+    count = math.floor((last - first) / step + 1e-10) + 1 if step else 0
+    if not isinstance(bounds[0], MachineReal) or count < 1:  # exact numbers up to a real bound; an empty list
+        return None
+    return list_of_numbers(machine_reals([first + step * number for number in range(count)]))
 
 
 @NUMERICS.define("MemoryInUse", 0)
@@ -351,236 +437,84 @@ def memory_in_use(evaluation: Any) -> BaseElement | None:
     return Integer(pages * __import__("resource").getpagesize())
 
 
-# Data: fits, interpolation, differential equations.
+# Lists of anything.
 
 
-def points_of(data: BaseElement) -> tuple[Any, Any] | None:
-    """Coordinates and values of {{x, y}, ...} or {y1, y2, ...}; None for anything else."""
-    array = numbers_of(data)
-    if array is None or array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 2):
-        return None
-    if array.ndim == 1:
-        return numpy.arange(1.0, len(array) + 1), array
-    return array[:, 0], array[:, 1]
-
-
-def value_at(evaluation: Any, expression: BaseElement, variable: BaseElement, value: float) -> float | complex | None:
-    """The number an expression gives for a value of a variable."""
-    replaced = Expression(SymbolReplaceAll, expression, Expression(SymbolRule, variable, MachineReal(value)))
-    return number_of(Expression(SymbolN, replaced).evaluate(evaluation))
-
-
-@NUMERICS.define("Fit", 3, usage="Fit[data, {f1, f2, ...}, x] fits a linear combination of functions to data.")
-def fit(evaluation: Any, data: BaseElement, basis: BaseElement, variable: BaseElement) -> BaseElement | None:
-    """The least-squares combination of functions."""
-    points = points_of(data)
-    if points is None or not isinstance(basis, ListExpression):
-        return None
-    columns = [[value_at(evaluation, f, variable, float(x)) for x in points[0]] for f in basis.elements]
-    if any(value is None for column in columns for value in column):
-        return None
-    found = numpy.linalg.lstsq(numpy.array(columns).T, points[1], rcond=None)[0]
-    weighted = zip(map(float, found), basis.elements, strict=True)
-    terms = [Expression(Symbol("System`Times"), machine_real(weight), function) for weight, function in weighted]
-    fitted: BaseElement = Expression(SymbolPlus, *terms).evaluate(evaluation)
-    return fitted
-
-
-@NUMERICS.define("FindFit", 4, usage="FindFit[data, expr, {a, ...}, x] fits parameters to data.")
-def find_fit(
-    evaluation: Any, data: BaseElement, model: BaseElement, parameters: BaseElement, variable: BaseElement
+@NUMERICS.define("Ordering", 1, 3, usage="Ordering[list] gives the positions that sort a list.")
+def ordering(
+    evaluation: Any, items: BaseElement, count: BaseElement | None = None, order: BaseElement | None = None
 ) -> BaseElement | None:
-    """Parameters by nonlinear least squares."""
-    from scipy.optimize import least_squares as minimize_squares
-
-    points = points_of(data)
-    if points is None or not isinstance(parameters, ListExpression):
+    """Positions in the order of the elements; the first or last n of them."""
+    if not isinstance(items, Expression) or order is not None:
         return None
-    names = [p.elements[0] if isinstance(p, ListExpression) else p for p in parameters.elements]
-    start = [number_of(p.elements[1]) if isinstance(p, ListExpression) else 1.0 for p in parameters.elements]
-
-    def residuals(values: Sequence[float]) -> Any:
-        rules = [Expression(SymbolRule, n, MachineReal(float(v))) for n, v in zip(names, values, strict=True)]
-        given = Expression(Symbol("System`ReplaceAll"), model, ListExpression(*rules)).evaluate(evaluation)
-        found = [value_at(evaluation, given, variable, float(x)) for x in points[0]]
-        return numpy.array([numpy.inf if value is None else value for value in found]) - points[1]
-
-    result = minimize_squares(residuals, start, method="lm" if len(points[0]) >= len(names) else "trf")
-    return ListExpression(
-        *(Expression(SymbolRule, name, machine_real(float(v))) for name, v in zip(names, result.x, strict=True))
-    )
+    places = in_order(range(len(items.elements)), evaluation, lambda place: items.elements[place])
+    if isinstance(count, Integer):
+        places = places[: count.value] if count.value >= 0 else places[count.value :]
+    return ListExpression(*(Integer(place + 1) for place in places))
 
 
-@NUMERICS.define("Interpolation", 1, usage="Interpolation[data] makes a function that interpolates between points.")
-def interpolation(evaluation: Any, data: BaseElement) -> BaseElement | None:
-    """An interpolating function of the third order through points."""
-    points = points_of(data)
-    if points is None or len(points[0]) < 2:
-        return None
-    order = numpy.argsort(points[0])
-    return interpolating(points[0][order], points[1][order])
-
-
-def interpolating(places: Any, values: Any) -> Expression:
-    """InterpolatingFunction[{{min, max}}, {places, values}]"""
-    domain = ListExpression(ListExpression(machine_real(float(places[0])), machine_real(float(places[-1]))))
-    return Expression(
-        SymbolInterpolatingFunction, domain, ListExpression(expression_of(places * 1.0), expression_of(values * 1.0))
-    )
-
-
-@NUMERICS.define("InterpolatingFunction", 1, head=True)
-def interpolated(evaluation: Any, function: BaseElement, argument: BaseElement) -> BaseElement | None:
-    """The value between the four nearest points, by the polynomial through them."""
-    if not isinstance(function, Expression) or len(function.elements) != 2:
-        return None
-    if isinstance(argument, ListExpression):
-        return ListExpression(*(Expression(function, part).evaluate(evaluation) for part in argument.elements))
-    at = number_of(argument)
-    if at is None or isinstance(at, complex):
-        return None
-    places, values = (numbers_of(part) for part in function.elements[1].elements)
-    size = min(4, len(places))
-    first = int(numpy.searchsorted(places, at)) - size // 2
-    first = max(0, min(first, len(places) - size))
-    near, heights = places[first : first + size], values[first : first + size]
-    total = 0.0
-    for i in range(size):
-        others = numpy.delete(near, i)
-        total += float(heights[i]) * float(numpy.prod((at - others) / (near[i] - others)))
-    return machine_real(total)
-
-
-@NUMERICS.define("NDSolve", 3, usage="NDSolve[{eqns}, y, {x, min, max}] solves ordinary differential equations.")
-def solve_differential(
-    evaluation: Any, equations: BaseElement, functions: BaseElement, span: BaseElement
+@NUMERICS.define("ArrayReshape", 2, 3, usage="ArrayReshape[list, dims] arranges the elements of a list in an array.")
+def array_reshape(
+    evaluation: Any, items: BaseElement, dimensions: BaseElement, padding: BaseElement | None = None
 ) -> BaseElement | None:
-    """Initial value problems that are linear in the highest derivatives, by SciPy."""
-    from scipy.integrate import solve_ivp
-
-    if not isinstance(span, ListExpression) or len(span.elements) != 3:
+    """An array with given dimensions, filled up with zeros."""
+    if not (isinstance(items, ListExpression) and isinstance(dimensions, ListExpression)):
         return None
-    variable, *bounds = span.elements
-    first, last = (number_of(Expression(SymbolN, bound).evaluate(evaluation)) for bound in bounds)
-    wanted = functions.elements if isinstance(functions, ListExpression) else [functions]
-    names = [f.head if isinstance(f, Expression) and f.elements == (variable,) else f for f in wanted]
-    given = equations.elements if isinstance(equations, ListExpression) else [equations]
-    system = _System(evaluation, variable, names, given)
-    if first is None or last is None or not system.is_complete:
+    shape = [size.value for size in dimensions.elements if isinstance(size, Integer)]
+    if len(shape) != len(dimensions.elements) or any(size < 0 for size in shape):
         return None
-    solution = solve_ivp(
-        system.derivatives, (first, last), system.start, rtol=1e-9, atol=1e-11, dense_output=True, method="DOP853"
-    )
-    places = numpy.linspace(first, last, POINTS_OF_SOLUTION)
-    values = solution.sol(places)
-    rules = []
-    for function, name in zip(wanted, names, strict=True):
-        found: BaseElement = interpolating(places, values[system.row(name)])
-        rules.append(Expression(SymbolRule, function, found if function is name else Expression(found, variable)))
-    return ListExpression(ListExpression(*rules))
+    flat: list[BaseElement] = []
+    waiting = list(reversed(items.elements))
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, ListExpression):
+            waiting.extend(reversed(item.elements))
+        else:
+            flat.append(item)
+    needed = 1
+    for size in shape:
+        needed *= size
+    flat = flat[:needed] + [padding or Integer(0)] * (needed - len(flat))
+    for size in reversed(shape[1:]):
+        flat = [ListExpression(*flat[start : start + size]) for start in range(0, len(flat), size)] if size else []
+    return ListExpression(*flat)
 
 
-class _System:
-    """Equations of an initial value problem as one system of first order.
-
-    The state holds each function and its derivatives below the highest, in the order of `names`.
-    """
-
-    def __init__(
-        self, evaluation: Any, variable: BaseElement, names: Sequence[BaseElement], equations: Sequence[BaseElement]
-    ) -> None:
-        self._evaluation = evaluation
-        self._variable = variable
-        self._names = list(names)
-        self._orders = [0] * len(self._names)
-        self._values: dict[tuple[int, int], float] = {}
-        self._right: list[BaseElement] = []
-        conditions: list[Expression] = []
-        self._equations: list[Expression] = []
-        for equation in equations:
-            if not (isinstance(equation, Expression) and equation.head is SymbolEqual and len(equation.elements) == 2):
-                return
-            (conditions if self._is_condition(equation.elements[0]) else self._equations).append(equation)
-        for equation in conditions:
-            place, value = self._derivative(equation.elements[0]), equation.elements[1]
-            number = number_of(Expression(SymbolN, value).evaluate(evaluation))
-            if place is None or number is None:
-                return
-            self._values[place] = float(number.real)
-        self._find_orders(ListExpression(*self._equations))
-        self._solve()
-
-    def row(self, name: BaseElement) -> int:
-        """The row of a function in the state."""
-        return sum(self._orders[: self._names.index(name)])
-
-    @property
-    def start(self) -> list[float]:
-        """The state at the beginning."""
-        return [self._values[i, k] for i, order in enumerate(self._orders) for k in range(order)]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether there are an equation and all initial values for each function."""
-        needed = [(i, k) for i, order in enumerate(self._orders) for k in range(order)]
-        return bool(needed) and len(self._right) == len(self._names) and all(key in self._values for key in needed)
-
-    def derivatives(self, at: float, state: Sequence[float]) -> list[float]:
-        """The derivative of the state."""
-        rules = [Expression(SymbolRule, self._variable, MachineReal(float(at)))]
-        rows = [(i, k) for i, order in enumerate(self._orders) for k in range(order)]
-        values = dict(zip(rows, map(float, state), strict=True))
-        rules += [Expression(SymbolRule, _state_symbol(*row), MachineReal(value)) for row, value in values.items()]
-        result = []
-        for i, order in enumerate(self._orders):
-            for k in range(order):
-                if k + 1 < order:
-                    result.append(values[i, k + 1])
-                    continue
-                replaced = Expression(SymbolReplaceAll, self._right[i], ListExpression(*rules))
-                number = number_of(Expression(SymbolN, replaced).evaluate(self._evaluation))
-                result.append(float("nan") if number is None else float(number.real))
-        return result
-
-    def _is_condition(self, left: BaseElement) -> bool:
-        return isinstance(left, Expression) and len(left.elements) == 1 and number_of(left.elements[0]) is not None
-
-    def _derivative(self, left: BaseElement) -> tuple[int, int] | None:
-        """(function, order) of y[x] or Derivative[n][y][x]."""
-        head = left.head if isinstance(left, Expression) else None
-        order = 0
-        if isinstance(head, Expression) and head.head.has_form("Derivative", 1):
-            order, head = head.head.elements[0].value, head.elements[0]
-        return (self._names.index(head), order) if head in self._names else None
-
-    def _find_orders(self, expression: BaseElement) -> None:
-        place = self._derivative(expression)
-        if place is not None:
-            self._orders[place[0]] = max(self._orders[place[0]], place[1])
-        elif isinstance(expression, Expression):
-            for part in expression.elements:
-                self._find_orders(part)
-
-    def _solve(self) -> None:
-        """Find the highest derivatives as expressions of the state."""
-        equations = [self._with_symbols(equation) for equation in self._equations]
-        unknown = [_state_symbol(i, order) for i, order in enumerate(self._orders)]
-        solved = Expression(Symbol("System`Solve"), ListExpression(*equations), ListExpression(*unknown)).evaluate(
-            self._evaluation
-        )
-        if not (isinstance(solved, ListExpression) and solved.elements and solved.elements[0].has_form("List", None)):
-            return
-        found = {rule.elements[0]: rule.elements[1] for rule in solved.elements[0].elements}
-        self._right = [found[symbol] for symbol in unknown if symbol in found]
-
-    def _with_symbols(self, expression: BaseElement) -> BaseElement:
-        place = self._derivative(expression)
-        if place is not None:
-            return _state_symbol(*place)
-        if not isinstance(expression, Expression):
-            return expression
-        return Expression(expression.head, *map(self._with_symbols, expression.elements))
+@NUMERICS.define("Total", 1)
+def total(evaluation: Any, items: BaseElement) -> BaseElement | None:
+    """The sum of the integers or machine reals of a list, without a term for each."""
+    if not isinstance(items, ListExpression):
+        return None
+    kinds = {type(item) for item in items.elements}
+    if kinds == {Integer}:
+        return Integer(sum(item.value for item in items.elements))
+    return machine_real(sum(float(item.value) for item in items.elements)) if kinds == {MachineReal} else None
 
 
-def _state_symbol(function: int, order: int) -> Symbol:
-    return Symbol(f"System`Private`y{function}d{order}")
+@NUMERICS.define("Partition", 2)
+def partition(evaluation: Any, items: BaseElement, size: BaseElement) -> BaseElement | None:
+    """Pieces of UpTo[n] elements, the last one shorter."""
+    step = size.elements[0].get_int_value() if size.has_form("UpTo", 1) else None
+    if not isinstance(items, ListExpression) or step is None or step < 1:
+        return None
+    return ListExpression(*(ListExpression(*items.elements[i : i + step]) for i in range(0, len(items.elements), step)))
+
+
+@NUMERICS.define("Cases", 4)
+def cases(
+    evaluation: Any, items: BaseElement, pattern: BaseElement, level: BaseElement, count: BaseElement
+) -> BaseElement | None:
+    """The first n cases."""
+    most = count.get_int_value()
+    found = call(evaluation, Symbol("System`Cases"), items, pattern, level)
+    return ListExpression(*found.elements[:most]) if most is not None and isinstance(found, ListExpression) else None
+
+
+@NUMERICS.define("RandomChoice", 1)
+def random_choice(evaluation: Any, items: BaseElement) -> BaseElement | None:
+    """One element of a list, not a list of one."""
+    if not isinstance(items, ListExpression) or not items.elements:
+        return None
+    chosen = call(evaluation, Symbol("System`RandomChoice"), items, Integer(1))
+    return chosen.elements[0] if isinstance(chosen, ListExpression) else None
+

@@ -32,7 +32,7 @@ class PromptSink(FrameSink):
 
     Args:
         writer: The writing side of the client's data connection.
-        source: Who writes, for the writer.
+        source: The source of the frames, for the writer.
     """
 
     def __init__(self, writer: FrameWriter, source: object) -> None:
@@ -119,7 +119,7 @@ class Bridge:
             client.queue.release()
 
     def hold(self) -> None:
-        """Keep packets of the client back."""
+        """Keep packets of the client back: the link of the kernel has ended, and another kernel may take its place."""
         if self.state is _OPEN:
             self._move(BridgeState.HELD)
             self.update_fastpath()

@@ -65,7 +65,7 @@ def initialise(kernel: KernelSession, *, embedded: bool, settings: ServerSetting
 
 
 def reset(kernel: KernelSession, log: Log, limit: float) -> None:
-    """Run the ResetCode of its pool in an idle kernel that nobody is bridged to.
+    """Run the ResetCode of its pool in an idle kernel that no client is bridged to.
 
     Args:
         kernel: The kernel.

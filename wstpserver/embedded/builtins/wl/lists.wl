@@ -71,7 +71,6 @@ ArrayPad[l_List?MatrixQ, n_Integer, x_] := With[{w = Last[Dimensions[l]] + 2 n},
 ArrayFlatten[m_List] := Apply[Join, Map[Function[row, MapThread[Join, row]], m]]
 UnitVector[n_Integer] := UnitVector[2, n]
 Signature[l_List] := If[DuplicateFreeQ[l], (-1)^Count[Subsets[Ordering[l], {2}], {a_, b_} /; a > b], 0]
-Undulate[l_List] := l
 MapApply[f_, l_] := Apply[f, l, {1}]
 SubsetMap[f_, l_List, p_List] := ReplacePart[l, Thread[p -> f[l[[p]]]]]
 CountDistinct[l_List] := Length[DeleteDuplicates[l]]
@@ -123,3 +122,17 @@ Minors[m_?MatrixQ, k_Integer] := Table[Det[m[[r, c]]], {r, Subsets[Range[Length[
 Minors[m_?MatrixQ] := Minors[m, Length[m] - 1]
 Adjugate[m_?MatrixQ] := Transpose[Table[(-1)^(i + j) Det[Delete[Map[Delete[#, j] &, m], i]], {i, Length[m]}, {j, Length[m]}]]
 CharacteristicPolynomial[m_?MatrixQ, x_] := Expand[Det[m - x IdentityMatrix[Length[m]]]]
+Attributes[FirstCase] = {HoldRest}
+FirstCase[l_, p_] := FirstCase[l, p, Missing["NotFound"]]
+FirstCase[l_, p_ -> r_, default_] := With[{c = Cases[l, p -> r, {1}]}, If[c === {}, default, First[c]]]
+FirstCase[l_, p_ :> r_, default_] := With[{c = Cases[l, p :> r, {1}]}, If[c === {}, default, First[c]]]
+FirstCase[l_, p_, default_] := With[{c = Cases[l, p, {1}]}, If[c === {}, default, First[c]]]
+DeleteMissing[l_List] := DeleteCases[l, _Missing]
+ListConvolve[k_List, l_List] := Map[Dot[Reverse[k], #] &, Partition[l, Length[k], 1]]
+ListCorrelate[k_List, l_List] := Map[Dot[k, #] &, Partition[l, Length[k], 1]]
+LeapYearQ[{y_Integer, ___}] := (Mod[y, 4] == 0 && Mod[y, 100] != 0) || Mod[y, 400] == 0
+ArgMin[f_, x_] := With[{m = Minimize[f, x]}, If[ListQ[m], x /. Last[m], $Failed]]
+ArgMax[f_, x_] := With[{m = Maximize[f, x]}, If[ListQ[m], x /. Last[m], $Failed]]
+MinValue[f_, x_] := With[{m = Minimize[f, x]}, If[ListQ[m], First[m], $Failed]]
+MaxValue[f_, x_] := With[{m = Maximize[f, x]}, If[ListQ[m], First[m], $Failed]]
+Roots[e_, x_] := With[{s = Solve[e, x]}, If[ListQ[s], Apply[Or, Map[Apply[Equal, First[#]] &, s]], $Failed]]

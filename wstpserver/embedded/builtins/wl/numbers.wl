@@ -25,7 +25,6 @@ FactorialPower[x_, n_Integer?NonNegative] := Product[x - i, {i, 0, n - 1}]
 FactorialPower[x_, n_Integer?NonNegative, h_] := Product[x - i h, {i, 0, n - 1}]
 Hyperfactorial[n_Integer?NonNegative] := Product[k^k, {k, n}]
 ThueMorse[n_Integer?NonNegative] := Mod[Total[IntegerDigits[n, 2]], 2]
-TriangularNumber[n_] := n (n + 1)/2
 HeavisideTheta[x_?NumericQ] := If[x > 0, 1, 0] /; x != 0
 DiracDelta[x_?NumericQ] := 0 /; x != 0
 SetPrecision[x_, MachinePrecision] := N[x]
@@ -40,7 +39,6 @@ Div[f_List, v_List] := Total[MapThread[D, {f, v}]]
 Curl[{a_, b_}, {x_, y_}] := D[b, x] - D[a, y]
 Curl[{a_, b_, c_}, {x_, y_, z_}] := {D[c, y] - D[b, z], D[a, z] - D[c, x], D[b, x] - D[a, y]}
 Laplacian[f_, v_List] := Total[Map[D[f, {#, 2}] &, v]]
-RecurrenceTable[{eqn_, init__}, a_, {n_, max_}] := RecurrenceTable[{eqn, init}, a, {n, 1, max}]
 DSolveValue[e_, f_, x_] := With[{s = DSolve[e, f, x]}, If[ListQ[s], (f /. First[s]), $Failed]]
+NDSolveValue[e_, f_[a_?NumericQ], r__] := With[{s = NDSolve[e, f, r]}, If[ListQ[s], (f /. First[s])[a], $Failed]]
 NDSolveValue[e_, f_, r__] := With[{s = NDSolve[e, f, r]}, If[ListQ[s], (f /. First[s]), $Failed]]
-PolynomialMod[p_, m_Integer] := Total[MapIndexed[Mod[#1, m] &, {p}]] /; IntegerQ[p]

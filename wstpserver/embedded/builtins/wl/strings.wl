@@ -43,14 +43,10 @@ StringExtract[s_String, n_Integer] := StringSplit[s][[n]]
 StringExtract[s_String, sep_String -> n_Integer] := StringSplit[s, sep][[n]]
 FromLetterNumber[n_Integer] := FromCharacterCode[96 + n] /; 1 <= n <= 26
 FromLetterNumber[l_List] := Map[FromLetterNumber, l]
-URLDecode[s_String] := StringReplace[s, {"%" ~~ h : Repeated[HexadecimalCharacter, {2}] :> FromCharacterCode[FromDigits[h, 16]], "+" -> " "}]
 URLEncode[s_String] := StringJoin[Map[If[StringMatchQ[#, RegularExpression["[A-Za-z0-9._~-]"]], #, StringJoin[Map["%" <> ToUpperCase[IntegerString[#, 16, 2]] &, ToCharacterCode[#, "UTF8"]]]] &, Characters[s]]]
 StringTemplate[s_String][a___] := TemplateApply[s, {a}]
+StringTemplate[s_String, o___Rule] := StringTemplate[s] /; Length[{o}] > 0
 TemplateApply[StringTemplate[s_], a_] := TemplateApply[s, a]
-TemplateApply[s_String, a_Association] := StringReplace[s, "`" ~~ k : (WordCharacter ..) ~~ "`" :> TextString[Lookup[a, k, Lookup[a, ToExpression[k], "`" <> k <> "`"]]]]
-TemplateApply[s_String, {a_Association}] := TemplateApply[s, a]
-TemplateApply[s_String, a_List] := Module[{i = 0}, StringReplace[s, {"``" :> TextString[a[[++i]]], "`" ~~ k : (DigitCharacter ..) ~~ "`" :> TextString[a[[ToExpression[k]]]]}]]
-TemplateApply[s_String] := TemplateApply[s, {}]
 TextString[s_String] := s
 TextString[x_] := ToString[x]
 ContainsOnly[a_List, b_List] := Complement[a, b] === {}
