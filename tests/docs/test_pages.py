@@ -1,5 +1,6 @@
 """What the pages name exists: links, files, modules, keys, packets, messages. And how they say it."""
 
+import ast
 import builtins
 import importlib
 import re
@@ -137,7 +138,7 @@ def test_link_options_name_a_host(page):
 
 
 def test_front_ends_are_told_the_same_everywhere():
-    lines = {line.strip() for page in PAGES for line in page.text.splitlines() if line.strip().startswith("-linkmode")}
+    lines = {line.strip() for page in PAGES for line in page.text.splitlines() if line.strip().startswith("-linkmode connect")}
     assert lines == {"-linkmode connect -linkname 31415@localhost -linkprotocol TCPIP -linkoptions 4"}
 
 
@@ -187,7 +188,7 @@ PHRASES = {
     r"\bis hurt\b": "is affected",
     r"may stand only once": "may appear only once",
     r"\bSo many (parallel )?kernels\b": "this many kernels",
-    r"\b0 for any\b": "0 for no limit",
+    r"\b0 for any\b(?! free)": "0 for no limit",
     r"looked at once a second": "checked once a second",
     r"\bis passed over\b": "is skipped",
     r"\btime over\b": "timed out",
@@ -205,8 +206,33 @@ PHRASES = {
 }
 
 
+def complaints(text):
+    """The phrases in a text, and what to write instead."""
+    text = re.sub(r"\s+", " ", text)
+    found = {phrase: re.search(phrase, text, re.IGNORECASE) for phrase in PHRASES}
+    return [f"{match.group()!r}: write {PHRASES[phrase]!r}" for phrase, match in found.items() if match]
+
+
 @every_page
 def test_pages_are_in_plain_english(page):
-    text = re.sub(r"\s+", " ", page.prose)
-    found = {phrase: re.search(phrase, text, re.IGNORECASE) for phrase in PHRASES}
-    assert [f"{match.group()!r}: write {PHRASES[phrase]!r}" for phrase, match in found.items() if match] == []
+    assert complaints(page.prose) == []
+
+
+def shown_texts(path):
+    """The strings of a module that a user may read: all but docstrings, and the help text of a program."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    described = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value) for node in ast.walk(tree)
+        if isinstance(node, described) and node.body and isinstance(node.body[0], ast.Expr)
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in docstrings or "\nUsage:\n" in node.value:
+                yield node.value
+
+
+def test_messages_of_the_programs_are_in_plain_english():
+    modules = sorted((ROOT / "wstpserver").rglob("*.py"))
+    texts = {path: [line for text in shown_texts(path) for line in complaints(text)] for path in modules}
+    assert {path.name: lines for path, lines in texts.items() if lines} == {}
