@@ -52,7 +52,6 @@ def test_packets(starting):
     assert answer(client) == ("InputNamePacket", "In[1]:= ")
 
 
-@pytest.mark.xfail(strict=False, reason="the server drops messages of a client that has no kernel")
 @pytest.mark.parametrize("code", [2, 3, 128])
 def test_a_message_behind_a_packet(starting, code):
     server, kernel, client = starting
