@@ -100,6 +100,11 @@ def test_the_levels_of_the_log_are_those_of_the_program():
     assert [cells[0] for cells in rows] == [f"`{level.name.lower()}`" for level in LogLevel]
 
 
+@pytest.mark.parametrize("program", DOCUMENTS)
+def test_lines_of_the_help_text_fit(program):
+    assert max(map(len, DOCUMENTS[program].splitlines())) <= 120
+
+
 # Exit codes: the tables of the pages, the help texts and the programs say the same.
 
 

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from tests.docs.pages import all_pages, page
+from tests.scenarios.frontend import LINK_OPTIONS
 from tests.support.packets import HEAD_BY_NAME
 from tools.harness.server import ROOT
 from wstpserver import client
@@ -112,7 +113,7 @@ def test_exceptions_of_python_exist(name):
 
 @every_page
 def test_keys_of_the_configuration_exist(page):
-    begin = "Maximum|Minimum|Initialization|Allow|ReserveP|Show|Keep|KernelP|KernelO|KernelM|KernelS|KernelW|Send|Enable"
+    begin = "Maximum|Minimum|Initialization|Allow|ReserveP|Show|Keep|Kernel[POMSW]|Send|Enable"
     for name in re.findall(rf"`\"?((?:{begin})[A-Za-z]+)\"?(?:`|:| )", page.text):
         known = name in KEYS or hasattr(client, name)
         assert known, name
@@ -138,8 +139,9 @@ def test_link_options_name_a_host(page):
 
 
 def test_front_ends_are_told_the_same_everywhere():
-    lines = {line.strip() for page in PAGES for line in page.text.splitlines() if line.strip().startswith("-linkmode connect")}
-    assert lines == {"-linkmode connect -linkname 31415@localhost -linkprotocol TCPIP -linkoptions 4"}
+    lines = {line.strip() for page in PAGES for line in page.text.splitlines()}
+    as_in_tests = LINK_OPTIONS.format(port=31415, host="localhost")
+    assert {line for line in lines if line.startswith("-linkmode connect")} == {as_in_tests}
 
 
 @every_page
@@ -227,9 +229,9 @@ def shown_texts(path):
         if isinstance(node, described) and node.body and isinstance(node.body[0], ast.Expr)
     }  # fmt: skip
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in docstrings or "\nUsage:\n" in node.value:
-                yield node.value
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and (id(node) not in docstrings or "\nUsage:\n" in text):
+            yield text
 
 
 def test_messages_of_the_programs_are_in_plain_english():

@@ -12,6 +12,7 @@ import pytest
 from tests.docs.pages import all_pages, page
 from tests.support.embedded import make_embedded_kernel
 from tools.harness.server import ServerProcess, pool
+from wstpserver.cli.admin.status import report
 from wstpserver.settings.discovery import Discovered
 from wstpserver.settings.loader import Source, load_settings
 from wstpserver.settings.schema import POOL_BY_KEY, ROOT_BY_KEY
@@ -68,6 +69,38 @@ def test_values_of_the_configuration_in_lines_are_valid(source, tmp_path):
         root = {key: json.loads(value)} if key in ROOT_BY_KEY else {}
         assert key in POOL_BY_KEY or key in ROOT_BY_KEY, key
         load(json.dumps({"Pools": {"Main": own}, **root}), tmp_path)
+
+
+def test_the_sample_for_parallel_kernels_has_a_pool_for_each_purpose(tmp_path):
+    (text,) = [block for block in page("docs/clients/parallel.md").blocks if "IProvideParallelKernels" in block]
+    settings = load(text, tmp_path)
+    assert (settings.default_pool.name, settings.parallel_pool.name) == ("Main", "IProvideParallelKernels")
+    assert settings.parallel_pool.minimum_kernel_number == 4
+
+
+# What a program prints
+
+
+def test_the_sample_of_the_status_is_what_the_program_prints():
+    def kernel(identifier, state, seconds, evaluations, process, client=None, *, busy=False):
+        return {
+            "ID": identifier, "State": state, "Busy": busy, "SecondsInState": seconds, "Evaluations": evaluations,
+            "ProcessID": process, "Client": client, "Age": 9000,
+        }  # fmt: skip
+
+    main = [
+        kernel("a806-2645-9651", "bridged", 5, 34, 17568, "Client 3 (127.0.0.1:46074)", busy=True),
+        kernel("825c-6cbd-129b", "reserved", 200, 2, 17569),
+        kernel("f114-a2b4-4707", "free", 9000, 0, 17571),
+    ]
+    parallel = [kernel("1111-2222-5555", "free", 9000, 0, 17572), kernel("9aef-ef87-448c", "free", 9000, 0, 17577)]
+    numbers = {"MinimumKernelNumber": 2, "MaximumKernelNumber": 4, "WaitingClients": 0}
+    pools = {
+        "Main": {**numbers, "EntryPool": True, "Kernels": main},
+        "Parallel": {**numbers, "ParallelKernelEntryPool": True, "Kernels": parallel},
+    }
+    shown = "\n".join(line.rstrip() for line in report({"Pools": pools}, "31415@localhost", 80))
+    assert f"$ wstpserver-admin status\n{shown}" in page("docs/admin.md").blocks
 
 
 # Python
