@@ -39,7 +39,7 @@ class Recorder:
 
 @pytest.fixture
 def traced(tmp_path):
-    """(server, recorder) of a quiet server with two pools of two ready kernels each; its log says nothing of its work."""
+    """(server, recorder) of a quiet server with two pools of two ready kernels each."""
     kernel = make_kernel(tmp_path)
     keys = {"MinimumKernelNumber": 2, "MaximumKernelNumber": 4}
     pools = {"Main": pool(kernel, **keys), "Other": pool(kernel, **keys)}
