@@ -11,7 +11,8 @@ from tests.service.helpers import BareServer, one_pool
 from tests.support.kernels import make_kernel
 from wstpserver.cli import script, script_server
 from wstpserver.cli.script_server import open_session
-from wstpserver.client import Callbacks, ConnectError, options
+from wstpserver.client import Callbacks, ConnectError
+from wstpserver.client import address as addresses
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.discover import discover
 
@@ -32,7 +33,7 @@ def free_port():
 @pytest.fixture
 def usual_port(monkeypatch, free_port):
     """A port in the place of 31415 on which nobody listens."""
-    monkeypatch.setattr(options, "DEFAULT_PORT", free_port)
+    monkeypatch.setattr(addresses, "DEFAULT_PORT", free_port)
     return free_port
 
 
