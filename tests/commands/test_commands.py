@@ -383,3 +383,18 @@ def test_the_log_says_who_starts_kernels_outside_pools(serve):
     server = serve()
     name = json.loads(server.client().command("StartKernel"))["result"]
     server.wait_for_log(rf"Information: \n    Client \d+ .* started kernel {name} outside pools")
+
+
+def test_who_names_a_reserved_kernel_gets_it_although_its_pool_has_no_other(serve):
+    """A client that has just connected is given a moment for that; one that sends commands waits on."""
+    server = serve({"Main": {"MaximumKernelNumber": 1}})
+    link = server.client()
+    name = kernel_id(link)
+    link.evaluate(call("Plus", 1, 1))
+    link.close()
+    with server.connect() as watcher:
+        wait_for(lambda: [one["State"] for one in kernels(watcher).values()] == ["reserved"])
+        head, text = watcher.get_packet()
+        assert head == "TextPacket" and text.startswith("WSTPServer: waiting up to ") and "reserved kernels" in text
+        assert enter(watcher, "ConnectKernel", name) == SUCCESS
+        assert kernel_id(watcher) == name

@@ -51,14 +51,14 @@ def test_questions_one_after_the_other(notebook):
     assert notebook.until("InputNamePacket") == [*output(1, "{a + b, 1 / 2, }"), prompt(2)]
 
 
-def test_a_cell_that_was_sent_ahead_waits_for_its_turn(notebook):
-    """It was there before the question was asked, so it is no answer."""
+def test_a_cell_that_was_sent_ahead_is_the_answer(notebook):
+    """As over a link to the kernel itself, which reads what comes next."""
     notebook.send("EnterTextPacket", "Pause[0.3]; Input[]")
-    notebook.send("EnterTextPacket", "{second, %}")
+    notebook.send("EnterTextPacket", "{1, 2}")
     assert notebook.packet() == ("InputPacket", "? ")
-    notebook.send("EnterTextPacket", "first")
-    assert notebook.until("InputNamePacket") == [*output(1, "first"), prompt(2)]
-    assert notebook.until("InputNamePacket") == [*output(2, "{second, first}"), prompt(3)]
+    notebook.send("EnterTextPacket", "third")
+    assert notebook.until("InputNamePacket") == [*output(1, "{1, 2}"), prompt(2)]
+    assert notebook.until("InputNamePacket") == [*output(2, "third"), prompt(3)]
 
 
 def test_a_question_that_is_aborted(notebook):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving import SUCCESS, TRUE, kernel_id, join, kernel_process
+from tests.support.serving import SUCCESS, TRUE, join, kernel_id, kernel_process
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
@@ -39,7 +39,7 @@ class Recorder:
 
 @pytest.fixture
 def traced(tmp_path):
-    """(server, recorder) of a quiet server with two pools of two ready kernels each; its log says nothing of its work."""
+    """(server, recorder) of a quiet server with two pools of two ready kernels each."""
     kernel = make_kernel(tmp_path)
     keys = {"MinimumKernelNumber": 2, "MaximumKernelNumber": 4}
     pools = {"Main": pool(kernel, **keys), "Other": pool(kernel, **keys)}

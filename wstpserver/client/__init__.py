@@ -7,7 +7,7 @@ A session with a kernel of a WSTPServer, or with a kernel linked to directly:
     with Session("31415@localhost") as session:
         session.evaluate("2 + 2")                    # 4
         session.StringReverse("hello")               # 'olleh'
-        session.evaluate("<|\"a\" -> {1, 2/3}|>")    # {'a': [1, Fraction(2, 3)]}
+        session.evaluate('<|"a" -> {1, 2/3}|>')      # {'a': [1, Fraction(2, 3)]}
         session.evaluate("Pause[60]", timeout=2)     # EvaluationTimeout after 2 s; the session can still be used
         session.evaluate_text("x = 1/3").text        # '1/3'
 

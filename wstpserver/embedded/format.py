@@ -100,7 +100,7 @@ def _is_number_list(element: BaseElement) -> bool:
 
 
 def _render_list(expression: Expression, evaluation: Evaluation, **options: Any) -> str:
-    """{a, b, c}"""
+    """Render {a, b, c}."""
     if not options.get("_numberform_args") and _is_number_list(expression):
         parts = [number_text(element) or outputform.render_output_form(element, evaluation, **options)
                  for element in expression.elements]  # fmt: skip

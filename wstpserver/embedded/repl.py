@@ -92,11 +92,11 @@ class LineHistory:
         self._definitions.set_line_no(self.line + 1)
 
     def record_input(self, line: int, expression: BaseElement) -> None:
-        """In[line] := expression"""
+        """Record In[line] := expression."""
         self._record(line, "System`In", Rule(Expression(SymbolIn, Integer(line)), expression))
 
     def record_output(self, line: int, value: BaseElement) -> None:
-        """Out[line] = value"""
+        """Record Out[line] = value."""
         self._record(line, "System`Out", Rule(Expression(SymbolOut, Integer(line)), value))
 
     def trim(self, line: int) -> None:

@@ -151,7 +151,8 @@ class EvaluationStack:
 
     def is_answer(self, head: PacketHead) -> bool:
         """Tell whether a packet with this *head* begins no evaluation now: because it never does, or because the
-        kernel has asked for input, which front ends answer with what they send at a prompt."""
+        kernel has asked for input, which front ends answer with what they send at a prompt.
+        """
         return head not in ANSWERED_BY or (self._question is not None and head != _EVALUATE)
 
     def may_go(self, head: PacketHead) -> bool:
@@ -242,7 +243,8 @@ class EvaluationStack:
 
     def _prompt(self) -> None:
         """An InputNamePacket came. The first one of a dialog is its prompt, later ones answer what was entered on its
-        level. Outside dialogs it answers everything that was sent before the result before it."""
+        level. Outside dialogs it answers everything that was sent before the result before it.
+        """
         level = len(self._dialogs)
         if level and not self._dialogs[-1]:
             self._dialogs[-1] = True

@@ -63,7 +63,8 @@ def age_limit(kernel_id: str, maximum: float) -> float:
 
 def forgotten(kernel: Kernel, now: float) -> str | None:
     """Why a reserved kernel is not kept any longer. The time begins when it is idle and not bridged, so
-    that the result of a long evaluation can still be fetched after it has ended."""
+    that the result of a long evaluation can still be fetched after it has ended.
+    """
     if kernel.pool is None or kernel.state is not KernelState.RESERVED or kernel.busy or kernel.waiting:
         return None
     limit = kernel.pool.settings.reserved_kernel_timeout

@@ -127,7 +127,8 @@ class Registry:
     @_transaction
     def reconfigure(self, settings: ServerSettings) -> None:
         """Take new settings over. Living kernels stay, those of a pool that is gone from the settings as well; a kernel
-        that starts for such a pool, or with a command line that is not in force any more, is dropped."""
+        that starts for such a pool, or with a command line that is not in force any more, is dropped.
+        """
         self.settings = settings
         names = {pool.name for pool in settings.pools}
         for pool_settings in settings.pools:
@@ -226,7 +227,8 @@ class Registry:
     @_transaction
     def link_ended(self, kernel: Kernel) -> None:
         """Note that the link of *kernel* has ended: no client can be bridged to it any more. Its client, if any,
-        keeps it until `lost` says how the kernel ended."""
+        keeps it until `lost` says how the kernel ended.
+        """
         if kernel.state not in ENDING and kernel.state is not KernelState.STARTING:
             self._move(kernel, KernelState.DYING)
             self._fail_waiting(kernel, "the kernel ended")
@@ -384,7 +386,8 @@ class Registry:
     @_transaction
     def leave_later(self, client: Client, departure: Departure) -> None:
         """End the bridge of *client* when the evaluation in its kernel is answered. What the client has sent behind it
-        is meant for the kernel that comes next."""
+        is meant for the kernel that comes next.
+        """
         kernel = client.kernel
         assert kernel is not None
         client.departure = departure
@@ -490,7 +493,8 @@ class Registry:
 
     def _offer(self, kernel: Kernel) -> None:
         """Give a kernel that may be idle now to the first client that waits for it, else to the first that waits for
-        its pool. A kernel that waits for its client goes only to clients that named its ID."""
+        its pool. A kernel that waits for its client goes only to clients that named its ID.
+        """
         evaluation = kernel.evaluation
         if kernel.state not in _GIVABLE or (evaluation.busy and not evaluation.awaiting):
             return

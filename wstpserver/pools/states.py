@@ -1,5 +1,6 @@
 """The states of kernels, bridges and waiting clients with their tables of transitions, the records that the registry
-keeps, and the effects of its decisions."""
+keeps, and the effects of its decisions.
+"""
 
 from __future__ import annotations
 
@@ -304,7 +305,8 @@ class Pool:
     @property
     def running(self) -> int:
         """Kernels that count towards MaximumKernelNumber: the living ones and those that are still closing,
-        because a closing kernel still holds its memory and its licence seat."""
+        because a closing kernel still holds its memory and its licence seat.
+        """
         return self.living + self.counts[KernelState.CLOSING]
 
     @property

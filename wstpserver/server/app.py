@@ -24,7 +24,7 @@ from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log, LogSink
-from wstpserver.server.message_watch import MessageWatch
+from wstpserver.server.message_channel import MessageWatch
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.diff import changes

@@ -302,7 +302,7 @@ def application_data_file(
 ) -> Path | None:
     """Return the configuration file in the application data directory, whether it exists or not.
 
-    That is `%APPDATA%\\\\WSTPServer` on Windows, `~/Library/Application Support/WSTPServer` on macOS, else
+    That is the folder WSTPServer in `%APPDATA%` on Windows, `~/Library/Application Support/WSTPServer` on macOS, else
     `WSTPServer` in XDG_CONFIG_HOME (only if absolute, as its specification says) or `~/.config`.
 
     Args:

@@ -333,7 +333,7 @@ def _about_word(token: _Token) -> str:
 
 
 def _join_surrogates(text: str) -> str:
-    """Join pairs of `\\uD8xx\\uDCxx` escapes into one character; half a pair becomes U+FFFD."""
+    """Join pairs of surrogate escapes into one character; half a pair becomes U+FFFD."""
     if not any("\ud800" <= character <= "\udfff" for character in text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,9 +1,9 @@
 """Numbers on the wire: forced widths, reals beyond a double, decimal text (docs/wire-protocol.md, 3.3 and 3.4).
 
-    Int8 ... LongDouble              a forced width on the wire, reals beyond a double
-    parse_decimal, format_decimal    integers of any length from and to digits
-    decimal_of, precision_of ...     reals as InputForm writes them
-    NUMBER_READERS                   how single machine numbers are read
+Int8 ... LongDouble              a forced width on the wire, reals beyond a double
+parse_decimal, format_decimal    integers of any length from and to digits
+decimal_of, precision_of ...     reals as InputForm writes them
+NUMBER_READERS                   how single machine numbers are read
 """
 
 from __future__ import annotations

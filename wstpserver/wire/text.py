@@ -130,7 +130,7 @@ def decode_text(payload: bytes, offset: int = 0) -> str:
 
 
 class _BadText(Exception):
-    """(message, position in the characters)"""
+    """Arguments: a message and a position in the characters."""
 
 
 _ESCAPE: Final = re.compile(

@@ -1,8 +1,8 @@
-"""Python imports this at its start when its folder is on PYTHONPATH: it notes which modules of the package the main thread
-enters, in order, and knows nothing of the server.
+"""Python imports this at its start when its folder is on PYTHONPATH: it notes which modules of the package the main
+thread enters, in order, and knows nothing of the server.
 
-WSTP_FLOW_SOCKET names a Unix socket. Each connection to it gets a line of JSON, the modules entered since the connection
-before, and begins a new list.
+WSTP_FLOW_SOCKET names a Unix socket. Each connection to it gets a line of JSON, the modules entered since the
+connection before, and begins a new list.
 """
 import json
 import os

@@ -142,8 +142,19 @@ static void fail_with_packet(struct client *client, const char *instead)
     link_fail(client, activity(client), why);
 }
 
+/* Whether a packet says why the client waits for its kernel; one that is too long for `text` does. */
+static int is_waiting_notice(const struct client *client)
+{
+    static const char beginning[] = "WSTPServer: waiting up to ";
+
+    return strcmp(client->head, "TextPacket") == 0
+        && (client->text[0] == '\0' || strncmp(client->text, beginning, sizeof beginning - 1) == 0);
+}
+
 static void take_prompt(struct client *client)
 {
+    if (is_waiting_notice(client))
+        return;
     if (strcmp(client->head, "InputNamePacket") != 0) {
         fail_with_packet(client, "a prompt");
         return;

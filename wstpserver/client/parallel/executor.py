@@ -1,8 +1,8 @@
 """Parallel kernels: an executor whose workers are kernels of a WSTPServer.
 
-    with KernelExecutor("31415@localhost", kernels=4) as executor:
-        list(executor.map("Prime", range(1, 101)))
-        executor.submit("FactorInteger", 2**128 + 1).result()
+with KernelExecutor("31415@localhost", kernels=4) as executor:
+list(executor.map("Prime", range(1, 101)))
+executor.submit("FactorInteger", 2**128 + 1).result()
 """
 
 from __future__ import annotations

@@ -371,7 +371,7 @@ def association_map(evaluation: Any, function: BaseElement, target: BaseElement)
 
 @COLLECTIONS.define("Merge", 2, usage="Merge[{a1, a2, ...}, f] applies f to all values of each key.")
 def merge(evaluation: Any, targets: BaseElement, function: BaseElement) -> BaseElement | None:
-    """f of all values of a key."""
+    """F of all values of a key."""
     if not _is_list(targets):
         return None
     gathered: dict[BaseElement, list[BaseElement]] = {}

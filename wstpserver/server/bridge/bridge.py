@@ -147,7 +147,8 @@ class Bridge:
 
     def end_of_evaluations(self, dropped: Iterable[PacketHead] = ()) -> bytes:
         """The packets that end for the client what was under way in the kernel, the innermost evaluation first, and
-        then what it had sent behind that and is *dropped*."""
+        then what it had sent behind that and is *dropped*.
+        """
         kernel = self.kernel
         heads = [*kernel.evaluation.open_heads, *(head for head in dropped if head in ANSWERED_BY)]
         found = _PROMPT.search(kernel.input_name)

@@ -106,6 +106,8 @@ class ClientSession:
         #: Writes the last bytes to a client whose link is closing.
         self.finishing: gevent.Greenlet | None = None
         self._linger: Any = None
+        #: True once the client has sent a command.
+        self.has_commanded = False
         #: Clear while a command of this client is being carried out and has no reply yet.
         self.replied = Event()
         self.replied.set()
@@ -269,6 +271,7 @@ class ClientSession:
         elif event is _COMMAND:
             assert data is None or isinstance(data, bytes)
             if not self.closing:
+                self.has_commanded = True
                 self._owner.client_commanded(self, data)
         elif event is _MAY_STREAM:
             return self.queue.may_stream(head)

@@ -202,7 +202,11 @@ class Dispatcher:
                 session.close_link(replies.notice(waiting.reason))
 
         self.waiting.begin(
-            waiting, self.settings.kernel_wait_timeout, settled, lambda why: session.announce(replies.notice(why))
+            waiting,
+            self.settings.kernel_wait_timeout,
+            settled,
+            lambda why: session.announce(replies.notice(why)),
+            lambda: session.has_commanded,
         )
 
     def client_commanded(self, session: ClientSession, packet: bytes | None) -> None:

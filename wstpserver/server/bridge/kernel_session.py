@@ -12,8 +12,7 @@ from wstpserver.pools.evaluation import QUESTIONS, REPORTED_HEADS
 from wstpserver.pools.states import Kernel, KernelState
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.process import KernelProcess
-from wstpserver.server.message_channel import MessageWriter, run_messages
-from wstpserver.server.message_watch import MessageWatch
+from wstpserver.server.message_channel import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.relay.channel import ChannelEvent, FrameState
 from wstpserver.server.relay.client_channel import ClientChannel
 from wstpserver.server.relay.frame_writer import FrameWriter, ended
@@ -51,7 +50,8 @@ class KernelPeer(Protocol):
 
     def kernel_wrote(self, *, accepting: bool) -> None:
         """The kernel wrote something else than plain output; *accepting*: it can take an evaluation now and could not
-        before. Must not wait."""
+        before. Must not wait.
+        """
 
     def kernel_message(self, code: int, argument: int) -> None:
         """The kernel sent an out-of-band message."""
@@ -247,7 +247,8 @@ class KernelSession:
 
     def stop(self) -> None:
         """Close the link and end the process; returns when that is gone. The last frames may still be on their way
-        to a client that reads slowly; the link is given back after that."""
+        to a client that reads slowly; the link is given back after that.
+        """
         self.link.end()
         self.process.stop()
         gevent.spawn(self._release)

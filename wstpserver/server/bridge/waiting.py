@@ -11,7 +11,7 @@ from gevent.event import Event
 
 from wstpserver.pools.limits import is_full, is_hopeless, occupancy, remedy
 from wstpserver.pools.registry import Registry
-from wstpserver.pools.states import Kernel, Pool, WaitingClient, WaitState
+from wstpserver.pools.states import Kernel, Pool, Purpose, WaitingClient, WaitState
 from wstpserver.server.log import Log
 
 #: Seconds that a client waits before it is told why.
@@ -47,28 +47,32 @@ class WaitingClients:
         seconds: float,
         settled: Callable[[WaitingClient], None],
         tell: Callable[[str], None] | None = None,
+        insists: Callable[[], bool] = lambda: False,
     ) -> None:
         """Limit the wait of a client.
+
+        Where nothing can free a kernel in time, the wait fails at once. A client that has just connected is given a
+        moment before that: it may be about to name a reserved kernel by its ID.
 
         Args:
             waiting: The client and its target.
             seconds: The time-out.
             settled: Called when the wait has ended; at once if it has already. Must not wait.
             tell: Tells the client why it waits; None where nothing may be written to it.
+            insists: Returns whether the client is kept waiting even where nothing can free a kernel.
         """
         if waiting.state is not WaitState.WAITING:
             settled(waiting)
             return
         wait = self._waits[waiting] = _Wait(settled, [])
         target = waiting.target
-        if isinstance(target, Pool) and is_hopeless(target, time.monotonic(), seconds):
-            why = f"no kernel of pool {target.name} can become available: {occupancy(target)}; {remedy(target)}"
-            self._registry.give_up(waiting.client, why)
+        if waiting.purpose is not Purpose.AUTOMATIC and not insists() and self._give_up_if_hopeless(waiting, seconds):
             return
         self._report(waiting, seconds)
         wait.timers.append(gevent.spawn_later(seconds, self._overdue, waiting, seconds))
         if tell is not None and seconds > NOTICE_DELAY:
-            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, seconds - NOTICE_DELAY, tell))
+            left = seconds - NOTICE_DELAY
+            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, left, tell, insists))
 
     def wait(self, waiting: WaitingClient, seconds: float) -> None:
         """Wait until a wait has ended, in the greenlet that calls this."""
@@ -84,6 +88,14 @@ class WaitingClients:
                 timer.kill(block=False)
             wait.settled(waiting)
 
+    def _give_up_if_hopeless(self, waiting: WaitingClient, seconds: float) -> bool:
+        target = waiting.target
+        if not isinstance(target, Pool) or not is_hopeless(target, time.monotonic(), seconds):
+            return False
+        why = f"no kernel of pool {target.name} can become available: {occupancy(target)}; {remedy(target)}"
+        self._registry.give_up(waiting.client, why)
+        return True
+
     def _report(self, waiting: WaitingClient, seconds: float) -> None:
         target = waiting.target
         text = f"{waiting.client.name} waits up to {seconds:g} s for {_what(target)}"
@@ -92,9 +104,15 @@ class WaitingClients:
         else:
             self._log.debug(text)
 
-    def _tell(self, waiting: WaitingClient, seconds: float, tell: Callable[[str], None]) -> None:
+    def _tell(
+        self, waiting: WaitingClient, seconds: float, tell: Callable[[str], None], insists: Callable[[], bool]
+    ) -> None:
+        if waiting.state is not WaitState.WAITING or (
+            not insists() and self._give_up_if_hopeless(waiting, seconds)
+        ):
+            return
         target = waiting.target
-        if waiting.state is WaitState.WAITING and isinstance(target, Pool) and _is_stuck(target):
+        if isinstance(target, Pool) and _is_stuck(target):
             ways = remedy(target)
             why = f"waiting up to {seconds:.0f} s for {_what(target)}{f'; {ways}' if ways else ''}"
             trouble = self._trouble(target)

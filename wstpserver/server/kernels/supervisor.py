@@ -1,5 +1,6 @@
 """Kernels from the decision to start one until its process is gone: launch, initialisation, pauses after failures, and
-how they end."""
+how they end.
+"""
 
 from __future__ import annotations
 
@@ -232,7 +233,8 @@ class Supervisor:
 
     def unfit(self, kernel: Kernel, why: str) -> None:
         """Note that a kernel is going to be closed because of *why*. If no client was bridged to it yet, the kernels
-        that would take its place may have to go for the same reason, so its pool pauses."""
+        that would take its place may have to go for the same reason, so its pool pauses.
+        """
         if kernel.pool is not None and not kernel.uses:
             self._registry.hold_off(kernel.pool)
             self._pause(kernel.pool, f"nobody had used it yet, but {why}", proved_by_age=False)
