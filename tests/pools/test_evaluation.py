@@ -8,8 +8,8 @@ from wstpserver.pools.evaluation import (
     ANSWERED_BY,
     PLAIN_OUTPUT,
     REPORTED_HEADS,
-    EvaluationStack,
     EvaluationChange,
+    EvaluationStack,
     EvaluationState,
 )
 from wstpserver.wire.packets import PacketHead

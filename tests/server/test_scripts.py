@@ -9,13 +9,19 @@ from hypothesis import strategies as st
 from tests.server.whole import Server, packet
 
 #: Of a client, and of a kernel that asks something of its client.
-REQUESTS = ["Call", "Evaluate", "EnterExpression", "Expression", "Unknown", "Input", "InputString", "Menu", "BeginDialog"]
+REQUESTS = [
+    "Call", "Evaluate", "EnterExpression", "Expression", "Unknown", "Input", "InputString", "Menu", "BeginDialog"
+]  # fmt: skip
 EVALUATIONS = ["Evaluate", "EnterText", "EnterExpression"]
 ANSWERS = ["Return", "Text", "Unknown", "Call", "Expression"]
 OUTPUT = ["Text", "Message", "Display", "OutputName", "Suspend", "Resume"]
 
 CATALOGUE = [
-    *(f"C Evaluate, K {request}, C {inner}, K Return, C Return, K Return" for request in REQUESTS for inner in EVALUATIONS),
+    *(
+        f"C Evaluate, K {request}, C {inner}, K Return, C Return, K Return"
+        for request in REQUESTS
+        for inner in EVALUATIONS
+    ),
     *(f"C Evaluate, K {output}, K {request}, C Evaluate" for output in OUTPUT for request in ("Call", "Input")),
     "C Evaluate, K Menu, C EnterText, K Return, C Evaluate, K Return",
     "C Evaluate, K BeginDialog, K InputName, K Return, C EnterText, K EndDialog, C Evaluate, K Return",
