@@ -45,6 +45,9 @@ def run(kernel):  # noqa: F811 - the fixture above
         ("Exit[3]; 4", ScriptOutcome(None, 3)),
         ("Quit[]", ScriptOutcome(None, 0)),
         ("Catch[Throw[5]]", ScriptOutcome("5", 0)),
+        ("Catch[Catch[Throw[5], t]]", ScriptOutcome("5", 0)),
+        ("Catch[{Catch[Throw[5, t], s]}, t | u, h]", ScriptOutcome("h[5, t]", 0)),
+        ("Return[5]", ScriptOutcome("Return[5]", 0)),
         ("Exit", ScriptOutcome("Exit", 0)),
         ("{Quit, Head[Quit]}", ScriptOutcome("{Quit, Symbol}", 0)),
         ("Attributes[Exit]", ScriptOutcome("{Protected}", 0)),
@@ -76,7 +79,12 @@ def test_exit_and_quit_are_themselves_again_afterwards(run):
 
 @pytest.mark.parametrize(
     ("code", "shown", "message"),
-    [("Throw[1, t]", "Hold[Throw[1, t]]", "Throw::nocatch"), ("Break[]", "Hold[Break[]]", "Break::nofdw")],
+    [
+        ("Throw[1]", "Hold[Throw[1]]", "Throw::nocatch"),
+        ("f[Throw[7]]", "Hold[Throw[7]]", "Throw::nocatch"),
+        ("Throw[1, t]", "Hold[Throw[1, t]]", "Throw::nocatch"),
+        ("Break[]", "Hold[Break[]]", "Break::nofdw"),
+    ],
 )
 def test_control_flow_that_nothing_catches(run, code, shown, message):
     """As in wolframscript: the kernel's message, what it holds, and no failure."""

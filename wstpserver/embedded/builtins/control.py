@@ -9,12 +9,13 @@ import os
 from typing import Any
 
 from mathics.core.atoms import Integer, String
-from mathics.core.attributes import A_HOLD_ALL, A_PROTECTED, A_READ_PROTECTED
+from mathics.core.attributes import A_HOLD_ALL, A_HOLD_FIRST, A_PROTECTED, A_READ_PROTECTED
 from mathics.core.builtin import Builtin, Predefined
 from mathics.core.element import BaseElement
-from mathics.core.interrupt import AbortInterrupt
-from mathics.core.symbols import SymbolNull
-from mathics.core.systemsymbols import SymbolFailed
+from mathics.core.expression import Expression
+from mathics.core.interrupt import AbortInterrupt, WLThrowInterrupt
+from mathics.core.symbols import SymbolNull, SymbolTrue
+from mathics.core.systemsymbols import SymbolFailed, SymbolMatchQ
 
 from wstpserver.embedded.evaluator import KernelEvaluation
 from wstpserver.embedded.repl import TextFeeder
@@ -46,6 +47,60 @@ class CheckAbort(Builtin):
             evaluation.recursion_depth = depth
             evaluation.definitions.clear_cache()
             return failexpr
+
+
+class Catch(Builtin):
+    """
+    <dl>
+      <dt>'Catch'[$expr$]
+      <dd>evaluates $expr$, and gives the argument of the first 'Throw' in it.
+      <dt>'Catch'[$expr$, $form$]
+      <dd>catches only a 'Throw'[$value$, $tag$] whose $tag$ matches $form$.
+      <dt>'Catch'[$expr$, $form$, $f$]
+      <dd>gives $f$[$value$, $tag$].
+    </dl>
+    """
+
+    # That of Mathics fails for a Throw without a tag inside of a Catch with a form, which must not catch it.
+    context = "System`"
+    attributes = A_HOLD_FIRST | A_PROTECTED
+    summary_text = "handle an exception raised by a 'Throw'"
+
+    def eval(self, expr: BaseElement, evaluation: Any) -> BaseElement | None:
+        "Catch[expr_]"
+        try:
+            return expr.evaluate(evaluation)
+        except WLThrowInterrupt as thrown:
+            caught: BaseElement = thrown.value
+            return caught
+
+    def eval_form(self, expr: BaseElement, form: BaseElement, evaluation: Any) -> BaseElement | None:
+        "Catch[expr_, form_]"
+        try:
+            return expr.evaluate(evaluation)
+        except WLThrowInterrupt as thrown:
+            if not _has_form(thrown, form, evaluation):
+                raise
+            caught: BaseElement = thrown.value
+            return caught
+
+    def eval_function(
+        self, expr: BaseElement, form: BaseElement, f: BaseElement, evaluation: Any
+    ) -> BaseElement | None:
+        "Catch[expr_, form_, f_]"
+        try:
+            return expr.evaluate(evaluation)
+        except WLThrowInterrupt as thrown:
+            if not _has_form(thrown, form, evaluation):
+                raise
+            return Expression(f, thrown.value, thrown.tag)
+
+
+def _has_form(thrown: WLThrowInterrupt, form: BaseElement, evaluation: Any) -> bool:
+    """Whether there is a tag, and it matches."""
+    if thrown.tag is None:
+        return False
+    return bool(Expression(SymbolMatchQ, thrown.tag, form).evaluate(evaluation) is SymbolTrue)
 
 
 class Interrupt(Builtin):
@@ -198,4 +253,4 @@ def _parse_all(text: str, evaluation: Any) -> BaseElement:
     return last
 
 
-CONTROL_BUILTINS = (CheckAbort, Interrupt, SessionID, Input, InputString, Dialog)
+CONTROL_BUILTINS = (CheckAbort, Catch, Interrupt, SessionID, Input, InputString, Dialog)
