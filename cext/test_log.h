@@ -105,6 +105,10 @@ static inline void require_same_position(const struct wstpscan *a, const struct 
     REQUIRE(a->head_known == b->head_known && a->head == b->head && a->missing == b->missing);
     REQUIRE(a->opaque == b->opaque && a->array_missing == b->array_missing);
     REQUIRE(strcmp(a->head_name, b->head_name) == 0);
+    if (a->step != WSTPSCAN_AT_BOUNDARY && a->step != WSTPSCAN_AT_ITEM) {
+        REQUIRE(a->item_start == b->item_start);
+        REQUIRE(a->item_start >= a->frame_start && a->item_start < a->consumed);
+    }
     switch (a->step) {
     case WSTPSCAN_AT_BOUNDARY:
         break;

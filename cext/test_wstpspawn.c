@@ -77,7 +77,7 @@ static void test_descriptors(void)
     int both[2];
     struct stat of_spare, of_null;
 
-    REQUIRE(pipe(both) == 0); /* would be inherited, wherever they are */
+    REQUIRE(pipe(both) == 0); /* without care the child would inherit them */
     REQUIRE(dup2(both[0], 500) == 500);
     run("/bin/ls", "/proc/self/fd", NULL);
     REQUIRE(strcmp(printed, "0\n1\n2\n3\n") == 0); /* the last for the listing */
@@ -143,13 +143,13 @@ static void test_signals(void)
     REQUIRE(sigprocmask(SIG_SETMASK, &blocked, NULL) == 0);
     run("/bin/grep", "Sig", "/proc/self/status");
     REQUIRE(mask_of("SigBlk:") == bit(SIGUSR2));
-    REQUIRE((mask_of("SigIgn:") & (bit(SIGPIPE) | bit(SIGHUP))) == bit(SIGHUP)); /* who started us may want that */
+    REQUIRE((mask_of("SigIgn:") & (bit(SIGPIPE) | bit(SIGHUP))) == bit(SIGHUP)); /* whoever started the caller may want that */
     REQUIRE((mask_of("SigCgt:") & bit(SIGUSR1)) == 0);
     REQUIRE(sigprocmask(SIG_SETMASK, NULL, &after) == 0 && sigismember(&after, SIGUSR2) == 1);
     REQUIRE(sigismember(&after, SIGUSR1) == 0);
     sigemptyset(&before);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    REQUIRE(raise(SIGUSR1) == 0 && signals == 1); /* the caller's handler is his as before */
+    REQUIRE(raise(SIGUSR1) == 0 && signals == 1); /* the handler of the caller is as before */
 }
 
 static void test_signals_meanwhile(void)

@@ -156,7 +156,8 @@ struct wstpscan {
     uint64_t array_product;     /* product of its dimensions so far, held at 2^64-1, */
     uint64_t array_header_end;  /* and offset in the stream of the first byte after its header */
     uint64_t frame_start;       /* offset in the stream of the first byte of the current or last frame */
-    uint64_t item_start;        /* and of the item in progress: of its token, of the "A" for all of an array's header */
+    uint64_t item_start;        /* and of the item in progress: of its token, of the "A" for all of an array's header.
+                                   Says nothing at AT_BOUNDARY and AT_ITEM, unless the byte there is in error. */
 
     char head_name[WSTPSCAN_HEAD_NAME_SIZE]; /* see wstpscan_head_code() */
 

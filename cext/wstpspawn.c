@@ -1,8 +1,8 @@
 /*
  * Starting a program without a copy of the caller. The contract is in wstpspawn.h.
  *
- * From clone() to execve() the child uses the memory of its caller, who stands still meanwhile: what it writes there must be
- * meant for him, and no signal handler of his may run in it.
+ * From clone() to execve() the child uses the memory of its caller, which is suspended meanwhile: whatever it writes there
+ * must be meant for the caller, and no signal handler of the caller may run in it.
  */
 #define _GNU_SOURCE
 #include "wstpspawn.h"
@@ -97,7 +97,7 @@ ON_CHILD_STACK static int run(void *argument)
     struct child *child = argument;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    if (getppid() != child->parent) /* it died before we asked */
+    if (getppid() != child->parent) /* it ended before this call */
         _exit(1);
     if (!take_descriptors(child->spawn)) {
         child->refused = 1;
@@ -127,7 +127,7 @@ static pid_t start(struct child *child)
     return pid;
 }
 
-static void bury(pid_t pid)
+static void reap(pid_t pid)
 {
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
@@ -147,7 +147,7 @@ int32_t wstpspawn_start(const struct wstpspawn *spawn)
     if (pid < 0)
         return error == EAGAIN || error == ENOMEM ? -error : 0;
     if (child.refused || child.error) {
-        bury(pid);
+        reap(pid);
         return child.refused ? 0 : -child.error;
     }
     return (int32_t)pid;

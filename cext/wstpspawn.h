@@ -1,12 +1,12 @@
 /*
- * wstpspawn: starts a program in a session of its own, at a price that does not depend on how much memory and how many
- * descriptors the caller has.
+ * wstpspawn: starts a program in a session of its own. The cost does not depend on how much memory and how many descriptors
+ * the caller has.
  *
- * fork() copies the page tables and the table of descriptors. The child here has the caller's own memory until it executes
- * the program, as after vfork(), and leaves the table of descriptors without having copied more than its beginning.
+ * fork() copies the page tables and the table of descriptors. The child here uses the memory of the caller until it executes
+ * the program, as after vfork(), and copies only the beginning of the table of descriptors.
  *
  *   - Needs Linux 5.9 (close_range with CLOSE_RANGE_UNSHARE); wstpspawn_available() tells.
- *   - The calling thread stands still until the program runs; others go on, and may call as well with another `spare`.
+ *   - The calling thread is suspended until the program runs; other threads go on, and may call as well with another `spare`.
  *   - Only async-signal-safe calls are made in the child.
  *
  * The part between the two "cffi" lines is read by build_native.py as well: no preprocessor but plain integers.
@@ -22,8 +22,8 @@ extern "C" {
 
 /* cffi: begin */
 
-/* What to start, and with which descriptors. `null` and `spare` are above 2. All but the output are the caller's for as
- * long as he likes, so that they can be low numbers: only descriptors up to them are ever copied. */
+/* What to start, and with which descriptors. `null` and `spare` are above 2. The caller keeps all
+ * but the output for all its calls, so that they can be low numbers: only the descriptors up to them are copied. */
 struct wstpspawn {
     char **programs;        /* paths that are tried in turn, as execvp() does; NULL at the end */
     char **arguments;       /* NULL at the end, as for execve() */

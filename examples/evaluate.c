@@ -4,9 +4,10 @@
  *     ./evaluate                 the server on port 31415 of this machine
  *     ./evaluate 31416@hilbert   another one
  *
- * A link to a server differs from a link to a kernel in one thing: how it is opened. "-linkoptions 4" says that one
- * port serves for everything. What follows is the dialogue with any kernel: wait for the first prompt, send an
- * EvaluatePacket, read packets until the ReturnPacket.
+ * A link to a server differs from a link to a kernel in how it is opened: "-linkoptions 4" says that one port serves
+ * for everything. Then the program waits for the first prompt, sends an EvaluatePacket, and reads packets until the
+ * ReturnPacket, as with any kernel. In between it tells the server to close the kernel when the link ends: a kernel that
+ * was used stays reserved otherwise, for clients that name its ID, and the server has only a few.
  *
  * The exit code says how far it came: 0 the answer is printed, 1 no environment, 2 no link, 3 nobody answers,
  * 4 no prompt, 5 the evaluation failed.
@@ -24,6 +25,34 @@ static int fail(WSLINK link, int code, const char *what)
         fprintf(stderr, ": %s", WSErrorMessage(link));
     fputc('\n', stderr);
     return code;
+}
+
+/* Waits for the first prompt, which says that there is a kernel. Before it the server may say what it waits for. */
+static int wait_for_prompt(WSLINK link)
+{
+    const unsigned char *text;
+    int packet, size, characters;
+    while ((packet = WSNextPacket(link)) != INPUTNAMEPKT) {
+        if (packet == ILLEGALPKT)
+            return 0;
+        if (packet == TEXTPKT && WSGetUTF8String(link, &text, &size, &characters)) {
+            fprintf(stderr, "%.*s", size, (const char *)text);
+            WSReleaseUTF8String(link, text, size);
+        }
+        if (!WSNewPacket(link))
+            return 0;
+    }
+    return WSNewPacket(link);
+}
+
+/* WSCommandPacket[SetKeepAlive[False]]: for the server, which answers with a ReturnPacket. */
+static int send_end_of_kernel(WSLINK link)
+{
+    return WSPutFunction(link, "WSCommandPacket", 1)
+        && WSPutFunction(link, "SetKeepAlive", 1)
+        && WSPutSymbol(link, "False")
+        && WSEndPacket(link)
+        && WSFlush(link);
 }
 
 /* EvaluatePacket[Plus[left, right]]; nothing travels before the flush. */
@@ -52,9 +81,10 @@ static int talk(WSLINK link)
     int sum;
     if (!WSActivate(link))
         return fail(link, NOT_ACTIVE, "The server does not answer");
-    if (WSNextPacket(link) != INPUTNAMEPKT)
+    if (!wait_for_prompt(link))
         return fail(link, NO_PROMPT, "The server has no kernel to offer");
-    WSNewPacket(link);
+    if (!send_end_of_kernel(link) || !skip_to_answer(link) || !WSNewPacket(link))
+        return fail(link, NO_ANSWER, "The server does not answer");
     if (!send_sum(link, 2, 2) || !skip_to_answer(link) || !WSGetInteger(link, &sum))
         return fail(link, NO_ANSWER, "The evaluation failed");
     printf("2 + 2 = %d\n", sum);
@@ -70,7 +100,7 @@ int main(int argc, char **argv)
     if (environment == NULL)
         return fail(NULL, NO_ENVIRONMENT, "The WSTP library does not start");
     snprintf(options, sizeof options, "-linkmode connect -linkprotocol TCPIP -linkoptions 4 -linkname %s",
-             argc > 1 ? argv[1] : "31415");
+             argc > 1 ? argv[1] : "31415@localhost");
     link = WSOpenString(environment, options, &error);
     if (link != NULL) {
         code = talk(link);

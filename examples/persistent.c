@@ -1,14 +1,14 @@
-/* Leaves a kernel running and comes back to it: a kernel is kept by its ID.
+/* Leaves a kernel running and connects to it again later, by its ID.
  *
  *     cc persistent.c -o persistent -I$WSTP -L$WSTP -lWSTP64i4
- *     ./persistent 31415 'x = Prime[1000]'            prints the kernel's ID, and 7919
- *     ./persistent 31415 'x + 1' a806-2645-9651       goes back to that kernel and prints 7920
- *     ./persistent 31415 close a806-2645-9651         ends it
+ *     ./persistent 31415@localhost 'x = Prime[1000]'            prints the kernel's ID, and 7919
+ *     ./persistent 31415@localhost 'x + 1' a806-2645-9651       connects to that kernel again and prints 7920
+ *     ./persistent 31415@localhost close a806-2645-9651         closes it
  *
  * Commands to the server are packets too: WSCommandPacket[command[arguments]]. They never reach the kernel, and the
  * server answers each with ReturnPacket["json"]: {"result":"..."}, {"status":"ExecutionSuccess"} or
- * {"status":"ExecutionError"}. Closing the link leaves the kernel alone (KeepAlive is the server's default); it keeps
- * its definitions, and nobody who does not know its ID is given it.
+ * {"status":"ExecutionError"}. Closing the link leaves the kernel alive (KeepAlive is the server's default); it keeps
+ * its definitions, and only clients that name its ID are given it.
  *
  * The exit code says how far it came: 0 done, 1 no environment, 2 no link, 3 nobody answers, 4 no prompt,
  * 5 the link broke or the server refused, 64 wrong usage.
@@ -26,6 +26,24 @@ static int fail(WSLINK link, int code, const char *what)
         fprintf(stderr, ": %s", WSErrorMessage(link));
     fputc('\n', stderr);
     return code;
+}
+
+/* Waits for the first prompt, which says that there is a kernel. Before it the server may say what it waits for. */
+static int wait_for_prompt(WSLINK link)
+{
+    const unsigned char *text;
+    int packet, size, characters;
+    while ((packet = WSNextPacket(link)) != INPUTNAMEPKT) {
+        if (packet == ILLEGALPKT)
+            return 0;
+        if (packet == TEXTPKT && WSGetUTF8String(link, &text, &size, &characters)) {
+            fprintf(stderr, "%.*s", size, (const char *)text);
+            WSReleaseUTF8String(link, text, size);
+        }
+        if (!WSNewPacket(link))
+            return 0;
+    }
+    return WSNewPacket(link);
 }
 
 /* Skips packets until one of this kind; its contents are next. False if the link breaks before. */
@@ -97,7 +115,7 @@ static int succeeded(const char *answer)
     return strcmp(answer, "{\"status\":\"ExecutionSuccess\"}") == 0;
 }
 
-/* Bridges the link to the kernel with this ID. The one that the link got by itself was not used: it may end. */
+/* Bridges the link to the kernel with this ID. The kernel that the link got automatically was not used: it may end. */
 static int go_back(WSLINK link, const char *kernel)
 {
     char answer[256];
@@ -118,9 +136,8 @@ static int run(WSLINK link, const char *code, const char *kernel)
     int error;
     if (!WSActivate(link))
         return fail(link, NOT_ACTIVE, "The server does not answer");
-    if (WSNextPacket(link) != INPUTNAMEPKT)
+    if (!wait_for_prompt(link))
         return fail(link, NO_PROMPT, "The server has no kernel to offer");
-    WSNewPacket(link);
     if (kernel != NULL && (error = go_back(link, kernel)) != DONE)
         return error;
     if (kernel != NULL && strcmp(code, "close") == 0) {
@@ -143,7 +160,7 @@ int main(int argc, char **argv)
     WSLINK link;
     WSENV environment;
     if (argc != 3 && argc != 4)
-        return fail(NULL, USAGE, "usage: persistent PORT[@HOST] CODE [KERNEL]");
+        return fail(NULL, USAGE, "usage: persistent PORT@HOST CODE [KERNEL]");
     environment = WSInitialize(NULL);
     if (environment == NULL)
         return fail(NULL, NO_ENVIRONMENT, "The WSTP library does not start");

@@ -15,6 +15,10 @@ ROOT = Path(__file__).parents[2]
 ADDRESS = "31415@localhost"
 
 
+def call(name, *arguments):
+    return Function(Symbol(name), arguments)
+
+
 def prints(kernel):
     kernel.print("1\n")
     kernel.message("Power", "infy", "Power::infy: Infinite expression 1/0 encountered.")
@@ -22,8 +26,9 @@ def prints(kernel):
     return 3
 
 
-def call(name, *arguments):
-    return Function(Symbol(name), arguments)
+def divides(kernel):
+    kernel.message("Power", "infy", "Power::infy: Infinite expression 1/0 encountered.")
+    return call("DirectedInfinity")
 
 
 SINE = call("N", call("Sin", 1), 20)
@@ -40,7 +45,13 @@ RULES = {
     "{{1., 2.}, {3., 4.}}": PackedArray.from_list([[1.0, 2.0], [3.0, 4.0]]),
     **{f"Prime[{n}]": prime for n, prime in zip(range(1, 6), (2, 3, 5, 7, 11), strict=True)},
     "2 + 2": 4,
-    "Expand[(a + b)^2]": Function(Symbol("Plus"), ()),
+    "Expand[(a + b)^2]": call(
+        "Plus",
+        call("Power", Symbol("a"), 2),
+        call("Times", 2, Symbol("a"), Symbol("b")),
+        call("Power", Symbol("b"), 2),
+    ),
+    "1/0": divides,
     "Print[1]; 1/0; Print[2]; 3": prints,
     "x = 1/3": "1/3",
     "x;": None,

@@ -229,7 +229,8 @@ def greet_classic(sock, handshake):
 def test_classic_links_do_not_wait_for_each_other(accepting, listening):
     """A message connection says nothing about itself, so each link is told a port of its own."""
     with raw(listening, b"need_msg_portY") as first:
-        port = int(first.recv(100).removeprefix(b"msg_port=").split(b"Y")[0])
+        answer = first.recv(100)
+        port = int(answer.removeprefix(b"msg_port=").split(b"Y")[0])
         second = Worker(lambda: connect(listening.link_name, PROMPT, classic=True))
         connect(listening.link_name, PROMPT).close(0)
         early = accepting(2)
@@ -240,7 +241,7 @@ def test_classic_links_do_not_wait_for_each_other(accepting, listening):
         with socket.create_connection(("127.0.0.1", port), PROMPT) as message:
             handshake = ConnectHandshake("classic", "data")
             handshake.data_to_send()
-            handshake.receive_data(b"msg_port=%dY" % port)
+            handshake.receive_data(answer)
             greet_classic(first, handshake)
             first.sendall(b"\xe4\1\0\0\0\n]")
             message.sendall((130).to_bytes(4, "big") + bytes(4))

@@ -6,7 +6,8 @@ import pytest
 
 from tools.harness.waiting import wait_for
 from wstpserver.client import Callbacks, CommandError, ConnectError, KernelLost, LinkClosed, Session, connect
-from wstpserver.client.profile import KERNEL_ID, POOL, SERVER, Profile, ProfileError, load_profile
+from wstpserver.client.errors import ProfileError
+from wstpserver.client.profile import KERNEL_ID, POOL, SERVER, Profile, load_profile
 
 from .helpers import PROMPT, Worker
 

@@ -160,6 +160,24 @@ def test_a_kept_kernel_stays(running, administrator):
     administrator.command("CloseKernel", kernel)
 
 
+def test_a_kernel_can_be_kept_at_the_end(running, administrator):
+    with Session(f"{running.port}@127.0.0.1", PROMPT) as session:
+        kernel = session.command("GetKernelID", timeout=PROMPT)
+        session.keep_kernel = True
+    wait_for(lambda: states(administrator)["bridged"] == 0, PROMPT)
+    assert kernel in [kernel.id for kernel in server_information(administrator).kernels]
+    administrator.command("CloseKernel", kernel)
+
+
+def test_what_the_program_says_of_its_kernel_counts():
+    kernel = Kernel()
+    with session_with(kernel) as session:
+        session.synchronize(PROMPT)
+        session.send_command("SetKeepAlive", Symbol("False"))
+        session.keep_kernel = True
+    assert {command.args for command in kernel.commands} == {(Symbol("False"),)}
+
+
 def test_the_end_of_the_other_side_is_called_that():
     with session_with(Kernel({"die": dies})) as session:
         for _ in range(3):

@@ -41,6 +41,7 @@ def test_an_abort_that_nobody_waits_for():
         return "late"
 
     with session_with(Kernel({"deaf": deaf})) as session:
+        session.synchronize(PROMPT)  # an abort before there is a kernel ends the evaluation at once
         worker = Worker(session.evaluate, "deaf", PROMPT)
         while not session.abort(patience=0.1):
             threading.Event().wait(0.001)

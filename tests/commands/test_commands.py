@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -332,3 +333,53 @@ def test_missed_output_is_kept_for_whoever_comes_back(serve, gate):
     assert "while you were away" in packets.args[0].args[0]
     other.put("WSCommandPacket", call("GetMissedOutput"))
     assert other.get_packet()[1].args[1].args in ((), [])
+
+
+@pytest.mark.parametrize("command", [
+    call("ConnectKernel", "Main", 10**400),
+    call("ConnectKernel", "Main", -(10**400)),
+    call("CloseKernel", 10**4999),
+    call("ConnectParallelKernel", 10**5000),
+])  # fmt: skip
+def test_huge_integers_are_malformed(serve, command):
+    link = serve().client()
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)  # of this side; the server keeps its limit
+    try:
+        link.put("WSCommandPacket", command)
+        assert link.get_packet() == ("ReturnPacket", MALFORMED)
+    finally:
+        sys.set_int_max_str_digits(limit)
+    assert link.evaluate(call("Plus", 2, 2)) == 4
+
+
+def test_an_unused_kernel_of_the_pool_counts_whatever_is_said_about_its_future(serve):
+    link = serve({"Main": {"MaximumKernelNumber": 1}}).client()
+    name = kernel_id(link)
+    assert link.command("SetKeepAlive", FALSE) == SUCCESS
+    assert enter(link, "ConnectKernel", "Main", 1) == SUCCESS
+    assert kernel_id(link) == name
+
+
+def test_nobody_waits_for_kernels_that_are_all_reserved(serve):
+    """Who has just connected is told why and what to do, and not kept waiting; a command fails at once."""
+    server = serve({"Main": {"MaximumKernelNumber": 1}, "Other": {"MinimumKernelNumber": 1}})
+    watcher = server.client()
+    assert enter(watcher, "ConnectKernel", "Other") == SUCCESS
+    link = server.client()
+    link.evaluate(call("Plus", 1, 1))
+    link.close()
+    wait_for(lambda: [one["State"] for one in kernels(watcher).values()] == ["reserved"])
+    with server.connect() as refused:
+        head, text = refused.get_packet()
+        assert head == "TextPacket" and "1 of 1 kernels (1 reserved)" in text and "ReservedKernelTimeout" in text
+        assert refused.at_end()
+    assert watcher.command("ConnectKernel", "Main", 100_000) == ERROR
+    trouble = information(watcher)["Pools"]["Main"]["Trouble"]
+    assert "1 of 1 kernels (1 reserved)" in trouble
+
+
+def test_the_log_says_who_starts_kernels_outside_pools(serve):
+    server = serve()
+    name = json.loads(server.client().command("StartKernel"))["result"]
+    server.wait_for_log(rf"Information: \n    Client \d+ .* started kernel {name} outside pools")

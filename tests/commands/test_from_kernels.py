@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, enter, kernel_id, kernels
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.fake_kernel.codec import Function as call
+from tools.harness.processes import resident_bytes
 from tools.harness.waiting import wait_for, wait_gone
 
 
@@ -41,6 +43,7 @@ def test_malformed_and_unknown(serve):
     link = serve().client()
     assert inside(link, "NoSuchCommand") == MALFORMED
     assert inside(link, "SetKeepAlive", 1) == MALFORMED
+    assert inside(link, "ConnectKernel", "Main", 10**400) == MALFORMED
     assert inside(link, "CloseKernel", "x" * 100_000) == MALFORMED
     assert inside(link, "CloseKernel", "0000-0000-0000") == ERROR
 
@@ -108,3 +111,83 @@ def test_a_kernel_without_a_client_has_no_bridge(serve, gate):
     other.put("WSCommandPacket", call("GetMissedOutput"))
     packets = other.get_packet()[1].args[1].args
     assert packets[-1].args[0].args[1] == ERROR
+
+
+def test_a_connection_that_fails_is_told_to_the_function_that_asked(serve, gate):
+    """Its result is the outcome, and the bridge stays as it was."""
+    server = serve({"Main": {"MaximumKernelNumber": 2}})
+    link, other = server.client(), server.client()
+    name, busy = kernel_id(link), kernel_id(other)
+    other.put("EvaluatePacket", gate.busy())
+    wait_for(lambda: kernels(link)[busy]["Busy"])
+    assert inside(link, "ConnectKernel", busy, 0.3) == ERROR
+    assert inside(link, "ConnectKernel", "Main", 0.3) == ERROR, "the pool is full"
+    assert kernel_id(link) == name
+    gate.open()
+    assert other.get_packet()[0] == "ReturnPacket"
+
+
+def test_a_connection_from_inside_waits_for_its_kernel(serve, gate):
+    server = serve({"Main": {"MaximumKernelNumber": 2, "ReservePreviouslyConnectedKernels": False}})
+    link, other = server.client(), server.client()
+    wanted = kernel_id(other)
+    other.put("EvaluatePacket", gate.busy())
+    wait_for(lambda: kernels(link)[wanted]["Busy"])
+    link.put("EvaluatePacket", call("Command", Function("ConnectKernel", wanted, 20)))
+    server.wait_for_log(f"waits up to 20 s for kernel {wanted}, which is busy")
+    gate.open()
+    assert link.get_packet() == ("ReturnPacket", SUCCESS)
+    assert link.get_packet()[0] == "InputNamePacket"
+    assert kernel_id(link) == wanted
+    assert other.get_packet()[0] == "ReturnPacket"
+    assert "another client connected" in other.get_packet()[1]
+
+
+def test_a_connection_from_inside_shows_one_prompt(serve):
+    """That of the new kernel."""
+    link = serve({"Main": {"MinimumKernelNumber": 2}}).client()
+    for _ in range(2):
+        link.put("EnterTextPacket", '1 + 1')
+        assert [link.get_packet()[0] for _ in range(3)][-1] == "InputNamePacket"
+    before = kernel_id(link)
+    link.put("EnterTextPacket", 'Command[ConnectKernel["Main"]]')
+    assert link.get_packet() == ("OutputNamePacket", "Out[3]= ")
+    assert link.get_packet()[0] == "ReturnTextPacket"
+    assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
+    assert kernel_id(link) != before
+
+
+def test_commands_of_a_kernel_are_answered_in_order(serve, gate):
+    """One at a time: the second waits for the first, which waits for a kernel."""
+    server = serve({"Main": {"MaximumKernelNumber": 2}})
+    link, other = server.client(), server.client()
+    busy = kernel_id(other)
+    other.put("EvaluatePacket", gate.busy())
+    wait_for(lambda: kernels(link)[busy]["Busy"])
+    first = call("PutFrame", call("WSCommandPacket", Function("ConnectKernel", busy, 0.3)))
+    link.put("EvaluatePacket", call("CompoundExpression", first, call("Command", call("GetKernelID"))))
+    assert link.get_packet() == ("ReturnPacket", ERROR), "the answer to the first command"
+    link.put("EvaluatePacket", 1)
+    gate.open()
+
+
+def test_a_kernel_that_floods_the_server_with_commands_waits(serve):
+    """It is not read from while its replies are not read, so the server holds one of them."""
+    server = serve()
+    link = server.client()
+    command = call("PutFrame", call("WSCommandPacket", call("GetServerInformation")))
+    before = resident_bytes(server.pid)
+    link.put("EvaluatePacket", call("CompoundExpression", *[command] * 20_000, call("Sleep", 0.5), 1))
+    watcher = server.client()
+    wait_for(lambda: kernels(watcher)[kernel_id(watcher)])
+    assert watcher.evaluate(2) == 2
+    assert resident_bytes(server.pid) - before < 16 << 20
+
+
+def test_addresses_of_clients_are_shown_to_the_administrator_only(serve):
+    """Which these tests are; a kernel speaks for its client, whoever that is."""
+    link = serve().client()
+    name = kernel_id(link)
+    assert re.fullmatch(r"Client 1 \(127\.0\.0\.1:\d+\)", kernels(link)[name]["Client"])
+    pools = json.loads(inside(link, "GetServerInformation"))["result"]["Pools"]
+    assert [kernel["Client"] for kernel in pools["Main"]["Kernels"] if kernel["ID"] == name] == ["Client 1"]

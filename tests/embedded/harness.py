@@ -14,6 +14,9 @@ from wstpserver.wire.values import Function, Symbol
 #: Nothing a test waits for takes this long, in seconds, on a machine that is busy.
 PATIENCE = 30.0
 
+#: Seconds for loading Mathics, which needs all of a processor for several seconds.
+LOADING_PATIENCE = 110.0
+
 PROGRAM = [sys.executable, "-m", "wstpserver.embedded.main"]
 
 
@@ -118,7 +121,7 @@ class WarmParent:
                 [*PROGRAM, "--warm-parent", str(inherited.fileno())],
                 pass_fds=[inherited.fileno()], env=kernel_environment(home), start_new_session=True,
             )  # fmt: skip
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(LOADING_PATIENCE)
         self._events = []
         self._launches = 0
 

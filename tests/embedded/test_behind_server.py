@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.embedded.harness import PATIENCE, call
+from tests.embedded.harness import LOADING_PATIENCE, PATIENCE, call
 from tools.harness.processes import children
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for, wait_gone
@@ -38,7 +38,7 @@ def session(server):
 
 
 def test_evaluates(session):
-    assert session.evaluate("x", timeout=PATIENCE) == 4
+    assert session.evaluate("x", timeout=LOADING_PATIENCE) == 4
     assert session.evaluate(call("Plus", 2, 2), timeout=PATIENCE) == 4
     shown = session.evaluate_text("1/3", timeout=PATIENCE)
     assert (shown.name, shown.text) == ("Out[1]= ", "1 / 3")
@@ -103,7 +103,7 @@ def test_a_killed_server_leaves_nothing(needs_mathics, tmp_path):
     program.chmod(0o755)
     with ServerProcess(tmp_path, {"Pools": {"Main": pool(program, MinimumKernelNumber=2)}}) as server:
         with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as session:
-            pid = session.evaluate("$ProcessID", timeout=PATIENCE)
+            pid = session.evaluate("$ProcessID", timeout=LOADING_PATIENCE)
             server.expect_exit(-signal.SIGKILL)
             server.stop(signal.SIGKILL)
             wait_gone(pid)

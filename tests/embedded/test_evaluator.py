@@ -1,4 +1,6 @@
 """EvaluatePacket and what else can be sent at the top level."""
+import os
+
 import pytest
 
 from tests.embedded.harness import call, typed
@@ -36,6 +38,26 @@ def test_initialization_code_and_file(kernel, tmp_path):
     assert kernel.evaluate("{fromCode, fromFile[[1]], Context[inPackage]}").args == (4, 1, "Pack`")
 
 
+def test_exit_in_an_initialization_file_ends_the_kernel_with_its_code(warm_parent, tmp_path):
+    file = tmp_path / "init.wl"
+    file.write_text("x = 1;\nExit[3]\nx = 2;\n")
+    kernel = warm_parent.launch()
+    kernel.send("EvaluatePacket", call("Get", str(file)))
+    assert os.waitstatus_to_exitcode(warm_parent.event("exited", pid=kernel.pid)["status"]) == 3
+    kernel.close()
+
+
+def test_input_in_an_initialization_file_asks_and_can_be_aborted(kernel, tmp_path):
+    file = tmp_path / "init.wl"
+    file.write_text("x = Input[];\nx + 1\n")
+    kernel.send("EvaluatePacket", call("Get", str(file)))
+    assert kernel.packets_until("InputPacket") == [("InputPacket", "? ")]
+    kernel.send("TextPacket", "4")
+    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 5)]
+    value, _ = kernel.seconds_to_abort(call("Get", str(file)), after="InputPacket")
+    assert value == Symbol("$Aborted")
+
+
 def test_missing_file_is_a_message(kernel):
     packets = kernel.evaluate_packets(call("Get", "/no/such/file.wl"))
     assert packets[0] == ("MessagePacket", Symbol("Get"), "noopen")
@@ -58,7 +80,10 @@ def test_evaluations_that_end_in_another_way(kernel, text, value, message):
     assert kernel.evaluate(call("Plus", 1, 1)) == 2
 
 
-@pytest.mark.parametrize("text, value", [("Return[7]", 7), ("Abort[]", Symbol("$Aborted")), ("Catch[Throw[1]]", 1)])
+@pytest.mark.parametrize("text, value", [
+    ("Return[5]", call("Return", 5)), ("Return[]", call("Return")), ("Abort[]", Symbol("$Aborted")),
+    ("Catch[Throw[1]]", 1), ("f[x_] := (Return[x]; 2); f[3]", 3),
+])  # fmt: skip
 def test_endings_without_a_message(kernel, text, value):
     assert kernel.evaluate_packets(typed(text)) == [("ReturnPacket", value)]
 

@@ -38,3 +38,10 @@ def test_warm_parent_names_its_descriptor():
 @pytest.mark.parametrize("word, action", [("--help", "help"), ("-h", "help"), ("--version", "version")])
 def test_questions_about_the_program(word, action):
     assert parse_arguments([word]).action == action
+
+
+@pytest.mark.parametrize("protocol", ["SharedMemory", "sharedmemory", "Pipes", "FileMap"])
+def test_another_protocol_is_refused_with_what_to_write(protocol):
+    arguments = parse_arguments(["-wstp", "-linkprotocol", protocol, "-linkconnect", "-linkname", "327en_shm"])
+    assert arguments.action == "refused"
+    assert protocol in arguments.problem and "-linkprotocol TCPIP" in arguments.problem

@@ -34,6 +34,13 @@ def test_without_a_link_says_what_it_is_for():
     assert result.stdout == ""
 
 
+def test_shared_memory_is_refused_at_once():
+    """What a program asks for that launches a kernel without naming a protocol."""
+    result = run("-wstp", "-linkprotocol", "SharedMemory", "-linkconnect", "-linkname", "327en_shm")
+    assert result.returncode == 69
+    assert "-linkprotocol TCPIP" in result.stderr
+
+
 @pytest.fixture
 def without_mathics():
     """The program in a Python that cannot import Mathics."""

@@ -164,7 +164,7 @@ def test_a_chunk_can_be_aborted(served):
 
 
 def test_a_deaf_kernel_does_not_hold_us(served, monkeypatch):
-    monkeypatch.setattr("wstpserver.client.parallel.executor._OBEDIENCE", 0.3)
+    monkeypatch.setattr("wstpserver.client.parallel.executor._ABORT_TIME", 0.3)
     executor = served.executor(1)
     assert executor.submit("Plus", 1, 1).result(PROMPT) == 2  # its first prompt has been read
     future = executor.submit("Sleep", 600)

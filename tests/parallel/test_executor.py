@@ -124,7 +124,7 @@ def test_time_limit_of_each(served):
 
 
 def test_a_deaf_kernel_is_given_up(served, monkeypatch):
-    monkeypatch.setattr("wstpserver.client.parallel.worker._SIGN_OF_LIFE", 0.2)
+    monkeypatch.setattr("wstpserver.client.parallel.worker._IDLE_ANSWER", 0.2)
     with served.executor(1, task_timeout=0.2) as executor:
         (deaf,) = executor.kernels
         with pytest.raises(EvaluationTimeout):

@@ -8,8 +8,8 @@ from wstpserver.pools.evaluation import (
     ANSWERED_BY,
     PLAIN_OUTPUT,
     REPORTED_HEADS,
-    Evaluation,
     EvaluationChange,
+    EvaluationStack,
     EvaluationState,
 )
 from wstpserver.wire.packets import PacketHead
@@ -22,7 +22,7 @@ QUESTIONS = (Head.InputPacket, Head.InputStringPacket, Head.MenuPacket)
 
 def played(script):
     """An evaluation after "C Evaluate, K BeginDialog ..."; what a client sends must be allowed to go."""
-    evaluation = Evaluation()
+    evaluation = EvaluationStack()
     for step in filter(None, script.split(", ")):
         side, name = step.split(" ")
         head = Head.OTHER if name == "Other" else Head[f"{name}Packet"]
@@ -41,7 +41,7 @@ def test_every_head_is_plain_output_or_reported():
 @pytest.mark.parametrize("head", ANSWERED_BY)
 @pytest.mark.parametrize("output", sorted(PLAIN_OUTPUT))
 def test_a_further_evaluation_waits_while_the_kernel_computes(head, output):
-    evaluation = Evaluation()
+    evaluation = EvaluationStack()
     evaluation.sent(head)
     assert evaluation.busy and not any(evaluation.may_go(further) for further in ANSWERED_BY)
     assert evaluation.may_go(Head.OTHER) and evaluation.may_go(Head.ReturnPacket)
@@ -52,7 +52,7 @@ def test_a_further_evaluation_waits_while_the_kernel_computes(head, output):
 
 @pytest.mark.parametrize("request_", REQUESTS + QUESTIONS)
 def test_an_evaluation_passes_after_a_request_of_the_kernel(request_):
-    evaluation = Evaluation()
+    evaluation = EvaluationStack()
     evaluation.sent(Head.EvaluatePacket)
     assert evaluation.written(request_)
     evaluation.sent(Head.EvaluatePacket)
@@ -135,7 +135,7 @@ def test_what_is_open_when_a_kernel_dies():
 
 
 def test_subscribers_hear_of_each_change_once():
-    evaluation, heard = Evaluation(), []
+    evaluation, heard = EvaluationStack(), []
     evaluation.subscribe(lambda change, number: heard.append((change.name, number)))
     evaluation.sent(Head.EvaluatePacket)
     evaluation.written(Head.InputPacket)
@@ -145,7 +145,7 @@ def test_subscribers_hear_of_each_change_once():
 
 
 def test_evaluations_that_are_counted_in_pairs():
-    evaluation, heard = Evaluation(), []
+    evaluation, heard = EvaluationStack(), []
     evaluation.subscribe(lambda *change: heard.append(change))
     assert not evaluation.passed(Head.EvaluatePacket, 3, 3)
     assert heard == [(EvaluationChange.PASSED, 3)] and not evaluation.busy

@@ -99,8 +99,8 @@ class RandomHistory(History):
     def client_sets_things(self):
         client = self.pick(self.bridges)
         if client is not None:
-            self.registry.set_keep_alive(client, self.chance())
-            self.registry.set_allow_replacement(client, self.chance())
+            self.registry.set_keep_alive(client, setting=self.chance())
+            self.registry.set_allow_replacement(client, setting=self.chance())
 
     @when(lambda self: self.bridges)
     def client_leaves_after_the_evaluation(self):
@@ -112,7 +112,7 @@ class RandomHistory(History):
     def client_reserves(self):
         client = self.pick(self.bridges)
         if client is not None and client.kernel.pool is not None:
-            self.registry.set_reserve(client.kernel, self.chance())
+            self.registry.set_reserve(client.kernel, setting=self.chance())
 
     @when(lambda self: self.bridges)
     def evaluation_begins(self):

@@ -124,7 +124,7 @@ def test_set_reserve_kernel_outlives_the_bridge_and_beats_the_pool():
     (kernel,) = warm(registry)
     one, other = client(registry), client(registry)
     registry.connect_to_pool(one, pool)
-    registry.set_reserve(kernel, False)
+    registry.set_reserve(kernel, setting=False)
     registry.disconnect(one)
     assert kernel.state is KernelState.FREE
     assert registry.connect_to_pool(other, pool).kernel is kernel
@@ -139,7 +139,7 @@ def test_keep_alive_false_closes_the_kernel_and_the_setting_ends_with_the_bridge
     registry.connect_to_pool(one, pool)
     (start,) = registry.take_effects()
     registry.ready(start.kernel)
-    registry.set_keep_alive(one, False)
+    registry.set_keep_alive(one, setting=False)
     registry.disconnect(one)
     effects = registry.take_effects()
     assert Unbridged(one, start.kernel, Reason.DISCONNECTED) in effects
@@ -255,7 +255,7 @@ def test_the_setting_of_a_bridge_beats_the_configuration_and_holds_for_the_repla
     kernels = warm(registry)
     one = client(registry)
     registry.connect_to_pool(one, registry.pools["P0"])
-    registry.set_allow_replacement(one, True)
+    registry.set_allow_replacement(one, setting=True)
     registry.lost(kernels[0], in_good_order=False)
     assert one.kernel is kernels[1]
     registry.lost(kernels[1], in_good_order=False)
@@ -277,7 +277,7 @@ def test_an_unused_kernel_of_the_pool_is_as_good_as_another_one_where_there_is_n
     end(own)
     assert waits(registry.connect_to_pool(first, pool))
     assert first.kernel is own
-    registry.set_keep_alive(second, False)
+    registry.set_keep_alive(second, setting=False)
     assert registry.connect_to_pool(second, pool).kernel is second.kernel, "whatever it says about the kernel's future"
 
 
@@ -373,7 +373,7 @@ def dying():
     kernel = warm(registry)[0]
     one = client(registry, "one")
     registry.connect_to_pool(one, registry.pools["P0"])
-    registry.set_allow_replacement(one, True)
+    registry.set_allow_replacement(one, setting=True)
     registry.link_ended(kernel)
     registry.take_effects()
     return registry, one, kernel
@@ -470,7 +470,7 @@ def test_a_take_over_takes_place_between_two_evaluations():
 
 def test_a_take_over_is_no_end_of_the_bridge_for_keep_alive():
     registry, kernel, owner, taker = taken()
-    registry.set_keep_alive(owner, False)
+    registry.set_keep_alive(owner, setting=False)
     registry.connect_to_kernel(taker, kernel)
     assert taker.kernel is kernel and taker.keep_alive is None
     assert not any(isinstance(effect, Close) for effect in registry.take_effects())

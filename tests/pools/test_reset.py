@@ -65,7 +65,7 @@ def test_who_comes_back_to_a_reserved_kernel_finds_it_as_it_was():
     scene.registry.disconnect(scene.bridged())
     assert scene.effects(Reset) == []
     again = scene.bridged(scene.kernel)
-    scene.registry.set_reserve(scene.kernel, False)
+    scene.registry.set_reserve(scene.kernel, setting=False)
     scene.registry.disconnect(again)
     assert scene.effects(Reset) == [Reset(scene.kernel)], "now anybody may get it"
 

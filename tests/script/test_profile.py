@@ -5,16 +5,8 @@ import stat
 
 import pytest
 
-from wstpserver.client.profile import (
-    KEEP_ALIVE,
-    KERNEL_ID,
-    POOL,
-    RESERVE,
-    Profile,
-    ProfileError,
-    default_profile_path,
-    load_profile,
-)
+from wstpserver.client.errors import ProfileError
+from wstpserver.client.profile import KEEP_ALIVE, KERNEL_ID, POOL, RESERVE, Profile, default_profile_path, load_profile
 
 SAMPLE = """\
 # sampleprofile

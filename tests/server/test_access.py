@@ -9,7 +9,7 @@ import pytest
 
 from tools.harness.waiting import wait_for
 from wstpserver.server import access
-from wstpserver.server.access import belongs_to, diagnosed_owner, listed_owner, peer_owner
+from wstpserver.server.access import belongs_to, diagnosed_owner, have_same_owner, listed_owner, peer_owner
 
 CONNECT = """
 import os, socket, sys
@@ -156,3 +156,37 @@ def test_a_system_that_knows_no_tcp_there(listener, monkeypatch):
 def test_a_request_that_the_system_refuses():
     with pytest.raises(OSError):
         diagnosed_owner(socket.AF_UNIX, ("127.0.0.1", 1), ("127.0.0.1", 2))
+
+
+def test_two_connections_of_one_process(listener, way):
+    process = subprocess.Popen([sys.executable, "-S", "-E", "-c", CONNECT, "0", str(listener.getsockname()[1]),
+                                listener.getsockname()[0]])  # fmt: skip
+    stranger = listener.accept()[0]
+    pairs = [both_ends(listener) for _ in range(2)]
+    try:
+        (_, first), (_, second) = pairs
+        assert have_same_owner(first, second) and have_same_owner(second, first)
+        assert not have_same_owner(first, stranger) and not have_same_owner(stranger, first)
+        pairs[1][0].close()
+        wait_for(lambda: not have_same_owner(first, second), 10.0, "the closed connection to be nobody's")
+    finally:
+        for each in (stranger, *(end for pair in pairs for end in pair)):
+            each.close()
+        process.wait(10)
+
+
+@pytest.mark.parametrize(
+    "owner, expected",
+    [(0, True), (os.geteuid(), True), (os.geteuid() + 1, False), (None, False), (OSError("not told"), True)],
+)
+def test_who_is_the_administrator(monkeypatch, owner, expected):
+    """Root and the user that the server runs as, on this computer."""
+
+    def peer(_connected):
+        if isinstance(owner, OSError):
+            raise owner
+        return None if owner is None else access.SocketOwner(1, owner)
+
+    monkeypatch.setattr(access, "peer_owner", peer)
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
+        assert access.is_administrator(ours) is expected

@@ -1,8 +1,10 @@
 """What the running server does with exceptions that nobody expected."""
 
+import signal
 import uuid
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import gevent
 import gevent.socket
@@ -20,6 +22,16 @@ GREETING = b"Math Link 4\n-libraryid '!&*' -decoders 0\n-numericsid boxer -forma
 def settings():
     pools = [{"name": "Main", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 1}]
     return ServerSettings.build(pools=pools)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """A server that stops ignores further signals, which is nothing for the tests after it."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -44,37 +56,17 @@ def test_an_exception_that_nobody_catches_goes_to_the_log(monkeypatch, capfd, tm
     assert capfd.readouterr() == ("", "")
 
 
-class BrokenBroker:
-    """Fails at once."""
-
-    def __init__(self, *_):
-        self.kernels = {}
-
-    def start(self):
-        """Nothing is started here."""
-
-    stop = start
-
-    def open_session(self, *_):
-        raise RuntimeError("a defect")
-
-    def close_session(self, *_):
-        raise RuntimeError("another defect")
+def broken(*_, **__):
+    raise RuntimeError("a defect")
 
 
-class BrokenSession:
-    def __init__(self, *_):
-        raise RuntimeError("a defect")
-
-
-@pytest.mark.parametrize("what", ["session", "broker"])
+@pytest.mark.parametrize("what", ["make_session", "open_session"])
 def test_a_defect_does_not_leave_a_client_waiting(monkeypatch, tmp_path, log, what):
     """Both connections are closed, whatever fails, and the exception goes where all go."""
     told = []
     monkeypatch.setattr(gevent.get_hub(), "print_exception", lambda *what: told.append(what[1]), raising=False)
-    monkeypatch.setattr(app, "Broker", BrokenBroker)
-    if what == "session":
-        monkeypatch.setattr(app, "Session", BrokenSession)
+    dispatcher = Mock(**{"evaluating.return_value": [], what: broken, "close_session": broken})
+    monkeypatch.setattr(app, "Dispatcher", lambda *_: dispatcher)
     loaded = SimpleNamespace(settings=None)
     options = ServeOptions(0, "127.0.0.1", LogLevel.ERROR, None, log, None, None, loaded, {})
     (listener,) = listen("127.0.0.1", 0)

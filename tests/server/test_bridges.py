@@ -1,9 +1,12 @@
 """Clients bridged with kernels: what the channels do in C and what the server knows of it go together."""
 
+import socket
+
 import gevent
 import pytest
 
 from tests.server.whole import Server, packet
+from wstpserver.pools.states import KernelState
 from wstpserver.server.relay.channel import FrameState
 
 EVALUATION, ANSWER = packet("EvaluatePacket", "1"), packet("ReturnPacket", "1")
@@ -127,3 +130,15 @@ def test_a_large_input_that_was_asked_for(bridge):
     kernel_peer.put(ANSWER)
     until(lambda: not kernel.busy)
     assert kernel.record.evaluations == 1
+
+
+def test_an_answer_that_comes_after_its_client_has_left(bridge):
+    """C counts answers together with the client's channel, which is gone when this one comes."""
+    server, kernel, kernel_peer, session, client_peer = bridge
+    exchange(kernel, kernel_peer, client_peer)  # from now on they are counted in pairs
+    evaluate(kernel, client_peer)
+    assert got(kernel_peer)[0] == "EvaluatePacket"
+    client_peer.connection.shutdown(socket.SHUT_WR)
+    kernel_peer.put(ANSWER)  # both are there before the loop looks at either
+    until(lambda: not kernel.busy and session.record not in server.dispatcher.sessions)
+    assert kernel.record.state is KernelState.FREE and kernel.record.evaluations == 2

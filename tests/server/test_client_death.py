@@ -172,7 +172,7 @@ def missed(link):
 
 
 LARGE_PARTS = {
-    "a list of numbers": b"F100000 #GA~DList\n" + b"\xe4\1\0\0\0\n" * 20_000,
+    "a list of numbers": b"F80000 #GA~DList\n" + b"\xe4\1\0\0\0\n" * 20_000,
     "a packed block": b"F50000 #GA~DList\nP50000 \xf6" + bytes(100_001),
     "a rectangular array": b"A40000 D^FB#GA~DList\nF20000 #GA~DList\n.\nP40000 \xe4" + bytes(90_001),
     "nested functions": b"FA#DA~Af\n" * 10_000,

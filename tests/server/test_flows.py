@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serving import SUCCESS, TRUE, kernel_id, join, kernel_process
+from tests.support.serving import SUCCESS, TRUE, join, kernel_id, kernel_process
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool

@@ -1,13 +1,19 @@
 """Clients that greet as they should, each in its own way."""
+import contextlib
 import os
+import resource
 import socket
+import subprocess
+import sys
 import uuid
 
 import pytest
 
-from tools.harness import rawlink
+from tests.support.serving import one_pool, serving
+from tools.harness import processes, rawlink
 from tools.harness.fake_kernel import joining
 from tools.harness.fake_kernel.codec import Function, encode
+from tools.harness.waiting import wait_for
 
 PLUS = Function("EvaluatePacket", Function("Plus", 2, 2))
 
@@ -134,6 +140,19 @@ def test_classic_mode_with_the_greeting_before_the_message_connection(server):
     assert_works(rawlink.RawLink(data, message))
 
 
+def test_a_classic_client_that_reads_first(server):
+    """After a silence it is greeted, with the version that suits everybody."""
+    data, message = joining.connect_classic(("127.0.0.1", server.port))
+    received = b""
+    while b"\n" not in received:
+        received += joining.receive_exactly(data, 1)
+    assert received == b"Math Link 4\n"
+    opening, rest = LINES[5]
+    data.sendall(opening.replace(b"5", b"4") + rest)
+    receive_greeting(data, 5)
+    assert_works(rawlink.RawLink(data, message))
+
+
 def test_a_message_port_of_classic_mode_takes_one_connection_only(server):
     data, message = joining.connect_classic(("127.0.0.1", server.port))
     port = message.getpeername()[1]
@@ -142,6 +161,51 @@ def test_a_message_port_of_classic_mode_takes_one_connection_only(server):
         assert link.get_packet()[0] == "InputNamePacket"
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), 20.0)
+
+
+STRANGER = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20) as connection:
+    print("connected", flush=True)
+    print(len(connection.recv(1)), flush=True)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="others do not say who connects")
+def test_a_message_port_of_classic_mode_is_for_its_client_only(server):
+    """Another process of this computer is not let in, even if it is first."""
+    data = socket.create_connection(("127.0.0.1", server.port), 20.0)
+    data.sendall(b"need_msg_portY")
+    answer = b""
+    while not answer.endswith(b"Y"):
+        answer += joining.receive_exactly(data, 1)
+    port = int(answer[len(b"msg_port=") : -1])
+    words = [sys.executable, "-S", "-E", "-c", STRANGER, str(port)]
+    stranger = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert stranger.stdout == "connected\n0\n"
+    message = socket.create_connection(("127.0.0.1", port), 20.0)
+    _, framer = joining.greet(data, 6)
+    assert_works(rawlink.RawLink(data, message, framer))
+
+
+def test_classic_clients_beside_many_idle_connections(tmp_path, kernel):
+    """More descriptors than select() can look at."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 6000:
+        pytest.skip("this system does not allow so many descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 6000), hard))
+    root = {"MaximumUnpairedConnections": 5000, "GreetingTimeout": 300}
+    try:
+        with serving(tmp_path, one_pool(kernel, root=root)) as server, contextlib.ExitStack() as idle:
+            for _ in range(2000):
+                idle.enter_context(socket.create_connection(("127.0.0.1", server.port), 20.0))
+            wait_for(lambda: len(processes.open_descriptors(server.pid)) > 2000, 60.0, "the idle connections")
+            data, message = joining.connect_classic(("127.0.0.1", server.port))
+            assert data.fileno() > 1024
+            version, framer = joining.greet(data, 6)
+            assert_works(rawlink.RawLink(data, message, framer))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_messages_that_came_with_the_first_line_are_not_lost(server, gate):

@@ -3,9 +3,11 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
+from gevent.event import AsyncResult
 
 from tests.server.connections import tcp_pair
 from wstpserver.server.handshake import ClientAcceptor
+from wstpserver.wire.messages import encode_message
 
 
 class Lines:
@@ -102,3 +104,28 @@ def test_a_defect_closes_the_connection(log, accept, monkeypatch):
     assert ended(accept(acceptor, b"id=23E744F7"))
     assert told == [ZeroDivisionError]
     assert not len(acceptor)
+
+
+@pytest.mark.parametrize(("offered", "agreed"), [(3, 3), (4, 4), (5, 4), (6, 6), (7, 6)])
+def test_a_link_knows_the_version_that_was_agreed_on(log, accept, offered, agreed):
+    opened = AsyncResult()
+    acceptor = ClientAcceptor(settings(), log, opened.set)
+    identity = b"id=23E744F7-9AE5-481E-B5EA-9AE4CBF1C047 connection="
+    accept(acceptor, identity + b"mesg" + encode_message(2))
+    lines = [b"Math Link %d" % offered, b"-libraryid '!&*' -decoders 0", b"-numericsid boxer -formats 1,2,3,4,5,6,7"]
+    lines += [b"-envid ''"] if agreed >= 4 else []
+    lines += [b"-symboldicts 1 -stringdicts 1", b"Support6digitAsciiUnicode"] if agreed >= 6 else []
+    data = accept(acceptor, identity + b"data" + b"\3" + bytes(15) + b"\n".join(lines) + b"\nleft over")
+    link = opened.get(timeout=20)
+    try:
+        assert link.greeting_version == agreed
+        assert (link.leftover, link.messages_leftover) == (b"left over", encode_message(2))
+        assert link.address.endswith(f":{data.getsockname()[1]}") and not link.without_kernel
+        link.data.send(link.unsent)
+        greeting = b""
+        while greeting.count(b"\n") < len(lines):
+            greeting += data.recv(4096)
+        assert greeting.startswith(b"\3" + bytes(15) + b"Math Link %d\n" % min(agreed, 6) if agreed > 3 else b"\3")
+    finally:
+        link.close()
+    assert not len(acceptor) and not log.warnings

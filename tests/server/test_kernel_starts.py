@@ -16,6 +16,7 @@ from tests.support.serving import (
     kernel_process,
     message_of,
     one_pool,
+    prompt,
     ready_kernels,
     reset,
     serving,
@@ -128,7 +129,7 @@ def test_a_pool_recovers_when_its_kernel_is_mended(tmp_path):
         with server.connect() as link:
             path.unlink()
             make_kernel(tmp_path)
-            assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
+            assert prompt(link) == ("InputNamePacket", "In[1]:= ")
             assert link.evaluate(1) == 1
         ready_kernels(server, 2)
 

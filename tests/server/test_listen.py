@@ -1,6 +1,8 @@
 """The port: taken, free, or refused with a reason."""
 import errno
 import os
+import re
+import signal
 import socket
 
 import pytest
@@ -9,7 +11,7 @@ from tests.support.serving import one_pool
 from tools.harness.processes import own_descriptors
 from tools.harness.server import ServerProcess
 from wstpserver.server import listen as listen_module
-from wstpserver.server.listen import ListenError, describe, listen
+from wstpserver.server.listen import PortUnavailable, describe, listen
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +64,9 @@ def test_both_families_are_really_served():
 def test_a_port_in_use():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ListenError, match=f"Cannot listen on port {port} .*: the port is in use"):
+        with pytest.raises(PortUnavailable, match=f"Cannot listen on port {port} .*: the port is in use"):
             listen("127.0.0.1", port)
-        with pytest.raises(ListenError, match="the port is in use"):
+        with pytest.raises(PortUnavailable, match="the port is in use"):
             listen("", port)
 
 
@@ -83,7 +85,7 @@ def test_a_port_whose_connections_have_just_ended():
 
 @pytest.mark.parametrize("interface", ["no.such.host.invalid", "300.1.1.1", "a" * 300, "192.0.2.77"])
 def test_an_interface_that_there_is_not(interface):
-    with pytest.raises(ListenError, match="interface"):
+    with pytest.raises(PortUnavailable, match="interface"):
         listen(interface, 0)
 
 
@@ -92,7 +94,8 @@ def test_a_port_that_is_not_permitted(monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(listen_module, "_listener", refuse)
-    with pytest.raises(ListenError, match="port 80 and interface 127.0.0.1: not permitted; choose a port above 1023"):
+    told = "port 80 and interface 127.0.0.1: not permitted; choose a port above 1023"
+    with pytest.raises(PortUnavailable, match=told):
         listen("127.0.0.1", 80)
 
 
@@ -124,3 +127,19 @@ def test_two_servers_on_one_port(tmp_path, kernel):
         assert os.path.exists(f"/proc/{first.pid}")
         with first.connect() as link:
             assert link.get_packet()[0] == "InputNamePacket"
+
+
+@pytest.mark.parametrize(
+    ("interface", "told"),
+    [
+        ("localhost", r"Information: \n    Only programs on this computer .*: -linkname (\d+)@localhost\."),
+        ("", r"Warning: \n    The server listens on all interfaces: whoever reaches port (\d+) .* --interface "),
+    ],
+)
+def test_the_log_says_who_can_connect(tmp_path, kernel, interface, told):
+    words = ["--port", "0", *(("--interface", interface) if interface else ())]
+    with ServerProcess(tmp_path, one_pool(kernel), *words, usual_address=False) as server:
+        assert int(server.wait_for_log(told)[1]) == server.port
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log("The configuration was reloaded")
+    assert len(re.findall(told, server.log)) == 1

@@ -112,6 +112,9 @@ def test_a_message_cannot_pretend_to_be_another_entry(path):
         ("\x1b[31mred\x07\0\x7f\x9b", "\\x1b[31mred\\x07\\x00\\x7f\\x9b"),
         ("a\rb\tc", "a\\x0db\tc"),
         ("\u202etxt\u2066\u2028x", "\\u202etxt\\u2066\\u2028x"),
+        ("\u200fright\u061cleft\u200b\u200d\ufeff\u00ad", "\\u200fright\\u061cleft\\u200b\\u200d\\ufeff\\xad"),
+        ("\U000e0041\u2060\u180e", "\\U000e0041\\u2060\\u180e"),
+        ("\uf74e\u00a0\u3000\u0301", "\uf74e\u00a0\u3000\u0301"),
         ("ends\r\n\n", "ends"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from tests.server.connections import tcp_pair
 from tools.harness.processes import own_descriptors
 from wstpserver.server.connection import Connection
-from wstpserver.server.message_watch import MessageWatch
+from wstpserver.server.message_channel import MessageWatch
 
 
 class Watched:

@@ -8,18 +8,20 @@ from tests.server.transfers import stalled_writer
 from tests.support.serving import (
     ABORTED,
     Gate,
+    busy,
     join,
     kernel_id,
     kernel_process,
     long_text,
     one_pool,
+    prompt,
     reconnect,
     serving,
 )
 from tools.harness.fake_kernel.codec import Function, Symbol
-from tools.harness.waiting import wait_gone
+from tools.harness.waiting import wait_for, wait_gone
 
-TERMINATE, INTERRUPT, ABORT, DYING = 1, 2, 3, 6
+TERMINATE, INTERRUPT, ABORT = 1, 2, 3
 #: Seconds that an abort may take, however much data is on its way.
 PROMPTLY = 2.0
 
@@ -80,7 +82,7 @@ def test_an_abort_overtakes_100_megabytes_to_the_client(server):
         assert 100 < count < 50_000
 
 
-@pytest.mark.parametrize("code", [4, 5, 7, 8, 128, 255])
+@pytest.mark.parametrize("code", [4, 5, 6, 7, 8, 10, 128, 255])
 def test_messages_pass_in_both_directions(server, code):
     with join(server) as link:
         assert link.evaluate(Function("SendMessage", code, 4711)) == Symbol("Null")
@@ -107,12 +109,15 @@ def test_terminate_ends_the_kernel_as_the_client_wishes(server):
             pass
 
 
-def test_what_concerns_this_link_only_is_not_passed_on(server):
-    """A client that says it dies takes its own link with it, not the kernel's."""
-    with join(server) as link:
-        kernel = kernel_process(link)
-        link.send_message(DYING)
-        assert link.evaluate(Function("KernelProcess")) == kernel
+def test_the_notice_that_a_link_closes_concerns_this_link_only(server):
+    """The kernel of a client that closes politely lives on."""
+    with join(server) as link, join(server) as other:
+        kernel, identifier = kernel_process(link), kernel_id(link)
+        link.command("SetKeepAlive", Symbol("True"))
+        link.close(politely=True)
+        reconnect(other, identifier)
+        assert kernel_process(other) == kernel
+        other.command("SetKeepAlive", Symbol("False"))
 
 
 def test_messages_of_a_kernel_that_nobody_is_bridged_to_go_nowhere(tmp_path, kernel, gate):
@@ -155,3 +160,19 @@ def test_a_client_that_does_not_read_its_messages(server):
         for _ in range(5):
             assert link.evaluate(Function("CompoundExpression", *sends)) == Symbol("Null")
         assert link.evaluate(1) == 1
+
+
+def test_an_abort_just_before_the_end_of_a_link_reaches_the_kernel(tmp_path, kernel):
+    """Whichever of the two connections the server looks at first."""
+    gates = [Gate(tmp_path, f"gate {number}") for number in range(8)]
+    with serving(tmp_path, one_pool(kernel, 2)) as server, join(server) as watcher:
+        for gate in gates:
+            with server.connect() as link:
+                prompt(link)
+                identifier = kernel_id(link)
+                link.command("SetReserveKernel", Symbol("False"))
+                link.put("EvaluatePacket", gate.busy())
+                gate.wait_until_reached()
+                link.send_message(ABORT)
+            wait_for(lambda name=identifier: not busy(watcher, name), 20.0, "the evaluation to be aborted")
+            gate.close()

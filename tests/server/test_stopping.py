@@ -11,6 +11,7 @@ from tests.server.transfers import read_frame, stalled_writer
 from tests.support.serving import (
     Gate,
     join,
+    kernel_id,
     kernel_process,
     one_pool,
     ready_kernels,
@@ -132,19 +133,32 @@ def test_with_connections_that_are_no_link(tmp_path):
             stop_soon(server)
 
 
-def test_twice(tmp_path):
-    """A second signal changes nothing."""
+def test_a_second_signal_stops_at_once(tmp_path):
+    """Evaluations are not waited for any more, nor kernels that resist."""
     gate = Gate(tmp_path)
-    with serving(tmp_path, one_pool(make_kernel(tmp_path))) as server, join(server) as link:
+    kernel = make_kernel(tmp_path, ignore_term=True, grandchild=True)
+    with serving(tmp_path, one_pool(kernel, 2)) as server, join(server) as link:
         link.put("EvaluatePacket", gate.busy())
         gate.wait_until_reached()
         os.kill(server.pid, signal.SIGTERM)
         server.wait_for_log("Evaluations under way: 1")
-        os.kill(server.pid, signal.SIGINT)
-        os.kill(server.pid, signal.SIGTERM)
-        gate.open()
-        assert link.get_packet()[0] == "ReturnPacket"
         stop_soon(server)
+        assert "Stopping at once because of SIGTERM" in server.log
+        assert link.at_end()
+
+
+def test_kernels_that_are_stopped(tmp_path):
+    """A process that does not run cannot be asked to end; it is killed, by a command and at the server's end."""
+    with serving(tmp_path, one_pool(make_kernel(tmp_path), 2)) as server:
+        ready_kernels(server, 2)
+        with join(server) as link, join(server) as other:
+            kernel = kernel_process(link)
+            for pid in processes.children(server.pid):
+                os.kill(pid, signal.SIGSTOP)
+            assert "ExecutionSuccess" in other.command("CloseKernel", kernel_id(link))
+            wait_gone(kernel)
+        assert server.stop() == 0
+        assert not server.processes()
 
 
 def test_clients_that_go_on_sending(tmp_path):

@@ -46,8 +46,8 @@ def test_reloading_carries_the_time(manager):
 
 
 def test_a_status_is_one_line(manager):
-    systemd.status("two\nlines\n READY=1")
-    assert received(manager) == "STATUS=two lines READY=1"
+    systemd.stopping("two\nlines\n READY=1")
+    assert received(manager) == "STOPPING=1\nSTATUS=two lines READY=1"
 
 
 @pytest.mark.parametrize("value", [None, "", "relative", "/nowhere/notify", "@nobody-listens-here", "/" + "x" * 200])
@@ -60,7 +60,7 @@ def test_without_a_manager_nothing_happens(monkeypatch, value):
 
 
 def test_a_manager_that_does_not_read_delays_nothing(manager):
-    results = [systemd.status("x" * 1000) for _ in range(10_000)]
+    results = [systemd.ready("x" * 1000) for _ in range(10_000)]
     assert results[0] and not results[-1]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.server.connections import tcp_pair
 from wstpserver.server.connection import Connection
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.log import Log, LogLevel
 from wstpserver.server.trace import FrameTracer, MessageTracer, trace_link
 from wstpserver.wire.encode import encode
@@ -124,7 +124,7 @@ def test_nothing_moves_bytes_past_the_tracers():
 def test_a_traced_stream_moves_what_it_shows(log):
     (ours, theirs), (our_messages, their_messages) = tcp_pair(), tcp_pair()
     with theirs, their_messages:
-        link = Link(Connection(ours), Connection(our_messages), FRAMES[0])
+        link = OpenLink(Connection(ours), Connection(our_messages), FRAMES[0])
         assert link.data.handle.descriptor >= 0
         plain = link.data
         trace_link(log, link, "K")

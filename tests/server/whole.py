@@ -15,7 +15,7 @@ from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import Connection
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 
@@ -96,6 +96,7 @@ class Server:
         built = ServerSettings.build(pools=pools, **{"AllowStealingKernels": True, **settings})
         self.dispatcher = Dispatcher(built, Log(), _Launcher())
         self._others: list[socket.socket] = []
+        self._links: list[OpenLink] = []
         self._running: list[gevent.Greenlet] = []
         self._peers: list[Peer] = []
         self.sessions: list[ClientSession] = []
@@ -107,7 +108,8 @@ class Server:
         self._others.append(far_messages)
         dispatcher = self.dispatcher
         record = dispatcher.registry.start_outside_pools()
-        link = Link(Connection(ours), Connection(messages), b"")
+        link = OpenLink(Connection(ours), Connection(messages), b"")
+        self._links.append(link)
         kernel = KernelSession(dispatcher, record, _Process(), link, 1 << 20)
         dispatcher.supervisor.sessions[record] = kernel
         dispatcher.registry.ready(record)
@@ -142,6 +144,9 @@ class Server:
             session.end()
         gevent.joinall(self._running, timeout=20)
         self.dispatcher.stop()
+        with gevent.Timeout(20):  # kernels give their links back when their last frames are sent
+            while any(link.messages.socket.fileno() >= 0 for link in self._links):
+                gevent.sleep(0.001)
         for peer in self._peers:
             peer.close()
         for connection in self._others:

@@ -2,9 +2,11 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import socket
+import subprocess
 
 import pytest
 
@@ -12,8 +14,7 @@ from tests.service.helpers import bare_server, failing, has_ipv6, messages, need
 from tests.support.serving import one_pool
 from tools.harness import rawlink
 from tools.harness.kernels import make_kernel
-from wstpserver.server import listen as listen_module
-from wstpserver.server.listen import ListenError, describe, listen
+from wstpserver.server.listen import PortUnavailable, describe, listen
 
 LOOPBACKS = ("127.0.0.1", "::1")
 
@@ -146,8 +147,6 @@ def first_unprivileged_port():
 
 @pytest.mark.skipif(first_unprivileged_port() <= 1, reason="every port is free for all here")
 def test_a_port_that_is_not_permitted(tmp_path, monkeypatch):
-    import subprocess
-
     start = subprocess.Popen
     monkeypatch.setattr(
         subprocess, "Popen", lambda *words, **options: start(*words, preexec_fn=drop_the_right_to_low_ports, **options)
@@ -190,7 +189,19 @@ def resolving(monkeypatch, *hosts):
             for host in hosts
         ]  # fmt: skip
 
-    monkeypatch.setattr(listen_module.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def binding(monkeypatch, before=lambda family, address: None, after=lambda bound, address: None):
+    """Every socket that is bound calls these with its family or itself, and the address."""
+
+    class Socket(socket.socket):
+        def bind(self, address):
+            before(self.family, address)
+            super().bind(address)
+            after(self, address)
+
+    monkeypatch.setattr(socket, "socket", Socket)
 
 
 def test_a_name_with_several_addresses(monkeypatch):
@@ -203,17 +214,14 @@ def test_a_name_with_several_addresses(monkeypatch):
 
 def test_another_port_where_the_chosen_one_is_taken_on_the_second_address(monkeypatch):
     resolving(monkeypatch, "127.0.0.2", "127.0.0.3")
-    real = listen_module._listener
     blockers = []
 
-    def listener(family, address):
+    def after(bound, address):
         """The first two ports that the system chooses are taken elsewhere at that very moment."""
-        made = real(family, address)
         if address[1] == 0 and len(blockers) < 2:
-            blockers.append(socket.create_server(("127.0.0.3", made.getsockname()[1])))
-        return made
+            blockers.append(socket.create_server(("127.0.0.3", bound.getsockname()[1])))
 
-    monkeypatch.setattr(listen_module, "_listener", listener)
+    binding(monkeypatch, after=after)
     try:
         with listened("cluster.example") as (_, addresses):
             assert len(blockers) == 2
@@ -226,15 +234,13 @@ def test_another_port_where_the_chosen_one_is_taken_on_the_second_address(monkey
 
 def test_no_port_is_free_on_both_addresses(monkeypatch):
     resolving(monkeypatch, "127.0.0.2", "127.0.0.3")
-    real = listen_module._listener
 
-    def listener(family, address):
+    def before(family, address):
         if address[0] == "127.0.0.3":
-            raise OSError(98, "Address already in use")
-        return real(family, address)
+            raise OSError(errno.EADDRINUSE, "Address already in use")
 
-    monkeypatch.setattr(listen_module, "_listener", listener)
-    with pytest.raises(ListenError, match=re.escape("no port was found that is free on all of its addresses")):
+    binding(monkeypatch, before)
+    with pytest.raises(PortUnavailable, match=re.escape("no port was found that is free on all of its addresses")):
         listen("cluster.example", 0)
 
 
@@ -242,23 +248,20 @@ def test_a_given_port_that_is_taken_on_the_second_address_is_an_error(monkeypatc
     resolving(monkeypatch, "127.0.0.2", "127.0.0.3")
     with socket.create_server(("127.0.0.3", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(ListenError, match="in use"):
+        with pytest.raises(PortUnavailable, match="in use"):
             listen("cluster.example", port)
         with socket.create_server(("127.0.0.2", port)):  # the first address was given back
             pass
 
 
 @pytest.mark.parametrize("interface", ["", "localhost"])
-@pytest.mark.parametrize("number", [97, 99])
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
 def test_a_computer_without_ipv6(monkeypatch, interface, number):
-    real = listen_module._listener
-
-    def listener(family, address):
+    def before(family, address):
         if family == socket.AF_INET6:
             raise OSError(number, os.strerror(number))
-        return real(family, address)
 
-    monkeypatch.setattr(listen_module, "_listener", listener)
+    binding(monkeypatch, before)
     with listened(interface) as (found, addresses):
         assert len(addresses) == 1
         assert describe(found, interface).startswith(f"port {addresses[0][1]}")

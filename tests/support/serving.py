@@ -210,8 +210,8 @@ class Gate:
 class Calm:
     """What a server holds when nobody uses it: taken at a quiet moment, asserted at another.
 
-    The server has `kernels` kernels then, all of which have become ready. It is used before the footprint is taken, until
-    that changes nothing any more: some of what belongs to a server is made when it is needed first.
+    The server has `kernels` kernels then, all of which have become ready. It is used before the footprint is taken,
+    until that changes nothing any more: some of what belongs to a server is made when it is needed first.
     """
 
     def __init__(self, server, kernels):

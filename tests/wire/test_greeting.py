@@ -119,6 +119,7 @@ def test_connecting_side(conversation: Conversation, size: int | None, ours: int
         assert events == [ConnectAgain(4)]
         assert not handshake.complete
         assert sent == opening + OURS[6]
+        assert handshake.version is None
         return
     assert sent == opening + OURS[ours] + THEN[min(ours, version)]
     *port, complete = events
@@ -175,29 +176,54 @@ def test_ours_with_ours(mode: str, known: bool, said: int, size: int | None) -> 
 
 
 @pytest.mark.parametrize(("version", "ours"), [(3, 4), (4, 4), (5, 4), (6, 6), (7, 6), (10, 6)])
-def test_nothing_is_said_before_the_version_of_the_peer_is_there(version: int, ours: int) -> None:
+def test_our_version_is_said_when_that_of_the_peer_is_there(version: int, ours: int) -> None:
     handshake = ListenHandshake()
     handshake.receive_data(f"id={UUID} connection=data".encode() + WORDS)
-    assert handshake.data_to_send() == WORDS
+    assert handshake.data_to_send() == WORDS + b"Math Link"  # the library waits for that much
     assert not handshake.awaits_greeting
-    assert handshake.receive_data(b"Math Link %d" % version) == []
+    assert handshake.receive_data(b"Math Link ") == []
     assert handshake.data_to_send() == b""
+    handshake.receive_data(b"%d" % version)  # and then for our version, before it ends its line
+    assert b"Math Link" + handshake.data_to_send() == OURS[ours]
     handshake.receive_data(b"\n")
-    assert handshake.data_to_send() == OURS[ours] + THEN[min(ours, version)]
+    assert handshake.data_to_send() == THEN[min(ours, version)]
+
+
+def lockstep(one: Handshake, other: Handshake) -> None:
+    """The two talk with one byte on its way at a time."""
+    streams = [bytearray(), bytearray()]
+    sides = [one, other]
+    while not (one.complete and other.complete):
+        moved = False
+        for index, side in enumerate(sides):
+            streams[index] += side.data_to_send()
+            if streams[index] and not sides[1 - index].complete:
+                sides[1 - index].receive_data(bytes([streams[index].pop(0)]))
+                moved = True
+        assert moved, "both sides wait"
+
+
+def test_a_greeting_in_lockstep() -> None:
+    listening, connecting = ListenHandshake(), ConnectHandshake("uuid", uuid=UUID)
+    lockstep(listening, connecting)
+    assert listening.version == connecting.version == 6
 
 
 def test_speaking_is_only_for_a_peer_that_says_nothing() -> None:
     handshake = ListenHandshake()
     handshake.speak()
     handshake.receive_data(b"need_msg_portN")
-    assert handshake.data_to_send() == b"OKY"
+    assert handshake.data_to_send() == b"OKYMath Link"
     assert handshake.awaits_greeting
-    handshake.receive_data(b"M")
+    handshake.receive_data(b"Math Link ")
+    assert handshake.awaits_greeting
+    handshake.receive_data(b"6")
     assert not handshake.awaits_greeting
+    assert b"Math Link" + handshake.data_to_send() == OURS[6]
     handshake.speak()
     assert handshake.data_to_send() == b""
-    handshake.receive_data(b"ath Link 6\n")
-    assert handshake.data_to_send() == OURS[6] + THEN[6]
+    handshake.receive_data(b"\n")
+    assert handshake.data_to_send() == THEN[6]
     handshake.speak()
     assert handshake.data_to_send() == b""
 
@@ -207,9 +233,9 @@ def test_what_was_said_into_the_silence_suits_every_peer(version: int) -> None:
     """A greeting that was under way meets ours: the lower version counts, and ours is 4."""
     handshake = ListenHandshake()
     handshake.receive_data(b"need_msg_portN")
-    assert handshake.data_to_send() == b"OKY"
+    assert handshake.data_to_send() == b"OKYMath Link"
     handshake.speak()
-    assert handshake.data_to_send() == OURS[4]
+    assert b"Math Link" + handshake.data_to_send() == OURS[4]
     agreed = min(4, version)
     lines = b"".join([FIRST.encode() % version, THEN[agreed], b"\xa1\1\n]"])
     handshake.receive_data(lines)
@@ -221,7 +247,7 @@ def test_a_peer_that_was_told_6_and_says_5_is_refused() -> None:
     handshake = ListenHandshake()
     handshake.receive_data(b"need_msg_portN")
     handshake.speak(6)
-    with pytest.raises(RemoteProtocolError, match="version 5, which does not go with our 6"):
+    with pytest.raises(RemoteProtocolError, match="version 5, which does not suit our 6"):
         handshake.receive_data(b"Math Link 5\n")
 
 
@@ -244,7 +270,7 @@ def test_message_port_is_given_when_the_caller_has_it() -> None:
     assert handshake.data_to_send() == b""
     assert not handshake.awaits_greeting
     handshake.set_message_port(1)
-    assert handshake.data_to_send() == b"msg_port=1Y"
+    assert handshake.data_to_send() == b"msg_port=1YMath Link"
     assert handshake.awaits_greeting
 
 

@@ -337,13 +337,13 @@ def test_a_peer_that_greets_is_not_spoken_to_first() -> None:
     pairing: Pairing[str] = Pairing(message_port=40319)
     connection = pairing.accept("library")
     answer, silence = pairing.receive(connection, b"need_msg_portN")
-    assert answer == Send(connection, b"OKY")
+    assert answer == Send(connection, b"OKYMath Link")
     assert silence == AwaitSilence(connection)
     assert pairing.receive(connection, b"Math Link") == []
-    assert pairing.speak(connection) == []
-    (greeting,) = pairing.receive(connection, b" 6\n")
+    (greeting,) = pairing.receive(connection, b" 6")  # the library waits for our version before it ends the line
     assert isinstance(greeting, Send)
-    assert greeting.data.startswith(b"Math Link 6\n")
+    assert greeting.data.startswith(b" 6\n-libraryid ")
+    assert pairing.speak(connection) == []
 
 
 def test_a_greeting_that_came_with_the_first_line_needs_no_silence() -> None:

@@ -32,6 +32,8 @@ def make_kernel(folder, name="kernel", **behaviour):
     write_size=N                every write to the link is at most N bytes
     mirror=True                 sends every frame back byte for byte, then ends it: ReturnPacket[Null] for an
                                 EvaluatePacket, InputNamePacket for the EnterText and EnterExpression ones
+    hand_over="path"            gives both connections of its link, and its process id, to whoever listens on this Unix
+                                socket; the process ends when that closes it
     register="path"             appends its process id to this file at start
     """
     words = [sys.executable, "-S", "-E", str(PROGRAM)]

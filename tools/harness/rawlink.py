@@ -3,6 +3,7 @@
 It shares its few lines with the test kernel and nothing with the product.
 """
 import contextlib
+import select
 import socket
 import struct
 import subprocess
@@ -39,6 +40,14 @@ class RawLink:
     def get_raw(self):
         """The bytes of the next whole expression, without its end of packet; raises LinkClosed."""
         while (frame := self.framer.next_frame()) is None:
+            self.framer.feed(joining.receive(self.data, 1 << 18))
+        return frame.removesuffix(b"]")
+
+    def pending_frame(self):
+        """The bytes of the next whole expression if it is here already, else None; raises LinkClosed."""
+        while (frame := self.framer.next_frame()) is None:
+            if not select.select([self.data], [], [], 0)[0]:
+                return None
             self.framer.feed(joining.receive(self.data, 1 << 18))
         return frame.removesuffix(b"]")
 

@@ -1,13 +1,13 @@
-"""The command line's words, brought into a form that docopt parses and errors can be told from.
+"""Command lines in a form that docopt can parse, with clear errors.
 
-docopt knows no options whose value may be left out (`--log-file [FILE]`) and says little about what is
-wrong. So the words are first rewritten to `--option=value`, by the options as the help text lists them:
+docopt does not support options whose value is optional (`--log-file [FILE]`) and says little about what is
+wrong. So the words are first rewritten to `--option=value`, by the options that the help text lists:
 
 - `-f` and `--log-file` without a value become `--log-file=`;
-- a value is the next word unless that begins with a dash; `--option=-x` gives one that does, and a lone
-  dash is a value;
-- `-p31415`, `-p=31415`, `-p 31415`, `--port=31415` and `--port 31415` are the same, and a long
-  option may be cut short as long as it is clear which one is meant.
+- a value is the next word unless that begins with a dash; `--option=-x` gives a value that begins with one, and
+  a single dash is a value;
+- `-p31415`, `-p=31415`, `-p 31415`, `--port=31415` and `--port 31415` are the same, and a long option may be
+  abbreviated as long as it is unambiguous.
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ class UsageError(Exception):
 
 @dataclass(frozen=True)
 class CommandOption:
-    """An option of the help text; `value` as it stands there: "", "FILE" or "[FILE]"."""
+    """An option of the help text.
+
+    Attributes:
+        short: The letter of the short option, "" if there is none.
+        long: The name of the long option, without dashes.
+        value: The value as the help text writes it: "", "FILE", or "[FILE]" for one that is optional.
+    """
 
     short: str
     long: str
@@ -37,11 +43,12 @@ class CommandOption:
 
     @property
     def needs_value(self) -> bool:
+        """Whether the option cannot do without a value."""
         return bool(self.value) and not self.value.startswith("[")
 
 
 def options_of(document: str) -> list[CommandOption]:
-    """The options that a docopt help text lists."""
+    """Return the options that a docopt help text lists."""
     return [
         CommandOption(match["short"] or "", match["long"], match["value"] or "")
         for match in _OPTION_LINE.finditer(document)
@@ -49,12 +56,23 @@ def options_of(document: str) -> list[CommandOption]:
 
 
 def normalise(document: str, words: Sequence[str]) -> list[str]:
-    """The words as `--option` and `--option=value`. Raises UsageError."""
+    """Rewrite a command line.
+
+    Args:
+        document: The help text, in docopt's form.
+        words: The command line without the program's name.
+
+    Returns:
+        The words as `--option` and `--option=value`.
+
+    Raises:
+        UsageError: An option is unknown, ambiguous, repeated, or has no value where it needs one.
+    """
     return _Normaliser(options_of(document)).run(words)
 
 
 class _Normaliser:
-    """Goes through the words once, from left to right."""
+    """Rewrites the words in one pass from left to right."""
 
     def __init__(self, options: list[CommandOption]) -> None:
         self._options = options
@@ -82,7 +100,7 @@ class _Normaliser:
         self._add(option, value if equals else None)
 
     def _take_short(self, word: str) -> None:
-        """One word of short options: flags, and at its end one that takes a value."""
+        """Take a word of short options: flags, of which the last may have a value."""
         letters = word[1:]
         while letters:
             option = next((known for known in self._options if known.short == letters[0]), None)

@@ -8,17 +8,17 @@ Options:
   -l, --log-level LEVEL          How much to log: error (or 1), debug (2) or trace (3). [default: error]
   -f, --log-file [FILE]          Write the log to a file; without FILE, or without this option, to stdout.
   -a, --advertise [SERVICE]      Advertise the server as WSTPServer-Instance or WSTPServer-Instance-SERVICE.
-  -p, --port PORT                Listen on this port instead of 31415; 0 chooses a free one.
-  -i, --interface INTERFACE      Listen on this interface only; localhost keeps other computers out.
+  -p, --port PORT                Listen on this port instead of 31415; 0 chooses a free port.
+  -i, --interface INTERFACE      Listen on this interface only; localhost excludes other computers.
   -c, --configuration-file FILE  Use this configuration file instead of searching for one.
-  --check                        Check the configuration, print the effective settings and exit.
+  --check                        Check the configuration, print the effective settings, and exit.
   --version                      Print the version.
 
 Environment:
   WSTPSERVER_CONFIGURATION_FILE, WSTPSERVER_PORT, WSTPSERVER_INTERFACE    The same as -c, -p and -i.
   WSTPSERVER_DISABLE_ADVERTISING    If set, the server is not advertised.
 
-Exit codes: 0; 64 wrong usage; 69 the port cannot be had; 70 internal error; 78 wrong configuration.
+Exit codes: 0; 64 wrong usage; 69 the port is not available; 70 internal error; 78 wrong configuration.
 """
 
 from __future__ import annotations

@@ -189,9 +189,10 @@ def parse_link_options(options: str | Iterable[str]) -> LinkOptions:
     Raises:
         LinkSyntaxError: No ``-linkname`` or no mode is given, an option has no value, or the protocol is not TCPIP.
 
-    >>> options = parse_link_options("-linkmode connect -linkprotocol TCPIP -linkname 31415@host -linkoptions 4")
-    >>> options.mode, options.address.link_name, options.uuid
-    ('connect', '31415@host', True)
+    Example:
+        >>> options = parse_link_options("-linkmode connect -linkprotocol TCPIP -linkname 31415@host -linkoptions 4")
+        >>> options.mode, options.address.link_name, options.uuid
+        ('connect', '31415@host', True)
     """
     words = _words(options)
     found = dict(_pairs(words))

@@ -38,14 +38,19 @@ T = TypeVar("T")
 
 
 class AsyncSession:
-    """A `Session` whose methods are awaited. It is opened by ``async with``, or by `open`.
+    """A `Session` with the same methods as coroutines. It is opened by ``async with``, or by `open`.
 
-    The arguments are those of `Session`, and of `Session.from_profile` if `profile` is given. Callbacks run in the
-    event loop and may be coroutine functions; the evaluation waits for them. One evaluation runs at a time, in the
-    order of the calls. A call that is cancelled aborts its evaluation; the cancellation is over when the kernel has
-    reacted, or after 2 to 3 seconds, and the session goes on.
+    One evaluation runs at a time, in the order of the calls. A call that is cancelled aborts its evaluation; the
+    cancellation is complete when the kernel has reacted, or after 2 to 3 seconds, and the session can still be used. It
+    belongs to the event loop in which it was opened.
 
-    It belongs to the event loop in which it was opened.
+    Args:
+        address: As for `Session`.
+        timeout: As for `Session`.
+        profile: A profile, as for `Session.from_profile`; None for a session without one.
+        callbacks: As for `Session`. They run in the event loop and may be coroutine functions; the evaluation waits for
+            them.
+        **options: The other arguments of `Session`, or of `Session.from_profile`.
     """
 
     def __init__(
@@ -65,7 +70,15 @@ class AsyncSession:
         self._thread = SessionThread()
 
     async def open(self) -> Self:
-        """Connect. Raises as `Session`; LinkClosed if it was closed meanwhile."""
+        """Connect.
+
+        Returns:
+            The session itself.
+
+        Raises:
+            LinkError: As `Session`.
+            CommandError: As `Session`.
+        """
         async with self._thread.turn:
             if self._session is None:
                 making = self._thread.submit(partial(self._make, callbacks=self._thread.in_loop(self._callbacks)))
@@ -77,7 +90,7 @@ class AsyncSession:
         return self
 
     async def close(self) -> None:
-        """As `Session.close`. A call that is under way ends with LinkClosed."""
+        """Close the session, as `Session.close`. A call that is under way ends with LinkClosed."""
         session, self._session = self._session, None
         if session is not None:
             # Not in the session's thread: that may be waiting for the kernel.
@@ -92,8 +105,10 @@ class AsyncSession:
 
     @property
     def session(self) -> Session:
-        """The session itself: for what does not wait (`prompt`, `kernel_id`, `abort`, `interrupt`). LinkClosed if it is
-        not open.
+        """The underlying session, for what does not wait: `prompt`, `kernel_id`, `abort`, `interrupt`.
+
+        Raises:
+            LinkClosed: It is not open.
         """
         if self._session is None:
             raise LinkClosed("the session is not open", None, "Use async with, or await session.open()")
@@ -187,7 +202,7 @@ class AsyncSession:
         return self.session.interrupt()
 
     def function(self, name: str) -> KernelFunction:
-        """See `Session.function`; what it returns is to be awaited."""
+        """See `Session.function`; a call of the function is a coroutine."""
         return KernelFunction(name, self.evaluate)
 
     def __getattr__(self, name: str) -> KernelFunction:
@@ -203,7 +218,7 @@ _END: Final = object()
 
 
 def _close_late(making: asyncio.Future[Session]) -> None:
-    """Nobody waits for this session any more."""
+    """Close a session that was cancelled while it was opened."""
     if not making.cancelled() and making.exception() is None:
         making.get_loop().run_in_executor(None, making.result().close)
 
@@ -224,14 +239,14 @@ class SessionThread:
         self.turn = asyncio.Lock()
 
     def submit(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Have the thread do it. LinkClosed after `end`."""
+        """Have the thread do some work; raises LinkClosed after `end`."""
         try:
             return asyncio.get_running_loop().run_in_executor(self._threads, work)
         except RuntimeError:
             raise LinkClosed("the session was closed by this program") from None
 
     async def run(self, work: Callable[[], T], abort: Callable[[float], bool]) -> T:
-        """The result of a call in the thread. Whoever is cancelled here aborts it, and leaves when it is over."""
+        """Wait for a call in the thread. A cancellation aborts the call, and is complete when the call has ended."""
         call = self.submit(work)
         try:
             return await asyncio.shield(call)
@@ -248,11 +263,11 @@ class SessionThread:
             raise
 
     def end(self) -> None:
-        """No more calls. One that is under way is not waited for."""
+        """Take no more calls. One that is under way is not waited for."""
         self._threads.shutdown(wait=False)
 
     def in_loop(self, callbacks: Callbacks | None) -> Callbacks | None:
-        """The same callbacks, called in the event loop by whatever thread."""
+        """Return callbacks that call these in the event loop, from any thread."""
         if callbacks is None:
             return None
         loop = asyncio.get_running_loop()
@@ -268,7 +283,7 @@ class SessionThread:
 
 
 async def _over(call: asyncio.Future[Any], patience: float) -> None:
-    """Wait until `call` is done or the time is over; a second cancellation changes nothing."""
+    """Wait until `call` is done, or for the time; a second cancellation changes nothing."""
     try:
         await asyncio.wait({call}, timeout=patience)
     except asyncio.CancelledError:

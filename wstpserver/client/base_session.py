@@ -12,10 +12,8 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from wstpserver.client.address import Address, parse_address
 from wstpserver.client.commands import (
-    ServerInformation,
     asks_to_keep,
     describe_refusal,
-    is_kernel_id,
     keep_alive_set,
     kernel_named,
     missed_packets,
@@ -38,9 +36,9 @@ from wstpserver.client.errors import (
     LinkTimeout,
 )
 from wstpserver.client.evaluation import Evaluation
-from wstpserver.client.events import Callbacks, log_notice
+from wstpserver.client.events import Callbacks
 from wstpserver.client.link import Link, Packet
-from wstpserver.client.reconnect import RECONNECT_TIME, KernelSettings, Restored, restore
+from wstpserver.client.reconnect import RECONNECT_TIME, KernelSettings, Restored, WaitExplanation, not_reached, restore
 from wstpserver.client.resync import RequestStream
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.packets import command_packet, evaluate_packet
@@ -53,20 +51,12 @@ _KERNEL_WAIT: Final = 60.0
 #: Seconds for the other side to take the last command; less when the program ends.
 _LAST_COMMAND: Final = 1.0
 _LAST_COMMAND_AT_EXIT: Final = 0.2
-#: Seconds for the server to say why no kernel comes, and between two such questions.
-_EXPLANATION: Final = 1.0
-_NEXT_EXPLANATION: Final = 10.0
 #: How often in a row a connection may break before a question has left on it.
 _ATTEMPTS: Final = 3
 
 _FALSE: Final = Symbol("False")
 _NULL: Final = Symbol("Null")
 _Self = TypeVar("_Self", bound="BaseSession")
-
-
-def reconnect_time(reconnect: float) -> float | None:
-    """Return the seconds that the argument `reconnect` of a session means; None for False."""
-    return RECONNECT_TIME if reconnect is True else float(reconnect) if reconnect else None
 
 
 class BaseSession:
@@ -105,6 +95,7 @@ class BaseSession:
         self._settings = KernelSettings() if reconnect is None else KernelSettings(keep_alive=True, reserve=True)
         self._kernel: str | None = None
         self._keep_alive: bool | None = None  # what the server was told last
+        self._announced_end = False  # whether that was said by this class, and not by the program
         self._turn = threading.Lock()
         self._owner: int | None = None
         self._closed = False
@@ -127,7 +118,8 @@ class BaseSession:
             if pool is not None:
                 self._connect_to(pool, deadline)
             if reconnect is not None:
-                self._learn_kernel(deadline)
+                with self._having_turn(deadline):
+                    self._learn_kernel(deadline)
         except BaseException:
             self.link.close()
             raise
@@ -143,6 +135,7 @@ class BaseSession:
         if not self.keep_kernel:
             try:
                 self.command("SetKeepAlive", _FALSE, timeout=deadline.remaining())
+                self._announced_end = True
             except CommandError:
                 pass  # it is a kernel without a pool, or another server: `close` tries again
 
@@ -223,12 +216,12 @@ class BaseSession:
             self.keep_kernel = True
         setting = keep_alive_set(name, arguments)
         if setting is not None:
-            self._keep_alive = setting
+            self._keep_alive, self._announced_end = setting, False
         self._kernel = kernel_named(name, arguments, result, self._kernel)
         if name in ("ConnectKernel", "ConnectParallelKernel"):
             self._requests.connected()
             self._has_kernel = True
-            self._keep_alive = None
+            self._keep_alive, self._announced_end = None, False
         elif name == "DisconnectKernel":
             self._has_kernel = self.address is None
 
@@ -264,10 +257,10 @@ class BaseSession:
         self._requests.send_command(name, arguments, deadline)
         setting = keep_alive_set(name, arguments)
         if setting is not None:
-            self._keep_alive = setting
+            self._keep_alive, self._announced_end = setting, False
 
     def missed_output(self, timeout: float | None = COMMAND_TIMEOUT) -> tuple[int, tuple[Expression, ...]]:
-        """Return what the kernel wrote while nobody was connected to it. The server forgets it.
+        """Return what the kernel wrote while no client was connected to it. The server forgets it.
 
         Args:
             timeout: Seconds for the answer; None for no limit.
@@ -311,14 +304,10 @@ class BaseSession:
             # Now and not at the end: the kernel is closed even if this program is killed. A kernel without a server
             # may not answer this.
             self._send_command("SetKeepAlive", (_FALSE,), deadline)
+            self._announced_end = True
 
     def _learn_kernel(self, deadline: Deadline) -> None:
-        """Take a kernel if there is none yet, learn its ID, and have it kept for this session. Raises CommandError, and
-        as `Session.evaluate`."""
-        with self._having_turn(deadline):
-            self._learn_kernel_in_turn(deadline)
-
-    def _learn_kernel_in_turn(self, deadline: Deadline) -> None:
+        """Take a kernel, learn its ID, and have it kept. Raises CommandError, and as `Session.evaluate`."""
         self._wait_for_kernel(deadline)
         self._kernel = str(result_of("GetKernelID", self._requests.command("GetKernelID", (), deadline)))
         for name, value in self._settings.commands():
@@ -340,14 +329,14 @@ class BaseSession:
         """Before an evaluation: have a kernel, and with `reconnect` know which one it is."""
         if self.patience is not None and self._kernel is None and not self.link.ended:
             self._requests.check_kernel()
-            self._learn_kernel_in_turn(deadline)
+            self._learn_kernel(deadline)
         elif not self._has_kernel:
             self._take_kernel(deadline)
 
     @contextmanager
     def _explaining(self, pool: str | None) -> Iterator[None]:
         """While no kernel comes inside: tell the callbacks what is waited for, and why it takes long."""
-        explained = _Explanation(self.address, pool, self._callbacks)
+        explained = WaitExplanation(self.address, pool, self._callbacks)
         self._requests.on_slow = explained.tell
         try:
             yield
@@ -390,7 +379,9 @@ class BaseSession:
             LinkClosed: The link has ended.
         """
         self._settings = settings
-        self._learn_kernel(Deadline(timeout))
+        deadline = Deadline(timeout)
+        with self._having_turn(deadline):
+            self._learn_kernel(deadline)
 
     # Evaluations
 
@@ -421,14 +412,14 @@ class BaseSession:
         return evaluation
 
     def _heard(self, callbacks: Callbacks | None) -> Callbacks:
-        """Those of a call, and where one is missing that of the session."""
+        """The callbacks of a call, and where one is missing that of the session."""
         return self._callbacks if callbacks is None else callbacks.over(self._callbacks)
 
     def _lose_kernel(self) -> None:
         """The kernel is another client's, or there is another one in its place: not known, and told nothing yet."""
         self._kernel = None
         self._has_kernel = self.address is None
-        self._keep_alive = None
+        self._keep_alive, self._announced_end = None, False
 
     # Reconnecting
 
@@ -536,17 +527,16 @@ class BaseSession:
         except LinkTimeout as timeout:
             if deadline.expired:
                 raise EvaluationTimeout(f"no result {deadline}: {timeout.message}") from timeout
-            raise _not_reached(timeout) from timeout
+            raise not_reached(timeout) from timeout
         except ConnectError as failure:
-            raise _not_reached(failure) from failure
+            raise not_reached(failure) from failure
         finally:
             self._requests.set_current(None)
         self.link = restored.link
         self._has_kernel = True
         self._keep_alive = self._settings.keep_alive
         # An evaluation that has been sent continues here; another one would first be waited for.
-        asked = evaluation is not None and evaluation.asked
-        busy = restored.busy and not asked
+        busy = restored.busy and not (evaluation is not None and evaluation.asked)
         self._requests.relink(restored.link, restored.prompt, restored.question if busy else None, busy=busy)
         if self._closed:
             self.link.close()
@@ -584,9 +574,12 @@ class BaseSession:
     def _close(self, timeout: float) -> None:
         self._closed = True
         _open_sessions.discard(self)
-        if self._has_kernel and not self.keep_kernel and self._keep_alive is not False and not self.link.closed:
+        keeps = self.keep_kernel
+        # A program that set `keep_kernel` only now takes back what was announced at the start.
+        is_said = not self._announced_end if keeps else self._keep_alive is False
+        if self._has_kernel and not is_said and not self.link.closed:
             try:
-                self.link.put(command_packet("SetKeepAlive", _FALSE), timeout)
+                self.link.put(command_packet("SetKeepAlive", Symbol(str(keeps))), timeout)
             except (LinkClosed, LinkTimeout):
                 pass  # it has ended, or does not read
         self.link.close()
@@ -600,54 +593,11 @@ class BaseSession:
     def __repr__(self) -> str:
         where = self.link.name if self.address is None else str(self.address)
         kernel = f"kernel {self._kernel}" if self._kernel else "kernel ID not asked for"
-        if self._requests.lost is not None:
-            kernel = "without a kernel"
+        kernel = kernel if self._requests.lost is None else "without a kernel"
         return f"<{type(self).__name__} {where}, {kernel}{', closed' if self.link.closed else ''}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a session holds a link and cannot be copied or pickled; connect anew, if need be by kernel_id")
-
-
-class _Explanation:
-    """Says what a session waits for, while the server has no kernel for it."""
-
-    def __init__(self, address: Address | None, pool: str | None, callbacks: Callbacks) -> None:
-        self._address = address
-        self._pool = pool
-        self._tell = callbacks.on_notice or log_notice
-        self._next = Deadline(0)
-        what = "a kernel" if pool is None else f"kernel {pool}" if is_kernel_id(pool) else f"a kernel of pool {pool}"
-        #: What is waited for, as far as it is known.
-        self.text = f"waiting for {what}" + (f" of {address}" if address is not None else "")
-
-    def tell(self) -> None:
-        """Called again and again while it waits: tell the callbacks what has changed."""
-        if not self._next.expired:
-            return
-        self._next = Deadline(_NEXT_EXPLANATION)
-        text = self.text.partition(": ")[0]
-        information = self._information()
-        if information is not None:
-            text += f": {describe_refusal(information, self._pool)}"
-        if text != self.text or information is None:
-            self.text = text
-            self._tell(text)
-
-    def _information(self) -> ServerInformation | None:
-        """What the server says on a second link; the first one is waiting. None if it says nothing."""
-        if self._address is None:
-            return None
-        deadline = Deadline(_EXPLANATION)
-        try:
-            with connect(self._address, deadline.remaining(), without_kernel=True) as link:
-                packet = RequestStream(link, Callbacks.quiet()).command("GetServerInformation", (), deadline)
-                return read_information(result_of("GetServerInformation", packet))
-        except WSTPError:
-            return None
-
-
-def _not_reached(error: LinkError) -> LinkClosed:
-    return LinkClosed(f"the connection broke, and reconnecting failed: {error.message}", error.where, error.advice)
 
 
 _open_sessions: weakref.WeakSet[BaseSession] = weakref.WeakSet()

@@ -209,7 +209,9 @@ def open_link(
         ListenError: The address cannot be listened on.
         LinkTimeout: The link was not open in time.
 
-    >>> link = open_link("-linkmode connect -linkprotocol TCPIP -linkname 31415@host -linkoptions 4")  # doctest: +SKIP
+    Example:
+        >>> options = "-linkmode connect -linkprotocol TCPIP -linkname 31415@host -linkoptions 4"
+        >>> link = open_link(options)  # doctest: +SKIP
     """
     parsed = options if isinstance(options, LinkOptions) else parse_link_options(options)
     deadline = Deadline(timeout)

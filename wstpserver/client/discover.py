@@ -29,10 +29,17 @@ def discover(
     enough: int | None = None,
     interfaces: Sequence[str] | None = None,
 ) -> list[tuple[str, str]]:
-    """The advertised servers as (name, ``port@host``), by name: those that answer within *timeout* seconds.
+    """Find the servers that advertise themselves.
 
-    *enough*: return as soon as so many have answered. *interfaces*: addresses of this computer to ask from; None
-    for all. An empty list where nobody answers or the network cannot be asked.
+    Args:
+        timeout: Seconds in which a server must answer.
+        service_type: What servers register themselves as (AdvertisedServiceType in their configuration).
+        enough: Return as soon as this number of servers has answered; None to wait for the time-out.
+        interfaces: Addresses of this computer to ask from; None for all.
+
+    Returns:
+        The name and the address, ``port@host``, of each server that has answered, by name. An empty list where nobody
+        answers or the network cannot be asked.
     """
     # not at the top: it takes a tenth of a second, and most clients know their server
     from zeroconf import InterfaceChoice, ServiceBrowser, Zeroconf
@@ -83,7 +90,7 @@ class _Found:
             self._changed.notify_all()
 
     def wait(self) -> None:
-        """Wait until enough servers are known or the time is over."""
+        """Wait until enough servers are known, or for the time-out."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._enough is not None and len(self._addresses) >= self._enough, self._deadline.remaining()
@@ -96,9 +103,9 @@ class _Found:
 
 
 def nearest(hosts: Iterable[str]) -> str:
-    """Of a server's addresses the one that has most in common with the address we would send from.
+    """Return the address of a server that has most in common with the one of this computer on the way to it.
 
-    A server may advertise addresses of networks that we are not in.
+    A server may advertise addresses of networks that this computer is not in.
     """
     return max(hosts, key=_common_bits)
 

@@ -1,4 +1,4 @@
-"""Profiles: small text files in which a program keeps which kernel it used, so that one can come back to it.
+"""Profiles: small text files in which a program records which kernel it used, to reconnect to it later.
 
 wstpscript and `Session.from_profile` read and write the same ones.
 

@@ -1,4 +1,4 @@
-"""Reconnecting to a kernel after the connection to it broke: by its ID, on a new link."""
+"""Coming to a kernel: reconnecting by its ID after the connection broke, and the reason why none comes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from wstpserver.client.address import Address
-from wstpserver.client.commands import missed_packets, reply_of
+from wstpserver.client.commands import (
+    ServerInformation,
+    describe_refusal,
+    is_kernel_id,
+    missed_packets,
+    read_information,
+    reply_of,
+    result_of,
+)
 from wstpserver.client.connecting import connect
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import ConnectError, KernelLost, LinkClosed, LinkTimeout
+from wstpserver.client.errors import ConnectError, KernelLost, LinkClosed, LinkError, LinkTimeout
 from wstpserver.client.evaluation import QUESTIONS
+from wstpserver.client.events import Callbacks, log_notice
 from wstpserver.client.link import Link, Packet, packet_of
+from wstpserver.client.resync import RequestStream
+from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.packets import command_packet
 from wstpserver.wire.values import Expression, Symbol
 
@@ -28,6 +39,16 @@ _LOOK: Final = 0.5
 _BUSY_WAIT: Final = 7 * 24 * 3600.0
 #: Seconds for the server to answer what it need not wait for.
 _ANSWER: Final = 10.0
+
+
+#: Seconds for the server to say why no kernel comes, and between two such questions.
+_EXPLANATION: Final = 1.0
+_NEXT_EXPLANATION: Final = 10.0
+
+
+def reconnect_time(reconnect: float) -> float | None:
+    """Return the seconds that the argument `reconnect` of a session means; None for False."""
+    return RECONNECT_TIME if reconnect is True else float(reconnect) if reconnect else None
 
 
 @dataclass
@@ -180,3 +201,54 @@ def _succeeded(packet: Packet) -> bool:
 def _result(packet: Packet) -> object:
     """The "result" of an answer, None if it has none."""
     return reply_of(packet).get("result")
+
+
+class WaitExplanation:
+    """Says what a session waits for, while the server has no kernel for it.
+
+    Args:
+        address: Where the server is; None if it is not known.
+        pool: The pool or the kernel that was asked for; None for the default pool.
+        callbacks: Told what is waited for.
+
+    Attributes:
+        text: What is waited for, as far as it is known.
+    """
+
+    def __init__(self, address: Address | None, pool: str | None, callbacks: Callbacks) -> None:
+        self._address = address
+        self._pool = pool
+        self._tell = callbacks.on_notice or log_notice
+        self._next = Deadline(0)
+        what = "a kernel" if pool is None else f"kernel {pool}" if is_kernel_id(pool) else f"a kernel of pool {pool}"
+        self.text = f"waiting for {what}" + (f" of {address}" if address is not None else "")
+
+    def tell(self) -> None:
+        """Called again and again while it waits: tell the callbacks what has changed."""
+        if not self._next.expired:
+            return
+        self._next = Deadline(_NEXT_EXPLANATION)
+        text = self.text.partition(": ")[0]
+        information = self._information()
+        if information is not None:
+            text += f": {describe_refusal(information, self._pool)}"
+        if text != self.text or information is None:
+            self.text = text
+            self._tell(text)
+
+    def _information(self) -> ServerInformation | None:
+        """What the server says on a second link; the first one is waiting. None if it says nothing."""
+        if self._address is None:
+            return None
+        deadline = Deadline(_EXPLANATION)
+        try:
+            with connect(self._address, deadline.remaining(), without_kernel=True) as link:
+                packet = RequestStream(link, Callbacks.quiet()).command("GetServerInformation", (), deadline)
+                return read_information(result_of("GetServerInformation", packet))
+        except WSTPError:
+            return None
+
+
+def not_reached(error: LinkError) -> LinkClosed:
+    """Return the error of a session whose connection broke and could not be restored."""
+    return LinkClosed(f"the connection broke, and reconnecting failed: {error.message}", error.where, error.advice)

@@ -310,7 +310,8 @@ class RequestStream:
 
     def _settle(self, evaluation: Evaluation, deadline: Deadline) -> None:
         """Wait for the end of what a kernel was in the middle of that was taken over by its ID, or for the prompt of
-        the dialog it is in. `evaluation` overhears, and answers its questions. EvaluationAborted."""
+        the dialog it is in. `evaluation` overhears, and answers its questions. EvaluationAborted.
+        """
         question, self._question = self._question, None
         if question is not None:
             evaluation.overhear(question)

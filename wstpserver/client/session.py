@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wstpserver.client import display
 from wstpserver.client.address import Address
-from wstpserver.client.base_session import BaseSession, reconnect_time
+from wstpserver.client.base_session import BaseSession
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.convert import Results, converter, to_expression
 from wstpserver.client.deadline import Deadline
@@ -19,6 +19,7 @@ from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput, dr
 from wstpserver.client.functions import KernelFunction, attribute_names, function_name
 from wstpserver.client.link import Link
 from wstpserver.client.profile import ProfileRequest, session_from_profile
+from wstpserver.client.reconnect import reconnect_time
 from wstpserver.client.resync import ABORTED, WINDOW, Batch
 from wstpserver.wire.packets import enter_expression_packet, enter_text_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Function, Symbol

@@ -247,7 +247,7 @@ _SO_NWRITE: Final = 0x1024
 #: Linux: acknowledge at once. The library sends one frame in several small writes with Nagle's algorithm on, and
 #: would wait 40 ms for a delayed acknowledgement (docs/wire-protocol.md, section 7). Linux clears it by itself.
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
-#: Seconds without traffic after which a peer that is gone without a word is asked for, and between two such questions.
+#: Seconds without traffic after which the system asks a silent peer for a sign, and between two such questions.
 _KEEPALIVE_IDLE: Final = 60
 _KEEPALIVE_INTERVAL: Final = 10
 
@@ -274,7 +274,7 @@ def acknowledge_at_once(sock: socket.socket) -> None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         except OSError:
-            pass  # the connection has just died; whoever reads it will see
+            pass  # the connection has just ended, which the next receive reports
 
 
 def connect_socket(endpoint: Endpoint, deadline: Deadline) -> socket.socket:

@@ -158,10 +158,10 @@ def _rows(head: Symbol, elements: list[BaseElement], size: int, count: int) -> l
     groups = (elements[start * size : (start + 1) * size] for start in range(count))
     if head is not SymbolList:
         return [_build(head, group) for group in groups]
-    return [_list_of(group) for group in groups]
+    return [list_of_numbers(group) for group in groups]
 
 
-def _list_of(elements: list[BaseElement]) -> ListExpression:
+def list_of_numbers(elements: list[BaseElement]) -> ListExpression:
     """A list; for numbers, what Mathics would find out by looking at each of them is told."""
     kind = type(elements[0]) if elements else None
     if kind not in (MachineReal, Integer) or not all(type(element) is kind for element in elements):

@@ -91,6 +91,12 @@ class Engine:
         self.definitions.clear_cache()
         self.evaluation.reset()
 
+    def load_definitions(self) -> None:
+        """Parse the definitions that are parsed at first use otherwise: for a process that forks kernels."""
+        self.definitions.builtin.load_all()
+        self.definitions.clear_cache()
+        _settle_memory()
+
     def start_session(self) -> None:
         """What every kernel does for itself, after a fork too: seed its random numbers, start its clock."""
         from mathics.builtin import datentime

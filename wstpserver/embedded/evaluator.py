@@ -28,6 +28,7 @@ from mathics.core.systemsymbols import (
     SymbolFailed,
     SymbolHold,
     SymbolOverflow,
+    SymbolReturn,
     SymbolThrow,
 )
 
@@ -46,8 +47,23 @@ NO_LOOP = "No enclosing For, While, or Do found for {}[]."
 SHOWN_EXCEPTION = 200
 
 
+class ValueConverter(Protocol):
+    """A direction of conversion."""
+
+    def convert(self, value: Any, /) -> Any:
+        """Convert one value."""
+
+
 class SessionServices(Protocol):
-    """What an evaluation needs of its session: somewhere to send output and messages at once."""
+    """What an evaluation needs of its session: to send output and messages at once, and to convert values."""
+
+    @property
+    def from_wire(self) -> ValueConverter:
+        """Converts values of the wire layer to expressions."""
+
+    @property
+    def to_wire(self) -> ValueConverter:
+        """Converts expressions to values of the wire layer."""
 
     def send_text(self, text: str) -> None:
         """Send a TextPacket."""
@@ -184,8 +200,8 @@ class EvaluationRunner:
         """The value of an evaluation that ended with `error`, after the messages that belong to it."""
         if isinstance(error, AbortInterrupt | TimeoutInterrupt | TimeLimitReached):
             return SymbolAborted
-        if isinstance(error, ReturnInterrupt):
-            return error.expr
+        if isinstance(error, ReturnInterrupt):  # as in a Wolfram kernel, Return at the top level stays as it is
+            return Expression(SymbolReturn) if error.expr is SymbolNull else Expression(SymbolReturn, error.expr)
         if isinstance(error, WLThrowInterrupt):
             return self._uncaught_throw(error)
         if isinstance(error, BreakInterrupt):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from mathics.core.atoms import Integer, MachineReal, String
+from mathics.core.atoms import Complex, Integer, MachineReal, Rational, String
 from mathics.core.element import BaseElement
 from mathics.core.evaluation import Evaluation
 from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
 from mathics.core.symbols import Symbol
-from mathics.core.systemsymbols import SymbolFullForm
+from mathics.core.systemsymbols import SymbolFullForm, SymbolInputForm
 from mathics.format.box import formatvalues
 from mathics.format.form import outputform
 
@@ -57,10 +57,31 @@ def install_fast_lists() -> None:
 
 def text_of(expression: BaseElement, evaluation: Evaluation) -> str:
     """The text a kernel shows for a result; results of more than some 10,000 parts are shortened with <<n>>."""
+    if expression.has_form("FullForm", 1):
+        return full_form_text(shortened(expression), evaluation)
     shown = evaluation.format_output(shortened(expression), "text")
     if shown is None:  # boxes without a text; Mathics has issued a message
         shown = evaluation.format_output(Expression(SymbolFullForm, expression), "text")
     return str(shown)
+
+
+def full_form_text(expression: BaseElement, evaluation: Evaluation) -> str:
+    """FullForm as text: every function, lists too, as head[arguments]."""
+    if isinstance(expression, Expression):
+        if expression.head is SymbolFullForm and len(expression.elements) == 1:
+            return full_form_text(expression.elements[0], evaluation)
+        arguments = ", ".join(full_form_text(element, evaluation) for element in expression.elements)
+        return f"{full_form_text(expression.head, evaluation)}[{arguments}]"
+    if isinstance(expression, Rational):
+        return f"Rational[{expression.value.numerator}, {expression.value.denominator}]"
+    if isinstance(expression, Complex):
+        parts = (full_form_text(part, evaluation) for part in (expression.real, expression.imag))
+        return f"Complex[{', '.join(parts)}]"
+    if isinstance(expression, MachineReal):
+        return str(evaluation.format_output(Expression(SymbolInputForm, expression), "text")) + "`"
+    if isinstance(expression, Integer):
+        return str(expression.value)
+    return str(evaluation.format_output(Expression(SymbolInputForm, expression), "text"))
 
 
 def _do_format(element: BaseElement, evaluation: Evaluation, form: Symbol) -> Any:

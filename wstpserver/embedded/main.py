@@ -23,6 +23,15 @@ LINK_PLACES = frozenset({"-linkname", "-linkconnect", "-linkcreate", "-linkmode"
 #: load, and a line on stdout is the only sign.
 REQUIRED_PACKAGES = ("mathics", "mathics_scanner", "packaging")
 
+#: Names of the one protocol this kernel has.
+TCP_PROTOCOLS = ("tcpip", "tcp")
+
+#: A program that launches a kernel without naming a protocol asks for SharedMemory.
+NO_PROTOCOL = (
+    "this kernel has no link protocol {}. Launch it with -linkprotocol TCPIP, for example: "
+    "-linkmode launch -linkprotocol TCPIP -linkname 'wstpkernel -wstp'"
+)
+
 USAGE = """\
 wstpkernel - a Wolfram Language kernel on Mathics3 that speaks WSTP
 
@@ -46,10 +55,11 @@ class KernelArguments:
     """The command line, parsed.
 
     Attributes:
-        action: "kernel", "warm-parent", "version", "help" or "usage".
+        action: "kernel", "warm-parent", "version", "help", "usage" for a command line that names no link, or "refused"
+            for a link this kernel cannot open.
         link_options: The whole command line, for `client.open_link`.
         warm_descriptor: The number after --warm-parent.
-        problem: For "usage": why the command line cannot be served.
+        problem: For "usage" and "refused": why the command line cannot be served.
     """
 
     action: str
@@ -70,7 +80,16 @@ def parse_arguments(words: Sequence[str]) -> KernelArguments:
     if not LINK_PLACES.intersection(lowered):
         link = "only half of a link" if LINK_SWITCHES.intersection(lowered) else "no link"
         return KernelArguments("usage", problem=f"the command line names {link}: -linkname is missing")
+    protocol = _value_after(words, lowered, "-linkprotocol")
+    if protocol and protocol.lower() not in TCP_PROTOCOLS:
+        return KernelArguments("refused", problem=NO_PROTOCOL.format(protocol))
     return KernelArguments("kernel", link_options=tuple(words))
+
+
+def _value_after(words: Sequence[str], lowered: Sequence[str], option: str) -> str:
+    """The word after the last `option`; "" if there is none."""
+    places = [place for place, word in enumerate(lowered[:-1]) if word == option]
+    return words[places[-1] + 1] if places else ""
 
 
 def _warm_parent(words: Sequence[str], place: int) -> KernelArguments:
@@ -125,6 +144,9 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.action == "usage":
         print(f"wstpkernel: {arguments.problem}\n\n{USAGE}", end="", file=sys.stderr)
         return EXIT_USAGE
+    if arguments.action == "refused":
+        print(f"wstpkernel: {arguments.problem}", file=sys.stderr)
+        return EXIT_UNAVAILABLE
     missing = missing_packages()
     if missing:
         return _refuse(arguments, explain_missing(missing))

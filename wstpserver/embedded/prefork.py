@@ -46,6 +46,7 @@ def run_warm_parent(descriptor: int) -> int:
         from wstpserver.embedded.session import serve
 
         engine = Engine()
+        engine.load_definitions()
         prefork_socket.send(event="ready")
     except ServerGone:
         return EXIT_OK

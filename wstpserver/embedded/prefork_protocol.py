@@ -1,11 +1,11 @@
 """The messages between a server and its warm parent: one JSON object per datagram, on an inherited socket.
 
-    server -> parent   {"launch": N, "arguments": [...], "directory": path or null, "environment": {...} or null}
-                       with one descriptor: the standard output and error of the kernel
-    parent -> server   {"event": "ready"}, {"event": "failed", "reason": ...}
-                       {"event": "launched", "launch": N, "pid": P}
-                       {"event": "not-launched", "launch": N, "reason": ...}
-                       {"event": "exited", "pid": P, "status": as of os.waitpid}
+server -> parent   {"launch": N, "arguments": [...], "directory": path or null, "environment": {...} or null}
+with one descriptor: the standard output and error of the kernel
+parent -> server   {"event": "ready"}, {"event": "failed", "reason": ...}
+{"event": "launched", "launch": N, "pid": P}
+{"event": "not-launched", "launch": N, "reason": ...}
+{"event": "exited", "pid": P, "status": as of os.waitpid}
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ PLAIN_OUTPUT = frozenset(
     }
 )
 
-#: Packets from a kernel that `Evaluation.written` has to hear of: all that are not plain output, unknown heads
+#: Packets from a kernel that `EvaluationStack.written` has to hear of: all that are not plain output, unknown heads
 #: included. A command to the server is no packet for the client.
 REPORTED_HEADS = frozenset(PacketHead) - PLAIN_OUTPUT - {PacketHead.WSCommandPacket}
 
@@ -90,7 +90,7 @@ class _Open:
         self.has_result = False
 
 
-class Evaluation:
+class EvaluationStack:
     """The open evaluations of one kernel.
 
     The answers are kept as attributes, to be read only: they are asked for more often than they change.
@@ -151,7 +151,8 @@ class Evaluation:
 
     def is_answer(self, head: PacketHead) -> bool:
         """Tell whether a packet with this *head* begins no evaluation now: because it never does, or because the
-        kernel has asked for input, which front ends answer with what they send at a prompt."""
+        kernel has asked for input, which front ends answer with what they send at a prompt.
+        """
         return head not in ANSWERED_BY or (self._question is not None and head != _EVALUATE)
 
     def may_go(self, head: PacketHead) -> bool:
@@ -242,7 +243,8 @@ class Evaluation:
 
     def _prompt(self) -> None:
         """An InputNamePacket came. The first one of a dialog is its prompt, later ones answer what was entered on its
-        level. Outside dialogs it answers everything that was sent before the result before it."""
+        level. Outside dialogs it answers everything that was sent before the result before it.
+        """
         level = len(self._dialogs)
         if level and not self._dialogs[-1]:
             self._dialogs[-1] = True

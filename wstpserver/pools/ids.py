@@ -18,7 +18,7 @@ class KernelIds:
     """Hands out IDs, none of them twice, without remembering any: a server may start millions of kernels.
 
     They are the numbers 0, 1, 2 ... behind a permutation that *key* chooses. Pass 16 to 64 bytes from
-    `secrets.token_bytes`, because whoever knows an ID may take the kernel over: none must be guessed from others.
+    `secrets.token_bytes`, because a client that knows an ID may take the kernel over: no ID may be guessed from others.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -33,7 +33,7 @@ class KernelIds:
 
 
 def permutation(key: bytes, bits: int) -> Callable[[int], int]:
-    """Return a permutation of the numbers of so many *bits*, an even number, that nobody knows without the *key*."""
+    """Return a permutation of the numbers of so many *bits* (even) that cannot be computed without the *key*."""
     half = bits // 2
     mask = (1 << half) - 1
 

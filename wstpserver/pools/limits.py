@@ -38,7 +38,7 @@ def overdue(pool: Pool, now: float) -> Iterator[tuple[Kernel, str]]:
 
 
 def worn_out(kernel: Kernel, now: float) -> str | None:
-    """Why a fresh kernel should take the place of this one, if it is free and idle and nobody waits for it."""
+    """Why a fresh kernel should take the place of this one, if it is free and idle and no client waits for it."""
     if kernel.pool is None or kernel.state is not KernelState.FREE or kernel.busy or kernel.waiting:
         return None
     settings = kernel.pool.settings
@@ -62,8 +62,9 @@ def age_limit(kernel_id: str, maximum: float) -> float:
 
 
 def forgotten(kernel: Kernel, now: float) -> str | None:
-    """Why a reserved kernel is not kept any longer. The time begins when it is idle and nobody is bridged to it, so
-    that the result of a long evaluation can still be fetched after it has ended."""
+    """Why a reserved kernel is not kept any longer. The time begins when it is idle and not bridged, so
+    that the result of a long evaluation can still be fetched after it has ended.
+    """
     if kernel.pool is None or kernel.state is not KernelState.RESERVED or kernel.busy or kernel.waiting:
         return None
     limit = kernel.pool.settings.reserved_kernel_timeout
@@ -74,7 +75,7 @@ def forgotten(kernel: Kernel, now: float) -> str | None:
 
 
 def too_large(kernel: Kernel, resident: int) -> str | None:
-    """Why a kernel with so many bytes of resident memory must go, whoever uses it."""
+    """Why a kernel with so many bytes of resident memory must go, whether it is bridged or not."""
     limit = kernel.pool.settings.kernel_memory_limit if kernel.pool is not None else 0
     if 0 < limit < resident:
         return f"it uses {megabytes(resident)} of memory, more than {megabytes(limit)} (KernelMemoryLimit)"

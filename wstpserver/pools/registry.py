@@ -127,7 +127,8 @@ class Registry:
     @_transaction
     def reconfigure(self, settings: ServerSettings) -> None:
         """Take new settings over. Living kernels stay, those of a pool that is gone from the settings as well; a kernel
-        that starts for such a pool, or with a command line that is not in force any more, is dropped."""
+        that starts for such a pool, or with a command line that is not in force any more, is dropped.
+        """
         self.settings = settings
         names = {pool.name for pool in settings.pools}
         for pool_settings in settings.pools:
@@ -225,16 +226,17 @@ class Registry:
 
     @_transaction
     def link_ended(self, kernel: Kernel) -> None:
-        """Note that the link of *kernel* has ended: nobody can be bridged to it any more. Its client, if any, keeps it
-        until `lost` says how the kernel ended."""
+        """Note that the link of *kernel* has ended: no client can be bridged to it any more. Its client, if any,
+        keeps it until `lost` says how the kernel ended.
+        """
         if kernel.state not in ENDING and kernel.state is not KernelState.STARTING:
             self._move(kernel, KernelState.DYING)
             self._fail_waiting(kernel, "the kernel ended")
             if kernel.pool is not None:
-                self._fill(kernel.pool)  # somebody may have waited for its reset
+                self._fill(kernel.pool)  # a client may have waited for its reset
 
     @_transaction
-    def lost(self, kernel: Kernel, *, in_good_order: bool, can_continue: bool = True) -> None:
+    def lost(self, kernel: Kernel, *, in_good_order: bool, can_continue: bool = True, told: str = "") -> None:
         """Note how a kernel whose link has ended came to its end.
 
         Args:
@@ -242,6 +244,7 @@ class Registry:
             in_good_order: It ended by itself, as `Quit[]` makes it, rather than died.
             can_continue: Something can still be written to its client. If the kernel did not end in good order, the
                 client then gets another kernel of the pool where that is allowed.
+            told: What the client is told if it does not.
         """
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
             return
@@ -254,7 +257,7 @@ class Registry:
             replaceable = pool is not None and not pool.retired and client.kernel is kernel
             replacing = allowed and can_continue and replaceable and not in_good_order
             reason = Reason.KERNEL_ENDED if in_good_order else Reason.KERNEL_DIED
-            self._part(kernel, Unbridged(client, kernel, reason, replacing, keep_queue=replacing))
+            self._part(kernel, Unbridged(client, kernel, reason, replacing, keep_queue=replacing, told=told))
             if replacing:
                 client.allow_replacement = True
         self._move(kernel, KernelState.CLOSING)
@@ -311,12 +314,12 @@ class Registry:
     def connect_to_pool(
         self, client: Client, pool: Pool, purpose: Purpose = Purpose.COMMAND, *, deferred: bool = False
     ) -> WaitingClient:
-        """Bridge *client* with a kernel of *pool*, or let it wait for one behind those who wait already.
+        """Bridge *client* with a kernel of *pool*, or let it wait for one behind those that wait already.
 
         If there is no other, a kernel of the pool that the client has and has not used is as good.
 
         Args:
-            client: Who asks; what it waited for before fails.
+            client: The client; what it waited for before fails.
             pool: The pool.
             purpose: Why it is to have a kernel.
             deferred: It gets the kernel when the evaluation in its present one is answered.
@@ -383,7 +386,8 @@ class Registry:
     @_transaction
     def leave_later(self, client: Client, departure: Departure) -> None:
         """End the bridge of *client* when the evaluation in its kernel is answered. What the client has sent behind it
-        is meant for the kernel that comes next."""
+        is meant for the kernel that comes next.
+        """
         kernel = client.kernel
         assert kernel is not None
         client.departure = departure
@@ -404,17 +408,17 @@ class Registry:
         return self._disconnect(client, Reason.DISCONNECTED)
 
     @_transaction
-    def set_keep_alive(self, client: Client, setting: bool) -> None:  # noqa: FBT001 - the setting is the value
+    def set_keep_alive(self, client: Client, *, setting: bool) -> None:
         """Keep the client's kernel when the bridge ends, or close it."""
         client.keep_alive = setting
 
     @_transaction
-    def set_allow_replacement(self, client: Client, setting: bool) -> None:  # noqa: FBT001
+    def set_allow_replacement(self, client: Client, *, setting: bool) -> None:
         """Give the client another kernel when its kernel dies, or close its link."""
         client.allow_replacement = setting
 
     @_transaction
-    def set_reserve(self, kernel: Kernel, setting: bool) -> None:  # noqa: FBT001
+    def set_reserve(self, kernel: Kernel, *, setting: bool) -> None:
         """Reserve the kernel when its bridge ends, or do not."""
         kernel.reserve = setting
 
@@ -488,8 +492,9 @@ class Registry:
                 self.pools.pop(kernel.pool.name, None)
 
     def _offer(self, kernel: Kernel) -> None:
-        """A kernel may be idle now: give it to whoever waits for it, else to whoever waits in its pool. One that waits
-        for its client goes to those only who named it."""
+        """Give a kernel that may be idle now to the first client that waits for it, else to the first that waits for
+        its pool. A kernel that waits for its client goes only to clients that named its ID.
+        """
         evaluation = kernel.evaluation
         if kernel.state not in _GIVABLE or (evaluation.busy and not evaluation.awaiting):
             return
@@ -503,7 +508,7 @@ class Registry:
             self._give_back(kernel, kernel.pool)
 
     def _give_back(self, kernel: Kernel, pool: Pool) -> None:
-        """A free idle kernel has to be closed or reset, or goes to the first who waits, or is kept."""
+        """Close or reset a free idle kernel, give it to the first client that waits for its pool, or keep it."""
         why = worn_out(kernel, self._clock())
         if why is not None:
             self._close(kernel, why)
@@ -600,7 +605,7 @@ class Registry:
         client = kernel.client
         assert client is not None
         # A client that chose another kernel before it evaluated anything has left nothing to come back to: clients of
-        # parallel kernels, who are bridged with the default pool first, would else use that pool up.
+        # parallel kernels, which are bridged with the default pool first, would else use that pool up.
         passed_by = reason is Reason.SWITCHED and not kernel.evaluations and kernel.reserve is None
         keep = True if kernel.pool is None else kernel.pool.settings.keep_alive
         if client.keep_alive is not None and not passed_by:

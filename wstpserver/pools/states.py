@@ -1,5 +1,6 @@
 """The states of kernels, bridges and waiting clients with their tables of transitions, the records that the registry
-keeps, and the effects of its decisions."""
+keeps, and the effects of its decisions.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from wstpserver.pools.evaluation import Evaluation
+from wstpserver.pools.evaluation import EvaluationStack
 from wstpserver.settings import PoolSettings
 
 
@@ -53,7 +54,7 @@ LIVING = frozenset(KernelState) - {KernelState.CLOSING, KernelState.GONE}
 #: States of a kernel that comes back to its pool by itself, so that a client can wait for it.
 COMING = frozenset({KernelState.STARTING, KernelState.RESETTING})
 
-#: States of a kernel that nobody can be bridged to any more.
+#: States of a kernel that no client can be bridged to any more.
 ENDING = frozenset({KernelState.DYING, KernelState.CLOSING, KernelState.GONE})
 
 
@@ -63,7 +64,7 @@ class BridgeState(Enum):
     #: The client is not told yet that it has a kernel; its frames wait.
     WELCOMING = "welcoming"
     OPEN = "open"
-    #: The client's frames wait, because the kernel is about to change.
+    #: The client's frames wait, because the kernel's link has ended and another kernel may take its place.
     HELD = "held"
     #: The client is gone in the middle of an evaluation packet; the answer to what was made of it is thrown away.
     DISCARDING = "discarding"
@@ -124,11 +125,11 @@ class Reason(Enum):
 class WaitingLine:
     """Clients that wait, in order. Leaving is as quick as joining: thousands of clients may wait for a pool."""
 
-    # A plain dict would keep the places of those who have left, and look through them for the first who has not.
+    # A plain dict would keep the places of members that have left, and look through them for the first that has not.
     __slots__ = ("_members",)
 
     def __init__(self) -> None:
-        #: None while nobody has ever waited, as with most kernels.
+        #: None until a client waits, which never happens for most kernels.
         self._members: OrderedDict[WaitingClient, None] | None = None
 
     def join(self, member: WaitingClient) -> None:
@@ -149,10 +150,10 @@ class WaitingLine:
 
     @property
     def first(self) -> WaitingClient:
-        """Who has waited longest.
+        """The client that has waited longest.
 
         Raises:
-            StopIteration: Nobody waits.
+            StopIteration: No client waits.
         """
         return next(iter(self))
 
@@ -176,7 +177,7 @@ class Kernel:
     #: When it became ready, and when its last evaluation ended.
     ready_at: float = 0.0
     idle_since: float = 0.0
-    #: Who has it, or will have it when the evaluation in that client's present kernel is answered.
+    #: The client that has it, or gets it when the evaluation in that client's present kernel is answered.
     client: Client | None = None
     #: The setting of SetReserveKernel; None leaves it to the pool.
     reserve: bool | None = None
@@ -186,9 +187,9 @@ class Kernel:
     evaluations: int = 0
     #: True from its first bridge on, until ResetCode has run after the last one.
     needs_reset: bool = False
-    #: Who waits for this very kernel.
+    #: The clients that wait for this very kernel.
     waiting: WaitingLine = field(default_factory=WaitingLine)
-    evaluation: Evaluation = field(default_factory=Evaluation)
+    evaluation: EvaluationStack = field(default_factory=EvaluationStack)
 
     def move(self, state: KernelState) -> None:
         """Go to *state*. The registry keeps the pool's lists in step with it.
@@ -304,7 +305,8 @@ class Pool:
     @property
     def running(self) -> int:
         """Kernels that count towards MaximumKernelNumber: the living ones and those that are still closing,
-        because a closing kernel still holds its memory and its licence seat."""
+        because a closing kernel still holds its memory and its licence seat.
+        """
         return self.living + self.counts[KernelState.CLOSING]
 
     @property

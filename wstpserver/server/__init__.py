@@ -5,7 +5,7 @@ The rest of the package needs gevent, which a program that only checks a configu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,6 @@ class ServeOptions:
         configuration_file: the file in use; None if there is none.
         loaded: what came from it; `reload_settings(loaded)` loads it anew.
         origins: where the value of each field comes from, by the name of the field.
-        fail: says why the server cannot run; None logs it as an error.
     """
 
     port: int
@@ -39,4 +38,3 @@ class ServeOptions:
     configuration_file: Path | None
     loaded: LoadedSettings
     origins: Mapping[str, str]
-    fail: Callable[[str], None] | None = None

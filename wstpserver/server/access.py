@@ -10,6 +10,7 @@ is refused (by a seccomp filter, or by a kernel without it), the list of all soc
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import struct
@@ -87,7 +88,7 @@ def holder(connected: socket.socket, pid: int) -> int | None:
 
 
 def have_same_owner(first: socket.socket, second: socket.socket) -> bool:
-    """Whether the peer of *second* is the process that holds the other end of *first*, or one of its descendants.
+    """Whether one process holds the other ends of both connections.
 
     Where that cannot be found out the answer is True: the peer is on another computer, the system does not say, or it
     hides the processes of other users. Even then both must belong to the same user where that is known.
@@ -106,7 +107,7 @@ def have_same_owner(first: socket.socket, second: socket.socket) -> bool:
     holders = list(_holders(owner.inode))
     if not holders:
         return True
-    return any(_has_open(process, other.inode) for pid in holders for process in process_info.family(pid))
+    return any(_has_open(pid, other.inode) for pid in holders)
 
 
 def peer_owner(connected: socket.socket) -> SocketOwner | None:
@@ -124,6 +125,21 @@ def peer_owner(connected: socket.socket) -> SocketOwner | None:
     except OSError:  # a system without sock_diag, or one that refuses it
         pass
     return listed_owner(connected.family, remote, local)
+
+
+def is_administrator(connected: socket.socket) -> bool:
+    """Whether the peer of *connected* is the user that the server runs as, or root, on this computer.
+
+    Where the system does not say who has the other end, every peer on this computer counts as that user.
+    """
+    try:
+        owner = peer_owner(connected)
+    except OSError:
+        try:
+            return ipaddress.ip_address(connected.getpeername()[0].partition("%")[0]).is_loopback
+        except OSError:  # the connection is gone
+            return False
+    return owner is not None and owner.user in (0, os.geteuid())
 
 
 def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> SocketOwner | None:

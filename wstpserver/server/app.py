@@ -19,12 +19,12 @@ from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.dispatcher import Dispatcher
-from wstpserver.server.handshake import ClientAcceptor, Link
+from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
-from wstpserver.server.listen import LinkServer, ListenError, describe, listen
+from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log, LogSink
-from wstpserver.server.message_watch import MessageWatch
+from wstpserver.server.message_channel import MessageWatch
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.diff import changes
@@ -48,14 +48,14 @@ def run(settings: ServerSettings, options: ServeOptions) -> int:
     """Serve until a signal says stop.
 
     Returns:
-        The exit code of the program. EXIT_UNAVAILABLE: the port cannot be had, and `options.fail` was told why.
+        The exit code of the program. EXIT_UNAVAILABLE: the port cannot be had, and the log says why.
     """
     get_hub().print_exception = partial(_log_exception, options.log)
     gevent.config.track_greenlet_tree = False  # each greenlet would remember where it was spawned, in 800 bytes
     try:
         listeners = listen(options.interface, options.port)
-    except ListenError as error:
-        (options.fail or options.log.error)(str(error))
+    except PortUnavailable as error:
+        options.log.error(str(error))
         return EXIT_UNAVAILABLE
     application = Application(settings, options, listeners, open_pid_file(os.environ, options.log))
     try:
@@ -168,6 +168,8 @@ class Application:
             signal.signal(number, signal.SIG_IGN)
         gevent.killall(self._helpers)
         self._log.information("Stopped" if stopping.ready() else "Stopped before everything had ended")
+        if stopping.ready():
+            stopping.get()  # raises what went wrong, if anything
 
     def _stop(self) -> None:
         systemd.stopping()
@@ -242,7 +244,7 @@ class Application:
 
     # -- clients -------------------------------------------------------------------------------------------------
 
-    def _serve(self, link: Link) -> None:
+    def _serve(self, link: OpenLink) -> None:
         """Serve one client from its handshake to its end."""
         name = f"Client {next(self._numbers)} ({link.address})"
         self._log.debug(f"{name} connected")
@@ -253,7 +255,7 @@ class Application:
         finally:  # also after a defect: a client must not wait for ever
             link.close()
 
-    def _converse(self, link: Link, name: str) -> None:
+    def _converse(self, link: OpenLink, name: str) -> None:
         session = self._dispatcher.make_session(Client(name), name, link.data, link.messages)
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"

@@ -180,7 +180,8 @@ class Connection:
     def close(self) -> None:
         """Close the descriptor. A greenlet that still waits on the connection gets `ConnectionClosed`: `end` alone
         wakes it only when the loop polls next, and a watcher that is closed before that would leave it waiting for
-        ever."""
+        ever.
+        """
         self.ended = True
         if self.on_close is not None:
             self.on_close()
@@ -192,7 +193,8 @@ class Connection:
 
     def detach(self) -> socket.socket:
         """Return the socket for another owner; this object must not be used any more, and no greenlet may wait on
-        it."""
+        it.
+        """
         for watcher in (self._reader, self._writer):
             if watcher is not None:
                 watcher.stop()

@@ -46,7 +46,7 @@ _RTT_OFFSET = 68
 
 
 @dataclass(slots=True)
-class Link:
+class OpenLink:
     """An open link: two connections whose handshake is complete.
 
     Attributes:
@@ -123,8 +123,8 @@ class LinkHandshakes:
 
     def __init__(
         self,
-        opened: Callable[[Link], object],
-        dropped: Callable[[PendingConnection, str, bool], object],
+        opened: Callable[[OpenLink], object],
+        dropped: Callable[[Dropped[PendingConnection]], object],
         *,
         message_port: int | None = None,
         speak_after: float = SPEAK_AFTER,
@@ -133,8 +133,7 @@ class LinkHandshakes:
         """
         Args:
             opened: called in the hub with each link.
-            dropped: called in the hub with each connection that becomes no link, why, and whether the peer ended it.
-                The connection is closed.
+            dropped: called in the hub for each connection that becomes no link; it is closed already.
             message_port: the second port of the link name; None if it has one port.
             speak_after: seconds of silence after which a classic peer is greeted that waits for us.
             speak_version: the version to greet it with.
@@ -214,9 +213,9 @@ class LinkHandshakes:
                     self._send(connection, data)
                 case LinkOpened(data, messages, unsent):
                     self._open(data, messages, unsent)
-                case Dropped(connection, reason, ended):
+                case Dropped(connection):
                     self._close(connection.transport)
-                    self._dropped(connection.transport, reason, ended)
+                    self._dropped(event)
                 case OpenMessagePort(connection):
                     self._open_message_port(connection)
                 case AwaitSilence(connection):
@@ -240,7 +239,7 @@ class LinkHandshakes:
             each.close_listener()
         version, peer = data.version, data.peer
         assert version is not None and peer is not None
-        link = Link(
+        link = OpenLink(
             pending.stream,
             messages.transport.stream,
             data.leftover(),
@@ -337,7 +336,7 @@ class ClientAcceptor:
     the oldest is dropped.
     """
 
-    def __init__(self, settings: ServerSettings, log: Log, serve: Callable[[Link], object]) -> None:
+    def __init__(self, settings: ServerSettings, log: Log, serve: Callable[[OpenLink], object]) -> None:
         """
         Args:
             settings: the limits.
@@ -388,14 +387,15 @@ class ClientAcceptor:
                 return
             self._handshakes.drop(oldest, _why_overdue(oldest.transport))
 
-    def _opened(self, link: Link) -> None:
+    def _opened(self, link: OpenLink) -> None:
         gevent.spawn(self._serve, link)
 
-    def _dropped(self, pending: PendingConnection, reason: str, ended: bool) -> None:  # noqa: FBT001 - a callback
-        if ended:
-            self._log.debug(f"A connection from {pending.address} ended during its greeting")
+    def _dropped(self, event: Dropped[PendingConnection]) -> None:
+        address = event.connection.transport.address
+        if event.ended:
+            self._log.debug(f"A connection from {address} ended during its greeting")
         else:
-            self._log.warning(f"Closed a connection from {pending.address}: {reason}")
+            self._log.warning(f"Closed a connection from {address}: {event.reason}")
 
 
 def _why_overdue(pending: PendingConnection) -> str:

@@ -34,7 +34,7 @@ _LOCALHOST: list[Address] = [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
-class ListenError(Exception):
+class PortUnavailable(Exception):
     """The server cannot listen where it should; the text says why and what to do."""
 
 
@@ -50,7 +50,7 @@ def listen(interface: str, port: int) -> list[socket.socket]:
         port: the port on all of them; 0 takes one that is free on all of them.
 
     Raises:
-        ListenError: that is not possible.
+        PortUnavailable: that is not possible.
     """
     addresses, optional = _addresses(interface)
     for _ in range(PORT_ATTEMPTS):
@@ -58,7 +58,7 @@ def listen(interface: str, port: int) -> list[socket.socket]:
             return _listen_on(addresses, interface, port, optional=optional)
         except _PortTaken:
             continue
-    raise ListenError(f"Cannot listen{_on(interface)}: no port was found that is free on all of its addresses")
+    raise PortUnavailable(f"Cannot listen{_on(interface)}: no port was found that is free on all of its addresses")
 
 
 def describe(listeners: list[socket.socket], interface: str) -> str:
@@ -84,9 +84,9 @@ def _listen_on(addresses: list[Address], interface: str, port: int, *, optional:
                     continue
                 if listeners and port == 0 and error.errno == errno.EADDRINUSE:
                     raise _PortTaken from None
-                raise ListenError(_explain(error, interface, port)) from None
+                raise PortUnavailable(_explain(error, interface, port)) from None
         if not listeners:
-            raise ListenError(f"Cannot listen{_on(interface)}: this computer has neither IPv4 nor IPv6")
+            raise PortUnavailable(f"Cannot listen{_on(interface)}: this computer has neither IPv4 nor IPv6")
         return listeners
     except BaseException:
         for listener in listeners:
@@ -106,7 +106,7 @@ def _addresses(interface: str) -> tuple[list[Address], bool]:
         answers = socket.getaddrinfo(host, 0, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a name"
-        raise ListenError(
+        raise PortUnavailable(
             f'The interface "{interface}" is not known ({reason}); give an address of this computer, a host'
             " name, or localhost"
         ) from None

@@ -1,7 +1,7 @@
 """Messages to systemd about the state of the service, by the protocol of sd_notify(3).
 
-One datagram to the socket that NOTIFY_SOCKET names; without it, every function does nothing. Nothing here
-blocks or raises: a service manager that does not listen is no reason to stop serving.
+Each message is one datagram to the socket that NOTIFY_SOCKET names; without that variable every function does nothing.
+Nothing here blocks or raises: the server goes on where the service manager does not listen.
 """
 
 from __future__ import annotations
@@ -14,35 +14,37 @@ NOTIFY_SOCKET = "NOTIFY_SOCKET"
 
 
 def ready(status: str = "") -> bool:
-    """The service is ready: it listens, or is done with reloading. `status` is for the operator."""
+    """Say that the service is ready: it listens, or has reloaded its configuration.
+
+    Args:
+        status: one line for the operator, which `systemctl status` shows.
+
+    Returns:
+        Whether the message was handed over.
+    """
     return notify(_lines("READY=1", status))
 
 
 def reloading() -> bool:
-    """The service is reloading its configuration; `ready` says when it has."""
+    """Say that the service is reloading its configuration; `ready` follows when that is done."""
     microseconds = time.monotonic_ns() // 1000
     return notify(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
 
 def stopping(status: str = "") -> bool:
-    """The service is stopping."""
+    """Say that the service is stopping. *status* is as for `ready`."""
     return notify(_lines("STOPPING=1", status))
 
 
-def status(text: str) -> bool:
-    """One line about what the service is doing, for `systemctl status`."""
-    return notify(_lines("", text))
-
-
 def watchdog() -> bool:
-    """The service is alive."""
+    """Say that the service is alive."""
     return notify("WATCHDOG=1")
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two calls of `watchdog` that systemd is content with; None if it expects none.
+    """Seconds between two calls of `watchdog`: half of what systemd allows, as sd_watchdog_enabled(3) recommends.
 
-    Half of what it allows, as sd_watchdog_enabled(3) recommends.
+    None if systemd expects no calls.
     """
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     meant_for = os.environ.get("WATCHDOG_PID", "")
@@ -54,7 +56,7 @@ def watchdog_interval() -> float | None:
 
 
 def notify(message: str) -> bool:
-    """Send `NAME=value` lines; True if they were handed over."""
+    """Send `NAME=value` lines; returns whether they were handed over."""
     address = os.environ.get(NOTIFY_SOCKET, "")
     if not address.startswith(("/", "@")) or not hasattr(socket, "AF_UNIX"):
         return False
@@ -72,5 +74,4 @@ def notify(message: str) -> bool:
 
 def _lines(state: str, text: str) -> str:
     # A line feed in the status would begin another variable.
-    status_line = f"STATUS={' '.join(text.split())}" if text else ""
-    return "\n".join(line for line in (state, status_line) if line)
+    return f"{state}\nSTATUS={' '.join(text.split())}" if text else state

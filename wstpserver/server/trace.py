@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from wstpserver.server.connection import Connection
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.log import SHOWN_CONTENT, Log, shorten
 from wstpserver.wire.frames import END, ERROR, FrameScanner
 from wstpserver.wire.messages import MessageCode, MessageReader
@@ -120,7 +120,7 @@ class TracedStream(Connection):
         super().close()
 
 
-def trace_link(log: Log, link: Link, name: str) -> None:
+def trace_link(log: Log, link: OpenLink, name: str) -> None:
     """From now on log the traffic of a link, beginning with what has been read of it.
 
     Args:

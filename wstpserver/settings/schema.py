@@ -365,8 +365,8 @@ ROOT_OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "MaximumKernelsOutsidePools", Level.ROOT, Kind.INTEGER,
-        "how many kernels that belong to no pool may run at the same time; 0 for none",
-        "These are the kernels that clients start with StartKernel. A further StartKernel fails.",
+        "how many kernels that belong to no pool may run at the same time; 0 for no limit",
+        "These are the kernels that clients start with StartKernel. At the limit, StartKernel fails.",
         default=64,
         minimum=0, maximum=10_000, extension=True, sample="64",
     ),

@@ -179,8 +179,8 @@ class EscapeRewriter:
     r"""Rewrites one direction of a bridge, from a link whose greeting has version 6 to one that has 4 or 3.
 
     At 6, a character above U+FFFF may come as `\|01f600` in a text of format A, and the library of 2015 hangs on that.
-    Here such an escape becomes `\:d83d\:de00`, which every reader takes for the same character, and the size of its
-    text grows. Nothing else changes.
+    Here such an escape becomes `\:d83d\:de00`, which every reader takes for the same character; size and number of
+    characters of its text grow. Nothing else changes.
 
     A text with escapes is held until it is whole, because its size goes out before it; so is any other item whose
     beginning is cut, which is a few bytes. Everything else passes at once, so memory does not grow with the frames:

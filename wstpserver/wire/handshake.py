@@ -20,8 +20,7 @@ from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 
 #: How conversations of other protocols begin. No link begins with any of these.
 SIGNATURES: Final[dict[bytes, str]] = {
-    **dict.fromkeys((b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH "), "an HTTP request"),
-    **dict.fromkeys((b"CONNECT ", b"TRACE "), "an HTTP request"),
+    **dict.fromkeys((b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"CONNECT "), "an HTTP request"),
     b"PRI * HTTP/2": "an HTTP/2 connection",
     b"HTTP/": "an HTTP response",
     b"<html": "an HTML page",
@@ -67,6 +66,10 @@ LOWER_VERSION: Final = 4
 #: The lowest version we talk to, as the library does.
 LOWEST_VERSION: Final = 3
 
+#: What a greeting begins with. The library sends this, waits for ours, sends its version without a line feed, and waits
+#: again, so the side that reads first has to say this much and to decide by the first digit.
+_OPENING: Final = b"Math Link"
+
 #: agreed version -> the lines behind the three of every version. The last word is no option: it has no dash.
 _FURTHER_LINES: Final = {
     3: b"",
@@ -76,20 +79,19 @@ _FURTHER_LINES: Final = {
 
 
 def first_lines(version: int, *, without_kernel: bool = False) -> bytes:
-    """The lines that every version has, for the version that we say.
+    """The lines that every version has, for the version that we say, without what they begin with.
 
     -textid is a free date; -numericsid must be a name the library knows, and all of today's little-endian platforms
     send the same tokens. Link servers on the library ignore the word that asks a WSTPServer for no kernel.
     """
     return (
-        b"Math Link %d\n-libraryid '!&*' -decoders 0\n" % version
+        b" %d\n-libraryid '!&*' -decoders 0\n" % version
         + b"-numericsid boxer -tokens 33,98,100,102,116,118,120 -textid 'Jan 01 2026, 00:00:00' -formats 1,2,3,4,5,6,7"
         + (b" -kernel none\n" if without_kernel else b"\n")
     )
 
 
-#: Longest line taken, in bytes; the longest seen has 150.
-LINE_LIMIT: Final = 4096
+LINE_LIMIT: Final = 4096  # bytes
 
 
 @dataclass(frozen=True)
@@ -346,22 +348,26 @@ class Handshake(ABC):
         line = yield from self._read(end + 1)
         return line[:-1]
 
-    def _hear_version(self) -> Step[int]:
-        """The peer's version, as soon as its first line is there."""
-        opening = b"Math Link "
-        while not self._received.startswith(opening) and opening.startswith(self._received):
+    def _await_version(self) -> Step[int]:
+        """The peer's version by its first digit, or two if that is 1 or 2; nothing is consumed."""
+        opening = _OPENING + b" "
+        while not re.match(opening + rb"(?:[12]?[^12]|[12]{2})", self._received, re.DOTALL):
+            if not self._received.startswith(opening[: len(self._received)]):
+                what = _describe(self._received)
+                raise RemoteProtocolError(f"instead of a greeting the peer sent {what}", self._offset)
             yield
-        if not self._received.startswith(opening):
-            raise RemoteProtocolError(f"instead of a greeting the peer sent {_describe(self._received)}", self._offset)
-        start = self._offset
-        return _read_version((yield from self._read_line()), start)
+        digits = re.match(rb"[0-9]{0,2}", self._received[len(opening) :])
+        return int(digits[0]) if digits and digits[0] else 0
 
-    def _conclude(self, ours: int, theirs: int) -> Step[None]:
-        """What follows when both versions are known and our first lines are out: the lower one counts."""
+    def _conclude(self, ours: int) -> Step[None]:
+        """What follows when our first lines are out: the lower version of both says what lines there are."""
+        yield from self._await_version()
+        start = self._offset
+        theirs = _read_version((yield from self._read_line()), start)
         self.version = min(ours, theirs)
         further = _FURTHER_LINES.get(self.version)
         if further is None:
-            raise RemoteProtocolError(f"the peer greets with version {theirs}, which does not go with our {ours}", 0)
+            raise RemoteProtocolError(f"the peer greets with version {theirs}, which does not suit our {ours}", start)
         self._outgoing += further
         words: dict[str, str] = {}
         for _ in range(2 + further.count(b"\n")):
@@ -371,21 +377,18 @@ class Handshake(ABC):
         self._events.append(GreetingComplete(self.peer))
 
     def _answer(self, *, without_kernel: bool = False) -> Step[None]:
-        """The greeting of the side that reads first (section 2)."""
-        theirs = yield from self._hear_version()
-        ours = OUR_VERSION if theirs >= OUR_VERSION else LOWER_VERSION
+        """The greeting of the side that reads first (section 2), whose opening is out."""
+        ours = OUR_VERSION if (yield from self._await_version()) >= OUR_VERSION else LOWER_VERSION
         self._outgoing += first_lines(ours, without_kernel=without_kernel)
-        yield from self._conclude(ours, theirs)
+        yield from self._conclude(ours)
 
 
 # -- the listening side -----------------------------------------------------------------------------------------------
 
 _ID_LINE: Final = re.compile(rb"id=([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}) connection=(data|mesg)")
-_ID_LINE_LENGTH: Final = 55
 _PORT_LINE: Final = re.compile(rb"need_msg_port([NY])")
 
-#: Each byte of the two lines a connection may begin with: "X" stands for a hexadecimal digit, "?" is looked at when the
-#: line is complete.
+#: The lines a connection may begin with. "X" is a hexadecimal digit, "?" is looked at when the line is complete.
 _TEMPLATES: Final = (b"id=XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX connection=????", b"need_msg_port?")
 
 
@@ -406,15 +409,14 @@ class ListenHandshake(Handshake):
 
     @property
     def awaits_greeting(self) -> bool:
-        """Whether a classic link has been answered and nothing has come in since: the peer may be waiting for us."""
-        return self._awaits_greeting and not self._received
+        """Whether a classic link has been answered and no version has come since: the peer may be waiting for ours."""
+        return self._awaits_greeting and (_OPENING + b" ").startswith(self._received)
 
     def speak(self, version: int = LOWER_VERSION) -> None:
-        """Greets first, if the peer still says nothing (`awaits_greeting`); does nothing else.
+        """Says our version first, if the peer still does not say its own (`awaits_greeting`).
 
-        Args:
-            version: What to say. The default suits every peer: a library whose greeting is late may be one that must
-                not hear 6. A peer that is known to be of this package can be told `OUR_VERSION`.
+        The default suits every peer: a library whose greeting is late may be one that must not hear 6. A peer that is
+        known to be of this package can be told `OUR_VERSION`.
         """
         if self.awaits_greeting:
             self._spoken = version
@@ -450,13 +452,13 @@ class ListenHandshake(Handshake):
         while True:
             # What usually comes, the whole line at once, needs no look at each byte.
             if _ID_LINE.match(self._received):
-                return (yield from self._read(_ID_LINE_LENGTH))
+                return (yield from self._read(len(_TEMPLATES[0])))
             template = _fitting_template(self._received)
             if template is not None:
                 if len(self._received) >= len(template):
                     return (yield from self._read(len(template)))
             elif self._received.startswith(b"id="):
-                line = bytes(self._received[:_ID_LINE_LENGTH])
+                line = bytes(self._received[:len(_TEMPLATES[0])])
                 raise RemoteProtocolError(f"the line that names the link is malformed: {line!r}", 0)
             elif not _may_become_known(bytes(self._received)):
                 raise RemoteProtocolError(f"the peer opened the connection with {_describe(self._received)}", 0)
@@ -467,7 +469,7 @@ class ListenHandshake(Handshake):
         self._events.append(LinkIdentified("uuid", line[1].decode().upper(), channel))
         if channel == "data":
             yield from self._read(len(WORDS))
-            self._outgoing += WORDS
+            self._outgoing += WORDS + _OPENING
             yield from self._answer()
 
     def _classic_mode(self, *, needs_message_port: bool) -> Step[None]:
@@ -478,15 +480,16 @@ class ListenHandshake(Handshake):
             self._outgoing += b"msg_port=%dY" % self._message_port
         else:
             self._outgoing += b"OKY"
+        self._outgoing += _OPENING
         self._awaits_greeting = True
-        while not self._received and self._spoken is None:
+        while self.awaits_greeting and self._spoken is None:
             yield
         self._awaits_greeting = False
         if self._spoken is None:
             yield from self._answer()
         else:
             self._outgoing += first_lines(self._spoken)
-            yield from self._conclude(self._spoken, (yield from self._hear_version()))
+            yield from self._conclude(self._spoken)
 
 
 def _fitting_template(data: bytearray) -> bytes | None:
@@ -554,16 +557,15 @@ class ConnectHandshake(Handshake):
         if self._channel == "mesg":
             return
         # Link servers of both ages take it all in one piece.
-        self._outgoing += WORDS + first_lines(self._version, without_kernel=self._without_kernel)
+        self._outgoing += WORDS + _OPENING + first_lines(self._version, without_kernel=self._without_kernel)
         words = yield from self._read(len(WORDS))  # the library ignores their values, and so do we
         if sniff(words) is not None:
             raise RemoteProtocolError(f"the peer is no link server: it sent {_describe(words)}", 0)
-        theirs = yield from self._hear_version()
-        if min(self._version, theirs) not in _FURTHER_LINES:
+        if min(self._version, (yield from self._await_version())) == 5:
             self._events.append(ConnectAgain(LOWER_VERSION))
             while True:
                 yield
-        yield from self._conclude(self._version, theirs)
+        yield from self._conclude(self._version)
 
     def _classic_mode(self) -> Step[None]:
         if self._message_port_known:
@@ -574,6 +576,7 @@ class ConnectHandshake(Handshake):
             yield from self._expect(b"msg_port=")
             port = yield from self._read_port()
             self._events.append(MessagePort(port))
+        self._outgoing += _OPENING
         yield from self._answer(without_kernel=self._without_kernel)
 
     def _expect(self, answer: bytes) -> Step[None]:

@@ -1,9 +1,9 @@
 """Numbers on the wire: forced widths, reals beyond a double, decimal text (docs/wire-protocol.md, 3.3 and 3.4).
 
-    Int8 ... LongDouble              a forced width on the wire, reals beyond a double
-    parse_decimal, format_decimal    integers of any length from and to digits
-    decimal_of, precision_of ...     reals as InputForm writes them
-    NUMBER_READERS                   how single machine numbers are read
+Int8 ... LongDouble              a forced width on the wire, reals beyond a double
+parse_decimal, format_decimal    integers of any length from and to digits
+decimal_of, precision_of ...     reals as InputForm writes them
+NUMBER_READERS                   how single machine numbers are read
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ _PIECE_BYTES: Final = 240  # 2**1920 has 578 digits
 
 
 def parse_decimal(digits: str) -> int:
-    """The integer of ASCII digits with an optional sign. ValueError for anything else."""
+    """The integer of ASCII digits with an optional sign.
+
+    Raises:
+        ValueError: It is something else.
+    """
     negative = digits[:1] == "-"
     magnitude = digits[1:] if digits[:1] in ("-", "+") else digits
     if not (magnitude.isascii() and magnitude.isdigit()):
@@ -104,16 +108,24 @@ def _parts(text: str) -> re.Match[str]:
 
 
 def decimal_of(text: str) -> Decimal:
-    """The number as it is written, every digit kept. ValueError if it is none or its exponent is beyond Decimal's."""
+    """The number as it is written, every digit kept.
+
+    Raises:
+        ValueError: It is none, or its exponent is beyond Decimal's.
+    """
     match = _parts(text)
-    exponent = int(match["exponent"] or 0)
+    exponent = parse_decimal(match["exponent"] or "0")
     if abs(exponent) > MAX_EMAX // 2:
         raise ValueError(f"{text[:80]!r} has an exponent that Decimal cannot hold")
     return Decimal(match["mantissa"]).scaleb(exponent, _UNROUNDED)
 
 
 def precision_of(text: str) -> float | None:
-    """The digits to which it is known, by its mark; None for a number without one. ValueError if it is no number."""
+    """The digits to which it is known, by its mark; None for a number without one.
+
+    Raises:
+        ValueError: It is no number.
+    """
     match = _parts(text)
     if match["mark"] is None or match["digits"] is None:
         return None
@@ -153,7 +165,8 @@ class _FixedWidthInteger(int):
 
     def __new__(cls, value: int) -> Any:
         if not cls.MINIMUM <= value <= cls.MAXIMUM:
-            raise ValueError(f"{value} does not fit {cls.__name__} ({cls.MINIMUM} to {cls.MAXIMUM})")
+            shown = value if value.bit_length() < 200 else f"an integer of {value.bit_length()} bits"
+            raise ValueError(f"{shown} does not fit {cls.__name__} ({cls.MINIMUM} to {cls.MAXIMUM})")
         return super().__new__(cls, value)
 
     def __repr__(self) -> str:
@@ -184,8 +197,7 @@ class Int64(_FixedWidthInteger):
 
 
 class Real32(float):
-    """A real that travels as an IEEE single. Holds the double it was made from: it is rounded when encoded.
-    """
+    """A real that travels as an IEEE single. Holds the double it was made from: it is rounded when encoded."""
 
     __slots__ = ()
 
@@ -196,8 +208,7 @@ class Real32(float):
 
 
 class _Frozen:
-    """Base of small immutable values: subclasses set their one slot in __init__ through object.__setattr__.
-    """
+    """Base of small immutable values: subclasses set their one slot in __init__ through object.__setattr__."""
 
     __slots__ = ()
 
@@ -208,8 +219,7 @@ class _Frozen:
 
 
 class BigReal(_Frozen):
-    """A real written out in decimal, as InputForm writes it: ``1.5`20.*^-400`` is 1.5 times 10^-400 to 20
-    digits.
+    """A real written out in decimal, as InputForm writes it: ``1.5`20.*^-400`` is 1.5 times 10^-400 to 20 digits.
 
     Kept as text, so that nothing is lost. Equal if the text is equal.
     """
@@ -221,19 +231,29 @@ class BigReal(_Frozen):
         object.__setattr__(self, "text", text)
 
     def to_decimal(self) -> Decimal:
-        """The number with all digits written; ValueError for a text that is no number, or an exponent
-        beyond Decimal's.
+        """The number with all digits written.
+
+        Raises:
+            ValueError: The text is no number, or its exponent is beyond Decimal's.
         """
         return decimal_of(self.text)
 
     @property
     def precision(self) -> float | None:
-        """The digits to which the number is known, as its mark says; None without a mark. ValueError."""
+        """The digits to which the number is known, as its mark says; None without a mark.
+
+        Raises:
+            ValueError: The text is no number.
+        """
         return precision_of(self.text)
 
     @classmethod
     def from_decimal(cls, value: Decimal) -> BigReal:
-        """A finite Decimal, known to as many digits as it has. ValueError for infinities and NaN."""
+        """A finite Decimal, known to as many digits as it has.
+
+        Raises:
+            ValueError: It is an infinity or NaN.
+        """
         if not value.is_finite():
             raise ValueError(f"{value} is no real number")
         return cls(text_of(value))
@@ -259,8 +279,7 @@ class BigReal(_Frozen):
 
 
 class LongDouble(_Frozen):
-    """The 16 bytes of a 128-bit real, little-endian: in practice an x87 extended real and 6 bytes of padding.
-    """
+    """The 16 bytes of a 128-bit real, little-endian: in practice an x87 extended real and 6 bytes of padding."""
 
     __slots__ = ("data",)
     data: bytes
@@ -271,9 +290,7 @@ class LongDouble(_Frozen):
         object.__setattr__(self, "data", bytes(data))
 
     def __float__(self) -> float:
-        """The value as x87 extended real (64-bit significand), rounded to a double; inf where it is too
-        large.
-        """
+        """The value as x87 extended real (64-bit significand), rounded to a double; inf where it is too large."""
         significand, sign_and_exponent = struct.unpack_from("<QH", self.data)
         sign = -1.0 if sign_and_exponent & 0x8000 else 1.0
         exponent = sign_and_exponent & 0x7FFF

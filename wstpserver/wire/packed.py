@@ -35,14 +35,17 @@ from wstpserver.wire.tokens import (
 class PackedArray:
     """A rectangular array of machine numbers of one kind, held as their bytes.
 
-    data   a C-contiguous buffer of prod(shape) numbers in native byte order; kept, not copied. The
-           attribute is a flat memoryview with the format of the kind (plain bytes for real128).
-    kind   "int8" (unsigned), "int16", "int32", "int64", "real32", "real64" or "real128"
-    shape  the dimensions, outermost first; at least one, zeros allowed
-    heads  names of the head symbols, one for each dimension; None if all are List
-
     Two arrays are equal if shape, heads, kind and bytes are (so a NaN equals itself and 0.0 is not -0.0).
     An array without a single number has no kind on the wire, so kinds are not compared there.
+
+    Args:
+        data: A C-contiguous buffer of prod(shape) numbers in native byte order; kept, not copied.
+        kind: "int8" (unsigned), "int16", "int32", "int64", "real32", "real64" or "real128".
+        shape: The dimensions, outermost first; at least one, zeros allowed.
+        heads: Names of the head symbols, one for each dimension; None if all are List.
+
+    Attributes:
+        data: The numbers as a flat memoryview with the format of the kind (plain bytes for real128).
     """
 
     __slots__ = ("data", "heads", "kind", "shape")
@@ -54,7 +57,11 @@ class PackedArray:
     def __init__(
         self, data: Any, kind: str, shape: Sequence[int], heads: Sequence[str] | None = None
     ) -> None:
-        """ValueError for an unknown kind, or where the sizes of data, shape and heads do not agree."""
+        """See the class.
+
+        Raises:
+            ValueError: The kind is unknown, or the sizes of data, shape and heads do not agree.
+        """
         if kind not in NUMBER_KINDS:
             raise ValueError(f"{kind!r} is no kind of packed array (these are: {', '.join(NUMBER_KINDS)})")
         shape = tuple(shape)
@@ -111,7 +118,11 @@ class PackedArray:
         return rows
 
     def reshaped(self, shape: Sequence[int], heads: Sequence[str] | None = None) -> PackedArray:
-        """The same numbers in other dimensions; ValueError if their number differs."""
+        """The same numbers in other dimensions.
+
+        Raises:
+            ValueError: They are not as many as the dimensions take.
+        """
         return PackedArray(self.data, self.kind, shape, heads)
 
     @classmethod
@@ -120,21 +131,23 @@ class PackedArray:
     ) -> PackedArray:
         """An array of nested lists of numbers.
 
-        Without `kind`: int32 if all are ints that fit, int64 if all are ints, else real64. ValueError if the
-        nesting is not rectangular or a number does not fit the kind.
+        Args:
+            values: Lists or tuples, one level for each dimension.
+            kind: As `PackedArray.kind`; None: int32 if all are ints that fit, int64 if all are ints, else real64.
+            heads: Names of the heads, one for each dimension; None: all List.
+
+        Raises:
+            ValueError: The nesting is not rectangular, or a number does not fit the kind.
         """
         return pack_list(values, kind, heads)
 
     @classmethod
     def from_numpy(cls, array: Any) -> PackedArray:
-        """The array of a NumPy one, without a copy where the type matches; see
-        `pack_numpy`.
-        """
+        """The array of a NumPy one, without a copy where the type matches; see `pack_numpy`."""
         return pack_numpy(array)
 
     def to_numpy(self) -> Any:
-        """A NumPy array on the same memory; ImportError without NumPy. See `unpack_numpy`.
-        """
+        """A NumPy array on the same memory; see `unpack_numpy`."""
         return unpack_numpy(self)
 
 
@@ -214,12 +227,17 @@ def _long_double_bytes(value: Any) -> bytes:
 
 
 def pack_numpy(values: Any) -> PackedArray:
-    """A PackedArray of a NumPy array (anything `numpy.asarray` takes).
+    """A PackedArray of a NumPy array.
 
-    Types without a kind of their own go to the next wider one (int8 to int16, uint16 to int32, uint32 to
-    int64, float16 to real32). Complex numbers become pairs with head Complex in one more dimension, which
-    is how kernels send them. ValueError for other types, uint64 among them, and for arrays without a
-    dimension.
+    Types without a kind of their own go to the next wider one (int8 to int16, uint16 to int32, uint32 to int64, float16
+    to real32). Complex numbers become pairs with head Complex in one more dimension, which is how kernels send them.
+
+    Args:
+        values: Anything `numpy.asarray` takes.
+
+    Raises:
+        ValueError: The type is another one (uint64 for example), or the array has no dimension.
+        ImportError: NumPy is not installed.
     """
     import numpy
 
@@ -249,8 +267,10 @@ _NUMPY_KINDS = {
 def unpack_numpy(packed: PackedArray) -> Any:
     """A NumPy array of the shape; an innermost head Complex over pairs of reals gives complex numbers.
 
-    It shares the memory of `packed` and is read-only where that is. Other heads than List and Complex are
-    lost.
+    It shares the memory of `packed` and is read-only where that is. Other heads than List and Complex are lost.
+
+    Raises:
+        ImportError: NumPy is not installed.
     """
     import numpy
 
@@ -272,9 +292,7 @@ ARRAY_FROM = 128
 
 
 def packed_parts(packed: PackedArray, style: TextStyle) -> list[bytes | memoryview]:
-    """The bytes of an array in pieces, its numbers uncopied where this machine's byte order is that of
-    the wire.
-    """
+    """The bytes of an array in pieces; numbers are not copied where this machine's byte order is that of the wire."""
     is_list = len(packed.shape) == 1 and packed.heads is None
     if is_list and packed.shape[0] < ARRAY_FROM:
         opening = b"F" + encode_size(packed.shape[0]) + text_item(b"#", encode_plain_text("List", style))
@@ -286,8 +304,8 @@ def packed_parts(packed: PackedArray, style: TextStyle) -> list[bytes | memoryvi
 def _array_header(packed: PackedArray) -> bytes:
     """`A`, the number of leaves, `D` and the dimensions.
 
-    Heads are in format A whatever the style, as from every library. The dimensions end with the first that is
-    zero: nothing can be seen of those further in, and the library does not send them either.
+    Heads are in format A whatever the style, as from every library. The dimensions end with the first that is zero:
+    nothing can be seen of those further in, and the library does not send them either.
     """
     header = b""
     for dimension, head in zip(packed.shape, packed.heads or repeat("List"), strict=False):
@@ -329,7 +347,17 @@ class Block(NamedTuple):
 
 
 def read_block(data: bytes, position: int, limits: DecoderLimits, missing: int) -> tuple[Block, int]:
-    """`P`, count, number token, that many numbers, line feed; `missing` is how many there is room for."""
+    """`P`, count, number token, that many numbers, line feed (section 3.5).
+
+    Args:
+        data: What there is of the stream.
+        position: Where the token byte is.
+        limits: How much is taken.
+        missing: How many numbers there is room for.
+
+    Returns:
+        (the block, position after it)
+    """
     count, start = read_size(data, position + 1)
     if count > missing:
         raise RemoteProtocolError(f"a packed block of {count} numbers where {missing} are missing", position)

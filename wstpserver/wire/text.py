@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.tokens import BYTE_LIMIT, encode_size
+from wstpserver.wire.tokens import BYTE_LIMIT, encode_size, read_size
 
 
 class TextStyle(Enum):
@@ -70,9 +70,16 @@ _NOT_PLAIN: Final = re.compile(r"[^ -\[\]-~]")
 
 
 def encode_seven_bit(text: str) -> bytes:
-    """Format A. Characters beyond 16 bits as two surrogates, which every version reads; six digits only some do."""
-    escaped = _NOT_PLAIN.sub(_escape, text) if _NOT_PLAIN.search(text) else text
-    return start_of_text(b"A", len(text)) + escaped.encode("ascii")
+    """Format A. Characters beyond 16 bits as two surrogates, which every version reads; six digits only some do.
+
+    Such a pair counts as two characters: every reader takes that, and takes one for it. Counted as one, it is an error
+    of the link in WSTransferExpression of both libraries.
+    """
+    escaped, count = text, len(text)
+    if _NOT_PLAIN.search(text):
+        escaped = _NOT_PLAIN.sub(_escape, text)
+        count += sum(character > "\uffff" for character in text)
+    return start_of_text(b"A", count) + escaped.encode("ascii")
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -158,11 +165,15 @@ _ESCAPED: Final = re.compile(rb"\\(?:\|([0-9A-Fa-f]{6})|.)", re.DOTALL)
 def without_six_digits(payload: bytes) -> bytes:
     r"""A payload for readers that do not know escapes of six digits: `\|01f600` becomes `\:d83d\:de00`.
 
-    They take the pair for one character, whether the number of characters counts it as one or two: that number stays.
+    The pair counts as two characters, see `encode_seven_bit`.
     """
-    if payload[:1] != b"A":
+    start = TEXT_START.match(payload)
+    if start is None or start[1] != b"A":
         return payload
-    return _ESCAPED.sub(_four_digits, payload)
+    count, position = read_size(payload, 2)
+    codes = (int(match[1], 16) for match in _ESCAPED.finditer(payload, position) if match[1])
+    count += sum(0x10000 <= code <= 0x10FFFF for code in codes)
+    return start_of_text(b"A", count) + _ESCAPED.sub(_four_digits, payload[position:])
 
 
 def _four_digits(match: re.Match[bytes]) -> bytes:

@@ -115,9 +115,7 @@ NODES: Final[dict[type, Callable[[Any], Children]]] = {
 
 
 def same_structure(one: Any, other: Any) -> bool:
-    """Whether two trees are equal: same nodes, and leaves that are identical or ==, as in Python's
-    containers.
-    """
+    """Whether two trees are equal: same nodes, and leaves that are identical or ==, as in Python's containers."""
     pending = [(one, other)]
     while pending:
         left, right = pending.pop()
@@ -173,8 +171,7 @@ def bounded_repr(root: Any) -> str:
 
 
 def _leaf_repr(value: Any) -> str:
-    """repr() of a leaf that costs no more than it shows; Python refuses to write out integers of many digits.
-    """
+    """repr() of a leaf that costs no more than it shows; Python refuses to write out integers of many digits."""
     if isinstance(value, int) and value.bit_length() > 1000:
         return f"<integer of {value.bit_length()} bits>"
     return repr(value[: REPR_LENGTH + 1] if isinstance(value, str) else value)

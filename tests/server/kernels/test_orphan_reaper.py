@@ -41,8 +41,10 @@ def start():
     """Start programs in sessions of their own that end with the test."""
     started = []
 
-    def start(words, **environment):
-        process = subprocess.Popen(words, start_new_session=True, env={**os.environ, **environment})
+    def start(words, stdout=None, **environment):
+        process = subprocess.Popen(
+            words, start_new_session=True, stdout=stdout, env={**os.environ, **environment}
+        )
         started.append(process)
         return process
 
@@ -171,6 +173,21 @@ def test_a_child_that_outlived_its_kernel_is_killed_if_it_carries_the_mark(folde
     wait_gone(child)
 
 
+def test_a_child_that_has_left_the_group_is_killed_as_well(folder, log, start, tmp_path):
+    """It proves by its environment whose it is, also when its kernel had ended before."""
+    script = "import os, time\nif os.fork() == 0: os.setsid(); print(os.getpid(), flush=True); time.sleep(1000)"
+    kernel = start([sys.executable, "-S", "-E", "-c", script], stdout=subprocess.PIPE, **{MARK: "the-mark"})
+    child = int(kernel.stdout.readline())
+    assert kernel.wait(10) == 0
+    write_list(folder)
+    try:
+        reap(folder, log)
+        wait_gone(child)
+    finally:
+        kernel.stdout.close()
+    assert f"(process 99999999): {child}\n" in text_of(log, tmp_path)
+
+
 def test_somebody_else_s_group_is_left_alone(folder, log, start):
     """A number that is used again names another process; a mark that is missing, another's child."""
     reused, unmarked_family = start(SLEEPER), start(FAMILY, **{MARK: "another-mark"})
@@ -256,3 +273,33 @@ def test_a_server_without_a_place_for_its_list_runs_all_the_same(tmp_path):
         server.wait_for_log("Warning: \n    No pid file is kept")
         with join(server) as link:
             assert link.evaluate(1) == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="others cannot tell who is behind a wrapper")
+def test_a_kernel_behind_a_wrapper_ends_with_a_killed_server(tmp_path):
+    """The parent-death signal ends the wrapper only, and this kernel does not look at its link."""
+    real = make_kernel(tmp_path, "real", ignore_term=True)
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(f'#!/bin/sh\n{real} "$@"\nexit $?\n')
+    wrapper.chmod(0o755)
+    gate = Gate(tmp_path)
+    with serving(tmp_path, one_pool(wrapper)) as server:
+        server.expect_exit(-signal.SIGKILL)
+        with join(server) as link:
+            kernel = kernel_process(link)
+            assert kernel not in processes.children(server.pid)
+            link.put("EvaluatePacket", gate.busy())
+            gate.wait_until_reached()
+            server.stop(signal.SIGKILL)
+            wait_gone(kernel)
+
+
+def test_the_guard_ends_with_the_server(tmp_path):
+    wrapper = tmp_path / "wrapper"
+    wrapper.write_text(f'#!/bin/sh\n{make_kernel(tmp_path)} "$@"\nexit $?\n')
+    wrapper.chmod(0o755)
+    with serving(tmp_path, one_pool(wrapper)) as server:
+        ready_kernels(server, 1)
+        assert len(processes.children(server.pid)) == 2
+        assert server.stop() == 0
+        server.assert_no_process_left()

@@ -133,3 +133,69 @@ def test_a_child_that_holds_the_pipe_is_not_waited_for():
 @pytest.mark.parametrize(("status", "words"), [(3 << 8, "exit status 3"), (9, "signal 9 (SIGKILL)"), (99, "signal 99")])
 def test_a_status_in_words(status, words):
     assert process.describe_status(status) == words
+
+
+class Unkillable(process.KernelProcess):
+    """What a process in state D is for those who wait for its end: no signal reaches it."""
+
+    __slots__ = ()
+
+    def kill_group(self, number):
+        """Nothing happens."""
+
+
+def test_a_process_that_cannot_be_killed_is_given_up(monkeypatch):
+    for grace in ("LINK_GRACE", "TERMINATE_GRACE", "KILL_GRACE"):
+        monkeypatch.setattr(process, grace, 0.05)
+    child = start("import time; time.sleep(1000)", [])
+    try:
+        unkillable = Unkillable(child.pid)
+        with gevent.Timeout(20):
+            unkillable.stop(0.05)
+        assert unkillable.stopped.get() is False
+        assert not unkillable.exited.ready()
+    finally:
+        stop(child, 0)
+    assert child.stopped.get() is True
+
+
+def test_a_process_whose_parent_reports_nothing_is_looked_at():
+    """As the kernel of a prefork parent that is stopped: a zombie, or gone."""
+    script = "import os, time\npid = os.fork()\nif pid: print(pid)\ntime.sleep(1000)"
+    lines = []
+    child = start(f"{script}", lines)
+    try:
+        with gevent.Timeout(20):
+            while not lines:
+                gevent.sleep(0.01)
+            os.kill(child.pid, signal.SIGSTOP)
+            grandchild = process.KernelProcess(int(lines[0]), reports_exit=False)
+            os.kill(grandchild.pid, signal.SIGKILL)
+            grandchild.stop(20.0)
+        assert grandchild.stopped.get() is True
+    finally:
+        stop(child, 0)
+
+
+def test_what_only_a_terminal_understands_is_left_out(pipe):
+    reading, writing = pipe
+    lines = []
+    output = KernelOutput(reading, lines.append)
+    os.write(writing, b"\x1b[1;31mNo licence\x1b[0m\x07\n\x1b]0;title\x07\x1b(Bplain\n10%\r50%\r100%\n")
+    os.close(writing)
+    with gevent.Timeout(20):
+        output.wait(20)
+    assert lines == ["No licence", "plain", "100%"]
+
+
+def test_a_last_line_without_an_end_is_among_the_last_ones(pipe):
+    """A kernel that asks for a password and waits has not ended its line."""
+    reading, writing = pipe
+    output = KernelOutput(reading, [].append)
+    os.write(writing, b"one\n\x1b[1mPassword: ")
+    with gevent.Timeout(20):
+        while len(output.last_lines) < 2:
+            gevent.sleep(0)
+    assert output.last_lines == ("one", "Password:")
+    output.close()
+    assert output.last_lines == ("one", "Password:")

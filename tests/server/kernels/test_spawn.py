@@ -84,6 +84,27 @@ def test_a_program_that_cannot_be_started(way, tmp_path, make, error):
     assert raised.value.errno and raised.value.filename == os.fspath(path)
 
 
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ("#!/no/such/interpreter -x", 'its interpreter "/no/such/interpreter", named in its first line, cannot be'),
+        ("#! /bin/sh\r", 'its interpreter "/bin/sh", named in its first line, cannot be .* carriage return'),
+    ],
+)
+def test_a_script_whose_interpreter_is_missing(way, tmp_path, first, told):
+    path = tmp_path / "program"
+    path.write_bytes(f"{first}\nexit 0\n".encode())
+    path.chmod(0o755)
+    for program, environment in ((os.fspath(path), None), ("program", {"PATH": os.fspath(tmp_path)})):
+        with pytest.raises(FileNotFoundError, match=told):
+            spawn.spawn([program], print, environment=environment)
+
+
+def test_a_program_that_is_not_there_has_no_interpreter(way, tmp_path):
+    with pytest.raises(FileNotFoundError, match="No such file or directory: '/not/there'"):
+        spawn.spawn(["/not/there"], print)
+
+
 def test_a_text_that_no_program_can_be_given(way):
     with pytest.raises(OSError, match="embedded null"):
         spawn.spawn([sys.executable, "-c", "one\0two"], print)

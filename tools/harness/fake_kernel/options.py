@@ -7,6 +7,7 @@ BEHAVIOURS = {
     "garbage": None, "garbage_after_greeting": None, "never_greet": None, "silent": None, "die_after": int,
     "ignore_term": None, "grandchild": None, "flood_before": int, "flood_after": int, "start_delay": float,
     "start_gate": str, "register": str, "version": int, "write_size": int, "mirror": None,
+    "hand_over": str,
 }  # fmt: skip
 
 

@@ -80,10 +80,31 @@ def greet(options, data, message):
         data.sendall(b"GET / HTTP/1.0\r\n\r\n")
         wait_for_ever()
     _, framer = joining.greet(data, options.version or 6)
+    if options.hand_over:
+        hand_over(options.hand_over, data, message, framer)
     if options.garbage_after_greeting:
         data.sendall(b"\x00\x01\x02 this is no expression \xff")
         wait_for_ever()
     return KernelLink(data, message, framer, options.write_size or 0)
+
+
+def hand_over(path, data, message, framer):
+    """Give the link to whoever listens at `path`; wait until that side ends.
+
+    That side sends a byte when the server has accepted the link. Until then this process keeps it open as well: the
+    server looks whether both connections come from the process that it has started.
+    """
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+        control.connect(path)
+        facts = f"{os.getpid()} {framer.pending.hex()}"
+        socket.send_fds(control, [facts.encode()], [data.fileno(), message.fileno()])
+        if control.recv(1):
+            data.close()
+            message.close()
+            control.recv(1)
+    leave(0)
 
 
 def flood(size):

@@ -1,10 +1,10 @@
 """Parallel kernels: an executor whose workers are kernels of a WSTPServer.
 
-    from wstpserver.client.parallel import KernelExecutor
+from wstpserver.client.parallel import KernelExecutor
 
-    with KernelExecutor("31415@localhost", kernels=4) as executor:
-        list(executor.map("Prime", range(1, 101)))
-        executor.submit("FactorInteger", 2**128 + 1).result()
+with KernelExecutor("31415@localhost", kernels=4) as executor:
+list(executor.map("Prime", range(1, 101)))
+executor.submit("FactorInteger", 2**128 + 1).result()
 """
 
 from wstpserver.client.errors import KernelDied, KernelsGone, ParallelError

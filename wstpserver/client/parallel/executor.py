@@ -1,8 +1,8 @@
 """Parallel kernels: an executor whose workers are kernels of a WSTPServer.
 
-    with KernelExecutor("31415@localhost", kernels=4) as executor:
-        list(executor.map("Prime", range(1, 101)))
-        executor.submit("FactorInteger", 2**128 + 1).result()
+with KernelExecutor("31415@localhost", kernels=4) as executor:
+list(executor.map("Prime", range(1, 101)))
+executor.submit("FactorInteger", 2**128 + 1).result()
 """
 
 from __future__ import annotations
@@ -30,17 +30,26 @@ BUFFER_SIZE: Final = 10_000
 
 
 class KernelExecutor(Executor):
-    """Evaluates in several kernels at a time.
+    """Evaluates in several kernels of a server at a time.
 
-    `address`: the server, see `parse_address`; kernels come from its default pool for parallel kernels, with
-    ``wstp://host:port/pool`` from that pool. `kernels`: how many; None takes all that are free. `initialisation`:
-    Wolfram Language text (or an expression) that is evaluated in each kernel first, in one that replaces another too.
-    `retries`: how often something is tried again whose kernel died over it. `task_timeout`: seconds for each
-    evaluation. `kernel_timeout`: seconds that the server may take to have a kernel. `keep_kernels`: leave the kernels
-    to their own settings at the end; they are closed otherwise. `callbacks`: who hears of output and messages, in the
-    threads of the kernels. `results`: the form of values, as in a `Session`.
+    Args:
+        address: The server (see `parse_address`). Kernels come from its default pool for parallel kernels, with
+            ``wstp://host:port/pool`` from that pool.
+        kernels: How many; None takes all that are free.
+        initialisation: Wolfram Language text, or an expression, that is evaluated in each kernel first, also in one
+            that replaces another.
+        retries: How often something is tried again whose kernel died during it.
+        task_timeout: Seconds for each evaluation; None for no limit.
+        kernel_timeout: Seconds that the server may take to have a kernel.
+        keep_kernels: Whether the kernels are left to their own settings at the end; they are closed otherwise.
+        callbacks: Functions for output and messages, called in the threads of the kernels.
+        results: The form of values, as in a `Session`.
 
-    Raises ParallelError if the kernels cannot be had or initialised, ConnectError, LinkTimeout, LinkSyntaxError.
+    Raises:
+        ParallelError: The kernels cannot be had or initialised.
+        ConnectError: Nobody listens there.
+        LinkTimeout: The server did not answer in time.
+        LinkSyntaxError: `address` is no address.
     """
 
     def __init__(
@@ -61,26 +70,35 @@ class KernelExecutor(Executor):
         source = KernelSource(parse_address(address), kernel_timeout, code, callbacks or Callbacks(), keep_kernels)
         number = source.number(_count("kernels", kernels))
         retries = _count("retries", retries, 0) or 0
-        self._crew = Crew(number, lambda queue: Worker(queue, source, retries, task_timeout, convert))
+        self._workers = WorkerThreads(number, lambda queue: Worker(queue, source, retries, task_timeout, convert))
         self._single = Group(1)
         # A forgotten executor does what it was given, and holds no threads and kernels after that.
-        self._finalizer = weakref.finalize(self, self._crew.stop, join=False, abort=False)
+        self._finalizer = weakref.finalize(self, self._workers.stop, join=False, abort=False)
 
     @property
     def kernels(self) -> tuple[str, ...]:
         """The IDs of the kernels at work."""
-        return self._crew.kernels
+        return self._workers.kernels
 
     def submit(self, function: Any, /, *arguments: Any) -> Future[Any]:  # type: ignore[override]
-        """The future of the value of ``function[arguments...]``; without arguments of `function` as it stands.
+        """Evaluate ``function[arguments...]``, or without arguments `function` itself.
 
-        A str is a name ("Prime"), a pure function ("#^2 &"), or without arguments any Wolfram Language text.
-        The future raises KernelDied, KernelsGone, EvaluationTimeout, EvaluationAborted (by `shutdown`),
-        EvaluationError if input is asked for. At once come RuntimeError after `shutdown`, KernelsGone if no kernel is
-        left, TypeError for a Python function or for arguments that no expression stands for (see `conversions`).
+        Args:
+            function: A name ("Prime"), a pure function ("#^2 &"), an expression, or without arguments any Wolfram
+                Language text.
+            *arguments: Python values or expressions.
+
+        Returns:
+            The future of the value. It raises KernelDied, KernelsGone, EvaluationTimeout, EvaluationAborted (by
+            `shutdown`), and EvaluationError if input is asked for.
+
+        Raises:
+            RuntimeError: `shutdown` was called.
+            KernelsGone: No kernel is left.
+            TypeError: `function` is a Python function, or no expression stands for an argument.
         """
         item = Item(task(function, arguments), self._single)
-        self._crew.queue.put((item,))
+        self._workers.queue.put((item,))
         return item.future
 
     def map(
@@ -93,15 +111,27 @@ class KernelExecutor(Executor):
         progress: bool = False,
         return_exceptions: bool = False,
     ) -> MapResults:
-        """The values of ``function[a, b, ...]`` for the elements of the iterables, in order, as an iterator.
-
-        `timeout`: seconds from now after which waiting for a value raises TimeoutError. `chunksize`: how many go to a
-        kernel at a time; None finds out. `buffersize`: how many are taken from the iterables ahead of the value that
-        is fetched next. `progress`: show a bar on stderr, which needs tqdm. The first error is raised and ends the
-        rest, unless `return_exceptions` puts it in the place of the value.
+        """Evaluate ``function[a, b, ...]`` for the elements of the iterables.
 
         What the iterables raise, and `submit` for one of their elements, comes after the values before it.
-        At once come ValueError without iterables and for sizes below 1, ImportError without tqdm, TypeError.
+
+        Args:
+            function: As for `submit`.
+            *iterables: The arguments.
+            timeout: Seconds from now after which waiting for a value raises TimeoutError; None for no limit.
+            chunksize: How many elements go to a kernel at a time; None to find out.
+            buffersize: How many elements are taken from the iterables ahead of the value that is fetched next.
+            progress: Whether to show a bar on stderr, which needs tqdm.
+            return_exceptions: Whether an error takes the place of the value; otherwise the first one is raised and ends
+                the rest.
+
+        Returns:
+            An iterator over the values, in order.
+
+        Raises:
+            ValueError: There are no iterables, or a size is below 1.
+            ImportError: tqdm is asked for and not installed.
+            TypeError: `function` is a Python function.
         """
         if not iterables:
             raise ValueError("map needs at least one iterable")
@@ -119,7 +149,7 @@ class KernelExecutor(Executor):
 
     def _submit_in(self, group: Group, expression: Any) -> Future[Any]:
         item = Item(expression, group)
-        self._crew.queue.put((item,))
+        self._workers.queue.put((item,))
         return item.future
 
     def shutdown(
@@ -139,13 +169,13 @@ class KernelExecutor(Executor):
         """
         self._finalizer.detach()
         if cancel_futures:
-            self._crew.queue.cancel()
-        self._crew.stop(join=wait, abort=abort)
+            self._workers.queue.cancel()
+        self._workers.stop(join=wait, abort=abort)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """After an exception (Ctrl-C too) nobody waits for the rest any more: it is aborted."""
+        """After an exception (Ctrl-C too) the rest is aborted."""
         self.shutdown(abort=kind is not None)
 
 
@@ -166,14 +196,22 @@ def _total(iterables: tuple[Iterable[Any], ...]) -> int | None:
     return min(known) if known else None
 
 
-#: Seconds for kernels to obey an abort; then their links are closed.
-_OBEDIENCE: Final = 5.0
+#: Seconds for kernels to react to an abort; then their links are closed.
+_ABORT_TIME: Final = 5.0
 #: An abort that comes just before an evaluation has no effect: it is repeated.
 _REPEAT: Final = 0.2
 
 
-class Crew:
-    """`number` workers with a kernel each. Raises what the first of them raises that gets none."""
+class WorkerThreads:
+    """The threads of an executor: started together, ended together.
+
+    Args:
+        number: How many.
+        make_worker: Makes the worker of a thread.
+
+    Raises:
+        Exception: What the first worker raises that gets no kernel.
+    """
 
     def __init__(self, number: int, make_worker: Callable[[TaskQueue], Worker]) -> None:
         self.queue = TaskQueue(number)
@@ -198,7 +236,12 @@ class Crew:
         return tuple(worker.kernel for worker in self._workers if worker.kernel is not None)
 
     def stop(self, *, join: bool, abort: bool) -> None:
-        """End when everything in the queue is done, with `abort` at once; `join` waits for the threads."""
+        """End the threads.
+
+        Args:
+            join: Whether to wait for them.
+            abort: Whether they end at once; else when everything in the queue is done.
+        """
         self.queue.close()
         if abort:
             self.queue.cancel()
@@ -207,14 +250,14 @@ class Crew:
         if not join:
             return
         if abort:
-            self._insist()
+            self._wait_for_abort()
         for thread in self._threads:
             if thread is not threading.current_thread():  # where a future's callback shuts everything down
                 thread.join()
 
-    def _insist(self) -> None:
-        """Wait until all have given up; those that do not are cut off."""
-        end = time.monotonic() + _OBEDIENCE
+    def _wait_for_abort(self) -> None:
+        """Wait until all have stopped; the links of those that do not are closed."""
+        end = time.monotonic() + _ABORT_TIME
         for worker, thread in zip(self._workers, self._threads, strict=True):
             if thread is threading.current_thread():
                 continue
@@ -319,7 +362,7 @@ class ProgressBar:
             from tqdm.auto import tqdm
         except ImportError:
             raise ImportError(
-                "a progress bar needs tqdm, which is not installed: pip install 'wstpserver[progress]'"
+                "a progress bar needs tqdm, which is not installed: pip install tqdm"
             ) from None
         self._bar = tqdm(total=total, unit="item")
 

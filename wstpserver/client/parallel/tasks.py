@@ -50,14 +50,14 @@ class Group:
 class Item:
     """One expression to evaluate, and the future of its value."""
 
-    __slots__ = ("alone", "begun", "deaths", "expression", "future", "group")
+    __slots__ = ("alone", "begun", "failures", "expression", "future", "group")
 
     def __init__(self, expression: Expression, group: Group) -> None:
         self.expression = expression
         self.group = group
         self.future: Future[Any] = Future()
-        #: How many kernels have died over it.
-        self.deaths = 0
+        #: How many kernels ended while they evaluated it.
+        self.failures = 0
         #: Whether it is to be evaluated by itself, because something happened to it in the company of others.
         self.alone = False
         self.begun = False
@@ -144,7 +144,7 @@ class TaskQueue:
             if not item.begun and item.future.cancel():
                 item.begin()  # which tells those who wait for several futures
 
-    def worker_gone(self, error: Exception | None) -> int:
+    def worker_ended(self, error: Exception | None) -> int:
         """One worker ends, because of `error` or because there is nothing more; the number of those that are left.
 
         When the last one has none to evaluate with, everything that is here or still comes fails.

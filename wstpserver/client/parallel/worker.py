@@ -32,18 +32,27 @@ from wstpserver.wire.values import Expression, Symbol
 
 _LOG: Final = logging.getLogger(__name__)
 
-#: Seconds for a kernel at rest to say that it is still there, where its link has something unexpected.
-_SIGN_OF_LIFE: Final = 10.0
+#: Seconds for an idle kernel to answer, where its link has something unexpected.
+_IDLE_ANSWER: Final = 10.0
 #: Characters of an expression in an error.
 _SHOWN: Final = 100
 #: Ends of the kernel, or of all sense on its link.
-_DEATHS: Final = (LinkClosed, KernelLost, RemoteProtocolError)
+_KERNEL_ENDS: Final = (LinkClosed, KernelLost, RemoteProtocolError)
 
 
 class Worker:
-    """A kernel and its thread. `retries`: how often an item is tried again whose kernel died over it.
+    """A kernel and its thread.
 
-    `time_limit`: seconds for each item. `convert`: gives values the form in which they are wanted.
+    Args:
+        queue: Where the items come from.
+        source: Where kernels come from.
+        retries: How often an item is tried again whose kernel ended while it evaluated it.
+        time_limit: Seconds for each item; None for no limit.
+        convert: Gives values their form.
+
+    Attributes:
+        kernel: The ID of the kernel; None before there is one.
+        started: Done when the first kernel is there, or with the error that there is none.
     """
 
     def __init__(
@@ -62,7 +71,7 @@ class Worker:
         self._session: Session | None = None
         self._ready = False
         self._aborting = False
-        self._in_doubt = False  # the kernel was told to give up and may not have obeyed
+        self._in_doubt = False  # the kernel was told to abort and may not have reacted
         #: The ID of the kernel; None before there is one.
         self.kernel: str | None = None
         #: Done when the first kernel is there, or with the error that there is none.
@@ -84,7 +93,7 @@ class Worker:
             reason = self._work()
         finally:
             self._drop_kernel()
-            left = self._queue.worker_gone(reason)
+            left = self._queue.worker_ended(reason)
         if reason is not None and left:
             _LOG.warning("a kernel died and cannot be replaced, %d are left: %s", left, reason)
 
@@ -109,7 +118,7 @@ class Worker:
         began = time.monotonic()
         try:
             value = session.evaluate(item.expression, self._time_limit)
-        except _DEATHS as error:
+        except _KERNEL_ENDS as error:
             self._died([item], error)
         except BaseException as error:  # of a callback too
             self._in_doubt = True
@@ -124,7 +133,7 @@ class Worker:
         limit = None if self._time_limit is None else self._time_limit * len(items)
         try:
             value = session.evaluate(chunk_expression([item.expression for item in items]), limit)
-        except _DEATHS as error:
+        except _KERNEL_ENDS as error:
             self._died(items, error)
             return
         except BaseException:
@@ -159,13 +168,13 @@ class Worker:
     # The kernel
 
     def _living_session(self) -> Session:
-        """The session, with another kernel if the one there was has ended, or is deaf after a timeout."""
+        """The session, with another kernel if the first one has ended, or does not answer after a time-out."""
         session = self._session
         if session is not None and (self._in_doubt or session.link.ready(0.0)):  # nothing is due
             self._in_doubt = False
             try:
-                session.synchronize(_SIGN_OF_LIFE)
-            except (*_DEATHS, EvaluationAborted):
+                session.synchronize(_IDLE_ANSWER)
+            except (*_KERNEL_ENDS, EvaluationAborted):
                 self._drop_kernel()
         return self._session or self._take_kernel()
 
@@ -186,19 +195,19 @@ class Worker:
             session.close()
 
     def _died(self, items: list[Item], cause: Exception) -> None:
-        """The kernel is gone: so is what was evaluated too often, and the rest is tried again."""
+        """The kernel has ended: items that were tried too often fail, the others are tried again."""
         self._drop_kernel()
         again = []
         for item in items:
-            item.deaths += 1
-            if item.deaths <= self._retries or self._aborting:
+            item.failures += 1
+            if item.failures <= self._retries or self._aborting:
                 again.append(item)
             else:
-                item.future.set_exception(self._obituary(item, cause))
+                item.future.set_exception(self._kernel_died(item, cause))
         self._give_back(again)
 
-    def _obituary(self, item: Item, cause: Exception) -> KernelDied:
-        tries = "" if item.deaths == 1 else f", at attempt {item.deaths}"
+    def _kernel_died(self, item: Item, cause: Exception) -> KernelDied:
+        tries = "" if item.failures == 1 else f", at attempt {item.failures}"
         what = preview(encode(item.expression, ascii=False, end_packet=False)[:PREVIEW_BYTES], _SHOWN)
         error = KernelDied(f"kernel {self.kernel} died while it evaluated {what}{tries}: {cause}")
         error.__cause__ = cause
@@ -221,7 +230,7 @@ class Worker:
             session.link.close()
 
     def cut(self) -> None:
-        """Close the link to a kernel that does not obey."""
+        """Close the link to a kernel that does not react."""
         session = self._session
         if session is not None:
             session.link.close()
@@ -239,11 +248,15 @@ HOW_TO_CONFIGURE: Final = (
 
 @dataclass(frozen=True)
 class KernelSource:
-    """Where kernels come from, and what makes one ready for work.
+    """Where kernels come from, and how one is prepared.
 
-    `address`: of the server; with a pool in it kernels of that pool are taken, otherwise those of the default pool for
-    parallel kernels. `wait`: seconds that the server may take to have one free. `keep`: leave the kernels to their own
-    settings at the end instead of closing them.
+    Attributes:
+        address: The server; with a pool in it kernels of that pool are taken, otherwise those of the default pool for
+            parallel kernels.
+        wait: Seconds that the server may take to have a kernel.
+        initialisation: What a kernel evaluates first; None for nothing.
+        callbacks: Functions for output and messages.
+        keep: Whether the kernels are left to their own settings at the end instead of being closed.
     """
 
     address: Address
@@ -253,9 +266,18 @@ class KernelSource:
     keep: bool
 
     def take(self, opened: Callable[[Session], None]) -> Session:
-        """A session with a kernel that is ready; `opened` gets it as soon as it exists, so that it can be closed.
+        """Take a kernel and prepare it.
 
-        Raises ParallelError, LinkError, and what an initialisation raises that asks for input.
+        Args:
+            opened: Gets the session as soon as it exists, so that it can be closed.
+
+        Returns:
+            The session.
+
+        Raises:
+            ParallelError: No kernel can be had, or the initialisation failed.
+            LinkError: The server was not reached.
+            EvaluationError: The initialisation asks for input.
         """
         session = self._open()
         try:
@@ -312,9 +334,17 @@ class KernelSource:
         return pool
 
     def number(self, wanted: int | None) -> int:
-        """How many kernels to take: `wanted`, or all that are free or about to be.
+        """Say how many kernels to take.
 
-        Raises ParallelError if there is none, or if the pool cannot have so many; LinkError.
+        Args:
+            wanted: What was asked for; None for all that are free or starting.
+
+        Returns:
+            The number.
+
+        Raises:
+            ParallelError: There is none, or the pool cannot have that many.
+            LinkError: The server was not reached.
         """
         with self._open() as session:
             pool = self._pool(session)

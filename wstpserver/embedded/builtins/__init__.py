@@ -1,18 +1,34 @@
-"""Builtin symbols that Mathics lacks and a kernel behind a link needs."""
+"""Symbols that Mathics lacks, or has otherwise than a Wolfram kernel."""
 
 from __future__ import annotations
 
 from mathics.core.builtin import Builtin
 from mathics.core.definitions import Definitions
 
+from wstpserver.embedded.builtins.collections import COLLECTIONS, install_named_slots, install_nothing
 from wstpserver.embedded.builtins.control import CONTROL_BUILTINS
+from wstpserver.embedded.builtins.data import DATA
+from wstpserver.embedded.builtins.library import Library, install_language
+from wstpserver.embedded.builtins.links import LINKS
+from wstpserver.embedded.builtins.mathematics import MATHEMATICS
+from wstpserver.embedded.builtins.numerics import NUMERICS, install_fast_arithmetic
 from wstpserver.embedded.builtins.server_functions import SERVER_BUILTINS
+from wstpserver.embedded.builtins.text import TEXT, install_text
 
 BUILTINS: tuple[type[Builtin], ...] = (*CONTROL_BUILTINS, *SERVER_BUILTINS)
 
+LIBRARIES: tuple[Library, ...] = (COLLECTIONS, DATA, LINKS, MATHEMATICS, NUMERICS, TEXT)
+
 
 def contribute_builtins(definitions: Definitions) -> None:
-    """Define them all."""
+    """Define all symbols."""
+    install_text()
+    install_named_slots()
+    install_nothing()
+    install_fast_arithmetic()
     for builtin in BUILTINS:
         builtin(expression=False).contribute(definitions)
+    for library in LIBRARIES:
+        library.contribute(definitions)
+    install_language(definitions)
     definitions.clear_cache()

@@ -37,7 +37,7 @@ class CheckAbort(Builtin):
     summary_text = "catch an Abort[] exception"
 
     def eval(self, expr: BaseElement, failexpr: BaseElement, evaluation: Any) -> BaseElement | None:
-        "CheckAbort[expr_, failexpr_]"
+        """CheckAbort[expr_, failexpr_]"""
         depth = evaluation.recursion_depth
         try:
             return expr.evaluate(evaluation)
@@ -67,7 +67,7 @@ class Catch(Builtin):
     summary_text = "handle an exception raised by a 'Throw'"
 
     def eval(self, expr: BaseElement, evaluation: Any) -> BaseElement | None:
-        "Catch[expr_]"
+        """Catch[expr_]"""
         try:
             return expr.evaluate(evaluation)
         except WLThrowInterrupt as thrown:
@@ -75,7 +75,7 @@ class Catch(Builtin):
             return caught
 
     def eval_form(self, expr: BaseElement, form: BaseElement, evaluation: Any) -> BaseElement | None:
-        "Catch[expr_, form_]"
+        """Catch[expr_, form_]"""
         try:
             return expr.evaluate(evaluation)
         except WLThrowInterrupt as thrown:
@@ -87,7 +87,7 @@ class Catch(Builtin):
     def eval_function(
         self, expr: BaseElement, form: BaseElement, f: BaseElement, evaluation: Any
     ) -> BaseElement | None:
-        "Catch[expr_, form_, f_]"
+        """Catch[expr_, form_, f_]"""
         try:
             return expr.evaluate(evaluation)
         except WLThrowInterrupt as thrown:
@@ -115,7 +115,7 @@ class Interrupt(Builtin):
     summary_text = "interrupt the evaluation with a menu"
 
     def eval(self, evaluation: Any) -> BaseElement:
-        "Interrupt[]"
+        """Interrupt[]"""
         if isinstance(evaluation, KernelEvaluation):
             evaluation.interrupts.on_interrupt()
         return SymbolNull
@@ -162,11 +162,11 @@ class Input(Builtin):
     summary_text = "ask the user for an expression"
 
     def eval(self, evaluation: Any) -> BaseElement | None:
-        "Input[]"
+        """Input[]"""
         return self._ask(DEFAULT_PROMPT, evaluation)
 
     def eval_prompt(self, prompt: BaseElement, evaluation: Any) -> BaseElement | None:
-        "Input[prompt_]"
+        """Input[prompt_]"""
         return self._ask(_prompt_text(prompt, evaluation), evaluation)
 
     def _ask(self, prompt: str, evaluation: Any) -> BaseElement | None:
@@ -194,11 +194,11 @@ class InputString(Builtin):
     summary_text = "ask the user for a string"
 
     def eval(self, evaluation: Any) -> BaseElement | None:
-        "InputString[]"
+        """InputString[]"""
         return self._ask(DEFAULT_PROMPT, evaluation)
 
     def eval_prompt(self, prompt: BaseElement, evaluation: Any) -> BaseElement | None:
-        "InputString[prompt_]"
+        """InputString[prompt_]"""
         return self._ask(_prompt_text(prompt, evaluation), evaluation)
 
     def _ask(self, prompt: str, evaluation: Any) -> BaseElement | None:
@@ -226,12 +226,12 @@ class Dialog(Builtin):
     summary_text = "open an interactive session inside an evaluation"
 
     def eval(self, evaluation: Any) -> BaseElement | None:
-        "Dialog[]"
+        """Dialog[]"""
         session = getattr(evaluation, "session", None)
         return None if session is None else session.dialog()
 
     def eval_expression(self, expr: BaseElement, evaluation: Any) -> BaseElement | None:
-        "Dialog[expr_]"
+        """Dialog[expr_]"""
         session = getattr(evaluation, "session", None)
         return None if session is None else session.dialog(expr)
 

@@ -32,7 +32,7 @@ class PromptSink(FrameSink):
 
     Args:
         writer: The writing side of the client's data connection.
-        source: Who writes, for the writer.
+        source: The source of the frames, for the writer.
     """
 
     def __init__(self, writer: FrameWriter, source: object) -> None:
@@ -119,7 +119,7 @@ class Bridge:
             client.queue.release()
 
     def hold(self) -> None:
-        """Keep packets of the client back."""
+        """Keep packets of the client back: the link of the kernel has ended, and another kernel may take its place."""
         if self.state is _OPEN:
             self._move(BridgeState.HELD)
             self.update_fastpath()
@@ -147,7 +147,8 @@ class Bridge:
 
     def end_of_evaluations(self, dropped: Iterable[PacketHead] = ()) -> bytes:
         """The packets that end for the client what was under way in the kernel, the innermost evaluation first, and
-        then what it had sent behind that and is *dropped*."""
+        then what it had sent behind that and is *dropped*.
+        """
         kernel = self.kernel
         heads = [*kernel.evaluation.open_heads, *(head for head in dropped if head in ANSWERED_BY)]
         found = _PROMPT.search(kernel.input_name)

@@ -10,6 +10,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.pools.states import Client
+from wstpserver.server import access
 from wstpserver.server.bridge.evaluation_queue import EvaluationQueue
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import Connection, ConnectionClosed, LateAcknowledgements, yield_to_loop
@@ -123,6 +124,10 @@ class ClientSession:
         """The kernel at the other end of the bridge."""
         return self.peer.kernel if self.peer is not None else None
 
+    def is_administrator(self) -> bool:
+        """Whether the user that the server runs as is at the other end of the link."""
+        return access.is_administrator(self._data.socket)
+
     # -- life --------------------------------------------------------------------------------------------------
 
     def run(self, leftover: bytes) -> str:
@@ -142,6 +147,9 @@ class ClientSession:
             return "its connection broke"
         if self.closing:
             return "the server closed it"
+        self.closing = True  # nothing of what waits is sent any more, and C counts no more answers with this channel
+        if self.peer is not None:
+            self.peer.update_fastpath()
         yield_to_loop()  # an abort that was sent just before the end is here already, on the other connection
         return "it closed its link"
 
@@ -284,6 +292,6 @@ class ClientSession:
         # abort would reach the kernel before the evaluation that it is meant for.
         yield_to_loop()
         if self.peer is None and kernel is not None and kernel.peer is None:
-            kernel.send_message(code, argument)  # the client has left meanwhile, and nobody has the kernel yet
+            kernel.send_message(code, argument)  # the client has left meanwhile, and no other client has the kernel yet
         else:
             self.queue.message(code, argument)

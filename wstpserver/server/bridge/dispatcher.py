@@ -216,7 +216,8 @@ class Dispatcher:
         elif bridge is not before:
             bridge.welcome()
         elif connected and not bridge.kernel.busy and self.settings.send_input_name_packet_upon_kernel_connection:
-            session.send(bridge.kernel.input_name)  # whoever connects waits for it, also to the kernel that it has
+            # a client that connects waits for the prompt, also if it has the kernel already
+            session.send(bridge.kernel.input_name)
 
     # -- kernels -----------------------------------------------------------------------------------------------
 
@@ -228,6 +229,9 @@ class Dispatcher:
 
     def kernel_link_ended(self, kernel: KernelSession) -> None:
         """The kernel's link has ended, by itself or because the server closes it."""
+        bridge = self._bridges.get(kernel.record)
+        if bridge is not None:
+            bridge.hold()
         self.supervisor.link_ended(kernel)
 
     def _close_unfit(self, kernel: Kernel, why: str) -> None:

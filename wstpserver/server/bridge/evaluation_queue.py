@@ -80,7 +80,7 @@ class EvaluationQueue:
         #: Set when something that the client's channel waits for may have changed.
         self._changed = Event()
         self._sending = False
-        #: Who writes what has waited, for the kernel's writer: the channel may be in the middle of a packet.
+        #: The source of what has waited, for the kernel's writer: the channel may be in the middle of a packet.
         self._sender = object()
 
     @property
@@ -198,7 +198,7 @@ class EvaluationQueue:
 
     def _send(self) -> None:
         try:
-            while self._items and self._target is not None and self._target.is_open:
+            while self._items and self._target is not None and self._target.is_open and not self._closing():
                 kernel = self._target.kernel
                 item = self._items[0]
                 if isinstance(item, _Message):

@@ -8,12 +8,11 @@ from typing import Protocol
 import gevent
 from gevent.event import Event
 
-from wstpserver.pools.evaluation import IDLE, QUESTIONS, REPORTED_HEADS, EvaluationChange
+from wstpserver.pools.evaluation import QUESTIONS, REPORTED_HEADS
 from wstpserver.pools.states import Kernel, KernelState
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.process import KernelProcess
-from wstpserver.server.message_channel import MessageWriter, run_messages
-from wstpserver.server.message_watch import MessageWatch
+from wstpserver.server.message_channel import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.relay.channel import ChannelEvent, FrameState
 from wstpserver.server.relay.client_channel import ClientChannel
 from wstpserver.server.relay.frame_writer import FrameWriter, ended
@@ -51,7 +50,8 @@ class KernelPeer(Protocol):
 
     def kernel_wrote(self, *, accepting: bool) -> None:
         """The kernel wrote something else than plain output; *accepting*: it can take an evaluation now and could not
-        before. Must not wait."""
+        before. Must not wait.
+        """
 
     def kernel_message(self, code: int, argument: int) -> None:
         """The kernel sent an out-of-band message."""
@@ -69,7 +69,7 @@ class KernelSession:
     """
 
     def __init__(
-        self, owner: KernelOwner, record: Kernel, process: KernelProcess, link: Link, backlog_limit: int
+        self, owner: KernelOwner, record: Kernel, process: KernelProcess, link: OpenLink, backlog_limit: int
     ) -> None:
         self._owner = owner
         self.record = record
@@ -85,13 +85,12 @@ class KernelSession:
         self._question = b""
         #: Set when `input_name` came for the first time, or will never come.
         self.prompted = Event()
-        #: For those who wait until no evaluation is open; made when somebody does.
+        #: Set when no evaluation is open; made by the first `wait_until_idle`.
         self._idle: Event | None = None
         #: False once the link has ended; then *problem* says why, if the kernel did something wrong.
         self.alive = True
         self.problem: str | None = None
         self._closing_notice = False
-        self.evaluation.subscribe(self._evaluation_changed)
         self.channel = KernelChannel(link.data, self._handle)
         process.exited.rawlink(self._exited)
         self._messages = MessageWatch(link.messages, b"", self._run_messages, self._messages_ended)
@@ -114,12 +113,14 @@ class KernelSession:
         if self.peer is peer:
             self.peer = None
             self.channel.switch(self.backlog)
+        if self._idle is not None:
+            self._idle.set()
 
     def break_off(self, source: object, channel: ClientChannel) -> bool:
         """Complete the packet that *source* was sending, because its client is gone.
 
         Args:
-            source: Who was writing it, for the kernel's writer.
+            source: The source of the packet, for the kernel's writer.
             channel: The client's channel, which stands in that packet.
 
         Returns:
@@ -150,16 +151,12 @@ class KernelSession:
         return self.evaluation.busy
 
     def wait_until_idle(self, timeout: float | None = None) -> None:
-        """Wait until no evaluation is open, the link has ended, or *timeout* seconds are over."""
+        """Wait until no evaluation is open, the bridge or the link has ended, or *timeout* seconds are over."""
         if self.evaluation.busy and self.alive:
             if self._idle is None:
                 self._idle = Event()
             self._idle.clear()
             self._idle.wait(timeout)
-
-    def _evaluation_changed(self, change: EvaluationChange, _number: int) -> None:
-        if change is IDLE and self._idle is not None:
-            self._idle.set()
 
     # -- what the channel reports ------------------------------------------------------------------------------
 
@@ -192,6 +189,8 @@ class KernelSession:
 
     def _written(self, head: PacketHead) -> None:
         accepting = self.evaluation.written(head)
+        if self._idle is not None and not self.evaluation.busy:
+            self._idle.set()
         if self.peer is not None:
             self.peer.kernel_wrote(accepting=accepting)
 
@@ -248,7 +247,8 @@ class KernelSession:
 
     def stop(self) -> None:
         """Close the link and end the process; returns when that is gone. The last frames may still be on their way
-        to a client that reads slowly; the link is given back after that."""
+        to a client that reads slowly; the link is given back after that.
+        """
         self.link.end()
         self.process.stop()
         gevent.spawn(self._release)

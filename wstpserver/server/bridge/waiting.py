@@ -25,13 +25,13 @@ class _Wait:
 
 
 class WaitingClients:
-    """Everyone who waits, whether it asked by a command or has just connected.
+    """All clients that wait, whether they asked by a command or have just connected.
 
-    A wait ends once: it is granted, it fails, or its time is over. Whoever began it is called then.
+    A wait ends once: it is granted, it fails, or it times out. Then the callback given to `begin` is called.
 
     Args:
-        registry: Decides who gets a kernel.
-        log: Is told who waits, for what and why.
+        registry: Decides which client gets a kernel.
+        log: Gets an entry for each wait, with its reason.
         trouble: Returns why the last start of a kernel of a pool failed, or "".
     """
 
@@ -48,11 +48,11 @@ class WaitingClients:
         settled: Callable[[WaitingClient], None],
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        """Look after a client that waits.
+        """Limit the wait of a client.
 
         Args:
             waiting: The client and its target.
-            seconds: How long it waits at most.
+            seconds: The time-out.
             settled: Called when the wait has ended; at once if it has already. Must not wait.
             tell: Tells the client why it waits; None where nothing may be written to it.
         """
@@ -113,7 +113,7 @@ class WaitingClients:
 
 
 def _is_stuck(pool: Pool) -> bool:
-    """Whether no kernel is on its way to those who wait."""
+    """Whether no kernel is being started or reset for the clients that wait."""
     return is_full(pool) or pool.holding_off
 
 

@@ -12,6 +12,7 @@ from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
 from wstpserver.server.commands import replies
 from wstpserver.server.commands.information import result, server_information
+from wstpserver.server.connection import yield_to_loop
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
@@ -37,7 +38,7 @@ class Handlers:
         registry: All kernels, pools and clients.
         supervisor: Knows how kernels start.
         waiting: The clients that wait.
-        log: Is told who starts kernels outside pools.
+        log: Gets an entry for each kernel outside pools.
         settings: Returns the configuration.
     """
 
@@ -57,8 +58,10 @@ class Handlers:
 
     def run(self, command: Command, session: ClientSession | None) -> str | bytes:
         """Carry out a well-formed command of a client."""
-        answer: str | bytes = getattr(self, command.name)(session, *command.arguments)
-        return answer
+        handler: Callable[..., str | bytes] = getattr(self, command.name)
+        if command.arguments and isinstance(command.arguments[0], bool):
+            return handler(session, setting=command.arguments[0])
+        return handler(session, *command.arguments)
 
     def run_inside(self, command: Command, kernel: KernelSession, session: ClientSession | None) -> str | bytes:
         """Carry out a well-formed command from inside *kernel*, which is bridged to the client of *session*.
@@ -66,6 +69,8 @@ class Handlers:
         What ends the kernel's own bridge is only prepared while an evaluation is open in it, because its result has to
         reach the client first.
         """
+        if command.name == "GetServerInformation":
+            return server_information(self._registry, self._supervisor, self._settings(), addresses=False)
         if session is not None:
             if command.name == "DisconnectKernel":
                 self._registry.leave_later(session.record, Departure.DISCONNECT)
@@ -147,7 +152,11 @@ class Handlers:
         return result(self._kernel_of(session).id)
 
     def GetMissedOutput(self, session: ClientSession | None) -> bytes:
-        return replies.missed_output(*self._supervisor.sessions[self._kernel_of(session)].backlog.drain())
+        parts = []
+        for part in replies.missed_output(*self._supervisor.sessions[self._kernel_of(session)].backlog.drain()):
+            parts.append(part)
+            yield_to_loop()
+        return b"".join(parts)
 
     def GetNumberOfAvailableParallelKernels(self, session: ClientSession | None) -> str:
         return result(str(self._parallel_pool().available))
@@ -156,21 +165,22 @@ class Handlers:
         return result(self._pool_of(session).name)
 
     def GetServerInformation(self, session: ClientSession | None) -> str:
-        return server_information(self._registry, self._supervisor, self._settings())
+        addresses = session is not None and session.is_administrator()
+        return server_information(self._registry, self._supervisor, self._settings(), addresses=addresses)
 
     # -- settings ----------------------------------------------------------------------------------------------
 
-    def SetAllowSilentKernelReplacement(self, session: ClientSession | None, setting: bool) -> str:  # noqa: FBT001
-        self._registry.set_allow_replacement(self._bridged_client(session), setting)
+    def SetAllowSilentKernelReplacement(self, session: ClientSession | None, *, setting: bool) -> str:
+        self._registry.set_allow_replacement(self._bridged_client(session), setting=setting)
         return SUCCESS
 
-    def SetKeepAlive(self, session: ClientSession | None, setting: bool) -> str:  # noqa: FBT001
-        self._registry.set_keep_alive(self._bridged_client(session), setting)
+    def SetKeepAlive(self, session: ClientSession | None, *, setting: bool) -> str:
+        self._registry.set_keep_alive(self._bridged_client(session), setting=setting)
         return SUCCESS
 
-    def SetReserveKernel(self, session: ClientSession | None, setting: bool) -> str:  # noqa: FBT001
+    def SetReserveKernel(self, session: ClientSession | None, *, setting: bool) -> str:
         self._pool_of(session)
-        self._registry.set_reserve(self._kernel_of(session), setting)
+        self._registry.set_reserve(self._kernel_of(session), setting=setting)
         return SUCCESS
 
     # -- what the arguments name -------------------------------------------------------------------------------

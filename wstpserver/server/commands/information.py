@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import ujson
@@ -19,15 +20,31 @@ def result(text: str) -> str:
     return ujson.dumps({"result": text}, escape_forward_slashes=False, ensure_ascii=False)
 
 
-def server_information(registry: Registry, supervisor: Supervisor, settings: ServerSettings) -> str:
-    """The answer to GetServerInformation: the documented schema, and every kernel beside it."""
-    outside = [_kernel(supervisor, kernel) for kernel in registry.kernels.values() if kernel.pool is None]
-    pools = {pool.name: _pool(supervisor, settings, pool) for pool in registry.pools.values()}
+def server_information(
+    registry: Registry, supervisor: Supervisor, settings: ServerSettings, *, addresses: bool
+) -> str:
+    """The answer to GetServerInformation: the documented schema, and every kernel beside it.
+
+    Args:
+        registry: All kernels and pools.
+        supervisor: Knows the processes, and why kernels do not start.
+        settings: The configuration.
+        addresses: Show the addresses of clients, which are the administrator's business only.
+    """
+    describe = partial(_kernel, supervisor, addresses=addresses)
+    outside = [describe(kernel) for kernel in registry.kernels.values() if kernel.pool is None]
+    pools = {
+        pool.name: _pool(pool) | {
+            "Trouble": _trouble(supervisor, settings, pool),
+            "Kernels": [describe(kernel) for kernel in pool.kernels.values()],
+        }
+        for pool in registry.pools.values()
+    }
     content = {"result": {"Pools": pools, "KernelsOutsidePools": outside}}
     return ujson.dumps(content, escape_forward_slashes=False, ensure_ascii=False)
 
 
-def _pool(supervisor: Supervisor, configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
+def _pool(pool: Pool) -> dict[str, Any]:
     settings = pool.settings
     return {
         "InitializationCode": settings.initialization_code,
@@ -42,8 +59,6 @@ def _pool(supervisor: Supervisor, configuration: ServerSettings, pool: Pool) -> 
         "ParallelKernels": settings.parallel_kernels,
         "ParallelKernelEntryPool": settings.parallel_kernel_default and not pool.retired,
         "WaitingClients": len(pool.waiting),
-        "Trouble": _trouble(supervisor, configuration, pool),
-        "Kernels": [_kernel(supervisor, kernel) for kernel in pool.kernels.values()],
     }
 
 
@@ -55,7 +70,7 @@ def _trouble(supervisor: Supervisor, configuration: ServerSettings, pool: Pool) 
     return trouble
 
 
-def _kernel(supervisor: Supervisor, record: Kernel) -> dict[str, Any]:
+def _kernel(supervisor: Supervisor, record: Kernel, *, addresses: bool) -> dict[str, Any]:
     kernel = supervisor.sessions.get(record)
     client = record.client
     keep_alive = record.pool.settings.keep_alive if record.pool is not None else True
@@ -71,6 +86,6 @@ def _kernel(supervisor: Supervisor, record: Kernel) -> dict[str, Any]:
         "KeepAlive": keep_alive,
         "SecondsInState": round(now - record.since, 3),
         "Age": round(now - record.ready_at, 3) if record.ready_at else None,
-        "Client": client.name if client is not None else None,
+        "Client": (client.name if addresses else client.name.partition(" (")[0]) if client is not None else None,
         "Evaluations": record.evaluations,
     }

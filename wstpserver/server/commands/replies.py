@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from wstpserver.wire.encode import encode
 from wstpserver.wire.packets import PacketHead
@@ -10,6 +10,9 @@ from wstpserver.wire.tokens import encode_size
 from wstpserver.wire.values import Expression, Function, Symbol
 
 _ABORTED = Symbol("$Aborted")
+
+#: Packets of missed output that are put together before others have their turn.
+FRAMES_IN_A_TURN = 2048
 
 
 def _encode(expression: Expression) -> bytes:
@@ -51,19 +54,21 @@ def aborted(head: PacketHead, output_name: str) -> bytes:
     return _packet("ReturnPacket", _ABORTED)
 
 
-def missed_output(frames: Iterable[bytes], dropped: int) -> bytes:
-    """`ReturnPacket[{dropped, {packet, packet, ...}}]`.
+def missed_output(frames: list[bytes], dropped: int) -> Iterator[bytes]:
+    """`ReturnPacket[{dropped, {packet, packet, ...}}]` in parts, between which others may have their turn.
 
     The packets are not decoded: an expression with n arguments is its header followed by their bytes.
 
     Args:
-        frames: The packets as they came, without their `]`.
+        frames: The packets as they came, without their `]`. They are taken out of the list one by one.
         dropped: How many there were before these.
     """
-    packets = list(frames)
     number = encode(dropped, end_packet=False, ascii=False)
-    parts = [_header("ReturnPacket", 1), _header("List", 2), number, _header("List", len(packets)), *packets, b"]"]
-    return b"".join(parts)
+    yield b"".join((_header("ReturnPacket", 1), _header("List", 2), number, _header("List", len(frames))))
+    frames.reverse()
+    while frames:
+        yield b"".join([frames.pop() for _ in range(min(FRAMES_IN_A_TURN, len(frames)))])
+    yield b"]"
 
 
 def _header(head: str, count: int) -> bytes:

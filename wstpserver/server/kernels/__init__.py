@@ -1,1 +1,1 @@
-"""Kernels of the server: how they are launched, initialised, looked after and ended."""
+"""Kernels of the server: how they are launched, make their links, are initialised, looked after and ended."""

@@ -1,5 +1,6 @@
 """What the server itself evaluates in kernels: their initialisation, and ResetCode between two clients. The output
-goes to the log."""
+goes to the log.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ def initialise(kernel: KernelSession, *, embedded: bool, settings: ServerSetting
 
 
 def reset(kernel: KernelSession, log: Log, limit: float) -> None:
-    """Run the ResetCode of its pool in an idle kernel that nobody is bridged to.
+    """Run the ResetCode of its pool in an idle kernel that no client is bridged to.
 
     Args:
         kernel: The kernel.
@@ -152,7 +153,8 @@ class _Evaluator:
 
     def run(self, what: str, expression: Expression) -> Expression | None:
         """Evaluate and wait for the answer; it is None if the kernel has ended, or if the answer is too strange to
-        be read. The caller sets the limit with a `gevent.Timeout`."""
+        be read. The caller sets the limit with a `gevent.Timeout`.
+        """
         self._what = what
         self._answer = None
         self._kernel.evaluation.sent(PacketHead.EvaluatePacket)

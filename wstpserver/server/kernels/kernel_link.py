@@ -11,13 +11,14 @@ from gevent.event import AsyncResult
 
 from wstpserver.server.access import belongs_to
 from wstpserver.server.connection import ConnectionClosed, peer_name
-from wstpserver.server.handshake import Link, LinkHandshakes, PendingConnection
+from wstpserver.server.handshake import LinkHandshakes, OpenLink, PendingConnection
 from wstpserver.wire.handshake import LOWER_VERSION, OUR_VERSION
+from wstpserver.wire.pairing import Dropped
 
 LOOPBACK = "127.0.0.1"
 
-#: Seconds of silence after which a kernel is greeted that waits for us. The kernels of the vendor do not wait, but may be
-#: slow while many of them start, and must not hear a lower version than they offer.
+#: Seconds of silence after which a kernel is greeted that waits for us. The kernels of the vendor do not wait, but may
+#: be slow while many of them start, and must not hear a lower version than they offer.
 KERNEL_SILENCE = 1.0
 
 #: Connections to one port that the system keeps until they are accepted.
@@ -56,12 +57,12 @@ class KernelListener:
             embedded: whether it is the embedded kernel, which waits for our greeting before it sends its own.
 
         Yields:
-            what becomes the `Link`, or raises `KernelLinkError` if the kernel ends its connection or does not speak
+            what becomes the `OpenLink`, or raises `KernelLinkError` if the kernel ends its connection or does not speak
             WSTP.
         """
         made: AsyncResult = AsyncResult()
 
-        def opened(link: Link) -> None:
+        def opened(link: OpenLink) -> None:
             try:
                 link.data.try_send(link.unsent)  # nothing of ours follows at once that it could go together with
                 link.unsent = b""
@@ -72,9 +73,11 @@ class KernelListener:
             else:
                 made.set(link)
 
-        def dropped(_pending: PendingConnection, reason: str, ended: bool) -> None:  # noqa: FBT001 - a callback
-            text = "it closed its link during the greeting" if ended else f"it does not speak WSTP: {reason}"
-            fail(KernelLinkError(text))
+        def dropped(event: Dropped[PendingConnection]) -> None:
+            if event.ended:
+                fail(KernelLinkError("it closed its link during the greeting"))
+            else:
+                fail(KernelLinkError(f"it does not speak WSTP: {event.reason}"))
 
         def fail(error: Exception) -> None:
             if not made.ready():

@@ -14,12 +14,12 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.pool import Group
 
-from wstpserver.server.access import owners_are_known
+from wstpserver.server.access import holder, owners_are_known
 from wstpserver.server.connection import ConnectionClosed
-from wstpserver.server.handshake import Link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels import process_info
 from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListener
-from wstpserver.server.kernels.orphan_reaper import PidFile
+from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile
 from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
 from wstpserver.server.kernels.process import KernelProcess, describe_status
 from wstpserver.server.kernels.spawn import spawn
@@ -96,6 +96,7 @@ class Launcher:
         self.line = LaunchQueue(concurrency)
         self._log = log
         self._pid_file = pid_file
+        self._guard = OrphanGuard()
         #: Listeners whose link is made, for the next launches.
         self._listeners: list[KernelListener] = []
         #: The prefork parent of each program, and those that were replaced.
@@ -108,7 +109,7 @@ class Launcher:
 
     def launch(
         self, name: str, path: str, options: tuple[str, ...], timeout: float
-    ) -> tuple[KernelProcess, Link]:
+    ) -> tuple[KernelProcess, OpenLink]:
         """Start a kernel and wait for its link.
 
         Args:
@@ -130,6 +131,7 @@ class Launcher:
             process = self._start(path, self._arguments(options, listener), self._line_log(name), timeout)
             with gevent.Timeout(timeout, LaunchFailed(f"it made no link within {timeout:g} seconds")):
                 link = self._accept(listener, process, embedded=_is_embedded(path))
+            self._guard_wrapper(process, link)
             return process, link
         except (OSError, ConnectionClosed, KernelLinkError, LaunchFailed) as error:
             raise LaunchFailed(self._reason(path, process, error)) from None
@@ -151,6 +153,7 @@ class Launcher:
         gevent.joinall([gevent.spawn(parent.stop) for parent in parents])
         self._parents.clear()
         self._replaced.clear()
+        self._guard.close()
 
     # -- listeners -----------------------------------------------------------------------------------------------
 
@@ -226,8 +229,18 @@ class Launcher:
                 f"Process {process.pid} of a kernel was given up: it has not ended after SIGKILL"
                 f" (state: {process_info.describe_state(process.pid)})"
             )
-        elif self._pid_file is not None:
+            return
+        self._guard.remove(process.pid)
+        if self._pid_file is not None:
             self._pid_file.remove(process.pid)
+
+    def _guard_wrapper(self, process: KernelProcess, link: OpenLink) -> None:
+        """Have the kernel killed with the server if the process is only a wrapper around it."""
+        try:
+            if owners_are_known() and holder(link.data.socket, process.pid) not in (None, process.pid):
+                self._guard.add(process.pid)
+        except OSError as error:
+            self._log.warning(f"Kernel process {process.pid} may outlive this server if it is killed: {error}")
 
     def _parent(self, path: str) -> PreforkParent:
         parent = self._parents.get(path)
@@ -246,12 +259,12 @@ class Launcher:
 
     # -- the link ------------------------------------------------------------------------------------------------
 
-    def _accept(self, listener: KernelListener, process: KernelProcess, *, embedded: bool) -> Link:
+    def _accept(self, listener: KernelListener, process: KernelProcess, *, embedded: bool) -> OpenLink:
         """Wait for the link or for the exit of the process, whichever comes first."""
         with listener.expect(process.pid, self._log.warning, embedded=embedded) as made:
             gevent.wait([made, process.exited], count=1)
             if made.ready():
-                link: Link = made.get()
+                link: OpenLink = made.get()
                 return link
         raise LaunchFailed(f"it ended with {describe_status(process.exited.get())} before it made a link")
 

@@ -1,4 +1,4 @@
-"""Looks after the limits of pools that nothing but time and memory can pass."""
+"""Enforces the limits of pools on age, memory and the time of evaluations."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Maintenance:
         now = time.monotonic()
         for pool in tuple(self._registry.pools.values()):
             for kernel, why in overdue(pool, now):
-                if kernel.state is KernelState.RESERVED:  # somebody may miss it
+                if kernel.state is KernelState.RESERVED:  # its client may miss it
                     self._log.information(f"Kernel {kernel.id} of pool {pool.name} is closed: {why}")
                 self._registry.close(kernel, why)
 

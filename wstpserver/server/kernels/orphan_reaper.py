@@ -1,4 +1,4 @@
-"""The pid file of this server's kernels, and the reaper of the kernels that killed servers have left.
+"""Sees to it that no kernel outlives its server: the pid file, the reaper and the guard.
 
 Where the system has a parent-death signal, kernels die with their server. Their children do not, and other systems have
 no such signal. Each server therefore keeps a pid file in the runtime folder, and the next server that starts kills what
@@ -7,6 +7,10 @@ is left of those in the files of servers that are gone. A pid file consists of l
     server <pid> <started> <boot> <mark>
     kernel <pid> <started>
     gone <pid>
+
+A kernel program may be a wrapper that starts the real kernel and waits for it. The parent-death signal then ends the
+wrapper only. For such kernels the server starts a guard, a small process that notices the death of the server and kills
+their groups at once.
 
 *started* and *boot* are words of `process_info`; *mark* is the value of the environment variable `MARK` in every
 process that the server started, and in their children. A kernel's pid is also the ID of its process group.
@@ -18,6 +22,8 @@ import os
 import secrets
 import signal
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -221,3 +227,67 @@ def _signal(send: Callable[[int, int], None], target: int) -> None:
         send(target, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
+
+
+#: The program of the guard. Its input is a pipe from the server that ends when the server does.
+_GUARD = """
+import os, signal, sys
+groups = set()
+for line in sys.stdin:
+    word, group = line.split()
+    (groups.add if word == "kernel" else groups.discard)(int(group))
+for group in groups:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except OSError:
+        pass
+"""
+
+
+class OrphanGuard:
+    """A process that kills process groups when the server dies. It is started for the first group."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._groups: set[int] = set()
+
+    def add(self, group: int) -> None:
+        """Have a process group killed when the server dies.
+
+        Raises:
+            OSError: the guard could not be started.
+        """
+        if self._process is None:
+            # The blocking one: the guard is never waited for while the server runs.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _GUARD],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._groups.add(group)
+        self._tell(f"kernel {group}\n")
+
+    def remove(self, group: int) -> None:
+        """Nothing is left of a process group."""
+        if group in self._groups:
+            self._groups.discard(group)
+            self._tell(f"gone {group}\n")
+
+    def close(self) -> None:
+        """End the guard; it kills what was not removed."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            try:
+                process.stdin.close()
+            except OSError:
+                pass
+
+    def _tell(self, line: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            try:
+                self._process.stdin.write(line.encode())
+                self._process.stdin.flush()
+            except OSError:  # it was killed; the reaper at the next start remains
+                pass

@@ -1,5 +1,6 @@
 """Kernels from the decision to start one until its process is gone: launch, initialisation, pauses after failures, and
-how they end."""
+how they end.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from wstpserver.settings.discovery import kernel_kind
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 
-#: A kernel that dies sooner than this many seconds after it was ready, with nobody bridged to it yet, counts as a
+#: A kernel that dies sooner than this many seconds after it was ready, before a client was bridged to it, counts as a
 #: failed start: a pool whose kernels all do so must not spin.
 SHORT_LIFE = 1.0
 
@@ -158,7 +159,7 @@ class Supervisor:
             return
         start.state = ProcessState.INITIALISED
         if not self._registry.ready(kernel):
-            return  # it is to be closed, and whoever does that waits for this greenlet
+            return  # it is being closed, and `_end` ends this greenlet
         self._settle(kernel, None)
         self._report(kernel, session, launched - began, time.monotonic() - began)
 
@@ -231,8 +232,9 @@ class Supervisor:
         self._of(pool).next_pause = FIRST_PAUSE
 
     def unfit(self, kernel: Kernel, why: str) -> None:
-        """A kernel is going to be closed because of *why*; if nobody was bridged to it yet, those that would take its
-        place may well have to go for the same reason, so its pool pauses."""
+        """Note that a kernel is going to be closed because of *why*. If no client was bridged to it yet, the kernels
+        that would take its place may have to go for the same reason, so its pool pauses.
+        """
         if kernel.pool is not None and not kernel.uses:
             self._registry.hold_off(kernel.pool)
             self._pause(kernel.pool, f"nobody had used it yet, but {why}", proved_by_age=False)
@@ -324,7 +326,7 @@ class Supervisor:
         if kernel.state is KernelState.DYING:
             self._group.spawn(self._settle_death, session)
         else:
-            session.channel.lost()  # whoever starts or closes it goes on
+            session.channel.lost()  # the greenlet that starts or closes it goes on
 
     def _settle_death(self, session: KernelSession) -> None:
         kernel, exited = session.record, session.process.exited
@@ -335,22 +337,19 @@ class Supervisor:
         in_good_order = exited.ready() and session.ended_in_good_order()
         status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
         how = session.problem or status
-        self._log_end(session, how, in_good_order=in_good_order)
+        words = "" if in_good_order else session.process.last_words()
+        death = f"died: {how}" + (f"; its last words:\n{words}" if words else "")
+        if in_good_order:
+            self._log.debug(f"Kernel {kernel.id} ended: {how}")
+        else:
+            self._log.warning(f"Kernel {kernel.id} (process {session.process.pid}) {death}")
         self._died(kernel, how)
         can_continue = session.complete_last_packet()
-        self._registry.lost(kernel, in_good_order=in_good_order, can_continue=can_continue)
+        told = "" if in_good_order else f"the kernel {death}"
+        self._registry.lost(kernel, in_good_order=in_good_order, can_continue=can_continue, told=told)
         session.channel.lost()
         session.stop()
         self._forget(kernel)
-
-    def _log_end(self, session: KernelSession, how: str, *, in_good_order: bool) -> None:
-        kernel = session.record
-        if in_good_order:
-            self._log.debug(f"Kernel {kernel.id} ended: {how}")
-            return
-        words = session.process.last_words()
-        told = f"; its last words:\n{words}" if words else ""
-        self._log.warning(f"Kernel {kernel.id} (process {session.process.pid}) died: {how}{told}")
 
     def _forget(self, kernel: Kernel) -> None:
         self.sessions.pop(kernel, None)

@@ -308,7 +308,8 @@ class Channel:
 
     def _sent(self, view: memoryview, head: PacketHead, *, unfinished: bool) -> None:
         """A reported frame has left in C. It is still in this *view* of the buffer (`_sent_frame`); if *unfinished*,
-        call `_finish_sending`."""
+        call `_finish_sending`.
+        """
         raise NotImplementedError
 
     # -- waiting -------------------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ MOST_EVENTS = 256
 
 class Buffer:
     """A block of memory as the socket, Python and the scanner want to see it. A link that has nothing to read holds
-    none."""
+    none.
+    """
 
     __slots__ = ("pointer", "view")
 
@@ -89,7 +90,8 @@ class WaitingChannel(Protocol):
 
     def account_for(self, head: PacketHead) -> bool:
         """Of a channel that does not ask: an answer with this head passed in C. False: nothing was done, and the
-        greenlet has to do it."""
+        greenlet has to do it.
+        """
 
     def frame_begun(self) -> None:
         """A part of a large frame passed in C, and more may; called before any greenlet runs."""
@@ -141,7 +143,8 @@ class EpollLoop:
     def wait(self, channel: WaitingChannel) -> bool:
         """Wait in the channel's greenlet until there is something that it must process, which it finds in its
         `arrival`, or until it has to look by itself. Returns False at once if its connection cannot be waited for
-        here."""
+        here.
+        """
         state = channel.state
         if not state.watched:
             # Something was received while the channel did not wait, or it has never waited. It looks by itself now, or

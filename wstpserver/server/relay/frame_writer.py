@@ -103,7 +103,8 @@ class FrameWriter:
 
     def begun(self, source: object) -> None:
         """A part of a frame of *source* was written to the free connection past this object: the source goes on with
-        it."""
+        it.
+        """
         if not self._lock.acquire(blocking=False):
             raise AssertionError("the connection was not free")
         self._owner = source
@@ -133,7 +134,8 @@ class FrameWriter:
 
     def abandon(self, source: object, completion: Iterator[bytes] | None) -> None:
         """The frame that *source* has begun will not be finished: complete it with these bytes; without them nothing
-        is written to this connection any more. Returns at once; others write when the completion has been sent."""
+        is written to this connection any more. Returns at once; others write when the completion has been sent.
+        """
         if self._owner is not source:
             return
         if completion is None:

@@ -1,5 +1,6 @@
 """Where the frames of a channel go: to the other end of the bridge, to the backlog of missed output, to a function,
-or nowhere."""
+or nowhere.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Sink:
 
     def went_out(self, unsent: memoryview, *, open_tail: bool, at_boundary: bool) -> None:
         """Whole frames were written to the connection in C, or more of the one that is `in_frame`, except these last
-        bytes; *open_tail*: the last one has no ``]``. May wait."""
+        bytes; *open_tail*: the last one has no ``]``. May wait.
+        """
         raise AssertionError("this sink has no connection")
 
     def begun(self) -> None:

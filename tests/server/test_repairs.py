@@ -1,0 +1,92 @@
+"""Pools whose kernels do not start, until somebody mends them."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from tests.support.serving import Since, join, kernel_process, one_pool, prompt, ready_kernels, serving
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.kernels import make_kernel
+from tools.harness.server import pool
+from tools.harness.waiting import wait_for, wait_gone
+from wstpserver.server.commands.replies import FRAMES_IN_A_TURN, missed_output
+
+
+def reload(server, configuration):
+    since = Since(server)
+    (server.folder / f"{server.mark}.conf").write_text(json.dumps(configuration))
+    server.process.send_signal(signal.SIGHUP)
+    since.wait_for("The configuration was reloaded")
+
+
+def test_a_reload_that_mends_a_pool_does_not_wait_for_what_it_replaces(tmp_path):
+    """A kernel that hangs would keep its place for the whole start time-out; it is dropped, and its client served."""
+    hanging = make_kernel(tmp_path, "hanging", hang=True, register=str(tmp_path / "started"))
+    with serving(tmp_path, one_pool(hanging, 1, MaximumKernelNumber=1)) as server:
+        wait_for(lambda: (tmp_path / "started").exists(), 20.0, "the kernel to hang")
+        process = int((tmp_path / "started").read_text())
+        with server.connect() as link:
+            reload(server, one_pool(make_kernel(tmp_path), 1, MaximumKernelNumber=1))
+            assert prompt(link) == ("InputNamePacket", "In[1]:= ")
+        wait_gone(process)
+
+
+def test_a_reload_ends_pauses(tmp_path):
+    broken = make_kernel(tmp_path, "broken", exit_at_once=True, exit_code=1)
+    with serving(tmp_path, one_pool(broken, 1)) as server:
+        server.wait_for_log("The next attempt follows in 4 seconds")
+        reload(server, one_pool(make_kernel(tmp_path), 1))
+        ready_kernels(server, 1, deadline=3.5)
+
+
+def test_a_pool_that_is_gone_is_no_default_any_more(tmp_path):
+    kernel = make_kernel(tmp_path)
+    with serving(tmp_path, one_pool(kernel)) as server, join(server) as link:
+        reload(server, {"Pools": {"b": pool(kernel, MinimumKernelNumber=1)}})
+        found = json.loads(link.command("GetServerInformation"))["result"]["Pools"]
+        assert {name: one["EntryPool"] for name, one in found.items()} == {"a": False, "b": True}
+        with join(server) as other:
+            assert json.loads(other.command("GetPoolName")) == {"result": "b"}
+
+
+def test_pauses_are_short_again_after_a_start_that_succeeded(tmp_path):
+    path = Path(make_kernel(tmp_path, exit_at_once=True, exit_code=1))
+    with serving(tmp_path, one_pool(path, 1)) as server:
+        server.wait_for_log("The next attempt follows in 2 seconds")
+        path.unlink()
+        make_kernel(tmp_path)
+        ready_kernels(server, 1)
+        with join(server) as link:
+            process = kernel_process(link)
+            since = Since(server)
+            path.unlink()
+            make_kernel(tmp_path, exit_at_once=True, exit_code=1)
+            os.kill(process, signal.SIGKILL)
+        since.wait_for("The next attempt follows in 1 second")
+
+
+def test_much_missed_output_arrives_whole(tmp_path):
+    with serving(tmp_path, one_pool(make_kernel(tmp_path), 2)) as server:
+        ready_kernels(server, 2)
+        with join(server) as other:
+            with join(server) as link:
+                identifier = json.loads(link.command("GetKernelID"))["result"]
+                since = Since(server)
+                link.put("EvaluatePacket", Function("Flood", 20_000, 1))
+            since.wait_for("unbridged")
+            assert other.command("ConnectKernel", identifier, 30) == '{"status":"ExecutionSuccess"}'
+            assert other.get_packet()[0] == "InputNamePacket"
+            other.put("WSCommandPacket", Function("GetMissedOutput"))
+            head, value = other.get_packet()
+            assert head == "ReturnPacket" and 0 < len(value.args[1].args) <= 20_001
+
+
+def test_missed_output_is_put_together_in_parts():
+    """So that others have their turn between them."""
+    frame = b'"DD~Ax\n'
+    parts = list(missed_output([frame] * 10_000, 3))
+    assert max(map(len, parts)) <= FRAMES_IN_A_TURN * len(frame)
+    whole = b"".join(parts)
+    assert whole.startswith(b"FA#OD~LReturnPacket\nFB#GD~DList\n\xe4\3\0\0\0\nF10000 #GD~DList\n" + frame)
+    assert whole.endswith(frame + b"]") and whole.count(frame) == 10_000

@@ -1,0 +1,343 @@
+"""Data and numerical models by SciPy: random variates, fits, interpolation, differential equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+from mathics.core.atoms import Integer, MachineReal
+from mathics.core.element import BaseElement
+from mathics.core.expression import Expression
+from mathics.core.list import ListExpression
+from mathics.core.symbols import Symbol
+from mathics.core.systemsymbols import SymbolEqual, SymbolPlus, SymbolRule
+
+from wstpserver.embedded.builtins.library import Library
+from wstpserver.embedded.builtins.numerics import expression_of, number_of, numbers_of
+from wstpserver.embedded.convert import machine_real
+
+DATA = Library()
+
+SymbolN, SymbolReplaceAll = Symbol("System`N"), Symbol("System`ReplaceAll")
+SymbolInterpolatingFunction = Symbol("System`InterpolatingFunction")
+
+#: Points of a solution of differential equations, between which it is interpolated.
+POINTS_OF_SOLUTION = 400
+
+# Random variates.
+
+#: The interval of UniformDistribution[].
+UNIT = (0.0, 1.0)
+
+#: Draws numbers of a distribution: called with a generator's methods, the parameters and a count.
+_DRAW: dict[str, Callable[..., Any]] = {
+    "NormalDistribution": lambda r, n, m=0.0, s=1.0: r.normal(m, s, n),
+    "UniformDistribution": lambda r, n, span=UNIT: r.uniform(*span, n),
+    "ExponentialDistribution": lambda r, n, rate: r.exponential(1 / rate, n),
+    "GammaDistribution": lambda r, n, a, b: r.gamma(a, b, n),
+    "BetaDistribution": lambda r, n, a, b: r.beta(a, b, n),
+    "ChiSquareDistribution": lambda r, n, k: r.chisquare(k, n),
+    "StudentTDistribution": lambda r, n, k: r.standard_t(k, n),
+    "LogNormalDistribution": lambda r, n, m, s: r.lognormal(m, s, n),
+    "WeibullDistribution": lambda r, n, a, b: b * r.weibull(a, n),
+    "PoissonDistribution": lambda r, n, rate: r.poisson(rate, n),
+    "BinomialDistribution": lambda r, n, k, p: r.binomial(int(k), p, n),
+    "BernoulliDistribution": lambda r, n, p: r.binomial(1, p, n),
+    "GeometricDistribution": lambda r, n, p: r.geometric(p, n) - 1,
+    "DiscreteUniformDistribution": lambda r, n, span: r.randint(int(span[0]), int(span[1]) + 1, n),
+}
+
+
+def _parameters(distribution: BaseElement, evaluation: Any) -> tuple[str, list[Any]] | None:
+    """The name and the numerical parameters of a distribution."""
+    name = distribution.get_head_name().removeprefix("System`")
+    if name not in _DRAW:
+        return None
+    values: list[Any] = []
+    for part in distribution.elements:
+        found = Expression(SymbolN, part).evaluate(evaluation)
+        value = numbers_of(found) if isinstance(found, ListExpression) else number_of(found)
+        if value is None:
+            return None
+        values.append(value)
+    return name, values
+
+
+@DATA.define("RandomVariate", 1, 2, usage="RandomVariate[dist, n] gives n random numbers of a distribution.")
+def random_variate(evaluation: Any, distribution: BaseElement, count: BaseElement | None = None) -> BaseElement | None:
+    """One random number, a list or an array of them, from the generator that SeedRandom sets."""
+    found = _parameters(distribution, evaluation)
+    sizes = [] if count is None else list(count.elements) if isinstance(count, ListExpression) else [count]
+    if found is None or not all(isinstance(size, Integer) and size.value >= 0 for size in sizes):
+        return None
+    name, values = found
+    drawn = _DRAW[name](numpy.random, tuple(size.value for size in sizes) or 1, *values)
+    if drawn.dtype.kind in "iu":
+        return _integers_of(drawn if sizes else drawn[0])
+    return expression_of(drawn if sizes else float(drawn[0]))
+
+
+def _integers_of(values: Any) -> BaseElement:
+    if isinstance(values, numpy.ndarray):
+        return ListExpression(*map(_integers_of, values))
+    return Integer(int(values))
+
+
+#: Distributions of SciPy, by name.
+_FROZEN: dict[str, Callable[..., Any]] = {
+    "NormalDistribution": lambda stats, m=0.0, s=1.0: stats.norm(m, s),
+    "UniformDistribution": lambda stats, span=UNIT: stats.uniform(span[0], span[1] - span[0]),
+    "ExponentialDistribution": lambda stats, rate: stats.expon(scale=1 / rate),
+    "ChiSquareDistribution": lambda stats, k: stats.chi2(k),
+    "StudentTDistribution": lambda stats, k: stats.t(k),
+}
+
+
+@DATA.define("InverseCDF", 2, usage="InverseCDF[dist, q] gives the quantile q of a distribution.")
+def inverse_distribution(evaluation: Any, distribution: BaseElement, part: BaseElement) -> BaseElement | None:
+    """The quantile of a normal, uniform, exponential, chi-square or Student distribution as a number."""
+    from scipy import stats
+
+    found, q = _parameters(distribution, evaluation), number_of(part)
+    if found is None or q is None:
+        return None
+    name, values = found
+    if name not in _FROZEN:
+        return None
+    return machine_real(float(_FROZEN[name](stats, *values).ppf(q)))
+
+
+# Data: fits, interpolation, differential equations.
+
+
+def points_of(data: BaseElement) -> tuple[Any, Any] | None:
+    """Coordinates and values of {{x, y}, ...} or {y1, y2, ...}; None for anything else."""
+    array = numbers_of(data)
+    if array is None or array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 2):
+        return None
+    if array.ndim == 1:
+        return numpy.arange(1.0, len(array) + 1), array
+    return array[:, 0], array[:, 1]
+
+
+def value_at(evaluation: Any, expression: BaseElement, variable: BaseElement, value: float) -> float | complex | None:
+    """The number an expression gives for a value of a variable."""
+    replaced = Expression(SymbolReplaceAll, expression, Expression(SymbolRule, variable, MachineReal(value)))
+    return number_of(Expression(SymbolN, replaced).evaluate(evaluation))
+
+
+@DATA.define("Fit", 3, usage="Fit[data, {f1, f2, ...}, x] fits a linear combination of functions to data.")
+def fit(evaluation: Any, data: BaseElement, basis: BaseElement, variable: BaseElement) -> BaseElement | None:
+    """The least-squares combination of functions."""
+    points = points_of(data)
+    if points is None or not isinstance(basis, ListExpression):
+        return None
+    columns = [[value_at(evaluation, f, variable, float(x)) for x in points[0]] for f in basis.elements]
+    if any(value is None for column in columns for value in column):
+        return None
+    found = numpy.linalg.lstsq(numpy.array(columns).T, points[1], rcond=None)[0]
+    weighted = zip(map(float, found), basis.elements, strict=True)
+    terms = [Expression(Symbol("System`Times"), machine_real(weight), function) for weight, function in weighted]
+    fitted: BaseElement = Expression(SymbolPlus, *terms).evaluate(evaluation)
+    return fitted
+
+
+@DATA.define("FindFit", 4, usage="FindFit[data, expr, {a, ...}, x] fits parameters to data.")
+def find_fit(
+    evaluation: Any, data: BaseElement, model: BaseElement, parameters: BaseElement, variable: BaseElement
+) -> BaseElement | None:
+    """Parameters by nonlinear least squares."""
+    from scipy.optimize import least_squares as minimize_squares
+
+    points = points_of(data)
+    if points is None or not isinstance(parameters, ListExpression):
+        return None
+    names = [p.elements[0] if isinstance(p, ListExpression) else p for p in parameters.elements]
+    start = [number_of(p.elements[1]) if isinstance(p, ListExpression) else 1.0 for p in parameters.elements]
+
+    def residuals(values: Sequence[float]) -> Any:
+        rules = [Expression(SymbolRule, n, MachineReal(float(v))) for n, v in zip(names, values, strict=True)]
+        given = Expression(Symbol("System`ReplaceAll"), model, ListExpression(*rules)).evaluate(evaluation)
+        found = [value_at(evaluation, given, variable, float(x)) for x in points[0]]
+        return numpy.array([numpy.inf if value is None else value for value in found]) - points[1]
+
+    result = minimize_squares(residuals, start, method="lm" if len(points[0]) >= len(names) else "trf")
+    return ListExpression(
+        *(Expression(SymbolRule, name, machine_real(float(v))) for name, v in zip(names, result.x, strict=True))
+    )
+
+
+@DATA.define("Interpolation", 1, usage="Interpolation[data] makes a function that interpolates between points.")
+def interpolation(evaluation: Any, data: BaseElement) -> BaseElement | None:
+    """An interpolating function of the third order through points."""
+    points = points_of(data)
+    if points is None or len(points[0]) < 2:
+        return None
+    order = numpy.argsort(points[0])
+    return interpolating(points[0][order], points[1][order])
+
+
+def interpolating(places: Any, values: Any) -> Expression:
+    """InterpolatingFunction[{{min, max}}, {places, values}]"""
+    domain = ListExpression(ListExpression(machine_real(float(places[0])), machine_real(float(places[-1]))))
+    return Expression(
+        SymbolInterpolatingFunction, domain, ListExpression(expression_of(places * 1.0), expression_of(values * 1.0))
+    )
+
+
+@DATA.define("InterpolatingFunction", 1, head=True)
+def interpolated(evaluation: Any, function: BaseElement, argument: BaseElement) -> BaseElement | None:
+    """The value between the four nearest points, by the polynomial through them."""
+    if not isinstance(function, Expression) or len(function.elements) != 2:
+        return None
+    if isinstance(argument, ListExpression):
+        return ListExpression(*(Expression(function, part).evaluate(evaluation) for part in argument.elements))
+    at = number_of(argument)
+    if at is None or isinstance(at, complex):
+        return None
+    places, values = (numbers_of(part) for part in function.elements[1].elements)
+    size = min(4, len(places))
+    first = int(numpy.searchsorted(places, at)) - size // 2
+    first = max(0, min(first, len(places) - size))
+    near, heights = places[first : first + size], values[first : first + size]
+    total = 0.0
+    for i in range(size):
+        others = numpy.delete(near, i)
+        total += float(heights[i]) * float(numpy.prod((at - others) / (near[i] - others)))
+    return machine_real(total)
+
+
+@DATA.define("NDSolve", 3, usage="NDSolve[{eqns}, y, {x, min, max}] solves ordinary differential equations.")
+def solve_differential(
+    evaluation: Any, equations: BaseElement, functions: BaseElement, span: BaseElement
+) -> BaseElement | None:
+    """Initial value problems that are linear in the highest derivatives, by SciPy."""
+    from scipy.integrate import solve_ivp
+
+    if not isinstance(span, ListExpression) or len(span.elements) != 3:
+        return None
+    variable, *bounds = span.elements
+    first, last = (number_of(Expression(SymbolN, bound).evaluate(evaluation)) for bound in bounds)
+    wanted = functions.elements if isinstance(functions, ListExpression) else [functions]
+    names = [f.head if isinstance(f, Expression) and f.elements == (variable,) else f for f in wanted]
+    given = equations.elements if isinstance(equations, ListExpression) else [equations]
+    system = _System(evaluation, variable, names, given)
+    if first is None or last is None or not system.is_complete:
+        return None
+    solution = solve_ivp(
+        system.derivatives, (first, last), system.start, rtol=1e-9, atol=1e-11, dense_output=True, method="DOP853"
+    )
+    places = numpy.linspace(first, last, POINTS_OF_SOLUTION)
+    values = solution.sol(places)
+    rules = []
+    for function, name in zip(wanted, names, strict=True):
+        found: BaseElement = interpolating(places, values[system.row(name)])
+        rules.append(Expression(SymbolRule, function, found if function is name else Expression(found, variable)))
+    return ListExpression(ListExpression(*rules))
+
+
+class _System:
+    """Equations of an initial value problem as one system of first order.
+
+    The state holds each function and its derivatives below the highest, in the order of `names`.
+    """
+
+    def __init__(
+        self, evaluation: Any, variable: BaseElement, names: Sequence[BaseElement], equations: Sequence[BaseElement]
+    ) -> None:
+        self._evaluation = evaluation
+        self._variable = variable
+        self._names = list(names)
+        self._orders = [0] * len(self._names)
+        self._values: dict[tuple[int, int], float] = {}
+        self._right: list[BaseElement] = []
+        conditions: list[Expression] = []
+        self._equations: list[Expression] = []
+        for equation in equations:
+            if not (isinstance(equation, Expression) and equation.head is SymbolEqual and len(equation.elements) == 2):
+                return
+            (conditions if self._is_condition(equation.elements[0]) else self._equations).append(equation)
+        for equation in conditions:
+            place, value = self._derivative(equation.elements[0]), equation.elements[1]
+            number = number_of(Expression(SymbolN, value).evaluate(evaluation))
+            if place is None or number is None:
+                return
+            self._values[place] = float(number.real)
+        self._find_orders(ListExpression(*self._equations))
+        self._solve()
+
+    def row(self, name: BaseElement) -> int:
+        """The row of a function in the state."""
+        return sum(self._orders[: self._names.index(name)])
+
+    @property
+    def start(self) -> list[float]:
+        """The state at the beginning."""
+        return [self._values[i, k] for i, order in enumerate(self._orders) for k in range(order)]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are an equation and all initial values for each function."""
+        needed = [(i, k) for i, order in enumerate(self._orders) for k in range(order)]
+        return bool(needed) and len(self._right) == len(self._names) and all(key in self._values for key in needed)
+
+    def derivatives(self, at: float, state: Sequence[float]) -> list[float]:
+        """The derivative of the state."""
+        rules = [Expression(SymbolRule, self._variable, MachineReal(float(at)))]
+        rows = [(i, k) for i, order in enumerate(self._orders) for k in range(order)]
+        values = dict(zip(rows, map(float, state), strict=True))
+        rules += [Expression(SymbolRule, _state_symbol(*row), MachineReal(value)) for row, value in values.items()]
+        result = []
+        for i, order in enumerate(self._orders):
+            for k in range(order):
+                if k + 1 < order:
+                    result.append(values[i, k + 1])
+                    continue
+                replaced = Expression(SymbolReplaceAll, self._right[i], ListExpression(*rules))
+                number = number_of(Expression(SymbolN, replaced).evaluate(self._evaluation))
+                result.append(float("nan") if number is None else float(number.real))
+        return result
+
+    def _is_condition(self, left: BaseElement) -> bool:
+        return isinstance(left, Expression) and len(left.elements) == 1 and number_of(left.elements[0]) is not None
+
+    def _derivative(self, left: BaseElement) -> tuple[int, int] | None:
+        """(function, order) of y[x] or Derivative[n][y][x]."""
+        head = left.head if isinstance(left, Expression) else None
+        order = 0
+        if isinstance(head, Expression) and head.head.has_form("Derivative", 1):
+            order, head = head.head.elements[0].value, head.elements[0]
+        return (self._names.index(head), order) if head in self._names else None
+
+    def _find_orders(self, expression: BaseElement) -> None:
+        place = self._derivative(expression)
+        if place is not None:
+            self._orders[place[0]] = max(self._orders[place[0]], place[1])
+        elif isinstance(expression, Expression):
+            for part in expression.elements:
+                self._find_orders(part)
+
+    def _solve(self) -> None:
+        """Find the highest derivatives as expressions of the state."""
+        equations = [self._with_symbols(equation) for equation in self._equations]
+        unknown = [_state_symbol(i, order) for i, order in enumerate(self._orders)]
+        solved = Expression(Symbol("System`Solve"), ListExpression(*equations), ListExpression(*unknown)).evaluate(
+            self._evaluation
+        )
+        if not (isinstance(solved, ListExpression) and solved.elements and solved.elements[0].has_form("List", None)):
+            return
+        found = {rule.elements[0]: rule.elements[1] for rule in solved.elements[0].elements}
+        self._right = [found[symbol] for symbol in unknown if symbol in found]
+
+    def _with_symbols(self, expression: BaseElement) -> BaseElement:
+        place = self._derivative(expression)
+        if place is not None:
+            return _state_symbol(*place)
+        if not isinstance(expression, Expression):
+            return expression
+        return Expression(expression.head, *map(self._with_symbols, expression.elements))
+
+
+def _state_symbol(function: int, order: int) -> Symbol:
+    return Symbol(f"System`Private`y{function}d{order}")

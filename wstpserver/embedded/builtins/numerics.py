@@ -1,0 +1,520 @@
+"""Arrays: linear algebra of machine numbers by NumPy, loops over integers, and functions of lists of anything."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+from mathics.core.atoms import Complex, Integer, MachineReal, Rational
+from mathics.core.definitions import Definition
+from mathics.core.element import BaseElement
+from mathics.core.expression import Expression
+from mathics.core.interrupt import BreakInterrupt, ContinueInterrupt, ReturnInterrupt
+from mathics.core.list import ListExpression
+from mathics.core.rules import Rule
+from mathics.core.symbols import Symbol, SymbolNull
+from mathics.core.systemsymbols import SymbolPlus
+
+from wstpserver.embedded.builtins.collections import call, in_order
+from wstpserver.embedded.builtins.library import Library
+from wstpserver.embedded.convert import list_of_numbers, machine_real, machine_reals
+
+NUMERICS = Library()
+
+#: Terms up to which a sum with numbers as bounds is added up; longer ones are left to SymPy's closed forms.
+LONGEST_SUM = 20_000
+
+
+# Numbers in and out.
+
+
+def number_of(element: BaseElement) -> float | complex | None:
+    """A number as a Python number; None for anything else."""
+    if isinstance(element, MachineReal | Integer | Rational):
+        try:
+            return float(element.value)
+        except OverflowError:
+            return None
+    if isinstance(element, Complex):
+        real, imaginary = number_of(element.real), number_of(element.imag)
+        return None if real is None or imaginary is None else complex(float(real.real), float(imaginary.real))
+    return None
+
+
+def array_of(element: BaseElement) -> Any:
+    """A NumPy array of a rectangular list of numbers with at least one machine number; None for anything else.
+
+    Shape: that of the list. Type: float64, or complex128 if there is a complex number.
+    """
+    rows: list[Any] = [element]
+    shape: list[int] = []
+    while rows and all(isinstance(row, ListExpression) for row in rows):
+        size = len(rows[0].elements)
+        if any(len(row.elements) != size for row in rows):
+            return None
+        shape.append(size)
+        rows = [part for row in rows for part in row.elements]
+    if not shape or not rows or not any(_is_machine(part) for part in rows):
+        return None
+    values = [number_of(part) for part in rows]
+    if any(value is None for value in values):
+        return None
+    return numpy.array(values).reshape(shape)
+
+
+def _is_machine(element: BaseElement) -> bool:
+    return isinstance(element, MachineReal) or (isinstance(element, Complex) and isinstance(element.real, MachineReal))
+
+
+def expression_of(value: Any) -> BaseElement:
+    """A NumPy array or number as an expression; complex numbers without imaginary part stay complex."""
+    if isinstance(value, numpy.ndarray) and value.ndim:
+        if value.ndim > 1:
+            return ListExpression(*map(expression_of, value))
+        if value.dtype.kind == "f":
+            return list_of_numbers(machine_reals(value.tolist()))
+        return ListExpression(*map(expression_of, value))
+    if isinstance(value, complex | numpy.complexfloating):
+        return Complex(MachineReal(float(value.real)), MachineReal(float(value.imag)))
+    return machine_real(float(value))
+
+
+def _matrix(element: BaseElement, *, square: bool = True) -> Any:
+    """A matrix of machine numbers; None for anything else."""
+    if not isinstance(element, ListExpression) or not element.elements:
+        return None
+    array = array_of(element)
+    if array is None or array.ndim != 2 or (square and array.shape[0] != array.shape[1]):
+        return None
+    return array
+
+
+# Linear algebra.
+
+
+@NUMERICS.define("Dot", 2)
+def dot(evaluation: Any, left: BaseElement, right: BaseElement) -> BaseElement | None:
+    """Products of machine matrices and vectors."""
+    first, second = array_of(left), array_of(right)
+    if first is None or second is None or first.shape[-1] != second.shape[0] or max(first.ndim, second.ndim) > 2:
+        return None
+    return expression_of(first @ second)
+
+
+def _by_numpy(name: str, function: Callable[[Any], Any], singular: str = "") -> None:
+    """Define a function of one square machine matrix."""
+
+    @NUMERICS.define(name, 1)
+    def of_matrix(evaluation: Any, matrix: BaseElement) -> BaseElement | None:
+        array = _matrix(matrix)
+        if array is None:
+            return None
+        try:
+            return expression_of(function(array))
+        except numpy.linalg.LinAlgError:
+            if singular:
+                evaluation.message(name, singular, matrix)
+            return Expression(Symbol(f"System`{name}"), matrix)
+
+
+def _real_if_real(values: Any) -> Any:
+    return values.real if numpy.iscomplexobj(values) and not values.imag.any() else values
+
+
+def _sorted_eigenvalues(array: Any) -> Any:
+    """Eigenvalues in the order of decreasing absolute value, as kernels give them."""
+    values = numpy.linalg.eigvals(array)
+    return _real_if_real(values[numpy.argsort(-numpy.abs(values), kind="stable")])
+
+
+def _eigensystem(array: Any) -> tuple[Any, Any]:
+    values, vectors = numpy.linalg.eig(array)
+    order = numpy.argsort(-numpy.abs(values), kind="stable")
+    return _real_if_real(values[order]), _real_if_real(vectors[:, order].T)
+
+
+_by_numpy("Inverse", numpy.linalg.inv, "sing")
+_by_numpy("Det", numpy.linalg.det)
+_by_numpy("Eigenvalues", _sorted_eigenvalues)
+_by_numpy("Eigenvectors", lambda array: _eigensystem(array)[1])
+_by_numpy("MatrixExp", lambda array: __import__("scipy.linalg").linalg.expm(array))
+
+
+@NUMERICS.define("Eigensystem", 1)
+def eigensystem(evaluation: Any, matrix: BaseElement) -> BaseElement | None:
+    """Eigenvalues and eigenvectors of a machine matrix."""
+    array = _matrix(matrix)
+    return None if array is None else ListExpression(*map(expression_of, _eigensystem(array)))
+
+
+@NUMERICS.define("SingularValueList", 1, usage="SingularValueList[m] gives the singular values of a matrix.")
+def singular_values(evaluation: Any, matrix: BaseElement) -> BaseElement | None:
+    """Singular values that are not zero, the largest first."""
+    array = _matrix(matrix, square=False)
+    if array is None:
+        return None
+    values = numpy.linalg.svd(array, compute_uv=False)
+    return expression_of(values[values > values[0] * 1e-14])
+
+
+@NUMERICS.define("LinearSolve", 2)
+def linear_solve(evaluation: Any, matrix: BaseElement, right: BaseElement) -> BaseElement | None:
+    """The solution of a machine system of equations."""
+    first, second = array_of(matrix), array_of(right)
+    if first is None and second is not None:
+        first = _exact_array(matrix)
+    if second is None and first is not None:
+        second = _exact_array(right)
+    if first is None or second is None or first.ndim != 2 or first.shape[0] != first.shape[1]:
+        return None
+    if second.shape[0] != first.shape[0]:
+        return None
+    try:
+        return expression_of(numpy.linalg.solve(first, second))
+    except numpy.linalg.LinAlgError:
+        return None
+
+
+@NUMERICS.define("LeastSquares", 2)
+def least_squares(evaluation: Any, matrix: BaseElement, right: BaseElement) -> BaseElement | None:
+    """The least-squares solution of a machine system."""
+    first, second = array_of(matrix), array_of(right)
+    first = _exact_array(matrix) if first is None and second is not None else first
+    second = _exact_array(right) if second is None and first is not None else second
+    if first is None or second is None or first.ndim != 2 or len(first) != len(second):
+        return None
+    return expression_of(numpy.linalg.lstsq(first, second, rcond=None)[0])
+
+
+def _exact_array(element: BaseElement) -> Any:
+    """A list of exact numbers as an array of floats."""
+    rows = element.elements if isinstance(element, ListExpression) else ()
+    if not rows:
+        return None
+    if all(isinstance(row, ListExpression) for row in rows):
+        parts = [_exact_array(row) for row in rows]
+        if any(part is None for part in parts) or len({part.shape for part in parts}) != 1:
+            return None
+        return numpy.array(parts)
+    values = [number_of(row) for row in rows]
+    return None if any(value is None for value in values) else numpy.array(values)
+
+
+def numbers_of(element: BaseElement) -> Any:
+    """A rectangular list of numbers, exact or not, as an array; None for anything else."""
+    return _exact_array(element)
+
+
+@NUMERICS.define("Fourier", 1, usage="Fourier[list] gives the discrete Fourier transform of a list.")
+def fourier(evaluation: Any, items: BaseElement) -> BaseElement | None:
+    """1/Sqrt[n] Sum u_r Exp[2 Pi I (r - 1)(s - 1)/n]"""
+    array = numbers_of(items)
+    return None if array is None else expression_of(numpy.fft.ifftn(array, norm="ortho").astype(complex))
+
+
+@NUMERICS.define("InverseFourier", 1, usage="InverseFourier[list] gives the inverse discrete Fourier transform.")
+def inverse_fourier(evaluation: Any, items: BaseElement) -> BaseElement | None:
+    """The inverse of Fourier; real numbers where no imaginary part is left."""
+    array = numbers_of(items)
+    if array is None:
+        return None
+    values = numpy.fft.fftn(array, norm="ortho")
+    small = numpy.abs(values.imag).max() <= 1e-12 * max(1.0, float(numpy.abs(values).max()))
+    return expression_of(values.real if small else values)
+
+
+# Arithmetic of lists of machine reals.
+
+#: Lists from which on an operation on all elements is left to NumPy.
+FAST_FROM = 32
+
+_ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
+    "System`Sin": numpy.sin, "System`Cos": numpy.cos, "System`Tan": numpy.tan, "System`ArcTan": numpy.arctan,
+    "System`Log": numpy.log, "System`Abs": numpy.abs, "System`Sinh": numpy.sinh, "System`Cosh": numpy.cosh,
+    "System`Tanh": numpy.tanh,
+}  # fmt: skip
+
+
+def install_fast_arithmetic() -> None:
+    """Let functions that Mathics threads over lists work on lists of machine reals as a whole."""
+    original = Expression.thread
+
+    def thread(self: Expression, evaluation: Any, head: Any = None) -> Any:
+        if head is None and any(
+            type(part) is ListExpression and len(part.elements) >= FAST_FROM for part in self._elements
+        ):
+            value = _of_reals(self)
+            if value is not None:
+                return True, value
+        return original(self, evaluation, head)
+
+    Expression.thread = thread
+
+
+def _of_reals(expression: Expression) -> BaseElement | None:
+    """The value of a function of lists of machine reals and numbers; None where Mathics has to find it."""
+    name = expression.get_head_name()
+    parts = [_operand(part) for part in expression.elements]
+    if any(part is None for part in parts):
+        return None
+    shapes = {part.shape for part in parts if isinstance(part, numpy.ndarray)}
+    if len(shapes) != 1:
+        return None
+    with numpy.errstate(all="ignore"):
+        if name == "System`Plus":
+            result = sum(parts[1:], parts[0])
+        elif name == "System`Times":
+            result = _product(parts)
+        elif name == "System`Power" and len(parts) == 2:
+            result = numpy.power(*parts)
+        elif name in _ELEMENTWISE and len(parts) == 1:
+            result = _ELEMENTWISE[name](parts[0])
+        else:
+            return None
+    if not isinstance(result, numpy.ndarray) or result.dtype != float or not numpy.isfinite(result).all():
+        return None
+    return expression_of(result)
+
+
+def _product(parts: list[Any]) -> Any:
+    result = parts[0]
+    for part in parts[1:]:
+        result = result * part
+    return result
+
+
+def _operand(element: BaseElement) -> Any:
+    """An array of a list that holds machine reals only, or the float of a number other than an exact zero."""
+    if type(element) is ListExpression:
+        return _real_array(element)
+    if element.get_name() == "System`E":
+        return numpy.e
+    if isinstance(element, Integer | Rational | MachineReal):
+        value = number_of(element)
+        return None if value == 0 and not isinstance(element, MachineReal) else value
+    return None
+
+
+def _real_array(element: ListExpression) -> Any:
+    parts = element.elements
+    if all(type(part) is MachineReal for part in parts):
+        values = [part._value for part in parts]
+        return numpy.array(values) if values and set(map(type, values)) == {float} else None
+    if parts and all(type(part) is ListExpression for part in parts):
+        rows = [_real_array(part) for part in parts]
+        if all(row is not None for row in rows) and len({row.shape for row in rows}) == 1:
+            return numpy.array(rows)
+    return None
+
+
+# Loops over integers.
+
+
+@contextlib.contextmanager
+def _loop_variable(evaluation: Any, name: str) -> Iterator[Callable[[BaseElement], None]]:
+    """Give a symbol a value of its own within the block; the function sets it, in half a microsecond."""
+    definitions = evaluation.definitions
+    with evaluation.interrupts.masked() if hasattr(evaluation, "interrupts") else contextlib.nullcontext():
+        original = definitions.get_user_definition(name)
+        rule = Rule(Symbol(name), SymbolNull)
+        definitions.reset_user_definition(name)
+        definition = Definition(name=name)
+        definition.ownvalues = [rule]
+        definitions.add_user_definition(name, definition)
+
+    def assign(value: BaseElement) -> None:
+        rule.replace = value
+        current = definitions.user.get(name)
+        if current is not definition or len(definition.ownvalues) != 1 or definition.ownvalues[0] is not rule:
+            definition.ownvalues = [rule]  # the body assigned to the variable
+            definitions.add_user_definition(name, definition)
+        definitions.mark_changed(definition)
+
+    try:
+        yield assign
+    finally:
+        with evaluation.interrupts.masked() if hasattr(evaluation, "interrupts") else contextlib.nullcontext():
+            definitions.add_user_definition(name, original)
+
+
+def _integers(iterator: BaseElement, evaluation: Any) -> tuple[str, range] | None:
+    """The symbol's name and the values of {i, max}, {i, min, max} or {i, min, max, step} with integers as bounds."""
+    if not isinstance(iterator, ListExpression) or not 2 <= len(iterator.elements) <= 4:
+        return None
+    symbol, *bounds = iterator.elements
+    if not isinstance(symbol, Symbol):
+        return None
+    values = [bound.evaluate(evaluation) for bound in bounds]
+    if not all(isinstance(value, Integer) for value in values):
+        return None
+    numbers = [value.value for value in values]
+    first, last = (1, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
+    step = numbers[2] if len(numbers) == 3 else 1
+    if step == 0:
+        return None
+    return symbol.get_name(), range(first, last + (1 if step > 0 else -1), step)
+
+
+@NUMERICS.define("Do", 2)
+def do(evaluation: Any, body: BaseElement, iterator: BaseElement) -> BaseElement | None:
+    """Do over integers."""
+    found = _integers(iterator, evaluation)
+    if found is None:
+        return None
+    name, values = found
+    with _loop_variable(evaluation, name) as assign:
+        for value in values:
+            evaluation.check_stopped()
+            assign(Integer(value))
+            try:
+                body.evaluate(evaluation)
+            except ContinueInterrupt:
+                continue
+            except BreakInterrupt:
+                break
+            except ReturnInterrupt as returned:
+                return returned.expr
+    return SymbolNull
+
+
+@NUMERICS.define("Table", 2)
+def table(evaluation: Any, body: BaseElement, iterator: BaseElement) -> BaseElement | None:
+    """Table over integers."""
+    found = _integers(iterator, evaluation)
+    if found is None:
+        return None
+    name, values = found
+    results: list[BaseElement] = []
+    with _loop_variable(evaluation, name) as assign:
+        for value in values:
+            evaluation.check_stopped()
+            assign(Integer(value))
+            results.append(body.evaluate(evaluation) or body)
+    return ListExpression(*results)
+
+
+@NUMERICS.define("Sum", 2)
+def add_up(evaluation: Any, body: BaseElement, iterator: BaseElement) -> BaseElement | None:
+    """Sum over not too many integers."""
+    found = _integers(iterator, evaluation)
+    if found is None or len(found[1]) > LONGEST_SUM:
+        return None
+    terms = table(evaluation, body, iterator)
+    if terms is None:
+        return None
+    if all(type(term) is Integer for term in terms.elements):
+        return Integer(sum(term.value for term in terms.elements))
+    added: BaseElement = Expression(SymbolPlus, *terms.elements).evaluate(evaluation)
+    return added
+
+
+@NUMERICS.define("Range", 1, 3)
+def number_range(evaluation: Any, *bounds: BaseElement) -> BaseElement | None:
+    """Range of integers and of machine reals, told that it is a list of numbers."""
+    if all(isinstance(bound, Integer) for bound in bounds):
+        found = _integers(ListExpression(Symbol("System`Private`i"), *bounds), evaluation)
+        return None if found is None else list_of_numbers([Integer(value) for value in found[1]])
+    if not all(isinstance(bound, Integer | MachineReal) for bound in bounds) or len(bounds) < 2:
+        return None
+    first, last, step = (float(bound.value) for bound in (*bounds, Integer(1))[:3])
+    count = math.floor((last - first) / step + 1e-10) + 1 if step else 0
+    if not isinstance(bounds[0], MachineReal) or count < 1:  # exact numbers up to a real bound; an empty list
+        return None
+    return list_of_numbers(machine_reals([first + step * number for number in range(count)]))
+
+
+@NUMERICS.define("MemoryInUse", 0)
+def memory_in_use(evaluation: Any) -> BaseElement | None:
+    """Bytes of this process in memory, by the system where it tells."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[1])
+    except OSError:
+        return None
+    return Integer(pages * __import__("resource").getpagesize())
+
+
+# Lists of anything.
+
+
+@NUMERICS.define("Ordering", 1, 3, usage="Ordering[list] gives the positions that sort a list.")
+def ordering(
+    evaluation: Any, items: BaseElement, count: BaseElement | None = None, order: BaseElement | None = None
+) -> BaseElement | None:
+    """Positions in the order of the elements; the first or last n of them."""
+    if not isinstance(items, Expression) or order is not None:
+        return None
+    places = in_order(range(len(items.elements)), evaluation, lambda place: items.elements[place])
+    if isinstance(count, Integer):
+        places = places[: count.value] if count.value >= 0 else places[count.value :]
+    return ListExpression(*(Integer(place + 1) for place in places))
+
+
+@NUMERICS.define("ArrayReshape", 2, 3, usage="ArrayReshape[list, dims] arranges the elements of a list in an array.")
+def array_reshape(
+    evaluation: Any, items: BaseElement, dimensions: BaseElement, padding: BaseElement | None = None
+) -> BaseElement | None:
+    """An array with given dimensions, filled up with zeros."""
+    if not (isinstance(items, ListExpression) and isinstance(dimensions, ListExpression)):
+        return None
+    shape = [size.value for size in dimensions.elements if isinstance(size, Integer)]
+    if len(shape) != len(dimensions.elements) or any(size < 0 for size in shape):
+        return None
+    flat: list[BaseElement] = []
+    waiting = list(reversed(items.elements))
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, ListExpression):
+            waiting.extend(reversed(item.elements))
+        else:
+            flat.append(item)
+    needed = 1
+    for size in shape:
+        needed *= size
+    flat = flat[:needed] + [padding or Integer(0)] * (needed - len(flat))
+    for size in reversed(shape[1:]):
+        flat = [ListExpression(*flat[start : start + size]) for start in range(0, len(flat), size)] if size else []
+    return ListExpression(*flat)
+
+
+@NUMERICS.define("Total", 1)
+def total(evaluation: Any, items: BaseElement) -> BaseElement | None:
+    """The sum of the integers or machine reals of a list, without a term for each."""
+    if not isinstance(items, ListExpression):
+        return None
+    kinds = {type(item) for item in items.elements}
+    if kinds == {Integer}:
+        return Integer(sum(item.value for item in items.elements))
+    return machine_real(sum(float(item.value) for item in items.elements)) if kinds == {MachineReal} else None
+
+
+@NUMERICS.define("Partition", 2)
+def partition(evaluation: Any, items: BaseElement, size: BaseElement) -> BaseElement | None:
+    """Pieces of UpTo[n] elements, the last one shorter."""
+    step = size.elements[0].get_int_value() if size.has_form("UpTo", 1) else None
+    if not isinstance(items, ListExpression) or step is None or step < 1:
+        return None
+    return ListExpression(*(ListExpression(*items.elements[i : i + step]) for i in range(0, len(items.elements), step)))
+
+
+@NUMERICS.define("Cases", 4)
+def cases(
+    evaluation: Any, items: BaseElement, pattern: BaseElement, level: BaseElement, count: BaseElement
+) -> BaseElement | None:
+    """The first n cases."""
+    most = count.get_int_value()
+    found = call(evaluation, Symbol("System`Cases"), items, pattern, level)
+    return ListExpression(*found.elements[:most]) if most is not None and isinstance(found, ListExpression) else None
+
+
+@NUMERICS.define("RandomChoice", 1)
+def random_choice(evaluation: Any, items: BaseElement) -> BaseElement | None:
+    """One element of a list, not a list of one."""
+    if not isinstance(items, ListExpression) or not items.elements:
+        return None
+    chosen = call(evaluation, Symbol("System`RandomChoice"), items, Integer(1))
+    return chosen.elements[0] if isinstance(chosen, ListExpression) else None
+

@@ -1,0 +1,22 @@
+(* Statistics that Mathics3 lacks. *)
+
+GeometricMean[l_List] := Apply[Times, l]^(1/Length[l])
+HarmonicMean[l_List] := Length[l]/Total[1/l]
+RootMeanSquare[l_List] := Sqrt[Total[l^2]/Length[l]]
+MeanDeviation[l_List] := Mean[Abs[l - Mean[l]]]
+MedianDeviation[l_List] := Median[Abs[l - Median[l]]]
+Commonest[l_List] := With[{t = Tally[l]}, Map[First, Select[t, Last[#] == Max[Map[Last, t]] &]]]
+InterquartileRange[l_List] := With[{q = Quartiles[l]}, Last[q] - First[q]]
+TrimmedMean[l_List, f_] := With[{k = Floor[f Length[l]]}, Mean[Take[Sort[l], {k + 1, -k - 1}]]]
+TrimmedMean[l_List] := TrimmedMean[l, 1/20]
+Moment[l_List, r_] := Mean[l^r]
+MovingAverage[l_List, r_Integer] := Map[Mean, Partition[l, r, 1]]
+MovingMedian[l_List, r_Integer] := Map[Median, Partition[l, r, 1]]
+ExponentialMovingAverage[l_List, a_] := FoldList[(1 - a) #1 + a #2 &, First[l], Rest[l]]
+Standardize[l_List] := (l - Mean[l])/StandardDeviation[l]
+BinLists[l_List, {min_, max_, dx_}] := Table[Select[l, x <= # < x + dx &], {x, min, max - dx, dx}]
+BinLists[l_List, dx_?NumericQ] := With[{a = dx Floor[Min[l]/dx], b = dx (Floor[Max[l]/dx] + 1)}, BinLists[l, {a, b, dx}]]
+BinLists[l_List] := BinLists[l, 1]
+BinCounts[l_List, r___] := Map[Length, BinLists[l, r]]
+HistogramList[l_List, {dx_}] := With[{a = dx Floor[Min[l]/dx], b = dx (Floor[Max[l]/dx] + 1)}, {Range[a, b, dx], BinCounts[l, {a, b, dx}]}]
+WinsorizedMean[l_List, f_] := With[{s = Sort[l], k = Floor[f Length[l]]}, Mean[Clip[l, {s[[k + 1]], s[[-k - 1]]}]]]

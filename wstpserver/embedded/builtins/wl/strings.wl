@@ -1,0 +1,52 @@
+(* Functions of strings that Mathics3 lacks. *)
+
+StringStartsQ[s_String, p_] := StringMatchQ[s, p ~~ ___]
+StringStartsQ[l_List, p_] := Map[StringStartsQ[#, p] &, l]
+StringStartsQ[p_] := Function[s, StringStartsQ[s, p]]
+StringEndsQ[s_String, p_] := StringMatchQ[s, ___ ~~ p]
+StringEndsQ[l_List, p_] := Map[StringEndsQ[#, p] &, l]
+StringEndsQ[p_] := Function[s, StringEndsQ[s, p]]
+StringCount[s_String, p_] := Length[StringCases[s, p]]
+StringCount[l_List, p_] := Map[StringCount[#, p] &, l]
+StringDelete[s_, p_] := StringReplace[s, p -> ""]
+StringDelete[p_] := Function[s, StringDelete[s, p]]
+StringPart[s_String, n_Integer] := StringTake[s, {n}]
+StringPart[s_String, n_List] := Map[StringPart[s, #] &, n]
+StringPadLeft[s_String, n_Integer] := StringPadLeft[s, n, " "]
+StringPadLeft[s_String, n_Integer, p_String] := With[{k = n - StringLength[s]},
+  If[k <= 0, StringTake[s, -n], StringTake[StringRepeat[p, Ceiling[n/StringLength[p]] + 1], {1 + Mod[-n, StringLength[p]], k + Mod[-n, StringLength[p]]}] <> s]]
+StringPadLeft[l_List, n_Integer, p___] := Map[StringPadLeft[#, n, p] &, l]
+StringPadLeft[l_List] := With[{n = Max[Map[StringLength, l]]}, Map[StringPadLeft[#, n] &, l]]
+StringPadRight[s_String, n_Integer] := StringPadRight[s, n, " "]
+StringPadRight[s_String, n_Integer, p_String] := StringTake[If[StringLength[s] >= n, s, s <> StringTake[StringRepeat[p, Ceiling[n/StringLength[p]] + 1], {1 + Mod[StringLength[s], StringLength[p]], n - StringLength[s] + Mod[StringLength[s], StringLength[p]]}]], n]
+StringPadRight[l_List, n_Integer, p___] := Map[StringPadRight[#, n, p] &, l]
+StringPadRight[l_List] := With[{n = Max[Map[StringLength, l]]}, Map[StringPadRight[#, n] &, l]]
+StringPartition[s_String, n_Integer] := Map[StringJoin, Partition[Characters[s], n]]
+StringPartition[s_String, n_Integer, d_Integer] := Map[StringJoin, Partition[Characters[s], n, d]]
+StringPartition[s_String, UpTo[n_Integer]] := Map[StringJoin, Partition[Characters[s], UpTo[n]]]
+StringRotateLeft[s_String] := StringRotateLeft[s, 1]
+StringRotateLeft[s_String, n_Integer] := StringJoin[RotateLeft[Characters[s], n]]
+StringRotateRight[s_String] := StringRotateRight[s, 1]
+StringRotateRight[s_String, n_Integer] := StringJoin[RotateRight[Characters[s], n]]
+StringReplacePart[s_String, new_String, {m_Integer, n_Integer}] := StringTake[s, m - 1] <> new <> StringDrop[s, n]
+Capitalize[""] := ""
+Capitalize[s_String] := ToUpperCase[StringTake[s, 1]] <> StringDrop[s, 1]
+Capitalize[l_List] := Map[Capitalize, l]
+Decapitalize[""] := ""
+Decapitalize[s_String] := ToLowerCase[StringTake[s, 1]] <> StringDrop[s, 1]
+CharacterCounts[s_String] := ReverseSort[Counts[Characters[s]]]
+LetterCounts[s_String] := ReverseSort[Counts[Select[Characters[s], LetterQ]]]
+TextWords[s_String] := StringCases[s, RegularExpression["[\\w']+"]]
+WordCount[s_String] := Length[TextWords[s]]
+WordCounts[s_String] := ReverseSort[Counts[TextWords[s]]]
+StringExtract[s_String, n_Integer] := StringSplit[s][[n]]
+StringExtract[s_String, sep_String -> n_Integer] := StringSplit[s, sep][[n]]
+FromLetterNumber[n_Integer] := FromCharacterCode[96 + n] /; 1 <= n <= 26
+FromLetterNumber[l_List] := Map[FromLetterNumber, l]
+URLEncode[s_String] := StringJoin[Map[If[StringMatchQ[#, RegularExpression["[A-Za-z0-9._~-]"]], #, StringJoin[Map["%" <> ToUpperCase[IntegerString[#, 16, 2]] &, ToCharacterCode[#, "UTF8"]]]] &, Characters[s]]]
+StringTemplate[s_String][a___] := TemplateApply[s, {a}]
+StringTemplate[s_String, o___Rule] := StringTemplate[s] /; Length[{o}] > 0
+TemplateApply[StringTemplate[s_], a_] := TemplateApply[s, a]
+TextString[s_String] := s
+TextString[x_] := ToString[x]
+ContainsOnly[a_List, b_List] := Complement[a, b] === {}
