@@ -94,12 +94,6 @@ def missing(key: BaseElement) -> Expression:
     return Expression(SymbolMissing, String("KeyAbsent"), key)
 
 
-def truth(value: bool) -> Symbol:  # noqa: FBT001 - the value is the subject
-    """True or False."""
-    symbol: Symbol = SymbolTrue if value else SymbolFalse
-    return symbol
-
-
 def operator_form(name: str, argument: BaseElement) -> Expression:
     """name[argument] as a function of what comes first: name[#, argument] &"""
     called = Expression(Symbol(f"System`{name}"), Expression(SymbolSlot, Integer(1)), argument)
@@ -218,8 +212,8 @@ def key_drop_from(evaluation: Any, target: BaseElement, keys: BaseElement) -> Ba
 
 
 def _change(evaluation: Any, target: BaseElement, change: Callable[[Entries], None]) -> BaseElement | None:
-    value = target.evaluate(evaluation) if isinstance(target, Symbol) else None
-    if value is None or not is_association(value):
+    value = target.evaluate(evaluation)
+    if not isinstance(target, Symbol) or not is_association(value):
         return None
     entries = entries_of(value)
     change(entries)
@@ -255,7 +249,9 @@ def _key_test(name: str, usage: str, test: Callable[[Entries, BaseElement], bool
     def key_test(evaluation: Any, target: BaseElement, key: BaseElement | None = None) -> BaseElement | None:
         if key is None:
             return operator_form(name, target)
-        return truth(test(entries_of(target), _unwrapped(key))) if is_association(target) else None
+        if not is_association(target):
+            return None
+        return SymbolTrue if test(entries_of(target), _unwrapped(key)) else SymbolFalse
 
 
 _key_test("KeyExistsQ", "KeyExistsQ[a, key] tells whether an association has a key.", lambda e, key: key in e)
@@ -274,8 +270,7 @@ def _key_filter(
             return ListExpression(*(key_filter(evaluation, part, keys) for part in target.elements))
         if not is_association(target):
             return None
-        entries = entries_of(target)
-        return association_of(entries[key] for key in kept(evaluation, entries, keys))
+        return association_of(entries_of(target)[key] for key in kept(evaluation, entries_of(target), keys))
 
 
 _key_filter("KeyTake", "KeyTake[a, keys] gives the entries with these keys.",
@@ -351,9 +346,8 @@ def association_thread(evaluation: Any, keys: BaseElement, values: BaseElement |
         if not is_rule(keys):
             return None
         keys, values = keys.elements
-    if not (isinstance(keys, Expression) and isinstance(values, Expression)):
-        return None
-    if len(keys.elements) != len(values.elements):
+    both_lists = isinstance(keys, Expression) and isinstance(values, Expression)
+    if not both_lists or len(keys.elements) != len(values.elements):
         return None
     return from_pairs(zip(keys.elements, values.elements, strict=True))
 
