@@ -160,6 +160,8 @@ def set_key(evaluation: Any, left: BaseElement, value: BaseElement) -> BaseEleme
     """asc[key] = value for a symbol whose value is an association; also asc[key1][key2] = value."""
     path: list[BaseElement] = []
     target = left
+    if target.has_form("Part", 2) and _names_key(target.elements[1]):
+        target, path = target.elements[0], [target.elements[1]]
     while isinstance(target, Expression) and len(target.elements) == 1 and not isinstance(target, ListExpression):
         path.insert(0, target.elements[0])
         target = target.head
@@ -548,7 +550,7 @@ def part(evaluation: Any, target: BaseElement, index: BaseElement, *rest: BaseEl
     else:
         rule = _entry(rules, index)
         if rule is None:
-            return missing(_unwrapped(index)) if isinstance(index, String) or index is not _unwrapped(index) else None
+            return missing(_unwrapped(index)) if _names_key(index) else None
         value: BaseElement = rule.elements[1]
         return call(evaluation, Symbol("System`Part"), value, *rest) if rest else value
     if not rest:
@@ -558,11 +560,15 @@ def part(evaluation: Any, target: BaseElement, index: BaseElement, *rest: BaseEl
     )
 
 
+def _names_key(index: BaseElement) -> bool:
+    return isinstance(index, String) or index is not _unwrapped(index)
+
+
 def _entry(rules: list[Expression], index: BaseElement) -> Expression | None:
     if isinstance(index, Integer):
         place = index.value - 1 if index.value > 0 else index.value + len(rules)
         return rules[place] if 0 <= place < len(rules) and index.value else None
-    if isinstance(index, String) or index is not _unwrapped(index):
+    if _names_key(index):
         key = _unwrapped(index)
         return next((rule for rule in rules if rule.elements[0] == key), None)
     return None
@@ -585,16 +591,3 @@ def install_named_slots() -> None:
         return original(self, slots, evaluation)
 
     Expression.replace_slots = replace_slots
-
-
-def install_nothing() -> None:
-    """Let Nothing disappear from lists, which Mathics evaluates without asking for rules."""
-    original = ListExpression.evaluate_elements
-
-    def evaluate_elements(self: ListExpression, evaluation: Any) -> Any:
-        evaluated = original(self, evaluation)
-        if SymbolNothing not in evaluated._elements:
-            return evaluated
-        return ListExpression(*(element for element in evaluated._elements if element is not SymbolNothing))
-
-    ListExpression.evaluate_elements = evaluate_elements
