@@ -20,6 +20,20 @@ def test_a_key_of_an_inner_association_is_assigned(kernel):
     assert kernel.evaluate('a = <|"p" -> <|"q" -> 1|>|>; a["p"]["q"] = 2; a["p"]') == association(q=2)
 
 
+def test_a_part_is_assigned(kernel):
+    assert kernel.evaluate('a = <|"x" -> 1|>; a[["x"]] = 3; a[[Key[2]]] = 4; a["x"]') == 3
+    assert kernel.evaluate("a[2]") == 4
+    assert kernel.evaluate("l = {1, 2}; l[[1]] = 5; l") == call("List", 5, 2)
+
+
+@pytest.mark.parametrize("text, value", [
+    ('<|"a" -> 1|> + <|"a" -> 2|>', association(a=3)), ('2 <|"a" -> 1, "b" -> 2|> + 1', association(a=3, b=5)),
+    ('Total[{<|"a" -> 1|>, <|"a" -> 2|>}]', association(a=3)), ('Abs[<|"a" -> -1|>]', association(a=1)),
+])  # fmt: skip
+def test_arithmetic_of_values(kernel, text, value):
+    assert kernel.evaluate(text) == value
+
+
 def test_other_assignments_are_as_before(kernel):
     assert kernel.evaluate('f["b"] = 5; {f["b"], f["c"]}') == call("List", 5, call("f", "c"))
     packets = kernel.evaluate_packets(typed("Sin[1] = 2"))

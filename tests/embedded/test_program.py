@@ -6,7 +6,15 @@ import sys
 
 import pytest
 
-from tests.embedded.harness import PATIENCE, PROGRAM, Kernel, call, kernel_environment, link_options
+from tests.embedded.harness import (
+    LOADING_PATIENCE,
+    PATIENCE,
+    PROGRAM,
+    Kernel,
+    call,
+    kernel_environment,
+    link_options,
+)
 from wstpserver.client import listen
 from wstpserver.version import VERSION
 
@@ -94,7 +102,8 @@ def test_cold_start(needs_mathics, tmp_path):
         process = subprocess.Popen(command, env=kernel_environment(tmp_path), stdout=subprocess.PIPE, text=True)
         try:
             kernel = Kernel(listener.accept(PATIENCE), process.pid)
-            assert kernel.packets_until("InputNamePacket") == [("InputNamePacket", "In[1]:= ")]
+            prompt = kernel.link.get_packet(LOADING_PATIENCE)
+            assert (prompt.name, *prompt.arguments) == ("InputNamePacket", "In[1]:= ")
             assert kernel.evaluate(call("Plus", 2, 2)) == 4
             assert "-noprompt" in kernel.evaluate("$CommandLine").args
             kernel.close()

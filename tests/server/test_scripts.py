@@ -10,7 +10,7 @@ from tests.server.whole import Server, packet
 
 #: Of a client, and of a kernel that asks something of its client.
 REQUESTS = [
-    "Call", "Evaluate", "EnterExpression", "Expression", "Unknown", "Input", "InputString", "Menu", "BeginDialog",
+    "Call", "Evaluate", "EnterExpression", "Expression", "Unknown", "Input", "InputString", "Menu", "BeginDialog"
 ]  # fmt: skip
 EVALUATIONS = ["Evaluate", "EnterText", "EnterExpression"]
 ANSWERS = ["Return", "Text", "Unknown", "Call", "Expression"]

@@ -101,14 +101,14 @@ class Server:
         self._peers: list[Peer] = []
         self.sessions: list[ClientSession] = []
 
-    def kernel(self):
+    def kernel(self, version=4):
         """(KernelSession, Peer) of a new free kernel."""
         ours, theirs = tcp_pair()
         messages, far_messages = tcp_pair()
         self._others.append(far_messages)
         dispatcher = self.dispatcher
         record = dispatcher.registry.start_outside_pools()
-        link = OpenLink(Connection(ours), Connection(messages), b"")
+        link = OpenLink(Connection(ours), Connection(messages), b"", greeting_version=version)
         self._links.append(link)
         kernel = KernelSession(dispatcher, record, _Process(), link, 1 << 20)
         dispatcher.supervisor.sessions[record] = kernel
@@ -116,13 +116,15 @@ class Server:
         self._peers.append(Peer(theirs))
         return kernel, self._peers[-1]
 
-    def client(self, kernel=None):
+    def client(self, kernel=None, version=4):
         """(ClientSession, Peer, greenlet) of a new client, bridged with that kernel."""
         ours, theirs = tcp_pair()
         messages, far_messages = tcp_pair()
         self._others.append(far_messages)
         record = Client(f"client {len(self.sessions)}")
-        session = self.dispatcher.make_session(record, record.name, Connection(ours), Connection(messages))
+        session = self.dispatcher.make_session(
+            record, record.name, Connection(ours), Connection(messages), greeting_version=version
+        )
         self.sessions.append(session)
         self.dispatcher.open_session(session, without_kernel=True)
         running = gevent.spawn(self._run, session)

@@ -256,7 +256,9 @@ class Application:
             link.close()
 
     def _converse(self, link: OpenLink, name: str) -> None:
-        session = self._dispatcher.make_session(Client(name), name, link.data, link.messages)
+        session = self._dispatcher.make_session(
+            Client(name), name, link.data, link.messages, greeting_version=link.greeting_version
+        )
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"
         try:

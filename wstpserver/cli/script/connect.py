@@ -313,13 +313,16 @@ class _Taking:
         known = pool_information(self.session, pool)
         if isinstance(known, str):
             raise CommandError(f"the server gives no kernel of pool {pool}; {known}")
-        limit = self.deadline.at_most(self._wait_of_server())
+        wait = self._wait_of_server()
+        limit = self.deadline.at_most(wait)
         with WaitNotice(self.terminal, lambda: f"waiting for a kernel{self._state_of_pool()}", limit):
             connected = self._connects(pool, limit)
         if not connected:
             state = pool_information(self.session, pool)
             reason = "" if state is None else f": {state if isinstance(state, str) else describe_pool(state)}"
-            in_vain = f" {limit}" if (limit.remaining() or 0.0) < 1 else ""  # else it was turned away at once
+            ours = self.deadline.seconds is not None and self.deadline.seconds <= wait
+            span = self.deadline if ours else limit
+            in_vain = f" {span}" if (limit.remaining() or 0.0) < 1 else ""  # else it was turned away at once
             raise CommandError(f"the server gives no kernel of pool {pool}{in_vain}{reason}")
 
     def _wait_of_server(self) -> float:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from mathics.core.builtin import Builtin
 from mathics.core.definitions import Definitions
 
-from wstpserver.embedded.builtins.collections import COLLECTIONS, install_named_slots, install_nothing
+from wstpserver.embedded.builtins.collections import COLLECTIONS, install_named_slots
 from wstpserver.embedded.builtins.control import CONTROL_BUILTINS
 from wstpserver.embedded.builtins.data import DATA
 from wstpserver.embedded.builtins.library import Library, install_language
 from wstpserver.embedded.builtins.links import LINKS
 from wstpserver.embedded.builtins.mathematics import MATHEMATICS
-from wstpserver.embedded.builtins.numerics import NUMERICS, install_fast_arithmetic
+from wstpserver.embedded.builtins.numerics import NUMERICS, install_fast_arithmetic, install_nothing
 from wstpserver.embedded.builtins.server_functions import SERVER_BUILTINS
 from wstpserver.embedded.builtins.text import TEXT, install_text
 

@@ -94,12 +94,6 @@ def missing(key: BaseElement) -> Expression:
     return Expression(SymbolMissing, String("KeyAbsent"), key)
 
 
-def truth(value: bool) -> Symbol:  # noqa: FBT001 - the value is the subject
-    """True or False."""
-    symbol: Symbol = SymbolTrue if value else SymbolFalse
-    return symbol
-
-
 def operator_form(name: str, argument: BaseElement) -> Expression:
     """name[argument] as a function of what comes first: name[#, argument] &"""
     called = Expression(Symbol(f"System`{name}"), Expression(SymbolSlot, Integer(1)), argument)
@@ -166,6 +160,8 @@ def set_key(evaluation: Any, left: BaseElement, value: BaseElement) -> BaseEleme
     """asc[key] = value for a symbol whose value is an association; also asc[key1][key2] = value."""
     path: list[BaseElement] = []
     target = left
+    if target.has_form("Part", 2) and _names_key(target.elements[1]):
+        target, path = target.elements[0], [target.elements[1]]
     while isinstance(target, Expression) and len(target.elements) == 1 and not isinstance(target, ListExpression):
         path.insert(0, target.elements[0])
         target = target.head
@@ -218,8 +214,8 @@ def key_drop_from(evaluation: Any, target: BaseElement, keys: BaseElement) -> Ba
 
 
 def _change(evaluation: Any, target: BaseElement, change: Callable[[Entries], None]) -> BaseElement | None:
-    value = target.evaluate(evaluation) if isinstance(target, Symbol) else None
-    if value is None or not is_association(value):
+    value = target.evaluate(evaluation)
+    if not isinstance(target, Symbol) or not is_association(value):
         return None
     entries = entries_of(value)
     change(entries)
@@ -255,7 +251,9 @@ def _key_test(name: str, usage: str, test: Callable[[Entries, BaseElement], bool
     def key_test(evaluation: Any, target: BaseElement, key: BaseElement | None = None) -> BaseElement | None:
         if key is None:
             return operator_form(name, target)
-        return truth(test(entries_of(target), _unwrapped(key))) if is_association(target) else None
+        if not is_association(target):
+            return None
+        return SymbolTrue if test(entries_of(target), _unwrapped(key)) else SymbolFalse
 
 
 _key_test("KeyExistsQ", "KeyExistsQ[a, key] tells whether an association has a key.", lambda e, key: key in e)
@@ -274,8 +272,7 @@ def _key_filter(
             return ListExpression(*(key_filter(evaluation, part, keys) for part in target.elements))
         if not is_association(target):
             return None
-        entries = entries_of(target)
-        return association_of(entries[key] for key in kept(evaluation, entries, keys))
+        return association_of(entries_of(target)[key] for key in kept(evaluation, entries_of(target), keys))
 
 
 _key_filter("KeyTake", "KeyTake[a, keys] gives the entries with these keys.",
@@ -351,9 +348,8 @@ def association_thread(evaluation: Any, keys: BaseElement, values: BaseElement |
         if not is_rule(keys):
             return None
         keys, values = keys.elements
-    if not (isinstance(keys, Expression) and isinstance(values, Expression)):
-        return None
-    if len(keys.elements) != len(values.elements):
+    both_lists = isinstance(keys, Expression) and isinstance(values, Expression)
+    if not both_lists or len(keys.elements) != len(values.elements):
         return None
     return from_pairs(zip(keys.elements, values.elements, strict=True))
 
@@ -554,7 +550,7 @@ def part(evaluation: Any, target: BaseElement, index: BaseElement, *rest: BaseEl
     else:
         rule = _entry(rules, index)
         if rule is None:
-            return missing(_unwrapped(index)) if isinstance(index, String) or index is not _unwrapped(index) else None
+            return missing(_unwrapped(index)) if _names_key(index) else None
         value: BaseElement = rule.elements[1]
         return call(evaluation, Symbol("System`Part"), value, *rest) if rest else value
     if not rest:
@@ -564,11 +560,15 @@ def part(evaluation: Any, target: BaseElement, index: BaseElement, *rest: BaseEl
     )
 
 
+def _names_key(index: BaseElement) -> bool:
+    return isinstance(index, String) or index is not _unwrapped(index)
+
+
 def _entry(rules: list[Expression], index: BaseElement) -> Expression | None:
     if isinstance(index, Integer):
         place = index.value - 1 if index.value > 0 else index.value + len(rules)
         return rules[place] if 0 <= place < len(rules) and index.value else None
-    if isinstance(index, String) or index is not _unwrapped(index):
+    if _names_key(index):
         key = _unwrapped(index)
         return next((rule for rule in rules if rule.elements[0] == key), None)
     return None
@@ -591,16 +591,3 @@ def install_named_slots() -> None:
         return original(self, slots, evaluation)
 
     Expression.replace_slots = replace_slots
-
-
-def install_nothing() -> None:
-    """Let Nothing disappear from lists, which Mathics evaluates without asking for rules."""
-    original = ListExpression.evaluate_elements
-
-    def evaluate_elements(self: ListExpression, evaluation: Any) -> Any:
-        evaluated = original(self, evaluation)
-        if SymbolNothing not in evaluated._elements:
-            return evaluated
-        return ListExpression(*(element for element in evaluated._elements if element is not SymbolNothing))
-
-    ListExpression.evaluate_elements = evaluate_elements

@@ -1,4 +1,4 @@
-"""Data and numerical models by SciPy: random variates, fits, interpolation, differential equations."""
+"""Data and numerical models by SciPy: random variates, fits, interpolation, differential equations, optimisation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
+import sympy
 from mathics.core.atoms import Integer, MachineReal
 from mathics.core.element import BaseElement
 from mathics.core.expression import Expression
@@ -14,6 +15,7 @@ from mathics.core.symbols import Symbol
 from mathics.core.systemsymbols import SymbolEqual, SymbolPlus, SymbolRule
 
 from wstpserver.embedded.builtins.library import Library
+from wstpserver.embedded.builtins.mathematics import NO_ANSWER, solution_rules, to_sympy
 from wstpserver.embedded.builtins.numerics import expression_of, number_of, numbers_of
 from wstpserver.embedded.convert import machine_real
 
@@ -341,3 +343,56 @@ class _System:
 
 def _state_symbol(function: int, order: int) -> Symbol:
     return Symbol(f"System`Private`y{function}d{order}")
+
+
+# Numerical optimisation.
+
+
+def _optimum(name: str, sign: int) -> None:
+    @DATA.define(name, 2)
+    def optimum(evaluation: Any, problem: BaseElement, variables: BaseElement) -> BaseElement | None:
+        names = list(variables.elements) if isinstance(variables, ListExpression) else [variables]
+        function, *conditions = problem.elements if isinstance(problem, ListExpression) else [problem]
+        given = to_sympy(function, evaluation)
+        symbols = [to_sympy(n, evaluation) for n in names]
+        if given is None or None in symbols or given.free_symbols - set(symbols):
+            return None
+        return _minimized(evaluation, given, symbols, names, conditions, sign)
+
+
+def _minimized(
+    evaluation: Any, given: Any, symbols: list[Any], names: list[BaseElement], conditions: list[BaseElement], sign: int
+) -> BaseElement | None:
+    """The numerical minimum of a function under conditions, from several starting points."""
+    from scipy.optimize import minimize
+
+    flat = [part for c in conditions for part in (c.elements if c.has_form(["And", "List"], None) else [c])]
+    relations = [to_sympy(c, evaluation) for c in flat]
+    if any(relation is None or not hasattr(relation, "lhs") for relation in relations):
+        return None
+    function = sympy.lambdify(symbols, given * sign, "numpy")
+    constraints = []
+    for relation in relations:
+        low = relation.lhs - relation.rhs
+        kind = "eq" if isinstance(relation, sympy.Eq) else "ineq"
+        shifted = sympy.lambdify(symbols, -low if isinstance(relation, sympy.Lt | sympy.Le) else low, "numpy")
+        constraints.append({"type": kind, "fun": lambda values, f=shifted: float(f(*values))})
+    best = None
+    generator = numpy.random.default_rng(0)
+    with numpy.errstate(all="ignore"):
+        for start in [numpy.zeros(len(symbols)), *generator.uniform(-5, 5, (12, len(symbols)))]:
+            try:
+                found = minimize(lambda v: float(function(*v)), start, constraints=constraints,
+                                 method="SLSQP", options={"ftol": 1e-15, "maxiter": 500})  # fmt: skip
+            except NO_ANSWER:
+                continue
+            if found.success and numpy.isfinite(found.fun) and (best is None or found.fun < best.fun - 1e-12):
+                best = found
+    if best is None:
+        return None
+    values = [machine_real(float(value)) for value in best.x]
+    return ListExpression(machine_real(float(best.fun) * sign), solution_rules(names, values))
+
+
+_optimum("NMinimize", 1)
+_optimum("NMaximize", -1)

@@ -236,7 +236,7 @@ def nsolve(
         roots = _roots(given[0], names[0], evaluation)
         if roots is not None:
             shown = [root for root in roots if not only_real or not isinstance(root, complex)]
-            return ListExpression(*(_solution(names, [_number(root)]) for root in shown))
+            return ListExpression(*(solution_rules(names, [_number(root)]) for root in shown))
     solved = Expression(Symbol("System`Solve"), equations, variables).evaluate(evaluation)
     if not isinstance(solved, ListExpression):
         return None
@@ -265,7 +265,8 @@ def _number(value: float | complex) -> BaseElement:
     return expression_of(value) if isinstance(value, complex) else machine_real(value)
 
 
-def _solution(names: Sequence[BaseElement], values: Sequence[BaseElement]) -> ListExpression:
+def solution_rules(names: Sequence[BaseElement], values: Sequence[BaseElement]) -> ListExpression:
+    """{name -> value, ...}"""
     return ListExpression(*(Expression(SymbolRule, n, v) for n, v in zip(names, values, strict=True)))
 
 
@@ -356,57 +357,6 @@ def _interval(interval: Any, name: BaseElement, evaluation: Any) -> BaseElement 
         return Expression(Symbol(f"System`{less[bool(interval.left_open)]}"), low, name, high)
     signs = [Symbol(f"System`{less[bool(side)]}") for side in (interval.left_open, interval.right_open)]
     return Expression(Symbol("System`Inequality"), low, signs[0], name, signs[1], high)
-
-
-def _optimum(name: str, sign: int) -> None:
-    @MATHEMATICS.define(name, 2)
-    def optimum(evaluation: Any, problem: BaseElement, variables: BaseElement) -> BaseElement | None:
-        names = list(variables.elements) if isinstance(variables, ListExpression) else [variables]
-        function, *conditions = problem.elements if isinstance(problem, ListExpression) else [problem]
-        given = to_sympy(function, evaluation)
-        symbols = [to_sympy(n, evaluation) for n in names]
-        if given is None or None in symbols or given.free_symbols - set(symbols):
-            return None
-        return _minimized(evaluation, given, symbols, names, conditions, sign)
-
-
-def _minimized(
-    evaluation: Any, given: Any, symbols: list[Any], names: list[BaseElement], conditions: list[BaseElement], sign: int
-) -> BaseElement | None:
-    """The numerical minimum of a function under conditions, from several starting points."""
-    import numpy
-    from scipy.optimize import minimize
-
-    flat = [part for c in conditions for part in (c.elements if c.has_form(["And", "List"], None) else [c])]
-    relations = [to_sympy(c, evaluation) for c in flat]
-    if any(relation is None or not hasattr(relation, "lhs") for relation in relations):
-        return None
-    function = sympy.lambdify(symbols, given * sign, "numpy")
-    constraints = []
-    for relation in relations:
-        low = relation.lhs - relation.rhs
-        kind = "eq" if isinstance(relation, sympy.Eq) else "ineq"
-        shifted = sympy.lambdify(symbols, -low if isinstance(relation, sympy.Lt | sympy.Le) else low, "numpy")
-        constraints.append({"type": kind, "fun": lambda values, f=shifted: float(f(*values))})
-    best = None
-    generator = numpy.random.default_rng(0)
-    with numpy.errstate(all="ignore"):
-        for start in [numpy.zeros(len(symbols)), *generator.uniform(-5, 5, (12, len(symbols)))]:
-            try:
-                found = minimize(lambda v: float(function(*v)), start, constraints=constraints,
-                                 method="SLSQP", options={"ftol": 1e-15, "maxiter": 500})  # fmt: skip
-            except NO_ANSWER:
-                continue
-            if found.success and numpy.isfinite(found.fun) and (best is None or found.fun < best.fun - 1e-12):
-                best = found
-    if best is None:
-        return None
-    values = [machine_real(float(value)) for value in best.x]
-    return ListExpression(machine_real(float(best.fun) * sign), _solution(names, values))
-
-
-_optimum("NMinimize", 1)
-_optimum("NMaximize", -1)
 
 
 def _exact_optimum(name: str) -> None:

@@ -18,7 +18,14 @@ from mathics.core.rules import Rule
 from mathics.core.symbols import Symbol, SymbolNull
 from mathics.core.systemsymbols import SymbolPlus
 
-from wstpserver.embedded.builtins.collections import call, in_order
+from wstpserver.embedded.builtins.collections import (
+    SymbolNothing,
+    call,
+    entries_of,
+    from_pairs,
+    in_order,
+    is_association,
+)
 from wstpserver.embedded.builtins.library import Library
 from wstpserver.embedded.convert import list_of_numbers, machine_real, machine_reals
 
@@ -226,6 +233,37 @@ def inverse_fourier(evaluation: Any, items: BaseElement) -> BaseElement | None:
     return expression_of(values.real if small else values)
 
 
+# Lists without Nothing, and functions that thread over associations.
+
+
+def install_nothing() -> None:
+    """Let Nothing disappear from lists, which Mathics evaluates without asking for rules."""
+    original = ListExpression.evaluate_elements
+
+    def evaluate_elements(self: ListExpression, evaluation: Any) -> Any:
+        evaluated = original(self, evaluation)
+        if SymbolNothing not in evaluated._elements:
+            return evaluated
+        return ListExpression(*(element for element in evaluated._elements if element is not SymbolNothing))
+
+    ListExpression.evaluate_elements = evaluate_elements
+
+
+def _over_associations(expression: Expression, evaluation: Any) -> BaseElement | None:
+    """A listable function of associations with the same keys, and of what is the same for all keys."""
+    given = [part for part in expression.elements if is_association(part)]
+    entries = [entries_of(part) for part in given]
+    if any(other.keys() != entries[0].keys() for other in entries[1:]):
+        return None
+    if any(isinstance(part, ListExpression) for part in expression.elements):
+        return None
+    pairs = []
+    for key in entries[0]:
+        parts = [entries_of(p)[key].elements[1] if p in given else p for p in expression.elements]
+        pairs.append((key, call(evaluation, expression.head, *parts)))
+    return from_pairs(pairs)
+
+
 # Arithmetic of lists of machine reals.
 
 #: Lists from which on an operation on all elements is left to NumPy.
@@ -239,10 +277,14 @@ _ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
 
 
 def install_fast_arithmetic() -> None:
-    """Let functions that Mathics threads over lists work on lists of machine reals as a whole."""
+    """Let functions that Mathics threads over lists thread over associations, and take lists of machine reals whole."""
     original = Expression.thread
 
     def thread(self: Expression, evaluation: Any, head: Any = None) -> Any:
+        if head is None and any(is_association(part) for part in self._elements):
+            value = _over_associations(self, evaluation)
+            if value is not None:
+                return True, value
         if head is None and any(
             type(part) is ListExpression and len(part.elements) >= FAST_FROM for part in self._elements
         ):

@@ -18,6 +18,10 @@ from wstpserver.wire.packets import PacketHead
 
 _REPLACED = replies.notice("the kernel died; a new one has taken its place, without its definitions")
 
+#: The version of the greeting with which a character above U+FFFF may come as one escape (docs/wire-protocol.md,
+#: section 2); a peer below it does not read that.
+ESCAPES_SINCE = 6
+
 # members of an enum are slow to look up
 _OPEN = BridgeState.OPEN
 _DISCARDING = BridgeState.DISCARDING
@@ -77,10 +81,14 @@ class Bridge:
         self._shows_prompt = shows_prompt
         self._welcomed = False
         self._prompt_sink: PromptSink | None = None
+        # Between a link at version 6 and one below that, the one below gets other escapes.
+        to_kernel = kernel.writer.rewrites = client.greeting_version >= ESCAPES_SINCE > kernel.greeting_version
+        to_client = client.writer.rewrites = kernel.greeting_version >= ESCAPES_SINCE > client.greeting_version
+        self._rewrites = to_kernel or to_client
         client.peer = self
-        client.channel.attach(PeerSink(kernel.writer, client.queue))
+        client.channel.attach(PeerSink(kernel.writer, client.queue, direct=not to_kernel))
         client.queue.attach(self)
-        kernel.attach(self, PeerSink(client.writer, kernel, client.is_closing))
+        kernel.attach(self, PeerSink(client.writer, kernel, client.is_closing, direct=not to_client))
         self.update_fastpath()
 
     def _move(self, state: BridgeState) -> None:
@@ -204,6 +212,6 @@ class Bridge:
             queue_empty=client.queue.is_empty,
             closing=client.closing,
             deferred=kernel.record.deferred,
-            rewrites=False,
+            rewrites=self._rewrites,
         )
         fastpath.apply(client.channel, kernel.channel, allowed)

@@ -74,6 +74,7 @@ class ClientSession:
         data: The data connection.
         messages: The message connection.
         acknowledgements: Acknowledges what the client sent where no answer does.
+        greeting_version: The version of the greeting that both sides agreed on.
         queue_limit: Returns how many bytes of the client may wait (EvaluationQueueLimit).
     """
 
@@ -85,8 +86,10 @@ class ClientSession:
         data: Connection,
         messages: Connection,
         acknowledgements: LateAcknowledgements,
+        greeting_version: int,
         queue_limit: Callable[[], int],
     ) -> None:
+        self.greeting_version = greeting_version
         self._owner = owner
         self.record = record
         self.name = name

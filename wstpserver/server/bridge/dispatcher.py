@@ -132,10 +132,19 @@ class Dispatcher:
 
     # -- clients -----------------------------------------------------------------------------------------------
 
-    def make_session(self, record: Client, name: str, data: Connection, messages: Connection) -> ClientSession:
+    def make_session(
+        self, record: Client, name: str, data: Connection, messages: Connection, *, greeting_version: int = 4
+    ) -> ClientSession:
         """Return the session of a new client link; `open_session` follows."""
         return ClientSession(
-            self, record, name, data, messages, self._acknowledgements, lambda: self.settings.evaluation_queue_limit
+            self,
+            record,
+            name,
+            data,
+            messages,
+            self._acknowledgements,
+            greeting_version,
+            lambda: self.settings.evaluation_queue_limit,
         )
 
     def open_session(self, session: ClientSession, *, without_kernel: bool = False, greeting: bytes = b"") -> None:

@@ -76,6 +76,7 @@ class KernelSession:
         self.evaluation = record.evaluation
         self.process = process
         self.link = link
+        self.greeting_version = link.greeting_version
         self.writer = FrameWriter(link.data)
         self._message_writer = MessageWriter(link.messages)
         self.backlog = OutputBacklog(backlog_limit)

@@ -65,7 +65,6 @@ class WaitingClients:
             settled(waiting)
             return
         wait = self._waits[waiting] = _Wait(settled, [])
-        target = waiting.target
         if waiting.purpose is not Purpose.AUTOMATIC and not insists() and self._give_up_if_hopeless(waiting, seconds):
             return
         self._report(waiting, seconds)

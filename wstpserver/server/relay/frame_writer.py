@@ -8,6 +8,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from wstpserver.server.connection import Connection, ConnectionClosed
+from wstpserver.wire.frames import EscapeRewriter
 
 END_PACKET = 0x5D  # "]"
 
@@ -32,7 +33,9 @@ class FrameWriter:
         connection: the data connection to write to.
     """
 
-    __slots__ = ("_completion", "_lock", "_open_tail", "_owner", "_sending", "broken", "connection")
+    __slots__ = (
+        "_completion", "_lock", "_open_tail", "_owner", "_rewriter", "_sending", "broken", "connection", "rewrites",
+    )  # fmt: skip
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -42,6 +45,11 @@ class FrameWriter:
         self._open_tail: object | None = None
         self._sending = False
         self._completion: Iterator[bytes] | None = None
+        #: True while frames come from a link whose greeting has version 6 and this one's has not: each frame that
+        #: begins from now on has its escapes rewritten (docs/wire-protocol.md, section 2).
+        self.rewrites = False
+        #: Of the frame that has begun.
+        self._rewriter: EscapeRewriter | None = None
         #: True once a frame was left that cannot be completed: nothing can follow it.
         self.broken = False
 
@@ -62,16 +70,17 @@ class FrameWriter:
                 self._lock.release()
                 raise ConnectionClosed("a frame before this one was never completed")
             self._owner = source
+            self._rewriter = EscapeRewriter() if self.rewrites else None
             self.connection.handle.free = 0
             if self._open_tail is not None and self._open_tail is not source:
                 self._open_tail = None
                 data = b"]" + bytes(data)
         self._sending = True
         try:
-            self.connection.send(data)
+            self._send(data)
             if self._completion is not None:  # the frame was abandoned while we waited
                 for data in self._completion:
-                    self.connection.send(data)
+                    self._send(data)
                 self._completion, at_boundary = None, True
         except BaseException:
             self._completion = None
@@ -82,6 +91,12 @@ class FrameWriter:
         if at_boundary or self.broken:
             self._open_tail = None if data[-1] == END_PACKET else source
             self._release()
+
+    def _send(self, data: bytes | bytearray | memoryview) -> None:
+        if self._rewriter is None:
+            self.connection.send(data)
+        elif rewritten := b"".join(self._rewriter.feed(bytes(data))):
+            self.connection.send(rewritten)
 
     def went_out(self, source: object, unsent: memoryview, *, open_tail: bool, at_boundary: bool = True) -> None:
         """Bytes of *source* were written to the free connection past this object, in C.
@@ -107,7 +122,7 @@ class FrameWriter:
         """
         if not self._lock.acquire(blocking=False):
             raise AssertionError("the connection was not free")
-        self._owner = source
+        self._owner, self._rewriter = source, None
         self.connection.handle.free = 0
 
     def tail(self, source: object) -> None:

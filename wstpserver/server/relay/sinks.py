@@ -54,15 +54,23 @@ class PeerSink(Sink):
     Args:
         writer: the writing side of the other end's data connection.
         source: who writes, for `FrameWriter`.
+        direct: False if every byte has to pass the writer.
         closing: whether the other end's link is being closed. Such a link had better end in the middle of a frame
             than with one that looks whole.
     """
 
-    def __init__(self, writer: FrameWriter, source: object, closing: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        writer: FrameWriter,
+        source: object,
+        closing: Callable[[], bool] = lambda: False,
+        *,
+        direct: bool = True,
+    ) -> None:
         self._writer = writer
         self._source = source
         self._closing = closing
-        self.connection = writer.connection
+        self.connection = writer.connection if direct else None
 
     def write(self, data: memoryview | bytearray | bytes, *, at_boundary: bool) -> None:
         try:
