@@ -195,6 +195,16 @@ def test_the_tables_explain_every_key():
             assert cells[0].strip("` *") in POOL_BY_KEY
 
 
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_initialization_code_is_shown_unless_the_configuration_hides_it(tmp_path, shown):
+    assert "empty if `ShowInitializationCode` is false" in PAGE.text
+    code = "password = 1"
+    pools = {"Main": pool(make_kernel(tmp_path), MinimumKernelNumber=1, InitializationCode=code)}
+    with serving(tmp_path, {"Pools": pools, "ShowInitializationCode": shown}) as process, join(process) as link:
+        told = json.loads(link.command("GetServerInformation"))["result"]
+    assert told["Pools"]["Main"]["InitializationCode"] == (code if shown else "")
+
+
 def test_the_states_of_a_kernel_are_those_that_there_are():
     (row,) = [cells[1] for cells in PAGE.table("key of a kernel *") if cells[0] == "`State`"]
     states = set(re.findall(r"`([a-z]+)`", row))
