@@ -64,7 +64,9 @@ def test_there_are_samples_of_the_configuration():
 
 @pytest.mark.parametrize("source", PAGES, ids=lambda page: page.name)
 def test_values_of_the_configuration_in_lines_are_valid(source, tmp_path):
-    for key, value in re.findall(r"`\"(\w+)\": ?(true|false|\d+|\"[^\"`]*\")`", source.text):
+    if source.name in ("docs/reference.md", "docs/embedded-kernel.md"):  # JSON of other kinds
+        return
+    for key, value in re.findall(r"`\"([A-Z]\w+)\": ?([^`{]+)`", source.text):
         own = {"KernelPath": "/bin/true"} | ({key: json.loads(value)} if key in POOL_BY_KEY else {})
         root = {key: json.loads(value)} if key in ROOT_BY_KEY else {}
         assert key in POOL_BY_KEY or key in ROOT_BY_KEY, key
