@@ -150,11 +150,11 @@ def test_abort_of_nothing(status, says, capfd):
 
 
 def test_why_a_kernel_did_not_start(capfd):
-    trouble = "it ended with exit status 1; its last words:\nNo licence"
+    trouble = "it ended with exit status 1; its last output lines:\nNo licence"
     with told({"Pools": {}, "StartTrouble": trouble}, StartKernel='{"status":"ExecutionError"}') as (address, _):
         assert main(["-s", address, "start", "--command", "kernel"]) == 1
     assert capfd.readouterr().err == (
-        "wstpserver-admin: the kernel did not start: it ended with exit status 1; its last words:; No licence\n"
+        "wstpserver-admin: the kernel did not start: it ended with exit status 1; its last output lines:; No licence\n"
     )
 
 

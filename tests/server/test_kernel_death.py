@@ -85,8 +85,8 @@ def test_last_words_are_in_the_log(server):
     words = Function("WriteOutput", "No more memory available.")
     with join(server) as link:
         link.put("EvaluatePacket", Function("CompoundExpression", words, Function("Die", 1)))
-        assert_died(link, "the kernel died: exit status 1; its last words:\nNo more memory available.\n")
-    since.wait_for("died: exit status 1; its last words:\n    No more memory available.\n")
+        assert_died(link, "the kernel died: exit status 1; its last output lines:\nNo more memory available.\n")
+    since.wait_for("died: exit status 1; its last output lines:\n    No more memory available.\n")
 
 
 def test_everything_it_wrote_arrives(server):

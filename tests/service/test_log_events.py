@@ -97,7 +97,7 @@ def test_a_kernel_that_dies(tmp_path, death, status):
             link.evaluate(call("WriteOutput", "no licence seat is free"))
             link.put("EvaluatePacket", death)
             server.wait_for_log(
-                rf"Warning: \n    Kernel {kernel} \(process {process}\) died: {status}; its last words:\n"
+                rf"Warning: \n    Kernel {kernel} \(process {process}\) died: {status}; its last output lines:\n"
                 r"    no licence seat is free\n"
             )
         server.wait_for_log(rf"is unbridged from kernel {kernel}: the kernel died\n")

@@ -23,7 +23,7 @@ Options (one dash or two):
   -map FUNCTION            A function of one argument, such as Prime or '#^2 &'. -code or -file goes before it, in
                            each kernel; -timeout is for each element.
   -over FILE               A JSON array, or a JSON value on each line; - for standard input.
-  -kernels N               So many parallel kernels instead of all that are free.
+  -kernels N               Use N parallel kernels instead of all that are free.
   -progress                Show a progress bar on stderr.
   -h, -help                Print this help.
   -version                 Print the version.

@@ -34,7 +34,7 @@ def server_information(
     describe = partial(_kernel, supervisor, addresses=addresses)
     outside = [describe(kernel) for kernel in registry.kernels.values() if kernel.pool is None]
     pools = {
-        pool.name: _pool(pool) | {
+        pool.name: _pool(settings, pool) | {
             "Trouble": _trouble(supervisor, settings, pool),
             "Kernels": [describe(kernel) for kernel in pool.kernels.values()],
         }
@@ -44,10 +44,10 @@ def server_information(
     return ujson.dumps(content, escape_forward_slashes=False, ensure_ascii=False)
 
 
-def _pool(pool: Pool) -> dict[str, Any]:
+def _pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
     settings = pool.settings
     return {
-        "InitializationCode": settings.initialization_code,
+        "InitializationCode": settings.initialization_code if configuration.show_initialization_code else "",
         "InitializationFile": settings.initialization_file,
         "MaximumKernelNumber": settings.maximum_kernel_number,
         "MinimumKernelNumber": settings.minimum_kernel_number,

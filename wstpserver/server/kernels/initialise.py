@@ -120,7 +120,7 @@ def _check_alive(kernel: KernelSession) -> None:
             exited.wait(1.0)
             how = f"it ended with {describe_status(exited.get())}" if exited.ready() else "it closed its link"
         words = kernel.process.last_words()
-        told = f"; its last words:\n{words}" if words else ""
+        told = f"; its last output lines:\n{words}" if words else ""
         raise InitialisationFailed(f"{how} before it was ready{told}")
 
 

@@ -338,7 +338,7 @@ class Supervisor:
         status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
         how = session.problem or status
         words = "" if in_good_order else session.process.last_words()
-        death = f"died: {how}" + (f"; its last words:\n{words}" if words else "")
+        death = f"died: {how}" + (f"; its last output lines:\n{words}" if words else "")
         if in_good_order:
             self._log.debug(f"Kernel {kernel.id} ended: {how}")
         else:
