@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+import dataclasses
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar, cast
@@ -36,9 +37,6 @@ BRIDGED = KernelState.BRIDGED  # members of an enum are slow to look up
 
 #: States of a kernel that a client may get.
 _GIVABLE = frozenset({KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED})
-
-#: Kernels outside pools that may run at the same time where the configuration does not say.
-DEFAULT_KERNELS_OUTSIDE_POOLS = 64
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -150,6 +148,8 @@ class Registry:
     def _retire(self, pool: Pool) -> None:
         """Start no more kernels in a pool and forget it with its last one."""
         pool.retired = True
+        # it may have been the default one, of which there is another now
+        pool.settings = dataclasses.replace(pool.settings, default=False, parallel_kernel_default=False)
         why = f"pool {pool.name} is not configured any more"
         for waiting in tuple(pool.waiting):
             self._end_waiting(waiting, WaitState.FAILED, why)
@@ -171,7 +171,7 @@ class Registry:
         Raises:
             Refused: There are as many as the configuration allows.
         """
-        maximum: int = getattr(self.settings, "maximum_kernels_outside_pools", DEFAULT_KERNELS_OUTSIDE_POOLS)
+        maximum = self.settings.maximum_kernels_outside_pools
         if 0 < maximum <= sum(kernel.pool is None for kernel in self.kernels.values()):
             raise Refused(f"there are {maximum} kernels outside pools already (MaximumKernelsOutsidePools)")
         return self._start(None, command_line)
