@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 import dataclasses
+from collections import deque
 from collections.abc import Callable
 from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar, cast
