@@ -189,8 +189,10 @@ def test_no_internals(words, value, tmp_path):
         kernel.link.put(Function(Symbol("ReturnExpressionPacket"), (value,)))
         return Function(Symbol("List"), ("value", Function(Symbol("List"), (value,))))
 
-    with peer(Kernel({"go": rule})) as address:
-        with process("-wstpserver", address, "-timeout", "20", *words, *files) as started:
-            out, err = (text.decode() for text in started.communicate(timeout=PATIENCE))
+    with (
+        peer(Kernel({"go": rule})) as address,
+        process("-wstpserver", address, "-timeout", "20", *words, *files) as started,
+    ):
+        out, err = (text.decode() for text in started.communicate(timeout=PATIENCE))
     shown = out + err
     assert not re.search(r"Function\(|Symbol\(|PackedArray|BigReal|Traceback", shown), shown

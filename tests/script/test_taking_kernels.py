@@ -102,27 +102,31 @@ def test_a_kernel_that_could_not_be_noted_is_given_up(capfd, monkeypatch, tmp_pa
 
 def test_waiting_is_announced_with_reason_remedy_and_time(server, tmp_path):
     words = script_words("-wstpserver", server.address, "-kernelpool", "Full", "-timeout", "50", "-code", "")
-    with Session(f"wstp://127.0.0.1:{server.port}/Full", PATIENCE) as session:
-        with TerminalProgram(words, tmp_path) as terminal:
-            terminal.expect(
-                "wstpscript: waiting for a kernel of pool Full: 1 of at most 1 kernels (1 bridged); "
-                "a kernel is free when a client leaves; ",
-                PATIENCE,
-            )
-            terminal.expect(re.compile(r"\d+ s left\n"))
-            session.close()
-            assert terminal.wait(PATIENCE) == 0
+    with (
+        Session(f"wstp://127.0.0.1:{server.port}/Full", PATIENCE) as session,
+        TerminalProgram(words, tmp_path) as terminal,
+    ):
+        terminal.expect(
+            "wstpscript: waiting for a kernel of pool Full: 1 of at most 1 kernels (1 bridged); "
+            "a kernel is free when a client leaves; ",
+            PATIENCE,
+        )
+        terminal.expect(re.compile(r"\d+ s left\n"))
+        session.close()
+        assert terminal.wait(PATIENCE) == 0
 
 
 def test_on_a_terminal_the_line_is_kept_up_to_date_and_taken_away(server, tmp_path):
     words = script_words("-wstpserver", server.address, "-kernelpool", "Full", "-timeout", "50", "-code", "")
-    with Session(f"wstp://127.0.0.1:{server.port}/Full", PATIENCE) as session:
-        with TerminalProgram(words, tmp_path, {"TERM": "xterm"}) as terminal:
-            first = terminal.expect(re.compile(r"; (\d+) s left"), PATIENCE)
-            second = terminal.expect(re.compile(r"; (\d+) s left"), PATIENCE)
-            assert int(second[1]) < int(first[1])
-            session.close()
-            assert terminal.wait(PATIENCE) == 0
+    with (
+        Session(f"wstp://127.0.0.1:{server.port}/Full", PATIENCE) as session,
+        TerminalProgram(words, tmp_path, {"TERM": "xterm"}) as terminal,
+    ):
+        first = terminal.expect(re.compile(r"; (\d+) s left"), PATIENCE)
+        second = terminal.expect(re.compile(r"; (\d+) s left"), PATIENCE)
+        assert int(second[1]) < int(first[1])
+        session.close()
+        assert terminal.wait(PATIENCE) == 0
     assert "\n" not in terminal.raw[: terminal.raw.rindex(" s left")], "it is one line"
     assert "\r\x1b[K" in terminal.raw[terminal.raw.rindex(" s left") :], "and taken away"
 
@@ -233,9 +237,11 @@ def test_the_answer_of_a_script_that_was_killed_is_shown_as_text(tmp_path):
     rules |= {"GetKernelID": '{"result":"a806-2645-9651"}', "GetMissedOutput": Function(Symbol("List"), tuple(missed))}
     profile = tmp_path / "p"
     profile.write_text("KERNELID=a806-2645-9651\n")
-    with peer(ScriptKernel(rules)) as address:
-        with process("-wstpserver", address, "-continueprofile", str(profile), "-code", "1") as started:
-            out, err = started.communicate(timeout=PROMPT)
+    with (
+        peer(ScriptKernel(rules)) as address,
+        process("-wstpserver", address, "-continueprofile", str(profile), "-code", "1") as started,
+    ):
+        out, err = started.communicate(timeout=PROMPT)
     assert (started.returncode, without_waiting(err.decode())) == (0, "")
     assert out.decode() == "printed\n\n{1, a}\n\nf[x, 1]\n1\n"
 

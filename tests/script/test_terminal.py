@@ -25,9 +25,11 @@ needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this sy
 
 @needs_full
 def test_a_full_disk_is_one_line():
-    with served({"go": "x"}) as (address, _), open("/dev/full", "wb") as full:
-        with process("-wstpserver", address, "-code", "go", stdout=full) as started:
-            _, err = started.communicate(timeout=PROMPT)
+    with (
+        served({"go": "x"}) as (address, _), open("/dev/full", "wb") as full,
+        process("-wstpserver", address, "-code", "go", stdout=full) as started,
+    ):
+        _, err = started.communicate(timeout=PROMPT)
     assert started.returncode == ExitCode.IO
     assert err == b"wstpscript: cannot write standard output: No space left on device\n"
 
@@ -38,9 +40,11 @@ def test_a_full_disk_during_an_evaluation_aborts_it():
         kernel.print("line\n")
         return kernel.until_aborted()
 
-    with served({"go": rule}) as (address, kernel), open("/dev/full", "wb") as full:
-        with process("-wstpserver", address, "-code", "go", stdout=full) as started:
-            _, err = started.communicate(timeout=PROMPT)
+    with (
+        served({"go": rule}) as (address, kernel), open("/dev/full", "wb") as full,
+        process("-wstpserver", address, "-code", "go", stdout=full) as started,
+    ):
+        _, err = started.communicate(timeout=PROMPT)
     assert started.returncode == ExitCode.IO
     assert err == b"wstpscript: cannot write standard output: No space left on device\n"
     assert kernel.aborts == 1

@@ -241,6 +241,7 @@ class LineReader:
         return self._names[state] if state < len(self._names) else None
 
     def read(self, prompt: str) -> str:
+        """As `InputReader.read`."""
         lines = [self.read_line(prompt)]
         while lines[-1].strip() and is_incomplete("\n".join(lines)):
             lines.append(self.read_line(" " * len(prompt)))
@@ -250,6 +251,7 @@ class LineReader:
         return text
 
     def read_line(self, prompt: str) -> str:
+        """As `InputReader.read_line`."""
         with self._reading():
             return input(prompt)
 
@@ -311,10 +313,12 @@ class _ToolkitReader:
         self._prompt_line = prompt_line
 
     def read(self, prompt: str) -> str:
+        """As `InputReader.read`."""
         text = self._prompt(prompt).rstrip()
         if text:
             self._history.append(text)
         return text
 
     def read_line(self, prompt: str) -> str:
+        """As `InputReader.read_line`."""
         return self._prompt_line(prompt)
