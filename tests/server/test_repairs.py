@@ -10,7 +10,7 @@ from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import pool
 from tools.harness.waiting import wait_for, wait_gone
-from wstpserver.server.commands.replies import FRAMES_IN_A_TURN, missed_output
+from wstpserver.pools.commands import FRAMES_IN_A_TURN, missed_output
 
 
 def reload(server, configuration):

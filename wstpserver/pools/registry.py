@@ -509,7 +509,9 @@ class Registry:
 
     def _give_back(self, kernel: Kernel, pool: Pool) -> None:
         """Close or reset a free idle kernel, give it to the first client that waits for its pool, or keep it."""
-        why = worn_out(kernel, self._clock())
+        settings = pool.settings
+        limited = settings.maximum_kernel_uses or settings.maximum_kernel_evaluations or settings.maximum_kernel_age
+        why = worn_out(kernel, self._clock()) if limited else None
         if why is not None:
             self._close(kernel, why)
         elif kernel.needs_reset and pool.settings.reset_code:
@@ -568,6 +570,8 @@ class Registry:
         if kernel.state is not BRIDGED:
             self._move(kernel, BRIDGED)
         kernel.uses += 1
+        if kernel.pool is not None:
+            kernel.pool.bridges += 1
         kernel.needs_reset = True
         kernel.client, client.kernel = client, kernel
         client.evaluations_before = kernel.evaluations

@@ -264,6 +264,8 @@ class WaitingClient:
     kernel: Kernel | None = None
     #: Why it was not granted.
     reason: str = ""
+    #: True once its end is waited for: it was not settled at once.
+    timed: bool = False
 
     @property
     def line(self) -> WaitingLine:
@@ -287,6 +289,8 @@ class Pool:
     waiting: WaitingLine = field(default_factory=WaitingLine)
     #: How many kernels are in each state.
     counts: dict[KernelState, int] = field(default_factory=lambda: dict.fromkeys(KernelState, 0))
+    #: How many bridges its kernels have had.
+    bridges: int = 0
     #: True between a failed start and the end of the pause that follows it.
     holding_off: bool = False
     #: True once the pool has gone from the configuration; it lasts as long as its kernels.

@@ -19,6 +19,7 @@ from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.dispatcher import Dispatcher
+from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
@@ -93,7 +94,8 @@ class Application:
         #: Set when a second signal asks to stop at once.
         self._hurrying = Event()
         self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
-        self._dispatcher = Dispatcher(settings, self._log, self._launcher)
+        facts = ServerFacts(str(options.configuration_file or ""))
+        self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts)
         self._acceptor = ClientAcceptor(settings, self._log, self._serve)
         self._servers = [LinkServer(listener, self._acceptor.handle, self._log) for listener in listeners]
         #: What it listens on, for the log.

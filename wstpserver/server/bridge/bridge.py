@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from wstpserver.pools import commands as replies
 from wstpserver.pools.evaluation import ANSWERED_BY
 from wstpserver.pools.states import BRIDGE_TRANSITIONS, BridgeState, TransitionError
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
-from wstpserver.server.commands import replies
 from wstpserver.server.relay import fastpath
 from wstpserver.server.relay.frame_writer import FrameWriter
 from wstpserver.server.relay.sinks import FrameSink, PeerSink

@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent
 
+from wstpserver.pools import commands as replies
 from wstpserver.pools.ids import KernelIds
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import (
@@ -32,9 +33,8 @@ from wstpserver.server.bridge.bridge import Bridge
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
-from wstpserver.server.commands import replies
-from wstpserver.server.commands.executor import Executor
-from wstpserver.server.commands.handlers import Handlers
+from wstpserver.server.commands.executor import Executor, Handlers
+from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.maintenance import EvaluationTimer, Maintenance
@@ -66,9 +66,12 @@ class Dispatcher:
         settings: The configuration.
         log: The log.
         launcher: Starts the kernels' processes.
+        facts: What the server says of itself.
     """
 
-    def __init__(self, settings: ServerSettings, log: Log, launcher: Launcher) -> None:
+    def __init__(
+        self, settings: ServerSettings, log: Log, launcher: Launcher, facts: ServerFacts | None = None
+    ) -> None:
         self.settings = settings
         self.log = log
         self.sessions: dict[Client, ClientSession] = {}
@@ -93,7 +96,9 @@ class Dispatcher:
             self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
         )
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
-        handlers = Handlers(self.registry, self.supervisor, self.waiting, log, lambda: self.settings)
+        handlers = Handlers(
+            self.registry, self.supervisor, self.waiting, log, lambda: self.settings, facts or ServerFacts()
+        )
         self._executor = Executor(handlers, log)
 
     def start(self) -> None:
@@ -210,6 +215,9 @@ class Dispatcher:
                 self.log.warning(f"{session.name} was given up on: {waiting.reason}")
                 session.close_link(replies.notice(waiting.reason))
 
+        if waiting.state is not WaitState.WAITING:
+            settled(waiting)
+            return
         self.waiting.begin(
             waiting,
             self.settings.kernel_wait_timeout,
@@ -283,8 +291,6 @@ class Dispatcher:
             kernel.backlog.drain()  # what it wrote for another client
         bridge = self._bridges[effect.kernel] = Bridge(session, kernel, self._shows_prompt)
         self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
-        if kernel.record.pool is not None:
-            self.supervisor.proved(kernel.record.pool)
         if effect.purpose is not Purpose.COMMAND and session is not self._opening:
             gevent.spawn(bridge.welcome, prompt=effect.purpose in _PROMPTED)
 
@@ -317,7 +323,8 @@ class Dispatcher:
         return dropped
 
     def _settled(self, effect: Settled) -> None:
-        self.waiting.settle(effect.waiting)
+        if effect.waiting.timed:
+            self.waiting.settle(effect.waiting)
 
     def _move_failed(self, effect: MoveFailed) -> None:
         session = self.sessions.get(effect.client)

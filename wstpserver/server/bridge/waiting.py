@@ -64,6 +64,7 @@ class WaitingClients:
         if waiting.state is not WaitState.WAITING:
             settled(waiting)
             return
+        waiting.timed = True
         wait = self._waits[waiting] = _Wait(settled, [])
         if waiting.purpose is not Purpose.AUTOMATIC and not insists() and self._give_up_if_hopeless(waiting, seconds):
             return

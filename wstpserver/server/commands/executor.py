@@ -1,4 +1,4 @@
-"""Takes command packets from clients and from kernels, and brings the replies to them."""
+"""Takes command packets from clients and from kernels, carries them out, and brings the replies to them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,262 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
-from wstpserver.pools.commands import ERROR, MALFORMED, Command, MalformedCommand, parse_command
-from wstpserver.pools.registry import Refused
+from wstpserver.pools import commands as replies
+from wstpserver.pools.commands import (
+    DEFAULT_TIMEOUT,
+    ERROR,
+    MALFORMED,
+    SUCCESS,
+    Command,
+    MalformedCommand,
+    parse_command,
+)
+from wstpserver.pools.registry import Refused, Registry
+from wstpserver.pools.states import ENDING, Client, Departure, Kernel, Pool, Purpose, WaitState
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
-from wstpserver.server.commands import replies
-from wstpserver.server.commands.handlers import CONNECTING, WAITING, CommandFailed, Handlers
-from wstpserver.server.connection import ConnectionClosed
+from wstpserver.server.bridge.waiting import WaitingClients
+from wstpserver.server.commands.information import Administration, ServerFacts, result, server_information
+from wstpserver.server.connection import ConnectionClosed, yield_to_loop
+from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
+from wstpserver.settings import ServerSettings
 from wstpserver.wire.decode import decode
 from wstpserver.wire.errors import ProtocolError
+from wstpserver.wire.messages import MessageCode
+
+#: Commands that connect a client with a kernel.
+CONNECTING = frozenset({"ConnectKernel", "ConnectParallelKernel"})
+
+#: Commands that may have to wait for something.
+WAITING = CONNECTING | {"StartKernel"}
+
+
+class CommandFailed(Exception):
+    """The command is well-formed but cannot be carried out; the text is for the log."""
+
+
+class Handlers:
+    """Carries out commands for a client, or for a kernel without a client (None).
+
+    A method returns the text of the reply, or the reply itself as bytes. It raises `CommandFailed`, or the registry's
+    `Refused`, where the reply is an ExecutionError.
+
+    Args:
+        registry: All kernels, pools and clients.
+        supervisor: Knows how kernels start.
+        waiting: The clients that wait.
+        log: Gets an entry for each kernel outside pools.
+        settings: Returns the configuration.
+        facts: What the server says of itself.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        supervisor: Supervisor,
+        waiting: WaitingClients,
+        log: Log,
+        settings: Callable[[], ServerSettings],
+        facts: ServerFacts,
+    ) -> None:
+        self._registry = registry
+        self._supervisor = supervisor
+        self._waiting = waiting
+        self._log = log
+        self._settings = settings
+        self._facts = facts
+        #: Why the last kernel that StartKernel started did not become ready, "" if it did.
+        self._start_trouble = ""
+
+    def run(self, command: Command, session: ClientSession | None) -> str | bytes:
+        """Carry out a well-formed command of a client."""
+        handler: Callable[..., str | bytes] = getattr(self, command.name)
+        if command.arguments and isinstance(command.arguments[0], bool):
+            return handler(session, setting=command.arguments[0])
+        return handler(session, *command.arguments)
+
+    def run_inside(self, command: Command, kernel: KernelSession, session: ClientSession | None) -> str | bytes:
+        """Carry out a well-formed command from inside *kernel*, which is bridged to the client of *session*.
+
+        What ends the kernel's own bridge is only prepared while an evaluation is open in it, because its result has to
+        reach the client first.
+        """
+        if command.name == "GetServerInformation":
+            return server_information(self._registry, self._supervisor, self._settings())
+        if session is not None:
+            if command.name == "DisconnectKernel":
+                self._registry.leave_later(session.record, Departure.DISCONNECT)
+                return SUCCESS
+            if command.name == "CloseKernel" and command.arguments == (kernel.record.id,):
+                self._registry.leave_later(session.record, Departure.CLOSE)
+                return SUCCESS
+            if command.name in CONNECTING:
+                target, timeout = self._target_of(command)
+                return self._connect(session, target, timeout, Purpose.INSIDE)
+        return self.run(command, session)
+
+    # -- bridges -----------------------------------------------------------------------------------------------
+
+    def ConnectKernel(
+        self, session: ClientSession | None, specifier: str | None = None, timeout: float = DEFAULT_TIMEOUT
+    ) -> str:
+        return self._connect(session, self._target(specifier), timeout, Purpose.COMMAND)
+
+    def ConnectParallelKernel(self, session: ClientSession | None, timeout: float = DEFAULT_TIMEOUT) -> str:
+        return self._connect(session, self._parallel_pool(), timeout, Purpose.COMMAND)
+
+    def DisconnectKernel(self, session: ClientSession | None) -> str:
+        self._kernel_of(session)
+        assert session is not None
+        self._registry.disconnect(session.record)
+        return SUCCESS
+
+    def _connect(self, session: ClientSession | None, target: Kernel | Pool, timeout: float, purpose: Purpose) -> str:
+        if session is None:
+            raise CommandFailed("there is no client to connect")
+        registry, client = self._registry, session.record
+        deferred = purpose is Purpose.INSIDE
+        if isinstance(target, Kernel):
+            waiting = registry.connect_to_kernel(client, target, purpose, deferred=deferred)
+        else:
+            waiting = registry.connect_to_pool(client, target, purpose, deferred=deferred)
+        if waiting.state is WaitState.WAITING:
+            self._waiting.wait(waiting, timeout)
+        if waiting.state is not WaitState.GRANTED:
+            raise CommandFailed(waiting.reason)
+        return SUCCESS
+
+    def _target_of(self, command: Command) -> tuple[Kernel | Pool, float]:
+        """What a connecting command connects to, and its time-out."""
+        arguments = command.arguments
+        if command.name == "ConnectParallelKernel":
+            target: Kernel | Pool = self._parallel_pool()
+            timeout = arguments[0] if arguments else DEFAULT_TIMEOUT
+        else:
+            specifier = arguments[0] if arguments else None
+            assert specifier is None or isinstance(specifier, str)
+            target = self._target(specifier)
+            timeout = arguments[1] if len(arguments) > 1 else DEFAULT_TIMEOUT
+        assert isinstance(timeout, float)
+        return target, timeout
+
+    # -- kernels -----------------------------------------------------------------------------------------------
+
+    def CloseKernel(self, session: ClientSession | None, identifier: str) -> str:
+        self._registry.close_for(session.record if session is not None else None, self._kernel(identifier))
+        return SUCCESS
+
+    def StartKernel(self, session: ClientSession | None, command_line: str | None = None) -> str:
+        kernel = self._registry.start_outside_pools(command_line)
+        who = session.name if session is not None else "A kernel without a client"
+        self._log.information(f"{who} started kernel {kernel.id} outside pools")
+        reason = self._supervisor.wait_until_started(kernel)
+        self._start_trouble = reason or ""
+        if reason is not None:
+            raise CommandFailed(reason)
+        return result(kernel.id)
+
+    def AbortKernel(self, session: ClientSession | None, identifier: str) -> str:
+        kernel = self._kernel(identifier)
+        others = kernel.client is not None and (session is None or kernel.client is not session.record)
+        if others and not self._settings().allow_stealing_kernels and not self._is_administrator(session):
+            raise CommandFailed(f"kernel {kernel.id} is bridged to another client")
+        if kernel not in self._supervisor.sessions:
+            raise CommandFailed(f"kernel {kernel.id} is starting")
+        self._supervisor.sessions[kernel].send_message(MessageCode.ABORT, 0)
+        return SUCCESS
+
+    @staticmethod
+    def _is_administrator(session: ClientSession | None) -> bool:
+        return session is not None and session.is_administrator()
+
+    # -- questions ---------------------------------------------------------------------------------------------
+
+    def GetKernelBusyStatus(self, session: ClientSession | None, identifier: str | None = None) -> str:
+        kernel = self._kernel_of(session) if identifier is None else self._kernel(identifier)
+        return result(str(kernel.busy))
+
+    def GetKernelID(self, session: ClientSession | None) -> str:
+        return result(self._kernel_of(session).id)
+
+    def GetMissedOutput(self, session: ClientSession | None) -> bytes:
+        parts = []
+        for part in replies.missed_output(*self._supervisor.sessions[self._kernel_of(session)].backlog.drain()):
+            parts.append(part)
+            yield_to_loop()
+        return b"".join(parts)
+
+    def GetNumberOfAvailableParallelKernels(self, session: ClientSession | None) -> str:
+        return result(str(self._parallel_pool().available))
+
+    def GetPoolName(self, session: ClientSession | None) -> str:
+        return result(self._pool_of(session).name)
+
+    def GetServerInformation(self, session: ClientSession | None) -> str:
+        administrator = None
+        if self._is_administrator(session):
+            administrator = Administration(self._facts, self._start_trouble)
+        return server_information(self._registry, self._supervisor, self._settings(), administrator)
+
+    # -- settings ----------------------------------------------------------------------------------------------
+
+    def SetAllowSilentKernelReplacement(self, session: ClientSession | None, *, setting: bool) -> str:
+        self._registry.set_allow_replacement(self._bridged_client(session), setting=setting)
+        return SUCCESS
+
+    def SetKeepAlive(self, session: ClientSession | None, *, setting: bool) -> str:
+        self._registry.set_keep_alive(self._bridged_client(session), setting=setting)
+        return SUCCESS
+
+    def SetReserveKernel(self, session: ClientSession | None, *, setting: bool) -> str:
+        self._pool_of(session)
+        self._registry.set_reserve(self._kernel_of(session), setting=setting)
+        return SUCCESS
+
+    # -- what the arguments name -------------------------------------------------------------------------------
+
+    def _bridged_client(self, session: ClientSession | None) -> Client:
+        self._kernel_of(session)
+        assert session is not None
+        return session.record
+
+    def _kernel_of(self, session: ClientSession | None) -> Kernel:
+        """The kernel that the client is bridged to."""
+        if session is None or session.record.kernel is None:
+            raise CommandFailed("the connection is not bridged")
+        return session.record.kernel
+
+    def _pool_of(self, session: ClientSession | None) -> Pool:
+        kernel = self._kernel_of(session)
+        if kernel.pool is None:
+            raise CommandFailed("the kernel is not part of a pool")
+        return kernel.pool
+
+    def _kernel(self, identifier: str) -> Kernel:
+        kernel = self._registry.kernels.get(identifier)
+        if kernel is None:
+            raise CommandFailed(f"there is no kernel {identifier}")
+        if kernel.state in ENDING:
+            raise CommandFailed(f"kernel {identifier} is {kernel.state.value}")
+        return kernel
+
+    def _target(self, specifier: str | None = None) -> Kernel | Pool:
+        """A kernel by its ID, or a pool by its name; the default pool for None."""
+        registry = self._registry
+        if specifier is None:
+            return registry.pools[self._settings().default_pool.name]
+        if specifier in registry.kernels:
+            return self._kernel(specifier)
+        if specifier in registry.pools:
+            return registry.pools[specifier]
+        raise CommandFailed(f"there is neither a kernel nor a pool {specifier}")
+
+    def _parallel_pool(self) -> Pool:
+        settings = self._settings().parallel_pool
+        if settings is None:
+            raise CommandFailed("no pool is configured for parallel kernels")
+        return self._registry.pools[settings.name]
 
 
 class Executor:

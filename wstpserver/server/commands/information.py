@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,8 +14,10 @@ import ujson
 from wstpserver.pools.limits import is_hopeless, occupancy, remedy
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Kernel, Pool
+from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.settings import ServerSettings
+from wstpserver.version import VERSION
 
 
 def result(text: str) -> str:
@@ -20,8 +25,37 @@ def result(text: str) -> str:
     return ujson.dumps({"result": text}, escape_forward_slashes=False, ensure_ascii=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a server says of itself that does not change while it runs.
+
+    Attributes:
+        configuration_file: The path of the configuration file, "" if there is none.
+        began: When the server was started, by the monotonic clock, in seconds.
+    """
+
+    configuration_file: str = ""
+    began: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """What only the administrator is told: the user that the server runs as, and root, on the server's computer.
+
+    Attributes:
+        facts: What the server says of itself.
+        start_trouble: Why the last StartKernel failed, "" if it did not.
+    """
+
+    facts: ServerFacts
+    start_trouble: str
+
+
 def server_information(
-    registry: Registry, supervisor: Supervisor, settings: ServerSettings, *, addresses: bool
+    registry: Registry,
+    supervisor: Supervisor,
+    settings: ServerSettings,
+    administration: Administration | None = None,
 ) -> str:
     """The answer to GetServerInformation: the documented schema, and every kernel beside it.
 
@@ -29,9 +63,11 @@ def server_information(
         registry: All kernels and pools.
         supervisor: Knows the processes, and why kernels do not start.
         settings: The configuration.
-        addresses: Show the addresses of clients, which are the administrator's business only.
+        administration: For the administrator, who also sees the addresses of clients and the memory of kernels. None
+            for everybody else.
     """
-    describe = partial(_kernel, supervisor, addresses=addresses)
+    memory = _memory(supervisor) if administration is not None else {}
+    describe = partial(_kernel, supervisor, memory, addresses=administration is not None)
     outside = [describe(kernel) for kernel in registry.kernels.values() if kernel.pool is None]
     pools = {
         pool.name: _pool(settings, pool) | {
@@ -40,8 +76,29 @@ def server_information(
         }
         for pool in registry.pools.values()
     }
-    content = {"result": {"Pools": pools, "KernelsOutsidePools": outside}}
-    return ujson.dumps(content, escape_forward_slashes=False, ensure_ascii=False)
+    content: dict[str, Any] = {
+        "Pools": pools,
+        "KernelsOutsidePools": outside,
+        "ServerVersion": VERSION,
+        "KernelWaitTimeout": settings.kernel_wait_timeout,
+    }
+    if administration is not None:
+        content |= {
+            "ServerProcessID": os.getpid(),
+            "ServerMachine": socket.gethostname(),
+            "Uptime": round(time.monotonic() - administration.facts.began, 3),
+            "ConfigurationFile": administration.facts.configuration_file,
+            "StartTrouble": administration.start_trouble,
+        }
+    return ujson.dumps({"result": content}, escape_forward_slashes=False, ensure_ascii=False)
+
+
+def _memory(supervisor: Supervisor) -> dict[int, int]:
+    """Bytes of resident memory by process ID, as far as this system tells."""
+    try:
+        return resident_memory([session.process.pid for session in tuple(supervisor.sessions.values())])
+    except MemoryUnknown:
+        return {}
 
 
 def _pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
@@ -70,7 +127,9 @@ def _trouble(supervisor: Supervisor, configuration: ServerSettings, pool: Pool) 
     return trouble
 
 
-def _kernel(supervisor: Supervisor, record: Kernel, *, addresses: bool) -> dict[str, Any]:
+def _kernel(
+    supervisor: Supervisor, memory: dict[int, int], record: Kernel, *, addresses: bool
+) -> dict[str, Any]:
     kernel = supervisor.sessions.get(record)
     client = record.client
     keep_alive = record.pool.settings.keep_alive if record.pool is not None else True
@@ -88,4 +147,5 @@ def _kernel(supervisor: Supervisor, record: Kernel, *, addresses: bool) -> dict[
         "Age": round(now - record.ready_at, 3) if record.ready_at else None,
         "Client": (client.name if addresses else client.name.partition(" (")[0]) if client is not None else None,
         "Evaluations": record.evaluations,
+        **({"Memory": memory[kernel.process.pid]} if kernel is not None and kernel.process.pid in memory else {}),
     }

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import gevent
 
+from wstpserver.pools import commands as replies
 from wstpserver.server.bridge.kernel_session import KernelSession
-from wstpserver.server.commands import replies
 from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.kernels.process import describe_status
 from wstpserver.server.log import Log, shorten

@@ -70,6 +70,8 @@ class _Record:
     pause: gevent.Greenlet | None = None
     paused_at: float = 0.0
     next_pause: float = FIRST_PAUSE
+    #: How many bridges its kernels had had then.
+    bridges: int = 0
 
 
 class Supervisor:
@@ -227,10 +229,6 @@ class Supervisor:
         """Why the pool's last start failed, or "" if it did not."""
         return self._of(pool).trouble
 
-    def proved(self, pool: Pool) -> None:
-        """A kernel of the pool serves a client: should one fail later, the first pause is a short one again."""
-        self._of(pool).next_pause = FIRST_PAUSE
-
     def unfit(self, kernel: Kernel, why: str) -> None:
         """Note that a kernel is going to be closed because of *why*. If no client was bridged to it yet, the kernels
         that would take its place may have to go for the same reason, so its pool pauses.
@@ -248,7 +246,7 @@ class Supervisor:
             self._registry.hold_off(pool)
             self._pause(pool, f"it died as soon as it was ready: {how}")
         elif kernel.ready_at > self._of(pool).paused_at:
-            self.proved(pool)
+            self._of(pool).next_pause = FIRST_PAUSE
 
     def _pause(self, pool: Pool, reason: str, *, proved_by_age: bool = True) -> None:
         """Report a failure and see to the end of the pause. Kernels that fail together make one pause.
@@ -264,11 +262,13 @@ class Supervisor:
         following = ""
         if record.pause is None:
             now = time.monotonic()
+            if pool.bridges > record.bridges:  # its kernels have served clients since
+                record.next_pause = FIRST_PAUSE
             if proved_by_age and any(
                 one.ready_at > record.paused_at and now - one.ready_at >= SHORT_LIFE for one in pool.kernels.values()
             ):
                 record.next_pause = FIRST_PAUSE
-            pause, record.paused_at = record.next_pause, now
+            pause, record.paused_at, record.bridges = record.next_pause, now, pool.bridges
             record.next_pause = min(2 * pause, LONGEST_PAUSE)
             record.pause = gevent.spawn_later(pause, self._resume, pool, record)
             following = f"\nThe next attempt follows in {pause:g} seconds"
