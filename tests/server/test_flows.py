@@ -64,11 +64,26 @@ def described(title):
     return list(dict.fromkeys(found))
 
 
+#: What every flow shares: the protocol, the movement of bytes, the log, the settings.
+SHARED = ("wire/", "settings/", "server/relay/", "server/connection.py", "server/message_channel.py", "server/log.py")
+
+#: The start of a kernel that fills the pool up again, while a client gets another one.
+NEXT_KERNEL = (
+    "pools/ids.py", "server/handshake.py", "server/kernels/kernel_link.py", "server/kernels/launcher.py",
+    "server/kernels/orphan_reaper.py", "server/kernels/process_info.py", "server/kernels/spawn.py",
+)  # fmt: skip
+
+
+def own_modules(entered, besides=()):
+    """Those of a flow that not every flow shares."""
+    return [name for name in entered if not name.startswith(SHARED) and name not in besides]
+
+
 def check(title, entered, most):
-    """The flow enters at most that many modules, all of them are described, in the order in which they come first."""
-    assert len(entered) <= most, f"{len(entered)} modules: {entered}"
-    page = described(title)
-    assert sorted(page) == sorted(entered), (page, entered)
+    """The flow enters at most *most* modules of its own, those that the page names, in the page's order."""
+    own = own_modules(entered)
+    assert len(own) <= most, own
+    assert own == described(title)
 
 
 def test_connect_to_first_answer(traced):
@@ -100,4 +115,6 @@ def test_silent_replacement(traced):
         assert link.get_packet()[0] == "TextPacket" and link.get_packet()[0] == "InputNamePacket"
         entered = recorder.modules()
         assert kernel_id(link) != before
-    check("Death of a bridged kernel with silent replacement", entered, 10)
+    own = own_modules(entered, NEXT_KERNEL)
+    named = described("Death of a bridged kernel with silent replacement")
+    assert set(own) <= set(named) and len(named) <= 10, own  # two events, of which either may be first
