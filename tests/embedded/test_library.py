@@ -120,6 +120,8 @@ def near(one, other):
 
 @pytest.mark.parametrize("text, value", [
     ("Range[1., 3.]", call("List", 1.0, 2.0, 3.0)), ("Range[0., 1, 0.25]", call("List", 0.0, 0.25, 0.5, 0.75, 1.0)),
+    ("(Range[40] + 1)[[{1, 40}]]", call("List", 2, 41)), ("(2 Range[40] Range[40])[[{2, 3}]]", call("List", 8, 18)),
+    ("(Range[40] + 1/2)[[2]]", call("Rational", 5, 2)), ("(Range[40] + a)[[1]]", call("Plus", 1, Symbol("a"))),
     ("Range[1, 2.5]", call("List", 1, 2)), ("Total[{1.5, 2.5}]", 4.0), ("Total[{1, 2.5}]", 3.5), ("Total[{}]", 0),
 ])  # fmt: skip
 def test_ranges_and_sums(kernel, text, value):

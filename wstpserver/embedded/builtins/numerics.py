@@ -276,6 +276,9 @@ _ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
+_COMBINE: dict[str, Callable[[list[int]], int]] = {"System`Plus": sum, "System`Times": math.prod}
+
+
 def install_fast_arithmetic() -> None:
     """Let functions that Mathics threads over lists thread over associations, and take lists of machine reals whole."""
     original = Expression.thread
@@ -288,7 +291,7 @@ def install_fast_arithmetic() -> None:
         if head is None and any(
             type(part) is ListExpression and len(part.elements) >= FAST_FROM for part in self._elements
         ):
-            value = _of_reals(self)
+            value = _of_integers(self) or _of_reals(self)
             if value is not None:
                 return True, value
         return original(self, evaluation, head)
@@ -319,6 +322,19 @@ def _of_reals(expression: Expression) -> BaseElement | None:
     if not isinstance(result, numpy.ndarray) or result.dtype != float or not numpy.isfinite(result).all():
         return None
     return expression_of(result)
+
+
+def _of_integers(expression: Expression) -> BaseElement | None:
+    """Sums and products of lists of integers, and integers; None for anything else."""
+    combine = _COMBINE.get(expression.get_head_name())
+    lists = [part.elements for part in expression.elements if type(part) is ListExpression]
+    if combine is None or len({len(part) for part in lists}) != 1:
+        return None
+    single = [part for part in expression.elements if type(part) is not ListExpression]
+    if not all(type(part) is Integer for part in single) or not all({*map(type, part)} == {Integer} for part in lists):
+        return None
+    rest = [part._value for part in single]
+    return list_of_numbers([Integer(combine([*(e._value for e in row), *rest])) for row in zip(*lists, strict=True)])
 
 
 def _product(parts: list[Any]) -> Any:
