@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.support.serving import ERROR, SUCCESS, enter, kernel_id, kernels
+from tests.support.serving import ERROR, SUCCESS, enter, kernel_id, kernels, prompt
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.waiting import wait_for, wait_gone
@@ -102,7 +102,7 @@ def test_the_maximum_is_never_passed_and_those_who_wait_are_served_in_order(serv
         wait_for(lambda expected=number + 1: len(kernels_waiting(first)) == 0 and waiting_clients(first) == expected)
     first.close()
     for link in waiting:
-        assert link.get_packet()[0] == "InputNamePacket"
+        assert prompt(link)[0] == "InputNamePacket"
         assert link.evaluate(call("Plus", 2, 2)) == 4
         link.close()
 
