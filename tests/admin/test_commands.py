@@ -214,7 +214,7 @@ def test_wait_for_a_server_that_starts(tmp_path):
 
 
 def test_wait_says_why_kernels_do_not_start(tmp_path):
-    settings = pool(make_kernel(tmp_path, exit_at_once=True, last_words="No licence"), MinimumKernelNumber=1)
+    settings = pool(make_kernel(tmp_path, exit_at_once=True, last_output="No licence"), MinimumKernelNumber=1)
     with ServerProcess(tmp_path, {"Pools": {"Main": settings}}) as server:
         server.wait_for_log("did not start")
         code, _, err = run("-s", f"{server.port}@127.0.0.1", "wait", "-t", "0.5")

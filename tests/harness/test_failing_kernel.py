@@ -19,7 +19,7 @@ def run_bad(path, *arguments):
 
 
 def test_exits_at_once_with_last_words(tmp_path):
-    kernel = make_kernel(tmp_path, exit_at_once=True, exit_code=87, last_words="No valid password found.")
+    kernel = make_kernel(tmp_path, exit_at_once=True, exit_code=87, last_output="No valid password found.")
     ended = run_bad(kernel, "-wstp")
     assert (ended.returncode, ended.stderr) == (87, "No valid password found.\n")
 

@@ -34,7 +34,7 @@ def server(tmp_path):
         "Main": pool(kernel, MinimumKernelNumber=1, MaximumKernelNumber=2),
         "Full": pool(kernel, MinimumKernelNumber=0, MaximumKernelNumber=1),
         "Broken": pool(
-            make_kernel(tmp_path, "broken", exit_at_once=True, last_words="No licence"),
+            make_kernel(tmp_path, "broken", exit_at_once=True, last_output="No licence"),
             MinimumKernelNumber=1, MaximumKernelNumber=1,
         ),
     }  # fmt: skip

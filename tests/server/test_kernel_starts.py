@@ -32,10 +32,10 @@ SHORT = {"KernelStartTimeout": 0.5, "KernelWaitTimeout": 0.2}
 
 BAD = {
     "it exits at once": (
-        {"exit_at_once": True, "exit_code": 87, "last_words": "No valid password found."},
+        {"exit_at_once": True, "exit_code": 87, "last_output": "No valid password found."},
         "it ended with exit status 87 before it made a link; its last output lines:\nNo valid password found.",
     ),
-    "it hangs": ({"hang": True, "last_words": "Looking for a licence."},
+    "it hangs": ({"hang": True, "last_output": "Looking for a licence."},
                  "it made no link within 0.5 seconds; its last output lines:\nLooking for a licence."),
     "it never greets": ({"never_greet": True}, "it made no link within 0.5 seconds"),
     "it speaks something else": ({"garbage": True}, "it does not speak WSTP: instead of a greeting"),

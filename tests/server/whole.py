@@ -73,7 +73,7 @@ class _Process:
         if not self.exited.ready():
             self.exited.set(0)
 
-    def last_words(self):
+    def last_output(self):
         return ""
 
 

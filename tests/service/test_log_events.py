@@ -144,7 +144,7 @@ def test_who_waits_for_a_busy_kernel(tmp_path):
 
 
 def test_a_kernel_that_does_not_start(tmp_path):
-    kernel = make_kernel(tmp_path, last_words="the licence has expired", exit_at_once=True, exit_code=7)
+    kernel = make_kernel(tmp_path, last_output="the licence has expired", exit_at_once=True, exit_code=7)
     with ServerProcess(tmp_path, one_pool(kernel, MinimumKernelNumber=1)) as server:
         server.wait_for_log(
             r"Error: \n    A kernel of pool a did not start: .*exit status 7.*\n"

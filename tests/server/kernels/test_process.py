@@ -64,7 +64,7 @@ def test_the_descriptor_is_given_back_when_the_kernel_has_closed_its_own():
             while pipes() - before:
                 gevent.sleep(0.01)
         assert not child.exited.ready()
-        assert (lines, child.last_words()) == (["words"], "words")
+        assert (lines, child.last_output()) == (["words"], "words")
     finally:
         stop(child, 0)
 
@@ -107,7 +107,7 @@ def test_last_words_are_the_last_ones():
     child = start(f"for number in range({2 * LAST_LINES}): print(number)", lines)
     with gevent.Timeout(20):
         child.exited.wait()
-        assert child.last_words().split() == [str(number) for number in range(LAST_LINES, 2 * LAST_LINES)]
+        assert child.last_output().split() == [str(number) for number in range(LAST_LINES, 2 * LAST_LINES)]
     stop(child)
 
 
@@ -124,7 +124,7 @@ def test_a_child_that_holds_the_pipe_is_not_waited_for():
         began = time.monotonic()
         stop(child)
         assert time.monotonic() - began < 5.0
-        assert child.last_words() == lines[0]
+        assert child.last_output() == lines[0]
         assert pipes() == before
     finally:
         os.kill(int(lines[0]), signal.SIGKILL)

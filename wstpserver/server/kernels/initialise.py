@@ -119,7 +119,7 @@ def _check_alive(kernel: KernelSession) -> None:
             exited = kernel.process.exited
             exited.wait(1.0)
             how = f"it ended with {describe_status(exited.get())}" if exited.ready() else "it closed its link"
-        words = kernel.process.last_words()
+        words = kernel.process.last_output()
         told = f"; its last output lines:\n{words}" if words else ""
         raise InitialisationFailed(f"{how} before it was ready{told}")
 

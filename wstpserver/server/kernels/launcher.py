@@ -275,7 +275,7 @@ class Launcher:
             return f'"{path}" could not be started: {text}'
         if isinstance(error, KernelLinkError) and process.exited.wait(0.5) is not None:
             error = LaunchFailed(f"{error} and ended with {describe_status(process.exited.get())}")
-        lines = process.last_words()
+        lines = process.last_output()
         return f"{error}; its last output lines:\n{lines}" if lines else f"{error}"
 
 

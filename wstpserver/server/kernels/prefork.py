@@ -170,7 +170,7 @@ class PreforkParent:
     def _fail(self, reason: str) -> None:
         """The parent ends, and the system kills its kernels with it."""
         if self._failure is None:
-            lines = self.process.last_words()
+            lines = self.process.last_output()
             self._failure = f"{reason}: {lines}" if lines else reason
         self._ready.set()
         for result in self._launches.values():

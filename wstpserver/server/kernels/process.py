@@ -72,7 +72,7 @@ class KernelProcess:
         """Read the output from *descriptor* until its end, so that the process never blocks on a full pipe."""
         self._output = KernelOutput(descriptor, log_line)
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """The last output lines, or "". Waits a moment for the end of the pipe once the process has exited."""
         if self._output is None:
             return ""

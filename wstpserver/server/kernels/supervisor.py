@@ -337,7 +337,7 @@ class Supervisor:
         in_good_order = exited.ready() and session.ended_in_good_order()
         status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
         how = session.problem or status
-        words = "" if in_good_order else session.process.last_words()
+        words = "" if in_good_order else session.process.last_output()
         death = f"died: {how}" + (f"; its last output lines:\n{words}" if words else "")
         if in_good_order:
             self._log.debug(f"Kernel {kernel.id} ended: {how}")
