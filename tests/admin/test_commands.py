@@ -61,10 +61,11 @@ def test_status(server, client):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == f"{server.address}: 2 pools, 3 kernels"
-    assert lines[3].split() == ["Main", "*", "1", "1-2", "0", "1", "0", "0", "0"]
-    assert lines[4].split() == ["Parallel", "+", "2", "2-2", "2", "0", "0", "0", "0"]
+    assert re.fullmatch(r"wstpserver [\d.]+, process \d+, up \d+ s, configuration /.*\.conf", lines[1])
+    assert lines[4].split() == ["Main", "*", "1", "1-2", "0", "1", "0", "0", "0"]
+    assert lines[5].split() == ["Parallel", "+", "2", "2-2", "2", "0", "0", "0", "0"]
     row = next(line for line in lines if line.startswith(client.kernel))
-    assert re.fullmatch(rf"{client.kernel}  Main +in use +no +\d+ s +\d+ s +\d+ +\d+  127\.0\.0\.1:\d+", row)
+    assert re.fullmatch(rf"{client.kernel}  Main +in use +no +\d+ s +\d+ s +\d+ +\d+ MB +\d+  127\.0\.0\.1:\d+", row)
 
 
 def test_status_changes_nothing(server):
@@ -165,7 +166,8 @@ def test_start_with_a_command_line(server, tmp_path):
 
 def test_start_that_fails(server, tmp_path):
     other = make_kernel(tmp_path, "other", exit_at_once=True)
-    expected = (1, "", "wstpserver-admin: the kernel did not start; the server's log says why\n")
+    why = "it ended with exit status 0 before it made a link"
+    expected = (1, "", f"wstpserver-admin: the kernel did not start: {why}\n")
     assert admin(server, "start", "-c", other) == expected
 
 

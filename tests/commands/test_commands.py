@@ -8,7 +8,18 @@ import sys
 
 import pytest
 
-from tests.support.serving import ERROR, FALSE, MALFORMED, SUCCESS, TRUE, enter, information, kernel_id, kernels
+from tests.support.serving import (
+    ABORTED,
+    ERROR,
+    FALSE,
+    MALFORMED,
+    SUCCESS,
+    TRUE,
+    enter,
+    information,
+    kernel_id,
+    kernels,
+)
 from tools.harness.fake_kernel.codec import Function, Symbol, encode
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.waiting import wait_for, wait_gone
@@ -398,3 +409,25 @@ def test_who_names_a_reserved_kernel_gets_it_although_its_pool_has_no_other(serv
         assert head == "TextPacket" and text.startswith("WSTPServer: waiting up to ") and "reserved kernels" in text
         assert enter(watcher, "ConnectKernel", name) == SUCCESS
         assert kernel_id(watcher) == name
+
+
+def test_abort_by_kernel_id(serve, gate):
+    """The evaluation of another client's kernel ends with $Aborted, and its session goes on."""
+    server = serve({"Main": {"MinimumKernelNumber": 2}})
+    first, second = server.client(), server.client()
+    first.put("EvaluatePacket", gate.busy())
+    gate.wait_until_reached()
+    assert second.command("AbortKernel", kernel_id(first)) == SUCCESS
+    name, value = first.get_packet()
+    assert (name, value) == ("ReturnPacket", ABORTED)
+    assert first.evaluate(call("Plus", 1, 1)) == 2
+    assert second.command("AbortKernel", "0000-0000-0000") == ERROR
+    assert second.command("AbortKernel") == MALFORMED
+
+
+def test_the_administrator_is_told_of_the_server(serve):
+    server = serve()
+    told = information(server.client())
+    assert told["ServerProcessID"] == server.pid and told["Uptime"] >= 0
+    assert told["ConfigurationFile"].endswith(".conf") and told["StartTrouble"] == ""
+    assert all(kernel["Memory"] > 1 << 20 for kernel in told["Pools"]["Main"]["Kernels"])

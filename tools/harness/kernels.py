@@ -14,7 +14,7 @@ def make_kernel(folder, name="kernel", **behaviour):
 
     Without behaviour it is a good kernel. Its language is in tools/harness/fake_kernel/functions_*.py.
 
-    last_words="text"           written to stderr before anything else happens
+    last_output="text"           written to stderr before anything else happens
     exit_at_once=True           ends before it connects, with exit_code=N (0)
     hang=True                   never connects
     start_delay=seconds         connects later

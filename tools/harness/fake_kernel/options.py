@@ -3,7 +3,7 @@ import sys
 
 #: Behaviours and the kind of their value; None: a flag. tools.harness.kernels.make_kernel documents them.
 BEHAVIOURS = {
-    "last_words": str, "exit_code": int, "exit_at_once": None, "hang": None, "connect_from_child": None,
+    "last_output": str, "exit_code": int, "exit_at_once": None, "hang": None, "connect_from_child": None,
     "garbage": None, "garbage_after_greeting": None, "never_greet": None, "silent": None, "die_after": int,
     "ignore_term": None, "grandchild": None, "flood_before": int, "flood_after": int, "start_delay": float,
     "start_gate": str, "register": str, "version": int, "write_size": int, "mirror": None,

@@ -44,8 +44,8 @@ def misbehave_before_connecting(options):
     if options.start_delay:
         time.sleep(options.start_delay)
     flood(options.flood_before)
-    if options.last_words:
-        print(options.last_words, file=sys.stderr, flush=True)
+    if options.last_output:
+        print(options.last_output, file=sys.stderr, flush=True)
     if options.exit_at_once:
         leave(options.exit_code or 0)
     if options.hang:

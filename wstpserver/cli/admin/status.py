@@ -320,6 +320,8 @@ def report(answer: object, address: str, width: int | None) -> list[str]:
     lines = [f"{address}: {_counted(len(pools), 'pool')}, {_counted(len(kernels), 'kernel')}"]
     assert isinstance(answer, Mapping), "otherwise it is no information"
     about = _about_server(answer)
+    if width is not None and len(about) > width:
+        about = about[: width - 3] + "..."
     lines += [about, ""] if about else [""]
     lines += _pool_table(pools, width)
     for pool in pools:
