@@ -29,6 +29,10 @@ class Recorder:
     def __init__(self, path):
         self._path = str(path)
 
+    def wait_until_quiet(self):
+        """Wait until nothing is entered any more, and forget what was."""
+        wait_for(lambda: not self.modules(), 20.0, "the server to be quiet", interval=0.05)
+
     def modules(self):
         """The modules of the package entered since the last call, in order, as paths below wstpserver/."""
         with socket.socket(socket.AF_UNIX) as connection:
@@ -88,7 +92,7 @@ def check(title, entered, most):
 
 def test_connect_to_first_answer(traced):
     server, recorder = traced
-    recorder.modules()
+    recorder.wait_until_quiet()
     with join(server) as link:
         assert link.evaluate(Function("Plus", 20, 3)) == 23
         entered = recorder.modules()
@@ -98,7 +102,7 @@ def test_connect_to_first_answer(traced):
 def test_connect_kernel(traced):
     server, recorder = traced
     with join(server) as link:
-        recorder.modules()
+        recorder.wait_until_quiet()
         assert link.command("ConnectKernel", "Other") == SUCCESS
         assert link.get_packet()[0] == "InputNamePacket"
         entered = recorder.modules()
@@ -110,7 +114,7 @@ def test_silent_replacement(traced):
     with join(server) as link:
         assert link.command("SetAllowSilentKernelReplacement", TRUE) == SUCCESS
         before, process = kernel_id(link), kernel_process(link)
-        recorder.modules()
+        recorder.wait_until_quiet()
         os.kill(process, signal.SIGKILL)
         assert link.get_packet()[0] == "TextPacket" and link.get_packet()[0] == "InputNamePacket"
         entered = recorder.modules()

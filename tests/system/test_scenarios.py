@@ -115,6 +115,13 @@ def kernel_state(server, kernel):
     return next((found for pool in pools for found in pool["Kernels"] if found["ID"] == kernel), None)
 
 
+def conversation(terminal):
+    """What a terminal shows behind the banner, which names server, kernel and engine."""
+    banner, _, rest = terminal.output.partition("\n")
+    assert re.fullmatch(r"\d+@127\.0\.0\.1, kernel [0-9a-f-]{14}: Mathics3 [\d.]+\. Ctrl-D leaves, .*", banner), banner
+    return rest
+
+
 def leave(terminal):
     """Disconnect from the kernel, which leads back to the shell."""
     terminal.type("WSTPServer`DisconnectKernel[]")
@@ -141,7 +148,7 @@ def test_bridging_to_a_specially_configured_pool(wstpscript):
     terminal.expect("In[1]:= ", PATIENCE)
     terminal.enter("WSTPServer`GetPoolName[]", "In[2]:= ")
     terminal.enter("x", "In[3]:= ")
-    assert terminal.output == transcript("""
+    assert conversation(terminal) == transcript("""
         In[1]:= WSTPServer`GetPoolName[]
 
         Out[1]= IDefineX
@@ -183,7 +190,7 @@ def test_bridging_to_a_previously_used_kernel(wstpscript):
     terminal.expect("In[1]:= ", PATIENCE)
     terminal.enter("WSTPServer`GetKernelID[]", "In[2]:= ")
     kernel = ID.search(terminal.output)[0]
-    assert terminal.output == transcript(f"""
+    assert conversation(terminal) == transcript(f"""
         In[1]:= WSTPServer`GetKernelID[]
 
         Out[1]= {kernel}
@@ -196,7 +203,7 @@ def test_bridging_to_a_previously_used_kernel(wstpscript):
     terminal = wstpscript("-continueprofile")
     terminal.expect("In[11]:= ", PATIENCE)
     terminal.enter("WSTPServer`GetKernelID[]", "In[12]:= ")
-    assert terminal.output == transcript(f"""
+    assert conversation(terminal) == transcript(f"""
         In[11]:= WSTPServer`GetKernelID[]
 
         Out[11]= {kernel}
@@ -215,7 +222,7 @@ def test_profiles(wstpscript, server, tmp_path):
     terminal = wstpscript("-kernelpool", "IHaveSpecificProperties", "-startprofile", "sampleprofile")
     terminal.expect("In[1]:= ", PATIENCE)
     terminal.enter("x = 2 + 2", "In[2]:= ")
-    assert terminal.output == transcript("""
+    assert conversation(terminal) == transcript("""
         In[1]:= x = 2 + 2
 
         Out[1]= 4
@@ -232,7 +239,7 @@ def test_profiles(wstpscript, server, tmp_path):
     terminal = wstpscript("-continueprofile", "sampleprofile")
     terminal.expect("In[11]:= ", PATIENCE)
     terminal.enter("x", "In[12]:= ")
-    assert terminal.output == transcript("""
+    assert conversation(terminal) == transcript("""
         In[11]:= x
 
         Out[11]= 4
@@ -255,7 +262,7 @@ def test_keep_a_kernel_alive_contrary_to_configuration(wstpscript, notebook, ser
     terminal = wstpscript("-continueprofile")
     terminal.expect("In[11]:= ", PATIENCE)
     terminal.enter("WSTPServer`GetKernelID[]", "In[12]:= ")
-    assert terminal.output == transcript(f"""
+    assert conversation(terminal) == transcript(f"""
         In[11]:= WSTPServer`GetKernelID[]
 
         Out[11]= {kernel}

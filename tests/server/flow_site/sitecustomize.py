@@ -14,9 +14,10 @@ import threading
 def serve(listener, entered):
     while True:
         connection, _ = listener.accept()
+        names = list(entered)
+        entered.clear()  # before the answer: what is entered after it belongs to the next one
         with connection:
-            connection.sendall(json.dumps(list(entered)).encode() + b"\n")
-        entered.clear()
+            connection.sendall(json.dumps(names).encode() + b"\n")
 
 
 def record(path):
