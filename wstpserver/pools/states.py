@@ -20,6 +20,9 @@ class TransitionError(AssertionError):
 class KernelState(Enum):
     """Where a kernel is in its life."""
 
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
+
     STARTING = "starting"
     FREE = "free"
     RESERVED = "reserved"
@@ -61,6 +64,9 @@ ENDING = frozenset({KernelState.DYING, KernelState.CLOSING, KernelState.GONE})
 class BridgeState(Enum):
     """Where a bridge is in its life."""
 
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
+
     #: The client is not told yet that it has a kernel; its frames wait.
     WELCOMING = "welcoming"
     OPEN = "open"
@@ -84,6 +90,9 @@ BRIDGE_TRANSITIONS: dict[BridgeState, frozenset[BridgeState]] = {
 class WaitState(Enum):
     """What has become of a client that waits for a kernel."""
 
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
+
     WAITING = "waiting"
     GRANTED = "granted"
     FAILED = "failed"
@@ -92,6 +101,9 @@ class WaitState(Enum):
 
 class Purpose(Enum):
     """Why a client is to have a kernel."""
+
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
 
     AUTOMATIC = "its connection to the server"
     FIRST_FRAME = "its first expression"
@@ -103,12 +115,18 @@ class Purpose(Enum):
 class Departure(Enum):
     """How a client is to leave its kernel once the evaluation in it is answered."""
 
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
+
     DISCONNECT = "disconnect"
     CLOSE = "close"
 
 
 class Reason(Enum):
     """Why a bridge ended, in words for the log."""
+
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
 
     DISCONNECTED = "the client disconnected from it"
     CLIENT_GONE = "the client's link ended"

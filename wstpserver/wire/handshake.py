@@ -136,6 +136,9 @@ def _read_version(line: bytes, offset: int) -> int:
     return version
 
 
+#: Enough of a first line to know its version.
+_VERSION: Final = re.compile(_OPENING + rb" (?:[12]?[^12]|[12]{2})", re.DOTALL)
+_DIGITS: Final = re.compile(rb"[0-9]{0,2}")
 _WORD: Final = re.compile(r"(?:'[^']*'|[^' ])+")
 _LINE: Final = re.compile(rb"[ -~]*")
 _KEY: Final = re.compile(r"-[A-Za-z]\w*")
@@ -351,12 +354,12 @@ class Handshake(ABC):
     def _await_version(self) -> Step[int]:
         """The peer's version by its first digit, or two if that is 1 or 2; nothing is consumed."""
         opening = _OPENING + b" "
-        while not re.match(opening + rb"(?:[12]?[^12]|[12]{2})", self._received, re.DOTALL):
+        while not _VERSION.match(self._received):
             if not self._received.startswith(opening[: len(self._received)]):
                 what = _describe(self._received)
                 raise RemoteProtocolError(f"instead of a greeting the peer sent {what}", self._offset)
             yield
-        digits = re.match(rb"[0-9]{0,2}", self._received[len(opening) :])
+        digits = _DIGITS.match(self._received, len(opening))
         return int(digits[0]) if digits and digits[0] else 0
 
     def _conclude(self, ours: int) -> Step[None]:

@@ -44,6 +44,9 @@ SPEAK_AFTER: Final = 0.05
 class LinkState(Enum):
     """How far a connection has come on its way to being one half of a link."""
 
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
+
     #: It was accepted and has not said what it is.
     ACCEPTED = auto()
     #: It has said what it is; the other connection of its link has not come.
@@ -58,6 +61,9 @@ class LinkState(Enum):
 
 class LinkStep(Enum):
     """What moves a connection from one state to the next."""
+
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
 
     #: It has said what it is; a classic message connection says so by the port it comes to.
     IDENTIFY = auto()

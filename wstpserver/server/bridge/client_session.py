@@ -351,7 +351,8 @@ class ClientSession:
         self.closing = True  # nothing of what waits is sent any more, and C counts no more answers with this channel
         if self.peer is not None:
             self.peer.update_fastpath()
-        yield_to_loop()  # an abort that was sent just before the end is here already, on the other connection
+        if self.queue.waits or self._kernel_is_busy():
+            yield_to_loop()  # an abort that was sent just before the end is here already, on the other connection
         return "it closed its link"
 
     def run_messages(self, leftover: bytes) -> None:

@@ -41,6 +41,9 @@ _NOTHING = memoryview(b"")
 class ChannelEvent(Enum):
     """What a channel reports. Data are views that are valid until the callback returns, or None."""
 
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
+
     #: Of a client: a whole packet, to be sent or queued. May wait.
     FRAME = "frame"
     #: Of a client: a packet that is too large to be held has begun. True: it counts as sent, and goes to the sink
@@ -66,6 +69,9 @@ OnEvent = Callable[[ChannelEvent, PacketHead, "memoryview | bytes | None"], bool
 
 class FrameState(Enum):
     """Where a channel is in the frame that it receives."""
+
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
 
     #: Between frames, or in one that is kept in the receive buffer until it is whole.
     BOUNDARY = "boundary"
