@@ -208,6 +208,12 @@ class EvaluationStack:
         Returns:
             True if the kernel can take an evaluation now and could not before.
         """
+        if head == _RETURN and self.counted and self._open:  # the usual case: the answer to the only evaluation
+            self._open.clear()
+            self.busy, self.accepting = False, True
+            for subscriber in self._subscribers:
+                subscriber(IDLE, 0)
+            return True
         was_busy, was_accepting = self.busy, self.accepting
         question, self._question = self._question, None
         self._requested = True

@@ -178,6 +178,11 @@ class Bridge:
         if accepting:
             self.client.queue.release()
 
+    def answered_in_c(self) -> None:
+        """An answer passed in C and is accounted for."""
+        if not self.client.channel.is_counted:  # else C has permitted the next evaluation by itself
+            self.kernel_wrote(accepting=True)
+
     def kernel_message(self, code: int, argument: int) -> None:
         """The kernel sent an out-of-band message."""
         if self.state not in (_DISCARDING, BridgeState.ENDED):
@@ -187,7 +192,7 @@ class Bridge:
         """Evaluations and their answers passed in C."""
         evaluation = self.kernel.evaluation
         answer_left = evaluation.passed(head, begun, answered)
-        if begun > answered or not evaluation.counted:
+        if not evaluation.counted:
             self.update_fastpath()
         return answer_left
 

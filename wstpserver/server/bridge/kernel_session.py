@@ -53,6 +53,9 @@ class KernelPeer(Protocol):
         before. Must not wait.
         """
 
+    def answered_in_c(self) -> None:
+        """An answer passed in C. Called in the hub: must not wait."""
+
     def kernel_message(self, code: int, argument: int) -> None:
         """The kernel sent an out-of-band message."""
 
@@ -171,7 +174,11 @@ class KernelSession:
             record = self.record
             if not self.evaluation.counted or record.state is not BRIDGED or record.deferred:
                 return False  # what follows from it may have to wait
-            self._written(head)
+            self.evaluation.written(head)
+            if self._idle is not None and not self.evaluation.busy:
+                self._idle.set()
+            if self.peer is not None:
+                self.peer.answered_in_c()
         elif event is _ROUND_ENDED:
             # An idle kernel has nothing more to send until its client sends something. A busy one may have.
             if self.evaluation.busy:

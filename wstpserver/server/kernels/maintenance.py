@@ -138,6 +138,8 @@ class EvaluationTimer:
             timer.close()
 
     def _changed(self, kernel: Kernel, change: EvaluationChange, _number: int) -> None:
+        if not self._timers and (kernel.pool is None or not kernel.pool.settings.evaluation_time_limit):
+            return
         if change is IDLE:
             if kernel in self._timers:
                 self.forget(kernel)

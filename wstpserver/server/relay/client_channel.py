@@ -86,6 +86,11 @@ class ClientChannel(Channel):
         return self.scanner.completion_in_parts(limit)
 
     @property
+    def is_counted(self) -> bool:
+        """True while C counts evaluations and their answers in pairs, and permits the next one by itself."""
+        return bool(self.state.peer)
+
+    @property
     def is_in_large_frame(self) -> bool:
         """True in a frame that is held, or goes to the sink in parts."""
         return self.frame is _HELD or self.frame is _STREAMING

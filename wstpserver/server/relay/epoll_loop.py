@@ -119,9 +119,9 @@ class EpollLoop:
         state.most, state.size, state.portion = MOST_EVENTS, BUFFER_SIZE, PORTION
         state.buffer, state.events = self._buffer.pointer, self._events
         lib.wstpcopy_make_pipe(state.pipe)
-        self._watcher = loop.io(descriptor, 1)
-        # Its callback comes when the hub has nothing else to do: then the call into C may wait for the next frame.
-        self._idle: Any = loop.idle() if hasattr(loop, "idle") else None
+        # The first of all that is ready after a poll: what others schedule in their turn is not there yet, so that the
+        # number of those that are pending tells whether the hub has anything else to do.
+        self._watcher = loop.io(descriptor, 1, priority=getattr(loop, "MAXPRI", None))
 
     def enter(self, channel: WaitingChannel) -> int:
         """Return a number for this channel, which names it until it leaves."""
@@ -163,27 +163,15 @@ class EpollLoop:
         """Rounds for the channels that have something to do; called in the hub, where nothing may wait for long."""
         # A channel that has something to process ends a call, and many may have: of clients that come and go, all
         # that go.
-        if self._run(alone=False) < 0:
+        if self._run(alone=not getattr(self._hub.loop, "pendingcnt", 1)):
             ends = monotonic() + TURN
-            while self._run(alone=False) < 0 and monotonic() < ends:
+            while self._run(alone=False) and monotonic() < ends:
                 pass
-        elif self._idle is not None and not self._idle.active:
-            self._idle.start(self._nothing_else)
 
-    def _nothing_else(self) -> None:
-        """The hub has nothing else to do: let C wait a moment for what follows."""
-        if self._run(alone=True) <= 0:
-            self._idle.stop()
-
-    def _run(self, *, alone: bool) -> int:
-        """One call into C, and the accounting for what passed in it.
-
-        Returns:
-            How many events there were, or -1 if a greenlet was woken.
-        """
+    def _run(self, *, alone: bool) -> bool:
+        """One call into C, and the accounting for what passed in it; True if it woke a greenlet."""
         count = lib.wstpepoll_run(self._state, alone)
-        events = [self._events[index] for index in range(count)]
-        return -1 if account_for(events, self._channels, self._hand_over) else count
+        return account_for([self._events[index] for index in range(count)], self._channels, self._hand_over)
 
     def _hand_over(self, channel: WaitingChannel, verdict: int) -> None:
         """The channel gets the buffer, the loop another one."""
