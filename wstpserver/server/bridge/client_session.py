@@ -352,8 +352,8 @@ class ClientSession:
         if self.peer is not None:
             self.peer.update_fastpath()
         if self.queue.waits or self._kernel_is_busy():
-            # An abort that was sent just before the end is here already, on the other connection: one look at it, and one
-            # turn of the greenlet that reads it.
+            # An abort that was sent just before the end is here already, on the other connection: one look at it, and
+            # one turn of the greenlet that reads it.
             yield_to_loop()
             yield_to_loop()
         return "it closed its link"
