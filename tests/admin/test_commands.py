@@ -204,7 +204,7 @@ def test_wait_for_a_server_that_starts(tmp_path):
     with start("-s", f"{port}@127.0.0.1", "wait", "-t", str(PATIENCE)) as waiting:
         try:
             with server:
-                code, _, err = run("-s", f"{port}@127.0.0.1", "wait", "-t", "0.5")
+                code, _, err = run("-s", f"{port}@127.0.0.1", "wait", "-t", "3")
                 assert code == 75
                 assert "pool Main has 1 of at most 1 kernels (1 starting)" in err
                 assert waiting.poll() is None

@@ -1,4 +1,6 @@
 """A client's messages are waited for without a greenlet, until there are some."""
+import gc
+
 import gevent
 import pytest
 
@@ -41,6 +43,7 @@ class Watched:
 
 @pytest.fixture
 def watched():
+    gc.collect()  # what earlier tests have left to the collector is not closed in the middle of this one
     before = own_descriptors()
     opened = []
 
@@ -52,7 +55,7 @@ def watched():
     for each in opened:
         each.close()
     gevent.sleep(0)
-    assert own_descriptors().keys() == before.keys()
+    assert own_descriptors().keys() <= before.keys()
 
 
 def test_the_end_before_any_message(watched):

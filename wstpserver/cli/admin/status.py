@@ -108,7 +108,7 @@ def _server_process(address: Address, terminal: Terminal) -> int:
     if not isinstance(process, int) or process <= 1:
         raise ProgramError(f"{address}: this server does not tell its process ID")
     elsewhere = not is_on_this_machine(address) or (isinstance(machine, str) and machine != socket.gethostname())
-    if elsewhere or "wstpserver" not in _command_line(process):
+    if elsewhere or "wstpserver" not in [os.path.basename(word) for word in _command_line(process).split()]:
         raise ProgramError(f"{address}: the server does not run on this machine; signals reach only those that do")
     return process
 
