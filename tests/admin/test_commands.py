@@ -187,9 +187,9 @@ def test_wait(server):
 
 def test_wait_takes_kernels_in_use_for_ready(server, client):
     assert admin(server, "wait") == (0, "", "")
-    code, out, err = admin(server, "wait", "--kernels", "1", "--timeout", "0.5")
+    code, out, err = admin(server, "wait", "--kernels", "1", "--timeout", "3")
     assert (code, out) == (75, "")
-    assert err == "wstpserver-admin: not ready within 0.5 s: pool Main has 1 of at most 2 kernels (1 bridged)\n"
+    assert err == "wstpserver-admin: not ready within 3 s: pool Main has 1 of at most 2 kernels (1 bridged)\n"
 
 
 def test_wait_for_a_server_that_starts(tmp_path):

@@ -54,7 +54,7 @@ class Deadline:
 
     def __str__(self) -> str:
         """For messages: "within 2 s"."""
-        return "ever" if self.seconds is None else f"within {self.seconds:.3g} s"
+        return "ever" if self.seconds is None else f"within {self.seconds:.{1 if self.seconds < 1 else 3}g} s"
 
 
 def wait_for_socket(
