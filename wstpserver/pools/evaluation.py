@@ -140,11 +140,6 @@ class EvaluationStack:
         return EvaluationState.EVALUATING if self.busy else EvaluationState.IDLE
 
     @property
-    def in_dialog(self) -> bool:
-        """True inside a dialog."""
-        return bool(self._dialogs)
-
-    @property
     def open_heads(self) -> tuple[PacketHead, ...]:
         """The heads of the packets that began what is open now, the innermost first."""
         return tuple(one.head for one in reversed(self._open))

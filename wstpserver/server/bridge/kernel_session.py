@@ -168,15 +168,14 @@ class KernelSession:
         if event is _WRITTEN:
             if data is not None:
                 self._keep(head, bytes(data))
-            if head in REPORTED_HEADS:
-                self._written(head)
+            accepting = self._account_for(head)
+            if self.peer is not None:
+                self.peer.kernel_wrote(accepting=accepting)
         elif event is _ANSWERED:
             record = self.record
             if not self.evaluation.counted or record.state is not BRIDGED or record.deferred:
                 return False  # what follows from it may have to wait
-            self.evaluation.written(head)
-            if self._idle is not None and not self.evaluation.busy:
-                self._idle.set()
+            self._account_for(head)
             if self.peer is not None:
                 self.peer.answered_in_c()
         elif event is _ROUND_ENDED:
@@ -195,12 +194,12 @@ class KernelSession:
         elif head in QUESTIONS:
             self._question = ended(packet)
 
-    def _written(self, head: PacketHead) -> None:
+    def _account_for(self, head: PacketHead) -> bool:
+        """Note what the kernel wrote; True if it can take an evaluation now and could not before."""
         accepting = self.evaluation.written(head)
         if self._idle is not None and not self.evaluation.busy:
             self._idle.set()
-        if self.peer is not None:
-            self.peer.kernel_wrote(accepting=accepting)
+        return accepting
 
     # -- the two connections -----------------------------------------------------------------------------------
 

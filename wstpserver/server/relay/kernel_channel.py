@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from wstpserver._native import ffi
 from wstpserver.pools.commands import MAXIMUM_COMMAND_SIZE
-from wstpserver.pools.evaluation import ANSWERED_BY, PLAIN_OUTPUT, QUESTIONS
+from wstpserver.pools.evaluation import ANSWERED_BY, PLAIN_OUTPUT, QUESTIONS, REPORTED_HEADS
 from wstpserver.server.connection import Connection
 from wstpserver.server.relay.channel import HELD_FRAME_SIZE, Channel, ChannelEvent, FrameState, OnEvent
 from wstpserver.server.relay.sinks import NullSink, Sink
@@ -19,7 +19,6 @@ _KEPT = frozenset({PacketHead.InputNamePacket}) | QUESTIONS
 _HELD = frozenset({PacketHead.WSCommandPacket}) | _KEPT
 _STOPS = frozenset(PacketHead) - PLAIN_OUTPUT
 _DIRECT = frozenset(PacketHead) - {PacketHead.WSCommandPacket}
-_REPORTED = _STOPS & _DIRECT
 _COUNTED = frozenset({PacketHead.ReturnPacket})
 
 # A member of an enum is looked up by a function in Python; this is asked for with each packet.
@@ -43,7 +42,7 @@ class KernelChannel(Channel):
     """
 
     def __init__(self, connection: Connection, on_event: OnEvent) -> None:
-        super().__init__(connection, on_event, FrameScanner((), _STOPS), _DIRECT, _REPORTED)
+        super().__init__(connection, on_event, FrameScanner((), _STOPS), _DIRECT, REPORTED_HEADS)
         self.state.counted = head_bits(_COUNTED)
         self.state.silent = self.state.permitted = 1
         self.state.paired = ANSWERED_BY[PacketHead.EvaluatePacket]
@@ -111,7 +110,7 @@ class KernelChannel(Channel):
         self._report(head, kept)
 
     def _report(self, head: PacketHead, packet: bytes | None) -> None:
-        if head in _REPORTED:  # a sink that takes each frame by itself makes the scanner stop at all of them
+        if head in REPORTED_HEADS:  # a sink that takes each frame by itself makes the scanner stop at all of them
             self._on_event(ChannelEvent.WRITTEN, head, packet)
 
     def account_for(self, head: PacketHead) -> bool:
