@@ -120,7 +120,7 @@ class History:
         self.all_kernels_become_ready()
 
     def restart(self) -> tuple[dict, dict]:
-        """Another process goes on with what this one has recorded; returns that, and what the other one then records."""
+        """Another process goes on with what this one has recorded; returns that, and what that one records."""
         before, present = self.registry, self.present()
         record = json.loads(json.dumps(before.record(present)))
         self.starting.clear()
