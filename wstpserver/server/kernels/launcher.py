@@ -47,6 +47,16 @@ class LaunchQueue:
         self._concurrency = concurrency
         self._waiting: OrderedDict[Hashable, Callable[[Any], object]] = OrderedDict()
         self._under_way: set[Hashable] = set()
+        self._held = False
+
+    def hold(self) -> None:
+        """Launch nothing until `release`."""
+        self._held = True
+
+    def release(self) -> None:
+        """Launch what has waited."""
+        self._held = False
+        self._begin_next()
 
     def set_concurrency(self, concurrency: int) -> None:
         """Change the limit; launches that are under way go on."""
@@ -73,7 +83,7 @@ class LaunchQueue:
         self._begin_next()
 
     def _begin_next(self) -> None:
-        while self._waiting and len(self._under_way) < self._concurrency:
+        while self._waiting and not self._held and len(self._under_way) < self._concurrency:
             kernel, begin = self._waiting.popitem(last=False)
             self._under_way.add(kernel)
             begin(kernel)
