@@ -219,16 +219,22 @@ class Application:
     def go_on(self, record: Mapping[str, Any]) -> None:
         """Go on with everything that the program before this one in this process has handed over, before `start`."""
         self._number = record.get("number", 0)
+        loaded = time.monotonic()
         self._launcher.go_on(record.get("launcher", {}))
         clients = self._dispatcher.go_on(record)
         self._launcher.end_others(record.get("launcher", {}))
         for session, link, one in clients:
             gevent.spawn(self._serve_on, session, link, one)
-        seconds = time.monotonic() - record.get("began", time.monotonic())
+        now = time.monotonic()
+        began, halted = record.get("began", now), record.get("halted", now)
         kernels, count = len(self._dispatcher.supervisor.sessions), len(clients)
         self._log.information(
             f"Restarted with {_counted(kernels, 'kernel')} and {_counted(count, 'client')}: nobody was served for"
-            f" {seconds:.3f} s"
+            f" {now - began:.3f} s"
+        )
+        self._log.debug(
+            f"Everything was halted after {halted - began:.3f} s, the program loaded after another"
+            f" {loaded - halted:.3f} s, everything restored after {now - loaded:.3f} s"
         )
 
     def _serve_on(self, session: ClientSession, link: OpenLink, record: Mapping[str, Any]) -> None:

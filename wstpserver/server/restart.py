@@ -204,7 +204,7 @@ class Restart:
             if self._stopping.is_set():
                 return "it is being stopped"
             systemd.reloading()
-            record = {**self._others(), **self._dispatcher.hand_over(), "began": began}
+            record = {**self._others(), **self._dispatcher.hand_over(), "began": began, "halted": time.monotonic()}
             return self._execute(record)
         finally:
             self._dispatcher.resume()
