@@ -20,10 +20,11 @@ from gevent.event import Event
 from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
 from wstpserver.server.advertise import Advertiser
-from wstpserver.server.bridge.client_session import ClientSession
+from wstpserver.server.bridge.client_session import LINGER, ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.information import ServerFacts
-from wstpserver.server.handover import HandoverError, check_format, fetch
+from wstpserver.server.connection import ConnectionClosed
+from wstpserver.server.handover import HandoverError, check_format, fetch, link_of_record, unpacked
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
@@ -223,6 +224,8 @@ class Application:
         self._launcher.go_on(record.get("launcher", {}))
         clients = self._dispatcher.go_on(record)
         self._launcher.end_others(record.get("launcher", {}))
+        for one in record.get("leaving", ()):
+            gevent.spawn(_see_off, one)
         for session, link, one in clients:
             gevent.spawn(self._serve_on, session, link, one)
         now = time.monotonic()
@@ -405,6 +408,25 @@ class Application:
                     session.end()
                 messages.stop()
                 session.release()
+
+
+def _see_off(record: Mapping[str, Any]) -> None:
+    """Let a client read what is left for it, and throw away what it still sends: a link that is closed with bytes
+    unread is reset, and what its peer has not read yet is lost.
+    """
+    try:
+        link = link_of_record(record)
+    except OSError:
+        return
+    with gevent.Timeout(LINGER, exception=False):
+        try:
+            link.data.send(unpacked(record.get("unsent", "")))
+            link.data.finish_sending()
+            while link.data.receive_bytes(65536):
+                pass
+        except ConnectionClosed:
+            pass
+    link.close()
 
 
 def _counted(number: int, what: str) -> str:

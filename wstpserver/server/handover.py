@@ -9,6 +9,7 @@ place.
      "registry": {...},                                `Registry.record`: kernels, pools, clients, who waits
      "kernels": {id: kernel, ...},                     `KernelSession.hand_over`, for each kernel that has a link
      "clients": [client, ...],                         `ClientSession.hand_over`, in the order of the registry's clients
+     "leaving": [link, ...],                           of clients that only have to read why they were closed
      ...}                                              what else `restart` hands over
 
     kernel: {"process": {"pid": 1, "parent": 0, "output": {"descriptor": 5, "rest": "", "lines": []}},

@@ -37,6 +37,9 @@ CHECK_TIME = 30.0
 SERVING_INTERVAL = 0.02
 HALTED_INTERVAL = 0.001
 
+#: Seconds for what follows when a link was closed in the middle of a frame.
+CLOSING_TIME = 1.0
+
 #: Seconds after which the program is tried once more before it is executed.
 STALE = 1.0
 
@@ -212,7 +215,7 @@ class Restart:
 
     def _halt(self, deadline: float) -> None:
         """Wait until everything can be handed over."""
-        quiet = 0
+        quiet, closed = 0, False
         while quiet < QUIET_TURNS and not self._stopping.is_set():
             if self._dispatcher.halt():
                 quiet += 1
@@ -220,9 +223,10 @@ class Restart:
                 continue
             quiet = 0
             if time.monotonic() >= deadline:
+                if closed:
+                    return
                 self._dispatcher.close_unhalted()
-                yield_to_loop()
-                return
+                closed, deadline = True, deadline + CLOSING_TIME
             gevent.sleep(HALTED_INTERVAL)
 
     def _execute(self, record: Mapping[str, Any]) -> str:
