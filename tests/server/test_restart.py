@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import uuid
 
 import pytest
 
@@ -26,8 +27,10 @@ from tests.support.serving import (
     serving,
     wait_until_busy,
 )
+from tools.harness.fake_kernel import joining
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
+from tools.harness.rawlink import RawLink
 from tools.harness.server import pool
 from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.server.app import can_start
@@ -325,8 +328,95 @@ def a_kernel_outside_pools(server, folder):
         assert kernel_id(link) == identifier
 
 
+def begun(data, message, version=6):
+    """The link of two connections that have said what they are; its greeting follows, and its first prompt."""
+    peer_version, framer = joining.greet(data, version)
+    link = RawLink(data, message, framer, 20.0, min(version, peer_version))
+    prompt(link)
+    return link
+
+
 @scenario
-def a_link_in_classic_mode(server, folder):
+def a_connection_that_has_not_said_what_it_is(server, folder):
+    name = b"id=%s connection=" % str(uuid.uuid4()).upper().encode()
+    data, message = (joining.connect_to("127.0.0.1", server.port, 20.0) for _ in range(2))
+    data.sendall(name[:20])
+    yield
+    data.sendall(name[20:] + b"data" + joining.WORDS)
+    message.sendall(name + b"mesg")
+    assert joining.receive_exactly(data, len(joining.WORDS)) == joining.WORDS
+    with begun(data, message) as link:
+        assert link.evaluate(6) == 6
+
+
+@scenario
+def a_data_connection_whose_other_half_is_missing(server, folder):
+    name = b"id=%s connection=" % str(uuid.uuid4()).upper().encode()
+    data = joining.connect_to("127.0.0.1", server.port, 20.0)
+    data.sendall(name + b"data" + joining.WORDS)
+    assert joining.receive_exactly(data, len(joining.WORDS)) == joining.WORDS
+    yield
+    message = joining.connect_to("127.0.0.1", server.port, 20.0)
+    message.sendall(name + b"mesg")
+    with begun(data, message) as link:
+        assert link.evaluate(6) == 6
+
+
+@scenario
+def a_message_connection_whose_other_half_is_missing(server, folder):
+    name = b"id=%s connection=" % str(uuid.uuid4()).upper().encode()
+    message = joining.connect_to("127.0.0.1", server.port, 20.0)
+    message.sendall(name + b"mesg")
+    yield
+    data = joining.connect_to("127.0.0.1", server.port, 20.0)
+    data.sendall(name + b"data" + joining.WORDS)
+    assert joining.receive_exactly(data, len(joining.WORDS)) == joining.WORDS
+    with begun(data, message) as link:
+        assert link.evaluate(6) == 6
+
+
+@scenario
+def half_a_greeting(server, folder):
+    data, message = joining.connect_uuid("127.0.0.1", server.port, str(uuid.uuid4()).upper(), 20.0)
+    data.sendall(b"Math Link 6\n")
+    assert data.recv(1, socket.MSG_PEEK)
+    yield
+    with RawLink(data, message, timeout=20.0) as link:
+        received = b""
+        data.sendall(b"".join(line for _, line in joining.LINES))
+        while received.count(b"\n") < 1 + len(joining.LINES):
+            received += joining.receive(data)
+        assert received.startswith(b"Math Link 6\n")
+        link.framer.feed(received.split(b"\n", 1 + len(joining.LINES))[-1])
+        prompt(link)
+        assert link.evaluate(6) == 6
+
+
+@scenario
+def a_classic_client_that_knows_its_port(server, folder):
+    data = joining.connect_to("127.0.0.1", server.port, 20.0)
+    data.sendall(b"need_msg_portY")
+    answer = b""
+    while not answer.endswith(b"Y"):
+        answer += joining.receive(data, 1)
+    yield
+    message = joining.connect_to("127.0.0.1", int(answer[len(b"msg_port=") : -1]), 20.0)
+    with begun(data, message, 4) as link:
+        assert link.evaluate(6) == 6
+
+
+@scenario
+def a_classic_client_with_both_connections(server, folder):
+    data, message = joining.connect_classic(("127.0.0.1", server.port))
+    for one in (data, message):
+        one.settimeout(20.0)
+    yield
+    with begun(data, message, 4) as link:
+        assert link.evaluate(6) == 6
+
+
+@scenario
+def a_link_of_version_4(server, folder):
     with server.connect(version=4) as link:
         prompt(link)
         yield

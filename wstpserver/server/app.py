@@ -212,6 +212,7 @@ class Application:
             "listeners": [{"descriptor": server.socket.fileno()} for server in self._servers],
             "listens_on": [self._options.port, self._options.interface],
             "launcher": self._launcher.hand_over(),
+            "unpaired": self._acceptor.hand_over(),
             "pid_file": self._pid_file.hand_over() if self._pid_file is not None else "",
             "number": self._number,
             "since": self._facts.began,
@@ -226,6 +227,7 @@ class Application:
         self._launcher.end_others(record.get("launcher", {}))
         for one in record.get("leaving", ()):
             gevent.spawn(_see_off, one)
+        self._acceptor.go_on(record.get("unpaired", ()))
         for session, link, one in clients:
             gevent.spawn(self._serve_on, session, link, one)
         now = time.monotonic()
