@@ -12,6 +12,7 @@ from tests.support.serving import (
     SUCCESS,
     Gate,
     Since,
+    assert_serves,
     enter,
     evaluate_length,
     join,
@@ -31,7 +32,7 @@ from tools.harness.fake_kernel import joining
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
 from tools.harness.rawlink import RawLink
-from tools.harness.server import pool
+from tools.harness.server import ROOT, pool
 from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.server.app import can_start
 from wstpserver.server.restart import check_words
@@ -563,3 +564,69 @@ def test_a_restarted_server_stops_as_documented(tmp_path):
             assert server.stop() == 0
             wait_gone(process)
         assert "Stopped" in server.log
+
+
+# A program that cannot be executed after all, and a server that is stopped meanwhile
+
+#: Python executes this at its start: what the system says instead of executing a program, and a program that does not
+#: say whether it could start.
+SITE = """
+import os
+execute, process = os.execve, os.getpid()
+def refuse(*arguments):
+    if os.getpid() == process:  # not a child that was just forked
+        raise OSError(12, "Cannot allocate memory")
+    execute(*arguments)
+os.execve = refuse
+if os.environ.get("WSTPSERVER_HANDOVER", "").startswith("check ") and "TRIAL" in os.environ:
+    open(os.environ["TRIAL"]).read()
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """An environment in which programs in Python are such."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(SITE)
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+
+
+def test_a_server_whose_program_cannot_be_executed_goes_on(tmp_path, site):
+    configuration = one_pool(make_kernel(tmp_path), 0, MaximumKernelNumber=8)
+    gate = Gate(tmp_path)
+    with serving(tmp_path, configuration, environment=site) as server:
+        with join(server) as busy, join(server) as slow, join(server) as waiting, server.connect() as administrator:
+            prompt(administrator)
+            busy.put("EvaluatePacket", gate.busy())
+            gate.wait_until_reached()
+            slow.put("EvaluatePacket", Function("StringJoin", *["x" * 1_000_000] * 6))
+            wait_until_written(server, slow)
+            waiting.put("WSCommandPacket", Function("ConnectKernel", kernel_id_of(server, 1), 60))
+            told = json.loads(administrator.command("RestartServer"))
+            assert told["reason"] == "the program cannot be executed: Cannot allocate memory"
+            assert len(slow.get_packet()[1]) == 6_000_000
+            assert slow.evaluate(1) == 1
+            gate.open()
+            assert busy.get_packet() == ("ReturnPacket", gate.path)
+            assert waiting.get_packet() == ("ReturnPacket", SUCCESS)
+            assert prompt(waiting)[0] == "InputNamePacket"
+            assert waiting.evaluate(2) == 2
+        assert_serves(server)
+
+
+def kernel_id_of(server, client):
+    """The ID of the kernel that this client of a server was bridged to."""
+    return re.search(rf"Client {client} \(.*\) is bridged to kernel (\S+)", server.log)[1]
+
+
+def test_a_server_that_is_stopped_while_it_restarts_stops(tmp_path, site):
+    trial = Gate(tmp_path, "trial")
+    environment = {**site, "TRIAL": trial.path}
+    with serving(tmp_path, one_pool(make_kernel(tmp_path)), environment=environment) as server:
+        ready_kernels(server, 1)
+        os.kill(server.pid, signal.SIGUSR2)
+        trial.wait_until_reached()
+        assert server.stop() == 0
+        assert "was not restarted" not in server.log or "it is being stopped" in server.log
+    trial.close()

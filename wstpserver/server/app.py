@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import signal
@@ -94,6 +95,7 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     try:
         if record:
             application.go_on(record)
+            gc.enable()
         application.start()
         application.wait()
     finally:
@@ -297,6 +299,7 @@ class Application:
 
     def _stop(self) -> None:
         systemd.stopping()
+        self._restarting.stop()
         for server in self._servers:
             server.stop()
         withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
