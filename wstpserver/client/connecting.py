@@ -13,7 +13,7 @@ from wstpserver.client.errors import ConnectError, LinkClosed, LinkSyntaxError, 
 from wstpserver.client.link import Link
 from wstpserver.client.listener import listen
 from wstpserver.client.messages import MessageChannel
-from wstpserver.client.transport import Connection, connect_again, connect_socket
+from wstpserver.client.transport import NOT_ADMITTED, Connection, connect_again, connect_socket
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import OUR_VERSION, ConnectAgain, ConnectHandshake, Event, MessagePort
 from wstpserver.wire.tokens import DecoderLimits
@@ -60,7 +60,7 @@ def connect(
     except LinkClosed as error:
         opening.give_up()
         message = "the other side closed the connection during the greeting"
-        raise ConnectError(message, parsed.link_name, _ANOTHER_PROGRAM) from error
+        raise ConnectError(message, parsed.link_name, f"{NOT_ADMITTED}. {_ANOTHER_PROGRAM}") from error
     except BaseException:
         opening.give_up()
         raise
@@ -158,7 +158,9 @@ class _Opening:
                 handshake.receive_end()
             events = handshake.receive_data(data)
         except RemoteProtocolError as error:
-            raise ConnectError(error.message, self._where, _ANOTHER_PROGRAM) from error
+            at_once = not data and not handshake.offset and not error.offset
+            advice = f"{NOT_ADMITTED}. {_ANOTHER_PROGRAM}" if at_once else _ANOTHER_PROGRAM
+            raise ConnectError(error.message, self._where, advice) from error
         self._send(connection, handshake)
         return events
 

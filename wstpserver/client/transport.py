@@ -307,7 +307,7 @@ def connect_socket(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
         sock.close()
         if deadline.expired:
             raise LinkTimeout(f"no answer to the connection request {deadline}", where, _IS_IT_THE_HOST) from None
-    raise ConnectError(_reason(failure), where, _IS_IT_RUNNING) from failure
+    raise ConnectError(_reason(failure), where, _advice(failure)) from failure
 
 
 def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, deadline: Deadline) -> socket.socket:
@@ -331,7 +331,7 @@ def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, dea
     try:
         address = list(sock.getpeername())
     except OSError as error:
-        raise ConnectError("the connection was closed at once", str(endpoint), _IS_IT_RUNNING) from error
+        raise ConnectError("the other side closed the connection at once", str(endpoint), NOT_ADMITTED) from error
     if port is not None:
         address[1] = port
     other = socket.socket(sock.family, sock.type)
@@ -346,10 +346,15 @@ def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, dea
     other.close()
     if deadline.expired:
         raise LinkTimeout(f"no answer to the second connection {deadline}", str(endpoint), _IS_IT_THE_HOST)
-    raise ConnectError(f"the second connection: {_reason(failure)}", str(endpoint), _IS_IT_RUNNING) from failure
+    raise ConnectError(f"the second connection: {_reason(failure)}", str(endpoint), _advice(failure)) from failure
 
 
 _IS_IT_RUNNING: Final = "Check that wstpserver is running there and listens on this port and interface"
+#: What to look at where the other side takes a connection and ends it before it has said anything.
+NOT_ADMITTED: Final = (
+    "A WSTPServer closes connections of users and addresses that it does not admit (AllowedUsers, AllowedAddresses); "
+    "its log says so"
+)
 _IS_IT_THE_HOST: Final = "Check the host's name, its firewall, and that it is up"
 
 
@@ -375,10 +380,15 @@ def _is_connected_to_itself(sock: socket.socket) -> bool:
 def _error_text(code: int) -> str:
     return {
         errno.ECONNREFUSED: "the connection was refused",
+        errno.ECONNRESET: "the other side closed the connection at once",
         errno.ETIMEDOUT: "no answer to the connection request",
         errno.EHOSTUNREACH: "the host cannot be reached",
         errno.ENETUNREACH: "the network cannot be reached",
     }.get(code) or os.strerror(code)
+
+
+def _advice(failure: OSError | None) -> str:
+    return NOT_ADMITTED if failure is not None and failure.errno == errno.ECONNRESET else _IS_IT_RUNNING
 
 
 def _reason(failure: OSError | None) -> str:

@@ -17,6 +17,7 @@ from gevent.event import Event
 
 from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
+from wstpserver.server.access import Admission
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.information import ServerFacts
@@ -30,6 +31,7 @@ from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.diff import changes
 from wstpserver.settings.loader import LoadedSettings, reload_settings
+from wstpserver.settings.schema import ANY
 from wstpserver.version import VERSION
 
 EXIT_OK = 0
@@ -96,8 +98,11 @@ class Application:
         self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
         facts = ServerFacts(str(options.configuration_file or ""))
         self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts)
-        self._acceptor = ClientAcceptor(settings, self._log, self._serve)
-        self._servers = [LinkServer(listener, self._acceptor.handle, self._log) for listener in listeners]
+        self._admission = Admission(settings, self._log)
+        self._acceptor = ClientAcceptor(settings, self._log, self._serve, self._admission)
+        self._servers = [
+            LinkServer(listener, self._acceptor.handle, self._log, self._admission) for listener in listeners
+        ]
         #: What it listens on, for the log.
         self._where = describe(listeners, options.interface)
         self._advertiser: Advertiser | None = None
@@ -131,13 +136,16 @@ class Application:
         """Say who can connect, where that is everybody, or where clients have to name the host."""
         hosts = {server.socket.getsockname()[0] for server in self._servers}
         port = self._servers[0].socket.getsockname()[1]
-        if hosts & {"0.0.0.0", "::"}:
+        is_local = all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts)
+        if not is_local and ANY in self._settings.allowed_addresses:
+            where = "all interfaces" if hosts & {"0.0.0.0", "::"} else ", ".join(sorted(hosts))
+            who = "has an access token and " if self._settings.requires_token else ""
             self._log.warning(
-                f"The server listens on all interfaces: whoever reaches port {port} of this computer can run programs"
-                " here under the account of the server. Restrict it with --interface (localhost keeps other computers"
-                " out), or have a firewall admit only the computers of your clients"
+                f"The server listens on {where}: whoever {who}reaches port {port} of this computer can run programs"
+                " here under the account of the server. Restrict it with AllowedAddresses, or with --interface"
+                " (localhost keeps other computers out), or have a firewall admit only the computers of your clients"
             )
-        elif all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts):
+        elif is_local:
             self._log.information(
                 "Only programs on this computer can connect, and they have to name the host: -linkname"
                 f" {port}@localhost. Without a host the WSTP library connects to the address of the computer in its"
@@ -177,6 +185,7 @@ class Application:
         systemd.stopping()
         for server in self._servers:
             server.stop()
+        self._admission.refusals.summarise()
         withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
         evaluating = self._dispatcher.evaluating()
         if evaluating:
@@ -229,6 +238,7 @@ class Application:
         self._log.information(f"The configuration was reloaded:{listed}")
         self._loaded = loaded
         self._settings = loaded.settings
+        self._admission.reconfigure(loaded.settings)
         self._acceptor.reconfigure(loaded.settings)
         self._launcher.line.set_concurrency(loaded.settings.kernel_start_concurrency)
         self._dispatcher.reconfigure(loaded.settings)
@@ -259,7 +269,12 @@ class Application:
 
     def _converse(self, link: OpenLink, name: str) -> None:
         session = self._dispatcher.make_session(
-            Client(name), name, link.data, link.messages, greeting_version=link.greeting_version
+            Client(name),
+            name,
+            link.data,
+            link.messages,
+            greeting_version=link.greeting_version,
+            header=link.header,
         )
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"

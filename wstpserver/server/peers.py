@@ -10,12 +10,12 @@ is refused (by a seccomp filter, or by a kernel without it), the list of all soc
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import struct
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from wstpserver.server.kernels import process_info
@@ -116,30 +116,30 @@ def peer_owner(connected: socket.socket) -> SocketOwner | None:
     Raises:
         OSError: the connection is gone, or nothing can be found out.
     """
-    remote, local = connected.getpeername(), connected.getsockname()
+    return owner_of(connected.family, connected.getpeername(), connected.getsockname())
+
+
+def owner_of(family: int, remote: tuple[Any, ...], local: tuple[Any, ...]) -> SocketOwner | None:
+    """Who opened the socket at one end of a TCP connection; None if that is not on this computer or not open any more.
+
+    Args:
+        family: AF_INET or AF_INET6.
+        remote: the address of that end.
+        local: the address of the other end, which is on this computer.
+
+    Raises:
+        OSError: nothing can be found out.
+    """
+    if not _LINUX:
+        raise OSError(errno.ENOSYS, "this system does not tell the owners of sockets")
     try:
-        owner = diagnosed_owner(connected.family, remote, local)
+        owner = diagnosed_owner(family, remote, local)
         # This end exists, as its descriptor shows. A system that does not find it either does not know about TCP.
-        if owner is not None or diagnosed_owner(connected.family, local, remote) is not None:
+        if owner is not None or diagnosed_owner(family, local, remote) is not None:
             return owner
     except OSError:  # a system without sock_diag, or one that refuses it
         pass
-    return listed_owner(connected.family, remote, local)
-
-
-def is_administrator(connected: socket.socket) -> bool:
-    """Whether the peer of *connected* is the user that the server runs as, or root, on this computer.
-
-    Where the system does not say who has the other end, every peer on this computer counts as that user.
-    """
-    try:
-        owner = peer_owner(connected)
-    except OSError:
-        try:
-            return ipaddress.ip_address(connected.getpeername()[0].partition("%")[0]).is_loopback
-        except OSError:  # the connection is gone
-            return False
-    return owner is not None and owner.user in (0, os.geteuid())
+    return listed_owner(family, remote, local)
 
 
 def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> SocketOwner | None:
@@ -157,10 +157,14 @@ def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]
     Raises:
         OSError: the system does not know such requests.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.settimeout(_TIMEOUT)
-        netlink.send(_question(family, local, remote))
+    question = _question(family, local, remote)
+    try:
+        netlink = _netlink()
+        netlink.send(question)
         answer = netlink.recv(_ANSWER_SIZE)
+    except OSError:
+        _netlink.cache_clear()  # a late answer must not be taken for that to the next question
+        raise
     _, kind, _, _, _ = _HEADER.unpack_from(answer)
     if kind == _NLMSG_ERROR:
         error = -struct.unpack_from("=i", answer, _HEADER.size)[0]
@@ -174,6 +178,14 @@ def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]
         return None
     user, inode = _OWNER.unpack_from(answer, _OWNER_OFFSET)
     return SocketOwner(inode, user) if inode else None
+
+
+@lru_cache(maxsize=1)
+def _netlink() -> socket.socket:
+    """One for all questions, which are asked one at a time: to open one takes longer than the answer."""
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+    netlink.settimeout(_TIMEOUT)
+    return netlink
 
 
 def _question(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> bytes:

@@ -42,6 +42,7 @@ from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds that clients have at the server's end to read what was still on its way to them.
 CLOSING_TIME = 2.0
@@ -138,7 +139,14 @@ class Dispatcher:
     # -- clients -----------------------------------------------------------------------------------------------
 
     def make_session(
-        self, record: Client, name: str, data: Connection, messages: Connection, *, greeting_version: int = 4
+        self,
+        record: Client,
+        name: str,
+        data: Connection,
+        messages: Connection,
+        *,
+        greeting_version: int = 4,
+        header: ProxyHeader | None = None,
     ) -> ClientSession:
         """Return the session of a new client link; `open_session` follows."""
         return ClientSession(
@@ -150,6 +158,7 @@ class Dispatcher:
             self._acknowledgements,
             greeting_version,
             lambda: self.settings.evaluation_queue_limit,
+            header,
         )
 
     def open_session(self, session: ClientSession, *, without_kernel: bool = False, greeting: bytes = b"") -> None:
