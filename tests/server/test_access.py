@@ -192,7 +192,7 @@ def test_many_places_share_one_entry():
 def tokens():
     """AccessTokens that knows two, with a clock that a test sets."""
     clock = [0.0]
-    found = AccessTokens(lambda: clock[0])
+    found = AccessTokens(RefusalLog(Lines()), lambda: clock[0])
     found.replace(["first token", "second token"])
     found.clock = clock
     return found

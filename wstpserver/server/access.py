@@ -249,10 +249,12 @@ class AccessTokens:
     """The tokens that the server knows, and who has said wrong ones.
 
     Args:
+        refusals: Is told of wrong tokens, and of clients that say none.
         clock: Returns the time in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, refusals: RefusalLog, clock: Callable[[], float] = time.monotonic) -> None:
+        self.refusals = refusals
         self._clock = clock
         self._digests: list[bytes] = []
         #: Wrong tokens of each client, and when the first of them came.

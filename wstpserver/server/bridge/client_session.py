@@ -311,6 +311,8 @@ class ClientSession:
         self._linger: Any = None
         #: True once the client has sent a command.
         self.has_commanded = False
+        #: Whether it is to have a kernel as soon as it may, without asking for one.
+        self.wants_kernel = False
         #: Clear while a command of this client is being carried out and has no reply yet.
         self.replied = Event()
         self.replied.set()
