@@ -112,7 +112,8 @@ def owned_by(monkeypatch, user):
 def test_users(monkeypatch, connected, users, owner, refused):
     accepted, client = connected
     owned_by(monkeypatch, owner)
-    assert admission(AllowedUsers=users).refusal_by_user(accepted, client.getsockname()).startswith(refused)
+    addresses = accepted.family, client.getsockname(), accepted.getsockname()
+    assert admission(AllowedUsers=users).refusal_by_user(*addresses).startswith(refused)
     header = ProxyHeader(Endpoint("127.0.0.1", 5), Endpoint("127.0.0.1", 6), 0)
     assert admission(AllowedUsers=users).refusal_behind_proxy("127.0.0.1", header).startswith(refused)
 
@@ -121,17 +122,18 @@ def test_other_computers_have_no_users(monkeypatch, connected):
     owned_by(monkeypatch, None)
     accepted, _ = connected
     rules = admission(AllowedUsers=["self"])
-    assert rules.refusal_by_user(accepted, ("192.0.2.7", 50000)) == ""
+    assert rules.refusal_by_user(accepted.family, ("192.0.2.7", 50000), accepted.getsockname()) == ""
     header = ProxyHeader(Endpoint("192.0.2.7", 5), Endpoint("127.0.0.1", 6), 0)
     assert rules.refusal_behind_proxy("127.0.0.1", header) == ""
 
 
 def test_a_real_connection_has_its_owner(connected):
     accepted, client = connected
-    assert admission(AllowedUsers=["self"]).refusal_by_user(accepted, client.getsockname()) == ""
+    addresses = accepted.family, accepted.getpeername(), accepted.getsockname()
+    rules = admission(AllowedUsers=["self"])
+    assert rules.refusal_by_user(*addresses) == ""
     client.close()
-    wait_for(lambda: "not known" in admission(AllowedUsers=["self"]).refusal_by_user(accepted, accepted.getpeername()),
-             10.0, "the closed connection to be nobody's")  # fmt: skip
+    wait_for(lambda: "not known" in rules.refusal_by_user(*addresses), 10.0, "the closed connection to be nobody's")
 
 
 @pytest.mark.parametrize(

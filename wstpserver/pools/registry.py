@@ -348,7 +348,8 @@ class Registry:
         Raises:
             TokenRequired: It has not said an access token, and the pool needs one.
         """
-        self.check_token(client, pool)
+        if pool.settings.require_access_token:
+            self.check_token(client, pool)
         return self._connect_to_pool(client, pool, purpose, deferred=deferred)
 
     def _connect_to_pool(self, client: Client, pool: Pool, purpose: Purpose, *, deferred: bool) -> WaitingClient:

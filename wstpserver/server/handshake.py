@@ -441,7 +441,7 @@ class ClientAcceptor:
         """Take one accepted connection. Returns at once."""
         while len(self._handshakes) >= self._settings.maximum_unpaired_connections:
             self._drop("it has not become a link, and its place is needed by a new connection")
-        proxied = self._admission.may_be_proxy(address[0])
+        proxied = self._admission.has_proxies and self._admission.may_be_proxy(address[0])
         self._handshakes.accept(connected, address_name(address), may_be_proxied=proxied)
         if self._timer is None:
             self._drop_overdue()

@@ -178,6 +178,9 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
         self._log = log
         self._admission = admission
         self._family = int(listener.family)
+        local = listener.getsockname()
+        #: The address of all its connections; None if they have different ones.
+        self._local: tuple[Any, ...] | None = None if local[0] in ("0.0.0.0", "::") else local
         self._exhausted = False
         self._pause: Any = None
 
@@ -206,7 +209,9 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
                 self._refuse(refused, address, address[0], why)
                 continue
             connected = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
-            why = admission.refusal_by_user(connected, address)
+            if not admission.has_users:
+                return connected, address
+            why = admission.refusal_by_user(self._family, address, self._local or connected.getsockname())
             if not why:
                 return connected, address
             self._refuse(connected, address, f"this computer, {address[0]}", why)

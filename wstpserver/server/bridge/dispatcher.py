@@ -221,7 +221,8 @@ class Dispatcher:
         if self.sessions.pop(session.record, None) is None:
             return
         self.log.debug(f"{session.name} disconnected: {why}")
-        self._end_silence(session)
+        if self._silent:
+            self._end_silence(session)
         bridge = self._bridge_of(session)
         if bridge is not None:  # now, because its channel is in the middle of a packet perhaps
             self._end_bridge(bridge, Reason.CLIENT_GONE, keep_queue=False)
