@@ -6,7 +6,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
 from wstpserver.pools.limits import worn_out
@@ -44,6 +44,24 @@ R = TypeVar("R")
 
 class Refused(Exception):
     """What was asked for is not possible; the text says why."""
+
+
+class Observer(Protocol):
+    """What hears of changes in a registry in the moment in which they happen, in the middle of a transaction: it must
+    not call the registry.
+    """
+
+    def kernel_moved(self, kernel: Kernel, before: KernelState | None) -> None:
+        """The kernel has come into its state from *before*; None: it was just made."""
+
+    def kernel_lost(self, kernel: Kernel, *, in_good_order: bool) -> None:
+        """It is settled how a kernel has ended that the server did not close."""
+
+    def wait_began(self, waiting: WaitingClient) -> None:
+        """A client stands in the line of a pool or a kernel, perhaps for a moment only."""
+
+    def wait_ended(self, waiting: WaitingClient) -> None:
+        """It does not any more, for the reason that its state says."""
 
 
 def _transaction(
@@ -97,6 +115,11 @@ class Registry:
         self._clock = clock
         self._effects: deque[Effect] = deque()
         self._depth = 0
+        self._observers: tuple[Observer, ...] = ()
+
+    def observe(self, observer: Observer) -> None:
+        """Tell *observer* of every change from now on. Nobody is told, and nothing is paid for it, before that."""
+        self._observers += (observer,)
 
     def _carry_out_effects(self) -> None:
         self._depth += 1
@@ -248,6 +271,8 @@ class Registry:
         """
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
             return
+        for observer in self._observers:
+            observer.kernel_lost(kernel, in_good_order=in_good_order)
         client, pool = kernel.client, kernel.pool
         replacing = False
         if client is not None:
@@ -440,6 +465,8 @@ class Registry:
         if pool is not None:
             pool.kernels[kernel.id] = kernel
             pool.counts[KernelState.STARTING] += 1
+        for observer in self._observers:
+            observer.kernel_moved(kernel, None)
         self._effects.append(Start(kernel))
         return kernel
 
@@ -460,14 +487,15 @@ class Registry:
         kernel.move(state)
         kernel.since = self._clock()
         pool = kernel.pool
-        if pool is None:
-            return
-        pool.counts[before] -= 1
-        pool.counts[state] += 1
-        pool.fresh.pop(kernel.id, None)
-        pool.used.pop(kernel.id, None)
-        if state is KernelState.FREE:
-            (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
+        if pool is not None:
+            pool.counts[before] -= 1
+            pool.counts[state] += 1
+            pool.fresh.pop(kernel.id, None)
+            pool.used.pop(kernel.id, None)
+            if state is KernelState.FREE:
+                (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
+        for observer in self._observers:
+            observer.kernel_moved(kernel, before)
 
     def _close(self, kernel: Kernel, why: str, told: str = "") -> None:
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
@@ -529,6 +557,8 @@ class Registry:
         deferred = deferred and client.kernel is not None
         client.waiting = waiting = WaitingClient(client, target, purpose, self._clock(), deferred)
         waiting.line.join(waiting)
+        for observer in self._observers:
+            observer.wait_began(waiting)
         return waiting
 
     def _leave_line(self, client: Client, why: str) -> None:
@@ -539,6 +569,8 @@ class Registry:
         waiting.line.leave(waiting)
         waiting.client.waiting = None
         waiting.state, waiting.reason = state, why
+        for observer in self._observers:
+            observer.wait_ended(waiting)
         self._effects.append(Settled(waiting))
 
     def _fail_waiting(self, kernel: Kernel, why: str) -> None:
