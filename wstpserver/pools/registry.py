@@ -57,11 +57,8 @@ class Observer(Protocol):
     def kernel_lost(self, kernel: Kernel, *, in_good_order: bool) -> None:
         """It is settled how a kernel has ended that the server did not close."""
 
-    def wait_began(self, waiting: WaitingClient) -> None:
-        """A client stands in the line of a pool or a kernel, perhaps for a moment only."""
-
     def wait_ended(self, waiting: WaitingClient) -> None:
-        """It does not any more, for the reason that its state says."""
+        """A client has left the line of a pool or a kernel, perhaps in the moment in which it asked."""
 
 
 def _transaction(
@@ -198,6 +195,21 @@ class Registry:
         if 0 < maximum <= sum(kernel.pool is None for kernel in self.kernels.values()):
             raise Refused(f"there are {maximum} kernels outside pools already (MaximumKernelsOutsidePools)")
         return self._start(None, command_line)
+
+    @_transaction
+    def start_another(self, pool: Pool) -> Kernel:
+        """Start a kernel of a pool that nobody has asked for yet.
+
+        Raises:
+            Refused: The pool has no room for it, or starts no kernels now.
+        """
+        if pool.retired:
+            raise Refused(f"pool {pool.name} is not configured any more")
+        if pool.holding_off:
+            raise Refused(f"pool {pool.name} pauses after a failed start")
+        if not pool.room:
+            raise Refused(f"pool {pool.name} has {pool.running} kernels, as many as it may have (MaximumKernelNumber)")
+        return self._start(pool, None)
 
     @_transaction
     def ready(self, kernel: Kernel) -> bool:
@@ -557,8 +569,6 @@ class Registry:
         deferred = deferred and client.kernel is not None
         client.waiting = waiting = WaitingClient(client, target, purpose, self._clock(), deferred)
         waiting.line.join(waiting)
-        for observer in self._observers:
-            observer.wait_began(waiting)
         return waiting
 
     def _leave_line(self, client: Client, why: str) -> None:

@@ -69,6 +69,9 @@ class ServerSettings:
     maximum_kernels_outside_pools: int
     show_initialization_code: bool
     advertised_service_type: str
+    http_port: int
+    http_interface: str
+    http_host_names: tuple[str, ...]
 
     @property
     def default_pool(self) -> PoolSettings:
