@@ -307,7 +307,7 @@ def test_a_failed_start_makes_the_pool_pause():
     assert registry.take_effects() == []
     registry.connect_to_pool(client(registry), pool)
     assert registry.take_effects() == []
-    registry.resume(pool)
+    registry.start_again(pool)
     assert [type(effect) for effect in registry.take_effects()] == [Start]
 
 

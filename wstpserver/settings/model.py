@@ -67,6 +67,7 @@ class ServerSettings:
     greeting_timeout: float
     maximum_unpaired_connections: int
     maximum_kernels_outside_pools: int
+    maximum_kernels: int
     show_initialization_code: bool
     advertised_service_type: str
     http_port: int

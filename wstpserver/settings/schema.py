@@ -371,6 +371,15 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         minimum=0, maximum=10_000, extension=True, sample="64",
     ),
     Option(
+        "MaximumKernels", Level.ROOT, Kind.INTEGER,
+        "how many kernels may run at the same time in all, those of all pools and those outside pools; 0 for no limit",
+        "Set it to the number of your licence's kernels. A kernel counts until its process has ended. At the limit a "
+        "client waits as in a full pool, and a free kernel of another pool is closed for it if that pool has more than "
+        "its minimum. StartKernel fails, and its client is told who holds the kernels.",
+        default=0,
+        minimum=0, maximum=1_000_000, extension=True, sample="16",
+    ),
+    Option(
         "ShowInitializationCode", Level.ROOT, Kind.BOOLEAN,
         "whether GetServerInformation shows the InitializationCode of each pool",
         "With false it shows an empty string instead. Set it to false when the code holds passwords: every client can "
