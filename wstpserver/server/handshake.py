@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 import gevent
 from gevent import get_hub
 
-from wstpserver.server.access import have_same_owner
 from wstpserver.server.connection import Connection, ConnectionClosed, address_name
 from wstpserver.server.log import Log
+from wstpserver.server.peers import have_same_owner
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.handshake import LOWER_VERSION
 from wstpserver.wire.pairing import (

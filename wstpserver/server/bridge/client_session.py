@@ -11,7 +11,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.pools.states import Client
-from wstpserver.server import access
+from wstpserver.server import peers
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import Connection, ConnectionClosed, LateAcknowledgements, yield_to_loop
 from wstpserver.server.message_channel import MessageWriter, run_messages
@@ -332,7 +332,7 @@ class ClientSession:
 
     def is_administrator(self) -> bool:
         """Whether the user that the server runs as is at the other end of the link."""
-        return access.is_administrator(self._data.socket)
+        return peers.is_administrator(self._data.socket)
 
     # -- life --------------------------------------------------------------------------------------------------
 

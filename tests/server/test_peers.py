@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from tools.harness.waiting import wait_for
-from wstpserver.server import access
-from wstpserver.server.access import belongs_to, diagnosed_owner, have_same_owner, listed_owner, peer_owner
+from wstpserver.server import peers
+from wstpserver.server.peers import belongs_to, diagnosed_owner, have_same_owner, listed_owner, peer_owner
 
 CONNECT = """
 import os, socket, sys
@@ -45,9 +45,9 @@ def no_sock_diag(*_):
 def way(request, monkeypatch):
     """How the peer's socket is found."""
     if request.param == "/proc":
-        monkeypatch.setattr(access, "diagnosed_owner", no_sock_diag)
+        monkeypatch.setattr(peers, "diagnosed_owner", no_sock_diag)
     else:
-        monkeypatch.setattr(access, "listed_owner", no_sock_diag)
+        monkeypatch.setattr(peers, "listed_owner", no_sock_diag)
 
 
 def connecting(listener, depth):
@@ -149,7 +149,7 @@ def test_a_system_that_knows_no_tcp_there(listener, monkeypatch):
     """It says of every socket that there is none."""
     client, accepted = both_ends(listener)
     with client, accepted:
-        monkeypatch.setattr(access, "diagnosed_owner", lambda *_: None)
+        monkeypatch.setattr(peers, "diagnosed_owner", lambda *_: None)
         assert peer_owner(accepted).inode == inode_of(client)
 
 
@@ -185,8 +185,8 @@ def test_who_is_the_administrator(monkeypatch, owner, expected):
     def peer(_connected):
         if isinstance(owner, OSError):
             raise owner
-        return None if owner is None else access.SocketOwner(1, owner)
+        return None if owner is None else peers.SocketOwner(1, owner)
 
-    monkeypatch.setattr(access, "peer_owner", peer)
+    monkeypatch.setattr(peers, "peer_owner", peer)
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
-        assert access.is_administrator(ours) is expected
+        assert peers.is_administrator(ours) is expected
