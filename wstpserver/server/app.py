@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import itertools
 import os
@@ -19,7 +20,6 @@ from gevent.event import Event
 
 from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
-from wstpserver.server.access import is_administrator
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.information import ServerFacts
@@ -29,10 +29,11 @@ from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log, LogSink
 from wstpserver.server.message_channel import MessageWatch
+from wstpserver.server.peers import is_administrator
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.diff import changes
-from wstpserver.settings.loader import LoadedSettings, reload_settings
+from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
 from wstpserver.version import VERSION
 
 if TYPE_CHECKING:
@@ -177,11 +178,20 @@ class Application:
                 stopping=self._stopping.is_set,
                 reload=self.reload,
                 is_administrator=is_administrator,
-                token_trouble=lambda: "actions need an access token, and AccessTokenFile names none",
-                check_token=lambda _token, _connected: "there is no access token",
+                token_trouble=self._token_trouble,
+                check_token=self._check_token,
             )
         )
         return self._site
+
+    def _token_trouble(self) -> str:
+        if self._settings.access_token_file:
+            return ""
+        return "actions need an access token, and the configuration names no AccessTokenFile"
+
+    def _check_token(self, token: str, _connected: socket.socket) -> str:
+        known = read_tokens(self._settings.access_token_file)
+        return "" if any(hmac.compare_digest(token.encode(), one.encode()) for one in known) else "it is wrong"
 
     def _describe(self) -> dict[str, Any]:
         """What the status page says of the server as a whole."""

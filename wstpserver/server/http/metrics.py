@@ -55,6 +55,9 @@ START_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 30
 WAIT_BOUNDS = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+#: States that a kernel is counted in.
+_STATES = [state for state in KernelState if state is not KernelState.GONE]
+
 BRIDGED = KernelState.BRIDGED  # members of an enum are slow to look up
 RESERVED = KernelState.RESERVED
 
@@ -114,6 +117,8 @@ class PoolMeter:
     evaluation_seconds: Histogram = field(default_factory=lambda: Histogram(EVALUATION_BOUNDS))
     #: Evaluations of kernels that are gone.
     evaluations: int = 0
+    #: Bytes of resident memory of the kernels, as far as they were looked at.
+    memory: int = 0
     #: True once as many kernels were ready as MinimumKernelNumber asks for.
     complete: bool = False
     points: deque[Point] = field(default_factory=lambda: deque(maxlen=POINTS))
@@ -308,9 +313,9 @@ class Meter:
         if state in ENDING:
             self._watches[kernel].stop()
         if state is KernelState.GONE:
+            meter = self._watches.pop(kernel).meter
             meter.evaluations += kernel.evaluations
-            del self._watches[kernel]
-            self.memory.pop(kernel, None)
+            meter.memory -= self.memory.pop(kernel, 0)
         meter.notice()
 
     def kernel_lost(self, kernel: Kernel, *, in_good_order: bool) -> None:
@@ -363,8 +368,9 @@ class Meter:
             session = sessions.get(kernel) if kernel is not None else None
             if session is not None and kernel in self._watches:
                 size = family_resident(session.process.pid)
-                if size:
-                    self.memory[session.record] = size
+                meter = self._watches[session.record].meter
+                meter.memory += size - self.memory.get(session.record, 0)
+                self.memory[session.record] = size
             if number % MEMORY_TURN == 0:
                 yield_to_loop()
 
@@ -453,18 +459,18 @@ class Exposition:
 
     def _kernels(self) -> Iterator[Metric]:
         meter, registry = self._meter, self._meter.sources.registry
-        states: Counter[tuple[str, str]] = Counter()
-        busy: Counter[str] = Counter()
-        memory: Counter[str] = Counter()
-        for name in [*registry.pools, ""]:
-            busy[name] = memory[name] = 0
-            states |= {(name, state.value): 0 for state in KernelState if state is not KernelState.GONE}
-        for kernel in registry.kernels.values():
-            name = kernel.pool.name if kernel.pool is not None else ""
-            states[name, kernel.state.value] += 1
-            busy[name] += kernel.busy
-            memory[name] += meter.memory.get(kernel, 0)
-        yield self._gauge("kernels", "Kernels by state.", states.items(), "pool", "state")
+        outside = [kernel for kernel in registry.kernels.values() if kernel.pool is None]
+        groups = {name: (pool.counts, pool.kernels.values()) for name, pool in registry.pools.items()}
+        counts = Counter(kernel.state for kernel in outside)
+        states = [
+            ((name, state.value), members[state])
+            for name, members in [*((name, group[0]) for name, group in groups.items()), ("", counts)]
+            for state in _STATES
+        ]
+        kernels = {name: tuple(group[1]) for name, group in groups.items()} | {"": tuple(outside)}
+        busy = {name: sum([kernel.evaluation.busy for kernel in members]) for name, members in kernels.items()}
+        memory = {name: self._meter.pools[name].memory for name in kernels if name in self._meter.pools}
+        yield self._gauge("kernels", "Kernels by state.", states, "pool", "state")
         yield self._gauge("busy_kernels", "Kernels that evaluate.", _labelled(busy), "pool")
         yield self._gauge("kernel_resident_memory_bytes", "Resident memory of the kernels.", _labelled(memory), "pool")
         pools = list(registry.pools.items())
@@ -505,10 +511,13 @@ class Exposition:
         def each(value: Callable[[PoolMeter], Any]) -> list[tuple[tuple[str, ...], Any]]:
             return [(label, value(meter)) for label, meter in meters]
 
-        evaluations = {name: meter.evaluations for (name,), meter in meters}
-        for kernel in self._meter.sources.registry.kernels.values():
-            name = kernel.pool.name if kernel.pool is not None else ""
-            evaluations[name] = evaluations.get(name, 0) + kernel.evaluations
+        registry = self._meter.sources.registry
+        outside = [kernel for kernel in registry.kernels.values() if kernel.pool is None]
+        evaluations = {
+            name: meter.evaluations
+            + sum([one.evaluations for one in (meter.pool.kernels.values() if meter.pool is not None else outside)])
+            for (name,), meter in meters
+        }
         yield self._counter("kernel_starts", "Kernels that were started.", each(lambda m: m.starts), "pool")
         yield self._counter(
             "kernel_start_failures", "Kernels that did not become ready.", each(lambda m: m.failures), "pool"
