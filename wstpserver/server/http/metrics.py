@@ -42,9 +42,9 @@ RECENT_POINTS = 6
 
 #: Kernels whose memory is looked at in one sample, and before other greenlets have their turn. All kernels are looked
 #: at within `MEMORY_ROUND` seconds.
-MEMORY_AT_LEAST = 20
+MEMORY_AT_LEAST = 10
 MEMORY_TURN = 4
-MEMORY_ROUND = 30.0
+MEMORY_ROUND = 60.0
 
 #: Seconds that a call into C may take in which evaluations follow each other (cext/wstpepoll.c).
 LONGEST_CALL = 0.01
@@ -424,6 +424,15 @@ class Exposition:
         yield from self._kernels()
         yield from self._rates()
 
+    def _meters(self) -> list[tuple[str, PoolMeter]]:
+        """What is reported by pool; what is outside pools only if there was anything."""
+        return [(name, one) for name, one in self._meter.pools.items() if one.pool is not None or one.starts]
+
+    def _kernels_of(self, meter: PoolMeter) -> list[Kernel]:
+        if meter.pool is not None:
+            return list(meter.pool.kernels.values())
+        return [kernel for kernel in self._meter.sources.registry.kernels.values() if kernel.pool is None]
+
     def _gauge(self, name: str, text: str, values: Iterable[tuple[tuple[str, ...], float]], *labels: str) -> Metric:
         family = self._core.GaugeMetricFamily(f"wstpserver_{name}", text, labels=labels)
         for label, value in values:
@@ -459,17 +468,13 @@ class Exposition:
 
     def _kernels(self) -> Iterator[Metric]:
         meter, registry = self._meter, self._meter.sources.registry
-        outside = [kernel for kernel in registry.kernels.values() if kernel.pool is None]
-        groups = {name: (pool.counts, pool.kernels.values()) for name, pool in registry.pools.items()}
-        counts = Counter(kernel.state for kernel in outside)
-        states = [
-            ((name, state.value), members[state])
-            for name, members in [*((name, group[0]) for name, group in groups.items()), ("", counts)]
-            for state in _STATES
-        ]
-        kernels = {name: tuple(group[1]) for name, group in groups.items()} | {"": tuple(outside)}
-        busy = {name: sum([kernel.evaluation.busy for kernel in members]) for name, members in kernels.items()}
-        memory = {name: self._meter.pools[name].memory for name in kernels if name in self._meter.pools}
+        states, busy, memory = [], {}, {}
+        for name, one in self._meters():
+            kernels = self._kernels_of(one)
+            counts = one.pool.counts if one.pool is not None else Counter(kernel.state for kernel in kernels)
+            states += [((name, state.value), counts[state]) for state in _STATES]
+            busy[name] = sum([kernel.evaluation.busy for kernel in kernels])
+            memory[name] = one.memory
         yield self._gauge("kernels", "Kernels by state.", states, "pool", "state")
         yield self._gauge("busy_kernels", "Kernels that evaluate.", _labelled(busy), "pool")
         yield self._gauge("kernel_resident_memory_bytes", "Resident memory of the kernels.", _labelled(memory), "pool")
@@ -506,17 +511,14 @@ class Exposition:
         )
 
     def _rates(self) -> Iterator[Metric]:
-        meters = [((name,), meter) for name, meter in self._meter.pools.items()]
+        meters = [((name,), meter) for name, meter in self._meters()]
 
         def each(value: Callable[[PoolMeter], Any]) -> list[tuple[tuple[str, ...], Any]]:
             return [(label, value(meter)) for label, meter in meters]
 
-        registry = self._meter.sources.registry
-        outside = [kernel for kernel in registry.kernels.values() if kernel.pool is None]
         evaluations = {
-            name: meter.evaluations
-            + sum([one.evaluations for one in (meter.pool.kernels.values() if meter.pool is not None else outside)])
-            for (name,), meter in meters
+            name: one.evaluations + sum([kernel.evaluations for kernel in self._kernels_of(one)])
+            for (name,), one in meters
         }
         yield self._counter("kernel_starts", "Kernels that were started.", each(lambda m: m.starts), "pool")
         yield self._counter(
