@@ -252,6 +252,8 @@ class Application:
 
     def _stop(self) -> None:
         systemd.stopping()
+        if self._site is not None:
+            self._site.look_now()
         for server in self._servers:
             server.stop()
         withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None

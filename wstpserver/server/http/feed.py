@@ -45,7 +45,7 @@ MOST_WAITING = 100
 _PRIVATE = frozenset({"Address", "Log", "ConfigurationFile", "ProcessID", "Listening"})
 
 #: Of a pool's and a kernel's description, what the page does not show: much text, or what changes all the time.
-_POOL_HIDDEN = frozenset({"InitializationCode", "InitializationFile", "PreferFreshKernel"})
+_POOL_HIDDEN = frozenset({"InitializationCode", "InitializationFile", "KernelPath", "PreferFreshKernel"})
 _KERNEL_HIDDEN = frozenset({"ID", "SecondsInState", "Age", "Client", "Memory"})
 
 
@@ -106,6 +106,8 @@ class Page:
         self.queue: Queue[bytes | None] = Queue(MOST_EVENTS)
         #: False once it was dropped.
         self.open = True
+        #: Called then: whoever sends its events may be in the middle of one.
+        self.on_drop: Callable[[], object] = lambda: None
 
     def events(self, heartbeat: float) -> Iterator[bytes]:
         """The events as they come; ends when the page is dropped.
@@ -132,10 +134,20 @@ class Page:
 
     def drop(self) -> None:
         """Send no more events."""
+        if not self.open:
+            return
         self.open = False
         while not self.queue.empty():
             self.queue.get_nowait()
         self.queue.put_nowait(None)
+        self.on_drop()
+
+    def finish(self) -> None:
+        """The same, after the events that wait."""
+        try:
+            self.queue.put_nowait(None)
+        except Full:
+            self.drop()
 
 
 class Feed:
@@ -177,9 +189,9 @@ class Feed:
         self._log_tail.close()
 
     def drop_pages(self) -> None:
-        """End all pages that are open now."""
+        """End all pages that are open now, after what they have not taken yet."""
         for page in self._pages:
-            page.drop()
+            page.finish()
         self._pages.clear()
 
     def open_page(self, audience: Audience) -> Page | None:
@@ -196,7 +208,7 @@ class Feed:
 
     def close_page(self, page: Page) -> None:
         """The page is gone."""
-        page.drop()
+        page.open = False
         if page in self._pages:
             self._pages.remove(page)
 

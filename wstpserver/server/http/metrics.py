@@ -130,7 +130,7 @@ class PoolMeter:
     began: float = 0.0
     #: What `busy_seconds` was at the last point, and when that was.
     busy_before: float = 0.0
-    point_at: float = field(default_factory=time.monotonic)
+    point_at: float = 0.0
 
     def notice(self) -> None:
         """Keep the peaks, after a change of the pool."""
@@ -170,19 +170,20 @@ class PoolMeter:
 class _Watch:
     """Hears of the evaluations of one kernel."""
 
-    __slots__ = ("began", "heard", "kernel", "made", "meter")
+    __slots__ = ("_clock", "began", "heard", "kernel", "made", "meter")
 
-    def __init__(self, kernel: Kernel, meter: PoolMeter) -> None:
+    def __init__(self, kernel: Kernel, meter: PoolMeter, clock: Callable[[], float]) -> None:
         self.kernel = kernel
         self.meter = meter
+        self._clock = clock
         #: When the kernel was made, when the outermost open evaluation began, and when it was last heard of.
-        self.made = self.heard = time.monotonic()
+        self.made = self.heard = clock()
         self.began = 0.0
         kernel.evaluation.subscribe(self.changed)
 
     def changed(self, change: EvaluationChange, number: int) -> None:
         """The kernel's evaluations have changed."""
-        now = time.monotonic()
+        now = self._clock()
         if change is BEGUN:
             if not self.began and self.kernel.state is BRIDGED:  # what the server itself evaluates does not count
                 self._begin(now)
@@ -250,10 +251,12 @@ class Meter:
 
     Args:
         sources: What the server knows.
+        clock: Returns the time in seconds, as the registry's.
     """
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, clock: Callable[[], float] = time.monotonic) -> None:
         self.sources = sources
+        self._clock = clock
         self.pools: dict[str, PoolMeter] = {}
         #: Bytes of resident memory of each kernel, as far as it was looked at.
         self.memory: dict[Kernel, int] = {}
@@ -263,20 +266,26 @@ class Meter:
         self._lags: deque[float] = deque([0.0], maxlen=int(RECENT_POINTS * POINT_INTERVAL / SAMPLE_INTERVAL))
         #: When the last point of the history ended, by the clock of the computer, and by the monotonic one.
         self.points_until = time.time()
-        self._next_point = time.monotonic() + POINT_INTERVAL
+        self._due = clock() + SAMPLE_INTERVAL
+        self._next_point = clock() + POINT_INTERVAL
         self._watches: dict[Kernel, _Watch] = {}
         self._unmeasured: Iterator[Kernel] = iter(())
         self._of(None)
         for pool in sources.registry.pools.values():
             self._of(pool).notice()
         for kernel in sources.registry.kernels.values():  # HTTP may be switched on later than the server
-            self._watches[kernel] = _Watch(kernel, self._of(kernel.pool))
+            self._watches[kernel] = _Watch(kernel, self._of(kernel.pool), clock)
         sources.registry.observe(self)
+        self._greenlet: gevent.Greenlet | None = None
+
+    def start(self) -> None:
+        """Take a sample every second from now on."""
         self._greenlet = gevent.spawn(self._run)
 
     def stop(self) -> None:
         """Sample no more."""
-        self._greenlet.kill()
+        if self._greenlet is not None:
+            self._greenlet.kill()
 
     @property
     def recent_lag(self) -> float:
@@ -292,7 +301,7 @@ class Meter:
         name = pool.name if pool is not None else ""
         meter = self.pools.get(name)
         if meter is None or meter.pool is not pool:
-            meter = self.pools[name] = PoolMeter(pool)
+            meter = self.pools[name] = PoolMeter(pool, point_at=self._clock())
         return meter
 
     # -- what the registry tells -------------------------------------------------------------------------------
@@ -303,7 +312,7 @@ class Meter:
         state = kernel.state
         if before is None:
             meter.starts += 1
-            self._watches[kernel] = _Watch(kernel, meter)
+            self._watches[kernel] = _Watch(kernel, meter, self._clock)
             return
         if before is KernelState.STARTING:
             if state is KernelState.FREE:
@@ -329,21 +338,25 @@ class Meter:
         if waiting.timed:  # it was not settled at once
             meter.waiting = max(meter.waiting, len(waiting.line) + 1)
         meter.waits[waiting.state] += 1
-        meter.wait_seconds.observe(max(0.0, time.monotonic() - waiting.since))
+        meter.wait_seconds.observe(max(0.0, self._clock() - waiting.since))
 
     # -- samples -----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        due = time.monotonic() + SAMPLE_INTERVAL
+        self._due = self._clock() + SAMPLE_INTERVAL
         while True:
-            gevent.sleep(max(0.0, due - time.monotonic()))
-            now = time.monotonic()
-            self.lag = max(0.0, now - due)
-            self.lag_seconds.observe(self.lag)
-            self._lags.append(self.lag)
-            due = now + SAMPLE_INTERVAL
-            self._look_at_pools(now)
-            self._look_at_memory()
+            gevent.sleep(max(0.0, self._due - self._clock()))
+            self.sample()
+
+    def sample(self) -> None:
+        """Take the sample that is due now, and note how late that is."""
+        now = self._clock()
+        self.lag = max(0.0, now - self._due)
+        self.lag_seconds.observe(self.lag)
+        self._lags.append(self.lag)
+        self._due = now + SAMPLE_INTERVAL
+        self._look_at_pools(now)
+        self._look_at_memory()
 
     def _look_at_pools(self, now: float) -> None:
         for name, meter in tuple(self.pools.items()):

@@ -11,6 +11,7 @@ import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 from wstpserver.pools.registry import Refused, Registry
 from wstpserver.pools.states import ENDING, Kernel, Pool
 from wstpserver.server.commands.information import shortfall
+from wstpserver.server.connection import address_name
 from wstpserver.server.http.feed import Audience, Feed, Page
 from wstpserver.server.http.metrics import Exposition, Meter, MetricsUnavailable, Sources
 from wstpserver.server.kernels.supervisor import Supervisor
@@ -36,9 +38,11 @@ MOST_CONNECTIONS = 64
 #: Seconds that one request may take, from its first byte until its answer is sent; an idle connection lasts as long.
 REQUEST_TIME = 20.0
 
-#: Seconds that a page may take to receive an event, and after which one is sent if nothing happens.
+#: Seconds that a page may take to receive an event, and after which one is sent if nothing happens; bytes of events
+#: that the system keeps for it.
 EVENT_TIME = 10.0
 HEARTBEAT = 5.0
+EVENT_BUFFER = 1 << 16
 
 #: Bytes of the arguments of an action.
 MOST_ARGUMENTS = 4096
@@ -223,6 +227,7 @@ class Site:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._meter = Meter(context.sources)
+        self._meter.start()
         self._feed = Feed(self._meter, context.log, context.settings, self._server_facts)
         self._actions = Actions(context.sources.registry, context.sources.supervisor, context.reload)
         self._exposition: Exposition | None = None
@@ -272,13 +277,11 @@ class Site:
         for address in (wanted, before):
             if address is None:
                 return
-            try:
-                listeners = gevent.get_hub().threadpool.apply(listen_for_http, (address,))  # a name is looked up
-            except PortUnavailable as error:
-                self._context.log.error(f"HTTP stays where it was: {error}")
-            else:
-                self.open(listeners, address)
+            found = gevent.get_hub().threadpool.apply(_try_to_listen, (address,))  # a name may have to be looked up
+            if not isinstance(found, PortUnavailable):
+                self.open(found, address)
                 return
+            self._context.log.error(f"HTTP stays where it was: {found}")
 
     def close_ports(self) -> None:
         """Serve nothing any more; what is measured goes on."""
@@ -288,8 +291,13 @@ class Site:
             self._feed.drop_pages()
         gevent.joinall([gevent.spawn(server.stop, CLOSING_TIME) for server in servers])
 
+    def look_now(self) -> None:
+        """Tell the pages that are open at once what has changed."""
+        self._feed.look_now()
+
     def close(self) -> None:
         """End everything."""
+        self._feed.look_now()
         self.close_ports()
         self._feed.close()
         self._meter.stop()
@@ -370,7 +378,7 @@ class Site:
         """Who reads the page. A proxy on this computer speaks for others, whatever user it runs as.
 
         Raises:
-            _Rejected: The request has a token, and it is not the right one.
+            _Rejected: The request has a token, and it is not the right one; or it has none, and needs one.
         """
         if "HTTP_AUTHORIZATION" in environ:
             self._check_token(environ)
@@ -378,6 +386,10 @@ class Site:
         behind_proxy = any(name in environ for name in ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA"))
         if not behind_proxy and self._context.is_administrator(environ["wstpserver.socket"]):
             return Audience.ADMINISTRATOR
+        rule = self._context.settings().information_for
+        if rule != "any":
+            why = f"this needs an access token (InformationFor: {rule})"
+            raise _Rejected(Answer.json("401 Unauthorized", error=why))
         return Audience.EVERYBODY
 
     def _check_token(self, environ: Environ) -> None:
@@ -416,8 +428,11 @@ class Site:
         return page
 
     def _stream(self, page: Page, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        connection = environ["wstpserver.socket"]
         environ["wstpserver.limit"].cancel()  # it lasts as long as the page is open,
-        environ["wstpserver.socket"].settimeout(EVENT_TIME)  # but each event is limited
+        connection.settimeout(EVENT_TIME)  # but each event is limited
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, EVENT_BUFFER)
+        page.on_drop = partial(connection.shutdown, socket.SHUT_RDWR)
         headers = [("Content-Type", "text/event-stream"), ("X-Accel-Buffering", "no")]  # a proxy passes them on at once
         start_response("200 OK", headers + _SECURITY_HEADERS)
         try:
@@ -468,6 +483,13 @@ class Site:
 class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no type hints
     """One connection. Each of its requests has a limited time."""
 
+    def handle(self) -> None:
+        """Answer requests until the connection ends."""
+        try:
+            super().handle()
+        except OSError:
+            pass  # the client is gone before it was told what is wrong with its request
+
     def handle_one_request(self) -> Any:
         """Wait for a request and answer it; the connection ends if that takes too long."""
         self.socket.settimeout(REQUEST_TIME)
@@ -487,6 +509,15 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no type hints
         environ["wstpserver.socket"] = self.socket
         environ["wstpserver.limit"] = self.limit
         return environ
+
+    def log_error(self, text: str, *arguments: object) -> None:
+        """Log what is wrong with a request."""
+        what = shorten(text % arguments if arguments else text)
+        self.server.server_log.debug(f"A bad HTTP request from {address_name(self.client_address)}: {what}")
+
+    def _handle_client_error(self, error: Exception) -> Any:
+        """A connection that breaks off within a request is no error of anybody."""
+        return None if isinstance(error, (TimeoutError, ConnectionError)) else super()._handle_client_error(error)
 
     def handle_error(self, kind: type, value: BaseException, trace: Any) -> None:
         """A request that takes too long, or whose client is gone, is no error of the server."""
@@ -512,11 +543,11 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
             application,
             spawn=connections,
             log=None,
-            error_log=_RequestLog(log),
+            error_log=None,
             handler_class=_Handler,
             environ={"SERVER_NAME": "wstpserver"},  # or the resolver would be asked
         )
-        self._log = log
+        self.server_log = log
         self._exhausted = False
 
     def do_read(self) -> Any:
@@ -528,27 +559,13 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
         except OSError as error:
             if not self._exhausted:
                 self._exhausted = True
-                self._log.error(f"No HTTP connection can be accepted any more: {error.strerror}; they have to wait")
+                self.server_log.error(f"No HTTP connection can be accepted any more: {error.strerror}; they have to wait")
             self.stop_accepting()
             self._timer = self.loop.timer(1.0)
             self._timer.start(self._start_accepting_if_started)
             return None
         self._exhausted = False
         return accepted
-
-
-class _RequestLog:
-    """What gevent says of bad requests, for the log."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-
-    def write(self, text: str) -> None:
-        """Log one line."""
-        self._log.debug(f"HTTP: {shorten(text.strip())}")
-
-    def flush(self) -> None:
-        """Nothing is kept."""
 
 
 # -- addresses -----------------------------------------------------------------------------------------------------
@@ -569,6 +586,14 @@ def listen_for_http(address: tuple[str, int]) -> list[socket.socket]:
         PortUnavailable: That is not possible.
     """
     return listen(*address, names=OPTION_NAMES)
+
+
+def _try_to_listen(address: tuple[str, int]) -> list[socket.socket] | PortUnavailable:
+    """The listeners, or why there are none: an exception in another thread would be reported as a defect."""
+    try:
+        return listen_for_http(address)
+    except PortUnavailable as error:
+        return error
 
 
 def _host_name(host: str) -> str:

@@ -18,6 +18,7 @@ const state = {
 let clockOffset = 0; // the server's clock less that of this computer, in seconds
 let connected = false;
 let goneSince = null;
+let needsToken = false;
 let token = sessionStorage.getItem("wstpserver-token") || "";
 let tokenIsRight = false;
 let sort = { key: "Order", descending: false };
@@ -423,7 +424,7 @@ function drawHead() {
   const troubled = pools.filter((pool) => pool.Trouble).length;
   const drained = pools.filter((pool) => (pool.Admission ?? "open") !== "open").length;
   let [kind, text] = ["good", "Everything is ready"];
-  if (!connected) [kind, text] = ["", goneSince ? "Not connected" : "Connecting"];
+  if (!connected) [kind, text] = ["", needsToken ? "Not signed in" : goneSince ? "Not connected" : "Connecting"];
   else if (server.Stopping) [kind, text] = ["bad", "The server is stopping"];
   else if (troubled) [kind, text] = ["bad", `${plural(troubled, "pool")} in trouble`];
   else if (state.WaitingNumber) [kind, text] = ["waits", `${plural(state.WaitingNumber, "client waits", "clients wait")}`];
@@ -534,10 +535,13 @@ function setConnected(value) {
   connected = value;
   if (value) goneSince = null;
   else goneSince ??= Date.now();
-  document.body.classList.toggle("is-gone", !value);
+  document.body.classList.toggle("is-gone", !value && !needsToken);
   const gone = byId("gone");
   gone.hidden = value;
-  if (!value) setText(gone, `The server has not answered since ${clock(goneSince / 1000, true)}. Trying again ...`);
+  if (!value) {
+    setText(gone, needsToken ? "This server shows its state only to those who have an access token: sign in."
+      : `The server has not answered since ${clock(goneSince / 1000, true)}. Trying again ...`);
+  }
   draw();
 }
 
@@ -548,9 +552,11 @@ async function listenOnce() {
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const response = await fetch("events", { headers, cache: "no-store", signal: connection.signal });
     if (response.status === 401 || response.status === 403) {
+      needsToken = response.status === 401;
       if (token) signOut();
       throw new Error("refused");
     }
+    needsToken = false;
     if (!response.ok) throw new Error(response.statusText);
     tokenIsRight = Boolean(token);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
