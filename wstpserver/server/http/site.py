@@ -16,6 +16,7 @@ from importlib import resources
 from typing import Any, Final
 
 import gevent
+import gevent.socket
 import ujson
 from gevent.pool import Pool as GreenletPool
 from gevent.pywsgi import WSGIHandler, WSGIServer
@@ -480,6 +481,10 @@ class Site:
 # -- below requests ----------------------------------------------------------------------------------------------------
 
 
+#: What a connection that ends, or is ended here, raises in the greenlet that serves it.
+_BROKEN_OFF = (TimeoutError, ConnectionError, gevent.socket.cancel_wait_ex)
+
+
 class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no type hints
     """One connection. Each of its requests has a limited time."""
 
@@ -517,11 +522,11 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no type hints
 
     def _handle_client_error(self, error: Exception) -> Any:
         """A connection that breaks off within a request is no error of anybody."""
-        return None if isinstance(error, (TimeoutError, ConnectionError)) else super()._handle_client_error(error)
+        return None if isinstance(error, _BROKEN_OFF) else super()._handle_client_error(error)
 
     def handle_error(self, kind: type, value: BaseException, trace: Any) -> None:
         """A request that takes too long, or whose client is gone, is no error of the server."""
-        if value is self.limit or isinstance(value, (TimeoutError, ConnectionError)):
+        if value is self.limit or isinstance(value, _BROKEN_OFF):
             self.close_connection = True
         else:
             super().handle_error(kind, value, trace)
@@ -559,7 +564,7 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
         except OSError as error:
             if not self._exhausted:
                 self._exhausted = True
-                self.server_log.error(f"No HTTP connection can be accepted any more: {error.strerror}; they have to wait")
+                self.server_log.error(f"No HTTP connection can be accepted: {error.strerror}; they have to wait")
             self.stop_accepting()
             self._timer = self.loop.timer(1.0)
             self._timer.start(self._start_accepting_if_started)
