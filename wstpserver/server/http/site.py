@@ -24,7 +24,6 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 from wstpserver.pools.registry import Refused, Registry
 from wstpserver.pools.states import ENDING, Kernel, Pool
 from wstpserver.server.commands.information import shortfall
-from wstpserver.server.connection import address_name
 from wstpserver.server.http.feed import Audience, Feed, Page
 from wstpserver.server.http.metrics import Exposition, Meter, MetricsUnavailable, Sources
 from wstpserver.server.kernels.supervisor import Supervisor
@@ -518,11 +517,13 @@ class _Handler(WSGIHandler):  # type: ignore[misc]  # gevent has no type hints
     def log_error(self, text: str, *arguments: object) -> None:
         """Log what is wrong with a request."""
         what = shorten(text % arguments if arguments else text)
-        self.server.server_log.debug(f"A bad HTTP request from {address_name(self.client_address)}: {what}")
+        self.server.server_log.debug(f"A bad HTTP request: {what}")
 
     def _handle_client_error(self, error: Exception) -> Any:
-        """A connection that breaks off within a request is no error of anybody."""
-        return None if isinstance(error, _BROKEN_OFF) else super()._handle_client_error(error)
+        """A connection that breaks off within a request is no error; whatever else is wrong is the client's."""
+        if isinstance(error, _BROKEN_OFF):
+            return None
+        return super()._handle_client_error(error if isinstance(error, ValueError) else ValueError(str(error)))
 
     def handle_error(self, kind: type, value: BaseException, trace: Any) -> None:
         """A request that takes too long, or whose client is gone, is no error of the server."""
