@@ -27,8 +27,7 @@ Options:
 Exit codes: 0; 64 wrong usage; 69 a package is missing, or the port cannot be listened on.
 """
 
-from __future__ import annotations
-
+import base64
 import hmac
 import os
 import secrets
@@ -38,6 +37,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,9 +68,11 @@ _PATIENCE: Final = 5.0
 _SWEEP: Final = 15.0
 #: Bytes of a picture that an agent is given at most, before base64.
 _LARGEST_IMAGE: Final = 4 << 20
+#: Fonts for the text of drawings, the best first.
+_FONTS: Final = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans", "Noto Sans", "FreeSans")
 
 
-class Refused(Exception):
+class ToolProblem(Exception):
     """A tool cannot do what it was asked for; the text is for the agent."""
 
 
@@ -164,10 +166,10 @@ class Workspace:
         self._lock = threading.Lock()
 
     def open(self, owner: str) -> AgentSession:
-        """Begin a session. Refused, and WSTPError if there is no kernel."""
+        """Begin a session. ToolProblem, and WSTPError if there is no kernel."""
         with self._lock:
             if len(self._sessions) + self._opening >= self.limits.sessions:
-                raise Refused(f"all {self.limits.sessions} sessions are in use; close one that is no longer needed")
+                raise ToolProblem(f"all {self.limits.sessions} sessions are in use; close one that is no longer needed")
             self._opening += 1
         try:
             session = Session(self._address, _CONNECT_TIMEOUT, callbacks=Callbacks.quiet())
@@ -185,11 +187,11 @@ class Workspace:
                 self._opening -= 1
 
     def find(self, owner: str, identifier: str) -> AgentSession:
-        """The session with this ID. Refused if it is not there, or another conversation's."""
+        """The session with this ID. ToolProblem if it is not there, or another conversation's."""
         with self._lock:
             found = self._sessions.get(identifier)
         if found is None or found.owner != owner:
-            raise Refused(f"there is no session {identifier}; it was closed, or has never been there")
+            raise ToolProblem(f"there is no session {identifier}; it was closed, or has never been there")
         return found
 
     def of(self, owner: str) -> list[AgentSession]:
@@ -229,7 +231,7 @@ class Answer:
 
 
 class Tools:
-    """What the tools do, without the protocol. They raise Refused and WSTPError, of which `answered` makes answers.
+    """What the tools do, without the protocol. They raise ToolProblem and WSTPError, of which `answered` makes answers.
 
     Args:
         workspace: The sessions.
@@ -243,7 +245,7 @@ class Tools:
         """What `work` answers, or why it cannot."""
         try:
             return work()
-        except (Refused, WSTPError) as error:
+        except (ToolProblem, WSTPError) as error:
             return Answer(str(error), {"error": str(error)}, failed=True)
 
     def session_for(self, owner: str, identifier: str | None, *, keeps: bool) -> AgentSession:
@@ -255,7 +257,7 @@ class Tools:
             keeps: Whether the conversation is known to go on, so that a call without ID means its own session.
 
         Returns:
-            The session. Raises Refused and WSTPError.
+            The session. Raises ToolProblem and WSTPError.
         """
         if identifier and identifier != "new":
             return self._workspace.find(owner, identifier)
@@ -266,7 +268,8 @@ class Tools:
         """Evaluate an input in a session."""
         limit = self._limits.timeout if timeout is None else timeout
         if not 0 < limit <= self._limits.longest:
-            raise Refused(f"a time limit is more than 0 and at most {self._limits.longest:g} seconds, not {limit:g}")
+            most = self._limits.longest
+            raise ToolProblem(f"a time limit is more than 0 and at most {most:g} seconds, not {limit:g}")
         output: list[str] = []
         structure: dict[str, Any] = {"session": session.id}
         try:
@@ -276,7 +279,7 @@ class Tools:
             return Answer(text, {**structure, "error": text, "output": self._cut("".join(output))}, failed=True)
         except (KernelLost, LinkError) as error:
             self._workspace.close(session)
-            raise Refused(f"the session {session.id} has ended, with everything defined in it: {error}") from error
+            raise ToolProblem(f"the session {session.id} has ended, with everything defined in it: {error}") from error
         structure["output"] = self._cut("".join(output))
         structure["messages"] = [self._cut(message_text(message)) for message in outcome.messages[:50]]
         structure["results"] = [self._described(shown) for shown in outcome.results[:200]]
@@ -354,11 +357,135 @@ def _image(shown: Shown) -> tuple[str, bytes] | None:
 
 def _rasterized(drawing: str) -> tuple[str, bytes]:
     try:
-        import resvg_py
+        from resvg_py import svg_to_bytes
 
-        return PNG, bytes(resvg_py.svg_to_bytes(svg_string=drawing, background="white", width=800))
+        return PNG, bytes(svg_to_bytes(svg_string=drawing, background="white", width=800, font_family=_font_family()))
     except Exception:  # not installed, or a drawing that it cannot read
         return SVG, drawing.encode("utf-8")
+
+
+@cache
+def _font_family() -> str | None:
+    """The first of usual fonts that this computer has: drawings name none. None if it has none of them."""
+    from resvg_py import svg_to_bytes
+
+    def drawn(text: str, family: str | None = None) -> bytes:
+        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20"><text y="16">{text}</text></svg>'
+        return bytes(svg_to_bytes(svg_string=drawing, font_family=family))
+
+    return next((family for family in _FONTS if drawn("0", family) != drawn("")), None)
+
+
+# The protocol
+
+
+_INSTRUCTIONS: Final = """\
+Evaluates Wolfram Language in kernels of a WSTPServer. A session is a kernel; its ID is the kernel's ID. Definitions
+stay in their session from call to call. Give evaluate the ID that it returned to go on in the same session. Close a
+session when it is no longer needed."""
+
+_EVALUATE: Final = """\
+Evaluate Wolfram Language code as at a prompt: one or more expressions. Returns results as text (and LaTeX), graphics as
+images, printed output and messages. Without `session` the conversation's session is used where it has one, and else a
+new one; "new" begins another. `timeout` is in seconds; then the evaluation is aborted, and the session kept."""
+
+
+def make_server(tools: Tools, sessions_at_most: int) -> Any:
+    """Return a server of the SDK with the tools.
+
+    Args:
+        tools: What the tools do.
+        sessions_at_most: How many sessions there can be, each of which may keep a thread.
+
+    Returns:
+        The server, ready to run on a transport.
+
+    Raises:
+        ModuleNotFoundError: The SDK is not installed.
+    """
+    # The SDK evaluates the types of the tools' parameters: this module has no `from __future__ import annotations`, so
+    # that they can be of classes which are imported here.
+    import anyio
+    import anyio.to_thread
+    from mcp.server import MCPServer
+    from mcp.server.mcpserver import Context
+    from mcp_types import CallToolResult, ImageContent, TextContent
+
+    server: Any = MCPServer(name="wstpserver", version=VERSION, instructions=_INSTRUCTIONS, log_level="WARNING")
+    threads: list[anyio.CapacityLimiter] = []
+
+    async def answer(work: Callable[[], Answer], cancel: Callable[[], object] = lambda: None) -> CallToolResult:
+        """What a tool answers; `cancel` is called when the client does not want it any more."""
+        if not threads:
+            threads.append(anyio.CapacityLimiter(2 * sessions_at_most + 8))  # belongs to the event loop
+        try:
+            done = await anyio.to_thread.run_sync(
+                lambda: tools.answered(work), abandon_on_cancel=True, limiter=threads[0]
+            )
+        except anyio.get_cancelled_exc_class():
+            threading.Thread(target=cancel, daemon=True).start()
+            raise
+        images = [
+            ImageContent(type="image", data=base64.b64encode(data).decode("ascii"), mime_type=kind)
+            for kind, data in done.images
+        ]
+        content: Any = [TextContent(type="text", text=done.text), *images]
+        return CallToolResult(content=content, structured_content=done.structure, is_error=done.failed)
+
+    async def evaluate(
+        code: str, ctx: Context, session: str | None = None, timeout: float | None = None
+    ) -> CallToolResult:
+        owner, keeps = conversation(ctx)
+        used: list[AgentSession] = []
+
+        def work() -> Answer:
+            used.append(tools.session_for(owner, session, keeps=keeps))
+            return tools.evaluate(used[0], code, timeout)
+
+        return await answer(work, lambda: [each.abort() for each in used])
+
+    async def abort(session: str, ctx: Context) -> CallToolResult:
+        owner, _ = conversation(ctx)
+        return await answer(lambda: tools.abort(owner, session))
+
+    async def sessions(ctx: Context) -> CallToolResult:
+        owner, keeps = conversation(ctx)
+        return await answer(lambda: tools.sessions(owner, keeps=keeps))
+
+    async def close(session: str, ctx: Context) -> CallToolResult:
+        owner, _ = conversation(ctx)
+        return await answer(lambda: tools.close(owner, session))
+
+    async def documentation(symbol: str, ctx: Context, session: str | None = None) -> CallToolResult:
+        owner, keeps = conversation(ctx)
+        return await answer(lambda: tools.documentation(owner, symbol, session, keeps=keeps))
+
+    for function, text in (
+        (evaluate, _EVALUATE),
+        (abort, "Abort what a session evaluates. The session is kept."),
+        (sessions, "List the sessions of this conversation."),
+        (close, "Close a session and end its kernel. Everything defined in it is lost."),
+        (documentation, "What the kernel says of a symbol, as ?name does. `*` in the name lists names."),
+    ):
+        server.tool(description=text)(function)
+    return server
+
+
+def conversation(context: Any) -> tuple[str, bool]:
+    """Tell which conversation a call belongs to.
+
+    Args:
+        context: The SDK's context of the call.
+
+    Returns:
+        Its name, and whether the protocol keeps it apart from others. HTTP requests without a session of the protocol
+        are all of one name: each has to name its session by its ID, and only who has the ID can.
+    """
+    headers = context.headers
+    if headers is None:
+        return "", True
+    identifier = headers.get("mcp-session-id")
+    return (f"http {identifier}", True) if identifier else ("http", False)
 
 
 # Streamable HTTP
@@ -431,8 +558,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), EXIT_USAGE)
     workspace = Workspace(address, limits)
     try:
-        from wstpserver.gateways.mcp_server import make_server
-
         server = make_server(Tools(workspace), limits.sessions)
     except ModuleNotFoundError as error:
         return _complain(f"{error.name} is not installed: pip install 'wstpserver[mcp]'", EXIT_UNAVAILABLE)
