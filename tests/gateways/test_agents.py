@@ -202,6 +202,22 @@ def test_an_abort_from_another_call(http, served):
     asyncio.run(talk())
 
 
+def test_a_call_that_is_cancelled_is_aborted(http, served):
+    async def talk():
+        async with http.client() as client:
+            session = session_of(await call(client, "evaluate", code="kept = 5", session="new"))
+            running = asyncio.ensure_future(call(client, "evaluate", code="While[True]", session=session))
+            while not served.kernels()[session].busy:
+                await asyncio.sleep(0.02)
+            running.cancel()
+            await asyncio.wait([running])
+            again = await call(client, "evaluate", code="kept", session=session)
+            assert again.structured_content["results"][0]["text"] == "5"
+            assert not (await call(client, "close", session=session)).is_error
+
+    asyncio.run(talk())
+
+
 def test_a_kernel_that_dies(http, served):
     async def talk():
         async with http.client() as client:
