@@ -277,7 +277,6 @@ class Handshake(ABC):
         self._events: list[Event] = []
         self._error: RemoteProtocolError | None = None
         self._steps = self._conversation()
-        self._resume()
 
     @abstractmethod
     def _conversation(self) -> Step[None]:
@@ -581,6 +580,7 @@ class ConnectHandshake(Handshake):
             if not _ID_LINE.fullmatch(self._id_line):
                 raise LocalProtocolError(f"{uuid!r} is no UUID to name a link by")
         super().__init__()
+        self._resume()  # it speaks first
 
     def _conversation(self) -> Step[None]:
         if self._mode == "uuid":
