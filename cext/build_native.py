@@ -21,6 +21,7 @@ HEADERS = [
     "wstpcopy.h",
     "wstpepoll.h",
     "wstpspawn.h",
+    "wstppeer.h",
 ]
 
 SOURCES = [
@@ -28,6 +29,7 @@ SOURCES = [
     "wstpcopy.c",
     "wstpepoll.c",
     "wstpspawn.c",
+    "wstppeer.c",
 ]
 
 ffibuilder = FFI()
