@@ -23,7 +23,7 @@ from wstpserver.server import peers
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 from wstpserver.settings.schema import ANY, SELF, user_number
-from wstpserver.wire.proxy_protocol import Endpoint, ProxyHeader
+from wstpserver.wire.proxy_protocol import ProxiedAddress, ProxyHeader
 
 #: An address as the system gives it.
 SocketAddress: TypeAlias = tuple[Any, ...]
@@ -165,7 +165,7 @@ def _user_name(number: int) -> str:
         return f"user {number}"
 
 
-def _family(endpoint: Endpoint) -> int:
+def _family(endpoint: ProxiedAddress) -> int:
     return socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
 
 

@@ -428,6 +428,8 @@ class ClientAcceptor:
         )
         #: Fires when the oldest connection is due. One for all, because all have the same time.
         self._timer: Any = None
+        #: Links that were opened, and connections that were closed because they became none.
+        self.opened = self.refused = 0
 
     def __len__(self) -> int:
         """How many connections are no link yet."""
@@ -468,6 +470,7 @@ class ClientAcceptor:
             self._handshakes.drop(oldest, _why_overdue(oldest.transport))
 
     def _opened(self, link: OpenLink) -> None:
+        self.opened += 1
         gevent.spawn(self._serve, link)
 
     def _dropped(self, event: Dropped[PendingConnection]) -> None:
@@ -478,6 +481,7 @@ class ClientAcceptor:
         elif event.ended:
             self._log.debug(f"A connection from {address} ended during its greeting")
         else:
+            self.refused += 1
             self._log.warning(f"Closed a connection from {address}: {event.reason}")
 
 
