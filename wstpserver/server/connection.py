@@ -48,7 +48,7 @@ class Connection:
         connected: a connected TCP socket, owned by this object from now on.
     """
 
-    __slots__ = ("_reader", "_writer", "ended", "handle", "on_close", "socket")
+    __slots__ = ("_closed", "_reader", "_writer", "ended", "handle", "on_close", "socket")
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
@@ -61,7 +61,7 @@ class Connection:
         self.on_close: Callable[[], None] | None = None
         self._reader: Any = None
         self._writer: Any = None
-        self.ended = False
+        self.ended = self._closed = False
         self.acknowledge()
 
     def acknowledge(self) -> None:
@@ -182,7 +182,9 @@ class Connection:
         wakes it only when the loop polls next, and a watcher that is closed before that would leave it waiting for
         ever.
         """
-        self.ended = True
+        if self._closed:
+            return
+        self._closed = self.ended = True
         if self.on_close is not None:
             self.on_close()
         self.handle.descriptor = -1

@@ -48,7 +48,7 @@ def head_bits(heads: Iterable[PacketHead] | None) -> int:
     """Bit `1 << code` for each of these heads, as the C module takes sets of heads; None: all bits."""
     if heads is None:
         return _ALL
-    return _bits(frozenset(heads))
+    return _bits(frozenset(heads)) if heads else 0
 
 
 @lru_cache(maxsize=32)  # each link and each bridge asks for the same few
