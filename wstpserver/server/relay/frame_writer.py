@@ -8,7 +8,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from wstpserver.server.connection import Connection, ConnectionClosed
-from wstpserver.wire.frames import EscapeRewriter
+from wstpserver.wire.frames import SIX_DIGITS, EscapeRewriter
 
 END_PACKET = 0x5D  # "]"
 
@@ -70,7 +70,9 @@ class FrameWriter:
                 self._lock.release()
                 raise ConnectionClosed("a frame before this one was never completed")
             self._owner = source
-            self._rewriter = EscapeRewriter() if self.rewrites else None
+            # whole frames without what such an escape begins with, as most are, go as they are
+            needed = self.rewrites and not (at_boundary and SIX_DIGITS not in bytes(data))
+            self._rewriter = EscapeRewriter() if needed else None
             self.connection.handle.free = 0
             if self._open_tail is not None and self._open_tail is not source:
                 self._open_tail = None
