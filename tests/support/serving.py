@@ -229,8 +229,10 @@ class Calm:
         raise AssertionError(f"the server holds more with every client: {before}, then {self._footprint}")
 
     def wait(self, deadline=20.0):
-        """Wait until there are just the ready kernels (and the listening socket); what the server holds then."""
-        sockets = 1 + 2 * self._kernels
+        """Wait until there are just the ready kernels, the listening socket and that of the keeper; what the server
+        holds then.
+        """
+        sockets = 2 + 2 * self._kernels
 
         def calm():
             ready = {int(pid) for pid in re.findall(r" is ready: process (\d+)", self._server.log)}

@@ -21,8 +21,8 @@ from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
+from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
-from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log, LogSink
 from wstpserver.server.message_channel import MessageWatch
@@ -58,7 +58,7 @@ def run(settings: ServerSettings, options: ServeOptions) -> int:
     except PortUnavailable as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
-    application = Application(settings, options, listeners, open_pid_file(os.environ, options.log))
+    application = Application(settings, options, listeners)
     try:
         application.start()
         application.wait()
@@ -75,25 +75,22 @@ def _log_exception(log: Log, context: object, kind: type, error: BaseException, 
 class Application:
     """One server in this process: makes the parts and connects them."""
 
-    def __init__(
-        self, settings: ServerSettings, options: ServeOptions, listeners: list[socket.socket], pid_file: PidFile | None
-    ) -> None:
+    def __init__(self, settings: ServerSettings, options: ServeOptions, listeners: list[socket.socket]) -> None:
         """
         Args:
             settings: the settings.
             options: what the command line asks.
             listeners: the listening sockets, which belong to the application now.
-            pid_file: where kernels are noted, which belongs to the application now; None if there can be none.
         """
         self._settings = settings
         self._options = options
         self._loaded = options.loaded
         self._log: Log = options.log
-        self._pid_file = pid_file
         self._stopping = Event()
         #: Set when a second signal asks to stop at once.
         self._hurrying = Event()
-        self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
+        port = listeners[0].getsockname()[1]
+        self._launcher = Launcher(self._log, settings.kernel_start_concurrency, partial(self._open_keeper, port))
         facts = ServerFacts(str(options.configuration_file or ""))
         self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts)
         self._acceptor = ClientAcceptor(settings, self._log, self._serve)
@@ -112,6 +109,7 @@ class Application:
         """Launch the kernels, accept clients, and tell the service manager."""
         self._log.debug(f"WSTPServer {VERSION} runs as process {os.getpid()}")
         self._catch_signals()
+        self._launcher.find_keeper()
         self._dispatcher.start()
         for server in self._servers:
             server.start()
@@ -126,6 +124,10 @@ class Application:
         interval = systemd.watchdog_interval()
         if interval is not None:
             self._helpers.append(gevent.spawn(self._feed_watchdog, interval))
+
+    def _open_keeper(self, port: int) -> KeeperClient | None:
+        """Find or start the process that holds the kernels. Raises KeeperUnavailable."""
+        return open_keeper(os.environ, port, 0.0, self._log)
 
     def _explain_reach(self) -> None:
         """Say who can connect, where that is everybody, or where clients have to name the host."""
@@ -185,8 +187,6 @@ class Application:
             gevent.wait([finishing, self._hurrying], count=1)
         self._dispatcher.stop()
         self._launcher.stop()
-        if self._pid_file is not None:
-            self._pid_file.close()
         if withdrawing is not None:
             withdrawing.join()
 

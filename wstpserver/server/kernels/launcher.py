@@ -12,14 +12,16 @@ from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
+from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
 from wstpserver.server.access import holder, owners_are_known
 from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels import process_info
+from wstpserver.server.kernels.keeper_client import KeeperClient, KeeperUnavailable
 from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListener
-from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile
+from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile, open_pid_file
 from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
 from wstpserver.server.kernels.process import KernelProcess, describe_status
 from wstpserver.server.kernels.spawn import spawn
@@ -82,21 +84,33 @@ class LaunchQueue:
 class Launcher:
     """Starts kernel processes and accepts their links.
 
-    A caller that launches a kernel waits for its turn in the queue `line` first. Every process is noted in the pid
-    file, so that a later server can end what this one leaves if it is killed.
+    A caller that launches a kernel waits for its turn in the queue `line` first. Processes belong to the keeper. Where
+    there is none, every process is noted in the pid file, so that a later server can end what this one leaves if it is
+    killed.
     """
 
-    def __init__(self, log: Log, concurrency: int, pid_file: PidFile | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        concurrency: int,
+        find_keeper: Callable[[], KeeperClient | None] | None = None,
+    ) -> None:
         """
         Args:
             log: gets the output of the kernels at level debug.
             concurrency: how many kernels are launched at the same time.
-            pid_file: where the processes are noted; None if there can be none.
+            find_keeper: returns the keeper, None if there is to be none, or raises `KeeperUnavailable`; called again
+                when the keeper is gone. None: kernels are children of the server, and no list of them is kept.
         """
         self.line = LaunchQueue(concurrency)
         self._log = log
-        self._pid_file = pid_file
+        self._pid_file: PidFile | None = None
         self._guard = OrphanGuard()
+        self._find_keeper = find_keeper
+        self._keeper: KeeperClient | None = None
+        #: Held by the greenlets that look for a keeper, and for a prefork parent.
+        self._finding = BoundedSemaphore(1)
+        self._finding_parent = BoundedSemaphore(1)
         #: Listeners whose link is made, for the next launches.
         self._listeners: list[KernelListener] = []
         #: The prefork parent of each program, and those that were replaced.
@@ -140,13 +154,36 @@ class Launcher:
             if process is not None and link is None:
                 process.stop(grace=0)
 
+    def find_keeper(self) -> KeeperClient | None:
+        """Return the keeper, after finding or starting another one if it is gone, which may wait; None without one."""
+        if self._find_keeper is None or (self._keeper is not None and self._keeper.usable):
+            return self._keeper
+        with self._finding:
+            if self._find_keeper is not None and (self._keeper is None or not self._keeper.usable):
+                if self._keeper is not None:
+                    self._log.error("The keeper has ended, and all kernels with it; another one is started")
+                self._look_for_keeper(self._find_keeper)
+            return self._keeper
+
+    def _look_for_keeper(self, find: Callable[[], KeeperClient | None]) -> None:
+        try:
+            self._keeper = find()
+        except KeeperUnavailable as error:
+            self._keeper = None
+            self._log.warning(f"There is no keeper ({error}): kernels end with this server, however that ends")
+        if self._keeper is None:
+            self._find_keeper = None
+            self._pid_file = open_pid_file(os.environ, self._log)
+
     def kill(self) -> None:
         """Kill every process at once, because the server cannot wait any longer."""
         for process in tuple(self._processes.values()):
             process.kill_group(signal.SIGKILL)
+        if self._keeper is not None:
+            self._keeper.leave_at_once()
 
     def stop(self) -> None:
-        """End the prefork parents, and processes whose start was given up."""
+        """End the prefork parents, processes whose start was given up, and the keeper."""
         self._helpers.join()
         self._close_listeners()
         parents = (*self._parents.values(), *self._replaced)
@@ -154,6 +191,10 @@ class Launcher:
         self._parents.clear()
         self._replaced.clear()
         self._guard.close()
+        if self._keeper is not None:
+            self._keeper.goodbye()
+        if self._pid_file is not None:
+            self._pid_file.close()
 
     # -- listeners -----------------------------------------------------------------------------------------------
 
@@ -207,7 +248,7 @@ class Launcher:
 
     def _spawn_into(self, spawned: AsyncResult, arguments: list[str], log_line: Callable[[str], None]) -> None:
         try:
-            spawned.set(self._track(spawn(arguments, log_line)))
+            spawned.set(self._track(spawn(arguments, log_line, keeper=self.find_keeper())))
         except OSError as error:
             spawned.set_exception(error)
 
@@ -236,6 +277,8 @@ class Launcher:
 
     def _guard_wrapper(self, process: KernelProcess, link: OpenLink) -> None:
         """Have the kernel killed with the server if the process is only a wrapper around it."""
+        if self._keeper is not None:
+            return  # which ends whatever a process leaves
         try:
             if owners_are_known() and holder(link.data.socket, process.pid) not in (None, process.pid):
                 self._guard.add(process.pid)
@@ -245,13 +288,24 @@ class Launcher:
     def _parent(self, path: str) -> PreforkParent:
         parent = self._parents.get(path)
         if parent is None or not parent.usable:
-            if parent is not None:
-                self._replaced.append(parent)
-                parent.process.stopped.rawlink(partial(self._forget, parent))
-            parent = PreforkParent(path, lambda line: self._log.debug(f"The embedded kernels' parent printed: {line}"))
-            self._parents[path] = parent
-            self._track(parent.process)
+            # In a greenlet of its own: a caller that is told to give up meanwhile must not lose it.
+            parent = self._helpers.spawn(self._make_parent, path).get()
         return parent
+
+    def _make_parent(self, path: str) -> PreforkParent:
+        with self._finding_parent:  # one caller starts it
+            parent = self._parents.get(path)
+            if parent is None or not parent.usable:
+                if parent is not None:
+                    self._replaced.append(parent)
+                    parent.process.stopped.rawlink(partial(self._forget, parent))
+                parent = PreforkParent(path, self._log_parent_line, self.find_keeper())
+                self._parents[path] = parent
+                self._track(parent.process)
+            return parent
+
+    def _log_parent_line(self, line: str) -> None:
+        self._log.debug(f"The embedded kernels' parent printed: {line}")
 
     def _forget(self, parent: PreforkParent, _stopped: AsyncResult) -> None:
         if parent in self._replaced:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -19,6 +20,8 @@ import ujson
 from gevent.event import AsyncResult, Event
 from gevent.socket import wait_read
 
+from wstpserver.keeper.protocol import MARK
+from wstpserver.server.kernels.keeper_client import KeeperClient
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.kernels.spawn import spawn
 
@@ -40,19 +43,20 @@ class PreforkParent:
     system kills them together with the parent. It is ended when the last of them is gone.
     """
 
-    def __init__(self, program: str, log_line: Callable[[str], None]) -> None:
-        """Start the parent. Raises OSError if it cannot be started."""
+    def __init__(self, program: str, log_line: Callable[[str], None], keeper: KeeperClient | None = None) -> None:
+        """Start the parent, by the keeper if there is one. Raises OSError if it cannot be started."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
             arguments = [program, "--warm-parent", str(theirs.fileno())]
-            self.process = spawn(arguments, log_line, pass_descriptors=[theirs.fileno()])
+            self.process = spawn(arguments, log_line, pass_descriptors=[theirs.fileno()], keeper=keeper)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
         self._socket = ours
+        self._keeper = keeper
         self._numbers = itertools.count(1)
         self._launches: dict[int, AsyncResult] = {}
         self._kernels: dict[int, KernelProcess] = {}
@@ -84,9 +88,10 @@ class PreforkParent:
         number = next(self._numbers)
         result: AsyncResult = AsyncResult()
         self._launches[number] = result
+        mark = self._keeper.new_mark() if self._keeper is not None else ""
         reading, writing = os.pipe()
         try:
-            self._request(number, list(arguments), writing)
+            self._request(number, list(arguments), writing, mark)
             process = self._answer(result)
         except BaseException:
             os.close(reading)
@@ -95,10 +100,20 @@ class PreforkParent:
             os.close(writing)
             del self._launches[number]
         process.drain(reading, log_line)
+        if self._keeper is not None:
+            self._keeper.know(mark)
+            process.exited.rawlink(partial(self._forget_mark, self._keeper, mark))
         return process
 
-    def _request(self, number: int, arguments: list[str], output: int) -> None:
-        message = ujson.dumps({"launch": number, "arguments": arguments, "directory": None, "environment": None})
+    @staticmethod
+    def _forget_mark(keeper: KeeperClient, mark: str, _exited: AsyncResult) -> None:
+        keeper.forget(mark)
+
+    def _request(self, number: int, arguments: list[str], output: int, mark: str) -> None:
+        environment = {MARK: mark} if mark else None
+        message = ujson.dumps(
+            {"launch": number, "arguments": arguments, "directory": None, "environment": environment}
+        )
         descriptors = array.array("i", [output])
         try:
             self._socket.sendmsg([message.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
