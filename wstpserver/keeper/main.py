@@ -376,7 +376,7 @@ def main(words: Sequence[str]) -> int:
         words: The descriptor of the socket of the first server, and the path for those that follow.
     """
     descriptor, path = int(words[0]), words[1]
-    processes.close_inherited([descriptor])
+    os.set_inheritable(descriptor, False)  # the only one that it has beside the standard ones
     os.setsid()
     processes.become_subreaper()
     guard = os.getpid()

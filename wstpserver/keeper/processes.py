@@ -13,7 +13,6 @@ import fcntl
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -231,14 +230,3 @@ def end_all(seconds: float) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(_ROUND)
-
-
-def close_inherited(kept: Sequence[int]) -> None:
-    """Close every descriptor but these and the standard ones, which become /dev/null."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        os.dup2(null, number)
-    first = 3
-    for number in (*sorted(kept), sys.maxsize):
-        os.closerange(first, min(number, 1 << 30))
-        first = number + 1
