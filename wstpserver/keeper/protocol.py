@@ -186,6 +186,14 @@ class Peer:
                 return  # its end is noticed by the next look at it
         self._waiting.append((message, [os.dup(one) for one in descriptors]))
 
+    def flush(self) -> None:
+        """Send what waits, and wait for that."""
+        self.connection.setblocking(True)
+        try:
+            self._send_on()
+        finally:
+            self.connection.setblocking(False)
+
     def close(self) -> None:
         """Close the connection; *gone* is not called."""
         if self._open:

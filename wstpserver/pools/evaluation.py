@@ -8,8 +8,9 @@ and dialogs in any depth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum
+from typing import Any
 
 from wstpserver.wire.packets import PacketHead
 
@@ -125,6 +126,38 @@ class EvaluationStack:
         self.asking = False
         self.awaiting = False
         self.counted = True
+
+    def record(self) -> dict[str, Any]:
+        """What is needed to go on in another process, as values of JSON; {} for a stack in which nothing is open."""
+        record: dict[str, Any] = {}
+        if self._open:
+            record["open"] = [[one.head.name, one.level, one.has_result] for one in self._open]
+        if self._dialogs:
+            record["dialogs"] = self._dialogs
+        if self._question is not None:
+            record["question"] = self._question.name
+            record["depth_of_question"] = self._depth_of_question
+        if self._requested:
+            record["requested"] = True
+        return record
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Take over what `record` returned in another process, before anybody subscribes.
+
+        Raises:
+            KeyError: It names a packet that is not known here.
+        """
+        self._open = []
+        for head, level, has_result in record.get("open", ()):
+            one = _Open(PacketHead[head], level)
+            one.has_result = has_result
+            self._open.append(one)
+        self._dialogs = list(record.get("dialogs", ()))
+        question = record.get("question")
+        self._question = None if question is None else PacketHead[question]
+        self._depth_of_question = record.get("depth_of_question", 0)
+        self._requested = record.get("requested", False)
+        self._conclude()
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call *subscriber* after each change, behind those that subscribed before."""

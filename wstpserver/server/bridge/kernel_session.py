@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import signal
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
 
 from wstpserver.pools.evaluation import QUESTIONS, REPORTED_HEADS
 from wstpserver.pools.states import Kernel, KernelState
+from wstpserver.server.handover import link_record, packed, unpacked
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.message_channel import MessageWatch, MessageWriter, run_messages
@@ -19,6 +21,7 @@ from wstpserver.server.relay.frame_writer import FrameWriter, ended
 from wstpserver.server.relay.kernel_channel import KernelChannel
 from wstpserver.server.relay.sinks import NullSink, OutputBacklog, Sink
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
+from wstpserver.wire.messages import MessageReader
 from wstpserver.wire.packets import PacketHead
 
 #: Seconds that a kernel's children have to end after the kernel has.
@@ -60,6 +63,23 @@ class KernelPeer(Protocol):
         """The kernel sent an out-of-band message."""
 
 
+class _Discarding:
+    """Takes the place of the bridge whose answer is thrown away, in the process that goes on with the kernel."""
+
+    def __init__(self, kernel: KernelSession) -> None:
+        self._kernel = kernel
+
+    def kernel_wrote(self, *, accepting: bool) -> None:
+        if not self._kernel.evaluation.busy:
+            self._kernel.detach(self)
+
+    def answered_in_c(self) -> None:
+        self.kernel_wrote(accepting=True)
+
+    def kernel_message(self, code: int, argument: int) -> None:
+        """Nobody is there to hear of it."""
+
+
 class KernelSession:
     """The server's side of one kernel, from the moment its link is made until its process is gone.
 
@@ -95,9 +115,12 @@ class KernelSession:
         self.alive = True
         self.problem: str | None = None
         self._closing_notice = False
+        #: True while the answer to a packet that its client left unfinished is thrown away.
+        self.discards = False
         self.channel = KernelChannel(link.data, self._handle)
         process.exited.rawlink(self._exited)
-        self._messages = MessageWatch(link.messages, b"", self._run_messages, self._messages_ended)
+        self._reader = MessageReader()
+        self._messages = MessageWatch(link.messages, link.messages_leftover, self._run_messages, self._messages_ended)
         self._data = gevent.spawn(self._run)
 
     # -- the bridge --------------------------------------------------------------------------------------------
@@ -116,6 +139,7 @@ class KernelSession:
         """From now on the kernel's frames are kept, unless it has another peer already."""
         if self.peer is peer:
             self.peer = None
+            self.discards = False
             self.channel.switch(self.backlog)
         if self._idle is not None:
             self._idle.set()
@@ -139,6 +163,7 @@ class KernelSession:
             self.writer.abandon(source, None)
             self.link.end()
         if self.evaluation.busy:
+            self.discards = True
             self.channel.switch(NullSink())
             return True
         return False
@@ -146,6 +171,54 @@ class KernelSession:
     def send_message(self, code: int, argument: int) -> None:
         """Send an out-of-band message to the kernel."""
         self._message_writer.send(code, argument)
+
+    # -- from one process to the next --------------------------------------------------------------------------
+
+    def hand_over(self) -> dict[str, Any]:
+        """What another process needs to go on with it (`handover`). Its links must be at frame boundaries."""
+        link = link_record(
+            self.link.data,
+            self.link.messages,
+            self.greeting_version,
+            self.link.address,
+            received=self.channel.received or b"",
+            messages_received=self._reader.pending,
+            messages_unsent=self._message_writer.unsent,
+            open_tail=self.writer.has_open_tail,
+        )
+        record: dict[str, Any] = {"process": self.process.hand_over(), "link": link}
+        for name, packet in (("input_name", self.input_name), ("question", self.question)):
+            if packet:
+                record[name] = packed(packet)
+        if self.backlog.frames:
+            record["backlog"] = [packed(frame) for frame in self.backlog.frames]
+        if self.backlog.dropped:
+            record["dropped"] = self.backlog.dropped
+        if self.discards:
+            record["discards"] = True
+        return record
+
+    def go_on(self, record: Mapping[str, Any]) -> None:
+        """Go on where another process has stopped, before anything is received.
+
+        Args:
+            record: What `hand_over` returned there. The process, the link and what was received of that are those that
+                this object was made with.
+        """
+        self.input_name = unpacked(record.get("input_name", ""))
+        self._question = unpacked(record.get("question", ""))
+        self.prompted.set()
+        for frame in record.get("backlog", ()):
+            self.backlog.take(unpacked(frame))
+        self.backlog.dropped += record.get("dropped", 0)
+        link = record["link"]
+        self.writer.go_on(unpacked(link.get("unsent", "")), object() if link.get("open_tail") else None)
+        self._message_writer.go_on(unpacked(link.get("messages_unsent", "")))
+        if record.get("discards") and self.evaluation.busy:
+            self.discards = True
+            self.attach(_Discarding(self), NullSink())
+        else:
+            self.channel.switch(self.backlog)
 
     # -- evaluations -------------------------------------------------------------------------------------------
 
@@ -219,7 +292,7 @@ class KernelSession:
         gevent.spawn_later(LINK_END_GRACE, self.process.kill_group, signal.SIGKILL)
 
     def _run_messages(self, first: bytes) -> None:
-        self._closing_notice = run_messages(self.link.messages, self._message, first)
+        self._closing_notice = run_messages(self.link.messages, self._message, first, self._reader)
 
     def _messages_ended(self) -> None:
         """Without a message, not even the notice that the link closes."""

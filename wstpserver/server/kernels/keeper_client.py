@@ -106,6 +106,39 @@ class KeeperClient:
         self._guard = guard
         self._peer = Peer(connection, _HubWatches(), self._take, self._gone)
 
+    # -- from one process to the next ----------------------------------------------------------------------------
+
+    def hand_over(self) -> dict[str, Any]:
+        """What the next program in this process needs to go on with it (`handover`)."""
+        self._peer.flush()
+        guard = self._guard.pid if self._guard is not None else 0
+        return {"descriptor": self._peer.connection.fileno(), "own": self.own, "pid": self.pid, "guard": guard}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any], report: Callable[[str], None]) -> KeeperClient:
+        """Go on with the keeper of the program before this one; *record* is what `hand_over` returned there.
+
+        Raises:
+            OSError: Its socket does not exist any more.
+        """
+        connection = socket.socket(fileno=record["descriptor"])
+        connection.set_inheritable(False)
+        client = cls(connection, report, record["own"])
+        client.pid = record["pid"]
+        client.welcomed.set()
+        if record.get("guard"):
+            get_hub().loop.install_sigchld()
+            watcher = get_hub().loop.child(record["guard"])  # or it would stay a zombie
+            watcher.start(watcher.stop)
+        return client
+
+    def watch(self, pid: int) -> KernelProcess:
+        """A process that the keeper has started for the program before this one."""
+        process = self.processes.get(pid)
+        if process is None:
+            process = self.processes[pid] = KernelProcess(pid)
+        return process
+
     # -- the conversation ----------------------------------------------------------------------------------------
 
     def say_hello(self, environment: Mapping[str, str], outlive: float) -> None:
@@ -153,8 +186,11 @@ class KeeperClient:
     def _take(self, _peer: Peer, message: dict[str, Any], descriptors: list[int]) -> None:
         match message:
             case {"started": number, "pid": pid}:
-                process = self.processes[pid] = KernelProcess(pid)
-                self._settle(number, process)
+                process = self.watch(pid)
+                if number in self._starts:
+                    self._settle(number, process)
+                else:  # the program before this one has asked for it
+                    process.kill_group(signal.SIGKILL)
             case {"failed": number, "errno": error}:
                 self._settle(number, OSError(error, os.strerror(error)))
             case {"exited": pid, "status": status}:
@@ -166,7 +202,7 @@ class KeeperClient:
                     self.refused = f"it speaks version {version} of the conversation, and this server version {VERSION}"
                     self.welcomed.set()
             case {"process": pid}:
-                self.processes[pid] = KernelProcess(pid)
+                self.watch(pid)
                 self.outputs[pid] = descriptors.pop()
             case {"held": name, "record": record}:
                 self.kept[name] = (record, list(descriptors))

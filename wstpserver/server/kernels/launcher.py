@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,7 +24,7 @@ from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListene
 from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile, open_pid_file
 from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
 from wstpserver.server.kernels.process import KernelProcess, describe_status
-from wstpserver.server.kernels.spawn import spawn
+from wstpserver.server.kernels.spawn import spawn, watch_child
 from wstpserver.server.log import Log
 
 #: The program of the embedded kernel: its kernels are forked from a prefork parent where that works.
@@ -196,6 +196,64 @@ class Launcher:
         if self._pid_file is not None:
             self._pid_file.close()
 
+    # -- from one process to the next ----------------------------------------------------------------------------
+
+    def hand_over(self) -> dict[str, Any]:
+        """What the next program in this process needs to go on with it (`handover`)."""
+        parents = [*self._parents.values(), *self._replaced]
+        keeper = {"keeper": self._keeper.hand_over()} if self._keeper is not None and self._keeper.usable else {}
+        return {
+            **keeper,
+            "parents": [parent.hand_over() for parent in parents],
+            "guard": self._guard.hand_over(),
+            "processes": [{"pid": one.pid, "parent": one.parent} for one in self._processes.values()],
+        }
+
+    def go_on(self, record: Mapping[str, Any]) -> None:
+        """Go on with what the program before this one in this process handed over; `process_of_record` follows for
+        each kernel, and then `end_others`.
+        """
+        self._guard.go_on(record.get("guard", {}))
+        if "keeper" in record:
+            self._keeper = KeeperClient.of_record(record["keeper"], self._log.warning)
+        for one in record.get("parents", ()):
+            process = self._child_of_record(one["process"], self._parent_log)
+            parent = PreforkParent.of_record(one, process, self._keeper)
+            if parent.usable and parent.program not in self._parents:
+                self._parents[parent.program] = parent
+            else:
+                self._replace(parent)
+
+    def process_of_record(self, record: Mapping[str, Any], name: str) -> KernelProcess:
+        """The process of a kernel; *record* is what `KernelProcess.hand_over` returned.
+
+        Raises:
+            KeyError: Its parent is not there.
+        """
+        log_line = self._line_log(name)
+        number = record.get("parent", 0)
+        if not number:
+            return self._child_of_record(record, log_line)
+        parents = (*self._parents.values(), *self._replaced)
+        parent = next((one for one in parents if one.process.pid == number), None)
+        if parent is None:
+            raise KeyError(f"there is no prefork parent {number}")
+        return self._watch(parent.kernel_of_record(record, log_line))
+
+    def _child_of_record(self, record: Mapping[str, Any], log_line: Callable[[str], None]) -> KernelProcess:
+        process = self._keeper.watch(record["pid"]) if self._keeper is not None else watch_child(record["pid"])
+        process.go_on(record, log_line)
+        return self._watch(process)
+
+    def end_others(self, record: Mapping[str, Any]) -> None:
+        """End the processes in what was handed over that belong to no kernel: their start was given up."""
+        for one in record.get("processes", ()):
+            if one["pid"] not in self._processes:
+                process = self.process_of_record(one, "that was starting")
+                self._helpers.spawn(process.stop, 0)
+        # of what has ended before this program began the system tells nobody again
+        os.kill(os.getpid(), signal.SIGCHLD)
+
     # -- listeners -----------------------------------------------------------------------------------------------
 
     def _put_away(self, listener: KernelListener, *, linked: bool) -> None:
@@ -257,9 +315,12 @@ class Launcher:
             self._helpers.spawn(spawned.get().stop, 0)
 
     def _track(self, process: KernelProcess) -> KernelProcess:
-        self._processes[process.pid] = process
         if self._pid_file is not None:
             self._pid_file.add(process.pid)
+        return self._watch(process)
+
+    def _watch(self, process: KernelProcess) -> KernelProcess:
+        self._processes[process.pid] = process
         process.stopped.rawlink(lambda stopped: self._stopped(process, gone=stopped.get()))
         return process
 
@@ -297,15 +358,18 @@ class Launcher:
             parent = self._parents.get(path)
             if parent is None or not parent.usable:
                 if parent is not None:
-                    self._replaced.append(parent)
-                    parent.process.stopped.rawlink(partial(self._forget, parent))
-                parent = PreforkParent(path, self._log_parent_line, self.find_keeper())
+                    self._replace(parent)
+                parent = PreforkParent(path, self._parent_log, self.find_keeper())
                 self._parents[path] = parent
                 self._track(parent.process)
             return parent
 
-    def _log_parent_line(self, line: str) -> None:
+    def _parent_log(self, line: str) -> None:
         self._log.debug(f"The embedded kernels' parent printed: {line}")
+
+    def _replace(self, parent: PreforkParent) -> None:
+        self._replaced.append(parent)
+        parent.process.stopped.rawlink(partial(self._forget, parent))
 
     def _forget(self, parent: PreforkParent, _stopped: AsyncResult) -> None:
         if parent in self._replaced:

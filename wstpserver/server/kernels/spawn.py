@@ -145,6 +145,12 @@ def _spawn_without_fork(arguments: Sequence[str], environment: Mapping[str, str]
     if pid == 0:
         without_fork = False
         return None
+    return watch_child(pid)
+
+
+def watch_child(pid: int) -> KernelProcess:
+    """A child of this process that was not started here, or before this program was executed in the process."""
+    get_hub().loop.install_sigchld()
     process = KernelProcess(pid)
     watcher = get_hub().loop.child(pid)
     watcher.start(_ended, watcher, process)

@@ -5,9 +5,10 @@ how they end.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
@@ -16,10 +17,11 @@ from gevent.pool import Group
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Kernel, KernelState, Pool
 from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
+from wstpserver.server.handover import link_of_record
 from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFailed, initialise, reset
 from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
 from wstpserver.server.kernels.maintenance import EvaluationTimer
-from wstpserver.server.kernels.process import describe_status
+from wstpserver.server.kernels.process import KernelProcess, describe_status
 from wstpserver.server.log import Log
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import ServerSettings
@@ -181,6 +183,39 @@ class Supervisor:
         session = KernelSession(self._owner, kernel, process, link, settings.missed_output_limit)
         self.sessions[kernel] = session
         return session
+
+    def go_on(self, kernel: Kernel, process: KernelProcess, record: Mapping[str, Any]) -> KernelSession:
+        """Go on with a kernel that another process has started. What it writes is kept until it has a peer.
+
+        Args:
+            kernel: What the registry knows of it.
+            process: The process.
+            record: What `KernelSession.hand_over` returned, with descriptors of this process; "time_limit" is as of
+                `EvaluationTimer.hand_over`.
+
+        Raises:
+            OSError: Its link does not exist any more.
+            KeyError, ValueError: The record is none of a kernel.
+        """
+        link = link_of_record(record["link"])
+        if self._log.trace_enabled:
+            trace_link(self._log, link, f"Kernel {kernel.id}")
+        session = KernelSession(self._owner, kernel, process, link, self._settings().missed_output_limit)
+        session.go_on(record)
+        self._timer.watch(kernel)
+        if "time_limit" in record:
+            self._timer.go_on(kernel, record["time_limit"])
+        self.sessions[kernel] = session
+        return session
+
+    def end_process(self, kernel: Kernel, process: KernelProcess | None) -> None:
+        """Go on with the end of a kernel that is closing and has no session here."""
+        self._group.spawn(self._end_process, kernel, process)
+
+    def _end_process(self, kernel: Kernel, process: KernelProcess | None) -> None:
+        if process is not None:
+            process.stop()
+        self._forget(kernel)
 
     def _report(self, kernel: Kernel, session: KernelSession, linked: float, ready: float) -> None:
         pool = kernel.pool

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from gevent import get_hub
+from gevent.event import Event
 
 from wstpserver._native import ffi, lib
 from wstpserver.server.connection import TURN, Connection, ConnectionClosed, yield_to_loop
@@ -118,6 +119,12 @@ class Channel:
         self._receive = partial(lib.wstpcopy_receive, state)
         self._scan_on = partial(lib.wstpcopy_next, state)
         self._kept = b""
+        #: The buffer that is being processed, and what follows after it, of what was received before `run`.
+        self._processed: Buffer | None = None
+        self._later = b""
+        #: True after `halt`, and set when the channel goes on after that.
+        self._halting = False
+        self._halted: Event | None = None
         self._turn_ends = 0.0
         self._sink: Sink | None = None
         self._loop: epoll_loop.EpollLoop | None = None
@@ -143,7 +150,9 @@ class Channel:
             if leftover:
                 self._take(leftover)
             while self._round():
-                if self.state.drained or self.state.passing:  # what passes is faster there than in rounds of ours
+                if self._halting and self.received is not None:
+                    self._stand_still()
+                elif self.state.drained or self.state.passing:  # what passes is faster there than in rounds of ours
                     self._wait()
                 elif monotonic() > self._turn_ends:
                     self._yield()
@@ -212,7 +221,7 @@ class Channel:
 
     def _take(self, data: bytes) -> None:
         for offset in range(0, len(data), PORTION // 2):
-            piece = data[offset : offset + PORTION // 2]
+            piece, self._later = data[offset : offset + PORTION // 2], data[offset + PORTION // 2 :]
             buffer = take_buffer()
             kept, end = len(self._kept), len(self._kept) + len(piece)
             buffer.view[:end] = self._kept + piece
@@ -223,6 +232,7 @@ class Channel:
     def _process(self, buffer: Buffer, verdict: int) -> int:
         """Go on with this verdict until all is scanned; return how many bytes at the end of the buffer are kept."""
         view, state, scanner = buffer.view, self.state, self.scanner
+        self._processed = buffer
         while verdict != MORE:
             if verdict in (_SENT, _ALL_SENT):
                 self._sent(view, HEADS[state.head], unfinished=bool(state.unsent or state.open_tail))
@@ -232,6 +242,7 @@ class Channel:
             if monotonic() > self._turn_ends:
                 self._yield()
             verdict = self._scan_on(buffer.pointer)
+        self._processed = None
         if state.unsent or state.open_tail:
             self._finish_sending(view)
         start, end = state.start, state.end
@@ -293,6 +304,50 @@ class Channel:
         assert self._sink is not None
         self.frame = FrameState.STREAMING
         self._sink.begun()
+
+    # -- from one process to the next --------------------------------------------------------------------------------
+
+    def halt(self) -> bool:
+        """Receive nothing more once no frame is under way. To be called again and again until it returns True: then
+        the greenlet waits, and `received` is all that there is to know.
+        """
+        self._halting = True
+        if self.received is None:
+            return False
+        if self.greenlet is not None and self._loop is not None:
+            self._loop.pause(self)
+            return True
+        return self._halted is not None or self.connection.is_waited_for
+
+    def go_on(self) -> None:
+        """The opposite of `halt`."""
+        self._halting = False
+        if self._halted is not None:
+            self._halted.set()
+        elif self.greenlet is not None:
+            get_hub().loop.run_callback(self.wake)
+
+    def _stand_still(self) -> None:
+        self._halted = Event()
+        self._halted.wait()
+        self._halted = None
+        self._turn_ends = monotonic() + TURN
+
+    @property
+    def received(self) -> bytes | None:
+        """What was received and not passed on, the beginning of a frame perhaps; None in the middle of a frame of which
+        a part was passed on or dropped. To be asked while the greenlet waits, for a reply to a command perhaps.
+        """
+        if self._processed is not None and self.scanner.at_boundary:
+            return bytes(self._processed.view[self.state.position : self.state.end]) + self._later
+        held = self._held()
+        if not self.scanner.at_boundary and self.scanner.frame_bytes != len(held):
+            return None
+        return held + self._later if not self.scanner.at_boundary else self._later
+
+    def _held(self) -> bytes:
+        """What is kept of a frame that is not whole."""
+        return self._kept
 
     # -- what subclasses decide ----------------------------------------------------------------------------------
 

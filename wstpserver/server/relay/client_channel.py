@@ -95,6 +95,9 @@ class ClientChannel(Channel):
         """True in a frame that is held, or goes to the sink in parts."""
         return self.frame is _HELD or self.frame is _STREAMING
 
+    def _held(self) -> bytes:
+        return bytes(self._held_part) + self._kept
+
     @property
     def held_bytes(self) -> int:
         """Bytes of a large frame that are held."""

@@ -140,6 +140,11 @@ class EpollLoop:
         if not self._channels:
             self._watcher.stop()
 
+    def pause(self, channel: WaitingChannel) -> None:
+        """Receive nothing for a channel that waits, until it is woken."""
+        if channel.state.watched:
+            lib.wstpepoll_unwatch(self._state.descriptor, channel.state)
+
     def wait(self, channel: WaitingChannel) -> bool:
         """Wait in the channel's greenlet until there is something that it must process, which it finds in its
         `arrival`, or until it has to look by itself. Returns False at once if its connection cannot be waited for

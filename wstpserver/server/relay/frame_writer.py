@@ -170,5 +170,37 @@ class FrameWriter:
 
     def _release(self) -> None:
         self._owner = None
-        self.connection.handle.free = self._open_tail is None and not self.broken
+        self.connection.handle.free = self._open_tail is None and not self.broken and not self.connection.unsent
         self._lock.release()
+
+    # -- from one process to the next --------------------------------------------------------------------------------
+
+    @property
+    def has_open_tail(self) -> bool:
+        """Whether the last frame has no ``]``, which its source may send late."""
+        return self._open_tail is not None
+
+    def go_on(self, unsent: bytes, tail_of: object | None) -> None:
+        """Go on where a writer of another process, or `Connection.keep_unsent`, has stopped at the end of a frame.
+
+        Args:
+            unsent: the bytes that go out first.
+            tail_of: the source of the last frame, if that has no ``]``.
+        """
+        if not unsent:
+            self._open_tail = tail_of
+            self.connection.handle.free = tail_of is None and not self.broken
+            return
+        if not self._lock.acquire(blocking=False):
+            raise AssertionError("the connection was not free")
+        self._owner, self._rewriter = self, None
+        self.connection.handle.free = 0
+        gevent.spawn(self._send_unsent, unsent, tail_of)
+
+    def _send_unsent(self, unsent: bytes, tail_of: object | None) -> None:
+        try:
+            self.write(self, unsent, at_boundary=False)
+        except ConnectionClosed:
+            return  # the channel that reads this connection notices
+        self._open_tail = tail_of
+        self._release()

@@ -167,6 +167,11 @@ class OutputBacklog(FrameSink):
             self.size -= len(frames.popleft()) + FRAME_OVERHEAD
             self.dropped += 1
 
+    @property
+    def frames(self) -> tuple[bytes, ...]:
+        """The frames, oldest first, each without its ``]``."""
+        return tuple(self._frames or ())
+
     def drain(self) -> tuple[list[bytes], int]:
         """Return the frames, oldest first, each without its ``]``, and the number of dropped ones; forget both."""
         frames, dropped = list(self._frames or ()), self.dropped
