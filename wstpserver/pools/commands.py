@@ -5,6 +5,7 @@ The forms are those of the specification's section "Command Language"; ``GetMiss
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -84,6 +85,7 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "GetNumberOfAvailableParallelKernels": ((),),
     "GetPoolName": ((),),
     "GetServerInformation": ((),),
+    "RestartServer": ((),),
     "SetAllowSilentKernelReplacement": ((_truth,),),
     "SetKeepAlive": ((_truth,),),
     "SetReserveKernel": ((_truth,),),
@@ -134,6 +136,11 @@ def _packet(head: str, *arguments: Expression) -> bytes:
 def reply(text: str) -> bytes:
     """`ReturnPacket["text"]`: the answer to a command."""
     return _packet("ReturnPacket", text)
+
+
+def failure(reason: str) -> str:
+    """`{"status":"ExecutionError","reason":"..."}`: why a command could not be carried out, for an administrator."""
+    return json.dumps({"status": "ExecutionError", "reason": reason}, ensure_ascii=False)
 
 
 def notice(text: str) -> bytes:

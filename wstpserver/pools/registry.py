@@ -169,7 +169,8 @@ class Registry:
     # -- from one process to the next --------------------------------------------------------------------------
 
     def record(self, clients: Sequence[Client]) -> dict[str, Any]:
-        """What another process needs to go on with all kernels, pools and clients, as values of JSON.
+        """What another process needs to go on with all kernels, pools and clients, as values of JSON. A kernel outside
+        pools that is starting is not in it: the command that starts it is carried out anew.
 
         Args:
             clients: All clients; in the record they have the numbers of this order.
@@ -178,7 +179,11 @@ class Registry:
         lines = [pool.waiting for pool in self.pools.values()] + [kernel.waiting for kernel in self.kernels.values()]
         return {
             "pools": [pool.record() for pool in self.pools.values()],
-            "kernels": [kernel.record() for kernel in self.kernels.values()],
+            "kernels": [
+                kernel.record()
+                for kernel in self.kernels.values()
+                if kernel.pool is not None or kernel.state is not KernelState.STARTING
+            ],
             "clients": [client.record() for client in clients],
             "waiting": [{"client": numbers[one.client], **one.record()} for line in lines for one in line],
         }

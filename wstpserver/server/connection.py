@@ -52,7 +52,7 @@ class Connection:
         connected: a connected TCP socket, owned by this object from now on.
     """
 
-    __slots__ = ("_reader", "_writer", "ended", "handle", "on_close", "socket", "unsent")
+    __slots__ = ("_keeps_unsent", "_reader", "_writer", "ended", "handle", "on_close", "socket", "unsent")
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
@@ -68,6 +68,7 @@ class Connection:
         self.ended = False
         #: None; after `keep_unsent` what the system did not take.
         self.unsent: bytearray | None = None
+        self._keeps_unsent = False
         self.acknowledge()
 
     def acknowledge(self) -> None:
@@ -149,19 +150,25 @@ class Connection:
         Raises:
             ConnectionClosed: the connection is gone, or was ended meanwhile.
         """
-        sent = 0 if self.unsent else self._send_some(data)
+        sent = 0 if self.unsent is not None else self._send_some(data)
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:])
 
     def keep_unsent(self) -> None:
         """From now on keep what the system does not take at once in `unsent`, and do not wait."""
-        if self.unsent is None:
-            self.unsent = bytearray()
+        if not self._keeps_unsent:
+            self._keeps_unsent = True
+            self.unsent = self.unsent or bytearray()
             if self._writer is not None and self._writer.active:
                 get_hub().cancel_wait(self._writer, _KeepUnsent())
 
+    def stop_keeping(self) -> None:
+        """The opposite of `keep_unsent`: what was kept goes out with the next `send`, before its data."""
+        self._keeps_unsent = False
+        self.unsent = self.unsent or None
+
     def take_unsent(self) -> bytes:
-        """The opposite of `keep_unsent`: return what was kept, which goes out before anything else."""
+        """Return what was kept, and forget it."""
         unsent, self.unsent = self.unsent, None
         return bytes(unsent or b"")
 
@@ -172,8 +179,10 @@ class Connection:
 
     def _send_rest(self, view: memoryview) -> None:
         if self.unsent is not None:
-            self.unsent += view
-            return
+            if self._keeps_unsent:
+                self.unsent += view if self.unsent else view[self._send_some(view) :]
+                return
+            view = memoryview(self.take_unsent() + bytes(view))
         hub = get_hub()
         if self._writer is None:
             self._writer = hub.loop.io(self.socket.fileno(), 2)
@@ -193,7 +202,11 @@ class Connection:
                 raise ConnectionClosed(str(error)) from None
 
     def finish_sending(self) -> None:
-        """Tell the peer that nothing more is sent; what was sent before still reaches it."""
+        """Tell the peer that nothing more is sent; what was sent before still reaches it. Where that is kept unsent,
+        whoever sends it does this.
+        """
+        if self._keeps_unsent:
+            return
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:

@@ -61,6 +61,7 @@ class ServerSettings:
     kernel_start_timeout: float
     kernel_wait_timeout: float
     kernel_start_concurrency: int
+    restart_timeout: float
     missed_output_limit: int
     evaluation_queue_limit: int
     maximum_clients: int

@@ -117,6 +117,8 @@ class KernelSession:
         self._closing_notice = False
         #: True while the answer to a packet that its client left unfinished is thrown away.
         self.discards = False
+        #: A command of the kernel that cannot be carried out before another one is.
+        self.waiting_command: bytes | None = None
         self.channel = KernelChannel(link.data, self._handle)
         process.exited.rawlink(self._exited)
         self._reader = MessageReader()
@@ -174,14 +176,32 @@ class KernelSession:
 
     # -- from one process to the next --------------------------------------------------------------------------
 
-    def hand_over(self) -> dict[str, Any]:
-        """What another process needs to go on with it (`handover`). Its links must be at frame boundaries."""
+    def halt(self) -> bool:
+        """Receive nothing more, and wait for nothing that is to be sent. To be called until it returns True: then the
+        kernel can be handed over.
+        """
+        self.link.data.keep_unsent()
+        if self.channel.halt():
+            return True
+        return self.waiting_command is not None and self.channel.received is not None
+
+    def resume(self) -> None:
+        """The opposite of `halt`."""
+        self.writer.resume()
+        self.channel.go_on()
+
+    def hand_over(self, received: bytes = b"") -> dict[str, Any]:
+        """What another process needs to go on with it (`handover`), once it is halted.
+
+        Args:
+            received: A command that is to be carried out anew.
+        """
         link = link_record(
             self.link.data,
             self.link.messages,
             self.greeting_version,
             self.link.address,
-            received=self.channel.received or b"",
+            received=received + (self.waiting_command or b"") + (self.channel.received or b""),
             messages_received=self._reader.pending,
             messages_unsent=self._message_writer.unsent,
             open_tail=self.writer.has_open_tail,

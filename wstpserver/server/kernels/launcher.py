@@ -49,6 +49,16 @@ class LaunchQueue:
         self._concurrency = concurrency
         self._waiting: OrderedDict[Hashable, Callable[[Any], object]] = OrderedDict()
         self._under_way: set[Hashable] = set()
+        self._held = False
+
+    def hold(self) -> None:
+        """Launch nothing until `release`."""
+        self._held = True
+
+    def release(self) -> None:
+        """Launch what has waited."""
+        self._held = False
+        self._begin_next()
 
     def set_concurrency(self, concurrency: int) -> None:
         """Change the limit; launches that are under way go on."""
@@ -75,7 +85,7 @@ class LaunchQueue:
         self._begin_next()
 
     def _begin_next(self) -> None:
-        while self._waiting and len(self._under_way) < self._concurrency:
+        while self._waiting and not self._held and len(self._under_way) < self._concurrency:
             kernel, begin = self._waiting.popitem(last=False)
             self._under_way.add(kernel)
             begin(kernel)
@@ -204,6 +214,7 @@ class Launcher:
         keeper = {"keeper": self._keeper.hand_over()} if self._keeper is not None and self._keeper.usable else {}
         return {
             **keeper,
+            "pid_file": self._pid_file.hand_over() if self._pid_file is not None else "",
             "parents": [parent.hand_over() for parent in parents],
             "guard": self._guard.hand_over(),
             "processes": [{"pid": one.pid, "parent": one.parent} for one in self._processes.values()],
@@ -216,6 +227,9 @@ class Launcher:
         self._guard.go_on(record.get("guard", {}))
         if "keeper" in record:
             self._keeper = KeeperClient.of_record(record["keeper"], self._log.warning)
+        else:  # kernels are children of this process, which cannot be given away
+            self._find_keeper = None
+            self._pid_file = open_pid_file(os.environ, self._log, record.get("pid_file", ""))
         for one in record.get("parents", ()):
             process = self._child_of_record(one["process"], self._parent_log)
             parent = PreforkParent.of_record(one, process, self._keeper)

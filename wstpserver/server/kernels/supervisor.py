@@ -39,6 +39,10 @@ SHORT_LIFE = 1.0
 EXIT_GRACE = 0.5
 
 
+#: States of a kernel with a session that end by themselves soon.
+_UNSETTLED = frozenset({KernelState.RESETTING, KernelState.DYING})
+
+
 class ProcessState(Enum):
     """How far a kernel's process has come."""
 
@@ -113,6 +117,12 @@ class Supervisor:
         self._starts: dict[Kernel, _Start] = {}
         self._pools: dict[str, _Record] = {}
         self._group = Group()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no kernel is being started or reset, and of none that has ended it is open how."""
+        starting = any(start.greenlet is not None for start in self._starts.values())
+        return not starting and not any(session.record.state in _UNSETTLED for session in self.sessions.values())
 
     def join(self) -> None:
         """Wait until every kernel that is starting or ending has done so."""
@@ -207,6 +217,10 @@ class Supervisor:
             self._timer.go_on(kernel, record["time_limit"])
         self.sessions[kernel] = session
         return session
+
+    def time_limit(self, session: KernelSession) -> dict[str, Any] | None:
+        """The limit of the evaluation that is under way in a kernel, for `go_on`."""
+        return self._timer.hand_over(session.record)
 
     def end_process(self, kernel: Kernel, process: KernelProcess | None) -> None:
         """Go on with the end of a kernel that is closing and has no session here."""

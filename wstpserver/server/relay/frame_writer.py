@@ -197,6 +197,12 @@ class FrameWriter:
         self.connection.handle.free = 0
         gevent.spawn(self._send_unsent, unsent, tail_of)
 
+    def resume(self) -> None:
+        """Go on after `Connection.keep_unsent` in the same process, whether a frame has begun or not."""
+        self.connection.stop_keeping()
+        if self._owner is None and not self.broken:
+            self.go_on(self.connection.take_unsent(), self._open_tail)
+
     def _send_unsent(self, unsent: bytes, tail_of: object | None) -> None:
         try:
             self.write(self, unsent, at_boundary=False)
