@@ -51,7 +51,7 @@ static void note_send(const struct wstpcopy *channel, size_t length)
     if (channel->scan->step != WSTPSCAN_AT_BOUNDARY) {
         if (!channel->begun && channel->passing != channel->scan->frame_start + 1)
             wstpkeep_begin(keep, channel->scan->head, channel->one_shot);
-    } else if (keep->outs[keep->out].end != UINT64_MAX) /* else it is the end of a large one, and noted afterwards */
+    } else if (keep->outs[keep->valid_out].end != UINT64_MAX) /* else it is the end of a large one, and noted afterwards */
         wstpkeep_send(keep, length, channel->scan->head, channel->one_shot);
 }
 
@@ -140,7 +140,7 @@ static int complete(struct wstpcopy *channel, const uint8_t *buffer)
     channel->sink->free = 1;
     channel->begun = 0;
     if (channel->sink->keep) {
-        const struct wstpkeep_out *last = &channel->sink->keep->outs[channel->sink->keep->out];
+        const struct wstpkeep_out *last = &channel->sink->keep->outs[channel->sink->keep->valid_out];
         wstpkeep_complete(channel->sink->keep, channel->sink->descriptor, last->evaluations, last->head);
     }
     return 1;

@@ -22,7 +22,7 @@
 
 static void note_out(struct wstpkeep *keep, uint64_t begin, uint64_t end, uint64_t evaluations, int32_t head, int32_t begins)
 {
-    struct wstpkeep_out *next = &keep->outs[!keep->out];
+    struct wstpkeep_out *next = &keep->outs[!keep->valid_out];
 
     next->begin = begin;
     next->end = end;
@@ -30,20 +30,20 @@ static void note_out(struct wstpkeep *keep, uint64_t begin, uint64_t end, uint64
     next->head = head;
     next->begins = begins;
     IN_ORDER();
-    keep->out = !keep->out;
+    keep->valid_out = !keep->valid_out;
     IN_ORDER();
 }
 
 void wstpkeep_send(struct wstpkeep *keep, uint64_t size, int32_t head, int32_t begins)
 {
-    const struct wstpkeep_out *last = &keep->outs[keep->out];
+    const struct wstpkeep_out *last = &keep->outs[keep->valid_out];
 
     note_out(keep, last->end, last->end + size, last->evaluations + (uint64_t)begins, begins ? head : last->head, begins);
 }
 
 void wstpkeep_begin(struct wstpkeep *keep, int32_t head, int32_t begins)
 {
-    const struct wstpkeep_out *last = &keep->outs[keep->out];
+    const struct wstpkeep_out *last = &keep->outs[keep->valid_out];
 
     note_out(keep, last->end, NEVER, last->evaluations + (uint64_t)begins, begins ? head : last->head, begins);
 }
@@ -52,31 +52,37 @@ int wstpkeep_complete(struct wstpkeep *keep, int32_t descriptor, uint64_t evalua
 {
     int64_t written = wstpkeep_written(descriptor);
 
+    const struct wstpkeep_out *last = &keep->outs[keep->valid_out];
+
     if (written < 0)
         return -1;
+    if (evaluations <= last->evaluations) {
+        evaluations = last->evaluations;
+        head = last->head;
+    }
     note_out(keep, NEVER, (uint64_t)written - keep->written, evaluations, head, 0);
     return 0;
 }
 
 void wstpkeep_handed_on(struct wstpkeep *keep, uint64_t boundary, int32_t idle)
 {
-    struct wstpkeep_in *next = &keep->ins[!keep->in];
+    struct wstpkeep_in *next = &keep->ins[!keep->valid_in];
 
     next->boundary = boundary;
-    next->idle = idle ? keep->outs[keep->out].evaluations : keep->ins[keep->in].idle;
+    next->idle = idle ? keep->outs[keep->valid_out].evaluations : keep->ins[keep->valid_in].idle;
     IN_ORDER();
-    keep->in = !keep->in;
-    keep->scan = -1;
+    keep->valid_in = !keep->valid_in;
+    keep->valid_scan = -1;
     IN_ORDER();
 }
 
 void wstpkeep_scanned(struct wstpkeep *keep, struct wstpscan *copies, const struct wstpscan *scan)
 {
-    int32_t next = keep->scan == 0;
+    int32_t next = keep->valid_scan == 0;
 
     copies[next] = *scan;
     IN_ORDER();
-    keep->scan = next;
+    keep->valid_scan = next;
     IN_ORDER();
 }
 

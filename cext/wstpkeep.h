@@ -37,10 +37,10 @@ struct wstpkeep_in {
 
 /* The notes of one connection; all bytes zero is the beginning. */
 struct wstpkeep {
-    int32_t out;                /* which of the two is valid */
-    int32_t in;
-    int32_t scan;               /* the same for copies of the scanner; -1: none is */
-    int32_t record;             /* the same for records of the server, which are elsewhere; -1: none is */
+    int32_t valid_out;          /* which of the two is valid */
+    int32_t valid_in;
+    int32_t valid_scan;         /* the same for copies of the scanner; -1: none is */
+    int32_t valid_record;       /* the same for records of the server, which are elsewhere; -1: none is */
     uint64_t written;           /* bytes that had been written before the first frame, as wstpkeep_written() counts; */
     uint64_t taken;             /* and received, as wstpkeep_taken() counts */
     uint64_t buffer;            /* place + 1 of the receive buffer in the file of buffers; 0: what it held is nowhere */
@@ -58,7 +58,8 @@ void wstpkeep_send(struct wstpkeep *keep, uint64_t size, int32_t head, int32_t b
 /* A frame of which nobody knows the size begins. */
 void wstpkeep_begin(struct wstpkeep *keep, int32_t head, int32_t begins);
 
-/* It has been written. With the number of evaluations that have begun and the head of the last one. Returns 0, or -1: the
+/* It has been written. With the number of evaluations that have begun and the head of the last one, unless the notes know of
+ * more. Returns 0, or -1: the
  * system does not say how much was written, and the notes say that the frame is not complete. */
 int wstpkeep_complete(struct wstpkeep *keep, int32_t descriptor, uint64_t evaluations, int32_t head);
 

@@ -92,6 +92,8 @@ class Registry:
         self.pools = {pool.name: Pool(pool) for pool in settings.pools}
         self.kernels: dict[str, Kernel] = {}
         self.clients: set[Client] = set()
+        #: Called when the state of a kernel has changed, or a setting that decides about it.
+        self.changed: Callable[[Kernel], object] = _ignore
         self._new_id = new_id
         self._carry_out = carry_out
         self._clock = clock
@@ -536,6 +538,8 @@ class Registry:
     def set_keep_alive(self, client: Client, *, setting: bool) -> None:
         """Keep the client's kernel when the bridge ends, or close it."""
         client.keep_alive = setting
+        if client.kernel is not None:
+            self.changed(client.kernel)
 
     @_transaction
     def set_allow_replacement(self, client: Client, *, setting: bool) -> None:
@@ -546,6 +550,25 @@ class Registry:
     def set_reserve(self, kernel: Kernel, *, setting: bool) -> None:
         """Reserve the kernel when its bridge ends, or do not."""
         kernel.reserve = setting
+        self.changed(kernel)
+
+    @_transaction
+    def stop_awaiting(self, kernel: Kernel, *, keep_alive: bool | None) -> None:
+        """The client that had *kernel* when another server was killed has not come back: what happens at the end of a
+        bridge happens now.
+
+        Args:
+            kernel: The kernel; nothing happens if a client has it, or it has ended.
+            keep_alive: What that client had said; None leaves it to the configuration.
+        """
+        if kernel.state is not KernelState.RESERVED:
+            return
+        keep = kernel.pool is None or kernel.pool.settings.keep_alive if keep_alive is None else keep_alive
+        if not keep:
+            self._close(kernel, "its client has not come back and KeepAlive is false")
+        elif self._state_when_unbridged(kernel) is KernelState.FREE:
+            self._move(kernel, KernelState.FREE)
+            self._offer(kernel)
 
     # -- the few places where records change -------------------------------------------------------------------
 
@@ -587,6 +610,7 @@ class Registry:
         before = kernel.state
         kernel.move(state)
         kernel.since = self._clock()
+        self.changed(kernel)
         pool = kernel.pool
         if pool is None:
             return
@@ -766,6 +790,10 @@ class Registry:
             return
         client.kernel = client.keep_alive = client.allow_replacement = client.departure = None
         self._effects.append(effect)
+
+
+def _ignore(_kernel: Kernel) -> None:
+    pass
 
 
 def _reorder(kernels: OrderedDict[str, Kernel], order: Iterable[str]) -> None:

@@ -41,7 +41,9 @@ TRANSITIONS: dict[KernelState, frozenset[KernelState]] = {
     KernelState.FREE: frozenset(
         {KernelState.BRIDGED, KernelState.RESETTING, KernelState.DYING, KernelState.CLOSING}
     ),
-    KernelState.RESERVED: frozenset({KernelState.BRIDGED, KernelState.DYING, KernelState.CLOSING}),
+    KernelState.RESERVED: frozenset(
+        {KernelState.FREE, KernelState.BRIDGED, KernelState.DYING, KernelState.CLOSING}
+    ),
     KernelState.BRIDGED: frozenset(
         {KernelState.FREE, KernelState.RESERVED, KernelState.DYING, KernelState.CLOSING}
     ),

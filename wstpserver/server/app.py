@@ -27,6 +27,7 @@ from wstpserver.server.handover import HandoverError, check_format, fetch
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
+from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log, LogSink
 from wstpserver.server.message_channel import MessageWatch
@@ -92,6 +93,8 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     try:
         if record:
             application.go_on(record)
+        else:
+            application.adopt()
         application.start()
         application.wait()
     finally:
@@ -141,7 +144,10 @@ class Application:
         #: Set when a second signal asks to stop at once.
         self._hurrying = Event()
         port = listeners[0].getsockname()[1]
-        self._launcher = Launcher(self._log, settings.kernel_start_concurrency, partial(self._open_keeper, port))
+        persistence = Persistence(self._log, settings.kernels_outlive_server)
+        self._launcher = Launcher(
+            self._log, settings.kernel_start_concurrency, persistence, partial(self._open_keeper, port)
+        )
         began = time.monotonic() if since is None else since
         facts = self._facts = ServerFacts(str(options.configuration_file or ""), began)
         self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts, self._restart)
@@ -173,7 +179,6 @@ class Application:
         """Launch the kernels, accept clients, and tell the service manager."""
         self._log.debug(f"WSTPServer {VERSION} runs as process {os.getpid()}")
         self._catch_signals()
-        self._launcher.find_keeper()
         self._dispatcher.start()
         for server in self._servers:
             server.start()
@@ -191,7 +196,7 @@ class Application:
 
     def _open_keeper(self, port: int) -> KeeperClient | None:
         """Find or start the process that holds the kernels. Raises KeeperUnavailable."""
-        return open_keeper(os.environ, port, 0.0, self._log)
+        return open_keeper(os.environ, port, self._settings.kernels_outlive_server, self._log)
 
     # -- from one program to the next ----------------------------------------------------------------------------
 
@@ -216,6 +221,11 @@ class Application:
             "number": self._number,
             "since": self._facts.began,
         }
+
+    def adopt(self) -> None:
+        """Go on with the kernels of a server with this port that was killed, before `start`."""
+        self._launcher.find_keeper()
+        self._dispatcher.adopt()
 
     def go_on(self, record: Mapping[str, Any]) -> None:
         """Go on with everything that the program before this one in this process has handed over, before `start`."""

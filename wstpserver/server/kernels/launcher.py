@@ -22,6 +22,7 @@ from wstpserver.server.kernels import process_info
 from wstpserver.server.kernels.keeper_client import KeeperClient, KeeperUnavailable
 from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListener
 from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile, open_pid_file
+from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
 from wstpserver.server.kernels.process import KernelProcess, describe_status
 from wstpserver.server.kernels.spawn import spawn, watch_child
@@ -103,16 +104,19 @@ class Launcher:
         self,
         log: Log,
         concurrency: int,
+        persistence: Persistence,
         find_keeper: Callable[[], KeeperClient | None] | None = None,
     ) -> None:
         """
         Args:
             log: gets the output of the kernels at level debug.
             concurrency: how many kernels are launched at the same time.
+            persistence: sees to it that kernels outlive the server.
             find_keeper: returns the keeper, None if there is to be none, or raises `KeeperUnavailable`; called again
                 when the keeper is gone. None: kernels are children of the server, and no list of them is kept.
         """
         self.line = LaunchQueue(concurrency)
+        self.persistence = persistence
         self._log = log
         self._pid_file: PidFile | None = None
         self._guard = OrphanGuard()
@@ -178,6 +182,7 @@ class Launcher:
     def _look_for_keeper(self, find: Callable[[], KeeperClient | None]) -> None:
         try:
             self._keeper = find()
+            self.persistence.begin(self._keeper)
         except KeeperUnavailable as error:
             self._keeper = None
             self._log.warning(f"There is no keeper ({error}): kernels end with this server, however that ends")
@@ -214,6 +219,7 @@ class Launcher:
         keeper = {"keeper": self._keeper.hand_over()} if self._keeper is not None and self._keeper.usable else {}
         return {
             **keeper,
+            "notes": self.persistence.hand_over(),
             "pid_file": self._pid_file.hand_over() if self._pid_file is not None else "",
             "parents": [parent.hand_over() for parent in parents],
             "guard": self._guard.hand_over(),
@@ -227,6 +233,7 @@ class Launcher:
         self._guard.go_on(record.get("guard", {}))
         if "keeper" in record:
             self._keeper = KeeperClient.of_record(record["keeper"], self._log.warning)
+            self.persistence.begin(self._keeper, record.get("notes", {}).get("descriptor"))
         else:  # kernels are children of this process, which cannot be given away
             self._find_keeper = None
             self._pid_file = open_pid_file(os.environ, self._log, record.get("pid_file", ""))
@@ -258,6 +265,33 @@ class Launcher:
         process = self._keeper.watch(record["pid"]) if self._keeper is not None else watch_child(record["pid"])
         process.go_on(record, log_line)
         return self._watch(process)
+
+    def adopt(self) -> None:
+        """Go on with the prefork parents that the keeper has held for another server."""
+        for held, descriptors in self.persistence.parents():
+            record = {**held["parent"], "descriptor": descriptors[0]}
+            process = self._child_of_record(record["process"], self._parent_log)
+            parent = PreforkParent.of_record(record, process, self._keeper)
+            if parent.usable and parent.program not in self._parents:
+                self._parents[parent.program] = parent
+                self._keep_parent(parent)
+            else:
+                self._replace(parent)
+
+    def end_unadopted(self) -> None:
+        """End what belongs to an earlier server's kernels and is not gone on with."""
+        if self._keeper is None:
+            return
+        for pid in tuple(self._keeper.processes):
+            if pid not in self._processes:
+                self._helpers.spawn(self._watch(self._keeper.watch(pid)).stop, 0)
+        for parent in (*self._parents.values(), *self._replaced):
+            for pid in process_info.children(parent.process.pid):
+                if pid not in self._processes:
+                    self._helpers.spawn(parent.kernel_of_record({"pid": pid}, self._parent_log).stop, 0)
+
+    def _keep_parent(self, parent: PreforkParent) -> None:
+        self.persistence.keep_parent(parent.process.pid, parent.held(), parent.descriptor)
 
     def end_others(self, record: Mapping[str, Any]) -> None:
         """End the processes in what was handed over that belong to no kernel: their start was given up."""
@@ -302,7 +336,12 @@ class Launcher:
     ) -> KernelProcess:
         if _is_embedded(path):
             try:
-                return self._track(self._parent(path).launch(arguments, log_line, timeout))
+                parent = self._parent(path)
+                process = self._track(parent.launch(arguments, log_line, timeout))
+                if not parent.kept:
+                    parent.kept = True
+                    self._keep_parent(parent)
+                return process
             except (PreforkFailed, OSError) as error:
                 self._log.warning(f"Starting an embedded kernel cold, which takes some seconds: {error}")
         return self._spawn([path, *arguments], log_line)

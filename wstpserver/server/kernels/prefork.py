@@ -63,6 +63,8 @@ class PreforkParent:
         self.process = process
         self._keeper = keeper
         self._socket = connected
+        #: Whether the keeper holds its socket, for the next server.
+        self.kept = False
         #: The number of the last request.
         self._number = 0
         self._launches: dict[int, AsyncResult] = {}
@@ -82,6 +84,17 @@ class PreforkParent:
             "failure": self._failure,
             "number": self._number,
         }
+
+    @property
+    def descriptor(self) -> int:
+        """Its socket."""
+        return self._socket.fileno()
+
+    def held(self) -> dict[str, Any]:
+        """What the keeper holds of it beside its socket: a record for `of_record` in another process."""
+        process = {"pid": self.process.pid}
+        # the numbers of another server's requests must be others: nobody waits for the answers to those of this one
+        return {"program": self.program, "process": process, "ready": True, "failure": None, "number": 1 << 30}
 
     @classmethod
     def of_record(

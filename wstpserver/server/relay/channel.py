@@ -181,7 +181,7 @@ class Channel:
             state.drained = 1
         elif verdict != _CLOSED:
             left, end = self._process(buffer, verdict), state.end
-            self._kept = bytes(buffer.view[end - left : end]) if left else b""
+            self._keep(bytes(buffer.view[end - left : end]) if left else b"")
             self._round_ended()
         give_buffer(buffer)
         return bool(verdict != _CLOSED)
@@ -197,6 +197,7 @@ class Channel:
         verdict: int = self._receive(buffer.pointer, PORTION, kept)
         if verdict != _UNAVAILABLE:
             return verdict
+        self._note_buffer(buffer, kept)
         size = self.connection.try_receive(buffer.view[kept:PORTION])
         if not size:
             return int(_EMPTY if size is None else _CLOSED)
@@ -225,9 +226,17 @@ class Channel:
             buffer = take_buffer()
             kept, end = len(self._kept), len(self._kept) + len(piece)
             buffer.view[:end] = self._kept + piece
+            self._note_buffer(buffer, kept)
             left = self._process(buffer, self._begin_at(buffer, kept, end))
-            self._kept = bytes(buffer.view[end - left : end]) if left else b""
+            self._keep(bytes(buffer.view[end - left : end]) if left else b"")
             give_buffer(buffer)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep the beginning of a frame that is not whole."""
+        self._kept = data
+
+    def _note_buffer(self, buffer: Buffer, kept: int) -> None:
+        """What is received next is going to be in this buffer, behind so many bytes that are kept."""
 
     def _process(self, buffer: Buffer, verdict: int) -> int:
         """Go on with this verdict until all is scanned; return how many bytes at the end of the buffer are kept."""
