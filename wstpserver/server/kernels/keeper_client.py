@@ -98,7 +98,9 @@ class KeeperClient:
         self.version = 0
         self.refused = ""
         self.processes: dict[int, KernelProcess] = {}
-        self.outputs: dict[int, int] = {}
+        self._outputs: dict[int, int] = {}
+        #: How processes have ended that were another server's.
+        self._ended: dict[int, int] = {}
         self.kept: dict[str, tuple[dict[str, Any], list[int]]] = {}
         self._report = report
         self._numbers = itertools.count(1)
@@ -137,7 +139,14 @@ class KeeperClient:
         process = self.processes.get(pid)
         if process is None:
             process = self.processes[pid] = KernelProcess(pid)
+            if pid in self._ended:
+                del self.processes[pid]
+                process.exited.set(self._ended.pop(pid))
         return process
+
+    def take_output(self, pid: int) -> int:
+        """The reading end of what a process of another server prints, which belongs to the caller; -1 without one."""
+        return self._outputs.pop(pid, -1)
 
     # -- the conversation ----------------------------------------------------------------------------------------
 
@@ -194,6 +203,8 @@ class KeeperClient:
             case {"failed": number, "errno": error}:
                 self._settle(number, OSError(error, os.strerror(error)))
             case {"exited": pid, "status": status}:
+                if not self.welcomed.is_set():  # it has ended before this server was there
+                    self._ended[pid] = status
                 if pid in self.processes:
                     self.processes.pop(pid).exited.set(status)
             case {"welcome": version, "pid": pid}:
@@ -203,7 +214,7 @@ class KeeperClient:
                     self.welcomed.set()
             case {"process": pid}:
                 self.watch(pid)
-                self.outputs[pid] = descriptors.pop()
+                self._outputs[pid] = descriptors.pop()
             case {"held": name, "record": record}:
                 self.kept[name] = (record, list(descriptors))
                 descriptors.clear()

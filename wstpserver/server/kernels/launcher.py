@@ -264,6 +264,11 @@ class Launcher:
     def _child_of_record(self, record: Mapping[str, Any], log_line: Callable[[str], None]) -> KernelProcess:
         process = self._keeper.watch(record["pid"]) if self._keeper is not None else watch_child(record["pid"])
         process.go_on(record, log_line)
+        output = self._keeper.take_output(record["pid"]) if self._keeper is not None else -1
+        if output >= 0 and "output" in record:
+            os.close(output)  # it is the same
+        elif output >= 0:
+            process.drain(output, log_line)
         return self._watch(process)
 
     def adopt(self) -> None:
@@ -284,7 +289,7 @@ class Launcher:
             return
         for pid in tuple(self._keeper.processes):
             if pid not in self._processes:
-                self._helpers.spawn(self._watch(self._keeper.watch(pid)).stop, 0)
+                self._helpers.spawn(self._child_of_record({"pid": pid}, self._parent_log).stop, 0)
         for parent in (*self._parents.values(), *self._replaced):
             for pid in process_info.children(parent.process.pid):
                 if pid not in self._processes:
