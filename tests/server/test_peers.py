@@ -173,20 +173,3 @@ def test_two_connections_of_one_process(listener, way):
         for each in (stranger, *(end for pair in pairs for end in pair)):
             each.close()
         process.wait(10)
-
-
-@pytest.mark.parametrize(
-    "owner, expected",
-    [(0, True), (os.geteuid(), True), (os.geteuid() + 1, False), (None, False), (OSError("not told"), True)],
-)
-def test_who_is_the_administrator(monkeypatch, owner, expected):
-    """Root and the user that the server runs as, on this computer."""
-
-    def peer(_connected):
-        if isinstance(owner, OSError):
-            raise owner
-        return None if owner is None else peers.SocketOwner(1, owner)
-
-    monkeypatch.setattr(peers, "peer_owner", peer)
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
-        assert peers.is_administrator(ours) is expected

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import itertools
 import os
@@ -20,20 +19,23 @@ from gevent.event import Event
 
 from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
+from wstpserver.server.access import AccessTokens, Admission, is_administrator, origin
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.dispatcher import Dispatcher
+from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
+from wstpserver.server.connection import peer_name
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log, LogSink
 from wstpserver.server.message_channel import MessageWatch
-from wstpserver.server.peers import is_administrator
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.diff import changes
 from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
+from wstpserver.settings.schema import ANY
 from wstpserver.version import VERSION
 
 if TYPE_CHECKING:
@@ -115,9 +117,14 @@ class Application:
         self._hurrying = Event()
         self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
         self._facts = ServerFacts(str(options.configuration_file or ""))
-        self._dispatcher = Dispatcher(settings, self._log, self._launcher, self._facts)
-        self._acceptor = ClientAcceptor(settings, self._log, self._serve)
-        self._servers = [LinkServer(listener, self._acceptor.handle, self._log) for listener in listeners]
+        self._admission = Admission(settings, self._log)
+        self._tokens = AccessTokens(self._admission.refusals)
+        control = ServerControl(self.reload, self._stop_by_command)
+        self._dispatcher = Dispatcher(settings, self._log, self._launcher, self._facts, self._tokens, control)
+        self._acceptor = ClientAcceptor(settings, self._log, self._serve, self._admission)
+        self._servers = [
+            LinkServer(listener, self._acceptor.handle, self._log, self._admission) for listener in listeners
+        ]
         #: What it listens on, for the log.
         self._where = describe(listeners, options.interface)
         self._advertiser: Advertiser | None = None
@@ -134,6 +141,7 @@ class Application:
     def start(self) -> None:
         """Launch the kernels, accept clients, and tell the service manager."""
         self._log.debug(f"WSTPServer {VERSION} runs as process {os.getpid()}")
+        self._read_tokens()
         self._catch_signals()
         self._dispatcher.start()
         for server in self._servers:
@@ -167,12 +175,17 @@ class Application:
             dispatcher.supervisor,
             lambda: acceptor.opened,
             lambda: len(acceptor),
-            lambda: {"no link": acceptor.refused, "MaximumClients": dispatcher.turned_away},
+            lambda: {
+                "not admitted": self._admission.refusals.number,
+                "no link": acceptor.refused,
+                "MaximumClients": dispatcher.turned_away,
+            },
         )
         self._site = Site(
             Context(
                 sources=sources,
                 log=self._log,
+                admission=self._admission,
                 settings=lambda: self._settings,
                 server=self._describe,
                 stopping=self._stopping.is_set,
@@ -185,13 +198,14 @@ class Application:
         return self._site
 
     def _token_trouble(self) -> str:
-        if self._settings.access_token_file:
-            return ""
-        return "actions need an access token, and the configuration names no AccessTokenFile"
+        return "" if self._tokens.are_known else "actions need an access token, and AccessTokenFile names none"
 
-    def _check_token(self, token: str, _connected: socket.socket) -> str:
-        known = read_tokens(self._settings.access_token_file)
-        return "" if any(hmac.compare_digest(token.encode(), one.encode()) for one in known) else "it is wrong"
+    def _check_token(self, token: str, connected: socket.socket) -> str:
+        place = origin(connected)
+        why = self._tokens.check(token, place)
+        if why:
+            self._tokens.refusals.add(place, f"{peer_name(connected)} over HTTP", why)
+        return why
 
     def _describe(self) -> dict[str, Any]:
         """What the status page says of the server as a whole."""
@@ -208,13 +222,16 @@ class Application:
         """Say who can connect, where that is everybody, or where clients have to name the host."""
         hosts = {server.socket.getsockname()[0] for server in self._servers}
         port = self._servers[0].socket.getsockname()[1]
-        if hosts & {"0.0.0.0", "::"}:
+        is_local = all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts)
+        if not is_local and ANY in self._settings.allowed_addresses:
+            where = "all interfaces" if hosts & {"0.0.0.0", "::"} else ", ".join(sorted(hosts))
+            who = "has an access token and " if self._settings.requires_token else ""
             self._log.warning(
-                f"The server listens on all interfaces: whoever reaches port {port} of this computer can run programs"
-                " here under the account of the server. Restrict it with --interface (localhost keeps other computers"
-                " out), or have a firewall admit only the computers of your clients"
+                f"The server listens on {where}: whoever {who}reaches port {port} of this computer can run programs"
+                " here under the account of the server. Restrict it with AllowedAddresses, or with --interface"
+                " (localhost keeps other computers out), or have a firewall admit only the computers of your clients"
             )
-        elif all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts):
+        elif is_local:
             self._log.information(
                 "Only programs on this computer can connect, and they have to name the host: -linkname"
                 f" {port}@localhost. Without a host the WSTP library connects to the address of the computer in its"
@@ -256,6 +273,7 @@ class Application:
             self._site.look_now()
         for server in self._servers:
             server.stop()
+        self._admission.refusals.summarise()
         withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
         evaluating = self._dispatcher.evaluating()
         if evaluating:
@@ -287,20 +305,39 @@ class Application:
         self._log.information(f"Stopping because of {signal.Signals(number).name}")
         self._stopping.set()
 
-    def reload(self) -> None:
-        """Apply the configuration file as it is now; an invalid one changes nothing. Reopens the log file."""
+    def _stop_by_command(self) -> None:
+        self._log.information("Stopping because of a StopServer command")
+        self._stopping.set()
+
+    def reload(self) -> str:
+        """Apply the configuration file as it is now; an invalid one changes nothing. Reopens the log file.
+
+        Returns:
+            Why it was not applied; "" if it was.
+        """
         self._log.reopen()
         if self._stopping.is_set():
-            return
+            return "the server stops"
         systemd.reloading()
         status = f"listening on {self._where}"
         try:
             self._apply(reload_settings(self._loaded))
         except ConfigurationError as error:
             status += "; the configuration on the disk is not valid"
-            self._log.error(f"The configuration was not reloaded, the old one stays in force:\n{error}")
+            why = f"The configuration was not reloaded, the old one stays in force:\n{error}"
+            self._log.error(why)
+            return why
         finally:
             systemd.ready(status)
+        return ""
+
+    def _read_tokens(self) -> None:
+        """Read the file of access tokens, whose content may have changed while the settings have not."""
+        path = self._settings.access_token_file
+        try:
+            self._tokens.replace(read_tokens(path) if path else ())
+        except ValueError as error:  # it was there when the configuration was read
+            self._log.error(f"AccessTokenFile: {error}; the tokens that were known stay in force")
 
     def _apply(self, loaded: LoadedSettings) -> None:
         for warning in loaded.warnings:
@@ -310,6 +347,8 @@ class Application:
         self._log.information(f"The configuration was reloaded:{listed}")
         self._loaded = loaded
         self._settings = loaded.settings
+        self._read_tokens()
+        self._admission.reconfigure(loaded.settings)
         self._acceptor.reconfigure(loaded.settings)
         self._launcher.line.set_concurrency(loaded.settings.kernel_start_concurrency)
         self._dispatcher.reconfigure(loaded.settings)
@@ -344,7 +383,12 @@ class Application:
 
     def _converse(self, link: OpenLink, name: str) -> None:
         session = self._dispatcher.make_session(
-            Client(name), name, link.data, link.messages, greeting_version=link.greeting_version
+            Client(name),
+            name,
+            link.data,
+            link.messages,
+            greeting_version=link.greeting_version,
+            header=link.header,
         )
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"

@@ -10,12 +10,12 @@ is refused (by a seccomp filter, or by a kernel without it), the list of all soc
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import struct
 import sys
 from collections.abc import Iterator
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from wstpserver.server.kernels import process_info
@@ -46,8 +46,9 @@ _OWNER_OFFSET = _HEADER.size + 64
 #: Bytes of an answer about one socket without further attributes, at most.
 _ANSWER_SIZE = 4096
 
-#: Seconds for an answer, which the system gives before `send` returns.
-_TIMEOUT = 1.0
+#: Bytes of an address in a question.
+_ADDRESS_SIZE = 16
+_REST_OF_MOST = _REST.pack(0, _NO_COOKIE, _NO_COOKIE)
 
 
 class SocketOwner(NamedTuple):
@@ -116,30 +117,30 @@ def peer_owner(connected: socket.socket) -> SocketOwner | None:
     Raises:
         OSError: the connection is gone, or nothing can be found out.
     """
-    remote, local = connected.getpeername(), connected.getsockname()
+    return owner_of(connected.family, connected.getpeername(), connected.getsockname())
+
+
+def owner_of(family: int, remote: tuple[Any, ...], local: tuple[Any, ...]) -> SocketOwner | None:
+    """Who opened the socket at one end of a TCP connection; None if that is not on this computer or not open any more.
+
+    Args:
+        family: AF_INET or AF_INET6.
+        remote: the address of that end.
+        local: the address of the other end, which is on this computer.
+
+    Raises:
+        OSError: nothing can be found out.
+    """
+    if not _LINUX:
+        raise OSError(errno.ENOSYS, "this system does not tell the owners of sockets")
     try:
-        owner = diagnosed_owner(connected.family, remote, local)
+        owner = diagnosed_owner(family, remote, local)
         # This end exists, as its descriptor shows. A system that does not find it either does not know about TCP.
-        if owner is not None or diagnosed_owner(connected.family, local, remote) is not None:
+        if owner is not None or diagnosed_owner(family, local, remote) is not None:
             return owner
     except OSError:  # a system without sock_diag, or one that refuses it
         pass
-    return listed_owner(connected.family, remote, local)
-
-
-def is_administrator(connected: socket.socket) -> bool:
-    """Whether the peer of *connected* is the user that the server runs as, or root, on this computer.
-
-    Where the system does not say who has the other end, every peer on this computer counts as that user.
-    """
-    try:
-        owner = peer_owner(connected)
-    except OSError:
-        try:
-            return ipaddress.ip_address(connected.getpeername()[0].partition("%")[0]).is_loopback
-        except OSError:  # the connection is gone
-            return False
-    return owner is not None and owner.user in (0, os.geteuid())
+    return listed_owner(family, remote, local)
 
 
 def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> SocketOwner | None:
@@ -157,10 +158,14 @@ def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]
     Raises:
         OSError: the system does not know such requests.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.settimeout(_TIMEOUT)
-        netlink.send(_question(family, local, remote))
+    question = _question(family, local, remote)
+    try:
+        netlink = _netlink()
+        netlink.send(question)
         answer = netlink.recv(_ANSWER_SIZE)
+    except OSError:
+        _netlink.cache_clear()  # a late answer must not be taken for that to the next question
+        raise
     _, kind, _, _, _ = _HEADER.unpack_from(answer)
     if kind == _NLMSG_ERROR:
         error = -struct.unpack_from("=i", answer, _HEADER.size)[0]
@@ -176,23 +181,38 @@ def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]
     return SocketOwner(inode, user) if inode else None
 
 
+@lru_cache(maxsize=1)
+def _netlink() -> socket.socket:
+    """One for all questions, which are asked one at a time: to open one takes longer than the answer."""
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+    netlink.setblocking(False)  # noqa: FBT003 - the system's; the answer is there when `send` returns
+    return netlink
+
+
 def _question(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> bytes:
-    body = b"".join(
+    return b"".join(
         (
-            _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _NO_COOKIE),
+            _beginning(family),
             _PORTS.pack(local[1], remote[1]),
-            _packed(family, local),
-            _packed(family, remote),
+            _packed(family, local[0]),
+            _packed(family, remote[0]),
             # a link-local address identifies a host only together with its interface
-            _REST.pack(local[3] if family == socket.AF_INET6 else 0, _NO_COOKIE, _NO_COOKIE),
+            _REST.pack(local[3], _NO_COOKIE, _NO_COOKIE) if len(local) > 2 else _REST_OF_MOST,
         )
     )
-    return _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body
 
 
-def _packed(family: int, address: tuple[Any, ...]) -> bytes:
-    host = address[0].partition("%")[0]
-    return socket.inet_pton(family, host).ljust(16, b"\0")
+@cache
+def _beginning(family: int) -> bytes:
+    """The header of a question, and what comes before the ports."""
+    request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _NO_COOKIE)
+    size = _HEADER.size + len(request) + _PORTS.size + 2 * _ADDRESS_SIZE + _REST.size
+    return _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + request
+
+
+@lru_cache(maxsize=1024)
+def _packed(family: int, host: str) -> bytes:
+    return socket.inet_pton(family, host.partition("%")[0]).ljust(_ADDRESS_SIZE, b"\0")
 
 
 def listed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> SocketOwner | None:

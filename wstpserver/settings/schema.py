@@ -458,8 +458,8 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         "AllowedUsers", Level.ROOT, Kind.USERS,
         "which users of the server's computer may connect",
         '"self" stands for the user that the server runs as, "any" for all users; root may always connect. Linux only: '
-        'elsewhere no local connection is admitted unless the list holds "any". Connections from other computers have no '
-        "user; AllowedAddresses is about them.",
+        'elsewhere no local connection is admitted unless the list holds "any". Connections from other computers have '
+        "no user; AllowedAddresses is about them.",
         default=("any",),
         extension=True, sample='["self"]',
     ),

@@ -34,7 +34,7 @@ _SIZES: Final = {0x11: 4, 0x21: 16}
 _WITHOUT_ADDRESS: Final = (0x00, 0x31)
 
 
-class Endpoint(NamedTuple):
+class ProxiedAddress(NamedTuple):
     """An address and a port; IPv4 addresses that are written as IPv6 ones are IPv4 addresses here."""
 
     host: str
@@ -51,8 +51,8 @@ class ProxyHeader(NamedTuple):
         size: Bytes of the header.
     """
 
-    client: Endpoint | None
-    target: Endpoint | None
+    client: ProxiedAddress | None
+    target: ProxiedAddress | None
     size: int
 
 
@@ -131,8 +131,8 @@ def _read_2(data: bytes) -> ProxyHeader | None:
     return ProxyHeader(client, target, size)
 
 
-def _endpoint(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, version: int) -> Endpoint:
+def _endpoint(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int, version: int) -> ProxiedAddress:
     if address.version != version or not 0 <= port < 1 << 16:
         raise ValueError
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return Endpoint(str(mapped or address), port)
+    return ProxiedAddress(str(mapped or address), port)

@@ -23,7 +23,9 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from wstpserver.pools.registry import Refused, Registry
 from wstpserver.pools.states import ENDING, Kernel, Pool
+from wstpserver.server.access import Admission
 from wstpserver.server.commands.information import shortfall
+from wstpserver.server.connection import address_name
 from wstpserver.server.http.feed import Audience, Feed, Page
 from wstpserver.server.http.metrics import Exposition, Meter, MetricsUnavailable, Sources
 from wstpserver.server.kernels.supervisor import Supervisor
@@ -121,12 +123,12 @@ class Actions:
     Args:
         registry: All kernels and pools.
         supervisor: The processes of the kernels.
-        reload: Reads the configuration again.
+        reload: Reads the configuration again; returns what is wrong with it, "" if nothing is.
     """
 
     NAMES: Final = frozenset({"check", "close", "start", "abort", "drain", "resume", "reload"})
 
-    def __init__(self, registry: Registry, supervisor: Supervisor, reload: Callable[[], None]) -> None:
+    def __init__(self, registry: Registry, supervisor: Supervisor, reload: Callable[[], str]) -> None:
         self._registry = registry
         self._supervisor = supervisor
         self._reload = reload
@@ -169,7 +171,9 @@ class Actions:
 
     def reload(self) -> str:
         """Read the configuration again."""
-        self._reload()
+        wrong = self._reload()
+        if wrong:
+            raise Refused(f"the configuration was not reloaded, the old one stays in force: {wrong}")
         return "The configuration was read again; the log says what changed"
 
     def _kernel(self, identifier: str) -> Kernel:
@@ -197,10 +201,11 @@ class Context:
     Attributes:
         sources: What there is to be measured and shown.
         log: The log.
+        admission: Says which connections are admitted.
         settings: Returns the configuration.
         server: Returns what is told of the server as a whole.
         stopping: Returns whether the server is being stopped.
-        reload: Reads the configuration again.
+        reload: Reads the configuration again; returns what is wrong with it, "" if nothing is.
         is_administrator: Returns whether the peer of a connection is the user that the server runs as, or root.
         token_trouble: Returns why there is no token, "" if there is one.
         check_token: See `CheckToken`.
@@ -208,10 +213,11 @@ class Context:
 
     sources: Sources
     log: Log
+    admission: Admission
     settings: Callable[[], ServerSettings]
     server: Callable[[], dict[str, Any]]
     stopping: Callable[[], bool]
-    reload: Callable[[], None]
+    reload: Callable[[], str]
     is_administrator: Callable[[socket.socket], bool]
     token_trouble: Callable[[], str]
     check_token: CheckToken
@@ -257,7 +263,7 @@ class Site:
         self._address = address
         connections = GreenletPool(MOST_CONNECTIONS)
         for listener in listeners:
-            self._servers.append(_SiteServer(listener, self.application, connections, self._context.log))
+            self._servers.append(_SiteServer(listener, self.application, connections, self._context))
         for server in self._servers:
             server.start()
         interface, port = address[0], listeners[0].getsockname()[1]
@@ -541,7 +547,7 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
         listener: socket.socket,
         application: Callable[..., Iterable[bytes]],
         connections: GreenletPool,
-        log: Log,
+        context: Context,
     ) -> None:
         listener.setblocking(False)
         super().__init__(
@@ -553,7 +559,8 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
             handler_class=_Handler,
             environ={"SERVER_NAME": "wstpserver"},  # or the resolver would be asked
         )
-        self.server_log = log
+        self.server_log = context.log
+        self._admission = context.admission
         self._exhausted = False
 
     def do_read(self) -> Any:
@@ -571,7 +578,19 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
             self._timer.start(self._start_accepting_if_started)
             return None
         self._exhausted = False
-        return accepted
+        return None if accepted is None or self._refuses(*accepted) else accepted
+
+    def _refuses(self, connected: socket.socket, address: tuple[Any, ...]) -> bool:
+        """Close a connection that is not admitted."""
+        admission = self._admission
+        if admission.is_open:
+            return False
+        why = admission.refusal_by_address(address[0])
+        why = why or admission.refusal_by_user(connected.family, address, connected.getsockname())
+        if why:
+            connected.close()
+            admission.refusals.add(address[0], f"{address_name(address)} over HTTP", why)
+        return bool(why)
 
 
 # -- addresses -----------------------------------------------------------------------------------------------------
