@@ -173,7 +173,7 @@ class Actions:
         """Read the configuration again."""
         wrong = self._reload()
         if wrong:
-            raise Refused(f"the configuration was not reloaded, the old one stays in force: {wrong}")
+            raise Refused(wrong)
         return "The configuration was read again; the log says what changed"
 
     def _kernel(self, identifier: str) -> Kernel:
