@@ -49,6 +49,13 @@ class Refused(Exception):
     """What was asked for is not possible; the text says why."""
 
 
+class TokenRequired(Refused):
+    """The client has to say an access token first."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f'{what} needs an access token: WSCommandPacket[Authenticate["token"]]')
+
+
 class Observer(Protocol):
     """What hears of changes in a registry in the moment in which they happen, in the middle of a transaction: it must
     not call the registry.
@@ -62,13 +69,6 @@ class Observer(Protocol):
 
     def wait_ended(self, waiting: WaitingClient) -> None:
         """A client has left the line of a pool or a kernel, perhaps in the moment in which it asked."""
-
-
-class TokenRequired(Refused):
-    """The client has to say an access token first."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f'{what} needs an access token: WSCommandPacket[Authenticate["token"]]')
 
 
 def _transaction(

@@ -123,7 +123,7 @@ class Actions:
     Args:
         registry: All kernels and pools.
         supervisor: The processes of the kernels.
-        reload: Reads the configuration again; returns what is wrong with it, "" if nothing is.
+        reload: Reads the configuration again; returns why it is not applied, "" if it is.
     """
 
     NAMES: Final = frozenset({"check", "close", "start", "abort", "drain", "resume", "reload"})
@@ -171,9 +171,9 @@ class Actions:
 
     def reload(self) -> str:
         """Read the configuration again."""
-        wrong = self._reload()
-        if wrong:
-            raise Refused(wrong)
+        why = self._reload()
+        if why:
+            raise Refused(why)
         return "The configuration was read again; the log says what changed"
 
     def _kernel(self, identifier: str) -> Kernel:
@@ -205,7 +205,7 @@ class Context:
         settings: Returns the configuration.
         server: Returns what is told of the server as a whole.
         stopping: Returns whether the server is being stopped.
-        reload: Reads the configuration again; returns what is wrong with it, "" if nothing is.
+        reload: Reads the configuration again; returns why it is not applied, "" if it is.
         is_administrator: Returns whether the peer of a connection is the user that the server runs as, or root.
         token_trouble: Returns why there is no token, "" if there is one.
         check_token: See `CheckToken`.
