@@ -1,5 +1,6 @@
 """The status page in a browser, by what is on the screen."""
 
+import contextlib
 import re
 
 import pytest
@@ -201,9 +202,11 @@ def test_a_wrong_token_is_told_so(site, browser):
 def test_the_buttons_of_somebody_who_has_signed_in(site, browser):
     sign_in(browser)
     wait_for(lambda: browser.texts("header button") == ["Reload configuration", "Drain server", "Sign out"], PATIENCE)
-    with join(site.server) as link, join(site.server) as other:
+    gate = Gate(site.folder, "abort")
+    with contextlib.closing(gate), join(site.server) as link, join(site.server) as other:
         identifier = kernel_id(link)
-        link.put("EvaluatePacket", Function("Sleep", 600))
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
         wait_for(lambda: (one := row(browser, identifier)) and one["state-cell"].strip() == "evaluating", PATIENCE)
         browser.click(f"button[aria-label='Abort kernel {identifier}']")
         assert link.get_packet() == ("ReturnPacket", ABORTED)

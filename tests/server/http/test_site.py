@@ -15,7 +15,6 @@ from tests.support.serving import (
     ABORTED,
     Gate,
     Since,
-    busy,
     join,
     kernel_id,
     one_pool,
@@ -256,10 +255,11 @@ def test_a_kernel_is_closed_and_its_client_told(site):
 
 
 def test_an_evaluation_is_aborted(site):
-    with join(site.server) as link, join(site.server) as other:
+    gate = Gate(site.folder, "abort")
+    with contextlib.closing(gate), join(site.server) as link:
         identifier = kernel_id(link)
-        link.put("EvaluatePacket", Function("Sleep", 600))
-        wait_for(lambda: busy(other, identifier), PATIENCE)
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
         assert site.act("abort", Kernel=identifier).status == 200
         assert link.get_packet() == ("ReturnPacket", ABORTED)
 
