@@ -205,6 +205,8 @@ class RefusalLog:
         self._interval = interval
         self._places: dict[str, _Refused] = {}
         self._elsewhere = 0
+        #: How many there were since the server began.
+        self.number = 0
         self._timer: Any = None
 
     def add(self, place: str, address: str, why: str) -> None:
@@ -215,6 +217,7 @@ class RefusalLog:
             address: Where the connection came from, as text.
             why: The reason.
         """
+        self.number += 1
         known = self._places.get(place)
         if known is not None:
             known.further += 1

@@ -25,6 +25,7 @@ from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
+from wstpserver.server.connection import peer_name
 from wstpserver.server.handover import HandoverError, check_format, fetch
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
@@ -239,12 +240,17 @@ class Application:
             dispatcher.supervisor,
             lambda: acceptor.opened,
             lambda: len(acceptor),
-            lambda: {"no link": acceptor.refused, "MaximumClients": dispatcher.turned_away},
+            lambda: {
+                "not admitted": self._admission.refusals.number,
+                "no link": acceptor.refused,
+                "MaximumClients": dispatcher.turned_away,
+            },
         )
         self._site = Site(
             Context(
                 sources=sources,
                 log=self._log,
+                admission=self._admission,
                 settings=lambda: self._settings,
                 server=self._describe,
                 stopping=self._stopping.is_set,
@@ -257,12 +263,14 @@ class Application:
         return self._site
 
     def _token_trouble(self) -> str:
-        if self._settings.access_token_file:
-            return ""
-        return "actions need an access token, and the configuration names no AccessTokenFile"
+        return "" if self._tokens.are_known else "actions need an access token, and AccessTokenFile names none"
 
     def _check_token(self, token: str, connected: socket.socket) -> str:
-        return self._tokens.check(token, origin(connected))
+        place = origin(connected)
+        why = self._tokens.check(token, place)
+        if why:
+            self._tokens.refusals.add(place, f"{peer_name(connected)} over HTTP", why)
+        return why
 
     def _describe(self) -> dict[str, Any]:
         """What the status page says of the server as a whole."""
