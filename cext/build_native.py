@@ -18,6 +18,7 @@ DECLARATIONS = re.compile(r"/\* cffi: begin \*/(.*)/\* cffi: end \*/", re.DOTALL
 #: The headers that declare what Python calls, each after those that it includes.
 HEADERS = [
     "wstpscan.h",
+    "wstpkeep.h",
     "wstpcopy.h",
     "wstpepoll.h",
     "wstpspawn.h",
@@ -25,6 +26,7 @@ HEADERS = [
 
 SOURCES = [
     "wstpscan.c",
+    "wstpkeep.c",
     "wstpcopy.c",
     "wstpepoll.c",
     "wstpspawn.c",

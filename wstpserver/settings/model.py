@@ -62,6 +62,8 @@ class ServerSettings:
     kernel_start_timeout: float
     kernel_wait_timeout: float
     kernel_start_concurrency: int
+    restart_timeout: float
+    kernels_outlive_server: float
     missed_output_limit: int
     evaluation_queue_limit: int
     maximum_clients: int
