@@ -182,13 +182,15 @@ def test_a_profile_keeps_its_kernel(repl, server, tmp_path):
     terminal.enter("y", "Out[2]= 7")
 
 
-def test_missed_output_is_shown(repl, tmp_path):
+def test_missed_output_is_shown(repl, server, tmp_path):
     gate = Gate(tmp_path)
     first = repl("-startprofile")
     first.type(f'Print["busy"]; BusyUntil["{gate.path}"]; Print["late"]; Message["a", "b", "late, too"]; 42')
     first.expect("busy\n")
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
+    kernel = ID.search((tmp_path / "WSTPServer" / "wstpscript.profile").read_text())[0]
+    wait_for(lambda: kernel in kernels_of(server, state="reserved"))  # else this is written to the client that is gone
     gate.open()
     second = repl("-continueprofile", prompt="In[2]:= ")
     assert conversation(second.output).endswith("late\na::b: late, too\n\nOut[1]= 42\n\nIn[2]:= ")
