@@ -49,8 +49,8 @@ class _Message(NamedTuple):
 class ClientOwner(Protocol):
     """What hears of a client's life."""
 
-    def client_needs_kernel(self, session: ClientSession) -> None:
-        """The client sent something for a kernel and has none."""
+    def client_needs_kernel(self, session: ClientSession) -> bool:
+        """The client sent something for a kernel and has none; False if it is not to be kept for one."""
 
     def client_commanded(self, session: ClientSession, packet: bytes | None) -> None:
         """The client sent a command, None for one that is too large; returns when it has its reply."""
@@ -91,7 +91,7 @@ class EvaluationQueue:
         channel: Its channel.
         limit: Returns how many bytes may wait (EvaluationQueueLimit); with more, the client is not read from.
         closing: Returns whether the client's link is being closed.
-        needs_kernel: Called when a packet waits for a kernel.
+        needs_kernel: Called when a packet waits for a kernel; returns whether to keep it.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class EvaluationQueue:
         channel: ClientChannel,
         limit: Callable[[], int],
         closing: Callable[[], bool],
-        needs_kernel: Callable[[], None],
+        needs_kernel: Callable[[], bool],
     ) -> None:
         self._connection = connection
         self._channel = channel
@@ -166,12 +166,12 @@ class EvaluationQueue:
             target.update_fastpath()
             self._write(target.kernel, self, data)
             return
+        if target is None and not self._needs_kernel():
+            return
         frame = ended(bytes(data))  # a late `]` of it may come at any time, and is not needed then
         self._items.append(_Packet(head, frame))
         self._bytes += len(frame) + QUEUED_PACKET_COST
-        if target is None:
-            self._needs_kernel()
-        else:
+        if target is not None:
             target.update_fastpath()
         while self._bytes > self._limit() and not self._connection.ended and not self._closing():
             self._wait_for_change()
@@ -191,8 +191,9 @@ class EvaluationQueue:
         """Tell whether more of a large packet can be kept; if not, wait until something changes."""
         if self._bytes + self._channel.held_bytes <= self._limit():
             return True
-        if self._target is None:
-            self._needs_kernel()
+        if self._target is None and not self._needs_kernel():
+            self._channel.drop_held()
+            return False
         self._wait_for_change()
         if self._connection.ended or self._closing():
             self._channel.drop_held()
@@ -313,6 +314,10 @@ class ClientSession:
         #: Packets of the server that are to be written when no reply is due, and the greenlet that does it.
         self._announcements = bytearray()
         self._announcing: gevent.Greenlet | None = None
+        #: True if the client said in its greeting that it takes its kernels itself.
+        self.takes_kernels_itself = False
+        #: True if such a client has lost its kernel to another client and has asked for no other one since.
+        self.was_robbed = False
         #: True if its kernel has died, another one is to take that one's place, and it does not know yet.
         self.awaits_replacement = False
 

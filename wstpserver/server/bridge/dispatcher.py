@@ -169,6 +169,7 @@ class Dispatcher:
             session.send_first(greeting, b"")
             session.close_link(replies.notice(why))
             return
+        session.takes_kernels_itself = without_kernel
         self.sessions[session.record] = session
         self.registry.add_client(session.record)
         if self.settings.enable_automatic_kernel_connection and not without_kernel:
@@ -195,10 +196,17 @@ class Dispatcher:
         """The client's message connection has ended: it does not wait for a kernel any more."""
         self.registry.give_up(session.record, "its link ended")
 
-    def client_needs_kernel(self, session: ClientSession) -> None:
-        """The client sent something for a kernel and has none."""
+    def client_needs_kernel(self, session: ClientSession) -> bool:
+        """The client sent something for a kernel and has none; False if it is not to be kept for one.
+
+        What a client sends before it reads that its kernel was taken over is meant for that kernel. One that takes its
+        kernels itself asks for another one when it has read that; for others it is the usual first packet.
+        """
         if session.record.waiting is None and session.record.kernel is None and not session.closing:
+            if session.was_robbed:
+                return False
             self._connect_to_default_pool(session, Purpose.FIRST_FRAME)
+        return True
 
     def _connect_to_default_pool(self, session: ClientSession, purpose: Purpose) -> None:
         pool = self.registry.pools[self.settings.default_pool.name]
@@ -289,6 +297,7 @@ class Dispatcher:
         session, kernel = self.sessions[effect.client], self.supervisor.sessions[effect.kernel]
         if not effect.named:
             kernel.backlog.drain()  # what it wrote for another client
+        session.was_robbed = False
         bridge = self._bridges[effect.kernel] = Bridge(session, kernel, self._shows_prompt)
         self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
         if effect.purpose is not Purpose.COMMAND and session is not self._opening:
@@ -309,6 +318,7 @@ class Dispatcher:
             why = effect.told or _NOTICES.get(reason, "")
             session.close_link(replies.notice(why) if why else b"")
         elif reason is Reason.TAKEN_OVER:
+            session.was_robbed = session.takes_kernels_itself
             session.announce(bridge.end_of_evaluations(dropped) + replies.notice(_NOTICES[reason]))
         elif effect.keep_queue and session.queue.waits:
             gevent.spawn(self.client_needs_kernel, session)  # unless another kernel is on its way
