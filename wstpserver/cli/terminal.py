@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 import threading
 import time
@@ -287,6 +286,8 @@ class WaitNotice:
         left = "" if remaining is None else f"; {remaining:.0f} s left"
         if self._terminal.updates_lines:
             left = left or f"; {time.monotonic() - self._begin:.0f} s"
+            import shutil  # which takes a while, and most runs show no such line
+
             # A line that wraps could not be replaced.
             room = shutil.get_terminal_size().columns - 1 - len(left)
             line = f"{self._terminal.program}: {text}"

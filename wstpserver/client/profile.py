@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,6 @@ from wstpserver.client.base_session import BaseSession
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import CommandError, KernelLost, ProfileError
 from wstpserver.client.reconnect import KernelSettings, restore
-from wstpserver.settings.discovery import application_data_file, home_folder
 
 KEEP_ALIVE: Final = "KEEPALIVE"
 RESERVE: Final = "RESERVE"
@@ -105,7 +103,7 @@ class Profile:
     def save(self) -> None:
         """Write it, whole or not at all, readable by its owner only. A link is followed. ProfileError."""
         target = Path(os.path.realpath(self.path))
-        draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+        draft = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -131,6 +129,9 @@ def load_profile(path: Path) -> Profile | None:
 
 def user_file(name: str) -> Path | None:
     """A file of this name in the user's configuration folder of WSTPServer; None for a user without a home."""
+    # Here: the settings take time to import, and most sessions have no profile.
+    from wstpserver.settings.discovery import application_data_file, home_folder
+
     configuration = application_data_file(home=home_folder())
     return None if configuration is None else configuration.with_name(name)
 

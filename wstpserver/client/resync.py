@@ -7,7 +7,7 @@ a random number (a *token*), and everything up to its answer is skipped: that is
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -407,7 +407,7 @@ class RequestStream:
         return packet
 
     def _ask_token(self, deadline: Deadline) -> int:
-        token = secrets.randbits(62)
+        token = int.from_bytes(os.urandom(8), "big") >> 2
         self.link.put(evaluate_packet(token), deadline.remaining())
         return token
 

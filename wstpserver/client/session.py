@@ -18,7 +18,6 @@ from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput, drop
 from wstpserver.client.functions import KernelFunction, attribute_names, function_name
 from wstpserver.client.link import Link
-from wstpserver.client.profile import ProfileRequest, session_from_profile
 from wstpserver.client.reconnect import reconnect_time
 from wstpserver.client.resync import ABORTED, WINDOW, Batch
 from wstpserver.wire.packets import enter_expression_packet, enter_text_packet, evaluate_packet
@@ -131,6 +130,8 @@ class Session(BaseSession):
             LinkError: As `Session`.
             CommandError: As `Session`.
         """
+        from wstpserver.client.profile import ProfileRequest, session_from_profile  # which others need not wait for
+
         request = ProfileRequest(path, address, start, reconnect_time(reconnect))
         make = partial(cls, callbacks=callbacks, results=results, check=check)
         session = session_from_profile(make, request, timeout)

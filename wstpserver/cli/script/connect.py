@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +34,6 @@ from wstpserver.client.address import default_address
 from wstpserver.client.commands import PoolInformation, ServerInformation, server_information
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.discover import discover
 from wstpserver.client.evaluation import NOTICE_PREFIX
 from wstpserver.client.profile import (
     KERNEL_ID,
@@ -213,6 +211,8 @@ def open_session(
         if name:
             raise
         problem = error
+    from wstpserver.client.discover import discover  # which others need not wait for
+
     with WaitNotice(terminal, f"no server at {here}; looking for one on the network"):
         remaining = deadline.remaining()
         advertised = discover(DISCOVERY_TIME if remaining is None else min(DISCOVERY_TIME, remaining))
@@ -255,6 +255,8 @@ def _profile(choice: KernelChoice) -> Profile | None:
     folder = Path(os.path.realpath(profile.path)).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        import tempfile  # which takes a while
+
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -40,7 +40,6 @@ Ctrl-C; 141 nobody reads the output. Exit[n] in the code makes it n.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 import sys
@@ -360,6 +359,8 @@ def _known(name: str, word: str) -> str:
     known = _NAMES.get(name.lower())
     if known is not None:
         return known
+    import difflib  # which takes a while, and is for mistakes only
+
     nearest = difflib.get_close_matches(name.lower(), [long for long in _NAMES if len(long) > 1], n=1)
     raise UsageError(f"unknown option {word}" + (f"; did you mean -{nearest[0]}?" if nearest else ""))
 
