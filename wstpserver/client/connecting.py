@@ -29,6 +29,7 @@ def connect(
     classic: bool | None = None,
     limits: DecoderLimits | None = None,
     without_kernel: bool = False,
+    version: int = OUR_VERSION,
 ) -> Link:
     """Connect to a link server or to a listening link.
 
@@ -41,6 +42,8 @@ def connect(
         limits: How large an expression may be that is received.
         without_kernel: Whether a WSTPServer gives this link no kernel before it is asked for one, by a command or by
             the first packet that needs one.
+        version: The version of the greeting to ask a link server for; 4 where bytes from there go on to a link of that
+            version.
 
     Returns:
         The link.
@@ -56,7 +59,7 @@ def connect(
     use_classic = parsed.message is not None if classic is None else classic
     opening = _Opening(parsed, Deadline(timeout), limits, without_kernel=without_kernel)
     try:
-        return opening.classic() if use_classic else opening.uuid()
+        return opening.classic() if use_classic else opening.uuid(version)
     except LinkClosed as error:
         opening.give_up()
         message = "the other side closed the connection during the greeting"
@@ -84,8 +87,8 @@ class _Opening:
         for sock in self._sockets:
             sock.close()
 
-    def uuid(self) -> Link:
-        link = self._uuid(OUR_VERSION)
+    def uuid(self, version: int) -> Link:
+        link = self._uuid(version)
         if isinstance(link, ConnectAgain):
             self.give_up()
             self._sockets.clear()
@@ -176,6 +179,7 @@ class _Opening:
             leftover=handshake.leftover(),
             limits=self._limits,
             seven_bit=peer.seven_bit,
+            version=handshake.version or OUR_VERSION,
         )
 
 
