@@ -182,6 +182,19 @@ def test_a_profile_keeps_its_kernel(repl, server, tmp_path):
     terminal.enter("y", "Out[2]= 7")
 
 
+@pytest.mark.parametrize("content", ["", "# mine\nPOOL=Other\n"])
+def test_a_profile_that_names_no_kernel_gets_one(repl, server, tmp_path, content):
+    """Programs make an empty file before they ask for a session."""
+    (tmp_path / "p").write_text(content)
+    first = repl("-continueprofile", "p")
+    first.enter("y = 7", "In[2]:= ")
+    first.keys("\x04")
+    assert first.wait() == 0
+    kernel = ID.search((tmp_path / "p").read_text())[0]
+    assert kernel in kernels_of(server, "Other" if content else "Main")
+    repl("-continueprofile", "p", prompt="In[2]:= ").enter("y", "Out[2]= 7")
+
+
 def test_missed_output_is_shown(repl, server, tmp_path):
     gate = Gate(tmp_path)
     first = repl("-startprofile")
@@ -226,7 +239,6 @@ def test_a_new_kernel_for_a_profile_leaves_the_former_one(repl, server, tmp_path
     ("content", "says"),
     [
         (None, "there is no profile p; -startprofile creates one"),
-        ("POOL=Main\n", "the profile p names no kernel (KERNELID=...); -startprofile takes one"),
         ("KERNELID=a\nKEEPALIVE=2\n", "p, line 2: KEEPALIVE is TRUE or FALSE, not '2'"),
         ("KERNELID=0000-0000-0000\n", "kernel 0000-0000-0000 of the profile p is gone"),
     ],

@@ -134,6 +134,18 @@ class Terminal:
         if text:
             self._at_line_start = text.endswith("\n")
 
+    def write_bytes(self, data: bytes) -> None:
+        """Write to stdout what is no text."""
+        self.write("")
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(error) from None
+        self._at_line_start = True
+
     def begin_line(self) -> None:
         """End a line that is not ended yet."""
         if not self._at_line_start:

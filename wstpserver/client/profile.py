@@ -162,13 +162,13 @@ def open_profile(path: str | os.PathLike[str] | None, *, continues: bool) -> Pro
 
     Args:
         path: The file; None for the default profile.
-        continues: Whether it must name a kernel; else a file that is not there yet is no error.
+        continues: Whether the file must be there.
 
     Returns:
         The profile.
 
     Raises:
-        ProfileError: It cannot be read or understood, or names no kernel where it must.
+        ProfileError: It cannot be read or understood, or is not there where it must be.
     """
     where = default_profile_path() if path is None else Path(path)
     profile = load_profile(where)
@@ -177,8 +177,6 @@ def open_profile(path: str | os.PathLike[str] | None, *, continues: bool) -> Pro
             raise ProfileError(f"there is no profile {where}; -startprofile creates one")
         return Profile(where)
     settings_of(profile)
-    if continues and profile.get(KERNEL_ID) is None:
-        raise ProfileError(f"the profile {where} names no kernel ({KERNEL_ID}=...); -startprofile takes one")
     return profile
 
 

@@ -70,7 +70,7 @@ class KernelChoice:
         address: The server, as for `wstpserver.client.parse_address`; "" where none is named.
         pool: A pool of it; None for the default pool.
         start_profile: Profile to note a new kernel in; "" for the default profile, None for none.
-        continue_profile: Profile that names the kernel, likewise.
+        continue_profile: Profile that names the kernel, likewise; one that names none gets a new kernel.
     """
 
     address: str = ""
@@ -101,7 +101,9 @@ def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, 
         named_in_profile = profile.get(SERVER) if profile is not None else None
         name = choice.address or named_in_profile or server_name("")
         pool = choice.pool or parse_address(name).pool
-        if profile is not None and pool is None and choice.continue_profile is None:
+        # A program that wants a kernel of its own to go back to may have made an empty file for it.
+        continues = choice.continue_profile is not None and profile is not None and profile.get(KERNEL_ID) is not None
+        if profile is not None and pool is None and not continues:
             pool = profile.get(POOL)
         # A kernel that comes by itself would count against the pool that is asked for.
         elsewhere = pool is not None or profile is not None
@@ -114,12 +116,12 @@ def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, 
     try:
         if profile is None:
             taking.for_once()
-        elif choice.continue_profile is None:
+        elif not continues:
             taking.for_profile(profile)
         else:
             taking.of_profile(profile)
     except BaseException as error:
-        if choice.continue_profile is None:
+        if not continues:
             session.keep_kernel = False  # nobody could come back to it
         session.close()
         if isinstance(error, ProfileError):
