@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from wstpserver.client.deadline import Deadline, OwnedLock
@@ -177,6 +179,10 @@ class Link:
         """
         return self._receiver.ready(Deadline(timeout))
 
+    def put_back(self, expressions: Iterable[Expression]) -> None:
+        """Let `get` return these again, in their order, before anything else."""
+        self._receiver.put_back(expressions)
+
     def holds_one(self) -> bool:
         """Whether an expression is here that `get` would return without a look at the connection (unlike `ready`)."""
         return self._receiver.holds_one()
@@ -345,7 +351,7 @@ class Receiver:
         self._messages = messages
         self._decoder = decoder
         self._where = where
-        self._ready: list[Expression] = []  # what `ready` found, at most one
+        self._ready: deque[Expression] = deque()  # what `ready` found, and what was put back
         self._patience: Deadline | None = None  # with the connections of a peer that has said that it closes
         self._read_ahead_left = _READ_AHEAD
         self.lock = OwnedLock(where, "another thread is receiving")
@@ -366,7 +372,7 @@ class Receiver:
             self._read_ahead_left = _READ_AHEAD
             if not self._ready and not self._fetch(deadline):
                 return None
-            return self._ready.pop()
+            return self._ready.popleft()
 
     def ready(self, deadline: Deadline) -> bool:
         """Whether `next` would not wait."""
@@ -391,6 +397,11 @@ class Receiver:
     def take_rest(self) -> bytes:
         """The bytes received behind the last expression that `next` returned or `ready` found."""
         return self._decoder.take_rest()
+
+    def put_back(self, expressions: Iterable[Expression]) -> None:
+        """Return these first."""
+        with self.lock.within(Deadline(0)):
+            self._ready.extendleft(reversed(tuple(expressions)))
 
     def read_ahead(self) -> bool:
         """Take in what is there while another thread sends, unless one receives; whether there may be more."""

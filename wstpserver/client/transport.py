@@ -17,7 +17,7 @@ from wstpserver.client.deadline import Deadline, wait_for_either, wait_for_socke
 from wstpserver.client.errors import ConnectError, LinkClosed, LinkTimeout, ListenError
 
 _SMALLEST_RECEIVE: Final = 1 << 14
-_LARGEST_RECEIVE: Final = 1 << 20
+LARGEST_RECEIVE: Final = 1 << 20
 
 
 class Connection:
@@ -44,6 +44,11 @@ class Connection:
         """Whether the peer's end of the stream has been read."""
         return self._ended
 
+    @property
+    def _holds_data(self) -> bool:
+        """Whether something has been received that `receive_now` has not returned."""
+        return False
+
     def fileno(self) -> int:
         """Return the descriptor of the socket."""
         return self._socket.fileno()
@@ -59,22 +64,27 @@ class Connection:
         """
         if self._ended:
             return b""
+        data = self._receive(at_most)
+        self._ended = data == b""
+        return data
+
+    def _receive(self, at_most: int | None) -> bytes | None:
+        """As `receive_now`, from the socket."""
         try:
             data = self._socket.recv(self._receive_size if at_most is None else at_most)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
             self.end_reason = _end_reason(error)
-            data = b""
+            return b""
         if not data:
-            self._ended = True
             return data
         acknowledge_at_once(self._socket)
         # A link that moves megabytes gets a large buffer, one that moves packets does not pay for it.
         if at_most is not None:
             return data
         if len(data) == self._receive_size:
-            self._receive_size = min(self._receive_size * 4, _LARGEST_RECEIVE)
+            self._receive_size = min(self._receive_size * 4, LARGEST_RECEIVE)
         elif len(data) < self._receive_size // 8:
             self._receive_size = max(self._receive_size // 4, _SMALLEST_RECEIVE)
         return data
@@ -98,7 +108,7 @@ class Connection:
 
     def wait_readable(self, deadline: Deadline) -> bool:
         """Wait until there is something to receive, or the stream has ended; False if the deadline comes first."""
-        if self._ended:
+        if self._ended or self._holds_data:
             return True
         try:
             return wait_for_socket(self._socket, deadline, read=True)[0]
@@ -108,7 +118,7 @@ class Connection:
 
     def wait_with(self, other: Connection | None, deadline: Deadline) -> tuple[bool, bool]:
         """Wait until this connection or the other one has something to receive; return whether each has."""
-        if self._ended:
+        if self._ended or self._holds_data:
             return True, False
         try:
             if other is None:
@@ -307,7 +317,7 @@ def connect_socket(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
         sock.close()
         if deadline.expired:
             raise LinkTimeout(f"no answer to the connection request {deadline}", where, _IS_IT_THE_HOST) from None
-    raise ConnectError(_reason(failure), where, _IS_IT_RUNNING) from failure
+    raise ConnectError(_reason(failure), where, _advice(failure)) from failure
 
 
 def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, deadline: Deadline) -> socket.socket:
@@ -331,7 +341,7 @@ def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, dea
     try:
         address = list(sock.getpeername())
     except OSError as error:
-        raise ConnectError("the connection was closed at once", str(endpoint), _IS_IT_RUNNING) from error
+        raise ConnectError("the other side closed the connection at once", str(endpoint), NOT_ADMITTED) from error
     if port is not None:
         address[1] = port
     other = socket.socket(sock.family, sock.type)
@@ -346,10 +356,15 @@ def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, dea
     other.close()
     if deadline.expired:
         raise LinkTimeout(f"no answer to the second connection {deadline}", str(endpoint), _IS_IT_THE_HOST)
-    raise ConnectError(f"the second connection: {_reason(failure)}", str(endpoint), _IS_IT_RUNNING) from failure
+    raise ConnectError(f"the second connection: {_reason(failure)}", str(endpoint), _advice(failure)) from failure
 
 
 _IS_IT_RUNNING: Final = "Check that wstpserver is running there and listens on this port and interface"
+#: What to look at where the other side takes a connection and ends it before it has said anything.
+NOT_ADMITTED: Final = (
+    "A WSTPServer closes connections of users and addresses that it does not admit (AllowedUsers, AllowedAddresses); "
+    "its log says so"
+)
 _IS_IT_THE_HOST: Final = "Check the host's name, its firewall, and that it is up"
 
 
@@ -375,10 +390,15 @@ def _is_connected_to_itself(sock: socket.socket) -> bool:
 def _error_text(code: int) -> str:
     return {
         errno.ECONNREFUSED: "the connection was refused",
+        errno.ECONNRESET: "the other side closed the connection at once",
         errno.ETIMEDOUT: "no answer to the connection request",
         errno.EHOSTUNREACH: "the host cannot be reached",
         errno.ENETUNREACH: "the network cannot be reached",
     }.get(code) or os.strerror(code)
+
+
+def _advice(failure: OSError | None) -> str:
+    return NOT_ADMITTED if failure is not None and failure.errno == errno.ECONNRESET else _IS_IT_RUNNING
 
 
 def _reason(failure: OSError | None) -> str:

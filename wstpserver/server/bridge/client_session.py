@@ -20,6 +20,7 @@ from wstpserver.server.relay.client_channel import ClientChannel
 from wstpserver.server.relay.frame_writer import FrameWriter, ended
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.packets import PacketHead
+from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds after which a link that is closing is ended, whether the other side has read everything or not.
 LINGER = 10.0
@@ -273,6 +274,7 @@ class ClientSession:
         acknowledgements: Acknowledges what the client sent where no answer does.
         greeting_version: The version of the greeting that both sides agreed on.
         queue_limit: Returns how many bytes of the client may wait (EvaluationQueueLimit).
+        header: What a proxy says of the client; None if it connected by itself.
     """
 
     def __init__(
@@ -285,8 +287,10 @@ class ClientSession:
         acknowledgements: LateAcknowledgements,
         greeting_version: int,
         queue_limit: Callable[[], int],
+        header: ProxyHeader | None = None,
     ) -> None:
         self.greeting_version = greeting_version
+        self._header = header
         self._owner = owner
         self.record = record
         self.name = name
@@ -331,8 +335,13 @@ class ClientSession:
         return self.peer.kernel if self.peer is not None else None
 
     def is_administrator(self) -> bool:
-        """Whether the user that the server runs as is at the other end of the link."""
-        return access.is_administrator(self._data.socket)
+        """Whether the user that the server runs as, or root, is at the other end of the link."""
+        return access.is_administrator(self._data.socket, self._header)
+
+    @property
+    def origin(self) -> str:
+        """What wrong access tokens of this client are counted for."""
+        return access.origin(self._data.socket, self._header)
 
     # -- life --------------------------------------------------------------------------------------------------
 
