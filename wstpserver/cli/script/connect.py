@@ -69,6 +69,7 @@ class KernelChoice:
     Attributes:
         address: The server, as for `wstpserver.client.parse_address`; "" where none is named.
         pool: A pool of it; None for the default pool.
+        keep: Whether the pool's settings say what becomes of a kernel without a profile.
         start_profile: Profile to note a new kernel in; "" for the default profile, None for none.
         continue_profile: Profile that names the kernel, likewise; one that names none gets a new kernel.
     """
@@ -77,6 +78,7 @@ class KernelChoice:
     pool: str | None = None
     start_profile: str | None = None
     continue_profile: str | None = None
+    keep: bool = False
 
 
 class ScriptSession(NamedTuple):
@@ -115,7 +117,7 @@ def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, 
     taking = _Taking(session, address, pool, profile, deadline, terminal)
     try:
         if profile is None:
-            taking.for_once()
+            taking.for_once(keep=choice.keep)
         elif not continues:
             taking.for_profile(profile)
         else:
@@ -281,13 +283,15 @@ class _Taking:
     deadline: Deadline
     terminal: Terminal
 
-    def for_once(self) -> None:
-        """Take a kernel that ends with this program."""
+    def for_once(self, *, keep: bool) -> None:
+        """Take a kernel that ends with this program, unless its pool is to `keep` it."""
         self._take()
+        self.session.keep_kernel = True
+        if keep:
+            return
         # Nobody comes back to this kernel, so it must not stay reserved, even if this program is killed. A kernel
         # without a server may refuse that. What the code itself says later stands.
         self.session.send_command("SetKeepAlive", Symbol("False"))
-        self.session.keep_kernel = True
 
     def for_profile(self, profile: Profile) -> None:
         """Take a new kernel and note it in the profile."""

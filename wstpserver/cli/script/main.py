@@ -233,7 +233,7 @@ def _interact(arguments: ScriptArguments, terminal: Terminal) -> int:
     opened = open_kernel(_choice(arguments), deadline, _callbacks(terminal), terminal)
     with opened.session:
         if arguments.continue_profile is None or arguments.directory is not None:
-            _enter_folder(opened, arguments, deadline)
+            enter_folder(opened, arguments.directory, deadline)
         return interact(opened, terminal, arguments.timeout, missed=arguments.continue_profile is not None)
 
 
@@ -256,7 +256,7 @@ def evaluate(script: Script, arguments: ScriptArguments, terminal: Terminal) -> 
                 terminal.complain(_where(opened))
             if arguments.continue_profile is not None:
                 show_missed_output(session, terminal)
-            _enter_folder(opened, arguments, deadline)
+            enter_folder(opened, arguments.directory, deadline)
             return _run(session, script, arguments, deadline, form, writer, terminal)
     except ProgramError:
         raise
@@ -271,9 +271,9 @@ def _where(opened: ScriptSession) -> str:
         return str(opened.address)
 
 
-def _enter_folder(opened: ScriptSession, arguments: ScriptArguments, deadline: Deadline) -> None:
-    """Relative file names in the code are those of the user's current folder, or of the one that is named."""
-    folder = arguments.directory
+def enter_folder(opened: ScriptSession, directory: str | None, deadline: Deadline) -> None:
+    """Relative file names in the code are those of the user's current folder, or of the directory that is named."""
+    folder = directory
     if is_on_this_machine(opened.address):
         try:
             folder = os.path.abspath(folder or "")
@@ -282,7 +282,7 @@ def _enter_folder(opened: ScriptSession, arguments: ScriptArguments, deadline: D
     if folder is None:
         return
     entered = opened.session.evaluate(change_folder(folder), deadline.remaining())
-    if arguments.directory is not None and entered not in (True, Symbol("True"), Symbol("System`True")):
+    if directory is not None and entered not in (True, Symbol("True"), Symbol("System`True")):
         raise ProgramError(f"-directory {folder}: the kernel has no such folder")
 
 
