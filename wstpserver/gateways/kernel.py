@@ -34,7 +34,7 @@ from wstpserver.wire.packets import packet
 from wstpserver.wire.values import Symbol
 
 #: Seconds to wait for a kernel of a pool that is full, unless the server says how long its clients wait.
-KERNEL_WAIT: Final = 60.0
+_KERNEL_WAIT: Final = 60.0
 #: Seconds for the greeting of a link.
 _GREETING: Final = 30.0
 #: Seconds that the server's answers to commands may take after what it waits for itself.
@@ -89,8 +89,9 @@ def serve_link(options: LinkOptions, wanted: PoolKernel, tell: Callable[[str], N
     try:
         server, prompt = _take_kernel(wanted, version, relay, tell)
     except WSTPError as error:
+        is_gone = relay.parent_is_gone  # what follows ends the link in any case
         relay.give_up()
-        if relay.parent_is_gone:
+        if is_gone:
             raise ParentGone("the program that wanted a kernel has ended its link") from None
         raise NoKernel(str(error)) from None
     ends.data.send(parent.encode(packet("InputNamePacket", prompt)), _NEVER)
@@ -127,8 +128,10 @@ def _connect_to_pool(session: Session, pool: str) -> None:
     information = server_information(session)
     if pool not in information.pools:
         raise CommandError(f"the server has no pool {pool}; its pools are: {', '.join(information.pools)}")
+    told = session.command("GetServerInformation").get("KernelWaitTimeout")
+    wait = float(told) if isinstance(told, (int, float)) and told > 0 else _KERNEL_WAIT
     try:
-        session.command("ConnectKernel", pool, KERNEL_WAIT, timeout=KERNEL_WAIT + _ANSWER)
+        session.command("ConnectKernel", pool, wait, timeout=wait + _ANSWER)
     except CommandError as error:
         if not error.reply:
             raise
