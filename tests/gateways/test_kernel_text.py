@@ -53,7 +53,8 @@ def terminal(server, tmp_path):
 
 
 def test_a_pipe(run):
-    status, out, err = run(inputs='1 + 1\n\nPrint["a"]; Null\nMessage["Power", "infy", "x"]; 5\nStringReverse[\n"abc"]\n')
+    inputs = '1 + 1\n\nPrint["a"]; Null\nMessage["Power", "infy", "x"]; 5\nStringReverse[\n"abc"]\n'
+    status, out, err = run(inputs=inputs)
     assert (status, err) == (0, "")
     assert BANNER.sub("", out) == (
         "\nIn[1]:= \nOut[1]= 2\n\nIn[2]:= \nIn[2]:= a\n\nIn[3]:= \nPower::infy: x\n\nOut[3]= 5\n"
