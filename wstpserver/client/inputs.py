@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, TypeAlias
 
+from wstpserver.client.display import Evaluates
 from wstpserver.client.events import Callbacks
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Function, Symbol
@@ -92,15 +93,6 @@ def _comment_end(text: str, position: int) -> int | None:
 _NAMES_TIMEOUT: Final = 2.0
 _MOST_NAMES: Final = 500
 _LIST_HEADS: Final = (Symbol("List"), Symbol("System`List"))
-
-
-class Evaluates(Protocol):
-    """Evaluates expressions; a `Session` does."""
-
-    def evaluate(
-        self, expression: Any, timeout: float | None = None, *, callbacks: Callbacks | None = None, results: Any = None
-    ) -> Any:
-        """See `Session.evaluate`."""
 
 
 def names_beginning(session: Evaluates, beginning: str) -> list[str]:

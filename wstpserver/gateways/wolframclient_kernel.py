@@ -66,7 +66,7 @@ class MissingPackage(Exception):
 
 
 @dataclass(frozen=True)
-class Start:
+class KernelStart:
     """What the client asks for with `-run`.
 
     Attributes:
@@ -82,7 +82,7 @@ class Start:
     level: int
 
 
-def parse_start(run: str) -> Start | None:
+def parse_start(run: str) -> KernelStart | None:
     """Read the argument of `-run`.
 
     Args:
@@ -94,11 +94,12 @@ def parse_start(run: str) -> Start | None:
     found = _START.search(run)
     if found is None:
         return None
-    return Start(found["input"], found["output"], found["log"], int(found["level"]) if found["level"] else _NO_LOG)
+    level = int(found["level"]) if found["level"] else _NO_LOG
+    return KernelStart(found["input"], found["output"], found["log"], level)
 
 
 def serve(
-    start: Start, initialization_files: Iterable[str | os.PathLike[str]] = (), address: str | Address = ""
+    start: KernelStart, initialization_files: Iterable[str | os.PathLike[str]] = (), address: str | Address = ""
 ) -> int:
     """Take a kernel and serve a client until it says `Quit[]`, ends, or the kernel ends.
 
@@ -169,7 +170,7 @@ class _Sockets:
         client_is_gone: Whether the client has closed its sockets.
     """
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: KernelStart) -> None:
         import zmq
 
         self.client_is_gone = False
