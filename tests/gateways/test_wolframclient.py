@@ -28,11 +28,7 @@ from wolframclient.exception import WolframKernelException  # noqa: E402
 from wolframclient.language import wl, wlexpr  # noqa: E402
 from wolframclient.serializers import export  # noqa: E402
 
-PROGRAM = (
-    "import sys; from wstpserver.gateways.wolframclient_kernel import parse_start, serve; words = sys.argv[1:]; "
-    "files = [words[i + 1] for i, word in enumerate(words) if word == '-initfile']; "
-    "sys.exit(serve(parse_start(words[words.index('-run') + 1]), files))"
-)
+PROGRAM = "import sys; from wstpserver.cli.kernel import main; sys.exit(main())"
 #: Tests of wolframclient that hold for Wolfram kernels only: they need WXF, images, or messages in their wording.
 VENDOR_ONLY = (
     "test_evaluate_option", "test_images_in_expr", "test_images_serialization", "test_many_failures_wrap",
