@@ -28,6 +28,7 @@ from wstpserver.server.handover import (
     store,
     unpacked,
 )
+from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.log import Log
 from wstpserver.server.relay.frame_writer import FrameWriter
 from wstpserver.settings import ServerSettings
@@ -183,6 +184,7 @@ class _StoredProcesses:
 
     def __init__(self):
         self.line = self
+        self.persistence = Persistence(Log(), 0.0)
 
     def process_of_record(self, record, name):
         return Process()

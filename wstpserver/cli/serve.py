@@ -17,6 +17,7 @@ Options:
 Environment:
   WSTPSERVER_CONFIGURATION_FILE, WSTPSERVER_PORT, WSTPSERVER_INTERFACE    The same as -c, -p and -i.
   WSTPSERVER_DISABLE_ADVERTISING    If set, the server is not advertised.
+  WSTPSERVER_DISABLE_KEEPER         If set, the server starts kernels itself and not through the keeper.
 
 Exit codes: 0; 64 wrong usage; 69 the port is not available; 70 internal error; 78 wrong configuration.
 """

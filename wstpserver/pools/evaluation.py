@@ -104,11 +104,12 @@ class EvaluationStack:
         awaiting: The kernel is busy, but does nothing until its client says something: it waits for input, or is in a
             dialog with nothing to evaluate.
         counted: Evaluations and their answers may be counted in pairs: there is no dialog, question or request.
+        begun: How many evaluations have ever gone to the kernel.
     """
 
     __slots__ = (
         "_depth_of_question", "_dialogs", "_open", "_question", "_requested", "_subscribers",
-        "accepting", "asking", "awaiting", "busy", "counted",
+        "accepting", "asking", "awaiting", "begun", "busy", "counted",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -126,6 +127,7 @@ class EvaluationStack:
         self.asking = False
         self.awaiting = False
         self.counted = True
+        self.begun = 0
 
     def record(self) -> dict[str, Any]:
         """What is needed to go on in another process, as values of JSON; {} for a stack in which nothing is open."""
@@ -177,6 +179,13 @@ class EvaluationStack:
         """The heads of the packets that began what is open now, the innermost first."""
         return tuple(one.head for one in reversed(self._open))
 
+    @property
+    def simple(self) -> bool:
+        """Whether the head of the last evaluation says all about what is open."""
+        if self._dialogs or self._question is not None or len(self._open) > 1:
+            return False
+        return self.counted or (len(self._open) == 1 and self._open[0].head != _EVALUATE)
+
     def is_answer(self, head: PacketHead) -> bool:
         """Tell whether a packet with this *head* begins no evaluation now: because it never does, or because the
         kernel has asked for input, which front ends answer with what they send at a prompt.
@@ -198,6 +207,7 @@ class EvaluationStack:
             self._conclude()
 
     def _begin(self, head: PacketHead) -> None:
+        self.begun += 1
         nested = self.busy or self._dialogs
         self._open.append(_Open(head, len(self._dialogs)))
         self._requested = False
@@ -225,6 +235,7 @@ class EvaluationStack:
 
     def _count(self, number: int) -> None:
         if number:
+            self.begun += number
             for subscriber in self._subscribers:
                 subscriber(PASSED, number)
 

@@ -122,6 +122,8 @@ class Registry:
         self.pools = {pool.name: Pool(pool, self.seats) for pool in settings.pools}
         #: Pools that would start kernels if there were seats for them, in the order of asking.
         self._short: dict[Pool, None] = {}
+        #: Called when the state of a kernel has changed, or a setting that decides about it.
+        self.changed: Callable[[Kernel], object] = _ignore
         self._new_id = new_id
         self._carry_out = carry_out
         self._clock = clock
@@ -199,6 +201,44 @@ class Registry:
             if kernel.state is KernelState.STARTING:
                 self._close(kernel, why)
 
+    # -- what the administrator lets clients do ----------------------------------------------------------------
+
+    @_transaction
+    def drain(self, pool: Pool | None = None) -> None:
+        """Admit no more clients to a pool, or to any kernel of the server; those that are there go on.
+
+        Clients that wait for a kernel already still get one, and a client whose kernel dies is given another.
+        """
+        self._admit(pool, Admission.DRAINING)
+
+    @_transaction
+    def pause(self, pool: Pool | None = None) -> None:
+        """Let clients that ask for a kernel of a pool, or for any kernel of the server, wait until `resume`."""
+        self._admit(pool, Admission.PAUSED)
+
+    @_transaction
+    def resume(self, pool: Pool | None = None) -> None:
+        """End `drain` and `pause`."""
+        self._admit(pool, Admission.OPEN)
+
+    def _admit(self, pool: Pool | None, admission: Admission) -> None:
+        pools = (pool,) if pool is not None else tuple(self.pools.values())
+        if pool is None:
+            self.admission = admission
+        for one in pools:
+            one.admission = admission
+        if admission is Admission.PAUSED:
+            return
+        for kernel in tuple(self.kernels.values()):
+            if kernel.waiting:
+                self._offer(kernel)
+        for one in pools:
+            while one.waiting and (free := one.choose()) is not None:
+                self._grant(one.waiting.first, free)
+            self._fill(one)
+
+    def _admission_to(self, kernel: Kernel) -> Admission:
+        return self.admission if kernel.pool is None else kernel.pool.admission
     def _offer_used(self, pool: Pool) -> None:
         for kernel in tuple(pool.used.values()):
             self._offer(kernel)  # a new limit may concern it
@@ -220,7 +260,7 @@ class Registry:
         ]
         lines = [pool.waiting for pool in self.pools.values()] + [kernel.waiting for kernel in kernels]
         return {
-            "admission": self.admission.name,
+            "admission": self.admission.value,
             "pools": [pool.record() for pool in self.pools.values()],
             "kernels": [kernel.record() for kernel in kernels],
             "clients": [client.record() for client in clients],
@@ -243,13 +283,13 @@ class Registry:
             KeyError, ValueError: It is not such a record.
         """
         pools = record.get("pools", ())
-        self.admission = Admission[record.get("admission", Admission.OPEN.name)]
+        self.admission = Admission(record.get("admission", Admission.OPEN))
         for pool in self.pools.values():
             pool.admission = self.admission
         for one in pools:
             pool = self._pool_of_record(one["name"], one)
             pool.bridges = one.get("bridges", 0)
-            pool.admission = Admission[one.get("admission", self.admission.name)]
+            pool.admission = Admission(one.get("admission", self.admission))
         for one in record.get("kernels", ()):
             self._restore_kernel(one)
         clients = [self._restore_client(one) for one in record.get("clients", ())]
@@ -334,45 +374,6 @@ class Registry:
                 (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
         for observer in self._observers:
             observer.kernel_moved(kernel, None)
-
-    # -- what the administrator lets clients do ----------------------------------------------------------------
-
-    @_transaction
-    def drain(self, pool: Pool | None = None) -> None:
-        """Admit no more clients to a pool, or to any kernel of the server; those that are there go on.
-
-        Clients that wait for a kernel already still get one, and a client whose kernel dies is given another.
-        """
-        self._admit(pool, Admission.DRAINING)
-
-    @_transaction
-    def pause(self, pool: Pool | None = None) -> None:
-        """Let clients that ask for a kernel of a pool, or for any kernel of the server, wait until `resume`."""
-        self._admit(pool, Admission.PAUSED)
-
-    @_transaction
-    def resume(self, pool: Pool | None = None) -> None:
-        """End `drain` and `pause`."""
-        self._admit(pool, Admission.OPEN)
-
-    def _admit(self, pool: Pool | None, admission: Admission) -> None:
-        pools = (pool,) if pool is not None else tuple(self.pools.values())
-        if pool is None:
-            self.admission = admission
-        for one in pools:
-            one.admission = admission
-        if admission is Admission.PAUSED:
-            return
-        for kernel in tuple(self.kernels.values()):
-            if kernel.waiting:
-                self._offer(kernel)
-        for one in pools:
-            while one.waiting and (free := one.choose()) is not None:
-                self._grant(one.waiting.first, free)
-            self._fill(one)
-
-    def _admission_to(self, kernel: Kernel) -> Admission:
-        return self.admission if kernel.pool is None else kernel.pool.admission
 
     # -- kernels -----------------------------------------------------------------------------------------------
 
@@ -670,6 +671,8 @@ class Registry:
     def set_keep_alive(self, client: Client, *, setting: bool) -> None:
         """Keep the client's kernel when the bridge ends, or close it."""
         client.keep_alive = setting
+        if client.kernel is not None:
+            self.changed(client.kernel)
 
     @_transaction
     def set_allow_replacement(self, client: Client, *, setting: bool) -> None:
@@ -680,6 +683,25 @@ class Registry:
     def set_reserve(self, kernel: Kernel, *, setting: bool) -> None:
         """Reserve the kernel when its bridge ends, or do not."""
         kernel.reserve = setting
+        self.changed(kernel)
+
+    @_transaction
+    def stop_awaiting(self, kernel: Kernel, *, keep_alive: bool | None) -> None:
+        """The client that had *kernel* when another server was killed has not come back: what happens at the end of a
+        bridge happens now.
+
+        Args:
+            kernel: The kernel; nothing happens if a client has it, or it has ended.
+            keep_alive: What that client had said; None leaves it to the configuration.
+        """
+        if kernel.state is not KernelState.RESERVED:
+            return
+        keep = kernel.pool is None or kernel.pool.settings.keep_alive if keep_alive is None else keep_alive
+        if not keep:
+            self._close(kernel, "its client has not come back and KeepAlive is false")
+        elif self._state_when_unbridged(kernel) is KernelState.FREE:
+            self._move(kernel, KernelState.FREE)
+            self._offer(kernel)
 
     # -- the few places where records change -------------------------------------------------------------------
 
@@ -743,6 +765,7 @@ class Registry:
         before = kernel.state
         kernel.move(state)
         kernel.since = self._clock()
+        self.changed(kernel)
         pool = kernel.pool
         if pool is not None:
             pool.counts[before] -= 1
@@ -933,6 +956,10 @@ class Registry:
             return
         client.kernel = client.keep_alive = client.allow_replacement = client.departure = None
         self._effects.append(effect)
+
+
+def _ignore(_kernel: Kernel) -> None:
+    pass
 
 
 def _reorder(kernels: OrderedDict[str, Kernel], order: Iterable[str]) -> None:

@@ -41,7 +41,9 @@ TRANSITIONS: dict[KernelState, frozenset[KernelState]] = {
     KernelState.FREE: frozenset(
         {KernelState.BRIDGED, KernelState.RESETTING, KernelState.DYING, KernelState.CLOSING}
     ),
-    KernelState.RESERVED: frozenset({KernelState.BRIDGED, KernelState.DYING, KernelState.CLOSING}),
+    KernelState.RESERVED: frozenset(
+        {KernelState.FREE, KernelState.BRIDGED, KernelState.DYING, KernelState.CLOSING}
+    ),
     KernelState.BRIDGED: frozenset(
         {KernelState.FREE, KernelState.RESERVED, KernelState.DYING, KernelState.CLOSING}
     ),
@@ -455,10 +457,10 @@ class Pool:
         return {
             "name": self.name,
             "bridges": self.bridges,
+            "admission": self.admission.value,
             "fresh": list(self.fresh),
             "used": list(self.used),
             "settings": asdict(self.settings),
-            "admission": self.admission.name,
         }
 
     @property

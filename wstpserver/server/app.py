@@ -26,11 +26,12 @@ from wstpserver.server.bridge.client_session import LINGER, ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
-from wstpserver.server.connection import ConnectionClosed
+from wstpserver.server.connection import ConnectionClosed, peer_name
 from wstpserver.server.handover import HandoverError, check_format, fetch, link_of_record, unpacked
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
+from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
-from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
+from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log, LogSink
 from wstpserver.server.message_channel import MessageWatch
@@ -97,13 +98,14 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     except (PortUnavailable, HandoverError) as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
-    pid_file = open_pid_file(os.environ, options.log, record.get("pid_file", ""))
-    application = Application(settings, options, listeners, pid_file, record.get("since"))
+    application = Application(settings, options, listeners, record.get("since"))
     try:
         application.serve_http(http_listeners)
         if record:
             application.go_on(record)
             gc.enable()
+        else:
+            application.adopt()
         application.start()
         application.wait()
     finally:
@@ -158,7 +160,6 @@ class Application:
         settings: ServerSettings,
         options: ServeOptions,
         listeners: list[socket.socket],
-        pid_file: PidFile | None,
         since: float | None = None,
     ) -> None:
         """
@@ -166,18 +167,20 @@ class Application:
             settings: the settings.
             options: what the command line asks.
             listeners: the listening sockets, which belong to the application now.
-            pid_file: where kernels are noted, which belongs to the application now; None if there can be none.
             since: when the server was started, by the monotonic clock; None is now.
         """
         self._settings = settings
         self._options = options
         self._loaded = options.loaded
         self._log: Log = options.log
-        self._pid_file = pid_file
         self._stopping = Event()
         #: Set when a second signal asks to stop at once.
         self._hurrying = Event()
-        self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
+        port = listeners[0].getsockname()[1]
+        persistence = Persistence(self._log, settings.kernels_outlive_server)
+        self._launcher = Launcher(
+            self._log, settings.kernel_start_concurrency, persistence, partial(self._open_keeper, port)
+        )
         began = time.monotonic() if since is None else since
         self._facts = ServerFacts(str(options.configuration_file or ""), began)
         self._admission = Admission(settings, self._log)
@@ -193,6 +196,7 @@ class Application:
         self._advertiser: Advertiser | None = None
         #: What is served over HTTP; made when it is switched on for the first time.
         self._site: Site | None = None
+        self._started = round(time.time())
         #: The number of the last client.
         self._number = 0
         self._restarting = Restart(
@@ -207,7 +211,6 @@ class Application:
             self._resume,
             self._hand_over,
         )
-        self._started = round(time.time())
         self._helpers: list[gevent.Greenlet] = []
         #: The watchers of the signals that are caught.
         self._signals: dict[int, object] = {}
@@ -233,6 +236,70 @@ class Application:
         interval = systemd.watchdog_interval()
         if interval is not None:
             self._helpers.append(gevent.spawn(self._feed_watchdog, interval))
+
+    def serve_http(self, listeners: list[socket.socket]) -> None:
+        """Serve HTTP on these sockets, if there are any, in the way in which the settings say."""
+        if not listeners:
+            return
+        address = (self._settings.http_interface, self._settings.http_port)
+        self._make_site().open(listeners, address)
+
+    def _make_site(self) -> Site:
+        from wstpserver.server.http.metrics import Sources
+        from wstpserver.server.http.site import Context, Site
+
+        dispatcher, acceptor = self._dispatcher, self._acceptor
+        sources = Sources(
+            dispatcher.registry,
+            dispatcher.supervisor,
+            lambda: acceptor.opened,
+            lambda: len(acceptor),
+            lambda: {
+                "not admitted": self._admission.refusals.number,
+                "no link": acceptor.refused,
+                "MaximumClients": dispatcher.turned_away,
+            },
+        )
+        self._site = Site(
+            Context(
+                sources=sources,
+                log=self._log,
+                admission=self._admission,
+                settings=lambda: self._settings,
+                server=self._describe,
+                stopping=self._stopping.is_set,
+                reload=self.reload,
+                is_administrator=is_administrator,
+                token_trouble=self._token_trouble,
+                check_token=self._check_token,
+            )
+        )
+        return self._site
+
+    def _token_trouble(self) -> str:
+        return "" if self._tokens.are_known else "actions need an access token, and AccessTokenFile names none"
+
+    def _check_token(self, token: str, connected: socket.socket) -> str:
+        place = origin(connected)
+        why = self._tokens.check(token, place)
+        if why:
+            self._tokens.refusals.add(place, f"{peer_name(connected)} over HTTP", why)
+        return why
+
+    def _describe(self) -> dict[str, Any]:
+        """What the status page says of the server as a whole."""
+        return {
+            "Version": VERSION,
+            "Machine": socket.gethostname(),
+            "ProcessID": os.getpid(),
+            "Listening": self._where,
+            "Started": self._started,
+            "ConfigurationFile": self._facts.configuration_file,
+        }
+
+    def _open_keeper(self, port: int) -> KeeperClient | None:
+        """Find or start the process that holds the kernels. Raises KeeperUnavailable."""
+        return open_keeper(os.environ, port, self._settings.kernels_outlive_server, self._log)
 
     # -- from one program to the next ----------------------------------------------------------------------------
 
@@ -264,10 +331,14 @@ class Application:
             "listens_on": [self._options.port, self._options.interface],
             "launcher": self._launcher.hand_over(),
             "unpaired": self._acceptor.hand_over(),
-            "pid_file": self._pid_file.hand_over() if self._pid_file is not None else "",
             "number": self._number,
             "since": self._facts.began,
         }
+
+    def adopt(self) -> None:
+        """Go on with the kernels of a server with this port that was killed, before `start`."""
+        self._launcher.find_keeper()
+        self._dispatcher.adopt()
 
     def go_on(self, record: Mapping[str, Any]) -> None:
         """Go on with everything that the program before this one in this process has handed over, before `start`."""
@@ -299,59 +370,6 @@ class Application:
             self._converse(session, link, lambda: self._dispatcher.resume_command(session, record))
         finally:
             link.close()
-
-    def serve_http(self, listeners: list[socket.socket]) -> None:
-        """Serve HTTP on these sockets, if there are any, in the way in which the settings say."""
-        if not listeners:
-            return
-        address = (self._settings.http_interface, self._settings.http_port)
-        self._make_site().open(listeners, address)
-
-    def _make_site(self) -> Site:
-        from wstpserver.server.http.metrics import Sources
-        from wstpserver.server.http.site import Context, Site
-
-        dispatcher, acceptor = self._dispatcher, self._acceptor
-        sources = Sources(
-            dispatcher.registry,
-            dispatcher.supervisor,
-            lambda: acceptor.opened,
-            lambda: len(acceptor),
-            lambda: {"no link": acceptor.refused, "MaximumClients": dispatcher.turned_away},
-        )
-        self._site = Site(
-            Context(
-                sources=sources,
-                log=self._log,
-                settings=lambda: self._settings,
-                server=self._describe,
-                stopping=self._stopping.is_set,
-                reload=self.reload,
-                is_administrator=is_administrator,
-                token_trouble=self._token_trouble,
-                check_token=self._check_token,
-            )
-        )
-        return self._site
-
-    def _token_trouble(self) -> str:
-        if self._settings.access_token_file:
-            return ""
-        return "actions need an access token, and the configuration names no AccessTokenFile"
-
-    def _check_token(self, token: str, connected: socket.socket) -> str:
-        return self._tokens.check(token, origin(connected))
-
-    def _describe(self) -> dict[str, Any]:
-        """What the status page says of the server as a whole."""
-        return {
-            "Version": VERSION,
-            "Machine": socket.gethostname(),
-            "ProcessID": os.getpid(),
-            "Listening": self._where,
-            "Started": self._started,
-            "ConfigurationFile": self._facts.configuration_file,
-        }
 
     def _explain_reach(self) -> None:
         """Say who can connect, where that is everybody, or where clients have to name the host."""
@@ -420,8 +438,6 @@ class Application:
         self._launcher.stop()
         if self._site is not None:
             self._site.close()
-        if self._pid_file is not None:
-            self._pid_file.close()
         if withdrawing is not None:
             withdrawing.join()
 

@@ -256,7 +256,7 @@ class LinkHandshakes:
             if number and spoke_at is not None:
                 self._speak(connection)
             if part and connection.reads:
-                self._receive(connection, part)
+                self._receive_again(connection, part)
         if connection.reads:
             self._read(connection)
         return connection
@@ -277,14 +277,23 @@ class LinkHandshakes:
             if pending.beginning is not None:
                 data = self._behind_header(connection, pending.beginning, bytes(_buffer[:size]))
             if data is not None:
-                self._receive(connection, data)
+                pending.received += data
+                try:
+                    events = self._pairing.receive(connection, data)
+                except Exception:  # a defect, but the peer must not wait for ever
+                    self.drop(connection, "the server failed")
+                    raise
+                if events:
+                    self._carry_out(events)
         if not connection.reads:
-            pending.stop_reading()
+            if pending.watcher is not None:
+                pending.stop_reading()
         elif pending.watcher is None:
             pending.watcher = get_hub().loop.io(pending.stream.socket.fileno(), 1)
             pending.watcher.start(self._read, connection)
 
-    def _receive(self, connection: PairingConnection, data: bytes) -> None:
+    def _receive_again(self, connection: PairingConnection, data: bytes) -> None:
+        """Take what another process has received."""
         connection.transport.received += data
         try:
             events = self._pairing.receive(connection, data)
@@ -366,8 +375,10 @@ class LinkHandshakes:
     def _open(self, data: PairingConnection, messages: PairingConnection, unsent: bytes) -> None:
         pending = data.transport
         for each in (pending, messages.transport):
-            each.stop_reading()
-            each.close_listener()
+            if each.watcher is not None:
+                each.stop_reading()
+            if each.listener is not None:
+                each.close_listener()
         version, peer = data.version, data.peer
         assert version is not None and peer is not None
         link = OpenLink(

@@ -26,8 +26,8 @@ from wstpserver.server import CAN_START, HANDOVER_VARIABLE, systemd
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.connection import yield_to_loop
 from wstpserver.server.handover import FORMAT, descriptors, set_inheritable, store
+from wstpserver.server.kernels.keeper_client import NOT_INHERITED
 from wstpserver.server.kernels.launcher import Launcher
-from wstpserver.server.kernels.spawn import NOT_INHERITED
 from wstpserver.server.log import Log
 
 #: Seconds that the program has to say that it could start.

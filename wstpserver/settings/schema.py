@@ -398,6 +398,14 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         unit="seconds", minimum=0, maximum=_YEAR, infinity=_YEAR, extension=True, sample="30",
     ),
     Option(
+        "KernelsOutliveServer", Level.ROOT, Kind.NUMBER,
+        "how long kernels wait for the next server with the same port after this one was killed or has crashed",
+        "Their computations go on, and clients reconnect by the kernel's ID. With 0 they end at once. On Linux only; "
+        "elsewhere they always end.",
+        default=60.0,
+        unit="seconds", minimum=0, maximum=_YEAR, infinity=_YEAR, extension=True, sample="60",
+    ),
+    Option(
         "MissedOutputLimit", Level.ROOT, Kind.INTEGER,
         "how much of the output that a kernel writes while no client is bridged to it is kept",
         "The oldest frames are dropped first. WSCommandPacket[GetMissedOutput[]] returns what was kept.",

@@ -133,6 +133,7 @@ class Dispatcher:
         self.supervisor = Supervisor(
             self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
         )
+        self.registry.changed = launcher.persistence.changed
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
             self.registry,
@@ -290,6 +291,29 @@ class Dispatcher:
             if client not in self.sessions:
                 self.registry.remove_client(client)
         return found
+
+    def adopt(self) -> None:
+        """Go on with the kernels of a server that was killed, before `start`. Those that had a client are reserved for
+        it, as long as kernels outlive a server.
+        """
+        persistence = self._launcher.persistence
+        self._launcher.adopt()
+        record, awaited, lost = persistence.recover()
+        self.go_on(record)
+        self._launcher.end_unadopted()
+        for identifier, why in lost.items():
+            self.log.warning(f"Kernel {identifier} of the server before this one is closed: {why}")
+        found = len(self.supervisor.sessions)
+        if found or lost:
+            self.log.information(
+                f"Took over the kernels of the server before this one: {found}. Closed of them: {len(lost)}"
+            )
+        for identifier, keep_alive in awaited.items():
+            kernel = self.registry.kernels.get(identifier)
+            if kernel is not None:
+                gevent.spawn_later(
+                    persistence.outlive, self.registry.stop_awaiting, kernel, keep_alive=keep_alive
+                )
 
     def _restore_kernel(self, identifier: str, record: Mapping[str, Any]) -> None:
         kernel = self.registry.kernels.get(identifier)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
 
+from wstpserver._native import lib
 from wstpserver.pools.evaluation import QUESTIONS, REPORTED_HEADS
 from wstpserver.pools.states import Kernel, KernelState
 from wstpserver.server.handover import link_record, packed, unpacked
 from wstpserver.server.handshake import OpenLink
+from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.message_channel import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.relay.channel import ChannelEvent, FrameState
 from wstpserver.server.relay.client_channel import ClientChannel
 from wstpserver.server.relay.frame_writer import FrameWriter, ended
 from wstpserver.server.relay.kernel_channel import KernelChannel
-from wstpserver.server.relay.sinks import NullSink, OutputBacklog, Sink
+from wstpserver.server.relay.sinks import FrameJournal, NullSink, OutputBacklog, Sink
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 from wstpserver.wire.messages import MessageReader
 from wstpserver.wire.packets import PacketHead
@@ -36,6 +38,10 @@ _WRITTEN = ChannelEvent.WRITTEN
 _ANSWERED = ChannelEvent.ANSWERED
 _ROUND_ENDED = ChannelEvent.ROUND_ENDED
 _INPUT_NAME = PacketHead.InputNamePacket
+
+
+def _ignore(_soon: object) -> None:
+    pass
 
 
 class KernelOwner(Protocol):
@@ -120,6 +126,9 @@ class KernelSession:
         #: A command of the kernel that cannot be carried out before another one is.
         self.waiting_command: bytes | None = None
         self.channel = KernelChannel(link.data, self._handle)
+        #: What survives the process of it; None: nothing.
+        self.notes: KernelNotes | None = None
+        self._changed: Callable[[bool], None] = _ignore
         process.exited.rawlink(self._exited)
         self._reader = MessageReader()
         self._messages = MessageWatch(link.messages, link.messages_leftover, self._run_messages, self._messages_ended)
@@ -166,6 +175,7 @@ class KernelSession:
             self.link.end()
         if self.evaluation.busy:
             self.discards = True
+            self._changed(True)
             self.channel.switch(NullSink())
             return True
         return False
@@ -190,6 +200,49 @@ class KernelSession:
         self.writer.resume()
         self.channel.go_on()
 
+    def take_notes(
+        self,
+        notes: KernelNotes,
+        journal: FrameJournal,
+        changed: Callable[[bool], None],
+        position: int = 0,
+        scan: bytes = b"",
+    ) -> None:
+        """Note in memory that survives the process where the conversation stands, before anything is received.
+
+        Args:
+            notes: Where; how many evaluations have begun is known there.
+            journal: The same for the output backlog.
+            changed: Called when something is to be noted that this object does not note itself; True: soon.
+            position: Bytes of the kernel's stream that another process has handed on.
+            scan: The state of its scanner, in the middle of a frame.
+        """
+        self.notes, self._changed, self.backlog.journal = notes, changed, journal
+        self.evaluation.begun = notes.stands_at()[0]
+        self.channel.take_notes(notes, self.evaluation, position, scan)
+        self.writer.noted = self._noted
+
+    def _noted(self) -> None:
+        """A frame was written to the kernel past C."""
+        if self.notes is not None:
+            evaluation = self.evaluation
+            head = evaluation.open_heads[0] if evaluation.busy else PacketHead.OTHER
+            lib.wstpkeep_complete(self.notes.state, self.link.data.socket.fileno(), evaluation.begun, head)
+            self.notes.state.plain = evaluation.counted
+            if not evaluation.simple:
+                self._changed(True)
+
+    def held(self) -> tuple[dict[str, Any], list[int]]:
+        """What the keeper holds of it: a record for `hand_over` in another process, which gets the descriptors with it:
+        of the data connection, of the message connection, and of the output if that has not ended.
+        """
+        process = self.process.hand_over()
+        descriptors = [self.link.data.socket.fileno(), self.link.messages.socket.fileno()]
+        if "output" in process:
+            descriptors.append(process.pop("output")["descriptor"])
+        session = {"process": process, "link": {"version": self.greeting_version, "address": self.link.address}}
+        return {"processes": [self.process.parent or self.process.pid], "session": session}, descriptors
+
     def hand_over(self, received: bytes = b"") -> dict[str, Any]:
         """What another process needs to go on with it (`handover`), once it is halted.
 
@@ -207,6 +260,8 @@ class KernelSession:
             open_tail=self.writer.has_open_tail,
         )
         record: dict[str, Any] = {"process": self.process.hand_over(), "link": link}
+        if self.notes is not None:
+            record["notes"] = self.notes.index
         for name, packet in (("input_name", self.input_name), ("question", self.question)):
             if packet:
                 record[name] = packed(packet)
@@ -262,6 +317,8 @@ class KernelSession:
             if data is not None:
                 self._keep(head, bytes(data))
             accepting = self._account_for(head)
+            if self.notes is not None and not self.evaluation.simple:
+                self._changed(True)
             if self.peer is not None:
                 self.peer.kernel_wrote(accepting=accepting)
         elif event is _ANSWERED:
@@ -284,6 +341,7 @@ class KernelSession:
         if head == _INPUT_NAME:
             self.input_name = ended(packet)
             self.prompted.set()
+            self._changed(False)
         elif head in QUESTIONS:
             self._question = ended(packet)
 
@@ -355,6 +413,11 @@ class KernelSession:
 
     def _release(self) -> None:
         self._data.join()
+        if self.notes is not None:
+            self.channel.drop_notes()
+            self.writer.noted = self.backlog.journal = None
+            self.notes.forget()
+            self.notes = None
         self._messages.stop()
         self.link.data.close()
         self.link.messages.close()

@@ -199,6 +199,9 @@ class Handlers:
             raise Denied(why)
         return SUCCESS
 
+    def RestartServer(self, session: ClientSession | None) -> str:
+        raise Denied(self._controlled(session).restart())
+
     def StopServer(self, session: ClientSession | None) -> str:
         self._controlled(session).stop()
         return SUCCESS
@@ -279,9 +282,6 @@ class Handlers:
         if reason is not None:
             raise CommandFailed(reason)
         return result(kernel.id)
-
-    def RestartServer(self, session: ClientSession | None) -> str:
-        raise Denied(self._controlled(session).restart())  # it does not return if the server was restarted
 
     def AbortKernel(self, session: ClientSession | None, identifier: str) -> str:
         kernel = self._kernel(identifier)

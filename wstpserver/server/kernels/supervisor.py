@@ -21,6 +21,8 @@ from wstpserver.server.handover import link_of_record
 from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFailed, initialise, reset
 from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
 from wstpserver.server.kernels.maintenance import EvaluationTimer
+from wstpserver.server.kernels.notes import KernelNotes
+from wstpserver.server.kernels.persistence import scan_of
 from wstpserver.server.kernels.process import KernelProcess, describe_status
 from wstpserver.server.log import Log
 from wstpserver.server.trace import trace_link
@@ -105,6 +107,7 @@ class Supervisor:
     ) -> None:
         self._registry = registry
         self._launcher = launcher
+        self._persistence = launcher.persistence
         self._log = log
         self._settings = settings
         self._owner = owner
@@ -130,6 +133,7 @@ class Supervisor:
 
     def reconfigure(self, settings: ServerSettings) -> None:
         """Take new settings over: pauses end, because what they wait for may have been repaired."""
+        self._persistence.set_outlive(settings.kernels_outlive_server)
         for kernel in self.sessions.values():
             kernel.backlog.limit = settings.missed_output_limit
         for record in self._pools.values():
@@ -174,6 +178,7 @@ class Supervisor:
         start.state = ProcessState.INITIALISED
         if not self._registry.ready(kernel):
             return  # it is being closed, and `_end` ends this greenlet
+        self._persistence.keep(session)
         self._settle(kernel, None)
         self._report(kernel, session, launched - began, time.monotonic() - began)
 
@@ -191,8 +196,16 @@ class Supervisor:
             trace_link(self._log, link, f"Kernel {kernel.id}")
         self._timer.watch(kernel)
         session = KernelSession(self._owner, kernel, process, link, settings.missed_output_limit)
+        notes = self._persistence.make_notes(link.data.socket.fileno(), len(link.leftover))
+        if notes is not None:
+            self._take_notes(session, notes)
         self.sessions[kernel] = session
         return session
+
+    def _take_notes(self, session: KernelSession, notes: KernelNotes, position: int = 0, scan: bytes = b"") -> None:
+        kernel, persistence = session.record, self._persistence
+        journal = persistence.journal(kernel, session.channel)
+        session.take_notes(notes, journal, lambda soon: persistence.changed(kernel, soon=soon), position, scan)
 
     def go_on(self, kernel: Kernel, process: KernelProcess, record: Mapping[str, Any]) -> KernelSession:
         """Go on with a kernel that another process has started. What it writes is kept until it has a peer.
@@ -211,7 +224,13 @@ class Supervisor:
         if self._log.trace_enabled:
             trace_link(self._log, link, f"Kernel {kernel.id}")
         session = KernelSession(self._owner, kernel, process, link, self._settings().missed_output_limit)
+        found = self._persistence.find_notes(record, link.data.socket.fileno(), len(link.leftover))
+        if found is not None:
+            notes, position = found
+            notes.keep(link.leftover)
+            self._take_notes(session, notes, position, scan_of(record))
         session.go_on(record)
+        self._persistence.keep(session)
         self._timer.watch(kernel)
         if "time_limit" in record:
             self._timer.go_on(kernel, record["time_limit"])
@@ -402,6 +421,7 @@ class Supervisor:
 
     def _forget(self, kernel: Kernel) -> None:
         self.sessions.pop(kernel, None)
+        self._persistence.forget(kernel)
         self._timer.forget(kernel)
         self._registry.gone(kernel)
 

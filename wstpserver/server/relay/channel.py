@@ -100,7 +100,7 @@ class Channel:
 
     #: How many bytes the channels of this class have received since the program began (``uint64_t *``, as C adds to
     #: it). Each class has a counter of its own.
-    received = ffi.new("uint64_t *")
+    bytes_received = ffi.new("uint64_t *")
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Channel:
         state = self.state = ffi.new("struct wstpcopy *")
         state.source = connection.handle
         state.scan = scanner.state
-        state.total = self.received
+        state.total = self.bytes_received
         state.direct = head_bits(direct)
         state.reported = head_bits(reported)
         # Not methods: a partial object saves a Python frame for each round.
@@ -153,7 +153,7 @@ class Channel:
         self._enter_loop()
         try:
             if leftover:
-                self.received[0] += len(leftover)
+                self.bytes_received[0] += len(leftover)
                 self._take(leftover)
             while self._round():
                 if self._halting and self.in_hand is not None:
@@ -187,7 +187,7 @@ class Channel:
             state.drained = 1
         elif verdict != _CLOSED:
             left, end = self._process(buffer, verdict), state.end
-            self._kept = bytes(buffer.view[end - left : end]) if left else b""
+            self._keep(bytes(buffer.view[end - left : end]) if left else b"")
             self._round_ended()
         give_buffer(buffer)
         return bool(verdict != _CLOSED)
@@ -203,10 +203,11 @@ class Channel:
         verdict: int = self._receive(buffer.pointer, PORTION, kept)
         if verdict != _UNAVAILABLE:
             return verdict
+        self._note_buffer(buffer, kept)
         size = self.connection.try_receive(buffer.view[kept:PORTION])
         if not size:
             return int(_EMPTY if size is None else _CLOSED)
-        self.received[0] += size
+        self.bytes_received[0] += size
         return self._begin_at(buffer, kept, kept + size)
 
     def _begin_at(self, buffer: Buffer, position: int, end: int) -> int:
@@ -232,9 +233,17 @@ class Channel:
             buffer = take_buffer()
             kept, end = len(self._kept), len(self._kept) + len(piece)
             buffer.view[:end] = self._kept + piece
+            self._note_buffer(buffer, kept)
             left = self._process(buffer, self._begin_at(buffer, kept, end))
-            self._kept = bytes(buffer.view[end - left : end]) if left else b""
+            self._keep(bytes(buffer.view[end - left : end]) if left else b"")
             give_buffer(buffer)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep the beginning of a frame that is not whole."""
+        self._kept = data
+
+    def _note_buffer(self, buffer: Buffer, kept: int) -> None:
+        """What is received next is going to be in this buffer, behind so many bytes that are kept."""
 
     def _process(self, buffer: Buffer, verdict: int) -> int:
         """Go on with this verdict until all is scanned; return how many bytes at the end of the buffer are kept."""
