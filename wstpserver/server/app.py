@@ -99,11 +99,11 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
         return EXIT_UNAVAILABLE
     application = Application(settings, options, listeners, record.get("since"))
     try:
-        application.serve_http(http_listeners)
         if record:
             application.go_on(record)
         else:
             application.adopt()
+        application.serve_http(http_listeners)
         application.start()
         application.wait()
     finally:
