@@ -22,6 +22,7 @@ HEADERS = [
     "wstpcopy.h",
     "wstpepoll.h",
     "wstpspawn.h",
+    "wstppeer.h",
 ]
 
 SOURCES = [
@@ -30,6 +31,7 @@ SOURCES = [
     "wstpcopy.c",
     "wstpepoll.c",
     "wstpspawn.c",
+    "wstppeer.c",
 ]
 
 ffibuilder = FFI()

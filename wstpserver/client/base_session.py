@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
-import ssl
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from wstpserver.client.address import Address, parse_address
 from wstpserver.client.commands import (
@@ -45,6 +44,9 @@ from wstpserver.client.resync import RequestStream
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.packets import command_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
+
+if TYPE_CHECKING:
+    import ssl
 
 #: Seconds in which the server answers a command.
 COMMAND_TIMEOUT: Final = 10.0

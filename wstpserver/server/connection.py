@@ -52,7 +52,9 @@ class Connection:
         connected: a connected TCP socket, owned by this object from now on.
     """
 
-    __slots__ = ("_keeps_unsent", "_reader", "_writer", "ended", "handle", "on_close", "socket", "unsent")
+    __slots__ = (
+        "_closed", "_keeps_unsent", "_reader", "_writer", "ended", "handle", "on_close", "socket", "unsent"
+    )  # fmt: skip
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
@@ -65,7 +67,7 @@ class Connection:
         self.on_close: Callable[[], None] | None = None
         self._reader: Any = None
         self._writer: Any = None
-        self.ended = False
+        self.ended = self._closed = False
         #: None; after `keep_unsent` what the system did not take.
         self.unsent: bytearray | None = None
         self._keeps_unsent = False
@@ -225,7 +227,9 @@ class Connection:
         wakes it only when the loop polls next, and a watcher that is closed before that would leave it waiting for
         ever.
         """
-        self.ended = True
+        if self._closed:
+            return
+        self._closed = self.ended = True
         if self.on_close is not None:
             self.on_close()
         self.handle.descriptor = -1

@@ -586,7 +586,7 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
         if admission.is_open:
             return False
         why = admission.refusal_by_address(address[0])
-        why = why or admission.refusal_by_user(connected.family, address, connected.getsockname())
+        why = why or admission.refusal_by_user(connected, address)
         if why:
             connected.close()
             admission.refusals.add(address[0], f"{address_name(address)} over HTTP", why)

@@ -9,7 +9,7 @@ from gevent.lock import BoundedSemaphore
 
 from wstpserver._native import lib
 from wstpserver.server.connection import Connection, ConnectionClosed
-from wstpserver.wire.frames import EscapeRewriter
+from wstpserver.wire.frames import SIX_DIGITS, EscapeRewriter
 
 END_PACKET = 0x5D  # "]"
 
@@ -77,7 +77,9 @@ class FrameWriter:
                 self._lock.release()
                 raise ConnectionClosed("a frame before this one was never completed")
             self._owner = source
-            self._rewriter = EscapeRewriter() if self.rewrites else None
+            # whole frames without what such an escape begins with, as most are, go as they are
+            needed = self.rewrites and not (at_boundary and SIX_DIGITS not in bytes(data))
+            self._rewriter = EscapeRewriter() if needed else None
             self.connection.handle.free = 0
             if begins and self.noted is not None:
                 lib.wstpkeep_begin(self.connection.handle.keep, 0, 0)
