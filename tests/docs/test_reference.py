@@ -154,7 +154,8 @@ def test_commands_about_the_kernel_fail_without_one(server):
         assert link.command("DisconnectKernel") == SUCCESS
         failing = {
             name for name in FORMS
-            if name not in ("CloseKernel", "ConnectKernel", "ConnectParallelKernel", "StartKernel", "StopServer")
+            if name not in ("CloseKernel", "ConnectKernel", "ConnectParallelKernel", "RestartServer", "StartKernel",
+                            "StopServer")
             and link.command(name, *([Symbol("True")] if name.startswith("Set") else [])) == ERROR
         }  # fmt: skip
         assert link.command("GetServerInformation", 1) == MALFORMED

@@ -16,6 +16,7 @@ from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import Connection
 from wstpserver.server.handshake import OpenLink
+from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 
@@ -86,6 +87,7 @@ class _Line:
 
 class _Launcher:
     line = _Line()
+    persistence = Persistence(Log(), 0.0)
 
 
 class Server:

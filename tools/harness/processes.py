@@ -25,8 +25,27 @@ def alive(pid):
     return fields is not None and fields[0] not in "ZX"
 
 
+#: What the command line of a keeper and its guard ends with.
+KEEPER = "wstpserver-keeper"
+
+
 def children(pid):
-    """Process ids of the living children of `pid`."""
+    """Process ids of the living children of `pid`; of a server also those of its keeper, which is not among them."""
+    found = []
+    for child in _children(pid):
+        if command_line(child).endswith(KEEPER):
+            found += children(child)
+        else:
+            found.append(child)
+    return found
+
+
+def keepers(mark):
+    """Process ids of the living keepers with their guards that have `mark` in their environment."""
+    return [pid for pid in marked(mark) if command_line(pid).endswith(KEEPER)]
+
+
+def _children(pid):
     found = []
     for entry in PROC.iterdir():
         if entry.name.isdigit():

@@ -88,6 +88,7 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "GetPoolName": ((),),
     "GetServerInformation": ((),),
     "ReloadConfiguration": ((),),
+    "RestartServer": ((),),
     "SetAllowSilentKernelReplacement": ((_truth,),),
     "SetKeepAlive": ((_truth,),),
     "SetReserveKernel": ((_truth,),),
@@ -96,7 +97,7 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
 }
 
 #: Commands for the server's own user and root on its computer, and for clients with an access token.
-ADMINISTRATIVE = frozenset({"ReloadConfiguration", "StopServer"})
+ADMINISTRATIVE = frozenset({"ReloadConfiguration", "RestartServer", "StopServer"})
 
 #: Commands whose answers InformationFor limits.
 INFORMATION = frozenset({"GetKernelID", "GetMissedOutput", "GetServerInformation"})

@@ -219,20 +219,19 @@ class LinkHandshakes:
             if pending.beginning is not None:
                 data = self._behind_header(connection, pending.beginning, bytes(_buffer[:size]))
             if data is not None:
-                self._receive(connection, data)
+                try:
+                    events = self._pairing.receive(connection, data)
+                except Exception:  # a defect, but the peer must not wait for ever
+                    self.drop(connection, "the server failed")
+                    raise
+                if events:
+                    self._carry_out(events)
         if not connection.reads:
-            pending.stop_reading()
+            if pending.watcher is not None:
+                pending.stop_reading()
         elif pending.watcher is None:
             pending.watcher = get_hub().loop.io(pending.stream.socket.fileno(), 1)
             pending.watcher.start(self._read, connection)
-
-    def _receive(self, connection: PairingConnection, data: bytes) -> None:
-        try:
-            events = self._pairing.receive(connection, data)
-        except Exception:  # a defect, but the peer must not wait for ever
-            self.drop(connection, "the server failed")
-            raise
-        self._carry_out(events)
 
     def _behind_header(self, connection: PairingConnection, before: bytes, data: bytes) -> bytes | None:
         """What came in behind the PROXY header, if there is one; None if that is nothing, or the connection is dropped.
@@ -301,8 +300,10 @@ class LinkHandshakes:
     def _open(self, data: PairingConnection, messages: PairingConnection, unsent: bytes) -> None:
         pending = data.transport
         for each in (pending, messages.transport):
-            each.stop_reading()
-            each.close_listener()
+            if each.watcher is not None:
+                each.stop_reading()
+            if each.listener is not None:
+                each.close_listener()
         version, peer = data.version, data.peer
         assert version is not None and peer is not None
         link = OpenLink(

@@ -93,6 +93,11 @@ class MessageReader:
         return messages
 
     @property
+    def pending(self) -> bytes:
+        """The beginning of a message, as far as it has come."""
+        return self._pending
+
+    @property
     def at_boundary(self) -> bool:
         """Whether no message is half read: an end of the connection here loses nothing."""
         return not self._pending

@@ -474,7 +474,7 @@ class Exposition:
         yield self._gauge("unpaired_connections", "Connections that are no link yet.", [((), sources.unpaired())])
         refused = [((reason,), number) for reason, number in sorted(sources.refused().items())]
         yield self._counter("refused_connections", "Connections that were refused.", refused, "reason")
-        received = [(("clients",), ClientChannel.received[0]), (("kernels",), KernelChannel.received[0])]
+        received = [(("clients",), ClientChannel.bytes_received[0]), (("kernels",), KernelChannel.bytes_received[0])]
         yield self._counter("received_bytes", "Bytes of expressions that were received.", received, "source")
         yield self._histogram("loop_lag_seconds", "How late the event loop is.", [((), meter.lag_seconds)])
         yield self._gauge("loop_lag_recent_peak_seconds", "The same, its worst in a minute.", [((), meter.recent_lag)])
