@@ -101,7 +101,7 @@ def test_printed_text_is_kept_apart_from_bytes(script):
 
 def test_a_value_for_the_timeout(script):
     rules = {"go": lambda player: player.until_aborted()}
-    assert script(rules, "-code", "go", "-timeout", "0.2", "late") == (0, b"late\n", "")
+    assert script(rules, "-code", "go", "-timeout", "4", "late") == (0, b"late\n", "")
 
 
 def test_each_line_of_standard_input(script, monkeypatch):

@@ -100,12 +100,12 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
         return EXIT_UNAVAILABLE
     application = Application(settings, options, listeners, record.get("since"))
     try:
-        application.serve_http(http_listeners)
         if record:
             application.go_on(record)
             gc.enable()
         else:
             application.adopt()
+        application.serve_http(http_listeners)
         application.start()
         application.wait()
     finally:
