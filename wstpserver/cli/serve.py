@@ -25,6 +25,7 @@ Exit codes: 0; 64 wrong usage; 69 the port is not available; 70 internal error; 
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import re
@@ -117,6 +118,8 @@ def _serve(arguments: dict[str, Any]) -> int:
     handed_over = os.environ.pop(HANDOVER_VARIABLE, "")
     if handed_over.startswith("check "):
         return _check_restart(arguments, handed_over)
+    if handed_over:
+        gc.disable()  # clients wait until all is loaded and restored, and nothing of that is garbage
     try:
         log = _ProgramLog(arguments["--log-level"], _log_file(arguments))
     except OSError as error:

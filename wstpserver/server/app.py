@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import signal
@@ -20,10 +21,11 @@ from gevent.event import Event
 from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
 from wstpserver.server.advertise import Advertiser
-from wstpserver.server.bridge.client_session import ClientSession
+from wstpserver.server.bridge.client_session import LINGER, ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.information import ServerFacts
-from wstpserver.server.handover import HandoverError, check_format, fetch
+from wstpserver.server.connection import ConnectionClosed
+from wstpserver.server.handover import HandoverError, check_format, fetch, link_of_record, unpacked
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
@@ -93,6 +95,7 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     try:
         if record:
             application.go_on(record)
+            gc.enable()
         else:
             application.adopt()
         application.start()
@@ -218,6 +221,7 @@ class Application:
             "listeners": [{"descriptor": server.socket.fileno()} for server in self._servers],
             "listens_on": [self._options.port, self._options.interface],
             "launcher": self._launcher.hand_over(),
+            "unpaired": self._acceptor.hand_over(),
             "number": self._number,
             "since": self._facts.began,
         }
@@ -230,16 +234,25 @@ class Application:
     def go_on(self, record: Mapping[str, Any]) -> None:
         """Go on with everything that the program before this one in this process has handed over, before `start`."""
         self._number = record.get("number", 0)
+        loaded = time.monotonic()
         self._launcher.go_on(record.get("launcher", {}))
         clients = self._dispatcher.go_on(record)
         self._launcher.end_others(record.get("launcher", {}))
+        for one in record.get("leaving", ()):
+            gevent.spawn(_see_off, one)
+        self._acceptor.go_on(record.get("unpaired", ()))
         for session, link, one in clients:
             gevent.spawn(self._serve_on, session, link, one)
-        seconds = time.monotonic() - record.get("began", time.monotonic())
+        now = time.monotonic()
+        began, halted = record.get("began", now), record.get("halted", now)
         kernels, count = len(self._dispatcher.supervisor.sessions), len(clients)
         self._log.information(
             f"Restarted with {_counted(kernels, 'kernel')} and {_counted(count, 'client')}: nobody was served for"
-            f" {seconds:.3f} s"
+            f" {now - began:.3f} s"
+        )
+        self._log.debug(
+            f"Everything was halted after {halted - began:.3f} s, the program loaded after another"
+            f" {loaded - halted:.3f} s, everything restored after {now - loaded:.3f} s"
         )
 
     def _serve_on(self, session: ClientSession, link: OpenLink, record: Mapping[str, Any]) -> None:
@@ -297,6 +310,7 @@ class Application:
 
     def _stop(self) -> None:
         systemd.stopping()
+        self._restarting.stop()
         for server in self._servers:
             server.stop()
         withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
@@ -408,6 +422,25 @@ class Application:
                     session.end()
                 messages.stop()
                 session.release()
+
+
+def _see_off(record: Mapping[str, Any]) -> None:
+    """Let a client read what is left for it, and throw away what it still sends: a link that is closed with bytes
+    unread is reset, and what its peer has not read yet is lost.
+    """
+    try:
+        link = link_of_record(record)
+    except OSError:
+        return
+    with gevent.Timeout(LINGER, exception=False):
+        try:
+            link.data.send(unpacked(record.get("unsent", "")))
+            link.data.finish_sending()
+            while link.data.receive_bytes(65536):
+                pass
+        except ConnectionClosed:
+            pass
+    link.close()
 
 
 def _counted(number: int, what: str) -> str:

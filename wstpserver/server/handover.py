@@ -9,7 +9,9 @@ place.
      "registry": {...},                                `Registry.record`: kernels, pools, clients, who waits
      "kernels": {id: kernel, ...},                     `KernelSession.hand_over`, for each kernel that has a link
      "clients": [client, ...],                         `ClientSession.hand_over`, in the order of the registry's clients
-     ...}                                              what else `restart` hands over
+     "leaving": [link, ...],                           of clients that only have to read why they were closed
+     "unpaired": [{...}, ...],                         `LinkHandshakes.hand_over`: connections that are no link yet
+     ...}                                              what else `app` hands over
 
     kernel: {"process": {"pid": 1, "parent": 0, "output": {"descriptor": 5, "rest": "", "lines": []}},
              "link": link, "input_name": "", "question": "", "backlog": ["", ...], "dropped": 0, "discards": false}

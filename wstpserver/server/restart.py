@@ -37,6 +37,9 @@ CHECK_TIME = 30.0
 SERVING_INTERVAL = 0.02
 HALTED_INTERVAL = 0.001
 
+#: Seconds for what follows when a link was closed in the middle of a frame.
+CLOSING_TIME = 1.0
+
 #: Seconds after which the program is tried once more before it is executed.
 STALE = 1.0
 
@@ -73,25 +76,29 @@ def read_check_words(words: str) -> tuple[int, int, str]:
     return int(number), int(port), interface
 
 
-def try_program(words: str) -> str:
-    """Try in a child process whether the program could start; returns why not, or "".
+def start_trial(words: str) -> subprocess.Popen:
+    """Start a child process that finds out whether the program could start.
 
     Args:
         words: From `check_words`.
+
+    Raises:
+        OSError: It cannot be executed.
     """
     environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
     environment[HANDOVER_VARIABLE] = words
-    try:
-        child = subprocess.Popen(
-            command_line(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return f"the program cannot be executed: {error.strerror}"
+    return subprocess.Popen(
+        command_line(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def outcome_of(child: subprocess.Popen) -> str:
+    """Wait for a trial; returns why the program could not start, or ""."""
     try:
         output, errors = child.communicate(timeout=CHECK_TIME)
     except subprocess.TimeoutExpired:
@@ -141,6 +148,12 @@ class Restart:
         self._resume_others = resume
         self._others = others
         self._under_way = False
+        self._trial: subprocess.Popen | None = None
+
+    def stop(self) -> None:
+        """Give up, because the server stops."""
+        if self._trial is not None:
+            self._trial.kill()
 
     def run(self) -> str:
         """Restart; does not return if the program was executed.
@@ -159,8 +172,20 @@ class Restart:
         self._log.error(f"The server was not restarted and goes on as before: {reason}")
         return reason
 
+    def _try_program(self) -> str:
+        """Try whether the program could start; returns why not, or ""."""
+        try:
+            self._trial = start_trial(self._words)
+        except OSError as error:
+            return f"the program cannot be executed: {error.strerror}"
+        try:
+            reason = outcome_of(self._trial)
+        finally:
+            self._trial = None
+        return "it is being stopped" if self._stopping.is_set() else reason
+
     def _run(self) -> str:
-        reason = try_program(self._words)
+        reason = self._try_program()
         if reason:
             return reason
         tried = time.monotonic()
@@ -168,7 +193,7 @@ class Restart:
         try:
             stuck = self._await_frames()
             if time.monotonic() - tried > STALE:
-                reason = try_program(self._words)
+                reason = self._try_program()
                 if reason:
                     return reason
             if self._stopping.is_set():
@@ -204,7 +229,7 @@ class Restart:
             if self._stopping.is_set():
                 return "it is being stopped"
             systemd.reloading()
-            record = {**self._others(), **self._dispatcher.hand_over(), "began": began}
+            record = {**self._others(), **self._dispatcher.hand_over(), "began": began, "halted": time.monotonic()}
             return self._execute(record)
         finally:
             self._dispatcher.resume()
@@ -212,7 +237,7 @@ class Restart:
 
     def _halt(self, deadline: float) -> None:
         """Wait until everything can be handed over."""
-        quiet = 0
+        quiet, closed = 0, False
         while quiet < QUIET_TURNS and not self._stopping.is_set():
             if self._dispatcher.halt():
                 quiet += 1
@@ -220,9 +245,10 @@ class Restart:
                 continue
             quiet = 0
             if time.monotonic() >= deadline:
+                if closed:
+                    return
                 self._dispatcher.close_unhalted()
-                yield_to_loop()
-                return
+                closed, deadline = True, deadline + CLOSING_TIME
             gevent.sleep(HALTED_INTERVAL)
 
     def _execute(self, record: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ Usage:
   wstpserver-admin [options] close (ID... | --pool POOL [--reserved] | --reserved | --all)
   wstpserver-admin [options] abort ID...
   wstpserver-admin [options] connect ID
-  wstpserver-admin [options] (reload | stop)
+  wstpserver-admin [options] (reload | restart | stop)
   wstpserver-admin [options] (help | version)
   wstpserver-admin [options] completion SHELL
   wstpserver-admin --help | --version
@@ -20,6 +20,7 @@ Commands:
   abort       Abort what kernels evaluate; they stay with their clients.
   connect     Open an interactive session with a kernel, as wstpscript does; Ctrl-D leaves it as it is.
   reload      Have the server read its configuration again. The server must run on this machine.
+  restart     Have the server execute its program again; kernels and clients stay. You must be its user.
   stop        Stop the server, and wait until it has stopped. The server must run on this machine.
   help        Print this help.
   version     Print the version of this program, and of the server if there is one.
@@ -60,7 +61,7 @@ from typing import Any, Final
 from docopt import DocoptExit, docopt
 
 from wstpserver.cli.admin.kernels import abort, close, connect, start
-from wstpserver.cli.admin.status import open_server, reload, status, stop
+from wstpserver.cli.admin.status import open_server, reload, restart, status, stop
 from wstpserver.cli.admin.wait import wait
 from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
 from wstpserver.cli.script.connect import explain_end, server_name
@@ -124,6 +125,8 @@ def _run(arguments: AdminArguments, terminal: Terminal) -> int:
             return abort(address, terminal, arguments.kernels)
         case "reload":
             return reload(address, terminal)
+        case "restart":
+            return restart(address, terminal)
         case "stop":
             return stop(address, terminal)
         case "version":
@@ -157,6 +160,7 @@ _OPTIONS: Final = {
     "abort": (),
     "connect": (),
     "reload": (),
+    "restart": (),
     "stop": (),
     "help": (),
     "version": (),

@@ -21,6 +21,7 @@ from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice
 from wstpserver.client import (
     Address,
     Callbacks,
+    CommandError,
     ConnectError,
     LinkError,
     LinkTimeout,
@@ -93,6 +94,27 @@ def stop(address: Address, terminal: Terminal) -> int:
                 raise ProgramError(f"the server (process {process}) did not stop {deadline}", ExitCode.TIMED_OUT)
             time.sleep(_STOP_INTERVAL)
     terminal.write(f"the server (process {process}) has stopped\n")
+    return ExitCode.OK
+
+
+def restart(address: Address, terminal: Terminal) -> int:
+    """Have the server execute its program again, and wait until it goes on. Nobody loses a link or a kernel.
+
+    Raises:
+        ProgramError: It was not restarted; the text says why.
+    """
+    with open_server(address, terminal) as session:
+        try:
+            with WaitNotice(terminal, "waiting for the server to restart"):
+                session.command("RestartServer", timeout=None)
+        except CommandError as error:
+            if not error.reply:
+                raise
+            if error.reply.get("status") == "PacketMalformed":
+                raise ProgramError("this server cannot restart without losing anything; stop and start it") from None
+            reason = error.reply.get("reason") or "only the user that it runs as can restart it, on its computer"
+            raise ProgramError(f"the server was not restarted and goes on as before: {reason}") from None
+    terminal.write("the server was restarted; all kernels and clients are as before\n")
     return ExitCode.OK
 
 

@@ -381,6 +381,11 @@ class ClientSession:
         return self.closing
 
     @property
+    def has_ended(self) -> bool:
+        """Whether its connections have been ended on this side."""
+        return self._data.ended
+
+    @property
     def kernel(self) -> KernelSession | None:
         """The kernel at the other end of the bridge."""
         return self.peer.kernel if self.peer is not None else None

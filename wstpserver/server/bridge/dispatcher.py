@@ -99,6 +99,8 @@ class Dispatcher:
         self.log = log
         self.sessions: dict[Client, ClientSession] = {}
         self._bridges: dict[Kernel, Bridge] = {}
+        #: Clients that have been parted with for a restart, which still have to read why.
+        self._leaving: list[ClientSession] = []
         self._acknowledgements = LateAcknowledgements()
         #: The client whose link has just been opened: it is welcomed together with its greeting.
         self._opening: ClientSession | None = None
@@ -170,11 +172,11 @@ class Dispatcher:
         return all(kernels) and all(clients) and self.supervisor.is_settled
 
     def frames_under_way(self) -> set[tuple[ClientSession | KernelSession, int]]:
-        """The clients and kernels that are in the middle of a frame of which a part was passed on, each with a number
-        that is another one for each frame.
+        """The clients and kernels that have not sent the rest of a frame of which a part was passed on, each with a
+        number that is another one for each frame.
         """
         ends: list[ClientSession | KernelSession] = [*self._ends(), *self.sessions.values()]
-        return {(one, one.channel.scanner.state.frame_start) for one in ends if one.channel.received is None}
+        return {(one, one.channel.scanner.state.frame_start) for one in ends if one.channel.awaits_rest}
 
     def resume(self) -> None:
         """The opposite of `halt`."""
@@ -194,10 +196,13 @@ class Dispatcher:
                 self.log.warning(f"{session.name} is closed: the server restarts in the middle of what it sends")
                 session.close_link(replies.notice("the server restarts, and the packet under way was not complete"))
                 self.close_session(session, "the server restarts")
+                self._leaving.append(session)
         for kernel in self._ends():
             if (ends is None or kernel in ends) and not kernel.halt():
                 why = "the server restarts in the middle of what it writes"
                 self.log.warning(f"Kernel {kernel.record.id} is closed: {why}")
+                kernel.complete_last_packet()
+                kernel.channel.lost()  # its client gets the end of the packet, and then the notice
                 self.registry.close(kernel.record, why, told=f"the kernel was closed: {why}")
 
     def hand_over(self) -> dict[str, Any]:
@@ -214,6 +219,7 @@ class Dispatcher:
             "kernels": kernels,
             "closing": closing,
             "clients": [self._client_record(session) for session in sessions],
+            "leaving": [session.hand_over()["link"] for session in self._leaving if not session.has_ended],
         }
 
     def _kernel_record(self, session: KernelSession) -> dict[str, Any]:
@@ -239,6 +245,9 @@ class Dispatcher:
     def go_on(self, record: Mapping[str, Any]) -> list[tuple[ClientSession, OpenLink, Mapping[str, Any]]]:
         """Go on with what another process has handed over, before `start`. What cannot be is left out, with an entry
         in the log.
+
+        Args:
+            record: What `hand_over` returned there.
 
         Returns:
             The clients, each with its link and its record; `resume_command` and `ClientSession.run` follow for each.

@@ -354,6 +354,11 @@ class Channel:
             return None
         return held + self._later if not self.scanner.at_boundary else self._later
 
+    @property
+    def awaits_rest(self) -> bool:
+        """Whether it waits for the rest of a frame of which a part was passed on, rather than for its sink."""
+        return self.received is None and (self.greenlet is not None or self.connection.is_waited_for)
+
     def _held(self) -> bytes:
         """What is kept of a frame that is not whole."""
         return self._kept
