@@ -90,6 +90,7 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "SetKeepAlive": ((_truth,),),
     "SetReserveKernel": ((_truth,),),
     "StartKernel": ((), (_text,)),
+    "StopServer": ((_seconds,),),
 }
 
 

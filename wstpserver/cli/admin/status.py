@@ -83,10 +83,22 @@ def reload(address: Address, terminal: Terminal) -> int:
     return ExitCode.OK
 
 
-def stop(address: Address, terminal: Terminal) -> int:
-    """Stop the server (SIGTERM), and wait until its process has ended. ProgramError if it cannot be told."""
+def stop(address: Address, terminal: Terminal, keep_kernels: float | None = None) -> int:
+    """Stop the server, and wait until its process has ended.
+
+    Args:
+        address: Where it is.
+        terminal: Hears of it.
+        keep_kernels: Seconds for which its kernels are left to the next server; None to close them.
+
+    Raises:
+        ProgramError: It cannot be told, or cannot leave its kernels.
+    """
     process = _server_process(address, terminal)
-    _send(process, "SIGTERM")
+    if keep_kernels is None:
+        _send(process, "SIGTERM")
+    else:
+        _leave_kernels(address, terminal, keep_kernels)
     deadline = Deadline(_STOP_TIMEOUT)
     with WaitNotice(terminal, f"waiting for the server (process {process}) to close its kernels and stop", deadline):
         while _command_line(process):
@@ -116,6 +128,19 @@ def restart(address: Address, terminal: Terminal) -> int:
             raise ProgramError(f"the server was not restarted and goes on as before: {reason}") from None
     terminal.write("the server was restarted; all kernels and clients are as before\n")
     return ExitCode.OK
+
+
+def _leave_kernels(address: Address, terminal: Terminal, seconds: float) -> None:
+    with open_server(address, terminal) as session:
+        try:
+            session.command("StopServer", seconds)
+        except CommandError as error:
+            if not error.reply:
+                raise
+            if error.reply.get("status") == "PacketMalformed":
+                raise ProgramError("this server cannot leave its kernels to another one") from None
+            reason = error.reply.get("reason") or "only the user that it runs as can stop it, on its computer"
+            raise ProgramError(f"the server was not stopped: {reason}") from None
 
 
 def _server_process(address: Address, terminal: Terminal) -> int:

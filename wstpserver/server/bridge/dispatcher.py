@@ -84,6 +84,7 @@ class Dispatcher:
         launcher: Starts the kernels' processes.
         facts: What the server says of itself.
         restart: Restarts the server: returns why that was not possible, and does not return if it was.
+        leave: Stops the server and leaves its kernels to the next one; returns why that is not possible.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Dispatcher:
         launcher: Launcher,
         facts: ServerFacts | None = None,
         restart: Callable[[], str] = lambda: "this server cannot be restarted",
+        leave: Callable[[float], str] = lambda _: "this server cannot leave its kernels to another one",
     ) -> None:
         self._launcher = launcher
         self.settings = settings
@@ -123,7 +125,14 @@ class Dispatcher:
         self.registry.changed = launcher.persistence.changed
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
-            self.registry, self.supervisor, self.waiting, log, lambda: self.settings, facts or ServerFacts(), restart
+            self.registry,
+            self.supervisor,
+            self.waiting,
+            log,
+            lambda: self.settings,
+            facts or ServerFacts(),
+            restart,
+            leave,
         )
         self._executor = Executor(handlers, log)
 

@@ -59,6 +59,8 @@ class Handlers:
         settings: Returns the configuration.
         facts: What the server says of itself.
         restart: Restarts the server: returns why that was not possible, and does not return if it was.
+        leave: Stops the server and leaves the kernels, for so many seconds, to the next one: returns why that is not
+            possible, "" if it is.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Handlers:
         settings: Callable[[], ServerSettings],
         facts: ServerFacts,
         restart: Callable[[], str],
+        leave: Callable[[float], str],
     ) -> None:
         self._registry = registry
         self._supervisor = supervisor
@@ -78,6 +81,7 @@ class Handlers:
         self._settings = settings
         self._facts = facts
         self._restart = restart
+        self._leave = leave
         #: Why the last kernel that StartKernel started did not become ready, "" if it did.
         self._start_trouble = ""
 
@@ -96,6 +100,8 @@ class Handlers:
         """
         if command.name == "RestartServer":
             raise CommandFailed("a kernel cannot restart the server")
+        if command.name == "StopServer":
+            raise CommandFailed("a kernel cannot stop the server")
         if command.name == "GetServerInformation":
             return server_information(self._registry, self._supervisor, self._settings())
         if session is not None:
@@ -188,6 +194,12 @@ class Handlers:
         reason = self._restart()
         self._log.debug(f"The server was not restarted: {reason}")
         return failure(reason)
+
+    def StopServer(self, session: ClientSession | None, seconds: float) -> str:
+        if not self._is_administrator(session):
+            raise CommandFailed("only the user that the server runs as can stop it")
+        reason = self._leave(seconds)
+        return failure(reason) if reason else SUCCESS
 
     def AbortKernel(self, session: ClientSession | None, identifier: str) -> str:
         kernel = self._kernel(identifier)
