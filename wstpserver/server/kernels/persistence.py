@@ -83,7 +83,7 @@ class Persistence:
             try:
                 self._file = NotesFile(found[1].pop() if found is not None else descriptor)
             except (OSError, NotesLost) as error:
-                self._log.warning(f"Kernels of the server before this one cannot be gone on with: {error}")
+                self._log.warning(f"Kernels of the server before this one cannot be continued: {error}")
             self._file = self._file or self._new_file()
             if self._file is not None:
                 share_buffers(self._file.buffers())
