@@ -74,6 +74,7 @@ struct wstpcopy {
     struct wstpscan *copies;    /* two places for its scanner's state */
     const uint8_t *shared;      /* where the file of buffers is mapped; */
     uint64_t shared_size;       /* 0: nowhere */
+    uint64_t *total;            /* the number of bytes of each receive is added to this; NULL: to nothing */
 
     /* Places in the buffer, in bytes from its beginning. */
 

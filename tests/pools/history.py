@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import (
+    Admission,
     AnswerAwaited,
     Bridged,
     Client,
@@ -16,6 +17,7 @@ from wstpserver.pools.states import (
     Effect,
     Kernel,
     MoveFailed,
+    Purpose,
     Reset,
     Settled,
     Start,
@@ -66,6 +68,7 @@ class History:
             extra=self.random.randint(0, 1),
             **{name: self.chance() for name in ("keep", "reserve", "stealing", "replacement")},
             limits={key: value for key, value in LIMITS.items() if self.chance()},
+            seats=self.random.choice([0, 0, 2, 4]),
         )
 
     def chance(self) -> bool:
@@ -78,7 +81,7 @@ class History:
             for check in INVARIANTS:
                 check(self)
 
-    def begin(self, minimum, extra, keep, reserve, stealing, replacement, limits):
+    def begin(self, minimum, extra, keep, reserve, stealing, replacement, limits, seats):
         pool = {
             "KernelPath": "/k",
             "MinimumKernelNumber": minimum,
@@ -98,6 +101,7 @@ class History:
             pools=[{"name": "A", **pool}, {"name": "B", **pool, "ReservePreviouslyConnectedKernels": not reserve}],
             AllowStealingKernels=stealing,
             AllowSilentKernelReplacement=replacement,
+            MaximumKernels=seats,
         )
         self.now = 0.0
         self.clients: list[Client] = []
@@ -109,6 +113,9 @@ class History:
         #: Who waits, and who was told what has become of it.
         self.waiting: list[WaitingClient] = []
         self.settled: list[WaitingClient] = []
+        #: The clients that waited, and those to which another kernel was granted, when a pool was last closed.
+        self.admitted: set[Client] = set()
+        self.moving: set[Client] = set()
         #: Kernels in which a client has been since they were reset.
         self.used: set[Kernel] = set()
         #: Who is bridged to what, by the effects alone: what the sockets would say.
@@ -129,7 +136,11 @@ class History:
         self.registry = self.make_registry()
         clients = dict(zip(present, self.registry.restore(record), strict=True))
         self.clients = [clients.get(client, client) for client in self.clients]
-        kernels = {kernel: self.registry.kernels[kernel.id] for kernel in before.kernels.values()}
+        known = self.registry.kernels
+        kernels = {kernel: known[kernel.id] for kernel in before.kernels.values() if kernel.id in known}
+        assert all(one.pool is None for one in before.kernels.values() if one not in kernels)
+        self.admitted = {clients.get(client, client) for client in self.admitted}
+        self.moving = {clients.get(client, client) for client in self.moving}
         self.bridges = {clients[client]: kernels[kernel] for client, kernel in self.bridges.items()}
         self.closing = [kernels[kernel] for kernel in self.closing]
         self.used = {kernels[kernel] for kernel in self.used if kernel in kernels}
@@ -162,6 +173,7 @@ class History:
             waits_for_an_answer = effect.kernel.evaluation.awaiting and effect.named
             assert waits_for_an_answer or not effect.kernel.busy, "a busy kernel was given away"
             assert effect.named or self.is_fit_for_strangers(effect.kernel)
+            assert self.may_be_bridged(effect), "a client got in although its pool is closed"
             self.bridges[effect.client] = effect.kernel
             self.used.add(effect.kernel)
         elif isinstance(effect, Reset):
@@ -174,6 +186,15 @@ class History:
             self.settled.append(effect.waiting)
         else:
             assert isinstance(effect, MoveFailed | AnswerAwaited)
+
+    def may_be_bridged(self, effect: Bridged):
+        """Whether the client was admitted: a move that was granted before its pool was paused is completed."""
+        pool = effect.kernel.pool
+        admission = self.registry.admission if pool is None else pool.admission
+        if admission is Admission.OPEN or effect.client in self.moving:
+            return True
+        admitted = effect.client in self.admitted or effect.purpose is Purpose.REPLACEMENT
+        return admission is Admission.DRAINING and admitted
 
     def is_fit_for_strangers(self, kernel):
         """Whether a client that did not name the kernel's ID may be bridged to it (the effect has been applied)."""

@@ -2,11 +2,17 @@
 import json
 import os
 import socket
+import time
 
 import gevent
 import pytest
 
+from tests.server.whole import Peer, Process, packet
+from tests.support.serving import SUCCESS
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.server import ROOT
 from wstpserver.server import handover
+from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.connection import Connection
 from wstpserver.server.handover import (
     FORMAT,
@@ -22,7 +28,9 @@ from wstpserver.server.handover import (
     store,
     unpacked,
 )
+from wstpserver.server.log import Log
 from wstpserver.server.relay.frame_writer import FrameWriter
+from wstpserver.settings import ServerSettings
 
 SEVERAL_BUFFERS = 8_000_000
 
@@ -165,3 +173,89 @@ def test_a_record_in_an_unnamed_file_where_the_system_has_no_memory_files(monkey
     monkeypatch.delattr(handover.os, "memfd_create", raising=False)
     descriptor = store({"clients": [2]})
     assert fetch(descriptor)["clients"] == [2]
+
+
+# A record of each format, as a server of its time has written it
+
+
+class _StoredProcesses:
+    """Takes the place of the launcher: the processes of a stored record do not exist."""
+
+    def __init__(self):
+        self.line = self
+
+    def process_of_record(self, record, name):
+        return Process()
+
+    def join(self, *_):
+        """No kernel is started here."""
+
+    leave = join
+
+
+@pytest.fixture
+def stored():
+    """(the record of format 1 with descriptors of this process, the other sides of its connections by name)."""
+    record = json.loads((ROOT / "tests" / "data" / "handover-1.json").read_text(encoding="utf-8"))
+    peers, others = {}, []
+    ends = {f"client {number}": one for number, one in enumerate(record["clients"], 1)} | record["kernels"]
+    for name, one in ends.items():
+        for connection in ("data", "messages"):
+            ours, theirs = _tcp_pair()
+            one["link"][connection] = ours.detach()
+            if connection == "data":
+                peers[name] = Peer(theirs)
+            else:
+                others.append(theirs)
+        one.get("process", {}).pop("output", None)
+        for limited, key in ((one.get("wait", {}), "ends"), (one.get("time_limit", {}), "due")):
+            if key in limited:
+                limited[key] = time.monotonic() + 60.0  # the clock was that of another computer
+    yield decode(json.dumps(record).encode()), peers
+    for one in (*others, *peers.values()):
+        one.close()
+
+
+def test_a_record_of_format_1_is_gone_on_with(stored):
+    record, peers = stored
+    pool = {"name": "a", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 4}
+    settings = ServerSettings.build(pools=[{**pool, "EvaluationTimeLimit": 1000}])
+    dispatcher = Dispatcher(settings, Log(), _StoredProcesses())
+    busy, asking, quiet = (one["kernel"] for one in record["registry"]["clients"] if "kernel" in one)
+    (reserved,) = set(record["kernels"]) - {busy, asking, quiet}
+
+    def serve(session, link, one):
+        dispatcher.resume_command(session, one)
+        session.run(link.leftover)
+
+    running = [gevent.spawn(serve, *one) for one in dispatcher.go_on(record)]
+    dispatcher.start()
+    gevent.idle()
+    kernels = dispatcher.registry.kernels
+    assert [kernels[one].state.value for one in (busy, asking, reserved, quiet)] == [
+        "bridged", "bridged", "reserved", "bridged",
+    ]  # fmt: skip
+    assert kernels[busy].busy and kernels[asking].evaluation.asking
+    assert dispatcher.supervisor.sessions[kernels[reserved]].backlog.frames
+
+    peers["client 2"].put(packet("TextPacket", "Ada"))
+    gevent.idle()
+    assert peers[asking].get() == ("TextPacket", "Ada")
+
+    # the answer reaches its client; then the client whose command has waited for this kernel gets it
+    peers[busy].put(packet("ReturnPacket", "done"))
+    gevent.idle()
+    assert peers["client 1"].get() == ("ReturnPacket", "done")
+    assert peers["client 4"].get() == ("ReturnPacket", SUCCESS)
+    assert peers["client 4"].get()[0] == "InputNamePacket"
+    assert kernels[busy].client.name.startswith("Client 4 ")
+
+    # what had come of a packet is completed by the rest of it
+    peers["client 3"].put(b"x" * 100 + b"\n]")
+    gevent.idle()
+    assert peers[quiet].get() == ("EvaluatePacket", Function("StringLength", "x" * 100))
+
+    for session in tuple(dispatcher.sessions.values()):
+        session.end()
+    gevent.joinall(running, timeout=20)
+    dispatcher.stop()

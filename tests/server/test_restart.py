@@ -300,7 +300,7 @@ def a_kernel_that_dies_and_is_replaced(server, folder):
         process = kernel_process(link)
         yield
         os.kill(process, signal.SIGKILL)
-        assert "a new one has taken its place" in message_of(link.get_packet())
+        assert "a new one takes its place" in message_of(link.get_packet())
         assert link.get_packet()[0] == "InputNamePacket"
         assert kernel_process(link) != process
 
@@ -431,7 +431,7 @@ def restarted(tmp_path_factory):
     kernel = make_kernel(folder)
     keys = {"MinimumKernelNumber": 0, "MaximumKernelNumber": 60, "ReservePreviouslyConnectedKernels": False}
     single = pool(kernel, MinimumKernelNumber=1, MaximumKernelNumber=1, ReservePreviouslyConnectedKernels=False)
-    configuration = {"Pools": {"a": pool(kernel, **keys), "single": single}}
+    configuration = {"GreetingTimeout": 300, "Pools": {"a": pool(kernel, **keys), "single": single}}
     with serving(folder, configuration) as server:
         running = {name: function(server, folder) for name, function in SCENARIOS.items()}
         for one in running.values():
@@ -479,7 +479,7 @@ def test_a_configuration_that_is_not_valid_changes_nothing(changing):
         told = json.loads(administrator.command("RestartServer"))
         assert told["status"] == "ExecutionError"
         assert "KernelWaitTimeout" in told["reason"] and "a number from" in told["reason"]
-        assert "The server was not restarted and goes on as before: the configuration cannot be used" in server.log
+        server.wait_for_log("The server was not restarted and goes on as before: the configuration cannot be used")
         assert kernel_id(link) == kernel
         assert link.evaluate(2) == 2
         path.write_text(text, encoding="utf-8")

@@ -61,7 +61,7 @@ class Peer:
         self.connection.close()
 
 
-class _Process:
+class Process:
     pid = 1
 
     def __init__(self):
@@ -112,7 +112,7 @@ class Server:
         record = dispatcher.registry.start_outside_pools()
         link = OpenLink(Connection(ours), Connection(messages), b"", greeting_version=version)
         self._links.append(link)
-        kernel = KernelSession(dispatcher, record, _Process(), link, 1 << 20)
+        kernel = KernelSession(dispatcher, record, Process(), link, 1 << 20)
         dispatcher.supervisor.sessions[record] = kernel
         dispatcher.registry.ready(record)
         self._peers.append(Peer(theirs))

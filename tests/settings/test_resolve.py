@@ -299,3 +299,22 @@ def test_containers_are_no_values(value):
 def test_a_huge_unknown_key_is_no_trouble():
     problems = given({"Pools": {"A": {"KeepAlive" * 10_000: 1}}})[1]
     assert problems[0][3].startswith("unknown key")
+
+
+@pytest.mark.parametrize(
+    ("file", "given", "required"),
+    [("", {}, False), ("", {"RequireAccessToken": False}, False), ("/tokens", {}, True),
+     ("/tokens", {"RequireAccessToken": False}, False), ("/tokens", {"RequireAccessToken": True}, True)],
+)  # fmt: skip
+def test_a_token_is_required_where_there_is_one(file, given, required):
+    pools = [{"name": "a", "KernelPath": "/bin/kernel", **given}, {"name": "b", "KernelPath": "/bin/kernel"}]
+    settings = ServerSettings.build(pools=pools, AccessTokenFile=file)
+    assert [pool.require_access_token for pool in settings.pools] == [required, bool(file)]
+    assert settings.requires_token is (required and bool(file))
+
+
+def test_a_token_that_nobody_can_have_is_a_problem():
+    with pytest.raises(ConfigurationError, match=r"Pools\.a\.RequireAccessToken: an AccessTokenFile is needed"):
+        ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel", "RequireAccessToken": True}])
+    with pytest.raises(ConfigurationError, match=r"InformationFor: with \"token\" an AccessTokenFile is needed"):
+        ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel"}], InformationFor="token")

@@ -57,6 +57,9 @@ TRANSITIONS: dict[KernelState, frozenset[KernelState]] = {
 #: whose kernels all end at once must pause before it starts others.
 LIVING = frozenset(KernelState) - {KernelState.CLOSING, KernelState.GONE}
 
+#: States of a kernel that has been initialised and can evaluate.
+READY = frozenset({KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED, KernelState.RESETTING})
+
 #: States of a kernel that comes back to its pool by itself, so that a client can wait for it.
 COMING = frozenset({KernelState.STARTING, KernelState.RESETTING})
 
@@ -100,6 +103,19 @@ class WaitState(Enum):
     GRANTED = "granted"
     FAILED = "failed"
     TIMED_OUT = "timed out"
+
+
+class Admission(Enum):
+    """What the administrator lets the clients of a pool do; none of it touches a client that has a kernel."""
+
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
+
+    OPEN = "open"
+    #: Whoever asks for a kernel waits, and no kernel is started.
+    PAUSED = "paused"
+    #: Nobody is admitted any more. Clients that waited before are still served, and kernels are started for them only.
+    DRAINING = "draining"
 
 
 class Purpose(Enum):
@@ -305,6 +321,8 @@ class Client:
     departure: Departure | None = None
     #: How many evaluations had been begun in its kernel when the bridge began.
     evaluations_before: int = 0
+    #: Whether it has said an access token.
+    authenticated: bool = False
 
     def record(self) -> dict[str, Any]:
         """What another process needs to go on with it."""
@@ -314,6 +332,8 @@ class Client:
         for name in ("keep_alive", "allow_replacement"):
             if getattr(self, name) is not None:
                 record[name] = getattr(self, name)
+        if self.authenticated:
+            record["authenticated"] = True
         if self.departure is not None:
             record["departure"] = self.departure.value
         if self.pending is not None:
@@ -332,6 +352,7 @@ class Client:
             record["name"],
             keep_alive=record.get("keep_alive"),
             allow_replacement=record.get("allow_replacement"),
+            authenticated=record.get("authenticated", False),
             departure=None if departure is None else Departure(departure),
             evaluations_before=record.get("evaluations_before", 0),
         )
@@ -389,6 +410,20 @@ class WaitingClient:
 
 
 @dataclass(eq=False, slots=True)
+class Seats:
+    """The kernels of the whole server, each of which holds one of MaximumKernels seats until its process is gone."""
+
+    #: 0 for any number.
+    maximum: int = 0
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int | None:
+        """How many more kernels may be started; None for any number."""
+        return max(0, self.maximum - len(self.kernels)) if self.maximum else None
+
+
+@dataclass(eq=False, slots=True)
 class Pool:
     """What the registry knows of one pool. Only the registry writes it.
 
@@ -396,6 +431,9 @@ class Pool:
     """
 
     settings: PoolSettings
+    #: Those of the whole server.
+    seats: Seats = field(default_factory=Seats)
+    admission: Admission = Admission.OPEN
     kernels: dict[str, Kernel] = field(default_factory=dict)
     #: Free kernels that were never bridged, oldest first.
     fresh: OrderedDict[str, Kernel] = field(default_factory=OrderedDict)
@@ -421,6 +459,7 @@ class Pool:
             "fresh": list(self.fresh),
             "used": list(self.used),
             "settings": asdict(self.settings),
+            "admission": self.admission.name,
         }
 
     @property
@@ -443,7 +482,8 @@ class Pool:
     @property
     def room(self) -> int:
         """How many more kernels may be started."""
-        return max(0, self.settings.maximum_kernel_number - self.running)
+        room, seats = max(0, self.settings.maximum_kernel_number - self.running), self.seats.left
+        return room if seats is None else min(room, seats)
 
     @property
     def coming(self) -> int:
@@ -453,6 +493,8 @@ class Pool:
     @property
     def available(self) -> int:
         """How many kernels a client could get: those that are free now, and those that could be started."""
+        if self.admission is not Admission.OPEN:
+            return 0
         free = sum(not kernel.busy for kernels in (self.fresh, self.used) for kernel in kernels.values())
         return free + self.room
 

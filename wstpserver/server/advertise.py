@@ -199,14 +199,14 @@ def _listener(heard: Callable[[str, str], None]) -> RecordUpdateListener:
     """What calls `heard`, in the thread of zeroconf, with each name that is announced (in lower case) and its host."""
     from zeroconf import RecordUpdateListener
 
-    class Listener(RecordUpdateListener):
+    class Announcements(RecordUpdateListener):
         def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
             for update in records:
                 host = getattr(update.new, "server", None)  # of SRV records
                 if host is not None:
                     heard(update.new.name.lower(), host)
 
-    return Listener()
+    return Announcements()
 
 
 def _transports(hosts: list[str]) -> list[str]:

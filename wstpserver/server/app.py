@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import get_hub
@@ -20,9 +20,11 @@ from gevent.event import Event
 
 from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
+from wstpserver.server.access import AccessTokens, Admission, is_administrator, origin
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.client_session import LINGER, ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
+from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.handover import HandoverError, check_format, fetch, link_of_record, unpacked
@@ -37,8 +39,12 @@ from wstpserver.server.restart import BLOCKED_SIGNALS, Restart, check_words, rea
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.diff import changes
-from wstpserver.settings.loader import LoadedSettings, reload_settings
+from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
+from wstpserver.settings.schema import ANY
 from wstpserver.version import VERSION
+
+if TYPE_CHECKING:
+    from wstpserver.server.http.site import Site
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69
@@ -88,11 +94,13 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     try:
         record = fetch(int(handed_over)) if handed_over.isdecimal() else {}
         listeners = _listeners_of(record, options) or listen(options.interface, options.port)
+        http_listeners = _listen_for_http(settings, None if not record else options.log)
     except (PortUnavailable, HandoverError) as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
     application = Application(settings, options, listeners, record.get("since"))
     try:
+        application.serve_http(http_listeners)
         if record:
             application.go_on(record)
             gc.enable()
@@ -115,6 +123,28 @@ def _listeners_of(record: Mapping[str, Any], options: ServeOptions) -> list[sock
             one.close()
         return []
     return found
+
+
+def _listen_for_http(settings: ServerSettings, log: Log | None) -> list[socket.socket]:
+    """The listening sockets for HTTP; none if there is no port for it.
+
+    Args:
+        settings: the settings.
+        log: is told if the port is not available, where the server has to go on without it; None where it must not.
+    """
+    if settings.http_port < 0:
+        return []
+    # a server without HTTP does not load what it needs
+    from wstpserver.server.http.site import http_address, listen_for_http
+
+    address = http_address(settings)
+    try:
+        return listen_for_http(address) if address is not None else []
+    except PortUnavailable as error:
+        if log is None:
+            raise
+        log.error(str(error))
+        return []
 
 
 def _log_exception(log: Log, context: object, kind: type, error: BaseException, trace: TracebackType | None) -> None:
@@ -154,13 +184,20 @@ class Application:
             self._log, settings.kernel_start_concurrency, persistence, partial(self._open_keeper, port)
         )
         began = time.monotonic() if since is None else since
-        facts = self._facts = ServerFacts(str(options.configuration_file or ""), began)
-        self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts, self._restart, self._leave)
-        self._acceptor = ClientAcceptor(settings, self._log, self._serve)
-        self._servers = [LinkServer(listener, self._acceptor.handle, self._log) for listener in listeners]
+        self._facts = ServerFacts(str(options.configuration_file or ""), began)
+        self._admission = Admission(settings, self._log)
+        self._tokens = AccessTokens(self._admission.refusals)
+        control = ServerControl(self.reload, self._stop_by_command, self._restart, self._leave)
+        self._dispatcher = Dispatcher(settings, self._log, self._launcher, self._facts, self._tokens, control)
+        self._acceptor = ClientAcceptor(settings, self._log, self._serve, self._admission)
+        self._servers = [
+            LinkServer(listener, self._acceptor.handle, self._log, self._admission) for listener in listeners
+        ]
         #: What it listens on, for the log.
         self._where = describe(listeners, options.interface)
         self._advertiser: Advertiser | None = None
+        #: What is served over HTTP; made when it is switched on for the first time.
+        self._site: Site | None = None
         #: The number of the last client.
         self._number = 0
         self._restarting = Restart(
@@ -170,10 +207,12 @@ class Application:
             self._stopping,
             lambda: self._settings.restart_timeout,
             check_words(options.port, options.interface),
+            self._withdraw,
             self._halt,
             self._resume,
             self._hand_over,
         )
+        self._started = round(time.time())
         self._helpers: list[gevent.Greenlet] = []
         #: The watchers of the signals that are caught.
         self._signals: dict[int, object] = {}
@@ -183,6 +222,7 @@ class Application:
     def start(self) -> None:
         """Launch the kernels, accept clients, and tell the service manager."""
         self._log.debug(f"WSTPServer {VERSION} runs as process {os.getpid()}")
+        self._read_tokens()
         self._catch_signals()
         self._dispatcher.start()
         for server in self._servers:
@@ -209,14 +249,23 @@ class Application:
         """Execute the program again and go on there; returns why that was not possible."""
         return self._restarting.run()
 
+    def _withdraw(self) -> None:
+        """Withdraw the advertisement, or the next program would find the name taken."""
+        advertiser, self._advertiser = self._advertiser, None
+        if advertiser is not None:
+            advertiser.stop()
+
     def _halt(self) -> None:
         for server in self._servers:
             server.stop_accepting()
 
     def _resume(self) -> None:
+        if self._stopping.is_set():
+            return
         for server in self._servers:
-            if not self._stopping.is_set():
-                server.start_accepting()
+            server.start_accepting()
+        if self._advertiser is None and self._options.advertise is not None:
+            self._advertise(self._options.advertise)
 
     def _hand_over(self) -> dict[str, Any]:
         return {
@@ -264,17 +313,73 @@ class Application:
         finally:
             link.close()
 
+    def serve_http(self, listeners: list[socket.socket]) -> None:
+        """Serve HTTP on these sockets, if there are any, in the way in which the settings say."""
+        if not listeners:
+            return
+        address = (self._settings.http_interface, self._settings.http_port)
+        self._make_site().open(listeners, address)
+
+    def _make_site(self) -> Site:
+        from wstpserver.server.http.metrics import Sources
+        from wstpserver.server.http.site import Context, Site
+
+        dispatcher, acceptor = self._dispatcher, self._acceptor
+        sources = Sources(
+            dispatcher.registry,
+            dispatcher.supervisor,
+            lambda: acceptor.opened,
+            lambda: len(acceptor),
+            lambda: {"no link": acceptor.refused, "MaximumClients": dispatcher.turned_away},
+        )
+        self._site = Site(
+            Context(
+                sources=sources,
+                log=self._log,
+                settings=lambda: self._settings,
+                server=self._describe,
+                stopping=self._stopping.is_set,
+                reload=self.reload,
+                is_administrator=is_administrator,
+                token_trouble=self._token_trouble,
+                check_token=self._check_token,
+            )
+        )
+        return self._site
+
+    def _token_trouble(self) -> str:
+        if self._settings.access_token_file:
+            return ""
+        return "actions need an access token, and the configuration names no AccessTokenFile"
+
+    def _check_token(self, token: str, connected: socket.socket) -> str:
+        return self._tokens.check(token, origin(connected))
+
+    def _describe(self) -> dict[str, Any]:
+        """What the status page says of the server as a whole."""
+        return {
+            "Version": VERSION,
+            "Machine": socket.gethostname(),
+            "ProcessID": os.getpid(),
+            "Listening": self._where,
+            "Started": self._started,
+            "ConfigurationFile": self._facts.configuration_file,
+        }
+
     def _explain_reach(self) -> None:
         """Say who can connect, where that is everybody, or where clients have to name the host."""
         hosts = {server.socket.getsockname()[0] for server in self._servers}
         port = self._servers[0].socket.getsockname()[1]
-        if hosts & {"0.0.0.0", "::"}:
+        is_local = all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts)
+        if not is_local and ANY in self._settings.allowed_addresses:
+            where = "all interfaces" if hosts & {"0.0.0.0", "::"} else ", ".join(sorted(hosts))
+            who = "has an access token and " if self._settings.requires_token else ""
             self._log.warning(
-                f"The server listens on all interfaces: whoever reaches port {port} of this computer can run programs"
-                " here under the account of the server. Restrict it with --interface (localhost keeps other computers"
-                " out), or have a firewall admit only the computers of your clients"
+                f"The server listens on {where}: whoever {who}reaches port {port} of this computer can run programs"
+                " here under the account of the server. Restrict it with AllowedAddresses, or with --interface"
+                " (localhost keeps other computers out), or have a firewall admit only the computers of your clients"
             )
-        elif all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts):
+        elif is_local:
             self._log.information(
                 "Only programs on this computer can connect, and they have to name the host: -linkname"
                 f" {port}@localhost. Without a host the WSTP library connects to the address of the computer in its"
@@ -326,8 +431,11 @@ class Application:
             self._log.flush()
             os._exit(EXIT_OK)  # links end with the process: not one byte may pass any more
         self._restarting.stop()
+        if self._site is not None:
+            self._site.look_now()
         for server in self._servers:
             server.stop()
+        self._admission.refusals.summarise()
         withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
         evaluating = self._dispatcher.evaluating()
         if evaluating:
@@ -336,6 +444,8 @@ class Application:
             gevent.wait([finishing, self._hurrying], count=1)
         self._dispatcher.stop()
         self._launcher.stop()
+        if self._site is not None:
+            self._site.close()
         if withdrawing is not None:
             withdrawing.join()
 
@@ -357,20 +467,39 @@ class Application:
         self._log.information(f"Stopping because of {signal.Signals(number).name}")
         self._stopping.set()
 
-    def reload(self) -> None:
-        """Apply the configuration file as it is now; an invalid one changes nothing. Reopens the log file."""
+    def _stop_by_command(self) -> None:
+        self._log.information("Stopping because of a StopServer command")
+        self._stopping.set()
+
+    def reload(self) -> str:
+        """Apply the configuration file as it is now; an invalid one changes nothing. Reopens the log file.
+
+        Returns:
+            Why it was not applied; "" if it was.
+        """
         self._log.reopen()
         if self._stopping.is_set():
-            return
+            return "the server stops"
         systemd.reloading()
         status = f"listening on {self._where}"
         try:
             self._apply(reload_settings(self._loaded))
         except ConfigurationError as error:
             status += "; the configuration on the disk is not valid"
-            self._log.error(f"The configuration was not reloaded, the old one stays in force:\n{error}")
+            why = f"The configuration was not reloaded, the old one stays in force:\n{error}"
+            self._log.error(why)
+            return why
         finally:
             systemd.ready(status)
+        return ""
+
+    def _read_tokens(self) -> None:
+        """Read the file of access tokens, whose content may have changed while the settings have not."""
+        path = self._settings.access_token_file
+        try:
+            self._tokens.replace(read_tokens(path) if path else ())
+        except ValueError as error:  # it was there when the configuration was read
+            self._log.error(f"AccessTokenFile: {error}; the tokens that were known stay in force")
 
     def _apply(self, loaded: LoadedSettings) -> None:
         for warning in loaded.warnings:
@@ -380,9 +509,15 @@ class Application:
         self._log.information(f"The configuration was reloaded:{listed}")
         self._loaded = loaded
         self._settings = loaded.settings
+        self._read_tokens()
+        self._admission.reconfigure(loaded.settings)
         self._acceptor.reconfigure(loaded.settings)
         self._launcher.line.set_concurrency(loaded.settings.kernel_start_concurrency)
         self._dispatcher.reconfigure(loaded.settings)
+        if self._site is None and loaded.settings.http_port >= 0:
+            self._make_site()
+        if self._site is not None:
+            self._site.reconfigure(loaded.settings)
 
     def _flush_log(self) -> None:
         while True:
@@ -412,6 +547,7 @@ class Application:
                 link.messages,
                 greeting_version=link.greeting_version,
                 address=link.address,
+                header=link.header,
             )
             self._converse(
                 session,

@@ -121,8 +121,9 @@ class Restart:
         stopping: Set when the server is asked to stop, which ends a restart.
         timeout: Returns how long it waits for what is under way (RestartTimeout), in seconds.
         words: What asks the program whether it could start.
-        halt: Stops accepting connections, withdraws the advertisement.
-        resume: The opposite.
+        prepare: Withdraws the advertisement; may wait.
+        halt: Stops accepting connections.
+        resume: The opposite of both.
         others: Returns what is handed over beside the sessions and kernels.
     """
 
@@ -134,6 +135,7 @@ class Restart:
         stopping: Event,
         timeout: Callable[[], float],
         words: str,
+        prepare: Callable[[], None],
         halt: Callable[[], None],
         resume: Callable[[], None],
         others: Callable[[], Mapping[str, Any]],
@@ -144,6 +146,7 @@ class Restart:
         self._stopping = stopping
         self._timeout = timeout
         self._words = words
+        self._prepare = prepare
         self._halt_others = halt
         self._resume_others = resume
         self._others = others
@@ -191,6 +194,7 @@ class Restart:
         tried = time.monotonic()
         self._launcher.line.hold()
         try:
+            self._prepare()
             stuck = self._await_frames()
             if time.monotonic() - tried > STALE:
                 reason = self._try_program()
@@ -200,6 +204,7 @@ class Restart:
                 return "it is being stopped"
             return self._halt_and_execute(stuck)
         finally:
+            self._resume_others()
             self._launcher.line.release()
 
     def _await_frames(self) -> set[Any]:
@@ -233,7 +238,6 @@ class Restart:
             return self._execute(record)
         finally:
             self._dispatcher.resume()
-            self._resume_others()
 
     def _halt(self, deadline: float) -> None:
         """Wait until everything can be handed over."""

@@ -38,6 +38,7 @@ class PoolSettings:
     reserved_kernel_timeout: float
     evaluation_time_limit: float
     reset_code: str
+    require_access_token: bool
 
     @property
     def launch_options(self) -> tuple[str, ...]:
@@ -69,8 +70,17 @@ class ServerSettings:
     greeting_timeout: float
     maximum_unpaired_connections: int
     maximum_kernels_outside_pools: int
+    maximum_kernels: int
     show_initialization_code: bool
+    allowed_addresses: tuple[str, ...]
+    allowed_users: tuple[str, ...]
+    access_token_file: str
+    accept_proxy_protocol_from: tuple[str, ...]
+    information_for: str
     advertised_service_type: str
+    http_port: int
+    http_interface: str
+    http_host_names: tuple[str, ...]
 
     @property
     def default_pool(self) -> PoolSettings:
@@ -81,6 +91,11 @@ class ServerSettings:
     def parallel_pool(self) -> PoolSettings | None:
         """The default pool for parallel computing, if there is one."""
         return next((pool for pool in self.pools if pool.parallel_kernel_default), None)
+
+    @property
+    def requires_token(self) -> bool:
+        """Whether a client can do nothing before it has said an access token."""
+        return all(pool.require_access_token for pool in self.pools)
 
     def pool(self, name: str) -> PoolSettings | None:
         """Return the pool of that name, None if there is none."""

@@ -285,6 +285,10 @@ def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
     for pool in pools:
         _warn_about_parallel(pool, result)
         _settle_numbers(pool, result)
+        _settle_token(pool, result)
+    if result.root["InformationFor"] == "token" and not result.root["AccessTokenFile"]:
+        message = 'with "token" an AccessTokenFile is needed'
+        result.problems.append(result.origins[("InformationFor",)].problem("InformationFor", message))
     _settle_kernel_paths(pools, find_kernel, result)
     result.pools = {pool.name: pool.values for pool in pools}
     return result
@@ -389,6 +393,15 @@ def _settle_numbers(pool: _PoolDraft, result: Resolution) -> None:
     elif minimum > maximum:
         message = f"is smaller than MinimumKernelNumber ({maximum} < {minimum})"
         result.problems.append(pool.problem("MaximumKernelNumber", message))
+
+
+def _settle_token(pool: _PoolDraft, result: Resolution) -> None:
+    """A token is required by default where there is one; without one nobody could get a kernel."""
+    given = bool(result.root["AccessTokenFile"])
+    if pool.values["RequireAccessToken"] is AUTOMATIC:
+        pool.settle("RequireAccessToken", given)
+    elif pool.values["RequireAccessToken"] and not given:
+        result.problems.append(pool.problem("RequireAccessToken", "an AccessTokenFile is needed for that"))
 
 
 def _settle_kernel_paths(pools: list[_PoolDraft], find_kernel: KernelFinder, result: Resolution) -> None:

@@ -61,6 +61,8 @@ class MessageReader:
         closing: True once the peer said that it is closing the link; what follows is ignored.
     """
 
+    __slots__ = ("_pending", "closing")
+
     def __init__(self) -> None:
         self._pending = b""
         self.closing = False

@@ -22,6 +22,7 @@ from wstpserver.server.relay.frame_writer import FrameWriter, ended
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.messages import MessageReader
 from wstpserver.wire.packets import PacketHead
+from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds after which a link that is closing is ended, whether the other side has read everything or not.
 LINGER = 10.0
@@ -36,6 +37,10 @@ _FRAME = ChannelEvent.FRAME
 _ROUND_ENDED = ChannelEvent.ROUND_ENDED
 _COMMAND = ChannelEvent.COMMAND
 _MAY_STREAM = ChannelEvent.MAY_STREAM
+
+
+#: Of a `ClientSession`, what is handed over as it is.
+_FLAGS = ("has_commanded", "awaits_replacement", "takes_kernels_itself", "was_robbed")
 
 
 class _Packet(NamedTuple):
@@ -319,6 +324,7 @@ class ClientSession:
         greeting_version: The version of the greeting that both sides agreed on.
         address: The address of the client.
         queue_limit: Returns how many bytes of the client may wait (EvaluationQueueLimit).
+        header: What a proxy says of the client; None if it connected by itself.
     """
 
     def __init__(
@@ -332,9 +338,11 @@ class ClientSession:
         greeting_version: int,
         address: str,
         queue_limit: Callable[[], int],
+        header: ProxyHeader | None = None,
     ) -> None:
         self.greeting_version = greeting_version
         self.address = address
+        self._header = header
         self._owner = owner
         self.record = record
         self.name = name
@@ -391,8 +399,13 @@ class ClientSession:
         return self.peer.kernel if self.peer is not None else None
 
     def is_administrator(self) -> bool:
-        """Whether the user that the server runs as is at the other end of the link."""
-        return access.is_administrator(self._data.socket)
+        """Whether the user that the server runs as, or root, is at the other end of the link."""
+        return access.is_administrator(self._data.socket, self._header)
+
+    @property
+    def origin(self) -> str:
+        """What wrong access tokens of this client are counted for."""
+        return access.origin(self._data.socket, self._header)
 
     # -- from one process to the next --------------------------------------------------------------------------
 
@@ -401,7 +414,7 @@ class ClientSession:
         client can be handed over.
         """
         self._data.keep_unsent()
-        halted = self.channel.halt() or (self.command is not None and self.channel.received is not None)
+        halted = self.channel.halt() or (self.command is not None and self.channel.in_hand is not None)
         return self.queue.halt() and halted and not self._messages_in_hand
 
     def resume(self) -> None:
@@ -418,7 +431,7 @@ class ClientSession:
         Args:
             wait: What `WaitingClients.hand_over` says, if the client waits.
         """
-        command, received = b"", self.channel.received or b""
+        command, received = b"", self.channel.in_hand or b""
         if self.command is not None and self.command.again:
             received = self.command.packet + received
         elif self.command is not None:
@@ -441,9 +454,11 @@ class ClientSession:
                 record[name] = packed(data)
         if wait is not None:
             record["wait"] = dict(wait)
-        for name in ("has_commanded", "awaits_replacement", "closing"):
+        for name in (*_FLAGS, "closing"):
             if getattr(self, name):
                 record[name] = True
+        if self._header is not None:
+            record["header"] = list(self._header)
         return record
 
     def go_on(self, record: Mapping[str, Any]) -> None:
@@ -451,8 +466,8 @@ class ClientSession:
         there.
         """
         link = record["link"]
-        self.has_commanded = record.get("has_commanded", False)
-        self.awaits_replacement = record.get("awaits_replacement", False)
+        for name in _FLAGS:
+            setattr(self, name, record.get(name, False))
         self.queue.go_on(record.get("queue", ()))
         self.writer.go_on(unpacked(link.get("unsent", "")), object() if link.get("open_tail") else None)
         self._message_writer.go_on(unpacked(link.get("messages_unsent", "")))

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import gevent
+from gevent import get_hub
 
 from wstpserver.pools import commands as replies
 from wstpserver.pools.ids import KernelIds
-from wstpserver.pools.registry import Registry
+from wstpserver.pools.registry import Registry, TokenRequired
 from wstpserver.pools.states import (
     AnswerAwaited,
     Bridged,
@@ -30,11 +31,12 @@ from wstpserver.pools.states import (
     WaitingClient,
     WaitState,
 )
+from wstpserver.server.access import AccessTokens, RefusalLog
 from wstpserver.server.bridge.bridge import Bridge
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
-from wstpserver.server.commands.executor import Executor, Handlers
+from wstpserver.server.commands.executor import Executor, Handlers, ServerControl
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
 from wstpserver.server.handover import link_of_record, packed, unpacked
@@ -46,9 +48,13 @@ from wstpserver.server.log import Log
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds that clients have at the server's end to read what was still on its way to them.
 CLOSING_TIME = 2.0
+
+#: What a client is told when its kernel has died and another one takes its place.
+_REPLACED = replies.notice("the kernel died; a new one takes its place, without its definitions")
 
 #: What a client is told when its kernel is taken away.
 _NOTICES = {
@@ -83,8 +89,8 @@ class Dispatcher:
         log: The log.
         launcher: Starts the kernels' processes.
         facts: What the server says of itself.
-        restart: Restarts the server: returns why that was not possible, and does not return if it was.
-        leave: Stops the server and leaves its kernels to the next one; returns why that is not possible.
+        tokens: The access tokens; None for none.
+        control: Reloads and stops the server; None where nothing does.
     """
 
     def __init__(
@@ -93,19 +99,24 @@ class Dispatcher:
         log: Log,
         launcher: Launcher,
         facts: ServerFacts | None = None,
-        restart: Callable[[], str] = lambda: "this server cannot be restarted",
-        leave: Callable[[float], str] = lambda _: "this server cannot leave its kernels to another one",
+        tokens: AccessTokens | None = None,
+        control: ServerControl | None = None,
     ) -> None:
         self._launcher = launcher
         self.settings = settings
         self.log = log
         self.sessions: dict[Client, ClientSession] = {}
+        #: Clients that were turned away because of MaximumClients.
+        self.turned_away = 0
         self._bridges: dict[Kernel, Bridge] = {}
         #: Clients that have been parted with for a restart, which still have to read why.
         self._leaving: list[ClientSession] = []
         self._acknowledgements = LateAcknowledgements()
         #: The client whose link has just been opened: it is welcomed together with its greeting.
         self._opening: ClientSession | None = None
+        self._tokens = tokens or AccessTokens(RefusalLog(log))
+        #: Clients that can do nothing before they say a token, each with the timer of its link.
+        self._silent: dict[Client, Any] = {}
         self._effects: dict[type, Callable[[Any], None]] = {
             Start: self._start,
             Close: self._close,
@@ -131,8 +142,8 @@ class Dispatcher:
             log,
             lambda: self.settings,
             facts or ServerFacts(),
-            restart,
-            leave,
+            self._tokens,
+            control,
         )
         self._executor = Executor(handlers, log)
 
@@ -323,8 +334,16 @@ class Dispatcher:
         if self.log.trace_enabled:
             trace_link(self.log, link, client.name)
         session = self.sessions[client] = self.make_session(
-            client, client.name, link.data, link.messages, greeting_version=link.greeting_version, address=link.address
+            client,
+            client.name,
+            link.data,
+            link.messages,
+            greeting_version=link.greeting_version,
+            address=link.address,
+            header=ProxyHeader.of_record(record["header"]) if "header" in record else None,
         )
+        if self.settings.requires_token and not client.authenticated:
+            self._await_token(session)
         session.go_on(record)
         kernel = self.supervisor.sessions.get(client.kernel) if client.kernel is not None else None
         if kernel is not None:
@@ -375,6 +394,7 @@ class Dispatcher:
         *,
         greeting_version: int = 4,
         address: str = "",
+        header: ProxyHeader | None = None,
     ) -> ClientSession:
         """Return the session of a new client link; `open_session` follows."""
         return ClientSession(
@@ -387,6 +407,7 @@ class Dispatcher:
             greeting_version,
             address,
             lambda: self.settings.evaluation_queue_limit,
+            header,
         )
 
     def open_session(self, session: ClientSession, *, without_kernel: bool = False, greeting: bytes = b"") -> None:
@@ -401,6 +422,7 @@ class Dispatcher:
         """
         maximum = self.settings.maximum_clients
         if 0 < maximum <= len(self.sessions):
+            self.turned_away += 1
             why = f"no further client is taken: MaximumClients is {maximum}"
             self.log.warning(f"{session.name} was turned away: {why}")
             session.send_first(greeting, b"")
@@ -409,10 +431,12 @@ class Dispatcher:
         session.takes_kernels_itself = without_kernel
         self.sessions[session.record] = session
         self.registry.add_client(session.record)
-        if self.settings.enable_automatic_kernel_connection and not without_kernel:
+        if self._connects_at_once(session) and self._may_have_kernel(session):
             self._opening = session
             self._connect_to_default_pool(session, Purpose.AUTOMATIC)
             self._opening = None
+        if self.settings.requires_token:
+            self._await_token(session)
         bridge = self._bridge_of(session)
         if bridge is None:
             session.send_first(greeting, b"")
@@ -424,6 +448,8 @@ class Dispatcher:
         if self.sessions.pop(session.record, None) is None:
             return
         self.log.debug(f"{session.name} disconnected: {why}")
+        if self._silent:
+            self._end_silence(session)
         bridge = self._bridge_of(session)
         if bridge is not None:  # now, because its channel is in the middle of a packet perhaps
             self._end_bridge(bridge, Reason.CLIENT_GONE, keep_queue=False)
@@ -442,8 +468,46 @@ class Dispatcher:
         if session.record.waiting is None and session.record.kernel is None and not session.closing:
             if session.was_robbed:
                 return False
+            if not self._may_have_kernel(session):
+                self._turn_away(session, str(TokenRequired(f"pool {self.settings.default_pool.name}")))
+                return False
             self._connect_to_default_pool(session, Purpose.FIRST_FRAME)
         return True
+
+    # -- access tokens -----------------------------------------------------------------------------------------
+
+    def _connects_at_once(self, session: ClientSession) -> bool:
+        """Whether the client is to have a kernel of the default pool without asking for one."""
+        return self.settings.enable_automatic_kernel_connection and not session.takes_kernels_itself
+
+    def _may_have_kernel(self, session: ClientSession) -> bool:
+        """Whether the client may have a kernel of the default pool."""
+        return session.record.authenticated or not self.settings.default_pool.require_access_token
+
+    def _await_token(self, session: ClientSession) -> None:
+        timer = self._silent[session.record] = get_hub().loop.timer(self.settings.greeting_timeout)
+        timer.start(self._silent_too_long, session)
+
+    def _silent_too_long(self, session: ClientSession) -> None:
+        self._end_silence(session)
+        if not session.is_administrator():  # who may ask for the status of the server
+            self._turn_away(session, "it said no access token in time")
+
+    def _end_silence(self, session: ClientSession) -> None:
+        timer = self._silent.pop(session.record, None)
+        if timer is not None:
+            timer.stop()
+            timer.close()
+
+    def _turn_away(self, session: ClientSession, why: str) -> None:
+        self._tokens.refusals.add(session.origin, session.name, why)
+        session.close_link(replies.notice(why))
+
+    def _authenticated(self, session: ClientSession) -> None:
+        """The client has said an access token: it gets what it would have got at its connection."""
+        self._end_silence(session)
+        if self._connects_at_once(session) and session.record.kernel is None and session.record.waiting is None:
+            self._connect_to_default_pool(session, Purpose.AUTOMATIC)
 
     def _connect_to_default_pool(self, session: ClientSession, purpose: Purpose) -> None:
         pool = self.registry.pools[self.settings.default_pool.name]
@@ -490,7 +554,11 @@ class Dispatcher:
             seconds: Not None if another process has begun to carry it out: how long it may still wait.
         """
         before, waited = session.peer, session.record.waiting is not None
+        authenticated = session.record.authenticated
         connected = self._executor.run_for_client(session, packet, seconds)
+        if session.record.authenticated and not authenticated:
+            self._authenticated(session)
+            return
         bridge = self._bridge_of(session)
         if bridge is None:
             if waited or session.queue.waits or session.awaits_replacement:
@@ -563,7 +631,8 @@ class Dispatcher:
         reason = effect.reason
         dropped = self._end_bridge(bridge, reason, keep_queue=effect.keep_queue)
         if effect.replacing:
-            session.announce(bridge.end_of_evaluations())
+            # In one write: a client that sees the end of its evaluation knows at once what it means.
+            session.announce(bridge.end_of_evaluations() + _REPLACED)
             session.awaits_replacement = True
             if effect.client.waiting is not None and effect.client.waiting.purpose is Purpose.REPLACEMENT:
                 self._begin_waiting(session, effect.client.waiting)

@@ -193,7 +193,7 @@ class KernelSession:
         self.link.data.keep_unsent()
         if self.channel.halt():
             return True
-        return self.waiting_command is not None and self.channel.received is not None
+        return self.waiting_command is not None and self.channel.in_hand is not None
 
     def resume(self) -> None:
         """The opposite of `halt`."""
@@ -254,7 +254,7 @@ class KernelSession:
             self.link.messages,
             self.greeting_version,
             self.link.address,
-            received=received + (self.waiting_command or b"") + (self.channel.received or b""),
+            received=received + (self.waiting_command or b"") + (self.channel.in_hand or b""),
             messages_received=self._reader.pending,
             messages_unsent=self._message_writer.unsent,
             open_tail=self.writer.has_open_tail,

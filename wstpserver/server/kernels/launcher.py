@@ -15,7 +15,6 @@ from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
-from wstpserver.server.access import holder, owners_are_known
 from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels import process_info
@@ -27,6 +26,7 @@ from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
 from wstpserver.server.kernels.process import KernelProcess, describe_status
 from wstpserver.server.kernels.spawn import spawn, watch_child
 from wstpserver.server.log import Log
+from wstpserver.server.peers import holder, owners_are_known
 
 #: The program of the embedded kernel: its kernels are forked from a prefork parent where that works.
 EMBEDDED_PROGRAM = "wstpkernel"

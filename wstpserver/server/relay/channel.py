@@ -98,6 +98,10 @@ class Channel:
     #: True if the frames are evaluations, False if they are the answers.
     asks = False
 
+    #: How many bytes the channels of this class have received since the program began (``uint64_t *``, as C adds to
+    #: it). Each class has a counter of its own.
+    received = ffi.new("uint64_t *")
+
     def __init__(
         self,
         connection: Connection,
@@ -113,6 +117,7 @@ class Channel:
         state = self.state = ffi.new("struct wstpcopy *")
         state.source = connection.handle
         state.scan = scanner.state
+        state.total = self.received
         state.direct = head_bits(direct)
         state.reported = head_bits(reported)
         # Not methods: a partial object saves a Python frame for each round.
@@ -148,9 +153,10 @@ class Channel:
         self._enter_loop()
         try:
             if leftover:
+                self.received[0] += len(leftover)
                 self._take(leftover)
             while self._round():
-                if self._halting and self.received is not None:
+                if self._halting and self.in_hand is not None:
                     self._stand_still()
                 elif self.state.drained or self.state.passing:  # what passes is faster there than in rounds of ours
                     self._wait()
@@ -201,6 +207,7 @@ class Channel:
         size = self.connection.try_receive(buffer.view[kept:PORTION])
         if not size:
             return int(_EMPTY if size is None else _CLOSED)
+        self.received[0] += size
         return self._begin_at(buffer, kept, kept + size)
 
     def _begin_at(self, buffer: Buffer, position: int, end: int) -> int:
@@ -318,10 +325,10 @@ class Channel:
 
     def halt(self) -> bool:
         """Receive nothing more once no frame is under way. To be called again and again until it returns True: then
-        the greenlet waits, and `received` is all that there is to know.
+        the greenlet waits, and `in_hand` is all that there is to know.
         """
         self._halting = True
-        if self.received is None:
+        if self.in_hand is None:
             return False
         if self.greenlet is not None and self._loop is not None:
             self._loop.pause(self)
@@ -343,7 +350,7 @@ class Channel:
         self._turn_ends = monotonic() + TURN
 
     @property
-    def received(self) -> bytes | None:
+    def in_hand(self) -> bytes | None:
         """What was received and not passed on, the beginning of a frame perhaps; None in the middle of a frame of which
         a part was passed on or dropped. To be asked while the greenlet waits, for a reply to a command perhaps.
         """
@@ -357,7 +364,7 @@ class Channel:
     @property
     def awaits_rest(self) -> bool:
         """Whether it waits for the rest of a frame of which a part was passed on, rather than for its sink."""
-        return self.received is None and (self.greenlet is not None or self.connection.is_waited_for)
+        return self.in_hand is None and (self.greenlet is not None or self.connection.is_waited_for)
 
     def _held(self) -> bytes:
         """What is kept of a frame that is not whole."""
