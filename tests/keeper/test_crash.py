@@ -2,8 +2,10 @@
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -29,8 +31,9 @@ from tools.harness.crashing import run
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
 from tools.harness.processes import KEEPER
-from tools.harness.server import ServerProcess
+from tools.harness.server import ROOT, ServerProcess
 from tools.harness.waiting import wait_for, wait_gone
+from wstpserver.client import Session
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the keeper is for Linux")
 
@@ -189,6 +192,42 @@ def test_a_kernel_waits_for_its_client(tmp_path, kernel, killed):
             assert kernels(link, "a")[identifier]["State"] == "reserved"
         second.wait_for_log(f"Closing kernel {identifier}: its client has not come back and KeepAlive is false")
         wait_gone(process)
+
+
+def test_a_session_comes_back_with_its_answer(tmp_path, kernel, killed):
+    """Of an evaluation that went on without a server, and of one that begins after the crash."""
+    gate, back = Gate(tmp_path), []
+    configuration = one_pool(kernel, 1, MaximumKernelNumber=3)
+    with killed(configuration) as server, Session(f"{server.port}@127.0.0.1", reconnect=True) as session:
+        session.on_reconnected = lambda: back.append(session.kernel_id)
+        session.evaluate('x = "kept"')
+        identifier = session.kernel_id
+        with ThreadPoolExecutor(1) as executor:
+            answer = executor.submit(session.evaluate, f'BusyUntil["{gate.path}"]', 60)
+            gate.wait_until_reached()
+            server.stop(signal.SIGKILL)
+            gate.open()
+            with following(tmp_path, configuration, server):
+                assert answer.result(60) == gate.path
+                assert session.evaluate("x", 30) == "kept"
+                assert back == [identifier]
+                session.close()
+
+
+def test_a_server_that_stops_and_keeps_its_kernels(tmp_path, kernel, killed):
+    configuration = one_pool(kernel, 1, MaximumKernelNumber=3)
+    with killed(configuration) as server:
+        with join(server) as link:
+            identifier, process = kernel_id(link), kernel_process(link)
+            link.evaluate(Function("Set", Symbol("x"), 23))
+        command = [sys.executable, "-m", "wstpserver.cli.admin.main", "-s", f"{server.port}@127.0.0.1"]
+        words = [*command, "stop", "--keep-kernels", "30"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        assert done.returncode == 0, done
+        assert server.wait_for_exit() == 0
+    with following(tmp_path, configuration, server) as second, join(second) as link:
+        reconnect(link, identifier)
+        assert (link.evaluate(Symbol("x")), kernel_process(link)) == (23, process)
 
 
 @pytest.mark.parametrize("outlive", [0, 0.5])

@@ -77,7 +77,8 @@ def described(title):
 
 #: What every flow shares: the protocol, the movement of bytes, the log, the settings.
 SHARED = ("wire/", "settings/", "server/relay/", "server/connection.py", "server/message_channel.py", "server/log.py",
-          "keeper/protocol.py")  # fmt: skip
+          "keeper/protocol.py", "server/kernels/persistence.py", "server/kernels/notes.py",
+          "server/handover.py")  # fmt: skip
 
 #: The start of a kernel that fills the pool up again, while a client gets another one.
 NEXT_KERNEL = (

@@ -25,6 +25,9 @@ def alive(pid):
     return fields is not None and fields[0] not in "ZX"
 
 
+#: What a descriptor is open on that holds the output of a kernel for its next client: there may be one for each kernel.
+KEPT_OUTPUT = "/memfd:wstpserver-output"
+
 #: What the command line of a keeper and its guard ends with.
 KEEPER = "wstpserver-keeper"
 
@@ -123,7 +126,7 @@ class Footprint:
         for target in open_descriptors(pid).values():
             if target.startswith("socket:"):
                 self.sockets += 1
-            else:
+            elif not target.startswith(KEPT_OUTPUT):
                 self.other += 1
         self.threads = threads(pid)
         self.children = len(children(pid))

@@ -93,7 +93,7 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "SetKeepAlive": ((_truth,),),
     "SetReserveKernel": ((_truth,),),
     "StartKernel": ((), (_text,)),
-    "StopServer": ((),),
+    "StopServer": ((), (_seconds,)),
 }
 
 #: Commands for the server's own user and root on its computer, and for clients with an access token.

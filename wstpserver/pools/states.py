@@ -240,9 +240,8 @@ class Kernel:
             value = getattr(self, name)
             if value is not default and value != default:
                 record[name] = value
-        evaluation = self.evaluation.record()
-        if evaluation:
-            record["evaluation"] = evaluation
+        if self.evaluation.busy or not self.evaluation.counted:
+            record["evaluation"] = self.evaluation.record()
         return record
 
     @classmethod

@@ -174,6 +174,8 @@ class Application:
         self._loaded = options.loaded
         self._log: Log = options.log
         self._stopping = Event()
+        #: Seconds for which the kernels are left to the next server; 0: they end with this one.
+        self._left_for = 0.0
         #: Set when a second signal asks to stop at once.
         self._hurrying = Event()
         port = listeners[0].getsockname()[1]
@@ -185,7 +187,7 @@ class Application:
         self._facts = ServerFacts(str(options.configuration_file or ""), began)
         self._admission = Admission(settings, self._log)
         self._tokens = AccessTokens(self._admission.refusals)
-        control = ServerControl(self.reload, self._stop_by_command, self._restart)
+        control = ServerControl(self.reload, self._stop_by_command, self._restart, self._leave)
         self._dispatcher = Dispatcher(settings, self._log, self._launcher, self._facts, self._tokens, control)
         self._acceptor = ClientAcceptor(settings, self._log, self._serve, self._admission)
         self._servers = [
@@ -420,8 +422,21 @@ class Application:
         if stopping.ready():
             stopping.get()  # raises what went wrong, if anything
 
+    def _leave(self, seconds: float) -> str:
+        """Stop, and leave the kernels to the next server for so many seconds; why that is not possible, "" if it is."""
+        reason = self._launcher.persistence.why_not()
+        if not reason:
+            self._log.information(f"Stopping because of a command; kernels wait {seconds:g} s for the next server")
+            self._left_for = seconds
+            self._stopping.set()
+        return reason
+
     def _stop(self) -> None:
         systemd.stopping()
+        if self._left_for:
+            self._launcher.persistence.leave(self._left_for)
+            self._log.flush()
+            os._exit(EXIT_OK)  # links end with the process: not one byte may pass any more
         self._restarting.stop()
         if self._site is not None:
             self._site.look_now()

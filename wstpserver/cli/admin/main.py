@@ -7,7 +7,8 @@ Usage:
   wstpserver-admin [options] close (ID... | --pool POOL [--reserved] | --reserved | --all)
   wstpserver-admin [options] abort ID...
   wstpserver-admin [options] connect ID
-  wstpserver-admin [options] (reload | restart | stop)
+  wstpserver-admin [options] (reload | restart)
+  wstpserver-admin [options] stop [--keep-kernels SECONDS]
   wstpserver-admin [options] (help | version)
   wstpserver-admin [options] completion SHELL
   wstpserver-admin --help | --version
@@ -38,6 +39,7 @@ Options:
   -c, --command COMMAND   start: the kernel's command line, instead of that of the default pool.
   -r, --reserved          close: kernels that are reserved for clients that left.
   -a, --all               close: all kernels.
+  --keep-kernels SECONDS  stop: leave the kernels running for the next server, if that comes within this time.
   -h, --help              Print this help.
   --version               Print the version.
 
@@ -130,7 +132,7 @@ def _run(arguments: AdminArguments, terminal: Terminal) -> int:
         case "restart":
             return restart(address, terminal)
         case "stop":
-            return stop(address, terminal)
+            return stop(address, terminal, arguments.keep_kernels)
         case "version":
             return _version(address, terminal)
         case _:
@@ -163,7 +165,7 @@ _OPTIONS: Final = {
     "connect": (),
     "reload": (),
     "restart": (),
-    "stop": (),
+    "stop": ("keep-kernels",),
     "help": (),
     "version": (),
     "completion": (),
@@ -192,6 +194,8 @@ class AdminArguments:
     reserved: bool = False
     all: bool = False
     shell: str = ""
+    #: For how long the kernels are left to the next server; None to close them.
+    keep_kernels: float | None = None
     help: bool = False
     version: bool = False
 
@@ -225,6 +229,7 @@ def parse(document: str, words: Sequence[str]) -> AdminArguments:
         reserved=found["--reserved"],
         all=found["--all"],
         shell=found["SHELL"] or "",
+        keep_kernels=_seconds("--keep-kernels", found["--keep-kernels"]),
     )
 
 

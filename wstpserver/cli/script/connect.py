@@ -44,6 +44,7 @@ from wstpserver.client.profile import (
     record_kernel,
     settings_of,
 )
+from wstpserver.client.reconnect import RECONNECT_TIME
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 
@@ -416,6 +417,14 @@ class _Taking:
                 f"kernel {kernel}, which the profile named so far, stays alive; "
                 f'WSTPServer`CloseKernel["{kernel}"] ends it'
             )
+
+
+def survive(session: Session, profile: Profile, address: Address) -> None:
+    """Have a session come back to the kernel of its profile when the connection breaks."""
+    kernel = profile.get(KERNEL_ID)
+    if kernel is not None:
+        plain = Address(address.data, address.message)
+        session.survive(plain, kernel, settings_of(profile), RECONNECT_TIME)
 
 
 def is_busy(session: Session, kernel: str | None) -> bool | None:

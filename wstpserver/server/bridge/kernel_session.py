@@ -415,6 +415,8 @@ class KernelSession:
         self._data.join()
         if self.notes is not None:
             self.channel.drop_notes()
+            if self.backlog.journal is not None:
+                self.backlog.journal.clear()
             self.writer.noted = self.backlog.journal = None
             self.notes.forget()
             self.notes = None

@@ -63,11 +63,14 @@ class ServerControl:
         reload: Reads the configuration again; returns why that is not possible, "" if it has been done.
         stop: Begins to stop the server.
         restart: Restarts the server: returns why that was not possible, and does not return if it was.
+        leave: Begins to stop the server, which leaves its kernels to the next one for so many seconds; returns why that
+            is not possible, "" if it is.
     """
 
     reload: Callable[[], str]
     stop: Callable[[], None]
     restart: Callable[[], str]
+    leave: Callable[[float], str]
 
 
 class Handlers:
@@ -202,8 +205,14 @@ class Handlers:
     def RestartServer(self, session: ClientSession | None) -> str:
         raise Denied(self._controlled(session).restart())
 
-    def StopServer(self, session: ClientSession | None) -> str:
-        self._controlled(session).stop()
+    def StopServer(self, session: ClientSession | None, seconds: float | None = None) -> str:
+        control = self._controlled(session)
+        if seconds is None:
+            control.stop()
+            return SUCCESS
+        reason = control.leave(seconds)
+        if reason:
+            raise Denied(reason)
         return SUCCESS
 
     def _controlled(self, session: ClientSession | None) -> ServerControl:

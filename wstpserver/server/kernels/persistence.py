@@ -103,6 +103,20 @@ class Persistence:
         if self.keeper is not None:
             self.keeper.set_outlive(seconds)
 
+    def why_not(self) -> str:
+        """Why kernels do not outlive this server, "" if they do."""
+        if self.keeper is None or self._file is None:
+            return "there is no keeper, or KernelsOutliveServer is 0"
+        return ""
+
+    def leave(self, seconds: float) -> None:
+        """Leave all kernels to the next server, which has so many seconds to come. Nothing must be received from them
+        or sent to them after this.
+        """
+        self._write_all()
+        if self.keeper is not None:
+            self.keeper.goodbye(seconds)
+
     def hand_over(self) -> dict[str, Any]:
         """What the next program in this process needs to go on with it (`handover`)."""
         self._write_all()
