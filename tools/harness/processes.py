@@ -25,6 +25,12 @@ def alive(pid):
     return fields is not None and fields[0] not in "ZX"
 
 
+def parent(pid):
+    """Process id of the parent; None without such a process."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[1])
+
+
 def children(pid):
     """Process ids of the living children of `pid`."""
     found = []

@@ -38,6 +38,9 @@ class PoolSettings:
     reserved_kernel_timeout: float
     evaluation_time_limit: float
     reset_code: str
+    kernel_launcher: tuple[str, ...]
+    kernel_agent: tuple[str, ...]
+    kernel_transport: str
 
     @property
     def launch_options(self) -> tuple[str, ...]:
@@ -67,6 +70,7 @@ class ServerSettings:
     greeting_timeout: float
     maximum_unpaired_connections: int
     maximum_kernels_outside_pools: int
+    kernel_transport_interface: str
     show_initialization_code: bool
     advertised_service_type: str
 

@@ -13,6 +13,7 @@ from gevent import get_hub
 from gevent.event import AsyncResult, Event
 
 from wstpserver.server.kernels import process_info
+from wstpserver.server.kernels.remote import RemoteKernel
 
 #: Seconds a kernel has to exit by itself after its link was closed, then after SIGTERM, then after SIGKILL.
 LINK_GRACE = 2.0
@@ -50,9 +51,10 @@ class KernelProcess:
         exited: becomes the wait status (as of `os.waitpid`) when the process has exited.
         stopped: becomes True at the end of `stop` when nothing of the process is left, False when it did not even exit
             after SIGKILL and was given up.
+        remote: what is known of the kernel if this process stands for one on another machine.
     """
 
-    __slots__ = ("_output", "_reports_exit", "exited", "pid", "stopped")
+    __slots__ = ("_output", "_reports_exit", "exited", "pid", "remote", "stopped")
 
     def __init__(self, pid: int, *, reports_exit: bool = True) -> None:
         """Represent a running process.
@@ -67,9 +69,12 @@ class KernelProcess:
         self.stopped: AsyncResult = AsyncResult()
         self._reports_exit = reports_exit
         self._output: KernelOutput | None = None
+        self.remote: RemoteKernel | None = None
 
-    def drain(self, descriptor: int, log_line: Callable[[str], None]) -> None:
-        """Read the output from *descriptor* until its end, so that the process never blocks on a full pipe."""
+    def drain(self, descriptor: int, log_line: Callable[[str], object]) -> None:
+        """Read the output from *descriptor* until its end, so that the process never blocks on a full pipe. A line for
+        which *log_line* returns True is not output.
+        """
         self._output = KernelOutput(descriptor, log_line)
 
     def last_output(self) -> str:
@@ -79,6 +84,15 @@ class KernelProcess:
         if self.exited.ready():
             self._output.wait(OUTPUT_GRACE)
         return "\n".join(self._output.last_lines)
+
+    def how_it_ended(self) -> str:
+        """How the process has ended, in words: the exit status, or what is known of the end of a kernel elsewhere."""
+        if self.remote is not None:
+            if self._output is not None:
+                self._output.wait(OUTPUT_GRACE)
+            if self.remote.ended:
+                return self.remote.ended
+        return describe_status(self.exited.get())
 
     def kill_group(self, number: int) -> None:
         """Send a signal to the process and everything in its group."""
@@ -146,7 +160,7 @@ class KernelOutput:
 
     __slots__ = ("_descriptor", "_ended", "_lines", "_log_line", "_rest", "_watcher")
 
-    def __init__(self, descriptor: int, log_line: Callable[[str], None]) -> None:
+    def __init__(self, descriptor: int, log_line: Callable[[str], object]) -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._log_line = log_line
@@ -174,11 +188,10 @@ class KernelOutput:
 
     def _take_line(self, line: bytes) -> None:
         text = _plain(line)
-        if text:
+        if text and not self._log_line(text):
             if self._lines is None:
                 self._lines = deque(maxlen=LAST_LINES)
             self._lines.append(text)
-            self._log_line(text)
 
     @property
     def last_lines(self) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Small programs that hold kernels: they use the standard library alone."""
