@@ -159,12 +159,12 @@ def _place(supervisor: Supervisor, record: Kernel) -> dict[str, Any]:
     """Where a kernel runs, and how far its start has come, for one that is started by a launcher."""
     process = supervisor.process_of(record)
     if process is None or process.remote is None:
-        return {"Host": socket.gethostname(), "Launcher": ""}
+        return {"Host": socket.gethostname(), "Launcher": "", "HostProcessID": None, "LastOutput": ""}
     remote = process.remote
     waits = record.state is KernelState.STARTING
     return {
         "Host": remote.host,
         "Launcher": shlex.join(remote.launcher),
         "HostProcessID": remote.process or None,
-        **({"LastOutput": process.last_output().rpartition("\n")[2]} if waits else {}),
+        "LastOutput": process.last_output().rpartition("\n")[2] if waits else "",
     }
