@@ -27,6 +27,8 @@ def load(text, folder):
     kernel = folder / "WolframKernel"
     kernel.write_text("#!/bin/sh\n")
     kernel.chmod(0o755)
+    (folder / "tokens").write_text("a-token-that-nobody-guesses\n")
+    (folder / "tokens").chmod(0o600)
     path = folder / "wstpserver.conf"
     path.write_text(re.sub(r'("KernelPath": *)"/[^"]*"', rf'\1"{kernel}"', text), encoding="utf-8")
     loaded = load_settings(

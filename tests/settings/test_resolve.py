@@ -299,3 +299,62 @@ def test_containers_are_no_values(value):
 def test_a_huge_unknown_key_is_no_trouble():
     problems = given({"Pools": {"A": {"KeepAlive" * 10_000: 1}}})[1]
     assert problems[0][3].startswith("unknown key")
+
+
+@pytest.mark.parametrize(
+    ("file", "given", "required"),
+    [("", {}, False), ("", {"RequireAccessToken": False}, False), ("/tokens", {}, True),
+     ("/tokens", {"RequireAccessToken": False}, False), ("/tokens", {"RequireAccessToken": True}, True)],
+)  # fmt: skip
+def test_a_token_is_required_where_there_is_one(file, given, required):
+    pools = [{"name": "a", "KernelPath": "/bin/kernel", **given}, {"name": "b", "KernelPath": "/bin/kernel"}]
+    settings = ServerSettings.build(pools=pools, AccessTokenFile=file)
+    assert [pool.require_access_token for pool in settings.pools] == [required, bool(file)]
+    assert settings.requires_token is (required and bool(file))
+
+
+def test_a_token_that_nobody_can_have_is_a_problem():
+    with pytest.raises(ConfigurationError, match=r"Pools\.a\.RequireAccessToken: an AccessTokenFile is needed"):
+        ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel", "RequireAccessToken": True}])
+    with pytest.raises(ConfigurationError, match=r"InformationFor: with \"token\" an AccessTokenFile is needed"):
+        ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel"}], InformationFor="token")
+
+
+def test_kernels_elsewhere_are_not_looked_for_here():
+    result = resolved(pool("a", KernelLauncher=("ssh", "node7")), finder=lambda: 1 / 0)
+    assert result.problems == []
+    assert ServerSettings.of(result).pools[0].kernel_path == "automatic"
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "message"),
+    [
+        ({"KernelLauncher": ("srun", "-J", "{pol}-{id}")}, "KernelLauncher",
+         "{pol} stands for nothing; there are {pool}, {id}, {server}"),
+        ({"KernelLauncher": ("ssh", "n"), "KernelTransport": "tcp"}, "KernelTransport",
+         "tcp needs KernelTransportInterface, beside Pools: the host that kernels connect to"),
+        ({"KernelAgent": ()}, "KernelAgent", "expected the command line of a program"),
+    ],
+)  # fmt: skip
+def test_keys_of_kernels_elsewhere_must_fit_together(values, key, message):
+    assert messages(resolved(pool("a", **values))) == [(f"Pools.a.{key}", message)]
+
+
+@pytest.mark.parametrize("text", ["{{.Names}}", "--format={x-y}", "${HOME}x", "{0}"])
+def test_other_braces_are_left_alone(text):
+    result = resolved(pool("a", KernelLauncher=("ssh", text)))
+    assert result.problems == [] or "${HOME}" in text
+
+
+@pytest.mark.parametrize("interface", ["", "node0", "node0:4000", "10.0.0.1:0", "[fe80::1]:4000", "[::1]", "fe80::1"])
+def test_interfaces_for_kernels_elsewhere(interface):
+    settings = ServerSettings.build(
+        pools=[{"name": "a", "KernelPath": "/bin/kernel"}], KernelTransportInterface=interface
+    )
+    assert settings.kernel_transport_interface == interface
+
+
+@pytest.mark.parametrize("interface", ["node0:", "node0:port", "a b", ":4000", "node0:123456"])
+def test_no_interfaces_for_kernels_elsewhere(interface):
+    with pytest.raises(ConfigurationError, match="KernelTransportInterface: expected a host, or a host and a port"):
+        ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel"}], KernelTransportInterface=interface)

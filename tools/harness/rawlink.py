@@ -104,9 +104,9 @@ class RawLink:
             connection.close()
 
 
-def connect(port, host="127.0.0.1", version=6, timeout=20.0):
-    """A client's link to a link server in UUID mode."""
-    data, message = joining.connect_uuid(host, port, str(uuid.uuid4()).upper(), timeout)
+def connect(port, host="127.0.0.1", version=6, timeout=20.0, before=b""):
+    """A client's link to a link server in UUID mode; `before` goes first on both connections."""
+    data, message = joining.connect_uuid(host, port, str(uuid.uuid4()).upper(), timeout, before)
     peer_version, framer = joining.greet(data, version)
     return RawLink(data, message, framer, timeout, min(version, peer_version))
 

@@ -1,10 +1,12 @@
 """The command language: what a `WSCommandPacket` may hold, and the replies to it.
 
-The forms are those of the specification's section "Command Language"; ``GetMissedOutput`` is this server's own.
+The forms are those of the specification's section "Command Language"; AbortKernel, Authenticate, GetMissedOutput and
+the administrative commands are this server's own.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -74,6 +76,7 @@ _Reader = Callable[[object], Argument]
 #: Every form there is: a command's name and, for each number of arguments, how they are read.
 FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "AbortKernel": ((_text,),),
+    "Authenticate": ((_text,),),
     "CloseKernel": ((_text,),),
     "ConnectKernel": ((), (_text,), (_text, _seconds)),
     "ConnectParallelKernel": ((), (_seconds,)),
@@ -84,11 +87,19 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "GetNumberOfAvailableParallelKernels": ((),),
     "GetPoolName": ((),),
     "GetServerInformation": ((),),
+    "ReloadConfiguration": ((),),
     "SetAllowSilentKernelReplacement": ((_truth,),),
     "SetKeepAlive": ((_truth,),),
     "SetReserveKernel": ((_truth,),),
     "StartKernel": ((), (_text,)),
+    "StopServer": ((),),
 }
+
+#: Commands for the server's own user and root on its computer, and for clients with an access token.
+ADMINISTRATIVE = frozenset({"ReloadConfiguration", "StopServer"})
+
+#: Commands whose answers InformationFor limits.
+INFORMATION = frozenset({"GetKernelID", "GetMissedOutput", "GetServerInformation"})
 
 
 def parse_command(packet: object) -> Command:
@@ -134,6 +145,11 @@ def _packet(head: str, *arguments: Expression) -> bytes:
 def reply(text: str) -> bytes:
     """`ReturnPacket["text"]`: the answer to a command."""
     return _packet("ReturnPacket", text)
+
+
+def error_because(reason: str) -> str:
+    """`ERROR` with the reason, for commands that the specification does not have, and for what it does not forbid."""
+    return json.dumps({"status": "ExecutionError", "reason": reason}, ensure_ascii=False, separators=(",", ":"))
 
 
 def notice(text: str) -> bytes:

@@ -258,6 +258,8 @@ class Client:
     departure: Departure | None = None
     #: How many evaluations had been begun in its kernel when the bridge began.
     evaluations_before: int = 0
+    #: Whether it has said an access token.
+    authenticated: bool = False
 
     @property
     def has_not_used_it(self) -> bool:

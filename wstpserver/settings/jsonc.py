@@ -374,7 +374,11 @@ class Node:
     @property
     def plain(self) -> object:
         """The value in plain Python. Of an object only its kind, `{}`: no option takes an object."""
-        return {} if self.is_object else self.value
+        if isinstance(self.value, Members):
+            return {}
+        if isinstance(self.value, list):
+            return [item.plain if isinstance(item, Node) else item for item in self.value]
+        return self.value
 
 
 class Members(list[Member]):

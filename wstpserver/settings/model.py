@@ -41,6 +41,7 @@ class PoolSettings:
     kernel_launcher: tuple[str, ...]
     kernel_agent: tuple[str, ...]
     kernel_transport: str
+    require_access_token: bool
 
     @property
     def launch_options(self) -> tuple[str, ...]:
@@ -72,6 +73,11 @@ class ServerSettings:
     maximum_kernels_outside_pools: int
     kernel_transport_interface: str
     show_initialization_code: bool
+    allowed_addresses: tuple[str, ...]
+    allowed_users: tuple[str, ...]
+    access_token_file: str
+    accept_proxy_protocol_from: tuple[str, ...]
+    information_for: str
     advertised_service_type: str
 
     @property
@@ -83,6 +89,11 @@ class ServerSettings:
     def parallel_pool(self) -> PoolSettings | None:
         """The default pool for parallel computing, if there is one."""
         return next((pool for pool in self.pools if pool.parallel_kernel_default), None)
+
+    @property
+    def requires_token(self) -> bool:
+        """Whether a client can do nothing before it has said an access token."""
+        return all(pool.require_access_token for pool in self.pools)
 
     def pool(self, name: str) -> PoolSettings | None:
         """Return the pool of that name, None if there is none."""

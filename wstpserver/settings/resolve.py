@@ -289,6 +289,10 @@ def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
         _warn_about_parallel(pool, result)
         _settle_numbers(pool, result)
         _check_launcher(pool, result)
+        _settle_token(pool, result)
+    if result.root["InformationFor"] == "token" and not result.root["AccessTokenFile"]:
+        message = 'with "token" an AccessTokenFile is needed'
+        result.problems.append(result.origins[("InformationFor",)].problem("InformationFor", message))
     _settle_kernel_paths(pools, find_kernel, result)
     result.pools = {pool.name: pool.values for pool in pools}
     return result
@@ -415,6 +419,15 @@ def _check_launcher(pool: _PoolDraft, result: Resolution) -> None:
         result.problems.append(pool.problem("KernelTransport", message))
     if pool.values["KernelPath"] is AUTOMATIC:
         pool.settle("KernelPath", AUTOMATIC_PATH, "automatic: discovered on the machine where the launcher runs it")
+
+
+def _settle_token(pool: _PoolDraft, result: Resolution) -> None:
+    """A token is required by default where there is one; without one nobody could get a kernel."""
+    given = bool(result.root["AccessTokenFile"])
+    if pool.values["RequireAccessToken"] is AUTOMATIC:
+        pool.settle("RequireAccessToken", given)
+    elif pool.values["RequireAccessToken"] and not given:
+        result.problems.append(pool.problem("RequireAccessToken", "an AccessTokenFile is needed for that"))
 
 
 def _settle_kernel_paths(pools: list[_PoolDraft], find_kernel: KernelFinder, result: Resolution) -> None:

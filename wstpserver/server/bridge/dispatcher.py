@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
+from gevent import get_hub
 
 from wstpserver.pools import commands as replies
 from wstpserver.pools.ids import KernelIds
-from wstpserver.pools.registry import Registry
+from wstpserver.pools.registry import Registry, TokenRequired
 from wstpserver.pools.states import (
     AnswerAwaited,
     Bridged,
@@ -29,11 +30,12 @@ from wstpserver.pools.states import (
     WaitingClient,
     WaitState,
 )
+from wstpserver.server.access import AccessTokens, RefusalLog
 from wstpserver.server.bridge.bridge import Bridge
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
-from wstpserver.server.commands.executor import Executor, Handlers
+from wstpserver.server.commands.executor import Executor, Handlers, ServerControl
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
 from wstpserver.server.kernels.launcher import Launcher
@@ -42,9 +44,13 @@ from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds that clients have at the server's end to read what was still on its way to them.
 CLOSING_TIME = 2.0
+
+#: What a client is told when its kernel has died and another one takes its place.
+_REPLACED = replies.notice("the kernel died; a new one takes its place, without its definitions")
 
 #: What a client is told when its kernel is taken away.
 _NOTICES = {
@@ -67,10 +73,18 @@ class Dispatcher:
         log: The log.
         launcher: Starts the kernels' processes.
         facts: What the server says of itself.
+        tokens: The access tokens; None for none.
+        control: Reloads and stops the server; None where nothing does.
     """
 
     def __init__(
-        self, settings: ServerSettings, log: Log, launcher: Launcher, facts: ServerFacts | None = None
+        self,
+        settings: ServerSettings,
+        log: Log,
+        launcher: Launcher,
+        facts: ServerFacts | None = None,
+        tokens: AccessTokens | None = None,
+        control: ServerControl | None = None,
     ) -> None:
         self.settings = settings
         self.log = log
@@ -79,6 +93,9 @@ class Dispatcher:
         self._acknowledgements = LateAcknowledgements()
         #: The client whose link has just been opened: it is welcomed together with its greeting.
         self._opening: ClientSession | None = None
+        self._tokens = tokens or AccessTokens(RefusalLog(log))
+        #: Clients that can do nothing before they say a token, each with the timer of its link.
+        self._silent: dict[Client, Any] = {}
         self._effects: dict[type, Callable[[Any], None]] = {
             Start: self._start,
             Close: self._close,
@@ -97,7 +114,14 @@ class Dispatcher:
         )
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
-            self.registry, self.supervisor, self.waiting, log, lambda: self.settings, facts or ServerFacts()
+            self.registry,
+            self.supervisor,
+            self.waiting,
+            log,
+            lambda: self.settings,
+            facts or ServerFacts(),
+            self._tokens,
+            control,
         )
         self._executor = Executor(handlers, log)
 
@@ -138,7 +162,14 @@ class Dispatcher:
     # -- clients -----------------------------------------------------------------------------------------------
 
     def make_session(
-        self, record: Client, name: str, data: Connection, messages: Connection, *, greeting_version: int = 4
+        self,
+        record: Client,
+        name: str,
+        data: Connection,
+        messages: Connection,
+        *,
+        greeting_version: int = 4,
+        header: ProxyHeader | None = None,
     ) -> ClientSession:
         """Return the session of a new client link; `open_session` follows."""
         return ClientSession(
@@ -150,6 +181,7 @@ class Dispatcher:
             self._acknowledgements,
             greeting_version,
             lambda: self.settings.evaluation_queue_limit,
+            header,
         )
 
     def open_session(self, session: ClientSession, *, without_kernel: bool = False, greeting: bytes = b"") -> None:
@@ -169,12 +201,15 @@ class Dispatcher:
             session.send_first(greeting, b"")
             session.close_link(replies.notice(why))
             return
+        session.takes_kernels_itself = without_kernel
         self.sessions[session.record] = session
         self.registry.add_client(session.record)
-        if self.settings.enable_automatic_kernel_connection and not without_kernel:
+        if self._connects_at_once(session) and self._may_have_kernel(session):
             self._opening = session
             self._connect_to_default_pool(session, Purpose.AUTOMATIC)
             self._opening = None
+        if self.settings.requires_token:
+            self._await_token(session)
         bridge = self._bridge_of(session)
         if bridge is None:
             session.send_first(greeting, b"")
@@ -186,6 +221,7 @@ class Dispatcher:
         if self.sessions.pop(session.record, None) is None:
             return
         self.log.debug(f"{session.name} disconnected: {why}")
+        self._end_silence(session)
         bridge = self._bridge_of(session)
         if bridge is not None:  # now, because its channel is in the middle of a packet perhaps
             self._end_bridge(bridge, Reason.CLIENT_GONE, keep_queue=False)
@@ -195,10 +231,55 @@ class Dispatcher:
         """The client's message connection has ended: it does not wait for a kernel any more."""
         self.registry.give_up(session.record, "its link ended")
 
-    def client_needs_kernel(self, session: ClientSession) -> None:
-        """The client sent something for a kernel and has none."""
+    def client_needs_kernel(self, session: ClientSession) -> bool:
+        """The client sent something for a kernel and has none; False if it is not to be kept for one.
+
+        What a client sends before it reads that its kernel was taken over is meant for that kernel. One that takes its
+        kernels itself asks for another one when it has read that; for others it is the usual first packet.
+        """
         if session.record.waiting is None and session.record.kernel is None and not session.closing:
+            if session.was_robbed:
+                return False
+            if not self._may_have_kernel(session):
+                self._turn_away(session, str(TokenRequired(f"pool {self.settings.default_pool.name}")))
+                return False
             self._connect_to_default_pool(session, Purpose.FIRST_FRAME)
+        return True
+
+    # -- access tokens -----------------------------------------------------------------------------------------
+
+    def _connects_at_once(self, session: ClientSession) -> bool:
+        """Whether the client is to have a kernel of the default pool without asking for one."""
+        return self.settings.enable_automatic_kernel_connection and not session.takes_kernels_itself
+
+    def _may_have_kernel(self, session: ClientSession) -> bool:
+        """Whether the client may have a kernel of the default pool."""
+        return session.record.authenticated or not self.settings.default_pool.require_access_token
+
+    def _await_token(self, session: ClientSession) -> None:
+        timer = self._silent[session.record] = get_hub().loop.timer(self.settings.greeting_timeout)
+        timer.start(self._silent_too_long, session)
+
+    def _silent_too_long(self, session: ClientSession) -> None:
+        self._end_silence(session)
+        if not session.is_administrator():  # who may ask for the status of the server
+            self._turn_away(session, "it said no access token in time")
+
+    def _end_silence(self, session: ClientSession) -> None:
+        timer = self._silent.pop(session.record, None)
+        if timer is not None:
+            timer.stop()
+            timer.close()
+
+    def _turn_away(self, session: ClientSession, why: str) -> None:
+        self._tokens.refusals.add(session.origin, session.name, why)
+        session.close_link(replies.notice(why))
+
+    def _authenticated(self, session: ClientSession) -> None:
+        """The client has said an access token: it gets what it would have got at its connection."""
+        self._end_silence(session)
+        if self._connects_at_once(session) and session.record.kernel is None and session.record.waiting is None:
+            self._connect_to_default_pool(session, Purpose.AUTOMATIC)
 
     def _connect_to_default_pool(self, session: ClientSession, purpose: Purpose) -> None:
         pool = self.registry.pools[self.settings.default_pool.name]
@@ -229,7 +310,11 @@ class Dispatcher:
     def client_commanded(self, session: ClientSession, packet: bytes | None) -> None:
         """The client sent a command; returns when it has its reply."""
         before, waited = session.peer, session.record.waiting is not None
+        authenticated = session.record.authenticated
         connected = self._executor.run_for_client(session, packet)
+        if session.record.authenticated and not authenticated:
+            self._authenticated(session)
+            return
         bridge = self._bridge_of(session)
         if bridge is None:
             if waited or session.queue.waits or session.awaits_replacement:
@@ -289,6 +374,7 @@ class Dispatcher:
         session, kernel = self.sessions[effect.client], self.supervisor.sessions[effect.kernel]
         if not effect.named:
             kernel.backlog.drain()  # what it wrote for another client
+        session.was_robbed = False
         bridge = self._bridges[effect.kernel] = Bridge(session, kernel, self._shows_prompt)
         self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
         if effect.purpose is not Purpose.COMMAND and session is not self._opening:
@@ -301,7 +387,8 @@ class Dispatcher:
         reason = effect.reason
         dropped = self._end_bridge(bridge, reason, keep_queue=effect.keep_queue)
         if effect.replacing:
-            session.announce(bridge.end_of_evaluations())
+            # In one write: a client that sees the end of its evaluation knows at once what it means.
+            session.announce(bridge.end_of_evaluations() + _REPLACED)
             session.awaits_replacement = True
             if effect.client.waiting is not None and effect.client.waiting.purpose is Purpose.REPLACEMENT:
                 self._begin_waiting(session, effect.client.waiting)
@@ -309,6 +396,7 @@ class Dispatcher:
             why = effect.told or _NOTICES.get(reason, "")
             session.close_link(replies.notice(why) if why else b"")
         elif reason is Reason.TAKEN_OVER:
+            session.was_robbed = session.takes_kernels_itself
             session.announce(bridge.end_of_evaluations(dropped) + replies.notice(_NOTICES[reason]))
         elif effect.keep_queue and session.queue.waits:
             gevent.spawn(self.client_needs_kernel, session)  # unless another kernel is on its way

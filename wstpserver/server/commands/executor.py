@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import gevent
 from gevent.event import Event
 
 from wstpserver.pools import commands as replies
 from wstpserver.pools.commands import (
+    ADMINISTRATIVE,
     DEFAULT_TIMEOUT,
     ERROR,
+    INFORMATION,
     MALFORMED,
     SUCCESS,
     Command,
     MalformedCommand,
     parse_command,
 )
-from wstpserver.pools.registry import Refused, Registry
+from wstpserver.pools.registry import Refused, Registry, TokenRequired
 from wstpserver.pools.states import ENDING, Client, Departure, Kernel, Pool, Purpose, WaitState
+from wstpserver.server.access import AccessTokens
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
@@ -39,8 +43,29 @@ CONNECTING = frozenset({"ConnectKernel", "ConnectParallelKernel"})
 WAITING = CONNECTING | {"StartKernel"}
 
 
+#: Who is told something, by the value of InformationFor.
+_TOLD = {"bridged": "clients that are bridged to a kernel", "token": "clients with an access token"}
+
+
 class CommandFailed(Exception):
     """The command is well-formed but cannot be carried out; the text is for the log."""
+
+
+class Denied(CommandFailed):
+    """The client has no right to the command; the text is told to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerControl:
+    """What administrative commands do with the server as a whole.
+
+    Attributes:
+        reload: Reads the configuration again; returns why that is not possible, "" if it has been done.
+        stop: Begins to stop the server.
+    """
+
+    reload: Callable[[], str]
+    stop: Callable[[], None]
 
 
 class Handlers:
@@ -56,6 +81,8 @@ class Handlers:
         log: Gets an entry for each kernel outside pools.
         settings: Returns the configuration.
         facts: What the server says of itself.
+        tokens: The access tokens.
+        control: Reloads and stops the server; None where nothing does.
     """
 
     def __init__(
@@ -66,6 +93,8 @@ class Handlers:
         log: Log,
         settings: Callable[[], ServerSettings],
         facts: ServerFacts,
+        tokens: AccessTokens,
+        control: ServerControl | None,
     ) -> None:
         self._registry = registry
         self._supervisor = supervisor
@@ -73,11 +102,17 @@ class Handlers:
         self._log = log
         self._settings = settings
         self._facts = facts
+        self._tokens = tokens
+        self._control = control
         #: Why the last kernel that StartKernel started did not become ready, "" if it did.
         self._start_trouble = ""
 
     def run(self, command: Command, session: ClientSession | None) -> str | bytes:
         """Carry out a well-formed command of a client."""
+        self._check_rights(command, session, None)
+        return self._run(command, session)
+
+    def _run(self, command: Command, session: ClientSession | None) -> str | bytes:
         handler: Callable[..., str | bytes] = getattr(self, command.name)
         if command.arguments and isinstance(command.arguments[0], bool):
             return handler(session, setting=command.arguments[0])
@@ -89,6 +124,7 @@ class Handlers:
         What ends the kernel's own bridge is only prepared while an evaluation is open in it, because its result has to
         reach the client first.
         """
+        self._check_rights(command, session, kernel)
         if command.name == "GetServerInformation":
             return server_information(self._registry, self._supervisor, self._settings())
         if session is not None:
@@ -101,7 +137,72 @@ class Handlers:
             if command.name in CONNECTING:
                 target, timeout = self._target_of(command)
                 return self._connect(session, target, timeout, Purpose.INSIDE)
-        return self.run(command, session)
+        return self._run(command, session)
+
+    # -- who may do what ---------------------------------------------------------------------------------------
+
+    def _check_rights(self, command: Command, session: ClientSession | None, inside: KernelSession | None) -> None:
+        """Raise Denied for a command that this client, or the kernel that it comes from inside of, has no right to."""
+        settings, registry, name = self._settings(), self._registry, command.name
+        if name == "Authenticate":
+            return
+        if (session is not None and session.record.authenticated) or (
+            # whoever evaluates in such a kernel has said a token
+            inside is not None and registry.requires_token(inside.record.pool) and name not in ADMINISTRATIVE
+        ):
+            return
+        why = ""
+        if name in ADMINISTRATIVE:
+            why = f"{name} is for the server's own user and root on its computer, and for clients with an access token"
+        elif settings.requires_token and inside is None:
+            why = 'before anything else an access token is needed: WSCommandPacket[Authenticate["token"]]'
+        elif name == "StartKernel" and registry.requires_token(None):
+            why = str(TokenRequired(name))
+        elif name in INFORMATION and not self._may_be_told(session, inside):
+            why = f"{name} is for {_TOLD[settings.information_for]} (InformationFor)"
+        for argument in command.arguments:
+            kernel = registry.kernels.get(argument) if isinstance(argument, str) else None
+            if kernel is not None and kernel is not (inside and inside.record) and registry.requires_token(kernel.pool):
+                why = why or str(TokenRequired(f"kernel {kernel.id}"))
+        if why and (inside is not None or not self._is_administrator(session)):
+            raise Denied(why)
+
+    def _may_be_told(self, session: ClientSession | None, inside: KernelSession | None) -> bool:
+        """Whether InformationFor lets a client without a token know things."""
+        told = self._settings().information_for
+        bridged = inside is not None or (session is not None and session.record.kernel is not None)
+        return told == "any" or (told == "bridged" and bridged)
+
+    def Authenticate(self, session: ClientSession | None, token: str) -> str:
+        if session is None:
+            raise CommandFailed("there is no client to authenticate")
+        if not self._tokens.are_known:
+            return SUCCESS  # a client that has a token for another server need not know that this one asks for none
+        origin = session.origin
+        why = self._tokens.check(token, origin)
+        if why:
+            self._tokens.refusals.add(origin, session.name, why)
+            session.close_link()
+            raise Denied(why)
+        self._registry.authenticate(session.record)
+        return SUCCESS
+
+    # -- the server as a whole ---------------------------------------------------------------------------------
+
+    def ReloadConfiguration(self, session: ClientSession | None) -> str:
+        why = self._controlled(session).reload()
+        if why:
+            raise Denied(why)
+        return SUCCESS
+
+    def StopServer(self, session: ClientSession | None) -> str:
+        self._controlled(session).stop()
+        return SUCCESS
+
+    def _controlled(self, session: ClientSession | None) -> ServerControl:
+        if self._control is None or session is None:
+            raise CommandFailed("there is no server to control")
+        return self._control
 
     # -- bridges -----------------------------------------------------------------------------------------------
 
@@ -353,6 +454,9 @@ class Executor:
             return replies.reply(MALFORMED)
         try:
             answer = run(command)
+        except (Denied, TokenRequired) as error:
+            self._log.information(f"{command.name} was refused to {name}: {error}")
+            return replies.reply(replies.error_because(str(error)))
         except (CommandFailed, Refused) as error:
             self._log.debug(f"{command.name} for {name} failed: {error}")
             return replies.reply(ERROR)

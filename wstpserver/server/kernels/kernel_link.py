@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from gevent import get_hub
 from gevent.event import AsyncResult
 
-from wstpserver.server.access import belongs_to
 from wstpserver.server.connection import ConnectionClosed, peer_name
 from wstpserver.server.handshake import LinkHandshakes, OpenLink, PendingConnection
 from wstpserver.server.kernels.remote import ExpectedLink
+from wstpserver.server.peers import belongs_to
 from wstpserver.wire.handshake import LOWER_VERSION, OUR_VERSION
 from wstpserver.wire.pairing import Dropped
 
