@@ -33,6 +33,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import math
 import os
 import select
 import shutil
@@ -70,7 +71,7 @@ _MEASURED = 0.1
 #: The receiver gives credit for so many bytes at a time.
 _CREDIT_STEP = 64 << 10
 #: Bytes of one DATA frame at most, and of any other frame.
-CHUNK = 256 << 10
+CHUNK = 128 << 10
 LARGEST_CONTROL = 512 << 10
 #: Pipes are made as large as the system allows without privileges.
 _PIPE_SIZE = 1 << 20
@@ -101,7 +102,11 @@ class Loop:
         self._wanted: dict[int, int] = {}
         self._handlers: dict[int, Callable[[int], object]] = {}
         self._timers: list[list[Any]] = []
+        #: When the first of them is due.
+        self._due: float = math.inf
         self._backwards = False
+        #: Set to end `run`.
+        self.finished = False
 
     def watch(self, descriptor: int, events: int, handler: Callable[[int], object]) -> None:
         """Have *handler* called with the events of a descriptor; events 0: not any more."""
@@ -112,11 +117,13 @@ class Loop:
             self._handlers[descriptor] = handler
         elif self._wanted.pop(descriptor, None) is not None:
             self._poll.unregister(descriptor)
+            del self._handlers[descriptor]
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> list[Any]:
         """Call back once; `cancel` takes the value that is returned."""
         timer = [time.monotonic() + seconds, callback]
         self._timers.append(timer)
+        self._due = min(self._due, timer[0])
         return timer
 
     def cancel(self, timer: list[Any] | None) -> None:
@@ -139,26 +146,33 @@ class Loop:
 
         self.watch(reading, select.POLLIN, read)
 
-    def run(self, finished: Callable[[], bool]) -> None:
-        """Run until *finished* says so after some event."""
-        while not finished():
-            wait = None
-            if self._timers:
-                wait = max(0.0, min(timer[0] for timer in self._timers) - time.monotonic()) * 1000 + 0.5
-            ready = self._poll.poll(wait)
+    def run(self) -> None:
+        """Run until `finished` is set."""
+        poll, monotonic, handlers = self._poll.poll, time.monotonic, self._handlers
+        while not self.finished:
+            left = self._due - monotonic()
+            if left <= 0.0:
+                self._run_timers()
+                continue
+            ready = poll(left * 1000 + 0.5 if self._timers else None)
             if len(ready) > 1:  # nobody is always the first
                 self._backwards = not self._backwards
                 if self._backwards:
                     ready.reverse()
             for descriptor, events in ready:
-                if descriptor in self._wanted:
-                    self._handlers[descriptor](events)
-            if self._timers:
-                now = time.monotonic()
-                for timer in [timer for timer in self._timers if timer[0] <= now]:
-                    if timer in self._timers:
-                        self._timers.remove(timer)
-                        timer[1]()
+                handler = handlers.get(descriptor)
+                if handler is not None:
+                    handler(events)
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        for timer in [timer for timer in self._timers if timer[0] <= now]:
+            if timer in self._timers:
+                self._timers.remove(timer)
+                timer[1]()
+        self._due = math.inf
+        for timer in self._timers:
+            self._due = min(self._due, timer[0])
 
 
 class Stream:
@@ -187,6 +201,7 @@ class Stream:
         self._take, self._lost = take, lost
         self._ended = False
         self._buffer = memoryview(bytearray(1 << 20))
+        self._whole = [self._buffer]
         self._start = self._end = 0
         #: The channel whose bytes are being read, and how many of them are left.
         self._current: Channel | None = None
@@ -197,6 +212,9 @@ class Stream:
         self._urgent = bytearray()
         #: Where channels read to; the header of the frame stands in front.
         self.scratch = memoryview(bytearray(_HEADER.size + CHUNK + 1))
+        self.payload = [self.scratch[_HEADER.size : -1]]
+        #: Whether nothing more can be written now.
+        self.blocked = False
         for descriptor in (incoming, outgoing):
             os.set_blocking(descriptor, False)
             try:
@@ -213,7 +231,7 @@ class Stream:
     def end(self, why: str) -> None:
         """Read and write no more."""
         if not self._ended:
-            self._ended = True
+            self._ended = self.blocked = True
             self.loop.watch(self._incoming, 0, self._readable)
             self.loop.watch(self._outgoing, 0, self._writable)
             self._lost(why)
@@ -221,14 +239,18 @@ class Stream:
     # -- writing -------------------------------------------------------------------------------------------------
 
     @property
-    def blocked(self) -> bool:
-        """Whether nothing more can be written now."""
-        return bool(self._rest) or self._ended
-
-    @property
     def flushed(self) -> bool:
         """Whether everything was written that ever will be."""
         return self._ended or not (self._rest or self._urgent)
+
+    def wait_flushed(self) -> None:
+        """Wait until some more can be written, and write it. For when the loop does not run any more."""
+        poll = select.poll()
+        poll.register(self._outgoing, select.POLLOUT)
+        if poll.poll(SILENCE * 1000):
+            self._writable(0)
+        else:
+            self._ended = True
 
     def send(self, kind: int, channel: int = 0, payload: bytes = b"") -> None:
         """Send a frame that goes before the bytes of channels."""
@@ -268,6 +290,7 @@ class Stream:
 
     def _wait_writable(self) -> None:
         if not self._ended:
+            self.blocked = True
             self.loop.watch(self._outgoing, select.POLLOUT, self._writable)
             for channel in self.channels.values():
                 channel.arm()
@@ -275,6 +298,7 @@ class Stream:
     def _writable(self, _events: int) -> None:
         self._flush()
         if not self._rest:
+            self.blocked = self._ended
             self.loop.watch(self._outgoing, 0, self._writable)
             for channel in self.channels.values():
                 channel.arm()
@@ -283,7 +307,7 @@ class Stream:
 
     def _readable(self, _events: int) -> None:
         try:
-            size = os.readv(self._incoming, [self._buffer[self._end :]])
+            size = os.readv(self._incoming, [self._buffer[self._end :]] if self._end else self._whole)
         except _NOT_NOW:
             return
         except OSError as error:
@@ -328,8 +352,13 @@ class Stream:
                 break
             length, kind, number = _HEADER.unpack_from(buffer, self._start)
             if kind == DATA:
-                self._current = self._channel(number)
-                self._current.expect(length)
+                self._current = channel = self._channel(number)
+                channel.expect(length)
+                begin = self._start + _HEADER.size
+                if begin + length < self._end and buffer[begin + length] == _LINE_FEED:  # it is here as a whole
+                    self._start = begin + length + 1
+                    channel.deliver(buffer[begin : begin + length])
+                    continue
                 self._left = length
                 self._expects_end = not length
                 self._start += _HEADER.size
@@ -376,6 +405,10 @@ class Channel:
         number: the number of the channel; all but MESSAGE_CHANNEL wait for their turn.
         ended: called each time a direction has ended.
     """
+
+    #: Whether what is received is acknowledged at once. The vendor's library writes a frame in several parts, each of
+    #: them when the one before was acknowledged.
+    acknowledges = True
 
     def __init__(self, stream: Stream, number: int, ended: Callable[[], object] = lambda: None) -> None:
         self._stream = stream
@@ -441,12 +474,13 @@ class Channel:
         stream = self._stream
         if stream.blocked and not self._urgent:
             return
-        allowed = min(CHUNK, self._limit - self._under_way)
+        allowed = self._limit - self._under_way
         if allowed <= 0:
             self.arm()
             return
         try:
-            size = os.readv(self._descriptor, [stream.scratch[_HEADER.size : _HEADER.size + allowed]])
+            into = stream.payload if allowed >= CHUNK else [stream.payload[0][:allowed]]
+            size = os.readv(self._descriptor, into)
         except _NOT_NOW:
             return
         except OSError:
@@ -457,7 +491,7 @@ class Channel:
             stream.send(END, self.number)
             self._ended()
             return
-        if self._socket is not None and _QUICKACK is not None:
+        if self.acknowledges and _QUICKACK is not None and self._socket is not None:
             try:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             except OSError:
@@ -894,7 +928,9 @@ class Agent:
     def run(self) -> None:
         """Until the kernel is gone and the connector knows."""
         try:
-            self._loop.run(lambda: self._finished and self._stream.flushed)
+            self._loop.run()
+            while not self._stream.flushed:
+                self._stream.wait_flushed()
         finally:
             if self._kernel is not None:
                 self._kernel.end()
@@ -914,11 +950,15 @@ class Agent:
 
     def _fail(self, why: str) -> None:
         self._stream.send(FAILED, 0, why.encode("utf-8", "replace"))
-        self._finished = True
+        self._finish()
+
+    def _finish(self) -> None:
+        """End once the connector knows."""
+        self._finished = self._loop.finished = True
 
     def _lost(self, why: str) -> None:
         """The stream has ended: nobody is there who could use the kernel."""
-        self._finished = True
+        self._finish()
 
     def _signalled(self, number: int) -> None:
         if number != signal.SIGCHLD:
@@ -927,7 +967,7 @@ class Agent:
 
     def _terminate(self, why: str) -> None:
         if self._kernel is None:
-            self._finished = True
+            self._finish()
         elif not self._asked:
             self._asked, self._why = True, why
             self._kernel.signal_group(signal.SIGTERM)
@@ -1028,7 +1068,7 @@ class Agent:
             return
         exited = {"status": self._status, "why": self._why}
         self._stream.send(EXITED, 0, json.dumps(exited).encode())
-        self._finished = True
+        self._finish()
 
 
 def main() -> NoReturn:

@@ -119,7 +119,6 @@ class Connector:
         self._host = ""
         #: The wait status to end with once everything is passed on; None while the kernel lives.
         self._status: int | None = None
-        self._finished = False
         self._last_timer: list[Any] | None = None
         self._held: list[_LinkChannel] = []
         self._errors_ended = False
@@ -130,7 +129,7 @@ class Connector:
 
     def run(self) -> int:
         """Returns the wait status of the kernel, or that of a failure."""
-        self._loop.run(lambda: self._finished)
+        self._loop.run()
         for number in (DATA_CHANNEL, MESSAGE_CHANNEL):
             if self._stream is not None:
                 self._stream.channels[number].close()
@@ -369,7 +368,7 @@ class Connector:
         channels = self._stream.channels if self._stream is not None else {}
         if self._why_lost is None and any(channels[number].waiting for number in channels):
             return
-        self._finished = True
+        self._loop.finished = True
 
     def _hold(self, channel: _LinkChannel) -> None:
         """The kernel has closed a connection. If it has also ended, the server hears both at the same time."""
@@ -407,7 +406,9 @@ class Connector:
 
 
 class _LinkChannel(Channel):
-    """A connection of the link, whose end is passed on by the connector."""
+    """A connection of the link, whose end is passed on by the connector. The server waits for no acknowledgement."""
+
+    acknowledges = False
 
     def __init__(
         self, stream: Stream, number: int, ended: Callable[[], object], hold: Callable[[_LinkChannel], object]

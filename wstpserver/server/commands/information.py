@@ -150,8 +150,8 @@ def _kernel(
         "Age": round(now - record.ready_at, 3) if record.ready_at else None,
         "Client": (client.name if addresses else client.name.partition(" (")[0]) if client is not None else None,
         "Evaluations": record.evaluations,
-        **({"Memory": memory[kernel.process.pid]} if kernel is not None and kernel.process.pid in memory else {}),
         **_place(supervisor, record),
+        **({"Memory": memory[kernel.process.pid]} if kernel is not None and kernel.process.pid in memory else {}),
     }
 
 
