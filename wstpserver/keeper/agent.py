@@ -121,7 +121,7 @@ class Loop:
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> list[Any]:
         """Call back once; `cancel` takes the value that is returned."""
-        timer = [time.monotonic() + seconds, callback]
+        timer: list[Any] = [time.monotonic() + seconds, callback]
         self._timers.append(timer)
         self._due = min(self._due, timer[0])
         return timer

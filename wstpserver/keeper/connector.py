@@ -93,9 +93,6 @@ _TERMINAL = (
     " or --pty (srun)"
 )
 
-#: Has srun pass everything on at once, as -u does; without that it does so line by line, which takes longer.
-_ENVIRONMENT = {"SLURM_UNBUFFEREDIO": "1"}
-
 _PR_SET_PDEATHSIG = 1
 
 
@@ -149,7 +146,6 @@ class Connector:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
-                env={**os.environ, **_ENVIRONMENT},
             )
         except OSError as error:
             self._fail(f'the launcher "{command[0]}" could not be started: {error.strerror}')
