@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import (
+    Admission,
     AnswerAwaited,
     Bridged,
     Client,
@@ -15,6 +16,7 @@ from wstpserver.pools.states import (
     Effect,
     Kernel,
     MoveFailed,
+    Purpose,
     Reset,
     Settled,
     Start,
@@ -65,6 +67,7 @@ class History:
             extra=self.random.randint(0, 1),
             **{name: self.chance() for name in ("keep", "reserve", "stealing", "replacement")},
             limits={key: value for key, value in LIMITS.items() if self.chance()},
+            seats=self.random.choice([0, 0, 2, 4]),
         )
 
     def chance(self) -> bool:
@@ -77,7 +80,7 @@ class History:
             for check in INVARIANTS:
                 check(self)
 
-    def begin(self, minimum, extra, keep, reserve, stealing, replacement, limits):
+    def begin(self, minimum, extra, keep, reserve, stealing, replacement, limits, seats):
         pool = {
             "KernelPath": "/k",
             "MinimumKernelNumber": minimum,
@@ -97,6 +100,7 @@ class History:
             pools=[{"name": "A", **pool}, {"name": "B", **pool, "ReservePreviouslyConnectedKernels": not reserve}],
             AllowStealingKernels=stealing,
             AllowSilentKernelReplacement=replacement,
+            MaximumKernels=seats,
         )
         self.now = 0.0
         self.clients: list[Client] = []
@@ -108,6 +112,9 @@ class History:
         #: Who waits, and who was told what has become of it.
         self.waiting: list[WaitingClient] = []
         self.settled: list[WaitingClient] = []
+        #: The clients that waited, and those to which another kernel was granted, when a pool was last closed.
+        self.admitted: set[Client] = set()
+        self.moving: set[Client] = set()
         #: Kernels in which a client has been since they were reset.
         self.used: set[Kernel] = set()
         #: Who is bridged to what, by the effects alone: what the sockets would say.
@@ -136,6 +143,7 @@ class History:
             waits_for_an_answer = effect.kernel.evaluation.awaiting and effect.named
             assert waits_for_an_answer or not effect.kernel.busy, "a busy kernel was given away"
             assert effect.named or self.is_fit_for_strangers(effect.kernel)
+            assert self.may_be_bridged(effect), "a client got in although its pool is closed"
             self.bridges[effect.client] = effect.kernel
             self.used.add(effect.kernel)
         elif isinstance(effect, Reset):
@@ -148,6 +156,15 @@ class History:
             self.settled.append(effect.waiting)
         else:
             assert isinstance(effect, MoveFailed | AnswerAwaited)
+
+    def may_be_bridged(self, effect: Bridged):
+        """Whether the client was admitted: a move that was granted before its pool was paused is completed."""
+        pool = effect.kernel.pool
+        admission = self.registry.admission if pool is None else pool.admission
+        if admission is Admission.OPEN or effect.client in self.moving:
+            return True
+        admitted = effect.client in self.admitted or effect.purpose is Purpose.REPLACEMENT
+        return admission is Admission.DRAINING and admitted
 
     def is_fit_for_strangers(self, kernel):
         """Whether a client that did not name the kernel's ID may be bridged to it (the effect has been applied)."""

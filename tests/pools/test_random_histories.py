@@ -7,9 +7,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.pools.history import LONGEST_PAUSE, History, invariant, when
+from wstpserver.pools.admission import spare_kernels, unserved
 from wstpserver.pools.limits import forgotten, overdue, worn_out
 from wstpserver.pools.registry import Refused
-from wstpserver.pools.states import COMING, ENDING, Client, Departure, KernelState, Purpose, WaitState
+from wstpserver.pools.states import COMING, ENDING, Admission, Client, Departure, KernelState, Purpose, WaitState
 from wstpserver.wire.packets import PacketHead as Head
 
 #: States in which a kernel's link may end while nobody else is in charge of the kernel.
@@ -43,7 +44,11 @@ class RandomHistory(History):
         purpose = Purpose.INSIDE if inside else Purpose.COMMAND
         waiting = self.registry.connect_to_pool(client, target, purpose, deferred=inside)
         self.waiting.append(waiting)
-        if waiting.state is WaitState.GRANTED:
+        if target.admission is Admission.DRAINING:
+            assert waiting.state is WaitState.FAILED or waiting.kernel is own
+        elif target.admission is Admission.PAUSED:
+            assert waiting.state is WaitState.WAITING or waiting.kernel is own
+        elif waiting.state is WaitState.GRANTED:
             assert waiting.kernel is free or free is None
             assert waiting.kernel.state is KernelState.BRIDGED and waiting.kernel.client is client
             assert (client.pending is waiting) is (inside and waiting.kernel is not own)
@@ -64,7 +69,8 @@ class RandomHistory(History):
         except Refused:
             assert client.kernel is before
             assert kernel.client is owner
-            assert kernel.state in ENDING or owner not in (None, client)
+            closed = (kernel.pool or self.registry).admission is Admission.DRAINING
+            assert kernel.state in ENDING or owner not in (None, client) or closed
         else:
             self.waiting.append(waiting)
             if waiting.state is WaitState.WAITING:
@@ -136,7 +142,27 @@ class RandomHistory(History):
 
     @when(lambda self: True)
     def kernel_starts_outside_pools(self):
-        self.registry.start_outside_pools()
+        try:
+            self.registry.start_outside_pools()
+        except Refused:
+            assert self.registry.seats.left == 0 or self.registry.admission is not Admission.OPEN
+
+    @when(lambda self: self.random.random() < 0.3)
+    def administrator_closes_a_pool(self):
+        self.admitted = {client for client in self.registry.clients if client.waiting is not None}
+        self.moving = {client for client in self.registry.clients if client.pending is not None}
+        action = self.registry.drain if self.chance() else self.registry.pause
+        bridges, paused = dict(self.bridges), any(one.admission is Admission.PAUSED for one in self.present_doors())
+        action(self.random.choice([None, *self.registry.pools.values()]))
+        if not paused:  # else a client that waited to take a kernel over gets it now
+            assert bridges == self.bridges, "whoever has a kernel keeps it"
+
+    def present_doors(self):
+        return [self.registry, *self.registry.pools.values()]
+
+    @when(lambda self: any(pool.admission is not Admission.OPEN for pool in self.registry.pools.values()))
+    def administrator_opens_pools(self):
+        self.registry.resume(self.random.choice([None, *self.registry.pools.values()]))
 
     @when(lambda self: self.starting)
     def kernel_becomes_ready(self):
@@ -159,7 +185,7 @@ class RandomHistory(History):
 
     @when(lambda self: any(pool.holding_off for pool in self.registry.pools.values()))
     def pause_ends(self):
-        self.registry.resume(self.registry.pools[self.random.choice("AB")])
+        self.registry.start_again(self.registry.pools[self.random.choice("AB")])
 
     @when(lambda self: True)
     def link_of_a_kernel_ends(self):
@@ -230,16 +256,27 @@ class RandomHistory(History):
     def numbers_are_kept(self):
         for pool in self.registry.pools.values():
             assert pool.running <= pool.settings.maximum_kernel_number
-            if not pool.holding_off and pool.room:
+            if not pool.holding_off and pool.room and pool.admission is Admission.OPEN:
                 assert pool.living >= pool.settings.minimum_kernel_number
             for state in KernelState:
                 if state is not KernelState.GONE:
                     assert pool.counts[state] == sum(one.state is state for one in pool.kernels.values())
 
     @invariant
+    def no_more_kernels_run_than_there_are_seats(self):
+        seats = self.registry.seats
+        assert not seats.maximum or len(self.registry.kernels) <= seats.maximum
+        pools = self.registry.pools.values()
+        clients = sum(unserved(pool) for pool in pools)
+        going = sum(one.state is KernelState.CLOSING for one in self.registry.kernels.values())
+        if clients > going:
+            assert seats.left == 0, "a seat is left, and clients wait for a kernel"
+            assert not spare_kernels(pools, 1), "a kernel that nobody needs, and clients wait for a seat"
+
+    @invariant
     def nobody_waits_for_what_is_there(self):
         for pool in self.registry.pools.values():
-            if pool.waiting:
+            if pool.waiting and pool.admission is not Admission.PAUSED:
                 assert pool.choose() is None
                 if not pool.holding_off:
                     coming = sum(pool.counts[state] for state in COMING)

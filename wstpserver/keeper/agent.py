@@ -730,8 +730,20 @@ def find_program(path: str | None, discovery: str) -> str:
 class Kernel:
     """The kernel's process, in a session of its own, and a guard that kills its group if the agent dies."""
 
-    def __init__(self, arguments: list[str]) -> None:
-        """Start it. Raises CannotStart."""
+    def __init__(self, arguments: list[str], directory: str, changes: dict[str, str | None]) -> None:
+        """Start it.
+
+        Args:
+            arguments: the program and its arguments.
+            directory: the folder that it begins in, "" for that of the agent.
+            changes: what is different in its environment; None takes a variable away.
+
+        Raises:
+            CannotStart: it cannot be started.
+        """
+        if directory and not os.path.isdir(directory):
+            raise CannotStart(f'the folder "{directory}" that the kernel is to begin in does not exist on {host_name()}')
+        environment = {name: text for name, text in {**os.environ, **changes}.items() if text is not None}
         self._guard = self._start_guard()
         try:
             self._process = subprocess.Popen(
@@ -740,6 +752,8 @@ class Kernel:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=directory or None,
+                env=environment,
             )
         except OSError as error:
             text = error.strerror
@@ -1002,7 +1016,8 @@ class Agent:
             )
         ports = ",".join(f"{listener.getsockname()[1]}@{LOOPBACK}" for listener in self._listeners)
         link = ["-linkprotocol", "TCPIP", "-linkconnect", "-linkname", ports]
-        self._kernel = Kernel([program, *wanted["options"], *link])
+        arguments = [program, *wanted["options"], *link]
+        self._kernel = Kernel(arguments, wanted.get("directory", ""), wanted.get("environment", {}))
         self._stream.channels[OUTPUT_CHANNEL].open(descriptor=self._kernel.output)
         started = {"host": host_name(), "path": program, "pid": self._kernel.pid}
         self._stream.send(STARTED, 0, json.dumps(started).encode())

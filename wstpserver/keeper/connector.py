@@ -8,7 +8,8 @@ from an agent or an engine that misbehaves reaches the connector of one kernel o
     python connector.py ORDER ... -linkname PORT@HOST,PORT@HOST
 
 ORDER is a JSON object: `launcher` and `agent` (lists of words), `path` (the kernel, null to look for one), `options`
-(of the kernel), `discovery` (the file that knows where kernels are), `server` (host and port for connections of the
+(of the kernel), `directory` and `environment` (what it begins in, and what is different in its environment; null takes a
+variable away), `discovery` (the file that knows where kernels are), `server` (host and port for connections of the
 agent, null to carry the link itself).
 
 What the kernel and the engine print is the connector's output. Lines that begin with `REPORT` are for the server: a
@@ -240,7 +241,7 @@ class Connector:
             stream.add(_LinkChannel(stream, number, self._check_end, self._hold))
         stream.add(_OutputChannel(stream, self._output))
         order = self._order
-        start = {"path": order["path"], "options": order["options"]}
+        start = {key: order[key] for key in ("path", "options", "directory", "environment")}
         if order["path"] is None:
             with open(order["discovery"], encoding="utf-8") as file:
                 start["discovery"] = file.read()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wstpserver.pools.states import Kernel, KernelState, Pool
+from wstpserver.pools.admission import not_admitted, seat_holders
+from wstpserver.pools.states import Admission, Kernel, KernelState, Pool
 
 #: How far below MaximumKernelAge a kernel's own limit may lie, as a part of it.
 JITTER = 0.1
@@ -112,12 +113,15 @@ def occupancy(pool: Pool) -> str:
         parts.append(f"{busy} free but busy")
     if pool.holding_off:
         parts.append("a pause after a failed start")
+    if pool.admission is not Admission.OPEN:
+        parts.append(pool.admission.value)
     return f"{pool.running} of {pool.settings.maximum_kernel_number} kernels ({', '.join(parts) or 'none'})"
 
 
-def is_full(pool: Pool) -> bool:
-    """Tell whether a client that waits for a kernel of *pool* depends on what other clients do."""
-    return not pool.room and pool.coming < len(pool.waiting)
+def is_stuck(pool: Pool) -> bool:
+    """Tell whether no kernel of *pool* is being started or reset for a client that waits."""
+    full = not pool.room and pool.coming < len(pool.waiting)
+    return full or pool.holding_off or pool.admission is Admission.PAUSED
 
 
 def is_hopeless(pool: Pool, now: float, seconds: float) -> bool:
@@ -125,7 +129,8 @@ def is_hopeless(pool: Pool, now: float, seconds: float) -> bool:
 
     That is so if all of its kernels are reserved and none of them is kept for so short a time only.
     """
-    if pool.room or not pool.kernels or pool.counts[KernelState.RESERVED] < pool.running:
+    has_room = pool.running < pool.settings.maximum_kernel_number
+    if has_room or not pool.kernels or pool.counts[KernelState.RESERVED] < pool.running:
         return False
     limit = pool.settings.reserved_kernel_timeout
     if not limit:
@@ -139,6 +144,8 @@ def is_hopeless(pool: Pool, now: float, seconds: float) -> bool:
 def remedy(pool: Pool) -> str:
     """Say what would free a kernel of a pool that has none to give."""
     ways = []
+    if pool.admission is Admission.PAUSED:
+        ways.append(not_admitted(pool.admission, pool))
     if pool.counts[KernelState.RESERVED]:
         limit = pool.settings.reserved_kernel_timeout
         kept = f"are closed after {limit:g} s without a client" if limit else "are kept for ever"
@@ -148,6 +155,8 @@ def remedy(pool: Pool) -> str:
         )
     if pool.counts[KernelState.BRIDGED]:
         ways.append("a bridged kernel becomes available when its client leaves it")
-    if not pool.room:
+    if pool.running >= pool.settings.maximum_kernel_number:
         ways.append(f"MaximumKernelNumber of pool {pool.name} allows for {pool.settings.maximum_kernel_number}")
+    elif pool.seats.left == 0:
+        ways.append(seat_holders(pool.seats))
     return "; ".join(ways)

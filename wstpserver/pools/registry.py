@@ -6,12 +6,14 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
+from wstpserver.pools.admission import not_admitted, seat_holders, spare_kernels, unserved, waits_longest
 from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
 from wstpserver.pools.limits import worn_out
 from wstpserver.pools.states import (
     ENDING,
+    Admission,
     AnswerAwaited,
     Bridged,
     Client,
@@ -25,6 +27,7 @@ from wstpserver.pools.states import (
     Purpose,
     Reason,
     Reset,
+    Seats,
     Settled,
     Start,
     Unbridged,
@@ -51,6 +54,21 @@ class TokenRequired(Refused):
 
     def __init__(self, what: str) -> None:
         super().__init__(f'{what} needs an access token: WSCommandPacket[Authenticate["token"]]')
+
+
+class Observer(Protocol):
+    """What hears of changes in a registry in the moment in which they happen, in the middle of a transaction: it must
+    not call the registry.
+    """
+
+    def kernel_moved(self, kernel: Kernel, before: KernelState | None) -> None:
+        """The kernel has come into its state from *before*; None: it was just made."""
+
+    def kernel_lost(self, kernel: Kernel, *, in_good_order: bool) -> None:
+        """It is settled how a kernel has ended that the server did not close."""
+
+    def wait_ended(self, waiting: WaitingClient) -> None:
+        """A client has left the line of a pool or a kernel, perhaps in the moment in which it asked."""
 
 
 def _transaction(
@@ -96,14 +114,24 @@ class Registry:
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.settings = settings
-        self.pools = {pool.name: Pool(pool) for pool in settings.pools}
         self.kernels: dict[str, Kernel] = {}
         self.clients: set[Client] = set()
+        #: What holds for kernels outside pools, and for pools that come with a reload.
+        self.admission = Admission.OPEN
+        self.seats = Seats(settings.maximum_kernels, self.kernels)
+        self.pools = {pool.name: Pool(pool, self.seats) for pool in settings.pools}
+        #: Pools that would start kernels if there were seats for them, in the order of asking.
+        self._short: dict[Pool, None] = {}
         self._new_id = new_id
         self._carry_out = carry_out
         self._clock = clock
         self._effects: deque[Effect] = deque()
         self._depth = 0
+        self._observers: tuple[Observer, ...] = ()
+
+    def observe(self, observer: Observer) -> None:
+        """Tell *observer* of every change from now on. Nobody is told, and nothing is paid for it, before that."""
+        self._observers += (observer,)
 
     def _carry_out_effects(self) -> None:
         self._depth += 1
@@ -135,11 +163,12 @@ class Registry:
         that starts for such a pool, or with a command line that is not in force any more, is dropped.
         """
         self.settings = settings
+        self.seats.maximum = settings.maximum_kernels
         names = {pool.name for pool in settings.pools}
         for pool_settings in settings.pools:
             known = self.pools.get(pool_settings.name)
             if known is None:
-                self.pools[pool_settings.name] = Pool(pool_settings)
+                self.pools[pool_settings.name] = Pool(pool_settings, self.seats, self.admission)
                 continue
             before, known.settings, known.retired = known.settings, pool_settings, False
             known.holding_off = False
@@ -147,7 +176,8 @@ class Registry:
                 self._drop_starting(known, "it starts with a command line that is not in force any more")
         for pool in [pool for name, pool in self.pools.items() if name not in names]:
             self._retire(pool)
-        for pool in tuple(self.pools.values()):
+        self._short.clear()
+        for pool in sorted(self.pools.values(), key=waits_longest):
             self._fill(pool)
             for kernel in tuple(pool.used.values()):
                 self._offer(kernel)  # a new limit may concern it
@@ -169,6 +199,45 @@ class Registry:
             if kernel.state is KernelState.STARTING:
                 self._close(kernel, why)
 
+    # -- what the administrator lets clients do ----------------------------------------------------------------
+
+    @_transaction
+    def drain(self, pool: Pool | None = None) -> None:
+        """Admit no more clients to a pool, or to any kernel of the server; those that are there go on.
+
+        Clients that wait for a kernel already still get one, and a client whose kernel dies is given another.
+        """
+        self._admit(pool, Admission.DRAINING)
+
+    @_transaction
+    def pause(self, pool: Pool | None = None) -> None:
+        """Let clients that ask for a kernel of a pool, or for any kernel of the server, wait until `resume`."""
+        self._admit(pool, Admission.PAUSED)
+
+    @_transaction
+    def resume(self, pool: Pool | None = None) -> None:
+        """End `drain` and `pause`."""
+        self._admit(pool, Admission.OPEN)
+
+    def _admit(self, pool: Pool | None, admission: Admission) -> None:
+        pools = (pool,) if pool is not None else tuple(self.pools.values())
+        if pool is None:
+            self.admission = admission
+        for one in pools:
+            one.admission = admission
+        if admission is Admission.PAUSED:
+            return
+        for kernel in tuple(self.kernels.values()):
+            if kernel.waiting:
+                self._offer(kernel)
+        for one in pools:
+            while one.waiting and (free := one.choose()) is not None:
+                self._grant(one.waiting.first, free)
+            self._fill(one)
+
+    def _admission_to(self, kernel: Kernel) -> Admission:
+        return self.admission if kernel.pool is None else kernel.pool.admission
+
     # -- kernels -----------------------------------------------------------------------------------------------
 
     @_transaction
@@ -176,12 +245,31 @@ class Registry:
         """Start a kernel that belongs to no pool and is reached by its ID only.
 
         Raises:
-            Refused: There are as many as the configuration allows.
+            Refused: There are as many as the configuration allows, or the server is paused or drained.
         """
+        if self.admission is not Admission.OPEN:
+            raise Refused(not_admitted(self.admission))
+        if self.seats.left == 0:
+            raise Refused(seat_holders(self.seats))
         maximum = self.settings.maximum_kernels_outside_pools
         if 0 < maximum <= sum(kernel.pool is None for kernel in self.kernels.values()):
             raise Refused(f"there are {maximum} kernels outside pools already (MaximumKernelsOutsidePools)")
         return self._start(None, command_line)
+
+    @_transaction
+    def start_another(self, pool: Pool) -> Kernel:
+        """Start a kernel of a pool that nobody has asked for yet.
+
+        Raises:
+            Refused: The pool has no room for it, or starts no kernels now.
+        """
+        if pool.retired:
+            raise Refused(f"pool {pool.name} is not configured any more")
+        if pool.holding_off:
+            raise Refused(f"pool {pool.name} pauses after a failed start")
+        if not pool.room:
+            raise Refused(f"pool {pool.name} has {pool.running} kernels, as many as it may have (MaximumKernelNumber)")
+        return self._start(pool, None)
 
     @_transaction
     def ready(self, kernel: Kernel) -> bool:
@@ -203,7 +291,7 @@ class Registry:
 
     @_transaction
     def start_failed(self, kernel: Kernel) -> None:
-        """Note that a starting kernel did not become ready: its pool pauses until `resume`."""
+        """Note that a starting kernel did not become ready: its pool pauses until `start_again`."""
         if kernel.state is KernelState.STARTING:
             if kernel.pool is not None:
                 kernel.pool.holding_off = True
@@ -211,12 +299,12 @@ class Registry:
 
     @_transaction
     def hold_off(self, pool: Pool) -> None:
-        """Start no kernels in *pool* until `resume`."""
+        """Start no kernels in *pool* until `start_again`."""
         pool.holding_off = True
 
     @_transaction
-    def resume(self, pool: Pool) -> None:
-        """Start kernels in *pool* again as they are needed."""
+    def start_again(self, pool: Pool) -> None:
+        """Start kernels in *pool* as they are needed, after a failed start or `hold_off`."""
         pool.holding_off = False
         self._fill(pool)
 
@@ -255,6 +343,8 @@ class Registry:
         """
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
             return
+        for observer in self._observers:
+            observer.kernel_lost(kernel, in_good_order=in_good_order)
         client, pool = kernel.client, kernel.pool
         replacing = False
         if client is not None:
@@ -348,18 +438,22 @@ class Registry:
         Raises:
             TokenRequired: It has not said an access token, and the pool needs one.
         """
-        self.check_token(client, pool)
+        if pool.settings.require_access_token:
+            self.check_token(client, pool)
         return self._connect_to_pool(client, pool, purpose, deferred=deferred)
 
     def _connect_to_pool(self, client: Client, pool: Pool, purpose: Purpose, *, deferred: bool) -> WaitingClient:
         waiting = self._begin_waiting(client, pool, purpose, deferred=deferred)
-        kernel = pool.choose()
+        turned_away = pool.admission is Admission.DRAINING and purpose is not Purpose.REPLACEMENT
+        kernel = None if turned_away or pool.admission is Admission.PAUSED else pool.choose()
         own = client.kernel
         if kernel is not None:
             self._grant(waiting, kernel)
         elif own is not None and own.pool is pool and own.state is BRIDGED and client.has_not_used_it:
             waiting.kernel = own
             self._end_waiting(waiting, WaitState.GRANTED)
+        elif turned_away:
+            self._end_waiting(waiting, WaitState.FAILED, not_admitted(pool.admission, pool))
         else:
             self._fill(pool)
         return waiting
@@ -395,6 +489,8 @@ class Registry:
             self.check_token(client, kernel.pool)
         if not self._may_take(client, kernel):
             raise Refused(f"kernel {kernel.id} is bridged to another client")
+        if kernel.client is not client and self._admission_to(kernel) is Admission.DRAINING:
+            raise Refused(not_admitted(Admission.DRAINING, kernel.pool))
 
     def _may_take(self, client: Client, kernel: Kernel) -> bool:
         return kernel.client is None or kernel.client is client or self.settings.allow_stealing_kernels
@@ -453,12 +549,32 @@ class Registry:
 
     def _fill(self, pool: Pool) -> None:
         """Start as many kernels as the minimum and the waiting clients ask for and the maximum allows."""
-        if pool.holding_off or pool.retired:
+        if pool.holding_off or pool.retired or pool.admission is Admission.PAUSED:
             return
-        missing = pool.settings.minimum_kernel_number - pool.living
+        missing = pool.settings.minimum_kernel_number - pool.living if pool.admission is Admission.OPEN else 0
         wanted = len(pool.waiting) - pool.coming
-        for _ in range(min(max(missing, wanted), pool.room)):
+        possible = pool.room
+        for _ in range(min(max(missing, wanted), possible)):
             self._start(pool, None)
+        if max(missing, wanted) > possible and self.seats.left == 0:
+            self._short[pool] = None
+            self._give_up_spare_kernels()
+
+    def _give_up_spare_kernels(self) -> None:
+        """Close kernels that nobody needs for clients that wait in pools without a seat."""
+        clients = sum(unserved(pool) for pool in self._short)
+        if clients:
+            going = sum(kernel.state is KernelState.CLOSING for kernel in self.kernels.values())
+            for kernel in spare_kernels(self.pools.values(), clients - going):
+                self._close(kernel, "a client of another pool needs its seat (MaximumKernels)")
+
+    def _seat_is_free(self) -> None:
+        """Let the pools start kernels that had no seats: first where clients wait, the longest wait before others."""
+        for pool in sorted(self._short, key=waits_longest):
+            if self.seats.left == 0:
+                return
+            del self._short[pool]
+            self._fill(pool)
 
     def _start(self, pool: Pool | None, command_line: str | None) -> Kernel:
         kernel = Kernel(self._new_id(), pool, command_line, since=self._clock())
@@ -467,6 +583,8 @@ class Registry:
         if pool is not None:
             pool.kernels[kernel.id] = kernel
             pool.counts[KernelState.STARTING] += 1
+        for observer in self._observers:
+            observer.kernel_moved(kernel, None)
         self._effects.append(Start(kernel))
         return kernel
 
@@ -487,14 +605,15 @@ class Registry:
         kernel.move(state)
         kernel.since = self._clock()
         pool = kernel.pool
-        if pool is None:
-            return
-        pool.counts[before] -= 1
-        pool.counts[state] += 1
-        pool.fresh.pop(kernel.id, None)
-        pool.used.pop(kernel.id, None)
-        if state is KernelState.FREE:
-            (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
+        if pool is not None:
+            pool.counts[before] -= 1
+            pool.counts[state] += 1
+            pool.fresh.pop(kernel.id, None)
+            pool.used.pop(kernel.id, None)
+            if state is KernelState.FREE:
+                (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
+        for observer in self._observers:
+            observer.kernel_moved(kernel, before)
 
     def _close(self, kernel: Kernel, why: str, told: str = "") -> None:
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
@@ -514,9 +633,14 @@ class Registry:
         if kernel.pool is not None:
             del kernel.pool.kernels[kernel.id]
             kernel.pool.counts[KernelState.GONE] = 0
-            self._fill(kernel.pool)
+            if self._short and not kernel.pool.retired:
+                self._short[kernel.pool] = None
+            else:
+                self._fill(kernel.pool)
             if kernel.pool.retired and not kernel.pool.kernels:
                 self.pools.pop(kernel.pool.name, None)
+        if self._short:
+            self._seat_is_free()
 
     def _offer(self, kernel: Kernel) -> None:
         """Give a kernel that may be idle now to the first client that waits for it, else to the first that waits for
@@ -525,7 +649,8 @@ class Registry:
         evaluation = kernel.evaluation
         if kernel.state not in _GIVABLE or (evaluation.busy and not evaluation.awaiting):
             return
-        while kernel.waiting:
+        paused = self._admission_to(kernel) is Admission.PAUSED
+        while kernel.waiting and not paused:
             waiting = kernel.waiting.first
             if self._may_take(waiting.client, kernel):
                 self._grant(waiting, kernel)
@@ -544,8 +669,10 @@ class Registry:
         elif kernel.needs_reset and pool.settings.reset_code:
             self._move(kernel, KernelState.RESETTING)
             self._effects.append(Reset(kernel))
-        elif pool.waiting:
+        elif pool.waiting and pool.admission is not Admission.PAUSED:
             self._grant(pool.waiting.first, kernel)
+        elif self._short:
+            self._give_up_spare_kernels()
 
     # -- waiting -----------------------------------------------------------------------------------------------
 
@@ -566,6 +693,8 @@ class Registry:
         waiting.line.leave(waiting)
         waiting.client.waiting = None
         waiting.state, waiting.reason = state, why
+        for observer in self._observers:
+            observer.wait_ended(waiting)
         self._effects.append(Settled(waiting))
 
     def _fail_waiting(self, kernel: Kernel, why: str) -> None:

@@ -54,6 +54,9 @@ TRANSITIONS: dict[KernelState, frozenset[KernelState]] = {
 #: whose kernels all end at once must pause before it starts others.
 LIVING = frozenset(KernelState) - {KernelState.CLOSING, KernelState.GONE}
 
+#: States of a kernel that has been initialised and can evaluate.
+READY = frozenset({KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED, KernelState.RESETTING})
+
 #: States of a kernel that comes back to its pool by itself, so that a client can wait for it.
 COMING = frozenset({KernelState.STARTING, KernelState.RESETTING})
 
@@ -97,6 +100,19 @@ class WaitState(Enum):
     GRANTED = "granted"
     FAILED = "failed"
     TIMED_OUT = "timed out"
+
+
+class Admission(Enum):
+    """What the administrator lets the clients of a pool do; none of it touches a client that has a kernel."""
+
+    # the hash of an enum is a function in Python, and these are keys where it counts
+    __hash__ = object.__hash__
+
+    OPEN = "open"
+    #: Whoever asks for a kernel waits, and no kernel is started.
+    PAUSED = "paused"
+    #: Nobody is admitted any more. Clients that waited before are still served, and kernels are started for them only.
+    DRAINING = "draining"
 
 
 class Purpose(Enum):
@@ -294,6 +310,20 @@ class WaitingClient:
 
 
 @dataclass(eq=False, slots=True)
+class Seats:
+    """The kernels of the whole server, each of which holds one of MaximumKernels seats until its process is gone."""
+
+    #: 0 for any number.
+    maximum: int = 0
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int | None:
+        """How many more kernels may be started; None for any number."""
+        return max(0, self.maximum - len(self.kernels)) if self.maximum else None
+
+
+@dataclass(eq=False, slots=True)
 class Pool:
     """What the registry knows of one pool. Only the registry writes it.
 
@@ -301,6 +331,9 @@ class Pool:
     """
 
     settings: PoolSettings
+    #: Those of the whole server.
+    seats: Seats = field(default_factory=Seats)
+    admission: Admission = Admission.OPEN
     kernels: dict[str, Kernel] = field(default_factory=dict)
     #: Free kernels that were never bridged, oldest first.
     fresh: OrderedDict[str, Kernel] = field(default_factory=OrderedDict)
@@ -336,7 +369,8 @@ class Pool:
     @property
     def room(self) -> int:
         """How many more kernels may be started."""
-        return max(0, self.settings.maximum_kernel_number - self.running)
+        room, seats = max(0, self.settings.maximum_kernel_number - self.running), self.seats.left
+        return room if seats is None else min(room, seats)
 
     @property
     def coming(self) -> int:
@@ -346,6 +380,8 @@ class Pool:
     @property
     def available(self) -> int:
         """How many kernels a client could get: those that are free now, and those that could be started."""
+        if self.admission is not Admission.OPEN:
+            return 0
         free = sum(not kernel.busy for kernels in (self.fresh, self.used) for kernel in kernels.values())
         return free + self.room
 

@@ -72,6 +72,7 @@ class ServerSettings:
     maximum_unpaired_connections: int
     maximum_kernels_outside_pools: int
     kernel_transport_interface: str
+    maximum_kernels: int
     show_initialization_code: bool
     allowed_addresses: tuple[str, ...]
     allowed_users: tuple[str, ...]
@@ -79,6 +80,9 @@ class ServerSettings:
     accept_proxy_protocol_from: tuple[str, ...]
     information_for: str
     advertised_service_type: str
+    http_port: int
+    http_interface: str
+    http_host_names: tuple[str, ...]
 
     @property
     def default_pool(self) -> PoolSettings:

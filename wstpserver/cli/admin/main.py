@@ -19,15 +19,15 @@ Commands:
   close       Close kernels, also busy ones.
   abort       Abort what kernels evaluate; they stay with their clients.
   connect     Open an interactive session with a kernel, as wstpscript does; Ctrl-D leaves it as it is.
-  reload      Have the server read its configuration again. The server must run on this machine.
-  stop        Stop the server, and wait until it has stopped. The server must run on this machine.
+  reload      Have the server read its configuration again. For its own user and root on its machine, or with a token.
+  stop        Stop the server, and wait until it has stopped. For the same.
   help        Print this help.
   version     Print the version of this program, and of the server if there is one.
   completion  Print what makes a shell (bash, zsh or fish) complete the command lines of all three programs.
 
 Options:
-  -s, --server ADDRESS    The server: PORT, PORT@HOST or wstp://HOST:PORT. Without it the environment variable
-                          WSTPSERVER, else 31415@localhost.
+  -s, --server ADDRESS    The server: PORT, PORT@HOST or wstp://HOST:PORT (wstps:// with TLS). Without it the
+                          environment variable WSTPSERVER, else 31415@localhost.
   -j, --json              status: what the server answers, as JSON.
   -w, --watch             status: show it again and again, until Ctrl-C.
   -i, --interval SECONDS  status: how often with --watch. [default: 2]
@@ -39,6 +39,8 @@ Options:
   -a, --all               close: all kernels.
   -h, --help              Print this help.
   --version               Print the version.
+
+The environment variable WSTPSERVER_TOKEN_FILE names a file with the access token for the server, if it needs one.
 
 No command takes a kernel of a pool away from a client, except close, and connect, which takes the kernel that is named.
 

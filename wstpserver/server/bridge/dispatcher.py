@@ -89,6 +89,8 @@ class Dispatcher:
         self.settings = settings
         self.log = log
         self.sessions: dict[Client, ClientSession] = {}
+        #: Clients that were turned away because of MaximumClients.
+        self.turned_away = 0
         self._bridges: dict[Kernel, Bridge] = {}
         self._acknowledgements = LateAcknowledgements()
         #: The client whose link has just been opened: it is welcomed together with its greeting.
@@ -196,6 +198,7 @@ class Dispatcher:
         """
         maximum = self.settings.maximum_clients
         if 0 < maximum <= len(self.sessions):
+            self.turned_away += 1
             why = f"no further client is taken: MaximumClients is {maximum}"
             self.log.warning(f"{session.name} was turned away: {why}")
             session.send_first(greeting, b"")
@@ -221,7 +224,8 @@ class Dispatcher:
         if self.sessions.pop(session.record, None) is None:
             return
         self.log.debug(f"{session.name} disconnected: {why}")
-        self._end_silence(session)
+        if self._silent:
+            self._end_silence(session)
         bridge = self._bridge_of(session)
         if bridge is not None:  # now, because its channel is in the middle of a packet perhaps
             self._end_bridge(bridge, Reason.CLIENT_GONE, keep_queue=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import gevent
 from gevent.event import Event
 
-from wstpserver.pools.limits import is_full, is_hopeless, occupancy, remedy
+from wstpserver.pools.limits import is_hopeless, is_stuck, occupancy, remedy
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Kernel, Pool, Purpose, WaitingClient, WaitState
 from wstpserver.server.log import Log
@@ -99,7 +99,7 @@ class WaitingClients:
     def _report(self, waiting: WaitingClient, seconds: float) -> None:
         target = waiting.target
         text = f"{waiting.client.name} waits up to {seconds:g} s for {_what(target)}"
-        if isinstance(target, Pool) and _is_stuck(target):
+        if isinstance(target, Pool) and is_stuck(target):
             self._log.information(f"{text}; {remedy(target)}")
         else:
             self._log.debug(text)
@@ -112,7 +112,7 @@ class WaitingClients:
         ):
             return
         target = waiting.target
-        if isinstance(target, Pool) and _is_stuck(target):
+        if isinstance(target, Pool) and is_stuck(target):
             ways = remedy(target)
             why = f"waiting up to {seconds:.0f} s for {_what(target)}{f'; {ways}' if ways else ''}"
             trouble = self._trouble(target)
@@ -128,11 +128,6 @@ class WaitingClients:
             why = f"{why}\n{trouble}" if trouble else why
         if waiting.state is WaitState.WAITING:
             self._registry.give_up(waiting.client, why, state=WaitState.TIMED_OUT)
-
-
-def _is_stuck(pool: Pool) -> bool:
-    """Whether no kernel is being started or reset for the clients that wait."""
-    return is_full(pool) or pool.holding_off
 
 
 def _what(target: Kernel | Pool) -> str:

@@ -21,8 +21,8 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,15 @@ class Elsewhere:
         launcher: The words of KernelLauncher with everything filled in.
         agent: The words of KernelAgent.
         interface: Where the agent connects to the server; "" to carry the link through the launcher.
+        directory: The folder that the kernel begins in, "" for that of the agent.
+        environment: What is different in its environment; None takes a variable away.
     """
 
     launcher: tuple[str, ...]
     agent: tuple[str, ...]
     interface: str = ""
+    directory: str = ""
+    environment: Mapping[str, str | None] = field(default_factory=dict)
 
     def command(self, path: str, options: list[str], server: tuple[str, int] | None) -> list[str]:
         """The command line of the connector, without the link arguments.
@@ -83,6 +87,8 @@ class Elsewhere:
             "agent": self.agent,
             "path": None if path == AUTOMATIC_PATH else path,
             "options": options,
+            "directory": self.directory,
+            "environment": dict(self.environment),
             "discovery": discovery.__file__,
             "server": None if server is None else {"host": server[0], "port": server[1]},
         }

@@ -306,7 +306,7 @@ class Supervisor:
     def _resume(self, pool: Pool, record: _Record) -> None:
         record.pause = None
         if not self.stopping:
-            self._registry.resume(pool)
+            self._registry.start_again(pool)
 
     # -- between two clients -----------------------------------------------------------------------------------
 
