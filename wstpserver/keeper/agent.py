@@ -742,7 +742,7 @@ class Kernel:
             CannotStart: it cannot be started.
         """
         if directory and not os.path.isdir(directory):
-            raise CannotStart(f'the folder "{directory}" that the kernel is to begin in does not exist on {host_name()}')
+            raise CannotStart(f'there is no folder "{directory}" on {host_name()} for the kernel to begin in')
         environment = {name: text for name, text in {**os.environ, **changes}.items() if text is not None}
         self._guard = self._start_guard()
         try:
