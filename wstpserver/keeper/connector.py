@@ -9,8 +9,8 @@ from an agent or an engine that misbehaves reaches the connector of one kernel o
 
 ORDER is a JSON object: `launcher` and `agent` (lists of words), `path` (the kernel, null to look for one), `options`
 (of the kernel), `directory` and `environment` (the folder that it begins in, and what is different in its environment;
-null takes a variable away), `discovery` (the file that knows where kernels are), `server` (host and port for connections
-of the agent, null to carry the link itself).
+null takes a variable away), `discovery` (the file that knows where kernels are), `server` (host and port where the
+agent connects, null to carry the link itself).
 
 What the kernel and the engine print is the connector's output. Lines that begin with `REPORT` are for the server: a
 JSON object with some of `host`, `path`, `pid` and `memory` of the kernel, `ended` (why it has ended), and `token` and

@@ -33,6 +33,8 @@ from tools.harness.kernels import make_kernel
 from tools.harness.server import ROOT, pool
 from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.keeper import agent as protocol
+from wstpserver.keeper.connector import REPORT
+from wstpserver.server.kernels.remote import RemoteKernel
 
 #: What an engine with a remote shell does to a command.
 REMOTE_SHELL = "sh -c 'exec sh -c \"$*\"' ssh"
@@ -100,6 +102,19 @@ def test_a_kernel_works_as_on_this_machine(server, pool_name):
         conversation.abort_among_bulk(link, 50_000_000)
         assert link.command("SetKeepAlive", conversation.Symbol("True")) == SUCCESS
         conversation.come_back(server, link)
+
+
+def test_kernel_directory_and_environment(tmp_path):
+    """What the agent is told of the kernel's surroundings."""
+    agent, kernel = start_agent(
+        tmp_path, directory=str(tmp_path), environment={"GIVEN": "text", "HOME": None}
+    )
+    with agent:
+        environment = (processes.PROC / str(kernel) / "environ").read_bytes().split(b"\0")
+        assert b"GIVEN=text" in environment and not [each for each in environment if each.startswith(b"HOME=")]
+        assert os.readlink(f"/proc/{kernel}/cwd") == str(tmp_path)
+        agent.stdin.close()
+        wait_gone(kernel)
 
 
 def test_output_of_the_kernel_and_of_the_engine(server):
@@ -475,3 +490,19 @@ def test_words_of_the_launcher_are_filled_in(tmp_path):
     with serving(tmp_path, {"Pools": {"my pool; rm": keys}}) as server, join(server) as link:
         expected = f"my pool; rm/{kernel_id(link)}/{socket.gethostname()}"
         server.wait_for_log(f"printed: {re.escape(expected)}")
+
+
+def test_what_is_known_is_handed_over():
+    lines = []
+    remote = RemoteKernel(("ssh", "node7"), lines.append)
+    assert remote.take_line(REPORT + '{"host": "node7", "path": "/k", "pid": 5}')
+    assert remote.take_line(REPORT + '{"memory": 1000}')
+    assert not remote.take_line("printed")
+    assert remote.take_line(REPORT + '{"cut off')
+    record = json.loads(json.dumps(remote.hand_over()))
+    again = RemoteKernel.of_record(record, lines.append)
+    assert again.hand_over() == record
+    assert again.started.is_set()
+    assert (again.launcher, again.host, again.process, again.memory) == (("ssh", "node7"), "node7", 5, 1000)
+    again.take_line("more")
+    assert lines == ["printed", "more"]

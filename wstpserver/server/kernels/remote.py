@@ -154,6 +154,25 @@ class RemoteKernel:
         self._log_line = log_line
         self._expect = expect
 
+    def hand_over(self) -> dict[str, Any]:
+        """What another process of the server needs to know of it, as JSON can express it."""
+        return {
+            "launcher": list(self.launcher),
+            "host": self.host,
+            "path": self.path,
+            "process": self.process,
+            "memory": self.memory,
+        }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any], log_line: Callable[[str], None]) -> RemoteKernel:
+        """A kernel that runs already; *record* is what `hand_over` returned in another process."""
+        remote = cls(tuple(record["launcher"]), log_line)
+        remote.host, remote.path = record["host"], record["path"]
+        remote.process, remote.memory = record["process"], record["memory"]
+        remote.started.set()
+        return remote
+
     def take_line(self, line: str) -> bool:
         """Take a line of the connector; True if it was a report."""
         if not line.startswith(REPORT):
