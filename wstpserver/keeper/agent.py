@@ -195,7 +195,7 @@ class Stream:
         lost: Callable[[str], object],
     ) -> None:
         self.loop = loop
-        self.channels: dict[int, Channel] = {}
+        self.channels: dict[int, StreamChannel] = {}
         self.heard = time.monotonic()
         self._incoming, self._outgoing = incoming, outgoing
         self._take, self._lost = take, lost
@@ -204,7 +204,7 @@ class Stream:
         self._whole = [self._buffer]
         self._start = self._end = 0
         #: The channel whose bytes are being read, and how many of them are left.
-        self._current: Channel | None = None
+        self._current: StreamChannel | None = None
         self._left = 0
         self._expects_end = False
         #: The rest of a frame that was written in part; what goes before the bytes of channels.
@@ -223,7 +223,7 @@ class Stream:
                 pass
         loop.watch(incoming, select.POLLIN, self._readable)
 
-    def add(self, channel: Channel) -> Channel:
+    def add(self, channel: StreamChannel) -> StreamChannel:
         """Add a channel."""
         self.channels[channel.number] = channel
         return channel
@@ -376,7 +376,7 @@ class Stream:
             buffer[:rest] = bytes(buffer[self._start : self._end])
         self._start, self._end = 0, rest
 
-    def _channel(self, number: int) -> Channel:
+    def _channel(self, number: int) -> StreamChannel:
         channel = self.channels.get(number)
         if channel is None:
             raise StreamError(f"it uses a channel {number} that is not open")
@@ -397,7 +397,7 @@ class Stream:
             self._take(kind, number, payload)
 
 
-class Channel:
+class StreamChannel:
     """Bytes between a descriptor of this machine and the stream, in both directions.
 
     Args:
@@ -727,7 +727,7 @@ def find_program(path: str | None, discovery: str) -> str:
     return str(found)
 
 
-class Kernel:
+class KernelHere:
     """The kernel's process, in a session of its own, and a guard that kills its group if the agent dies."""
 
     def __init__(self, arguments: list[str], directory: str, changes: dict[str, str | None]) -> None:
@@ -920,7 +920,7 @@ class Agent:
 
     def __init__(self) -> None:
         self._loop = Loop()
-        self._kernel: Kernel | None = None
+        self._kernel: KernelHere | None = None
         self._finished = False
         self._status: int | None = None
         self._why = ""
@@ -936,7 +936,7 @@ class Agent:
         os.write(1, HELLO + json.dumps(hello).encode() + b"\n")
         self._stream = Stream(self._loop, 0, 1, self._take, self._lost)
         for number in (DATA_CHANNEL, MESSAGE_CHANNEL, OUTPUT_CHANNEL):
-            self._stream.add(Channel(self._stream, number, self._check_exit))
+            self._stream.add(StreamChannel(self._stream, number, self._check_exit))
         self._loop.call_later(1.0, self._tick)
 
     def run(self) -> None:
@@ -1017,7 +1017,7 @@ class Agent:
         ports = ",".join(f"{listener.getsockname()[1]}@{LOOPBACK}" for listener in self._listeners)
         link = ["-linkprotocol", "TCPIP", "-linkconnect", "-linkname", ports]
         arguments = [program, *wanted["options"], *link]
-        self._kernel = Kernel(arguments, wanted.get("directory", ""), wanted.get("environment", {}))
+        self._kernel = KernelHere(arguments, wanted.get("directory", ""), wanted.get("environment", {}))
         self._stream.channels[OUTPUT_CHANNEL].open(descriptor=self._kernel.output)
         started = {"host": host_name(), "path": program, "pid": self._kernel.pid}
         self._stream.send(STARTED, 0, json.dumps(started).encode())

@@ -37,9 +37,9 @@ from wstpserver.keeper.agent import (
     HELLO,
     MESSAGE_CHANNEL,
     OUTPUT_CHANNEL,
-    Channel,
     Loop,
     Stream,
+    StreamChannel,
     StreamError,
 )
 
@@ -402,7 +402,7 @@ class Connector:
         self._output.report({key: _printable(fact) if isinstance(fact, str) else fact for key, fact in facts.items()})
 
 
-class _LinkChannel(Channel):
+class _LinkChannel(StreamChannel):
     """A connection of the link, whose end is passed on by the connector. The server waits for no acknowledgement."""
 
     acknowledges = False
@@ -421,7 +421,7 @@ class _LinkChannel(Channel):
         super().peer_ended()
 
 
-class _OutputChannel(Channel):
+class _OutputChannel(StreamChannel):
     """What the kernel prints."""
 
     def __init__(self, stream: Stream, output: _Output) -> None:
