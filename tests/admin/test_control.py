@@ -20,7 +20,7 @@ from tools.harness.waiting import wait_for
 from wstpserver.cli.admin.main import DOCUMENT, main
 from wstpserver.cli.admin.status import megabytes, report
 from wstpserver.cli.completion import commands_in, completion_script, options_in
-from wstpserver.cli.script.main import _NAMES as SCRIPT_OPTIONS
+from wstpserver.cli.script.arguments import DOCUMENT as SCRIPT_DOCUMENT
 from wstpserver.cli.serve import DOCUMENT as SERVER_DOCUMENT
 from wstpserver.client import Session, connect
 from wstpserver.client.commands import server_information
@@ -295,8 +295,10 @@ def test_every_option_and_command_is_known():
     server = {word for option in options_in(SERVER_DOCUMENT) for word in option.words}
     assert server >= {"-p", "--port", "--check"}
     script = completion_script("bash", DOCUMENT)
-    for name in SCRIPT_OPTIONS:
-        assert f" -{name} " in script.replace('"', " ")
+    names = {word for option in options_in(SCRIPT_DOCUMENT) for word in option.words}
+    assert names >= {"-code", "-format", "-kernelpool"}
+    for name in names:
+        assert f" {name} " in script.replace('"', " ")
     assert set(commands_in(DOCUMENT)) >= {"status", "close", "abort", "reload", "completion"}
 
 
@@ -377,3 +379,25 @@ def test_stop_of_a_server_elsewhere(capfd):
         assert main(["-s", address, "stop"]) == 0
         thread.join()
     assert capfd.readouterr().out == "the server has stopped\n"
+# restart
+
+
+def test_restart_waits_for_the_program_that_goes_on(tmp_path, capsys):
+    with ServerProcess(tmp_path, {"Pools": {"Main": pool(make_kernel(tmp_path))}}) as server:
+        assert main(["--server", str(server.port), "restart"]) == 0
+        assert "the server was restarted" in capsys.readouterr().out
+        assert "Restarted with" in server.log
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ({"status": "ExecutionError", "reason": "no module named x"}, "goes on as before: no module named x"),
+        ({"status": "ExecutionError"}, "only the user that it runs as can restart it"),
+        ({"status": "PacketMalformed"}, "this server cannot restart without losing anything"),
+    ],
+)
+def test_restart_says_why_it_was_not_done(capsys, reply, said):
+    with told({"Pools": {}}, RestartServer=json.dumps(reply)) as (address, _):
+        assert main(["--server", str(address), "restart"]) == 1
+    assert said in capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_the_embedded_kernel_has_these_functions():
 
 
 def test_the_commands_without_a_function_are_named():
-    (sentence,) = re.findall(r"These (?:\w+) commands have no function: (.*?)\. ", re.sub(r"\s+", " ", PAGE.text))
+    (sentence,) = re.findall(r"These \w+ commands have no function: (.*?)\. ", re.sub(r"\s+", " ", PAGE.text))
     assert set(re.findall(r"`(\w+)`", sentence)) == set(FORMS) - {name for name, _, _ in FUNCTIONS}
 
 
@@ -126,6 +126,8 @@ def test_a_command_has_the_result_of_the_table(server, name, arguments, result):
     with join(server) as link, join(server) as other:
         values['"id"'] = kernel_id(other)
         given = [values[argument] for argument in arguments]
+        if name == "StopServer":
+            return  # tests/keeper/test_crash.py does that
         if name == "GetMissedOutput":
             dropped, packets = link.command(name).args
             assert (dropped, list(packets.args)) == (0, [])
@@ -154,7 +156,8 @@ def test_commands_about_the_kernel_fail_without_one(server):
         assert link.command("DisconnectKernel") == SUCCESS
         failing = {
             name for name in FORMS
-            if name not in ("CloseKernel", "ConnectKernel", "ConnectParallelKernel", "StartKernel", "StopServer")
+            if name not in ("CloseKernel", "ConnectKernel", "ConnectParallelKernel", "RestartServer", "StartKernel",
+                            "StopServer")
             and link.command(name, *([Symbol("True")] if name.startswith("Set") else [])) == ERROR
         }  # fmt: skip
         assert link.command("GetServerInformation", 1) == MALFORMED

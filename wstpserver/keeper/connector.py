@@ -42,6 +42,7 @@ from wstpserver.keeper.agent import (
     StreamChannel,
     StreamError,
 )
+from wstpserver.keeper.protocol import MARK
 
 #: What a line for the server begins with: U+FDD0, which no text has. It is taken out of everything else.
 REPORT = "\ufdd0"
@@ -147,6 +148,8 @@ class Connector:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
+                # the keeper would kill it with this process, and a launcher that is killed may leave its job behind
+                env={name: text for name, text in os.environ.items() if name != MARK},
             )
         except OSError as error:
             self._fail(f'the launcher "{command[0]}" could not be started: {error.strerror}')

@@ -88,15 +88,16 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "GetPoolName": ((),),
     "GetServerInformation": ((),),
     "ReloadConfiguration": ((),),
+    "RestartServer": ((),),
     "SetAllowSilentKernelReplacement": ((_truth,),),
     "SetKeepAlive": ((_truth,),),
     "SetReserveKernel": ((_truth,),),
     "StartKernel": ((), (_text,)),
-    "StopServer": ((),),
+    "StopServer": ((), (_seconds,)),
 }
 
 #: Commands for the server's own user and root on its computer, and for clients with an access token.
-ADMINISTRATIVE = frozenset({"ReloadConfiguration", "StopServer"})
+ADMINISTRATIVE = frozenset({"ReloadConfiguration", "RestartServer", "StopServer"})
 
 #: Commands whose answers InformationFor limits.
 INFORMATION = frozenset({"GetKernelID", "GetMissedOutput", "GetServerInformation"})

@@ -7,7 +7,8 @@ Usage:
   wstpserver-admin [options] close (ID... | --pool POOL [--reserved] | --reserved | --all)
   wstpserver-admin [options] abort ID...
   wstpserver-admin [options] connect ID
-  wstpserver-admin [options] (reload | stop)
+  wstpserver-admin [options] (reload | restart)
+  wstpserver-admin [options] stop [--keep-kernels SECONDS]
   wstpserver-admin [options] (help | version)
   wstpserver-admin [options] completion SHELL
   wstpserver-admin --help | --version
@@ -20,6 +21,7 @@ Commands:
   abort       Abort what kernels evaluate; they stay with their clients.
   connect     Open an interactive session with a kernel, as wstpscript does; Ctrl-D leaves it as it is.
   reload      Have the server read its configuration again. For its own user and root on its machine, or with a token.
+  restart     Have the server execute its program again; kernels and clients stay. For the same.
   stop        Stop the server, and wait until it has stopped. For the same.
   help        Print this help.
   version     Print the version of this program, and of the server if there is one.
@@ -37,6 +39,7 @@ Options:
   -c, --command COMMAND   start: the kernel's command line, instead of that of the default pool.
   -r, --reserved          close: kernels that are reserved for clients that left.
   -a, --all               close: all kernels.
+  --keep-kernels SECONDS  stop: leave the kernels running for the next server, if that comes within this time.
   -h, --help              Print this help.
   --version               Print the version.
 
@@ -62,7 +65,7 @@ from typing import Any, Final
 from docopt import DocoptExit, docopt
 
 from wstpserver.cli.admin.kernels import abort, close, connect, start
-from wstpserver.cli.admin.status import open_server, reload, status, stop
+from wstpserver.cli.admin.status import open_server, reload, restart, status, stop
 from wstpserver.cli.admin.wait import wait
 from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
 from wstpserver.cli.script.connect import explain_end, server_name
@@ -126,8 +129,10 @@ def _run(arguments: AdminArguments, terminal: Terminal) -> int:
             return abort(address, terminal, arguments.kernels)
         case "reload":
             return reload(address, terminal)
+        case "restart":
+            return restart(address, terminal)
         case "stop":
-            return stop(address, terminal)
+            return stop(address, terminal, arguments.keep_kernels)
         case "version":
             return _version(address, terminal)
         case _:
@@ -159,7 +164,8 @@ _OPTIONS: Final = {
     "abort": (),
     "connect": (),
     "reload": (),
-    "stop": (),
+    "restart": (),
+    "stop": ("keep-kernels",),
     "help": (),
     "version": (),
     "completion": (),
@@ -188,6 +194,8 @@ class AdminArguments:
     reserved: bool = False
     all: bool = False
     shell: str = ""
+    #: For how long the kernels are left to the next server; None to close them.
+    keep_kernels: float | None = None
     help: bool = False
     version: bool = False
 
@@ -221,6 +229,7 @@ def parse(document: str, words: Sequence[str]) -> AdminArguments:
         reserved=found["--reserved"],
         all=found["--all"],
         shell=found["SHELL"] or "",
+        keep_kernels=_seconds("--keep-kernels", found["--keep-kernels"]),
     )
 
 
