@@ -39,6 +39,9 @@ class PoolSettings:
     reserved_kernel_timeout: float
     evaluation_time_limit: float
     reset_code: str
+    kernel_launcher: tuple[str, ...]
+    kernel_agent: tuple[str, ...]
+    kernel_transport: str
     require_access_token: bool
 
     @property
@@ -71,6 +74,7 @@ class ServerSettings:
     greeting_timeout: float
     maximum_unpaired_connections: int
     maximum_kernels_outside_pools: int
+    kernel_transport_interface: str
     maximum_kernels: int
     show_initialization_code: bool
     allowed_addresses: tuple[str, ...]

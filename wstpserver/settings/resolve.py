@@ -231,6 +231,9 @@ def _convert_each(table: Mapping[str, Option], values: Mapping[str, Any], proble
 # From given values to complete ones
 
 
+#: KernelPath of a pool whose kernel is looked for on the machine where its launcher runs it.
+AUTOMATIC_PATH = "automatic"
+
 #: Finds a kernel for pools without KernelPath: its path and where it was found, or None.
 KernelFinder = Callable[[], "tuple[str, str] | None"]
 
@@ -285,6 +288,7 @@ def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
     for pool in pools:
         _warn_about_parallel(pool, result)
         _settle_numbers(pool, result)
+        _check_launcher(pool, result)
         _settle_token(pool, result)
     if result.root["InformationFor"] == "token" and not result.root["AccessTokenFile"]:
         message = 'with "token" an AccessTokenFile is needed'
@@ -393,6 +397,28 @@ def _settle_numbers(pool: _PoolDraft, result: Resolution) -> None:
     elif minimum > maximum:
         message = f"is smaller than MinimumKernelNumber ({maximum} < {minimum})"
         result.problems.append(pool.problem("MaximumKernelNumber", message))
+
+
+#: What `{...}` may stand for in KernelLauncher.
+_PLACEHOLDERS = ("{pool}", "{id}", "{server}")
+
+
+def _check_launcher(pool: _PoolDraft, result: Resolution) -> None:
+    """Check the keys of kernels on other machines against each other, and leave KernelPath to the other machine."""
+    launcher = pool.values["KernelLauncher"]
+    for found in re.findall(r"\{[A-Za-z]+\}", " ".join(launcher)):
+        if found not in _PLACEHOLDERS:
+            message = f"{found} stands for nothing; there are {', '.join(_PLACEHOLDERS)}"
+            result.problems.append(pool.problem("KernelLauncher", message))
+    if not pool.values["KernelAgent"]:
+        result.problems.append(pool.problem("KernelAgent", "expected the command line of a program"))
+    if not launcher:
+        return
+    if pool.values["KernelTransport"] == "tcp" and not result.root["KernelTransportInterface"]:
+        message = "tcp needs KernelTransportInterface, beside Pools: the host that kernels connect to"
+        result.problems.append(pool.problem("KernelTransport", message))
+    if pool.values["KernelPath"] is AUTOMATIC:
+        pool.settle("KernelPath", AUTOMATIC_PATH, "automatic: discovered on the machine where the launcher runs it")
 
 
 def _settle_token(pool: _PoolDraft, result: Resolution) -> None:

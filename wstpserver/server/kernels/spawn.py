@@ -59,7 +59,7 @@ _null, _spare = _low_null(), _low_null()
 
 def spawn(
     arguments: Sequence[str],
-    log_line: Callable[[str], None],
+    log_line: Callable[[str], object],
     environment: Mapping[str, str] | None = None,
     pass_descriptors: Sequence[int] = (),
     keeper: KeeperClient | None = None,
@@ -68,7 +68,7 @@ def spawn(
 
     Args:
         arguments: the program and its arguments. A program without a folder is looked for along PATH.
-        log_line: called with each line that it prints.
+        log_line: called with each line that it prints (see `KernelProcess.drain`).
         environment: its environment; None is that of the server.
         pass_descriptors: descriptors that it gets, under the same numbers.
         keeper: starts it; without one it is a child of the server. With one this function waits.
