@@ -1,6 +1,7 @@
 """Which file is used, what goes before it, what is written where there is none, and reloading."""
 
 import errno
+import json
 import os
 import stat
 import sys
@@ -449,6 +450,31 @@ def test_an_initialization_file_that_is_not_there_is_left_to_the_kernel(world, n
 def test_no_initialization_file_is_no_trouble(world):
     world.write(world.local, world.pool(InitializationFile=""))
     assert world.load().warnings == ()
+
+
+def test_a_kernel_directory_is_relative_to_the_file_or_to_the_home(world):
+    (world.cwd / "sub" / "data").mkdir(parents=True)
+    for given, folder in (("data", world.cwd / "sub" / "data"), ("~", world.home), ("", "")):
+        world.write(world.cwd / "sub" / "conf", world.pool(KernelDirectory=given))
+        assert pool(world.load(path="sub/conf")).kernel_directory == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nowhere", "there is no folder"), ("file", "is not a folder"), ("nul\0", "expected the path of a folder")],
+)
+def test_a_kernel_directory_that_leads_nowhere(world, name, message):
+    world.write(world.cwd / "file", "")
+    world.write(world.local, '{"Pools": {"P": {\n"KernelDirectory":\n' + json.dumps(name) + "}}}")
+    with pytest.raises(ConfigurationError) as caught:
+        world.load(path=world.local)
+    (problem,) = [problem for problem in caught.value.problems if problem.key == "Pools.P.KernelDirectory"]
+    assert problem.line == 3 and message in problem.message
+
+
+def test_kernel_environment(world):
+    world.write(world.local, world.pool(KernelEnvironment={"A": "1", "B": None}))
+    assert pool(world.load()).kernel_environment == ("A=1", "B")
 
 
 def test_paths_do_not_change_when_the_working_folder_does(world, monkeypatch):

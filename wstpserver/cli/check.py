@@ -10,7 +10,7 @@ from typing import Any
 
 from wstpserver.server import ServeOptions
 from wstpserver.settings.model import PoolSettings, ServerSettings
-from wstpserver.settings.schema import POOL_OPTIONS, ROOT_OPTIONS, Kind, Option
+from wstpserver.settings.schema import POOL_OPTIONS, ROOT_OPTIONS, Kind, Option, variables_text
 
 Row = tuple[str, str, str]
 
@@ -76,6 +76,8 @@ def _shown(kind: Kind, value: Any) -> str:
     """Return a value as the file writes it. Cached, as thousands of pools have the same values."""
     if kind is Kind.WORDS:
         return json.dumps(shlex.join(value), ensure_ascii=False)
+    if kind is Kind.VARIABLES:
+        return variables_text(value)
     if kind is Kind.NUMBER and value.is_integer():
         return str(int(value))
     return json.dumps(value, ensure_ascii=False)

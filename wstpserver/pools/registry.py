@@ -726,5 +726,6 @@ class Registry:
         self._effects.append(effect)
 
 
-def _command_line(settings: PoolSettings) -> tuple[str, tuple[str, ...]]:
-    return settings.kernel_path, settings.launch_options
+def _command_line(settings: PoolSettings) -> tuple[object, ...]:
+    """What decides how a kernel is launched."""
+    return settings.kernel_path, settings.launch_options, settings.kernel_directory, settings.kernel_environment

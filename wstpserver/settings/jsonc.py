@@ -373,8 +373,10 @@ class Node:
 
     @property
     def plain(self) -> object:
-        """The value in plain Python. Of an object only its kind, `{}`: no option takes an object."""
-        return {} if self.is_object else self.value
+        """The value in plain Python."""
+        if isinstance(self.value, Members):
+            return {member.key: member.value.plain for member in self.value}
+        return self.value
 
 
 class Members(list[Member]):

@@ -389,8 +389,9 @@ def _settle_paths(
 ) -> GivenPool:
     """Make the paths of a pool absolute and check them; `folder` is that of the configuration file.
 
-    A KernelPath that names no program is a problem now, not when the first client waits. An InitializationFile
-    is read by the kernel, which may look for it in other places, so a missing one is a warning.
+    A KernelPath that names no program, or a KernelDirectory that is no folder, is a problem now, not when the first
+    client waits. An InitializationFile is read by the kernel, which may look for it in other places, so a missing one
+    is a warning.
     """
     values = dict(pool.values)
     kernel = values.get("KernelPath")
@@ -408,6 +409,12 @@ def _settle_paths(
             warnings.append(initialization.origin.problem(key, message))
         else:
             values["InitializationFile"] = Given(path, initialization.origin)
+    directory = values.get("KernelDirectory")
+    if directory is not None and directory.value:
+        try:
+            values["KernelDirectory"] = Given(_folder_path(directory.value, folder, environ), directory.origin)
+        except ValueError as error:
+            problems.append(directory.origin.problem(f"Pools.{pool.name}.KernelDirectory", str(error)))
     return GivenPool(pool.name, pool.origin, values)
 
 
@@ -429,6 +436,18 @@ def _kernel_path(text: str, folder: Path, environ: Mapping[str, str]) -> str:
     if os.path.exists(path):
         raise ValueError(f'"{path}" is not executable')
     raise ValueError(f'there is no file "{path}"')
+
+
+def _folder_path(text: str, folder: Path, environ: Mapping[str, str]) -> str:
+    """Return the absolute path of a folder. Raises ValueError that says what is wrong with it."""
+    if "\0" in text:
+        raise ValueError("expected the path of a folder")
+    path = _absolute(text, folder, environ)
+    if not os.path.isdir(path):
+        raise ValueError(f'"{path}" is not a folder' if os.path.exists(path) else f'there is no folder "{path}"')
+    if not os.access(path, os.X_OK):
+        raise ValueError(f'the folder "{path}" cannot be entered')
+    return path
 
 
 def _file_path(text: str, folder: Path, environ: Mapping[str, str]) -> str | None:

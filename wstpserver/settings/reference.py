@@ -194,6 +194,8 @@ def _default(option: Option) -> str:
         return f"automatic: {option.automatic}"
     if option.kind is Kind.WORDS:
         return f'`"{" ".join(option.default)}"`'
+    if option.kind is Kind.VARIABLES:
+        return "`{}`"
     if option.kind is Kind.TEXT:
         return f'`"{option.default}"`'
     if option.kind is Kind.BOOLEAN:

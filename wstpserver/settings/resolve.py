@@ -285,6 +285,8 @@ def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
     for pool in pools:
         _warn_about_parallel(pool, result)
         _settle_numbers(pool, result)
+        _settle_times(pool, result)
+    _warn_about_seats(pools, result)
     _settle_kernel_paths(pools, find_kernel, result)
     result.pools = {pool.name: pool.values for pool in pools}
     return result
@@ -389,6 +391,21 @@ def _settle_numbers(pool: _PoolDraft, result: Resolution) -> None:
     elif minimum > maximum:
         message = f"is smaller than MinimumKernelNumber ({maximum} < {minimum})"
         result.problems.append(pool.problem("MaximumKernelNumber", message))
+
+
+def _settle_times(pool: _PoolDraft, result: Resolution) -> None:
+    """Take the times that the pool does not give from the root."""
+    for key in ("KernelStartTimeout", "KernelWaitTimeout"):
+        if pool.values[key] is AUTOMATIC:
+            pool.settle(key, result.root[key], f"{key} at the root")
+
+
+def _warn_about_seats(pools: list[_PoolDraft], result: Resolution) -> None:
+    seats = result.root["MaximumKernels"]
+    needed = sum(pool.values["MinimumKernelNumber"] for pool in pools)
+    if 0 < seats < needed:
+        message = f"the pools are to have {needed} kernels at least (MinimumKernelNumber); the last ones get fewer"
+        result.warnings.append(result.origins[("MaximumKernels",)].problem("MaximumKernels", message))
 
 
 def _settle_kernel_paths(pools: list[_PoolDraft], find_kernel: KernelFinder, result: Resolution) -> None:

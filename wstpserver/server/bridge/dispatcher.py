@@ -20,6 +20,7 @@ from wstpserver.pools.states import (
     Effect,
     Kernel,
     MoveFailed,
+    Pool,
     Purpose,
     Reason,
     Reset,
@@ -218,9 +219,10 @@ class Dispatcher:
         if waiting.state is not WaitState.WAITING:
             settled(waiting)
             return
+        assert isinstance(waiting.target, Pool), "kernels are named in commands only"
         self.waiting.begin(
             waiting,
-            self.settings.kernel_wait_timeout,
+            waiting.target.settings.kernel_wait_timeout,
             settled,
             lambda why: session.announce(replies.notice(why)),
             lambda: session.has_commanded,

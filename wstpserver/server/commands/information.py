@@ -11,9 +11,10 @@ from typing import Any
 
 import ujson
 
+from wstpserver.pools.admission import not_admitted
 from wstpserver.pools.limits import is_hopeless, occupancy, remedy
 from wstpserver.pools.registry import Registry
-from wstpserver.pools.states import Kernel, Pool
+from wstpserver.pools.states import Admission, Kernel, Pool
 from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.settings import ServerSettings
@@ -71,7 +72,7 @@ def server_information(
     outside = [describe(kernel) for kernel in registry.kernels.values() if kernel.pool is None]
     pools = {
         pool.name: _pool(settings, pool) | {
-            "Trouble": _trouble(supervisor, settings, pool),
+            "Trouble": _trouble(supervisor, pool),
             "Kernels": [describe(kernel) for kernel in pool.kernels.values()],
         }
         for pool in registry.pools.values()
@@ -80,7 +81,7 @@ def server_information(
         "Pools": pools,
         "KernelsOutsidePools": outside,
         "ServerVersion": VERSION,
-        "KernelWaitTimeout": settings.kernel_wait_timeout,
+        "KernelWaitTimeout": settings.default_pool.kernel_wait_timeout,
     }
     if administration is not None:
         content |= {
@@ -116,13 +117,17 @@ def _pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
         "ParallelKernels": settings.parallel_kernels,
         "ParallelKernelEntryPool": settings.parallel_kernel_default and not pool.retired,
         "WaitingClients": len(pool.waiting),
+        "Admission": pool.admission.value,
+        "KernelWaitTimeout": settings.kernel_wait_timeout,
     }
 
 
-def _trouble(supervisor: Supervisor, configuration: ServerSettings, pool: Pool) -> str:
+def _trouble(supervisor: Supervisor, pool: Pool) -> str:
     """Why a client that asks for a kernel of the pool now would wait in vain, or ""."""
+    if pool.admission is not Admission.OPEN:
+        return f"No client gets a kernel: {not_admitted(pool.admission, pool)}"
     trouble = supervisor.trouble(pool)
-    if not trouble and is_hopeless(pool, time.monotonic(), configuration.kernel_wait_timeout):
+    if not trouble and is_hopeless(pool, time.monotonic(), pool.settings.kernel_wait_timeout):
         return f"No kernel can become available: {occupancy(pool)}; {remedy(pool)}"
     return trouble
 

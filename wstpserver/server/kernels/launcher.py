@@ -22,7 +22,7 @@ from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListene
 from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile
 from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
 from wstpserver.server.kernels.process import KernelProcess, describe_status
-from wstpserver.server.kernels.spawn import spawn
+from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn
 from wstpserver.server.log import Log
 
 #: The program of the embedded kernel: its kernels are forked from a prefork parent where that works.
@@ -108,7 +108,12 @@ class Launcher:
         self._helpers = Group()
 
     def launch(
-        self, name: str, path: str, options: tuple[str, ...], timeout: float
+        self,
+        name: str,
+        path: str,
+        options: tuple[str, ...],
+        timeout: float,
+        surroundings: Surroundings = INHERITED,
     ) -> tuple[KernelProcess, OpenLink]:
         """Start a kernel and wait for its link.
 
@@ -117,6 +122,7 @@ class Launcher:
             path: the program.
             options: its options, without the link arguments.
             timeout: seconds that the process may take to make its link.
+            surroundings: the folder that it begins in, and its environment.
 
         Raises:
             LaunchFailed: it did not start or made no link in time; nothing is left of it.
@@ -128,7 +134,8 @@ class Launcher:
         process = None
         link = None
         try:
-            process = self._start(path, self._arguments(options, listener), self._line_log(name), timeout)
+            arguments = self._arguments(options, listener)
+            process = self._start(path, arguments, self._line_log(name), timeout, surroundings)
             with gevent.Timeout(timeout, LaunchFailed(f"it made no link within {timeout:g} seconds")):
                 link = self._accept(listener, process, embedded=_is_embedded(path))
             self._guard_wrapper(process, link)
@@ -185,19 +192,27 @@ class Launcher:
         return lambda line: self._log.debug(f"Kernel {name} printed: {line}")
 
     def _start(
-        self, path: str, arguments: list[str], log_line: Callable[[str], None], timeout: float
+        self,
+        path: str,
+        arguments: list[str],
+        log_line: Callable[[str], None],
+        timeout: float,
+        surroundings: Surroundings,
     ) -> KernelProcess:
+        surroundings.check()
         if _is_embedded(path):
             try:
-                return self._track(self._parent(path).launch(arguments, log_line, timeout))
+                return self._track(self._parent(path).launch(arguments, log_line, timeout, surroundings))
             except (PreforkFailed, OSError) as error:
                 self._log.warning(f"Starting an embedded kernel cold, which takes some seconds: {error}")
-        return self._spawn([path, *arguments], log_line)
+        return self._spawn([path, *arguments], log_line, surroundings)
 
-    def _spawn(self, arguments: list[str], log_line: Callable[[str], None]) -> KernelProcess:
+    def _spawn(
+        self, arguments: list[str], log_line: Callable[[str], None], surroundings: Surroundings
+    ) -> KernelProcess:
         """Start a process in a greenlet of its own: a caller that is told to give up meanwhile must not lose it."""
         spawned: AsyncResult = AsyncResult()
-        self._helpers.spawn(self._spawn_into, spawned, arguments, log_line)
+        self._helpers.spawn(self._spawn_into, spawned, arguments, log_line, surroundings)
         try:
             process: KernelProcess = spawned.get()
             return process
@@ -205,9 +220,15 @@ class Launcher:
             spawned.rawlink(self._stop_unwanted)
             raise
 
-    def _spawn_into(self, spawned: AsyncResult, arguments: list[str], log_line: Callable[[str], None]) -> None:
+    def _spawn_into(
+        self,
+        spawned: AsyncResult,
+        arguments: list[str],
+        log_line: Callable[[str], None],
+        surroundings: Surroundings,
+    ) -> None:
         try:
-            spawned.set(self._track(spawn(arguments, log_line)))
+            spawned.set(self._track(spawn(arguments, log_line, surroundings)))
         except OSError as error:
             spawned.set_exception(error)
 

@@ -20,7 +20,7 @@ from gevent.event import AsyncResult, Event
 from gevent.socket import wait_read
 
 from wstpserver.server.kernels.process import KernelProcess
-from wstpserver.server.kernels.spawn import spawn
+from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn
 
 #: Longest datagram of the conversation, in bytes.
 DATAGRAM_SIZE = 262144
@@ -66,13 +66,20 @@ class PreforkParent:
         """Whether it can start kernels, as far as is known."""
         return self._failure is None
 
-    def launch(self, arguments: Sequence[str], log_line: Callable[[str], None], timeout: float) -> KernelProcess:
+    def launch(
+        self,
+        arguments: Sequence[str],
+        log_line: Callable[[str], None],
+        timeout: float,
+        surroundings: Surroundings = INHERITED,
+    ) -> KernelProcess:
         """Fork a kernel.
 
         Args:
             arguments: the kernel's arguments, without the program.
             log_line: called with each line that the kernel prints.
             timeout: seconds that the engine may take to load.
+            surroundings: the folder that the kernel begins in, and its environment.
 
         Raises:
             PreforkFailed: the engine was not loaded in time, the parent did not answer, or it refused.
@@ -86,7 +93,7 @@ class PreforkParent:
         self._launches[number] = result
         reading, writing = os.pipe()
         try:
-            self._request(number, list(arguments), writing)
+            self._request(number, list(arguments), surroundings, writing)
             process = self._answer(result)
         except BaseException:
             os.close(reading)
@@ -97,8 +104,10 @@ class PreforkParent:
         process.drain(reading, log_line)
         return process
 
-    def _request(self, number: int, arguments: list[str], output: int) -> None:
-        message = ujson.dumps({"launch": number, "arguments": arguments, "directory": None, "environment": None})
+    def _request(self, number: int, arguments: list[str], surroundings: Surroundings, output: int) -> None:
+        request = {"launch": number, "arguments": arguments}
+        request |= {"directory": surroundings.directory or None, "environment": surroundings.changes() or None}
+        message = ujson.dumps(request)
         descriptors = array.array("i", [output])
         try:
             self._socket.sendmsg([message.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])

@@ -13,6 +13,7 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.pool import Group
 
+from wstpserver.pools.limits import start_timeout
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Kernel, KernelState, Pool
 from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
@@ -20,9 +21,10 @@ from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFail
 from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
 from wstpserver.server.kernels.maintenance import EvaluationTimer
 from wstpserver.server.kernels.process import describe_status
+from wstpserver.server.kernels.spawn import INHERITED, Surroundings
 from wstpserver.server.log import Log
 from wstpserver.server.trace import trace_link
-from wstpserver.settings import ServerSettings
+from wstpserver.settings import PoolSettings, ServerSettings
 from wstpserver.settings.discovery import kernel_kind
 
 #: Seconds between a failed start and the next, and how far they grow.
@@ -169,12 +171,23 @@ class Supervisor:
         """The program that a kernel runs, and its options. Raises ValueError for a bad command line."""
         if kernel.command_line is not None:
             return command_line(kernel.command_line)
-        settings = kernel.pool.settings if kernel.pool is not None else self._settings().default_pool
+        settings = self._pool_settings(kernel)
         return settings.kernel_path, settings.launch_options
+
+    def _pool_settings(self, kernel: Kernel) -> PoolSettings:
+        """The settings of its pool; those of the default pool for a kernel outside pools."""
+        return kernel.pool.settings if kernel.pool is not None else self._settings().default_pool
+
+    def _surroundings(self, kernel: Kernel) -> Surroundings:
+        if kernel.command_line is not None:
+            return INHERITED
+        settings = self._pool_settings(kernel)
+        return Surroundings(settings.kernel_directory, settings.kernel_environment)
 
     def _launch(self, kernel: Kernel, path: str, options: tuple[str, ...]) -> KernelSession:
         settings = self._settings()
-        process, link = self._launcher.launch(kernel.id, path, options, settings.kernel_start_timeout)
+        timeout = start_timeout(kernel, settings)
+        process, link = self._launcher.launch(kernel.id, path, options, timeout, self._surroundings(kernel))
         if self._log.trace_enabled:
             trace_link(self._log, link, f"Kernel {kernel.id}")
         self._timer.watch(kernel)
@@ -291,7 +304,7 @@ class Supervisor:
             return
         began = time.monotonic()
         try:
-            reset(session, self._log, self._settings().kernel_start_timeout)
+            reset(session, self._log, start_timeout(kernel, self._settings()))
         except ResetFailed as error:
             if _is_resetting(session):
                 self._log.warning(f"Kernel {kernel.id} is closed: {error}")
