@@ -104,10 +104,10 @@ class RawLink:
             connection.close()
 
 
-def connect(port, host="127.0.0.1", version=6, timeout=20.0):
-    """A client's link to a link server in UUID mode."""
+def connect(port, host="127.0.0.1", version=6, timeout=20.0, *, without_kernel=False):
+    """A client's link to a link server in UUID mode; `without_kernel`: a WSTPServer is told that it wants none yet."""
     data, message = joining.connect_uuid(host, port, str(uuid.uuid4()).upper(), timeout)
-    peer_version, framer = joining.greet(data, version)
+    peer_version, framer = joining.greet(data, version, b" -kernel none" if without_kernel else b"")
     return RawLink(data, message, framer, timeout, min(version, peer_version))
 
 

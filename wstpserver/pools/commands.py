@@ -1,10 +1,12 @@
 """The command language: what a `WSCommandPacket` may hold, and the replies to it.
 
-The forms are those of the specification's section "Command Language"; ``GetMissedOutput`` is this server's own.
+The forms are those of the specification's section "Command Language"; ``GetMissedOutput``, ``AbortKernel`` and the
+administrative ones are this server's own.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -78,17 +80,32 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "ConnectKernel": ((), (_text,), (_text, _seconds)),
     "ConnectParallelKernel": ((), (_seconds,)),
     "DisconnectKernel": ((),),
+    "DrainPools": ((), (_text,)),
+    "GetClientInformation": ((),),
     "GetKernelBusyStatus": ((), (_text,)),
     "GetKernelID": ((),),
     "GetMissedOutput": ((),),
     "GetNumberOfAvailableParallelKernels": ((),),
     "GetPoolName": ((),),
     "GetServerInformation": ((),),
+    "KickClient": ((_text,),),
+    "PausePools": ((), (_text,)),
+    "ReloadConfiguration": ((),),
+    "ResumePools": ((), (_text,)),
     "SetAllowSilentKernelReplacement": ((_truth,),),
     "SetKeepAlive": ((_truth,),),
     "SetReserveKernel": ((_truth,),),
     "StartKernel": ((), (_text,)),
+    "StopServer": ((),),
 }
+
+#: Commands for the administrator. The reply to one that fails has the reason (`refusal`).
+ADMINISTRATIVE = frozenset(
+    {
+        "DrainPools", "GetClientInformation", "KickClient", "PausePools", "ReloadConfiguration", "ResumePools",
+        "StopServer",
+    }
+)  # fmt: skip
 
 
 def parse_command(packet: object) -> Command:
@@ -134,6 +151,11 @@ def _packet(head: str, *arguments: Expression) -> bytes:
 def reply(text: str) -> bytes:
     """`ReturnPacket["text"]`: the answer to a command."""
     return _packet("ReturnPacket", text)
+
+
+def refusal(reason: str) -> str:
+    """What the reply to an administrative command holds that was not carried out."""
+    return json.dumps({"status": "ExecutionError", "reason": reason}, ensure_ascii=False, separators=(",", ":"))
 
 
 def notice(text: str) -> bytes:

@@ -364,6 +364,13 @@ class Registry:
         self._disconnect(client, Reason.CLIENT_GONE)
 
     @_transaction
+    def send_away(self, client: Client, reason: Reason) -> None:
+        """Take everything from a client whose link the server is about to close, as if it left."""
+        self._leave_line(client, reason.value)
+        self._release_pending(client)
+        self._disconnect(client, reason)
+
+    @_transaction
     def connect_to_pool(
         self, client: Client, pool: Pool, purpose: Purpose = Purpose.COMMAND, *, deferred: bool = False
     ) -> WaitingClient:

@@ -148,6 +148,8 @@ class Reason(Enum):
     KERNEL_DIED = "the kernel died"
     KERNEL_ENDED = "the kernel ended in good order"
     KERNEL_CLOSED = "the kernel was closed by the server"
+    KICKED = "the administrator closed the client's link"
+    IDLE = "the client was idle for longer than ClientIdleTimeout"
 
 
 # -- records -----------------------------------------------------------------------------------------------------
@@ -271,6 +273,16 @@ class Client:
     departure: Departure | None = None
     #: How many evaluations had been begun in its kernel when the bridge began.
     evaluations_before: int = 0
+
+    @property
+    def number(self) -> str:
+        """Of "Client 3 (127.0.0.1:46074)" the "3"; the whole name if it is of another form."""
+        return self.name.partition(" (")[0].removeprefix("Client ")
+
+    @property
+    def address(self) -> str:
+        """Of "Client 3 (127.0.0.1:46074)" the address; "" if the name is of another form."""
+        return self.name.partition(" (")[2].removesuffix(")")
 
     @property
     def has_not_used_it(self) -> bool:

@@ -95,7 +95,7 @@ class Application:
         self._hurrying = Event()
         self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
         facts = ServerFacts(str(options.configuration_file or ""))
-        self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts)
+        self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts, self)
         self._acceptor = ClientAcceptor(settings, self._log, self._serve)
         self._servers = [LinkServer(listener, self._acceptor.handle, self._log) for listener in listeners]
         #: What it listens on, for the log.
@@ -199,18 +199,30 @@ class Application:
             self._signals[signal.SIGHUP] = gevent.signal_handler(signal.SIGHUP, self.reload)
 
     def _asked_to_stop(self, number: int) -> None:
+        self.stop_because(signal.Signals(number).name)
+
+    def stop_because(self, why: str) -> None:
+        """Have `wait` return; the second time what `stop` still waits for is ended at once.
+
+        Args:
+            why: The signal, or who wants it, for the log.
+        """
         if self._stopping.is_set():
-            self._log.information(f"Stopping at once because of {signal.Signals(number).name}")
+            self._log.information(f"Stopping at once because of {why}")
             self._hurrying.set()
             return
-        self._log.information(f"Stopping because of {signal.Signals(number).name}")
+        self._log.information(f"Stopping because of {why}")
         self._stopping.set()
 
-    def reload(self) -> None:
-        """Apply the configuration file as it is now; an invalid one changes nothing. Reopens the log file."""
+    def reload(self) -> str:
+        """Apply the configuration file as it is now; an invalid one changes nothing. Reopens the log file.
+
+        Returns:
+            Why the configuration is not in force, "" if it is.
+        """
         self._log.reopen()
         if self._stopping.is_set():
-            return
+            return "the server is stopping"
         systemd.reloading()
         status = f"listening on {self._where}"
         try:
@@ -218,8 +230,10 @@ class Application:
         except ConfigurationError as error:
             status += "; the configuration on the disk is not valid"
             self._log.error(f"The configuration was not reloaded, the old one stays in force:\n{error}")
+            return str(error)
         finally:
             systemd.ready(status)
+        return ""
 
     def _apply(self, loaded: LoadedSettings) -> None:
         for warning in loaded.warnings:

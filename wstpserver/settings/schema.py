@@ -380,7 +380,7 @@ ROOT_OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "ClientIdleTimeout", Level.ROOT, Kind.NUMBER,
-        "how long a client may stay connected with nothing under way; 0 for any time",
+        "how long a client may stay connected with nothing under way; 0 for no limit",
         "Something is under way while its kernel evaluates, while it waits for a kernel or for the reply to a command, "
         "and while it sends. A client that is idle for longer is told so, and its link is closed; its kernel is kept "
         "or closed as when the client closes the link.",

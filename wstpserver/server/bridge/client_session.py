@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -115,6 +116,11 @@ class EvaluationQueue:
         self._sending = False
         #: The source of what has waited, for the kernel's writer: the channel may be in the middle of a packet.
         self._sender = object()
+
+    @property
+    def size(self) -> int:
+        """How many packets and messages wait."""
+        return len(self._items)
 
     @property
     def waits(self) -> bool:
@@ -307,6 +313,8 @@ class ClientSession:
         self._linger: Any = None
         #: True once the client has sent a command.
         self.has_commanded = False
+        #: When the link was opened, and when the client last commanded something, by the monotonic clock, in seconds.
+        self.opened = self._commanded_at = time.monotonic()
         #: Clear while a command of this client is being carried out and has no reply yet.
         self.replied = Event()
         self.replied.set()
@@ -328,6 +336,21 @@ class ClientSession:
     def is_administrator(self) -> bool:
         """Whether the user that the server runs as is at the other end of the link."""
         return access.is_administrator(self._data.socket)
+
+    def idle_since(self) -> float | None:
+        """When the last thing ended that it had under way, by the monotonic clock; None while something is."""
+        kernel = self.record.kernel
+        if self.closing or self.record.waiting is not None or self.record.pending is not None:
+            return None
+        if self.queue.waits or self._kernel_is_busy() or not self.replied.is_set() or self.channel.is_in_large_frame:
+            return None
+        since = self._commanded_at
+        return since if kernel is None else max(since, kernel.since, kernel.idle_since)
+
+    def seconds_silent(self) -> float | None:
+        """For how long nothing has come from the client; None where the system does not say."""
+        received = [self._data.seconds_since_received(), self._messages.seconds_since_received()]
+        return min((seconds for seconds in received if seconds is not None), default=None)
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -476,6 +499,7 @@ class ClientSession:
             if not self.closing:
                 self.has_commanded = True
                 self._owner.client_commanded(self, data)
+                self._commanded_at = time.monotonic()
         elif event is _MAY_STREAM:
             return self.queue.may_stream(head)
         else:

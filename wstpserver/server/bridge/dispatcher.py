@@ -13,6 +13,7 @@ from wstpserver.pools import commands as replies
 from wstpserver.pools.ids import KernelIds
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import (
+    Admission,
     AnswerAwaited,
     Bridged,
     Client,
@@ -33,8 +34,8 @@ from wstpserver.pools.states import (
 from wstpserver.server.bridge.bridge import Bridge
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
-from wstpserver.server.bridge.waiting import WaitingClients
-from wstpserver.server.commands.executor import Executor, Handlers
+from wstpserver.server.bridge.waiting import NOTICE_DELAY, WaitingClients
+from wstpserver.server.commands.executor import Executor, Handlers, ServerControl
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
 from wstpserver.server.kernels.launcher import Launcher
@@ -68,10 +69,16 @@ class Dispatcher:
         log: The log.
         launcher: Starts the kernels' processes.
         facts: What the server says of itself.
+        control: What the administrator can ask of the program.
     """
 
     def __init__(
-        self, settings: ServerSettings, log: Log, launcher: Launcher, facts: ServerFacts | None = None
+        self,
+        settings: ServerSettings,
+        log: Log,
+        launcher: Launcher,
+        facts: ServerFacts | None = None,
+        control: ServerControl | None = None,
     ) -> None:
         self.settings = settings
         self.log = log
@@ -91,21 +98,29 @@ class Dispatcher:
             AnswerAwaited: self._answer_awaited,
         }
         self.registry = Registry(settings, KernelIds(secrets.token_bytes(32)).new, self._carry_out, time.monotonic)
-        self.maintenance = Maintenance(self.registry, log, self._close_unfit)
+        self.maintenance = Maintenance(self.registry, log, self._close_unfit, self._send_away)
         timer = EvaluationTimer(self.registry, log, self._abort)
         self.supervisor = Supervisor(
             self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
         )
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
-            self.registry, self.supervisor, self.waiting, log, lambda: self.settings, facts or ServerFacts()
+            self.registry,
+            self.supervisor,
+            self.waiting,
+            log,
+            lambda: self.settings,
+            facts or ServerFacts(),
+            self.sessions,
+            self._send_away,
+            control,
         )
         self._executor = Executor(handlers, log)
 
     def start(self) -> None:
         """Launch the kernels that the pools keep ready."""
         self.registry.start()
-        self.maintenance.start(self.supervisor.sessions)
+        self.maintenance.start(self.supervisor.sessions, self.sessions)
 
     def stop(self) -> None:
         """Close all links and kernels; returns when every process is gone."""
@@ -198,8 +213,16 @@ class Dispatcher:
 
     def client_needs_kernel(self, session: ClientSession) -> None:
         """The client sent something for a kernel and has none."""
-        if session.record.waiting is None and session.record.kernel is None and not session.closing:
+        record = session.record
+        if record.waiting is not None:
+            self.waiting.needed(record.waiting)
+        elif record.kernel is None and not session.closing:
             self._connect_to_default_pool(session, Purpose.FIRST_FRAME)
+
+    def _send_away(self, session: ClientSession, reason: Reason) -> None:
+        """Close the link of a client, and give its kernel back at once."""
+        session.close_link(replies.notice(f"the link is closed: {reason.value}"))
+        self.registry.send_away(session.record, reason)
 
     def _connect_to_default_pool(self, session: ClientSession, purpose: Purpose) -> None:
         pool = self.registry.pools[self.settings.default_pool.name]
@@ -209,13 +232,14 @@ class Dispatcher:
         """The client waits without having asked for it by a command: if it gets no kernel, its link is closed."""
 
         def settled(waiting: WaitingClient) -> None:
-            record = session.record
-            if waiting.state is WaitState.GRANTED or session.leaving or record not in self.sessions:
-                return
-            if record.waiting is None and record.kernel is None and session.replied.is_set():
-                self.log.warning(f"{session.name} was given up on: {waiting.reason}")
-                session.close_link(replies.notice(waiting.reason))
+            if waiting.state is not WaitState.GRANTED and session.record in self.sessions:
+                self._turn_away(session, waiting.reason, replies.notice(waiting.reason))
 
+        if waiting.state is WaitState.FAILED and waiting.purpose is Purpose.AUTOMATIC and not self._is_closed():
+            # its pool is drained, and others are not: it may be about to name one of those
+            session.announce(replies.notice(waiting.reason))
+            gevent.spawn_later(NOTICE_DELAY, self._turn_away_unless_commanded, session, waiting.reason)
+            return
         if waiting.state is not WaitState.WAITING:
             settled(waiting)
             return
@@ -227,6 +251,21 @@ class Dispatcher:
             lambda why: session.announce(replies.notice(why)),
             lambda: session.has_commanded,
         )
+
+    def _turn_away(self, session: ClientSession, why: str, last: bytes) -> None:
+        """Close the link of a client that gets no kernel, unless it has one, waits again, or has a command running."""
+        record = session.record
+        if not session.leaving and record.waiting is None and record.kernel is None and session.replied.is_set():
+            self.log.warning(f"{session.name} was given up on: {why}")
+            session.close_link(last)
+
+    def _turn_away_unless_commanded(self, session: ClientSession, why: str) -> None:
+        if not session.has_commanded and session.record in self.sessions:
+            self._turn_away(session, why, b"")
+
+    def _is_closed(self) -> bool:
+        """Whether no client gets any kernel of the server."""
+        return self.registry.admission is Admission.DRAINING
 
     def client_commanded(self, session: ClientSession, packet: bytes | None) -> None:
         """The client sent a command; returns when it has its reply."""

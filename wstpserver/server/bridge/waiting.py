@@ -22,6 +22,8 @@ NOTICE_DELAY = 0.8
 class _Wait:
     settled: Callable[[WaitingClient], None]
     timers: list[gevent.Greenlet]
+    #: When it times out, by the monotonic clock.
+    ends: float
 
 
 class WaitingClients:
@@ -51,8 +53,8 @@ class WaitingClients:
     ) -> None:
         """Limit the wait of a client.
 
-        Where nothing can free a kernel in time, the wait fails at once. A client that has just connected is given a
-        moment before that: it may be about to name a reserved kernel by its ID.
+        Where nothing can free a kernel in time, the wait fails at once. A client that has just connected is told so at
+        once, and is given a moment: it may be about to name a reserved kernel by its ID. `needed` ends that moment.
 
         Args:
             waiting: The client and its target.
@@ -65,14 +67,20 @@ class WaitingClients:
             settled(waiting)
             return
         waiting.timed = True
-        wait = self._waits[waiting] = _Wait(settled, [])
-        if waiting.purpose is not Purpose.AUTOMATIC and not insists() and self._give_up_if_hopeless(waiting, seconds):
+        wait = self._waits[waiting] = _Wait(settled, [], time.monotonic() + seconds)
+        hopeless = self._hopeless(waiting, seconds) if not insists() else ""
+        if hopeless and (waiting.purpose is not Purpose.AUTOMATIC or tell is None or seconds <= NOTICE_DELAY):
+            self._registry.give_up(waiting.client, hopeless)
             return
         self._report(waiting, seconds)
+        if hopeless:
+            assert tell is not None
+            tell(f"{hopeless}; the link is closed unless the client names a kernel by its ID now")
         wait.timers.append(gevent.spawn_later(seconds, self._overdue, waiting, seconds))
         if tell is not None and seconds > NOTICE_DELAY:
             left = seconds - NOTICE_DELAY
-            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, left, tell, insists))
+            told = hopeless and f"no kernel of pool {_name(waiting.target)} became available"
+            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, left, tell, insists, told))
 
     def wait(self, waiting: WaitingClient, seconds: float) -> None:
         """Wait until a wait has ended, in the greenlet that calls this."""
@@ -88,13 +96,19 @@ class WaitingClients:
                 timer.kill(block=False)
             wait.settled(waiting)
 
-    def _give_up_if_hopeless(self, waiting: WaitingClient, seconds: float) -> bool:
+    def needed(self, waiting: WaitingClient) -> None:
+        """The client has sent something for the kernel that it waits for: if none can come in time, it is told now."""
+        wait = self._waits.get(waiting)
+        hopeless = self._hopeless(waiting, wait.ends - time.monotonic()) if wait is not None else ""
+        if hopeless:
+            self._registry.give_up(waiting.client, hopeless)
+
+    def _hopeless(self, waiting: WaitingClient, seconds: float) -> str:
+        """Why no kernel can come within so many seconds; "" where one can."""
         target = waiting.target
         if not isinstance(target, Pool) or not is_hopeless(target, time.monotonic(), seconds):
-            return False
-        why = f"no kernel of pool {target.name} can become available: {occupancy(target)}; {remedy(target)}"
-        self._registry.give_up(waiting.client, why)
-        return True
+            return ""
+        return f"no kernel of pool {target.name} can become available: {occupancy(target)}; {remedy(target)}"
 
     def _report(self, waiting: WaitingClient, seconds: float) -> None:
         target = waiting.target
@@ -105,11 +119,19 @@ class WaitingClients:
             self._log.debug(text)
 
     def _tell(
-        self, waiting: WaitingClient, seconds: float, tell: Callable[[str], None], insists: Callable[[], bool]
+        self,
+        waiting: WaitingClient,
+        seconds: float,
+        tell: Callable[[str], None],
+        insists: Callable[[], bool],
+        told: str,
     ) -> None:
-        if waiting.state is not WaitState.WAITING or (
-            not insists() and self._give_up_if_hopeless(waiting, seconds)
-        ):
+        """Tell a client why it waits, or give it up where no kernel can come; *told*: it knows that, in short words."""
+        if waiting.state is not WaitState.WAITING:
+            return
+        hopeless = self._hopeless(waiting, seconds) if not insists() else ""
+        if hopeless:
+            self._registry.give_up(waiting.client, told or hopeless)
             return
         target = waiting.target
         if isinstance(target, Pool) and is_stuck(target):
@@ -128,6 +150,10 @@ class WaitingClients:
             why = f"{why}\n{trouble}" if trouble else why
         if waiting.state is WaitState.WAITING:
             self._registry.give_up(waiting.client, why, state=WaitState.TIMED_OUT)
+
+
+def _name(target: Kernel | Pool) -> str:
+    return target.name if isinstance(target, Pool) else target.id
 
 
 def _what(target: Kernel | Pool) -> str:

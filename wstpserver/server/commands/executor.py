@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import gevent
 from gevent.event import Event
 
 from wstpserver.pools import commands as replies
 from wstpserver.pools.commands import (
+    ADMINISTRATIVE,
     DEFAULT_TIMEOUT,
     ERROR,
     MALFORMED,
@@ -17,13 +19,20 @@ from wstpserver.pools.commands import (
     Command,
     MalformedCommand,
     parse_command,
+    refusal,
 )
 from wstpserver.pools.registry import Refused, Registry
-from wstpserver.pools.states import ENDING, Client, Departure, Kernel, Pool, Purpose, WaitState
+from wstpserver.pools.states import ENDING, Client, Departure, Kernel, Pool, Purpose, Reason, WaitState
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
-from wstpserver.server.commands.information import Administration, ServerFacts, result, server_information
+from wstpserver.server.commands.information import (
+    Administration,
+    ServerFacts,
+    client_information,
+    result,
+    server_information,
+)
 from wstpserver.server.connection import ConnectionClosed, yield_to_loop
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
@@ -38,9 +47,25 @@ CONNECTING = frozenset({"ConnectKernel", "ConnectParallelKernel"})
 #: Commands that may have to wait for something.
 WAITING = CONNECTING | {"StartKernel"}
 
+#: Why a command is refused, for `wstpserver-admin` and others.
+NOT_ADMINISTRATOR = (
+    "only the administrator may: the user that the server runs as, or root, on the server's computer, or a client with"
+    " an access token"
+)
+
 
 class CommandFailed(Exception):
     """The command is well-formed but cannot be carried out; the text is for the log."""
+
+
+class ServerControl(Protocol):
+    """What an administrator can ask of the program itself. Methods return at once."""
+
+    def reload(self) -> str:
+        """Read the configuration again; returns why it is not in force, or ""."""
+
+    def stop_because(self, why: str) -> None:
+        """Begin to stop, at once if it has begun to already."""
 
 
 class Handlers:
@@ -56,6 +81,9 @@ class Handlers:
         log: Gets an entry for each kernel outside pools.
         settings: Returns the configuration.
         facts: What the server says of itself.
+        clients: All client links.
+        send_away: Closes a client's link, for the reason given.
+        control: The program; None if nothing can be asked of it.
     """
 
     def __init__(
@@ -66,6 +94,9 @@ class Handlers:
         log: Log,
         settings: Callable[[], ServerSettings],
         facts: ServerFacts,
+        clients: Mapping[Client, ClientSession],
+        send_away: Callable[[ClientSession, Reason], None],
+        control: ServerControl | None,
     ) -> None:
         self._registry = registry
         self._supervisor = supervisor
@@ -73,11 +104,16 @@ class Handlers:
         self._log = log
         self._settings = settings
         self._facts = facts
+        self._clients = clients
+        self._send_away = send_away
+        self._control = control
         #: Why the last kernel that StartKernel started did not become ready, "" if it did.
         self._start_trouble = ""
 
     def run(self, command: Command, session: ClientSession | None) -> str | bytes:
         """Carry out a well-formed command of a client."""
+        if command.name in ADMINISTRATIVE and not self._is_administrator(session):
+            raise CommandFailed(NOT_ADMINISTRATOR)
         handler: Callable[..., str | bytes] = getattr(self, command.name)
         if command.arguments and isinstance(command.arguments[0], bool):
             return handler(session, setting=command.arguments[0])
@@ -89,6 +125,8 @@ class Handlers:
         What ends the kernel's own bridge is only prepared while an evaluation is open in it, because its result has to
         reach the client first.
         """
+        if command.name in ADMINISTRATIVE:
+            raise CommandFailed("a program in a kernel is not the administrator, whoever its client is")
         if command.name == "GetServerInformation":
             return server_information(self._registry, self._supervisor, self._settings())
         if session is not None:
@@ -155,8 +193,15 @@ class Handlers:
         return SUCCESS
 
     def StartKernel(self, session: ClientSession | None, command_line: str | None = None) -> str:
-        kernel = self._registry.start_outside_pools(command_line)
         who = session.name if session is not None else "A kernel without a client"
+        try:
+            kernel = self._registry.start_outside_pools(command_line)
+        except Refused as error:
+            self._start_trouble = str(error)
+            self._log.information(f"{who} was refused a kernel outside pools: {error}")
+            if session is not None:
+                session.announce(replies.notice(f"StartKernel failed: {error}"))
+            raise
         self._log.information(f"{who} started kernel {kernel.id} outside pools")
         reason = self._supervisor.wait_until_started(kernel)
         self._start_trouble = reason or ""
@@ -205,6 +250,64 @@ class Handlers:
         if self._is_administrator(session):
             administrator = Administration(self._facts, self._start_trouble)
         return server_information(self._registry, self._supervisor, self._settings(), administrator)
+
+    # -- administration ----------------------------------------------------------------------------------------
+
+    def DrainPools(self, session: ClientSession, name: str | None = None) -> str:
+        pool = self._pool_named(name)
+        self._log.information(f"{session.name} drains {self._one_or_all(name)}")
+        self._registry.drain(pool)
+        return SUCCESS
+
+    def PausePools(self, session: ClientSession, name: str | None = None) -> str:
+        pool = self._pool_named(name)
+        self._log.information(f"{session.name} pauses {self._one_or_all(name)}")
+        self._registry.pause(pool)
+        return SUCCESS
+
+    def ResumePools(self, session: ClientSession, name: str | None = None) -> str:
+        pool = self._pool_named(name)
+        self._log.information(f"{session.name} resumes {self._one_or_all(name)}")
+        self._registry.resume(pool)
+        return SUCCESS
+
+    def GetClientInformation(self, _session: ClientSession) -> str:
+        return client_information(self._registry, self._clients.values())
+
+    def KickClient(self, session: ClientSession, who: str) -> str:
+        named = who.removeprefix("Client ")
+        found = [one for one in self._clients.values() if named in (one.record.number, one.record.address, one.name)]
+        if not found:
+            raise CommandFailed(f"there is no client {who}")
+        for one in found:
+            self._log.information(f"{session.name} closes the link of {one.name}")
+            self._send_away(one, Reason.KICKED)
+        return SUCCESS
+
+    def ReloadConfiguration(self, session: ClientSession) -> str:
+        self._log.information(f"{session.name} has the configuration read again")
+        trouble = self._controlled().reload()
+        if trouble:
+            raise CommandFailed(trouble)
+        return SUCCESS
+
+    def StopServer(self, session: ClientSession) -> str:
+        self._controlled().stop_because(session.name)
+        return SUCCESS
+
+    def _controlled(self) -> ServerControl:
+        if self._control is None:
+            raise CommandFailed("nothing can be asked of this program")
+        return self._control
+
+    def _pool_named(self, name: str | None) -> Pool | None:
+        if name is not None and name not in self._registry.pools:
+            raise CommandFailed(f"there is no pool {name}; the pools are: {', '.join(self._registry.pools)}")
+        return None if name is None else self._registry.pools[name]
+
+    @staticmethod
+    def _one_or_all(name: str | None) -> str:
+        return "all pools" if name is None else f"pool {name}"
 
     # -- settings ----------------------------------------------------------------------------------------------
 
@@ -355,7 +458,7 @@ class Executor:
             answer = run(command)
         except (CommandFailed, Refused) as error:
             self._log.debug(f"{command.name} for {name} failed: {error}")
-            return replies.reply(ERROR)
+            return replies.reply(refusal(str(error)) if command.name in ADMINISTRATIVE else ERROR)
         except Exception:  # a defect, but the other side must not wait for ever
             self._log.error(f"Internal error in {command.name} for {name}:\n{traceback.format_exc()}")
             return replies.reply(ERROR)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import ujson
 
-from wstpserver.pools.admission import not_admitted
+from wstpserver.pools.admission import not_admitted, occupied_pools
 from wstpserver.pools.limits import is_hopeless, occupancy, remedy
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Admission, Kernel, Pool
+from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.settings import ServerSettings
@@ -80,6 +82,7 @@ def server_information(
     content: dict[str, Any] = {
         "Pools": pools,
         "KernelsOutsidePools": outside,
+        "Admission": registry.admission.value,
         "ServerVersion": VERSION,
         "KernelWaitTimeout": settings.default_pool.kernel_wait_timeout,
     }
@@ -92,6 +95,51 @@ def server_information(
             "StartTrouble": administration.start_trouble,
         }
     return ujson.dumps({"result": content}, escape_forward_slashes=False, ensure_ascii=False)
+
+
+def client_information(registry: Registry, sessions: Iterable[ClientSession]) -> str:
+    """The answer to GetClientInformation: every client link, and what clients may do at the server and in each pool."""
+    now = time.monotonic()
+    content = {
+        "Clients": [_client(session, now) for session in sessions],
+        "Admission": registry.admission.value,
+        "Pools": {pool.name: pool.admission.value for pool in registry.pools.values()},
+    }
+    return ujson.dumps({"result": content}, escape_forward_slashes=False, ensure_ascii=False)
+
+
+def _client(session: ClientSession, now: float) -> dict[str, Any]:
+    record = session.record
+    kernel, waiting = record.kernel, record.waiting
+    idle = session.idle_since()
+    target = waiting.target if waiting is not None else None
+    return {
+        "ID": record.number,
+        "Address": record.address,
+        "State": _state_of(session),
+        "SecondsConnected": round(now - session.opened, 3),
+        "SecondsIdle": round(max(0.0, now - idle), 3) if idle is not None else None,
+        "Kernel": kernel.id if kernel is not None else None,
+        "Pool": kernel.pool.name if kernel is not None and kernel.pool is not None else None,
+        "WaitsFor": (target.name if isinstance(target, Pool) else target.id) if target is not None else None,
+        "SecondsWaiting": round(now - waiting.since, 3) if waiting is not None else None,
+        "Occupies": [pool.name if pool is not None else "" for pool in occupied_pools(record)],
+        "Evaluations": kernel.evaluations - record.evaluations_before if kernel is not None else 0,
+        "Queued": session.queue.size,
+    }
+
+
+def _state_of(session: ClientSession) -> str:
+    record = session.record
+    if session.closing:
+        return "closing"
+    if record.waiting is not None:
+        return "waiting"
+    if record.kernel is None:
+        return "without kernel"
+    if record.kernel.evaluation.awaiting:
+        return "asked"
+    return "evaluating" if record.kernel.busy else "idle"
 
 
 def _memory(supervisor: Supervisor) -> dict[int, int]:
