@@ -1,5 +1,7 @@
 """A client that wants no kernel before it asks for one gets none, and none is started for it."""
 
+import json
+
 import pytest
 
 from tests.client.helpers import PROMPT, Worker
@@ -7,9 +9,10 @@ from tests.interop.vendor import VendorLibrary
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.vendor import library_path
-from wstpserver.client import CommandError, Session, connect
+from wstpserver.client import CommandError, Packet, Session, connect
 from wstpserver.client.commands import server_information
 from wstpserver.wire.handshake import ConnectHandshake, GreetingComplete, ListenHandshake
+from wstpserver.wire.packets import evaluate_packet, packet
 from wstpserver.wire.values import Function, Symbol
 
 UUID = "23E744F7-9AE5-481E-B5EA-9AE4CBF1C047"
@@ -62,6 +65,26 @@ def test_an_evaluation_takes_one(server):
         assert session.evaluate("2 + 3", PROMPT) == 5
         assert session.prompt == "In[1]:= "
         assert states(session) == {"bridged": 1}
+
+
+def test_what_was_meant_for_a_kernel_that_was_taken_over_is_evaluated_nowhere(server, tmp_path):
+    """The client has not read yet that it lost its kernel. It gets another one when it asks for one."""
+    name = f"{server.port}@127.0.0.1"
+    with connect(name, PROMPT, without_kernel=True) as robbed, Session(name, PROMPT) as thief:
+        robbed.put(evaluate_packet(5))
+        assert robbed.get_packet(PROMPT).name == "InputNamePacket"
+        assert robbed.get_packet(PROMPT).arguments == (5,)
+        robbed.put(packet("WSCommandPacket", Function(Symbol("GetKernelID"), ())))
+        kernel = json.loads(robbed.get_packet(PROMPT).arguments[0])["result"]
+        assert thief.command("ConnectKernel", kernel, 5) is None
+        robbed.put(evaluate_packet(6))
+        robbed.put(packet("WSCommandPacket", Function(Symbol("ConnectKernel"), ("Main",))))
+        robbed.put(evaluate_packet(7))
+        received = []
+        while Packet("ReturnPacket", (7,)) not in received:
+            received.append(robbed.get_packet(PROMPT))
+        assert any("another client" in str(packet.arguments) for packet in received)
+        assert Packet("ReturnPacket", (6,)) not in received
 
 
 def test_a_client_that_says_nothing_gets_one_at_once(server):

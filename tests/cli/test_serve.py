@@ -289,7 +289,9 @@ def test_check_shows_every_value_and_its_origin(capfd, user, served, monkeypatch
     assert (code, err, served) == (0, "", [])
     assert out.startswith(f"Configuration file: {user}/c\n")
     found = table(out)
-    assert list(found) == ["Command line", "Server", 'Pool "P"', 'Pool "Q"', "The configuration is valid"]
+    recommended = "Recommended where other people can log in to this computer"
+    assert list(found) == ["Command line", "Server", 'Pool "P"', 'Pool "Q"', recommended, "The configuration is valid"]
+    assert found[recommended]['"AllowedUsers":'][0] == '["self"]'
     assert out.endswith("valid\n")
     assert found["Command line"] == {
         "--log-level": ("debug", "--log-level"),
@@ -303,6 +305,16 @@ def test_check_shows_every_value_and_its_origin(capfd, user, served, monkeypatch
     assert found['Pool "P"']["KernelOptions"] == ("\"-a 'b c'\"", f"{user}/c:6")
     assert found['Pool "P"']["Default"] == ("true", "automatic")
     assert found['Pool "Q"']["KernelPath"] == (f'"{user}/bin/WolframKernel"', "automatic: found on PATH")
+
+
+@pytest.mark.parametrize("safe", [{"AllowedUsers": ["self"]}, {"AccessTokenFile": "tokens"}])
+def test_check_recommends_nothing_to_a_safe_server(capfd, user, safe):
+    (user / "tokens").write_text("a token that nobody guesses\n")
+    (user / "c").write_text(json.dumps({**safe, "Pools": {"P": {}}}))
+    code, out, _ = run(capfd, "--check", "-c", "c")
+    assert code == 0 and "Recommended" not in out
+    key = next(iter(safe))
+    assert table(out)["Server"][key][0] in ('["self"]', f'"{user}/tokens"')
 
 
 def test_check_writes_nothing(capfd, user):

@@ -241,7 +241,7 @@ def arguments_of(name):
 @pytest.mark.parametrize("name", sorted(ADMINISTRATIVE))
 def test_a_program_in_a_kernel_is_not_the_administrator(client, name):
     reply = client.evaluate(call("Command", call(name, *arguments_of(name))))
-    assert reason(reply) == "a program in a kernel is not the administrator, whoever its client is"
+    assert reason(reply).startswith(f"{name} is for the server's own user and root on its computer")
 
 
 def as_another_user(action):
@@ -274,8 +274,8 @@ def test_another_user_is_refused_with_the_reason(server, admin):
 
     replies = as_another_user(ask).splitlines()
     assert len(replies) == len(names)
-    for reply in replies:
-        assert reason(reply).startswith("only the administrator may: the user that the server runs as, or root")
+    for name, reply in zip(names, replies, strict=True):
+        assert reason(reply).startswith(f"{name} is for the server's own user and root on its computer")
     assert information(admin)["Admission"] == "open"
 
 
@@ -292,12 +292,12 @@ def test_reload_and_stop(tmp_path):
             assert information(admin)["Pools"]["Main"]["MinimumKernelNumber"] == 2
             path.write_text(f'{{"Pools": {{"Main": {{"KernelPath": "{kernel}",\n"KeepAlife": true}}}}}}')
             told = reason(admin.command("ReloadConfiguration"))
-            assert told == f'{path}:2:1: Pools.Main.KeepAlife: unknown key; did you mean "KeepAlive"?'
+            assert told.endswith(f'{path}:2:1: Pools.Main.KeepAlife: unknown key; did you mean "KeepAlive"?')
             assert client.evaluate(call("Plus", 2, 2)) == 4
             assert admin.command("StopServer") == SUCCESS
             assert server.wait_for_exit() == 0
             assert admin.at_end()
-        assert re.search(r"Stopping because of Client 1 \(127", server.log)
+        assert "Stopping because of a StopServer command" in server.log
 
 
 # -- what must hold --------------------------------------------------------------------------------------------------

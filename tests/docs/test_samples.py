@@ -27,6 +27,8 @@ def load(text, folder):
     kernel = folder / "WolframKernel"
     kernel.write_text("#!/bin/sh\n")
     kernel.chmod(0o755)
+    (folder / "tokens").write_text("a-token-that-nobody-guesses\n")
+    (folder / "tokens").chmod(0o600)
     path = folder / "wstpserver.conf"
     path.write_text(re.sub(r'("KernelPath": *)"/[^"]*"', rf'\1"{kernel}"', text), encoding="utf-8")
     loaded = load_settings(
@@ -87,7 +89,7 @@ def test_the_sample_of_the_status_is_what_the_program_prints():
     def kernel(identifier, state, seconds, evaluations, process, client=None, *, busy=False):
         return {
             "ID": identifier, "State": state, "Busy": busy, "SecondsInState": seconds, "Evaluations": evaluations,
-            "ProcessID": process, "Client": client, "Age": 9000,
+            "ProcessID": process, "Client": client, "Age": 9000, "SecondsBusy": seconds if busy else None,
         }  # fmt: skip
 
     main = [

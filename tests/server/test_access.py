@@ -1,192 +1,291 @@
-"""Whose connection is it?"""
+"""Who may connect: addresses and users at the port of a server, what the log says of the others, and tokens."""
+
 import os
 import socket
 import subprocess
 import sys
-import threading
+import time
 
 import pytest
 
+from tests.service.helpers import messages
+from tests.support.serving import assert_serves, join, one_pool
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ROOT, ServerProcess
 from tools.harness.waiting import wait_for
-from wstpserver.server import access
-from wstpserver.server.access import belongs_to, diagnosed_owner, have_same_owner, listed_owner, peer_owner
+from wstpserver.server import access, peers
+from wstpserver.server.access import MOST_ATTEMPTS, MOST_PLACES, AccessTokens, Admission, RefusalLog
+from wstpserver.settings import ServerSettings
+from wstpserver.wire.proxy_protocol import Endpoint, ProxyHeader
 
-CONNECT = """
-import os, socket, sys
-depth, port = int(sys.argv[1]), int(sys.argv[2])
-for _ in range(depth):
-    if os.fork():  # the child goes on, the parent waits for it
-        os.wait()
-        sys.exit()
-connection = socket.create_connection((sys.argv[3], port))
-connection.recv(1)
-"""
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 
-FAMILIES = {"127.0.0.1": socket.AF_INET, "::1": socket.AF_INET6}
+#: A user who is neither root nor, in a test, the server's.
+OTHER = 54321
 
 
-@pytest.fixture(params=FAMILIES)
-def listener(request):
-    family = FAMILIES[request.param]
-    try:
-        listener = socket.create_server((request.param, 0), family=family)
-    except OSError:
-        pytest.skip(f"there is no {request.param} here")
-    with listener:
-        listener.settimeout(20)
-        yield listener
+class Lines:
+    """A log that keeps its warnings."""
+
+    def __init__(self):
+        self.warnings = []
+        self.warning = self.warnings.append
 
 
-def no_sock_diag(*_):
-    raise PermissionError("not here")
+def admission(**rules):
+    return Admission(ServerSettings.build(pools=[{"name": "P", "KernelPath": "/bin/kernel"}], **rules), Lines())
 
 
-@pytest.fixture(params=["sock_diag", "/proc"])
-def way(request, monkeypatch):
-    """How the peer's socket is found."""
-    if request.param == "/proc":
-        monkeypatch.setattr(access, "diagnosed_owner", no_sock_diag)
-    else:
-        monkeypatch.setattr(access, "listed_owner", no_sock_diag)
-
-
-def connecting(listener, depth):
-    words = [sys.executable, "-S", "-E", "-c", CONNECT, str(depth), str(listener.getsockname()[1]),
-             listener.getsockname()[0]]
-    return subprocess.Popen(words)
-
-
-@pytest.mark.parametrize("depth", [0, 1, 3])
-def test_a_process_and_its_descendants(listener, way, depth):
-    process = connecting(listener, depth)
-    other = connecting(listener, 0)
-    connections = [listener.accept()[0] for _ in range(2)]
-    try:
-        pids = (process.pid, other.pid)
-        owners = [tuple(belongs_to(connection, pid) for pid in pids) for connection in connections]
-        assert sorted(owners) == [(False, True), (True, False)]
-        assert all(belongs_to(connection, os.getpid()) for connection in connections)  # our grandchildren
-    finally:
-        for connection in connections:
-            connection.close()
-        process.wait(10)
-        other.wait(10)
-
-
-def test_a_connection_of_our_own_is_nobody_else_s(listener, way):
-    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    with socket.create_connection(listener.getsockname()[:2]) as ours:
-        accepted, _ = listener.accept()
-        with accepted:
-            assert belongs_to(accepted, os.getpid())
-            assert not belongs_to(accepted, process.pid)
-            ours.close()
-            wait_for(lambda: not belongs_to(accepted, os.getpid()), 10.0, "the closed connection to be nobody's")
-    process.communicate(b"\n")
-
-
-def test_a_process_that_is_gone_owns_nothing(listener, way):
-    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    process.wait(10)
-    with socket.create_connection(listener.getsockname()[:2]):
-        accepted, _ = listener.accept()
-        with accepted:
-            assert not belongs_to(accepted, process.pid)
-
-
-def test_a_thread_s_connection_belongs_to_its_process(listener):
-    made = []
-    thread = threading.Thread(target=lambda: made.append(socket.create_connection(listener.getsockname()[:2])))
-    thread.start()
-    accepted, _ = listener.accept()
-    thread.join()
-    with accepted, made[0]:
-        assert belongs_to(accepted, os.getpid())
-
-
-def test_among_many_connections(listener, way):
-    others, accepted = [], []
-    try:
-        for _ in range(200):
-            others.append(socket.create_connection(listener.getsockname()[:2]))
-            accepted.append(listener.accept()[0])
-        assert all(belongs_to(connection, os.getpid()) for connection in accepted[::20])
-    finally:
-        for connection in others + accepted:
-            connection.close()
-
-
-def both_ends(listener):
-    client = socket.create_connection(listener.getsockname()[:2])
-    return client, listener.accept()[0]
-
-
-def inode_of(open_socket):
-    return os.fstat(open_socket.fileno()).st_ino
-
-
-def test_both_ways_find_the_socket_of_the_other_end(listener):
-    client, accepted = both_ends(listener)
-    with client, accepted:
-        for here, there in [(client, accepted), (accepted, client)]:
-            addresses = here.family, here.getpeername(), here.getsockname()
-            owner = (inode_of(there), os.getuid())
-            assert diagnosed_owner(*addresses) == listed_owner(*addresses) == peer_owner(here) == owner
-
-
-def test_a_socket_that_is_closed_or_was_never_there(listener):
-    client, accepted = both_ends(listener)
-    with accepted:
-        address = accepted.getpeername()
-        client.close()
-        for find in (diagnosed_owner, listed_owner):
-            assert find(accepted.family, address, accepted.getsockname()) is None
-            assert find(accepted.family, listener.getsockname(), accepted.getsockname()) is None
-        assert peer_owner(accepted) is None
-
-
-def test_a_system_that_knows_no_tcp_there(listener, monkeypatch):
-    """It says of every socket that there is none."""
-    client, accepted = both_ends(listener)
-    with client, accepted:
-        monkeypatch.setattr(access, "diagnosed_owner", lambda *_: None)
-        assert peer_owner(accepted).inode == inode_of(client)
-
-
-def test_a_request_that_the_system_refuses():
-    with pytest.raises(OSError):
-        diagnosed_owner(socket.AF_UNIX, ("127.0.0.1", 1), ("127.0.0.1", 2))
-
-
-def test_two_connections_of_one_process(listener, way):
-    process = subprocess.Popen([sys.executable, "-S", "-E", "-c", CONNECT, "0", str(listener.getsockname()[1]),
-                                listener.getsockname()[0]])  # fmt: skip
-    stranger = listener.accept()[0]
-    pairs = [both_ends(listener) for _ in range(2)]
-    try:
-        (_, first), (_, second) = pairs
-        assert have_same_owner(first, second) and have_same_owner(second, first)
-        assert not have_same_owner(first, stranger) and not have_same_owner(stranger, first)
-        pairs[1][0].close()
-        wait_for(lambda: not have_same_owner(first, second), 10.0, "the closed connection to be nobody's")
-    finally:
-        for each in (stranger, *(end for pair in pairs for end in pair)):
-            each.close()
-        process.wait(10)
+# Addresses
 
 
 @pytest.mark.parametrize(
-    "owner, expected",
-    [(0, True), (os.geteuid(), True), (os.geteuid() + 1, False), (None, False), (OSError("not told"), True)],
+    ("host", "admitted"),
+    [("192.0.2.7", True), ("192.0.3.1", False), ("10.1.2.3", True), ("2001:db8::1", True), ("2001:db8::2", False),
+     ("fe80::1%lo", True), ("::1", False), ("127.0.0.1", False)],
+)  # fmt: skip
+def test_addresses(host, admitted):
+    rules = admission(AllowedAddresses=["192.0.2.0/24", "10.1.2.3", "2001:db8::1", "fe80::/10"])
+    for _ in range(2):  # the second time from memory
+        assert (rules.refusal_by_address(host) == "") is admitted
+    assert not rules.is_open
+
+
+def test_without_rules_everybody_is_admitted():
+    assert admission().is_open
+    assert admission().refusal_by_address("203.0.113.9") == ""
+
+
+def test_new_rules_count_at_once():
+    rules = admission(AllowedAddresses=["192.0.2.0/24"])
+    assert rules.refusal_by_address("203.0.113.9")
+    rules.reconfigure(ServerSettings.build(pools=[{"name": "P", "KernelPath": "/bin/kernel"}]))
+    assert rules.is_open and rules.refusal_by_address("203.0.113.9") == ""
+
+
+def test_a_proxy_is_admitted_until_it_has_said_for_whom_it_connects():
+    rules = admission(AllowedAddresses=["192.0.2.0/24"], AcceptProxyProtocolFrom=["127.0.0.1"])
+    assert rules.may_be_proxy("127.0.0.1") and not rules.may_be_proxy("192.0.2.7")
+    assert rules.refusal_by_address("127.0.0.1") == ""
+    target = Endpoint("198.51.100.1", 31415)
+    assert rules.refusal_behind_proxy("127.0.0.1", ProxyHeader(Endpoint("192.0.2.7", 1), target, 0)) == ""
+    for header in (None, ProxyHeader(None, None, 0), ProxyHeader(Endpoint("203.0.113.9", 1), target, 0)):
+        assert "AllowedAddresses" in rules.refusal_behind_proxy("127.0.0.1", header)
+
+
+# Users
+
+
+@pytest.fixture
+def connected():
+    """Both ends of a connection over loopback: (the server's, the client's)."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+    with client, accepted:
+        yield accepted, client
+
+
+def owned_by(monkeypatch, user):
+    def owner_of(*_):
+        if isinstance(user, OSError):
+            raise user
+        return None if user is None else peers.SocketOwner(1, user)
+
+    monkeypatch.setattr(peers, "owner_of", owner_of)
+
+
+@pytest.mark.parametrize(
+    ("users", "owner", "refused"),
+    [
+        (["self"], os.geteuid(), ""),
+        (["self"], 0, ""),  # root can be anybody
+        (["self"], OTHER, f"user {OTHER} is not in AllowedUsers"),
+        (["self", OTHER], OTHER, ""),
+        (["root"], OTHER, f"user {OTHER} is not in AllowedUsers"),
+        (["any"], OTHER, ""),
+        (["self", "any"], None, ""),
+        (["self"], None, "it is not known which user"),
+        (["self"], OSError("not told"), "it is not known which user"),
+    ],
 )
-def test_who_is_the_administrator(monkeypatch, owner, expected):
+def test_users(monkeypatch, connected, users, owner, refused):
+    accepted, client = connected
+    owned_by(monkeypatch, owner)
+    assert admission(AllowedUsers=users).refusal_by_user(accepted, client.getsockname()).startswith(refused)
+    header = ProxyHeader(Endpoint("127.0.0.1", 5), Endpoint("127.0.0.1", 6), 0)
+    assert admission(AllowedUsers=users).refusal_behind_proxy("127.0.0.1", header).startswith(refused)
+
+
+def test_other_computers_have_no_users(monkeypatch, connected):
+    owned_by(monkeypatch, None)
+    accepted, _ = connected
+    rules = admission(AllowedUsers=["self"])
+    assert rules.refusal_by_user(accepted, ("192.0.2.7", 50000)) == ""
+    header = ProxyHeader(Endpoint("192.0.2.7", 5), Endpoint("127.0.0.1", 6), 0)
+    assert rules.refusal_behind_proxy("127.0.0.1", header) == ""
+
+
+def test_a_real_connection_has_its_owner(connected):
+    accepted, client = connected
+    assert admission(AllowedUsers=["self"]).refusal_by_user(accepted, client.getsockname()) == ""
+    client.close()
+    wait_for(lambda: "not known" in admission(AllowedUsers=["self"]).refusal_by_user(accepted, accepted.getpeername()),
+             10.0, "the closed connection to be nobody's")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("owner", "expected"),
+    [(0, True), (os.geteuid(), True), (OTHER, False), (None, False), (OSError("not told"), True)],
+)
+def test_who_is_the_administrator(monkeypatch, connected, owner, expected):
     """Root and the user that the server runs as, on this computer."""
+    owned_by(monkeypatch, owner)
+    accepted, _ = connected
+    assert access.is_administrator(accepted) is expected
 
-    def peer(_connected):
-        if isinstance(owner, OSError):
-            raise owner
-        return None if owner is None else access.SocketOwner(1, owner)
 
-    monkeypatch.setattr(access, "peer_owner", peer)
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
-        assert access.is_administrator(ours) is expected
+def test_no_client_of_a_proxy_is_the_administrator_because_the_proxy_is(connected):
+    accepted, client = connected  # both ours
+    elsewhere = ProxyHeader(Endpoint("192.0.2.7", 5), Endpoint("198.51.100.1", 6), 0)
+    assert not access.is_administrator(accepted, elsewhere)
+    assert not access.is_administrator(accepted, ProxyHeader(None, None, 0))
+    assert access.origin(accepted, elsewhere) == "192.0.2.7"
+    ourselves = ProxyHeader(Endpoint(*client.getsockname()), Endpoint(*accepted.getsockname()), 0)
+    assert access.is_administrator(accepted, ourselves)
+    assert access.origin(accepted).startswith("user ") and access.origin(accepted) == access.origin(accepted, ourselves)
+
+
+# What the log says
+
+
+def test_refusals_are_counted():
+    log = Lines()
+    refusals = RefusalLog(log, interval=3600.0)
+    for number in range(1000):
+        refusals.add("192.0.2.7", f"192.0.2.7:{number}", "a reason")
+    refusals.add("192.0.2.8", "192.0.2.8:1", "a reason")
+    assert log.warnings == [
+        "Refused a connection from 192.0.2.7:0: a reason", "Refused a connection from 192.0.2.8:1: a reason"
+    ]  # fmt: skip
+    refusals.summarise()
+    assert log.warnings[2:] == ["Refused 999 connections more from 192.0.2.7: a reason"]
+    refusals.add("192.0.2.7", "192.0.2.7:5", "a reason")
+    assert log.warnings[3:] == ["Refused a connection from 192.0.2.7:5: a reason"]
+    refusals.close()
+
+
+def test_many_places_share_one_entry():
+    log = Lines()
+    refusals = RefusalLog(log, interval=3600.0)
+    for number in range(5000):
+        refusals.add(f"place {number}", f"place {number}", "a reason")
+    assert len(log.warnings) == MOST_PLACES
+    refusals.summarise()
+    assert log.warnings[MOST_PLACES:] == [f"Refused {5000 - MOST_PLACES} connections from further addresses"]
+
+
+# Tokens
+
+
+@pytest.fixture
+def tokens():
+    """AccessTokens that knows two, with a clock that a test sets."""
+    clock = [0.0]
+    found = AccessTokens(RefusalLog(Lines()), lambda: clock[0])
+    found.replace(["first token", "second token"])
+    found.clock = clock
+    return found
+
+
+def test_tokens(tokens):
+    assert tokens.are_known
+    assert tokens.check("first token", "a") == tokens.check("second token", "a") == ""
+    for wrong in ("", "first", "first token ", "FIRST TOKEN", "\ud800", "x" * 100_000):
+        assert tokens.check(wrong, wrong[:10]) == "the access token is wrong"
+    tokens.replace([])
+    assert not tokens.are_known and tokens.check("first token", "b")
+
+
+def test_attempts_are_limited_for_each_client(tokens):
+    for _ in range(MOST_ATTEMPTS):
+        assert tokens.check("guess", "192.0.2.7") == "the access token is wrong"
+    assert "too many wrong tokens came from 192.0.2.7; try again in 60 s" in tokens.check("first token", "192.0.2.7")
+    assert tokens.check("first token", "192.0.2.8") == ""
+    tokens.clock[0] = 59.0
+    assert "try again in 1 s" in tokens.check("first token", "192.0.2.7")
+    tokens.clock[0] = 60.0
+    assert tokens.check("first token", "192.0.2.7") == ""
+
+
+def test_the_right_token_forgives_the_wrong_ones(tokens):
+    for _ in range(3):
+        for _ in range(MOST_ATTEMPTS - 1):
+            assert tokens.check("guess", "a") == "the access token is wrong"
+        assert tokens.check("first token", "a") == ""
+
+
+# A server and two users
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("access")
+    with ServerProcess(folder, one_pool(make_kernel(folder), root={"AllowedUsers": ["self"]})) as server:
+        server.wait_for_log("is ready")
+        yield server
+
+
+def as_other(*words, **options):
+    """Run a program as the other user."""
+    privileges = ["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups"]
+    environment = {**os.environ, "HOME": "/nonexistent", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([*privileges, *words], env=environment, capture_output=True, text=True, timeout=60, **options)
+
+
+RAW = """
+import socket, sys
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+try:
+    connection.sendall(b"id=23E744F7-9AE5-481E-B5EA-9AE4CBF1C047 connection=data")
+    print(connection.recv(100))
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+@needs_root
+def test_another_user_is_refused(server):
+    done = as_other(sys.executable, "-S", "-E", "-c", RAW, str(server.port))
+    assert done.stdout in ("ConnectionResetError\n", "BrokenPipeError\n", "b''\n"), done
+    entry = f"Refused a connection from 127.0.0.1:[0-9]+: user {OTHER} is not in AllowedUsers"
+    server.wait_for_log(entry)
+    assert_serves(server)
+
+
+@needs_root
+def test_another_user_s_wstpscript_is_refused(server):
+    began = time.monotonic()
+    done = as_other(
+        sys.executable, "-m", "wstpserver.cli.script.main", "-wstpserver", f"{server.port}@127.0.0.1", "-code", "2+2"
+    )
+    assert time.monotonic() - began < 20  # the refusal itself comes at once; Python has to start
+    assert done.returncode == 69 and done.stdout == ""
+    assert "AllowedUsers" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_refused_address(tmp_path):
+    """And the others are served; a reload changes who is refused."""
+    configuration = one_pool(make_kernel(tmp_path), root={"AllowedAddresses": ["127.0.0.1"]})
+    with ServerProcess(tmp_path, configuration) as server:
+        for _ in range(20):
+            with pytest.raises(ConnectionError):
+                ours = ("127.0.0.2", 0)
+                with socket.create_connection(("127.0.0.1", server.port), 20, source_address=ours) as refused:
+                    refused.recv(1)
+                    refused.sendall(b"x")
+        with join(server) as link:
+            assert link.evaluate(7) == 7
+    refused = [text for text in messages(server.log, "Warning") if text.startswith("Refused")]
+    assert len(refused) == 2 and "Refused a connection from 127.0.0.2:" in refused[0]
+    assert refused[1] == "Refused 19 connections more from 127.0.0.2: its address is not in AllowedAddresses"

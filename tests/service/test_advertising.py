@@ -1,6 +1,7 @@
 """The server advertises itself on the loopback interface, and a real browser of zeroconf looks for it."""
 
 import contextlib
+import re
 import secrets
 
 import pytest
@@ -118,10 +119,29 @@ def test_three_servers_have_three_names(tmp_path, service_type, together):
             servers.append(stack.enter_context(advertised(folder, service_type, "-a")))
             if not together:
                 servers[-1].wait_for_log(NAMED)
-        names = {server.wait_for_log(NAMED)[1]: server.port for server in servers}
-        assert sorted(names) == ["WSTPServer-Instance", "WSTPServer-Instance-2", "WSTPServer-Instance-3"]
+        expected = {"WSTPServer-Instance", "WSTPServer-Instance-2", "WSTPServer-Instance-3"}
+
+        def named():
+            last = [re.findall(NAMED, server.log)[-1:] for server in servers]
+            names = {name: server.port for server, found in zip(servers, last, strict=True) for name in found}
+            return names if names.keys() == expected else None
+
+        names = wait_for(named, 60, "three names")
         found = discover(20, service_type, enough=3, interfaces=LOOPBACK)
         assert dict(found) == {name: f"{port}@127.0.0.1" for name, port in names.items()}
+
+
+def test_a_name_that_turns_out_to_be_taken(tmp_path, service_type):
+    """Another server announces the name that this one has found free, and goes before it."""
+    with (
+        advertised(tmp_path, service_type, "-a") as server,
+        contextlib.closing(zeroconf.Zeroconf(interfaces=LOOPBACK)) as other,
+    ):
+        assert server.wait_for_log(NAMED)[1] == "WSTPServer-Instance"
+        name = f"WSTPServer-Instance.{service_type}"
+        info = zeroconf.ServiceInfo(service_type, name, 1, parsed_addresses=LOOPBACK, server="-.local.")
+        other.register_service(info, cooperating_responders=True)  # it does not ask whether the name is free
+        server.wait_for_log('Advertising the server as "WSTPServer-Instance-2"')
 
 
 @needs_ipv6

@@ -11,7 +11,7 @@ import pytest
 
 from wstpserver.settings import discovery
 from wstpserver.settings.jsonc import ConfigurationError
-from wstpserver.settings.loader import reload_settings, write_new
+from wstpserver.settings.loader import read_tokens, reload_settings, write_new
 from wstpserver.settings.reference import sample_text
 
 BROKEN = {
@@ -548,3 +548,45 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path, monkeyp
     with pytest.raises(OSError, match="No space"):
         write_new(tmp_path / "f", "text")
     assert os.listdir(tmp_path) == []
+
+
+# The file of access tokens
+
+
+TOKENS = "# for the programs of the group\n\na-token-that-nobody-guesses\n  another-token-for-the-others \n"
+
+
+def test_the_file_of_access_tokens_is_relative_to_the_configuration(world):
+    world.write(world.cwd / "secret", TOKENS).chmod(0o600)
+    world.write(world.local, {"AccessTokenFile": "secret", **world.pool()})
+    loaded = world.load()
+    assert loaded.settings.access_token_file == str(world.cwd / "secret")
+    assert loaded.warnings == ()
+    assert read_tokens(loaded.settings.access_token_file) == [
+        "a-token-that-nobody-guesses", "another-token-for-the-others"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("", "holds no token"),
+        ("# nothing but a comment\n", "holds no token"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+    ],
+)
+def test_without_tokens_there_are_no_settings(world, content, message):
+    if content is not None:
+        world.write(world.cwd / "secret", content)
+    world.write(world.local, {"AccessTokenFile": "secret", **world.pool()})
+    with pytest.raises(ConfigurationError, match=f'AccessTokenFile: "{world.cwd / "secret"}" {message}'):
+        world.load(path="wstpserver.conf")
+
+
+def test_tokens_that_others_know_or_guess_get_a_warning(world):
+    world.write(world.cwd / "secret", "short\n").chmod(0o644)
+    world.write(world.local, {"AccessTokenFile": "secret", **world.pool()})
+    known, guessed = world.load().warnings
+    assert "every user of this computer can read" in known.message
+    assert "fewer than 16 characters" in guessed.message

@@ -72,6 +72,8 @@ def test_every_line_of_the_sample_can_be_uncommented(world):
     # Of the three example paths one may stay, and it must lead to a kernel.
     text = re.sub(r'"KernelPath":"[^/].*\n|"KernelPath":"/Appl.*\n', "\n", text)
     text = re.sub(r'"KernelPath":".*"', lambda _: f'"KernelPath":{json.dumps(str(world.kernel))}', text)
+    tokens = world.write(world.cwd / "tokens", "a-token-that-nobody-guesses\n")
+    text = re.sub(r'"AccessTokenFile":".*"', lambda _: f'"AccessTokenFile":{json.dumps(str(tokens))}', text)
     path = world.write(world.cwd / "all", text)
     loaded = world.load(path=str(path))
     given = {key[-1] for key, origin in loaded.origins.items() if origin.source == str(path)}

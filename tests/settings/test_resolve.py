@@ -314,3 +314,22 @@ def test_fewer_seats_than_the_pools_are_to_have_kernels_get_a_warning(seats, war
     result = resolved(pool("A"), pool("B"), MaximumKernels=seats)
     assert result.problems == []
     assert [(warning.key, warning.line) for warning in result.warnings] == [("MaximumKernels", 1)] * warned
+
+
+@pytest.mark.parametrize(
+    ("file", "given", "required"),
+    [("", {}, False), ("", {"RequireAccessToken": False}, False), ("/tokens", {}, True),
+     ("/tokens", {"RequireAccessToken": False}, False), ("/tokens", {"RequireAccessToken": True}, True)],
+)  # fmt: skip
+def test_a_token_is_required_where_there_is_one(file, given, required):
+    pools = [{"name": "a", "KernelPath": "/bin/kernel", **given}, {"name": "b", "KernelPath": "/bin/kernel"}]
+    settings = ServerSettings.build(pools=pools, AccessTokenFile=file)
+    assert [pool.require_access_token for pool in settings.pools] == [required, bool(file)]
+    assert settings.requires_token is (required and bool(file))
+
+
+def test_a_token_that_nobody_can_have_is_a_problem():
+    with pytest.raises(ConfigurationError, match=r"Pools\.a\.RequireAccessToken: an AccessTokenFile is needed"):
+        ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel", "RequireAccessToken": True}])
+    with pytest.raises(ConfigurationError, match=r"InformationFor: with \"token\" an AccessTokenFile is needed"):
+        ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel"}], InformationFor="token")

@@ -110,6 +110,8 @@ WRONG_TYPES = {
     Kind.TEXT: [1, True, None, ["a"], {}],
     Kind.WORDS: [1, True, None, ["-a"], {}, '"not closed', "nul\0"],
     Kind.VARIABLES: [1, "A=1", True, None, ["A=1"]],
+    Kind.NETWORKS: [1, "127.0.0.1", "any", True, None, {}],
+    Kind.USERS: [0, "self", True, None, {}],
     Kind.POOLS: [1, "a", [], None, True],
 }
 
@@ -206,6 +208,43 @@ def test_service_types(type_name):
 def test_what_is_no_service_type(type_name):
     with pytest.raises(ValueError, match="service type"):
         ROOT_BY_KEY["AdvertisedServiceType"].convert(type_name)
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        (["any"], ("any",)),
+        (["192.0.2.7", "2001:DB8::0001"], ("192.0.2.7", "2001:db8::1")),
+        (["192.0.2.0/24", "10.1.2.3/8", "::/0"], ("192.0.2.0/24", "10.0.0.0/8", "::/0")),
+        ([" 127.0.0.1 "], ("127.0.0.1",)),
+    ],
+)
+def test_addresses_and_networks(given, held):
+    assert ROOT_BY_KEY["AllowedAddresses"].convert(given) == held
+    assert ROOT_BY_KEY["AcceptProxyProtocolFrom"].convert(given) == held
+
+
+@pytest.mark.parametrize("item", ["localhost", "192.0.2", "192.0.2.0/33", "", "192.0.2.1:80", 7, None, [], "1.2.3.4-9"])
+def test_what_is_no_address(item):
+    with pytest.raises(ValueError, match="is neither an address, nor a network"):
+        ROOT_BY_KEY["AllowedAddresses"].convert(["127.0.0.1", item])
+
+
+def test_users():
+    assert ROOT_BY_KEY["AllowedUsers"].convert(["self", "root", 1000, "1001"]) == ("self", "root", "1000", "1001")
+
+
+@pytest.mark.parametrize("item", ["no-such-user-here", "", "-1", -1, True, None, 1.5, "a\0b"])
+def test_who_is_no_user(item):
+    with pytest.raises(ValueError, match="there is no user|neither the name nor the number"):
+        ROOT_BY_KEY["AllowedUsers"].convert([item])
+
+
+@pytest.mark.parametrize("key", ["AllowedAddresses", "AllowedUsers"])
+def test_an_empty_list_is_not_everybody(key):
+    with pytest.raises(ValueError, match="would admit nobody"):
+        ROOT_BY_KEY[key].convert([])
+    assert ROOT_BY_KEY["AcceptProxyProtocolFrom"].convert([]) == ()
 
 
 def test_every_option_of_this_machine_can_be_built_by_key():

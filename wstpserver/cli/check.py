@@ -10,7 +10,7 @@ from typing import Any
 
 from wstpserver.server import ServeOptions
 from wstpserver.settings.model import PoolSettings, ServerSettings
-from wstpserver.settings.schema import POOL_OPTIONS, ROOT_OPTIONS, Kind, Option, variables_text
+from wstpserver.settings.schema import ANY, POOL_OPTIONS, ROOT_OPTIONS, Kind, Option, variables_text
 
 Row = tuple[str, str, str]
 
@@ -36,8 +36,15 @@ def report(options: ServeOptions) -> str:
         lines += ["", title]
         for key, value, origin in section:
             lines.append(f"    {key:{key_width}}  {value:{value_width}}  ({origin})")
-    lines += ["", _verdict(loaded.skipped)]
+    lines += [*_recommendations(loaded.settings), "", _verdict(loaded.skipped)]
     return "\n".join(lines) + "\n"
+
+
+def _recommendations(settings: ServerSettings) -> Iterable[str]:
+    """What makes a server safe on a computer that it does not have for itself."""
+    if ANY in settings.allowed_users and not settings.requires_token:
+        yield from ("", "Recommended where other people can log in to this computer")
+        yield '    "AllowedUsers": ["self"]  (else each of them can run programs under the account of the server)'
 
 
 def _verdict(skipped: Sequence[object]) -> str:

@@ -45,6 +45,7 @@ from wstpserver.client.arrays import NumericArray
 from wstpserver.client.connecting import connect, open_link
 from wstpserver.client.convert import Results, to_expression, to_python
 from wstpserver.client.errors import (
+    AccessDenied,
     CommandError,
     ConnectError,
     EvaluationAborted,
@@ -70,8 +71,9 @@ from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError, WSTP
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 
 __all__ = [
-    "Address", "BigReal", "Callbacks", "CommandError", "ConnectError", "Endpoint", "EvaluationAborted",
-    "EvaluationError", "EvaluationFailed", "EvaluationLost", "EvaluationTimeout", "ExpressionOutput", "Function",
+    "AccessDenied", "Address", "BigReal", "Callbacks", "CommandError", "ConnectError", "Endpoint",
+    "EvaluationAborted", "EvaluationError", "EvaluationFailed", "EvaluationLost", "EvaluationTimeout",
+    "ExpressionOutput", "Function",
     "KernelFunction", "KernelLost", "KernelMessage", "KernelWarning", "Link", "LinkClosed", "LinkError",
     "LinkOptions", "LinkSyntaxError", "LinkTimeout", "ListenError", "Listener", "LocalProtocolError", "NumericArray",
     "PackedArray", "Packet", "ProfileError", "RemoteProtocolError", "Results", "Session", "Symbol", "TextOutput",

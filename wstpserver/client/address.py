@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import ssl
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import unquote
 
@@ -24,10 +25,12 @@ DEFAULT_PORT: Final = 31415
 DEFAULT_HOST: Final = "localhost"
 #: The environment variable with the address of the server that is meant where none is named.
 ENVIRONMENT_VARIABLE: Final = "WSTPSERVER"
+#: The environment variable with the path of a file whose first line is the access token for that server.
+TOKEN_FILE_VARIABLE: Final = "WSTPSERVER_TOKEN_FILE"
 #: The bit of ``-linkoptions`` that chooses UUID mode.
 UUID_BIT: Final = 4
 
-_URL = re.compile(r"wstp://(?P<authority>[^/?#]*)(?:/(?P<pool>[^/?#]*))?/?", re.IGNORECASE)
+_URL = re.compile(r"wstp(?P<tls>s?)://(?P<authority>[^/?#]*)(?:/(?P<pool>[^/?#]*))?/?", re.IGNORECASE)
 _PROTOCOLS: Final = ("tcpip", "tcp")
 _MODES: Final = {"connect": "connect", "listen": "listen", "create": "listen", "launch": "launch"}
 _MODE_FLAGS: Final = {"-linkconnect": "connect", "-linkcreate": "listen", "-linklaunch": "launch"}
@@ -59,16 +62,30 @@ class Address:
         data: The host and port of the data connection.
         message: The host and port of the message connection; None in UUID mode, and where the peer names it.
         pool: The kernel pool, or the ID of a kernel; None if none is named.
+        tls: Whether the connections are encrypted.
+        token: The access token to say there; "" for none, None for that of `default_token`.
+        context: How certificates are checked with `tls`; None as `ssl.create_default_context` does.
     """
 
     data: Endpoint
     message: Endpoint | None = None
     pool: str | None = None
+    tls: bool = False
+    token: str | None = field(default=None, repr=False, compare=False)
+    context: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
 
     @property
     def link_name(self) -> str:
-        """``PORT@HOST`` or ``PORT@HOST,PORT2@HOST``."""
+        """``PORT@HOST`` or ``PORT@HOST,PORT2@HOST``; ``wstps://HOST:PORT`` with TLS."""
+        if self.tls:
+            host = f"[{self.data.host}]" if ":" in self.data.host else self.data.host
+            return f"wstps://{host}:{self.data.port}"
         return str(self.data) if self.message is None else f"{self.data},{self.message}"
+
+    @property
+    def server(self) -> Address:
+        """The same without the pool."""
+        return replace(self, pool=None)
 
     def __str__(self) -> str:
         return self.link_name
@@ -99,13 +116,39 @@ def default_address() -> str:
     return os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
 
 
+def default_token() -> str:
+    """Return the access token for servers where none is given.
+
+    Returns:
+        The first line of the file that the environment variable WSTPSERVER_TOKEN_FILE names that is neither empty nor
+        begins with #; "" if the variable is unset or empty.
+
+    Raises:
+        LinkSyntaxError: There is no such line, or the file cannot be read.
+    """
+    path = os.environ.get(TOKEN_FILE_VARIABLE, "").strip()
+    if not path:
+        return ""
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise LinkSyntaxError(f"the environment variable {TOKEN_FILE_VARIABLE}: {path!r}: {reason}") from None
+    token = next((line for line in lines if line and not line.startswith("#")), None)
+    if token is None:
+        raise LinkSyntaxError(f"the environment variable {TOKEN_FILE_VARIABLE}: {path!r} holds no token")
+    return token
+
+
 def parse_address(text: str | int | Address) -> Address:
     """Read an address.
 
     Args:
         text: ``31415``, ``31415@host``, ``host:31415``, ``host``, ``31415@host,31416@host``, or
-            ``wstp://host:port/pool``, where port and pool may be left out. A host may be a name, an IPv4 address or an
-            IPv6 address (in brackets before ``:port``). An empty string is the address of `default_address`.
+            ``wstp://host:port/pool``, where port and pool may be left out; ``wstps://`` for TLS. A host may be a name,
+            an IPv4 address or an IPv6 address (in brackets before ``:port``). An empty string is the address of
+            `default_address`.
 
     Returns:
         The address.
@@ -131,7 +174,7 @@ def _read_address(text: str) -> Address:
     if url:
         pool = unquote(url["pool"]) if url["pool"] else None
         host, port = _split_host_port(url["authority"])
-        return Address(_endpoint(host, port, text), None, pool)
+        return Address(_endpoint(host, port, text), None, pool, bool(url["tls"]))
     parts = [part.strip() for part in text.split(",")]
     if len(parts) > 2:
         raise LinkSyntaxError(f"{text!r} is not a link address: more than two ports", None, _HOW_TO_WRITE)
@@ -139,7 +182,7 @@ def _read_address(text: str) -> Address:
     return Address(endpoints[0], endpoints[1] if len(endpoints) == 2 else None)
 
 
-_HOW_TO_WRITE: Final = "Write PORT@HOST, PORT, or wstp://HOST:PORT/POOL"
+_HOW_TO_WRITE: Final = "Write PORT@HOST, PORT, or wstp://HOST:PORT/POOL, with TLS wstps://HOST:PORT/POOL"
 
 
 def _read_endpoint(part: str, whole: str) -> Endpoint:
@@ -210,7 +253,7 @@ def parse_link_options(options: str | Iterable[str]) -> LinkOptions:
     address = parse_address(name)
     host = found.get("-linkhost")
     if host and "@" not in name:
-        address = Address(Endpoint(host, address.data.port))
+        address = Address(Endpoint(host, address.data.port))  # a name that is a port alone
     return LinkOptions(mode, address, _uses_uuid(found.get("-linkoptions")))
 
 

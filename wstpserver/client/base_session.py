@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import ssl
 import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final, NoReturn, TypeVar
 
 from wstpserver.client.address import Address, parse_address
@@ -71,6 +73,8 @@ class BaseSession:
         callbacks: The functions to call.
         keep_kernel: Whether the kernel is left to its own settings at the end.
         reconnect: Seconds to try for when the connection has broken; None not to reconnect.
+        token: The access token to say; None for that of the environment variable WSTPSERVER_TOKEN_FILE.
+        tls: How certificates are checked; None as `ssl.create_default_context` does.
 
     Attributes:
         link: The link.
@@ -87,6 +91,8 @@ class BaseSession:
         callbacks: Callbacks | None,
         keep_kernel: bool,
         reconnect: float | None,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.patience = reconnect
         self.keep_kernel = keep_kernel
@@ -108,8 +114,10 @@ class BaseSession:
             pool = None
         else:
             address = parse_address(link)
+            if token is not None or tls is not None:
+                address = replace(address, token=token, context=tls)
             pool = address.pool
-            self.address = Address(address.data, address.message)
+            self.address = address.server
             self.link = connect(self.address, deadline.remaining(), without_kernel=True)
         #: Whether the link has a kernel, as far as is known; else one is taken before it is needed.
         self._has_kernel = isinstance(link, Link)

@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
-from wstpserver.client.errors import CommandError
-from wstpserver.client.link import Packet
+from wstpserver.client.address import TOKEN_FILE_VARIABLE
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.errors import AccessDenied, CommandError
+from wstpserver.client.link import Link, Packet, packet_of
+from wstpserver.wire.packets import command_packet
 from wstpserver.wire.values import Expression, Function, Symbol
 
 T = TypeVar("T")
@@ -112,8 +115,35 @@ def result_of(name: str, packet: Packet) -> Any:
     if "result" in reply:
         return reply["result"]
     if reply.get("status") != "ExecutionSuccess":
-        raise CommandError(f"{name}: the server answers {reply.get('status')}", reply)
+        reason = reply.get("reason")
+        told = f": {reason}" if isinstance(reason, str) else ""
+        raise CommandError(f"{name}: the server answers {reply.get('status')}{told}", reply)
     return None
+
+
+def authenticate(link: Link, token: str, deadline: Deadline) -> None:
+    """Say an access token to a WSTPServer. A server that knows no tokens accepts any.
+
+    Args:
+        link: The link; what comes before the answer stays in it.
+        token: The token.
+        deadline: When to give up.
+
+    Raises:
+        AccessDenied: The server does not accept it.
+        CommandError: The other side is not a WSTPServer.
+        LinkTimeout: No answer came in time.
+        LinkClosed: The link has ended.
+    """
+    link.put(command_packet("Authenticate", token), deadline.remaining())
+    before: list[Expression] = []
+    while (packet := packet_of(expression := link.get(deadline.remaining()))).name != "ReturnPacket":
+        before.append(expression)
+    link.put_back(before)
+    reply = reply_of(packet)
+    if reply.get("status") not in ("ExecutionSuccess", "PacketMalformed"):
+        text = f"the server does not accept the access token: {reply.get('reason') or reply.get('status')}"
+        raise AccessDenied(text, link.name, f"Check the token, or the file that {TOKEN_FILE_VARIABLE} names")
 
 
 def missed_packets(packet: Packet) -> tuple[int, tuple[Expression, ...]]:
@@ -152,6 +182,7 @@ class KernelInformation:
         evaluations: The number of evaluations so far.
         client: The client that is bridged to it.
         age: Seconds since it was started.
+        seconds_busy: Seconds since the evaluation in it began.
     """
 
     id: str
@@ -165,6 +196,7 @@ class KernelInformation:
     evaluations: int | None = None
     client: str | None = None
     age: float | None = None
+    seconds_busy: float | None = None
 
     @property
     def available(self) -> bool:
@@ -357,6 +389,7 @@ def _kernel(pool: str, values: Mapping[str, Any]) -> KernelInformation:
         evaluations=_get(values, "Evaluations", int),
         client=_get(values, "Client", str),
         age=_number(values.get("Age")),
+        seconds_busy=_number(values.get("SecondsBusy")),
     )
 
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
-from wstpserver.client.address import Address, Endpoint, LinkOptions, parse_address, parse_link_options
+from wstpserver.client.address import (
+    Address,
+    Endpoint,
+    LinkOptions,
+    default_token,
+    parse_address,
+    parse_link_options,
+)
+from wstpserver.client.commands import authenticate
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import ConnectError, LinkClosed, LinkSyntaxError, LinkTimeout
 from wstpserver.client.link import Link
 from wstpserver.client.listener import listen
 from wstpserver.client.messages import MessageChannel
-from wstpserver.client.transport import Connection, connect_again, connect_socket
+from wstpserver.client.transport import NOT_ADMITTED, Connection, TlsConnection, connect_again, connect_socket
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import OUR_VERSION, ConnectAgain, ConnectHandshake, Event, MessagePort
 from wstpserver.wire.tokens import DecoderLimits
@@ -29,6 +39,8 @@ def connect(
     classic: bool | None = None,
     limits: DecoderLimits | None = None,
     without_kernel: bool = False,
+    token: str | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Link:
     """Connect to a link server or to a listening link.
 
@@ -41,11 +53,16 @@ def connect(
         limits: How large an expression may be that is received.
         without_kernel: Whether a WSTPServer gives this link no kernel before it is asked for one, by a command or by
             the first packet that needs one.
+        token: The access token to say to a WSTPServer; "" for none. By default that of the address, and with
+            `without_kernel` that of the environment variable WSTPSERVER_TOKEN_FILE.
+        tls: How certificates are checked if the address begins with ``wstps://``; by default as
+            `ssl.create_default_context` does.
 
     Returns:
         The link.
 
     Raises:
+        AccessDenied: The server does not accept the token.
         ConnectError: Nobody listens there, or no WSTP program does.
         LinkTimeout: The link was not open in time.
         LinkSyntaxError: `address` is no address, or names a pool.
@@ -54,13 +71,34 @@ def connect(
     if parsed.pool is not None:
         raise LinkSyntaxError(f"{address!r} names a kernel pool", None, "Open a Session with it, a link has no pools")
     use_classic = parsed.message is not None if classic is None else classic
-    opening = _Opening(parsed, Deadline(timeout), limits, without_kernel=without_kernel)
+    if parsed.tls and use_classic:
+        raise LinkSyntaxError(f"{address!r} names TLS, which a plain listening link does not have", None, _NO_CLASSIC)
+    token = parsed.token if token is None else token
+    if token is None:
+        token = default_token() if without_kernel else ""
+    deadline = Deadline(timeout)
+    parsed = replace(parsed, context=tls or parsed.context)
+    link = _opened(parsed, deadline, limits, classic=use_classic, without_kernel=without_kernel)
+    if token:
+        try:
+            authenticate(link, token, deadline)
+        except BaseException:
+            link.close(0)
+            raise
+    return link
+
+
+def _opened(
+    parsed: Address, deadline: Deadline, limits: DecoderLimits | None, *, classic: bool, without_kernel: bool
+) -> Link:
+    """The link, before a token is said. Raises as `connect`."""
+    opening = _Opening(parsed, deadline, limits, without_kernel=without_kernel)
     try:
-        return opening.classic() if use_classic else opening.uuid()
+        return opening.classic() if classic else opening.uuid()
     except LinkClosed as error:
         opening.give_up()
         message = "the other side closed the connection during the greeting"
-        raise ConnectError(message, parsed.link_name, _ANOTHER_PROGRAM) from error
+        raise ConnectError(message, parsed.link_name, f"{NOT_ADMITTED}. {_ANOTHER_PROGRAM}") from error
     except BaseException:
         opening.give_up()
         raise
@@ -141,7 +179,11 @@ class _Opening:
 
     def _keep(self, sock: socket.socket) -> Connection:
         self._sockets.append(sock)
-        return Connection(sock, self._where)
+        if not self._address.tls:
+            return Connection(sock, self._where)
+        connection = TlsConnection(sock, self._where, self._endpoint.host, self._address.context)
+        connection.shake_hands(self._deadline)
+        return connection
 
     def _send(self, connection: Connection, handshake: ConnectHandshake) -> None:
         outgoing = handshake.data_to_send()
@@ -158,7 +200,9 @@ class _Opening:
                 handshake.receive_end()
             events = handshake.receive_data(data)
         except RemoteProtocolError as error:
-            raise ConnectError(error.message, self._where, _ANOTHER_PROGRAM) from error
+            at_once = not data and not handshake.offset and not error.offset
+            advice = f"{NOT_ADMITTED}. {_ANOTHER_PROGRAM}" if at_once else _ANOTHER_PROGRAM
+            raise ConnectError(error.message, self._where, advice) from error
         self._send(connection, handshake)
         return events
 
@@ -179,6 +223,7 @@ class _Opening:
         )
 
 
+_NO_CLASSIC: Final = "wstps:// is for link servers, in UUID mode (-linkoptions 4)"
 _ANOTHER_PROGRAM: Final = (
     "Check the port, and the mode: a link server takes UUID mode (-linkoptions 4), a plain listening link classic mode"
 )

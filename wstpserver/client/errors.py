@@ -43,6 +43,10 @@ class ConnectError(LinkError):
     """No link was made: nobody listens there, the name does not resolve, or the peer does not speak WSTP."""
 
 
+class AccessDenied(LinkError):
+    """A WSTPServer does not accept the access token."""
+
+
 class ListenError(LinkError):
     """The address cannot be listened on."""
 

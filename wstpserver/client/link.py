@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from wstpserver.client.deadline import Deadline, OwnedLock
@@ -155,6 +157,10 @@ class Link:
             LinkTimeout: Another thread receives.
         """
         return self._receiver.ready(Deadline(timeout))
+
+    def put_back(self, expressions: Iterable[Expression]) -> None:
+        """Let `get` return these again, in their order, before anything else."""
+        self._receiver.put_back(expressions)
 
     def holds_one(self) -> bool:
         """Whether an expression is here that `get` would return without a look at the connection (unlike `ready`)."""
@@ -315,7 +321,7 @@ class Receiver:
         self._messages = messages
         self._decoder = decoder
         self._where = where
-        self._ready: list[Expression] = []  # what `ready` found, at most one
+        self._ready: deque[Expression] = deque()  # what `ready` found, and what was put back
         self._patience: Deadline | None = None  # with the connections of a peer that has said that it closes
         self._read_ahead_left = _READ_AHEAD
         self.lock = OwnedLock(where, "another thread is receiving")
@@ -336,7 +342,7 @@ class Receiver:
             self._read_ahead_left = _READ_AHEAD
             if not self._ready and not self._fetch(deadline):
                 return None
-            return self._ready.pop()
+            return self._ready.popleft()
 
     def ready(self, deadline: Deadline) -> bool:
         """Whether `next` would not wait."""
@@ -357,6 +363,11 @@ class Receiver:
                 if expression is not NEED_DATA:
                     self._ready.append(expression)
             return bool(self._ready)
+
+    def put_back(self, expressions: Iterable[Expression]) -> None:
+        """Return these first."""
+        with self.lock.within(Deadline(0)):
+            self._ready.extendleft(reversed(tuple(expressions)))
 
     def read_ahead(self) -> bool:
         """Take in what is there while another thread sends, unless one receives; whether there may be more."""

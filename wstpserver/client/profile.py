@@ -19,7 +19,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -209,7 +209,7 @@ def record_kernel(session: BaseSession, profile: Profile, server: Address | None
             profile.set(name, "TRUE")
     profile.set(KERNEL_ID, str(session.command("GetKernelID")))
     if server is not None:
-        profile.set(SERVER, str(Address(server.data, server.message)))
+        profile.set(SERVER, str(server))
     try:
         profile.set(POOL, str(session.command("GetPoolName")))
     except CommandError:
@@ -261,7 +261,7 @@ def _server(profile: Profile, request: ProfileRequest) -> Address:
     """Where to connect to, and the pool for a new kernel."""
     given = parse_address(request.address)
     server = given if request.address else parse_address(profile.get(SERVER) or "")
-    return Address(server.data, server.message, given.pool or profile.get(POOL))
+    return replace(server, pool=given.pool or profile.get(POOL))
 
 
 def _continued(
@@ -273,7 +273,7 @@ def _continued(
         if request.start is False:
             raise ProfileError(f"the profile {profile.path} names no kernel ({KERNEL_ID}=...)")
         return None
-    plain = Address(server.data, server.message)
+    plain = server.server
     settings = settings_of(profile)
     try:
         restored = restore(plain, kernel, settings, deadline, deadline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -62,6 +63,10 @@ class Session(BaseSession):
         reconnect: True, or seconds to try for (True: 30), to reconnect to the kernel when the connection has broken.
             Then the session takes its kernel at once (within `timeout`), asks for its ID, and has the server keep it
             alive and reserved until `close`. See `evaluate` for what becomes of an evaluation under way.
+        token: The access token to say to the server; "" for none. By default the first line of the file that the
+            environment variable WSTPSERVER_TOKEN_FILE names.
+        tls: How certificates are checked if the address begins with ``wstps://``; by default as
+            `ssl.create_default_context` does.
 
     Attributes:
         results: The form of values, unless a call names another.
@@ -71,6 +76,7 @@ class Session(BaseSession):
         ConnectError: Nobody listens there.
         LinkTimeout: The link, or the kernel, was not there in time.
         LinkSyntaxError: `link` is no address.
+        AccessDenied: The server does not accept the token.
         CommandError: The server gives no kernel of the pool; the text says why.
     """
 
@@ -84,13 +90,21 @@ class Session(BaseSession):
         results: Results = "python",
         check: bool = False,
         reconnect: bool | float = False,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         converter(results)
         self.results: Results = results
         self.check = check
         self._names: list[str] | None = None
         super().__init__(
-            link, timeout, callbacks=callbacks, keep_kernel=keep_kernel, reconnect=reconnect_time(reconnect)
+            link,
+            timeout,
+            callbacks=callbacks,
+            keep_kernel=keep_kernel,
+            reconnect=reconnect_time(reconnect),
+            token=token,
+            tls=tls,
         )
         display.register(self)
 

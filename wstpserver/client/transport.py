@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -44,6 +45,11 @@ class Connection:
         """Whether the peer's end of the stream has been read."""
         return self._ended
 
+    @property
+    def _holds_data(self) -> bool:
+        """Whether something has been received that `receive_now` has not returned."""
+        return False
+
     def fileno(self) -> int:
         """Return the descriptor of the socket."""
         return self._socket.fileno()
@@ -59,15 +65,20 @@ class Connection:
         """
         if self._ended:
             return b""
+        data = self._receive(at_most)
+        self._ended = data == b""
+        return data
+
+    def _receive(self, at_most: int | None) -> bytes | None:
+        """As `receive_now`, from the socket."""
         try:
             data = self._socket.recv(self._receive_size if at_most is None else at_most)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
             self.end_reason = _end_reason(error)
-            data = b""
+            return b""
         if not data:
-            self._ended = True
             return data
         acknowledge_at_once(self._socket)
         # A link that moves megabytes gets a large buffer, one that moves packets does not pay for it.
@@ -98,7 +109,7 @@ class Connection:
 
     def wait_readable(self, deadline: Deadline) -> bool:
         """Wait until there is something to receive, or the stream has ended; False if the deadline comes first."""
-        if self._ended:
+        if self._ended or self._holds_data:
             return True
         try:
             return wait_for_socket(self._socket, deadline, read=True)[0]
@@ -108,7 +119,7 @@ class Connection:
 
     def wait_with(self, other: Connection | None, deadline: Deadline) -> tuple[bool, bool]:
         """Wait until this connection or the other one has something to receive; return whether each has."""
-        if self._ended:
+        if self._ended or self._holds_data:
             return True, False
         try:
             if other is None:
@@ -229,6 +240,134 @@ class Connection:
         self._socket.close()
 
 
+class TlsConnection(Connection):
+    """One TCP connection with TLS. What is said of `Connection` holds for it as well.
+
+    Args:
+        sock: As for `Connection`.
+        where: As for `Connection`.
+        host: The host that the peer's certificate must be for.
+        context: How certificates are checked; None as `ssl.create_default_context` does.
+    """
+
+    def __init__(self, sock: socket.socket, where: str, host: str, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(sock, where)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        context = context or ssl.create_default_context()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._decrypted = bytearray()
+        #: One thread may receive while another sends, and TLS is one state for both.
+        self._using = threading.Lock()
+
+    @property
+    def _holds_data(self) -> bool:
+        return bool(self._decrypted)
+
+    def shake_hands(self, deadline: Deadline) -> None:
+        """Agree on keys, and check the peer's certificate.
+
+        Raises:
+            ConnectError: The certificate is not accepted, or the peer does not speak TLS.
+            LinkTimeout: The deadline came first.
+            LinkClosed: The peer has closed the connection.
+        """
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLCertVerificationError as error:
+                self._send_encrypted(deadline)  # the peer is told why
+                text = f"the server's certificate is not accepted: {error.verify_message}"
+                raise ConnectError(text, self._where, _CERTIFICATE) from error
+            except ssl.SSLError as error:
+                text = f"the other side does not speak TLS ({error.reason or error})"
+                raise ConnectError(text, self._where, _NO_TLS) from error
+            else:
+                self._send_encrypted(deadline)
+                return
+            self._send_encrypted(deadline)
+            if not self.wait_readable(deadline):
+                raise LinkTimeout(f"connected, but no TLS {deadline}", self._where, _NO_TLS)
+            data = self._receive(None)
+            if data == b"":
+                raise ConnectError("the other side closed the connection before TLS began", self._where, _NO_TLS)
+            self._incoming.write(data or b"")
+
+    def _send_encrypted(self, deadline: Deadline) -> None:
+        super().send(self._outgoing.read(), deadline)
+
+    def receive_now(self, at_most: int | None = None) -> bytes | None:
+        """As `Connection.receive_now`."""
+        if self._ended:
+            return b""
+        with self._using:
+            ended = not self._decrypted and self._decrypt()
+            data = bytes(self._decrypted[:at_most])
+            del self._decrypted[:at_most]
+        if data:
+            # the end of what came together with these bytes is seen by the next call
+            return data
+        self._ended = ended
+        return b"" if ended else None
+
+    def _decrypt(self) -> bool:
+        """Receive, and decrypt what that completes; whether the stream has ended."""
+        data = self._receive(None)
+        if data is None and not self._incoming.pending:
+            return False
+        if data:
+            self._incoming.write(data)
+        try:
+            while part := self._tls.read(_LARGEST_RECEIVE):
+                self._decrypted += part
+        except ssl.SSLWantReadError:
+            return data == b""
+        except ssl.SSLZeroReturnError:
+            pass
+        except ssl.SSLError as error:
+            self.end_reason = f"TLS failed: {error.reason or error}"
+        return True
+
+    def send(
+        self,
+        data: bytes | bytearray | memoryview,
+        deadline: Deadline,
+        on_readable: Callable[[], bool] | None = None,
+    ) -> int:
+        """As `Connection.send`; what is left over is counted as encrypted."""
+        with self._using:
+            try:
+                if data:
+                    self._tls.write(data)
+                encrypted = self._outgoing.read()
+            except ssl.SSLError as error:
+                raise LinkClosed(f"TLS failed: {error.reason or error}", self._where) from error
+        return super().send(encrypted, deadline, on_readable)
+
+    def finish_sending(self) -> None:
+        """As `Connection.finish_sending`; the peer is told within TLS as well, so that it knows that nothing is cut."""
+        with self._using:
+            try:
+                self._tls.unwrap()
+            except (ssl.SSLError, OSError):
+                pass  # it has not said the same yet
+            encrypted = self._outgoing.read()
+        if not self._unsent:
+            try:
+                self._socket.send(encrypted)
+            except OSError:
+                pass  # the connection is gone, or takes nothing
+        super().finish_sending()
+
+
+_CERTIFICATE: Final = (
+    "If you have signed it yourself, set SSL_CERT_FILE to a file that holds it; the address must name the host as the "
+    "certificate does"
+)
+_NO_TLS: Final = "Check the port; an address without TLS begins with wstp://"
+
+
 def _end_reason(error: OSError) -> str:
     """What an error of the system means for the link."""
     if isinstance(error, ConnectionResetError):
@@ -307,7 +446,7 @@ def connect_socket(endpoint: Endpoint, deadline: Deadline) -> socket.socket:
         sock.close()
         if deadline.expired:
             raise LinkTimeout(f"no answer to the connection request {deadline}", where, _IS_IT_THE_HOST) from None
-    raise ConnectError(_reason(failure), where, _IS_IT_RUNNING) from failure
+    raise ConnectError(_reason(failure), where, _advice(failure)) from failure
 
 
 def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, deadline: Deadline) -> socket.socket:
@@ -331,7 +470,7 @@ def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, dea
     try:
         address = list(sock.getpeername())
     except OSError as error:
-        raise ConnectError("the connection was closed at once", str(endpoint), _IS_IT_RUNNING) from error
+        raise ConnectError("the other side closed the connection at once", str(endpoint), NOT_ADMITTED) from error
     if port is not None:
         address[1] = port
     other = socket.socket(sock.family, sock.type)
@@ -346,10 +485,15 @@ def connect_again(sock: socket.socket, port: int | None, endpoint: Endpoint, dea
     other.close()
     if deadline.expired:
         raise LinkTimeout(f"no answer to the second connection {deadline}", str(endpoint), _IS_IT_THE_HOST)
-    raise ConnectError(f"the second connection: {_reason(failure)}", str(endpoint), _IS_IT_RUNNING) from failure
+    raise ConnectError(f"the second connection: {_reason(failure)}", str(endpoint), _advice(failure)) from failure
 
 
 _IS_IT_RUNNING: Final = "Check that wstpserver is running there and listens on this port and interface"
+#: What to look at where the other side takes a connection and ends it before it has said anything.
+NOT_ADMITTED: Final = (
+    "A WSTPServer closes connections of users and addresses that it does not admit (AllowedUsers, AllowedAddresses); "
+    "its log says so"
+)
 _IS_IT_THE_HOST: Final = "Check the host's name, its firewall, and that it is up"
 
 
@@ -375,10 +519,15 @@ def _is_connected_to_itself(sock: socket.socket) -> bool:
 def _error_text(code: int) -> str:
     return {
         errno.ECONNREFUSED: "the connection was refused",
+        errno.ECONNRESET: "the other side closed the connection at once",
         errno.ETIMEDOUT: "no answer to the connection request",
         errno.EHOSTUNREACH: "the host cannot be reached",
         errno.ENETUNREACH: "the network cannot be reached",
     }.get(code) or os.strerror(code)
+
+
+def _advice(failure: OSError | None) -> str:
+    return NOT_ADMITTED if failure is not None and failure.errno == errno.ECONNRESET else _IS_IT_RUNNING
 
 
 def _reason(failure: OSError | None) -> str:

@@ -1,7 +1,7 @@
 """The command language: what a `WSCommandPacket` may hold, and the replies to it.
 
-The forms are those of the specification's section "Command Language"; ``GetMissedOutput``, ``AbortKernel`` and the
-administrative ones are this server's own.
+The forms are those of the specification's section "Command Language"; AbortKernel, Authenticate, GetMissedOutput and
+the administrative commands are this server's own.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ _Reader = Callable[[object], Argument]
 #: Every form there is: a command's name and, for each number of arguments, how they are read.
 FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "AbortKernel": ((_text,),),
+    "Authenticate": ((_text,),),
     "CloseKernel": ((_text,),),
     "ConnectKernel": ((), (_text,), (_text, _seconds)),
     "ConnectParallelKernel": ((), (_seconds,)),
@@ -99,13 +100,16 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "StopServer": ((),),
 }
 
-#: Commands for the administrator. The reply to one that fails has the reason (`refusal`).
+#: Commands for the server's own user and root on its computer, and for clients with an access token.
 ADMINISTRATIVE = frozenset(
     {
         "DrainPools", "GetClientInformation", "KickClient", "PausePools", "ReloadConfiguration", "ResumePools",
         "StopServer",
     }
 )  # fmt: skip
+
+#: Commands whose answers InformationFor limits.
+INFORMATION = frozenset({"GetKernelID", "GetMissedOutput", "GetServerInformation"})
 
 
 def parse_command(packet: object) -> Command:
@@ -153,8 +157,8 @@ def reply(text: str) -> bytes:
     return _packet("ReturnPacket", text)
 
 
-def refusal(reason: str) -> str:
-    """What the reply to an administrative command holds that was not carried out."""
+def error_because(reason: str) -> str:
+    """`ERROR` with the reason, for commands that the specification does not have, and for what it does not forbid."""
     return json.dumps({"status": "ExecutionError", "reason": reason}, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -49,6 +49,13 @@ class Refused(Exception):
     """What was asked for is not possible; the text says why."""
 
 
+class TokenRequired(Refused):
+    """The client has to say an access token first."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f'{what} needs an access token: WSCommandPacket[Authenticate["token"]]')
+
+
 def _transaction(
     method: Callable[Concatenate[Registry, P], R],
 ) -> Callable[Concatenate[Registry, P], R]:
@@ -356,6 +363,20 @@ class Registry:
         self.clients.add(client)
 
     @_transaction
+    def authenticate(self, client: Client) -> None:
+        """Note that a client has said an access token. It counts for as long as the link is open."""
+        client.authenticated = True
+
+    def requires_token(self, pool: Pool | None) -> bool:
+        """Whether a client needs an access token for the kernels of *pool*, or outside pools (None)."""
+        return bool(self.settings.access_token_file) if pool is None else pool.settings.require_access_token
+
+    def check_token(self, client: Client, pool: Pool | None) -> None:
+        """Raise TokenRequired if *client* may not use the kernels of *pool*, or those outside pools (None)."""
+        if not client.authenticated and self.requires_token(pool):
+            raise TokenRequired("a kernel outside pools" if pool is None else f"pool {pool.name}")
+
+    @_transaction
     def remove_client(self, client: Client) -> None:
         """Note that a client link is gone."""
         self.clients.discard(client)
@@ -383,7 +404,11 @@ class Registry:
             pool: The pool.
             purpose: Why it is to have a kernel.
             deferred: It gets the kernel when the evaluation in its present one is answered.
+
+        Raises:
+            TokenRequired: It has not said an access token, and the pool needs one.
         """
+        self.check_token(client, pool)
         return self._connect_to_pool(client, pool, purpose, deferred=deferred)
 
     def _connect_to_pool(self, client: Client, pool: Pool, purpose: Purpose, *, deferred: bool) -> WaitingClient:
@@ -429,6 +454,8 @@ class Registry:
     def _check_givable(self, client: Client, kernel: Kernel) -> None:
         if kernel.state in ENDING:
             raise Refused(f"kernel {kernel.id} is {kernel.state.value}")
+        if kernel.client is not client:
+            self.check_token(client, kernel.pool)
         if not self._may_take(client, kernel):
             raise Refused(f"kernel {kernel.id} is bridged to another client")
         if kernel.client is not client and self._admission_to(kernel) is Admission.DRAINING:
@@ -533,7 +560,9 @@ class Registry:
             if kernel.state is BRIDGED:
                 kernel.evaluations += number
             if change is PASSED:
-                kernel.idle_since = self._clock()
+                kernel.idle_since = kernel.busy_since = self._clock()
+            elif kernel.busy_since <= kernel.idle_since:  # not in the middle of another one
+                kernel.busy_since = self._clock()
             return
         if change is IDLE:
             kernel.idle_since = self._clock()

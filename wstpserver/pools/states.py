@@ -210,6 +210,8 @@ class Kernel:
     #: When it became ready, and when its last evaluation ended.
     ready_at: float = 0.0
     idle_since: float = 0.0
+    #: When the outermost of its open evaluations began; of no meaning while it is idle.
+    busy_since: float = 0.0
     #: The client that has it, or gets it when the evaluation in that client's present kernel is answered.
     client: Client | None = None
     #: The setting of SetReserveKernel; None leaves it to the pool.
@@ -273,6 +275,8 @@ class Client:
     departure: Departure | None = None
     #: How many evaluations had been begun in its kernel when the bridge began.
     evaluations_before: int = 0
+    #: Whether it has said an access token.
+    authenticated: bool = False
 
     @property
     def number(self) -> str:

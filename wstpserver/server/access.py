@@ -1,236 +1,349 @@
-"""Which process holds the other end of a TCP connection on this computer (Linux; unknown elsewhere).
+"""Who may connect, and what a client has to prove: address rules, local users, proxies and access tokens.
 
-Kernels connect back to ports of the server, and so does the message connection of a client in classic mode. Any process
-of the computer could connect to these ports, so the server asks the system who did.
-
-sock_diag(7) looks one socket up by its addresses, which takes as long among ten thousand sockets as among ten. Where it
-is refused (by a seccomp filter, or by a kernel without it), the list of all sockets in /proc is searched.
+A connection that is not admitted is closed when it is accepted, before anything is read from it. That has to cost
+almost nothing, and entries of the log about it are limited, because anybody can try again and again.
 """
 
 from __future__ import annotations
 
-import errno
+import hashlib
+import hmac
+import importlib
 import ipaddress
 import os
 import socket
-import struct
-import sys
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
-from wstpserver.server.kernels import process_info
+from gevent import get_hub
 
-_LINUX = sys.platform.startswith("linux")
+from wstpserver.server import peers
+from wstpserver.server.log import Log
+from wstpserver.settings import ServerSettings
+from wstpserver.settings.schema import ANY, SELF, user_number
+from wstpserver.wire.proxy_protocol import ProxiedAddress, ProxyHeader
 
-_TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
+#: An address as the system gives it.
+SocketAddress: TypeAlias = tuple[Any, ...]
 
-_NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST = 1
-_NLMSG_ERROR = 2
+_ROOT = 0
 
-#: struct nlmsghdr: length, type, flags, sequence, port.
-_HEADER = struct.Struct("=IHHII")
-#: struct inet_diag_req_v2 without its addresses: family, protocol, extensions, padding, states.
-_REQUEST = struct.Struct("=BBBBI")
-#: struct inet_diag_sockid: ports, addresses, interface, and the cookie that stands for any socket.
-_PORTS = struct.Struct(">HH")
-_REST = struct.Struct("=III")
-_NO_COOKIE = 0xFFFFFFFF
-#: struct inet_diag_msg: family and state, then the addresses, and some numbers of which uid and inode are the last.
-_STATE = struct.Struct("=BB")
-_TCP_LISTEN = 10
-_OWNER = struct.Struct("=II")
-_OWNER_OFFSET = _HEADER.size + 64
+#: Hosts whose verdict is remembered.
+_MOST_VERDICTS = 4096
 
-#: Bytes of an answer about one socket without further attributes, at most.
-_ANSWER_SIZE = 4096
+#: Seconds in which refusals from one place have one entry of their own and one that counts the others.
+REFUSAL_INTERVAL: Final = 10.0
+#: Places that have entries of their own in that time; the others share one.
+MOST_PLACES: Final = 16
 
-#: Seconds for an answer, which the system gives before `send` returns.
-_TIMEOUT = 1.0
+#: Wrong tokens that one client may say in `ATTEMPT_PERIOD` seconds.
+MOST_ATTEMPTS: Final = 5
+ATTEMPT_PERIOD: Final = 60.0
+#: Clients whose wrong tokens are counted.
+_MOST_OFFENDERS = 4096
 
-
-class SocketOwner(NamedTuple):
-    """The inode of a socket and the user who opened it."""
-
-    inode: int
-    user: int
+_NOT_ADMITTED = "its address is not in AllowedAddresses"
+_NOBODY = "it is not known which user of this computer it belongs to, and AllowedUsers names some"
 
 
-def owners_are_known() -> bool:
-    """Whether this system says who holds the other end of a connection."""
-    return _LINUX and process_info.is_available()
-
-
-def belongs_to(connected: socket.socket, pid: int) -> bool:
-    """Whether the peer of *connected* is process *pid* or one of its descendants.
-
-    Where the system does not say, the answer is True: only that process was told the port.
-
-    Raises:
-        OSError: the connection is gone.
-    """
-    if not owners_are_known():
-        return True
-    return holder(connected, pid) is not None
-
-
-def holder(connected: socket.socket, pid: int) -> int | None:
-    """Which process of the family of *pid* holds the other end; None if none does or the system does not say.
-
-    Raises:
-        OSError: the connection is gone.
-    """
-    owner = peer_owner(connected)
-    if owner is None:
-        return None
-    return next((process for process in process_info.family(pid) if _has_open(process, owner.inode)), None)
-
-
-def have_same_owner(first: socket.socket, second: socket.socket) -> bool:
-    """Whether one process holds the other ends of both connections.
-
-    Where that cannot be found out the answer is True: the peer is on another computer, the system does not say, or it
-    hides the processes of other users. Even then both must belong to the same user where that is known.
-
-    Raises:
-        OSError: a connection is gone.
-    """
-    if not owners_are_known():
-        return True
-    owner = peer_owner(first)
-    if owner is None:
-        return True
-    other = peer_owner(second)
-    if other is None or other.user != owner.user:
-        return False
-    holders = list(_holders(owner.inode))
-    if not holders:
-        return True
-    return any(_has_open(pid, other.inode) for pid in holders)
-
-
-def peer_owner(connected: socket.socket) -> SocketOwner | None:
-    """Who opened the socket at the other end; None if it is not on this computer or not open any more.
-
-    Raises:
-        OSError: the connection is gone, or nothing can be found out.
-    """
-    remote, local = connected.getpeername(), connected.getsockname()
-    try:
-        owner = diagnosed_owner(connected.family, remote, local)
-        # This end exists, as its descriptor shows. A system that does not find it either does not know about TCP.
-        if owner is not None or diagnosed_owner(connected.family, local, remote) is not None:
-            return owner
-    except OSError:  # a system without sock_diag, or one that refuses it
-        pass
-    return listed_owner(connected.family, remote, local)
-
-
-def is_administrator(connected: socket.socket) -> bool:
-    """Whether the peer of *connected* is the user that the server runs as, or root, on this computer.
-
-    Where the system does not say who has the other end, every peer on this computer counts as that user.
-    """
-    try:
-        owner = peer_owner(connected)
-    except OSError:
-        try:
-            return ipaddress.ip_address(connected.getpeername()[0].partition("%")[0]).is_loopback
-        except OSError:  # the connection is gone
-            return False
-    return owner is not None and owner.user in (0, os.geteuid())
-
-
-def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> SocketOwner | None:
-    """Ask sock_diag(7) for the TCP socket with these addresses, as seen from its end.
+class Admission:
+    """Which connections are admitted: AllowedAddresses, AllowedUsers and AcceptProxyProtocolFrom.
 
     Args:
-        family: AF_INET or AF_INET6.
-        local: its address, as `getsockname` gives it.
-        remote: the address of its peer.
-
-    Returns:
-        None if there is no such socket or nobody has it open any more. A system that knows such requests but not for
-        TCP gives the same answer.
-
-    Raises:
-        OSError: the system does not know such requests.
+        settings: The configuration.
+        log: Is told of refused connections.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as netlink:
-        netlink.settimeout(_TIMEOUT)
-        netlink.send(_question(family, local, remote))
-        answer = netlink.recv(_ANSWER_SIZE)
-    _, kind, _, _, _ = _HEADER.unpack_from(answer)
-    if kind == _NLMSG_ERROR:
-        error = -struct.unpack_from("=i", answer, _HEADER.size)[0]
-        if error == errno.ENOENT:
-            return None
-        raise OSError(error, os.strerror(error))
-    if kind != _SOCK_DIAG_BY_FAMILY:
-        raise OSError(errno.EPROTO, f"an answer of kind {kind}")
-    _, state = _STATE.unpack_from(answer, _HEADER.size)
-    if state == _TCP_LISTEN:  # the listener that would take a packet with these addresses: there is no connection
-        return None
-    user, inode = _OWNER.unpack_from(answer, _OWNER_OFFSET)
-    return SocketOwner(inode, user) if inode else None
 
+    def __init__(self, settings: ServerSettings, log: Log) -> None:
+        self.refusals = RefusalLog(log)
+        self.reconfigure(settings)
 
-def _question(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> bytes:
-    body = b"".join(
-        (
-            _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _NO_COOKIE),
-            _PORTS.pack(local[1], remote[1]),
-            _packed(family, local),
-            _packed(family, remote),
-            # a link-local address identifies a host only together with its interface
-            _REST.pack(local[3] if family == socket.AF_INET6 else 0, _NO_COOKIE, _NO_COOKIE),
-        )
-    )
-    return _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Take new settings over, for connections that come from now on."""
+        self._addresses = _Networks(settings.allowed_addresses)
+        self._proxies = _Networks(settings.accept_proxy_protocol_from)
+        self._users = None if ANY in settings.allowed_users else frozenset(_numbers(settings.allowed_users))
+        #: Whether every connection is admitted.
+        self.is_open = self._addresses.is_any and self._users is None
 
+    def may_be_proxy(self, host: str) -> bool:
+        """Whether connections from this host may begin with a PROXY header."""
+        return host in self._proxies
 
-def _packed(family: int, address: tuple[Any, ...]) -> bytes:
-    host = address[0].partition("%")[0]
-    return socket.inet_pton(family, host).ljust(16, b"\0")
+    def refusal_by_address(self, host: str) -> str:
+        """Why a connection from this host is not admitted; "" if it is, or if it may come from a proxy."""
+        return "" if host in self._addresses or host in self._proxies else _NOT_ADMITTED
 
+    def refusal_by_user(self, connected: socket.socket, remote: SocketAddress) -> str:
+        """Why an accepted connection is not admitted because of the user who made it; "" if it is.
 
-def listed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> SocketOwner | None:
-    """The same as `diagnosed_owner`, from the list of all sockets in /proc. Takes longer the more sockets there are."""
-    wanted = (_hexadecimal(family, local), _hexadecimal(family, remote))
-    with open(_TABLES[socket.AddressFamily(family)], encoding="ascii") as table:
-        for line in table:
-            fields = line.split(None, 10)
-            if (fields[1], fields[2]) == wanted:
-                inode = int(fields[9])
-                return SocketOwner(inode, int(fields[7])) if inode else None
-    return None
-
-
-def _hexadecimal(family: int, address: tuple[Any, ...]) -> str:
-    """An address as /proc shows it: 32-bit words in the byte order of the machine, and the port."""
-    packed = socket.inet_pton(family, address[0].partition("%")[0])
-    words = struct.unpack(f"={len(packed) // 4}I", packed)
-    return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"
-
-
-def _holders(inode: int) -> Iterator[int]:
-    """The processes that have the socket open; the newest are asked first, because clients are newer than kernels."""
-    return (pid for pid in reversed(process_info.pids()) if _has_open(pid, inode))
-
-
-def _has_open(pid: int, inode: int) -> bool:
-    """Whether the process has the socket open."""
-    wanted = f"socket:[{inode}]"
-    folder = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(folder)
-    except OSError:  # gone, or hidden from this user
-        return False
-    for name in names:
+        Args:
+            connected: The connection.
+            remote: The address of its peer.
+        """
+        if self._users is None:
+            return ""
         try:
-            if os.readlink(f"{folder}/{name}") == wanted:
-                return True
+            local = connected.getsockname()
         except OSError:
-            continue
-    return False
+            return _NOBODY  # it is gone
+        return self._refusal_of_owner(connected.family, remote, local)
+
+    def refusal_behind_proxy(self, host: str, header: ProxyHeader | None) -> str:
+        """Why a connection that may come from a proxy is not admitted; "" if it is.
+
+        Args:
+            host: Where it comes from.
+            header: What the proxy says; None if the connection does not begin with a header.
+        """
+        if header is None or header.client is None or header.target is None:
+            return "" if host in self._addresses else _NOT_ADMITTED
+        if header.client.host not in self._addresses:
+            return _NOT_ADMITTED
+        if self._users is None:
+            return ""
+        return self._refusal_of_owner(_family(header.client), header.client, header.target)
+
+    def _refusal_of_owner(self, family: int, remote: SocketAddress, local: SocketAddress) -> str:
+        assert self._users is not None
+        if not _is_here(family, remote[0], local[0]):
+            return ""
+        try:
+            owner = peers.owner_of(family, remote, local)
+        except OSError:
+            return _NOBODY
+        if owner is None:
+            return _NOBODY
+        if owner.user in self._users or owner.user == _ROOT:
+            return ""
+        return f"{_user_name(owner.user)} is not in AllowedUsers"
+
+
+class _Networks:
+    """A list of addresses and networks, and whether it holds a host. What was asked is remembered."""
+
+    def __init__(self, listed: Iterable[str]) -> None:
+        listed = tuple(listed)
+        self.is_any = ANY in listed
+        self._networks = [ipaddress.ip_network(text) for text in listed if text != ANY]
+        self._verdicts: dict[str, bool] = {}
+
+    def __contains__(self, host: str) -> bool:
+        if self.is_any:
+            return True
+        verdict = self._verdicts.get(host)
+        if verdict is None:
+            if len(self._verdicts) >= _MOST_VERDICTS:
+                self._verdicts.clear()
+            address = ipaddress.ip_address(host.partition("%")[0])
+            verdict = self._verdicts[host] = any(address in network for network in self._networks)
+        return verdict
+
+
+def _numbers(users: Iterable[str]) -> Iterable[int]:
+    """The numbers of these users; a name that is not known any more is nobody's."""
+    for user in users:
+        number = os.geteuid() if user == SELF else int(user) if user.isdecimal() else user_number(user)
+        if number is not None:
+            yield number
+
+
+def _user_name(number: int) -> str:
+    try:
+        return f"user {importlib.import_module('pwd').getpwuid(number).pw_name} ({number})"
+    except (ImportError, KeyError):
+        return f"user {number}"
+
+
+def _family(endpoint: ProxiedAddress) -> int:
+    return socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+
+
+def _is_here(family: int, host: str, target: str) -> bool:
+    """Whether `host`, which has connected to `target` of this computer, is this computer too."""
+    if host == target or host == "::1" or host.startswith("127."):
+        return True
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True
+
+
+# -- the log ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Refused:
+    """What was refused from one place since its last entry."""
+
+    why: str
+    further: int = 0
+
+
+class RefusalLog:
+    """Writes the entries about what was refused: the first of each place at once, the others as a number.
+
+    Args:
+        log: Where they go.
+        interval: Seconds after which the number is written.
+    """
+
+    def __init__(self, log: Log, interval: float = REFUSAL_INTERVAL) -> None:
+        self._log = log
+        self._interval = interval
+        self._places: dict[str, _Refused] = {}
+        self._elsewhere = 0
+        self._timer: Any = None
+
+    def add(self, place: str, address: str, why: str) -> None:
+        """Note that a connection was refused.
+
+        Args:
+            place: What is counted together, in words for the log.
+            address: Where the connection came from, as text.
+            why: The reason.
+        """
+        known = self._places.get(place)
+        if known is not None:
+            known.further += 1
+        elif len(self._places) < MOST_PLACES:
+            self._places[place] = _Refused(why)
+            self._log.warning(f"Refused a connection from {address}: {why}")
+        else:
+            self._elsewhere += 1
+        if self._timer is None:
+            self._timer = get_hub().loop.timer(self._interval)
+            self._timer.start(self.summarise)
+
+    def summarise(self) -> None:
+        """Write what has been counted."""
+        self.close()
+        places, self._places = self._places, {}
+        for place, refused in places.items():
+            if refused.further:
+                self._log.warning(f"Refused {_counted(refused.further)} more from {place}: {refused.why}")
+        if self._elsewhere:
+            self._log.warning(f"Refused {_counted(self._elsewhere)} from further addresses")
+        self._elsewhere = 0
+
+    def close(self) -> None:
+        """Stop the timer."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.stop()
+            timer.close()
+
+
+def _counted(number: int) -> str:
+    return f"{number} connection{'' if number == 1 else 's'}"
+
+
+# -- access tokens ----------------------------------------------------------------------------------------------------
+
+
+class AccessTokens:
+    """The tokens that the server knows, and who has said wrong ones.
+
+    Args:
+        refusals: Is told of wrong tokens, and of clients that say none.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(self, refusals: RefusalLog, clock: Callable[[], float] = time.monotonic) -> None:
+        self.refusals = refusals
+        self._clock = clock
+        self._digests: list[bytes] = []
+        #: Wrong tokens of each client, and when the first of them came.
+        self._offenders: dict[str, tuple[int, float]] = {}
+
+    @property
+    def are_known(self) -> bool:
+        """Whether there are any."""
+        return bool(self._digests)
+
+    def replace(self, tokens: Iterable[str]) -> None:
+        """Know these tokens and no others."""
+        self._digests = [_digest(token) for token in tokens]
+
+    def check(self, token: str, who: str) -> str:
+        """Compare a token with those that are known, in a time that does not depend on it.
+
+        Args:
+            token: What the client said.
+            who: The client, or the place that its attempts are counted for.
+
+        Returns:
+            Why it is not accepted; "" if it is.
+        """
+        now = self._clock()
+        number, first = self._offenders.get(who, (0, now))
+        if now - first >= ATTEMPT_PERIOD:
+            number, first = 0, now
+        if number >= MOST_ATTEMPTS:
+            wait = ATTEMPT_PERIOD - (now - first)
+            return f"too many wrong tokens came from {who}; try again in {wait:.0f} s"
+        given = _digest(token)
+        matches = [hmac.compare_digest(given, known) for known in self._digests]
+        if any(matches):
+            self._offenders.pop(who, None)
+            return ""
+        self._offenders.pop(who, None)  # to the end of the order
+        while len(self._offenders) >= _MOST_OFFENDERS:
+            del self._offenders[next(iter(self._offenders))]
+        self._offenders[who] = (number + 1, first)
+        return "the access token is wrong"
+
+
+def _digest(token: str) -> bytes:
+    """Of the same length for every token, so that a comparison does not tell how long one is."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+# -- who a client is --------------------------------------------------------------------------------------------------
+
+
+def is_administrator(connected: socket.socket, header: ProxyHeader | None = None) -> bool:
+    """Whether a client is the user that the server runs as, or root, on this computer.
+
+    Where the system does not say who has the other end, every peer on this computer counts as that user, but no client
+    of a proxy.
+
+    Args:
+        connected: Its connection.
+        header: What a proxy says of it; None if it connected by itself.
+    """
+    try:
+        owner = _owner(connected, header)
+    except OSError:
+        try:
+            host = connected.getpeername()[0]
+        except OSError:  # the connection is gone
+            return False
+        return header is None and ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    return owner is not None and owner.user in (_ROOT, os.geteuid())
+
+
+def origin(connected: socket.socket, header: ProxyHeader | None = None) -> str:
+    """What the attempts of a client are counted for: its user on this computer, else its host. Arguments as above."""
+    try:
+        owner = _owner(connected, header)
+        if owner is not None:
+            return _user_name(owner.user)
+        return header.client.host if header is not None and header.client is not None else connected.getpeername()[0]
+    except OSError:
+        return "somewhere"
+
+
+def _owner(connected: socket.socket, header: ProxyHeader | None) -> peers.SocketOwner | None:
+    if header is None:
+        return peers.peer_owner(connected)
+    if header.client is None or header.target is None:
+        return None
+    family = _family(header.client)
+    if not _is_here(family, header.client.host, header.target.host):
+        return None
+    return peers.owner_of(family, header.client, header.target)

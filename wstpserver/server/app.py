@@ -17,8 +17,10 @@ from gevent.event import Event
 
 from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
+from wstpserver.server.access import AccessTokens, Admission
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.dispatcher import Dispatcher
+from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.launcher import Launcher
@@ -29,7 +31,8 @@ from wstpserver.server.message_channel import MessageWatch
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.diff import changes
-from wstpserver.settings.loader import LoadedSettings, reload_settings
+from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
+from wstpserver.settings.schema import ANY
 from wstpserver.version import VERSION
 
 EXIT_OK = 0
@@ -95,9 +98,14 @@ class Application:
         self._hurrying = Event()
         self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
         facts = ServerFacts(str(options.configuration_file or ""))
-        self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts, self)
-        self._acceptor = ClientAcceptor(settings, self._log, self._serve)
-        self._servers = [LinkServer(listener, self._acceptor.handle, self._log) for listener in listeners]
+        self._admission = Admission(settings, self._log)
+        self._tokens = AccessTokens(self._admission.refusals)
+        control = ServerControl(self.reload, self._stop_by_command)
+        self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts, self._tokens, control)
+        self._acceptor = ClientAcceptor(settings, self._log, self._serve, self._admission)
+        self._servers = [
+            LinkServer(listener, self._acceptor.handle, self._log, self._admission) for listener in listeners
+        ]
         #: What it listens on, for the log.
         self._where = describe(listeners, options.interface)
         self._advertiser: Advertiser | None = None
@@ -111,6 +119,7 @@ class Application:
     def start(self) -> None:
         """Launch the kernels, accept clients, and tell the service manager."""
         self._log.debug(f"WSTPServer {VERSION} runs as process {os.getpid()}")
+        self._read_tokens()
         self._catch_signals()
         self._dispatcher.start()
         for server in self._servers:
@@ -131,13 +140,16 @@ class Application:
         """Say who can connect, where that is everybody, or where clients have to name the host."""
         hosts = {server.socket.getsockname()[0] for server in self._servers}
         port = self._servers[0].socket.getsockname()[1]
-        if hosts & {"0.0.0.0", "::"}:
+        is_local = all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts)
+        if not is_local and ANY in self._settings.allowed_addresses:
+            where = "all interfaces" if hosts & {"0.0.0.0", "::"} else ", ".join(sorted(hosts))
+            who = "has an access token and " if self._settings.requires_token else ""
             self._log.warning(
-                f"The server listens on all interfaces: whoever reaches port {port} of this computer can run programs"
-                " here under the account of the server. Restrict it with --interface (localhost keeps other computers"
-                " out), or have a firewall admit only the computers of your clients"
+                f"The server listens on {where}: whoever {who}reaches port {port} of this computer can run programs"
+                " here under the account of the server. Restrict it with AllowedAddresses, or with --interface"
+                " (localhost keeps other computers out), or have a firewall admit only the computers of your clients"
             )
-        elif all(ipaddress.ip_address(host.partition("%")[0]).is_loopback for host in hosts):
+        elif is_local:
             self._log.information(
                 "Only programs on this computer can connect, and they have to name the host: -linkname"
                 f" {port}@localhost. Without a host the WSTP library connects to the address of the computer in its"
@@ -177,6 +189,7 @@ class Application:
         systemd.stopping()
         for server in self._servers:
             server.stop()
+        self._admission.refusals.summarise()
         withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
         evaluating = self._dispatcher.evaluating()
         if evaluating:
@@ -214,26 +227,39 @@ class Application:
         self._log.information(f"Stopping because of {why}")
         self._stopping.set()
 
+    def _stop_by_command(self) -> None:
+        self._log.information("Stopping because of a StopServer command")
+        self._stopping.set()
+
     def reload(self) -> str:
         """Apply the configuration file as it is now; an invalid one changes nothing. Reopens the log file.
 
         Returns:
-            Why the configuration is not in force, "" if it is.
+            Why it was not applied; "" if it was.
         """
         self._log.reopen()
         if self._stopping.is_set():
-            return "the server is stopping"
+            return "the server stops"
         systemd.reloading()
         status = f"listening on {self._where}"
         try:
             self._apply(reload_settings(self._loaded))
         except ConfigurationError as error:
             status += "; the configuration on the disk is not valid"
-            self._log.error(f"The configuration was not reloaded, the old one stays in force:\n{error}")
-            return str(error)
+            why = f"The configuration was not reloaded, the old one stays in force:\n{error}"
+            self._log.error(why)
+            return why
         finally:
             systemd.ready(status)
         return ""
+
+    def _read_tokens(self) -> None:
+        """Read the file of access tokens, whose content may have changed while the settings have not."""
+        path = self._settings.access_token_file
+        try:
+            self._tokens.replace(read_tokens(path) if path else ())
+        except ValueError as error:  # it was there when the configuration was read
+            self._log.error(f"AccessTokenFile: {error}; the tokens that were known stay in force")
 
     def _apply(self, loaded: LoadedSettings) -> None:
         for warning in loaded.warnings:
@@ -243,6 +269,8 @@ class Application:
         self._log.information(f"The configuration was reloaded:{listed}")
         self._loaded = loaded
         self._settings = loaded.settings
+        self._read_tokens()
+        self._admission.reconfigure(loaded.settings)
         self._acceptor.reconfigure(loaded.settings)
         self._launcher.line.set_concurrency(loaded.settings.kernel_start_concurrency)
         self._dispatcher.reconfigure(loaded.settings)
@@ -273,7 +301,12 @@ class Application:
 
     def _converse(self, link: OpenLink, name: str) -> None:
         session = self._dispatcher.make_session(
-            Client(name), name, link.data, link.messages, greeting_version=link.greeting_version
+            Client(name),
+            name,
+            link.data,
+            link.messages,
+            greeting_version=link.greeting_version,
+            header=link.header,
         )
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"

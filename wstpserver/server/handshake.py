@@ -17,10 +17,12 @@ from typing import Any, TypeAlias
 import gevent
 from gevent import get_hub
 
-from wstpserver.server.access import have_same_owner
+from wstpserver.server.access import Admission
 from wstpserver.server.connection import Connection, ConnectionClosed, address_name
 from wstpserver.server.log import Log
+from wstpserver.server.peers import have_same_owner
 from wstpserver.settings import ServerSettings
+from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import LOWER_VERSION
 from wstpserver.wire.pairing import (
     SPEAK_AFTER,
@@ -33,6 +35,7 @@ from wstpserver.wire.pairing import (
     Pairing,
     Send,
 )
+from wstpserver.wire.proxy_protocol import ProxyHeader, may_be_header, read_header
 
 #: All handshakes receive here, one at a time.
 _buffer = memoryview(bytearray(4096))
@@ -58,6 +61,7 @@ class OpenLink:
         greeting_version: the version that both sides agreed on: 3, 4 or 6.
         address: the address of the peer, for the log.
         without_kernel: whether the client wants no kernel until it asks for one.
+        header: what a proxy says of the client; None if it connected by itself.
     """
 
     data: Connection
@@ -68,6 +72,7 @@ class OpenLink:
     greeting_version: int = 4
     address: str = ""
     without_kernel: bool = False
+    header: ProxyHeader | None = None
 
     def end(self) -> None:
         """End both connections; the peer sees its link closed."""
@@ -83,11 +88,18 @@ class OpenLink:
 class PendingConnection:
     """A TCP connection that is not a link or a part of one yet."""
 
-    __slots__ = ("address", "listener", "listener_watcher", "since", "stream", "watcher")
+    __slots__ = ("address", "beginning", "header", "is_refused", "listener", "listener_watcher", "since", "stream",
+                 "watcher")  # fmt: skip
 
     def __init__(self, stream: Connection, address: str) -> None:
         self.stream = stream
         self.address = address
+        #: What has come of a PROXY header; None where there can be none (any more).
+        self.beginning: bytes | None = None
+        #: What a proxy says of the client; None if it connected by itself.
+        self.header: ProxyHeader | None = None
+        #: Whether it is dropped because the client that the proxy names is not admitted.
+        self.is_refused = False
         #: When it was accepted, as of `time.monotonic`.
         self.since = time.monotonic()
         #: Calls back when bytes have come in; None while nothing is to be read.
@@ -129,6 +141,7 @@ class LinkHandshakes:
         message_port: int | None = None,
         speak_after: float = SPEAK_AFTER,
         speak_version: int = LOWER_VERSION,
+        refusal_behind_proxy: Callable[[str, ProxyHeader | None], str] | None = None,
     ) -> None:
         """
         Args:
@@ -137,11 +150,13 @@ class LinkHandshakes:
             message_port: the second port of the link name; None if it has one port.
             speak_after: seconds of silence after which a classic peer is greeted that waits for us.
             speak_version: the version to greet it with.
+            refusal_behind_proxy: tells why a client is not admitted; see `Admission.refusal_behind_proxy`.
         """
         self._opened = opened
         self._dropped = dropped
         self._speak_after = speak_after
         self._speak_version = speak_version
+        self._refusal_behind_proxy = refusal_behind_proxy
         self._pairing: Pairing[PendingConnection] = Pairing(message_port)
         #: Connections that were accepted in this round of the hub.
         self._fresh: list[PairingConnection] = []
@@ -154,11 +169,19 @@ class LinkHandshakes:
         """The connection that has been pending for the longest time."""
         return next(iter(self._pairing.pending), None)
 
-    def accept(self, connected: socket.socket, address: str) -> None:
-        """Take a connection to the port for data connections, which may be the one for all."""
+    def accept(self, connected: socket.socket, address: str, *, may_be_proxied: bool = False) -> None:
+        """Take a connection to the port for data connections, which may be the one for all.
+
+        Args:
+            connected: the connection.
+            address: where it comes from, for the log.
+            may_be_proxied: whether it may begin with a PROXY header.
+        """
         pending = _pending(connected, address)
         if pending is None:
             return
+        if may_be_proxied:
+            pending.beginning = b""
         connection = self._pairing.accept(pending)
         # Read after whatever older connections have sent by now: of two that claim the same UUID the older one counts.
         if not self._fresh:
@@ -192,17 +215,60 @@ class LinkHandshakes:
         pending = connection.transport
         size = pending.stream.try_receive(_buffer)
         if size is not None:
-            try:
-                events = self._pairing.receive(connection, bytes(_buffer[:size]))
-            except Exception:  # a defect, but the peer must not wait for ever
-                self.drop(connection, "the server failed")
-                raise
-            self._carry_out(events)
+            data: bytes | None = bytes(_buffer[:size])
+            if pending.beginning is not None:
+                data = self._behind_header(connection, pending.beginning, bytes(_buffer[:size]))
+            if data is not None:
+                self._receive(connection, data)
         if not connection.reads:
             pending.stop_reading()
         elif pending.watcher is None:
             pending.watcher = get_hub().loop.io(pending.stream.socket.fileno(), 1)
             pending.watcher.start(self._read, connection)
+
+    def _receive(self, connection: PairingConnection, data: bytes) -> None:
+        try:
+            events = self._pairing.receive(connection, data)
+        except Exception:  # a defect, but the peer must not wait for ever
+            self.drop(connection, "the server failed")
+            raise
+        self._carry_out(events)
+
+    def _behind_header(self, connection: PairingConnection, before: bytes, data: bytes) -> bytes | None:
+        """What came in behind the PROXY header, if there is one; None if that is nothing, or the connection is dropped.
+
+        Args:
+            connection: one that may come from a proxy.
+            before: the beginning of a header.
+            data: what has come in behind that; b"" for the end.
+        """
+        pending = connection.transport
+        if not data:
+            pending.beginning = None
+            return data
+        data = before + data
+        header: ProxyHeader | None = None
+        if may_be_header(data):
+            try:
+                header = read_header(data)
+            except RemoteProtocolError as error:
+                self.drop(connection, error.message)
+                return None
+            if header is None:
+                pending.beginning = data
+                return None
+        pending.beginning = None
+        peer = pending.address
+        if header is not None and header.client is not None:
+            pending.address = f"{address_name(header.client)} via {peer}"
+        pending.header = header
+        assert self._refusal_behind_proxy is not None
+        why = self._refusal_behind_proxy(_host(peer), header)
+        if why:
+            pending.is_refused = True
+            self.drop(connection, why)
+            return None
+        return (data if header is None else data[header.size :]) or None
 
     # -- what is to be done --------------------------------------------------------------------------------------
 
@@ -248,6 +314,7 @@ class LinkHandshakes:
             version,
             pending.address,
             peer.without_kernel,
+            pending.header,
         )
         self._opened(link)
 
@@ -310,6 +377,11 @@ def _pending(connected: socket.socket, address: str) -> PendingConnection | None
         return None
 
 
+def _host(address: str) -> str:
+    """The host of an address as `address_name` writes it."""
+    return address.rpartition(":")[0].strip("[]")
+
+
 def _round_trip_time(connected: socket.socket) -> float:
     """Seconds that a packet takes to the peer and back; 0 where the system does not say."""
     if not hasattr(socket, "TCP_INFO"):
@@ -336,17 +408,23 @@ class ClientAcceptor:
     the oldest is dropped.
     """
 
-    def __init__(self, settings: ServerSettings, log: Log, serve: Callable[[OpenLink], object]) -> None:
+    def __init__(
+        self, settings: ServerSettings, log: Log, serve: Callable[[OpenLink], object], admission: Admission
+    ) -> None:
         """
         Args:
             settings: the limits.
             log: hears of connections that become no links.
             serve: called with each link in a greenlet of its own; returns when the link has ended.
+            admission: knows the proxies, and the clients that are admitted behind them.
         """
         self._settings = settings
         self._log = log
         self._serve = serve
-        self._handshakes = LinkHandshakes(self._opened, self._dropped)
+        self._admission = admission
+        self._handshakes = LinkHandshakes(
+            self._opened, self._dropped, refusal_behind_proxy=admission.refusal_behind_proxy
+        )
         #: Fires when the oldest connection is due. One for all, because all have the same time.
         self._timer: Any = None
 
@@ -363,7 +441,8 @@ class ClientAcceptor:
         """Take one accepted connection. Returns at once."""
         while len(self._handshakes) >= self._settings.maximum_unpaired_connections:
             self._drop("it has not become a link, and its place is needed by a new connection")
-        self._handshakes.accept(connected, address_name(address))
+        proxied = self._admission.may_be_proxy(address[0])
+        self._handshakes.accept(connected, address_name(address), may_be_proxied=proxied)
         if self._timer is None:
             self._drop_overdue()
 
@@ -391,8 +470,11 @@ class ClientAcceptor:
         gevent.spawn(self._serve, link)
 
     def _dropped(self, event: Dropped[PendingConnection]) -> None:
-        address = event.connection.transport.address
-        if event.ended:
+        pending = event.connection.transport
+        address = pending.address
+        if pending.is_refused:
+            self._admission.refusals.add(address.partition(" ")[0].rpartition(":")[0], address, event.reason)
+        elif event.ended:
             self._log.debug(f"A connection from {address} ended during its greeting")
         else:
             self._log.warning(f"Closed a connection from {address}: {event.reason}")

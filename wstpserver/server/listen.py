@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from gevent import get_hub
 from gevent.server import StreamServer
 
+from wstpserver.server.access import Admission
+from wstpserver.server.connection import address_name
 from wstpserver.server.log import Log
 
 #: Connections that the system keeps until they are accepted.
@@ -20,6 +24,13 @@ PORT_ATTEMPTS = 20
 
 #: Seconds until the next attempt after the system could not provide a connection.
 EXHAUSTED_PAUSE = 0.5
+
+#: Connections that are refused before other callbacks of the hub have their turn: far fewer than are accepted, because
+#: the bridged clients must not notice them.
+REFUSALS_AT_ONCE = 8
+
+#: The option SO_LINGER that makes `close` reset a connection.
+_RESET = struct.pack("ii", 1, 0)
 
 #: Gets each connection and the address of its peer, in the hub: it must not wait.
 Handler: TypeAlias = Callable[[socket.socket, tuple[Any, ...]], None]
@@ -154,18 +165,28 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
     #: Connections that are accepted before other callbacks of the hub have their turn.
     max_accept = 32
 
-    def __init__(self, listener: socket.socket, handle: Handler, log: Log) -> None:
+    def __init__(self, listener: socket.socket, handle: Handler, log: Log, admission: Admission | None = None) -> None:
+        """
+        Args:
+            listener: the listening socket.
+            handle: gets each connection that is admitted.
+            log: hears when no connection can be accepted any more.
+            admission: says which connections are admitted; None for all.
+        """
         listener.setblocking(False)
         super().__init__(listener, handle, spawn=None)
         self._log = log
+        self._admission = admission
+        self._family = int(listener.family)
         self._exhausted = False
         self._pause: Any = None
 
     def do_read(self) -> tuple[socket.socket, tuple[Any, ...]] | None:
-        """Accept one connection; None if there is none now."""
-        while True:
+        """Accept one connection that is admitted; None if there is none now, or others are to have their turn first."""
+        for _ in range(REFUSALS_AT_ONCE):
             try:
-                accepted: tuple[socket.socket, tuple[Any, ...]] = self.socket.accept()
+                # what `accept` calls; most of the time of that goes into an object that a refused connection needs not
+                descriptor, address = self.socket._accept()
             except (BlockingIOError, InterruptedError):
                 return None
             except ConnectionError:  # that one was gone before it was accepted
@@ -176,7 +197,30 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             if self._exhausted:
                 self._exhausted = False
                 self._log.information("Connections can be accepted again")
-            return accepted
+            admission = self._admission
+            if admission is None or admission.is_open:
+                return socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor), address
+            why = admission.refusal_by_address(address[0])
+            if why:
+                refused = _socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
+                self._refuse(refused, address, address[0], why)
+                continue
+            connected = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
+            why = admission.refusal_by_user(connected, address)
+            if not why:
+                return connected, address
+            self._refuse(connected, address, f"this computer, {address[0]}", why)
+        return None
+
+    def _refuse(self, refused: _socket.socket, address: tuple[Any, ...], place: str, why: str) -> None:
+        """Reset the connection: nothing of it stays in the system, and the peer hears of it at once."""
+        try:
+            refused.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        except OSError:  # the peer was faster
+            pass
+        refused.close()
+        assert self._admission is not None
+        self._admission.refusals.add(place, address_name(address), why)
 
     def do_close(self, *_: object) -> None:
         """Leave the connection open when the handler returns: it belongs to the handler."""

@@ -376,6 +376,8 @@ class Node:
         """The value in plain Python."""
         if isinstance(self.value, Members):
             return {member.key: member.value.plain for member in self.value}
+        if isinstance(self.value, list):
+            return [item.plain if isinstance(item, Node) else item for item in self.value]
         return self.value
 
 

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -333,7 +334,8 @@ class _Loader:
         pools = tuple(
             _settle_paths(pool, path.parent, self._source.environ, problems, own_warnings) for pool in given.pools
         )
-        given = GivenSettings(given.root, pools)
+        root = _settle_token_file(given.root, path.parent, self._source.environ, problems, own_warnings)
+        given = GivenSettings(root, pools)
         return self._finish(given, path, problems, [*warnings, *own_warnings])
 
     def load_defaults(self, warnings: list[Problem]) -> LoadedSettings:
@@ -416,6 +418,57 @@ def _settle_paths(
         except ValueError as error:
             problems.append(directory.origin.problem(f"Pools.{pool.name}.KernelDirectory", str(error)))
     return GivenPool(pool.name, pool.origin, values)
+
+
+#: Characters of a token that nobody can guess.
+SHORTEST_TOKEN = 16
+
+
+def _settle_token_file(
+    root: Mapping[str, Given],
+    folder: Path,
+    environ: Mapping[str, str],
+    problems: list[Problem],
+    warnings: list[Problem],
+) -> Mapping[str, Given]:
+    """Make the path of AccessTokenFile absolute. Without its tokens the server must not run, nor take new settings."""
+    given = root.get("AccessTokenFile")
+    if given is None or not given.value:
+        return root
+    try:
+        if "\0" in given.value:
+            raise ValueError("expected the path of a file")
+        path = _absolute(given.value, folder, environ)
+        tokens = read_tokens(path)
+    except ValueError as error:
+        problems.append(given.origin.problem("AccessTokenFile", str(error)))
+        return root
+    if os.name != "nt" and os.stat(path).st_mode & stat.S_IROTH:
+        message = f'every user of this computer can read "{path}"; chmod o-r keeps the tokens secret'
+        warnings.append(given.origin.problem("AccessTokenFile", message))
+    if min(map(len, tokens)) < SHORTEST_TOKEN:
+        message = f"a token of fewer than {SHORTEST_TOKEN} characters can be guessed"
+        warnings.append(given.origin.problem("AccessTokenFile", message))
+    return {**root, "AccessTokenFile": Given(path, given.origin)}
+
+
+def read_tokens(path: str) -> list[str]:
+    """Read the access tokens of a file: one a line, without lines that are empty or begin with #.
+
+    Raises:
+        ValueError: It cannot be read or holds none; the text says so.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file]
+    except OSError as error:
+        raise ValueError(f'"{path}" cannot be read: {error.strerror}') from None
+    except UnicodeDecodeError:
+        raise ValueError(f'"{path}" is not UTF-8 text') from None
+    tokens = [line for line in lines if line and not line.startswith("#")]
+    if not tokens:
+        raise ValueError(f'"{path}" holds no token: it needs one on a line of its own')
+    return tokens
 
 
 def _kernel_path(text: str, folder: Path, environ: Mapping[str, str]) -> str:

@@ -43,6 +43,7 @@ class PoolSettings:
     #: `NAME=value` for each variable; `NAME` alone takes one away.
     kernel_environment: tuple[str, ...]
     reset_code: str
+    require_access_token: bool
 
     @property
     def launch_options(self) -> tuple[str, ...]:
@@ -75,6 +76,11 @@ class ServerSettings:
     maximum_kernels_outside_pools: int
     maximum_kernels: int
     show_initialization_code: bool
+    allowed_addresses: tuple[str, ...]
+    allowed_users: tuple[str, ...]
+    access_token_file: str
+    accept_proxy_protocol_from: tuple[str, ...]
+    information_for: str
     advertised_service_type: str
 
     @property
@@ -86,6 +92,11 @@ class ServerSettings:
     def parallel_pool(self) -> PoolSettings | None:
         """The default pool for parallel computing, if there is one."""
         return next((pool for pool in self.pools if pool.parallel_kernel_default), None)
+
+    @property
+    def requires_token(self) -> bool:
+        """Whether a client can do nothing before it has said an access token."""
+        return all(pool.require_access_token for pool in self.pools)
 
     def pool(self, name: str) -> PoolSettings | None:
         """Return the pool of that name, None if there is none."""

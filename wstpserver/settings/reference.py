@@ -7,6 +7,7 @@ comments. The server writes it where it finds no configuration, and `conf.exampl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from wstpserver.settings.schema import (
@@ -34,6 +35,11 @@ _KERNEL_PATHS = (
 _SET = {
     "MaximumKernelNumber": ("8", "Room for further clients while used kernels are reserved"),
     "ReservedKernelTimeout": ("3600", "Close a reserved kernel that no client has come back to for an hour"),
+}
+
+#: Keys that are recommended in some situation, with that.
+_RECOMMENDED = {
+    "AllowedUsers": "Recommended where other people can log in to this computer: a kernel runs whatever it is sent",
 }
 
 _PARALLEL_POOL = (
@@ -78,6 +84,8 @@ def _samples(options: Iterable[Option], *, extension: bool) -> list[str]:
         if option.key == "KernelPath":
             lines += _KERNEL_PATHS
         else:
+            if option.key in _RECOMMENDED:
+                lines.append(_RECOMMENDED[option.key])
             value = _SET[option.key][0] if option.key in _SET else option.sample
             lines.append(f'"{option.key}":{value},')
     return lines
@@ -192,6 +200,8 @@ def _default(option: Option) -> str:
         return "required"
     if option.default is AUTOMATIC:
         return f"automatic: {option.automatic}"
+    if option.kind in (Kind.NETWORKS, Kind.USERS):
+        return f"`{json.dumps(option.default)}`"
     if option.kind is Kind.WORDS:
         return f'`"{" ".join(option.default)}"`'
     if option.kind is Kind.VARIABLES:

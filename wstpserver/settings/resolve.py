@@ -286,7 +286,11 @@ def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
         _warn_about_parallel(pool, result)
         _settle_numbers(pool, result)
         _settle_times(pool, result)
+        _settle_token(pool, result)
     _warn_about_seats(pools, result)
+    if result.root["InformationFor"] == "token" and not result.root["AccessTokenFile"]:
+        message = 'with "token" an AccessTokenFile is needed'
+        result.problems.append(result.origins[("InformationFor",)].problem("InformationFor", message))
     _settle_kernel_paths(pools, find_kernel, result)
     result.pools = {pool.name: pool.values for pool in pools}
     return result
@@ -406,6 +410,15 @@ def _warn_about_seats(pools: list[_PoolDraft], result: Resolution) -> None:
     if 0 < seats < needed:
         message = f"the pools are to have {needed} kernels at least (MinimumKernelNumber); the last ones get fewer"
         result.warnings.append(result.origins[("MaximumKernels",)].problem("MaximumKernels", message))
+
+
+def _settle_token(pool: _PoolDraft, result: Resolution) -> None:
+    """A token is required by default where there is one; without one nobody could get a kernel."""
+    given = bool(result.root["AccessTokenFile"])
+    if pool.values["RequireAccessToken"] is AUTOMATIC:
+        pool.settle("RequireAccessToken", given)
+    elif pool.values["RequireAccessToken"] and not given:
+        result.problems.append(pool.problem("RequireAccessToken", "an AccessTokenFile is needed for that"))
 
 
 def _settle_kernel_paths(pools: list[_PoolDraft], find_kernel: KernelFinder, result: Resolution) -> None:

@@ -7,6 +7,8 @@ test compares their fields), `--check`, the differences that a reload logs, the 
 
 from __future__ import annotations
 
+import importlib
+import ipaddress
 import json
 import math
 import os
@@ -47,6 +49,8 @@ class Kind(Enum):
     TEXT = "a string"
     WORDS = "a string of command-line options"
     VARIABLES = "an object of environment variables, each a string, or null for none"
+    NETWORKS = 'a list of addresses and networks such as ["192.0.2.7", "2001:db8::/32"]'
+    USERS = 'a list of user names and numbers such as ["self", "anna", 1000]'
     POOLS = "an object with one member for each pool"
 
 
@@ -263,6 +267,60 @@ def _pools(option: Option, value: Any) -> Any:
     return value
 
 
+#: The element of a list of networks or users that stands for all of them, and the one for the server's own user.
+ANY = "any"
+SELF = "self"
+
+
+def _networks(option: Option, value: Any) -> tuple[str, ...]:
+    return tuple(_network(item) for item in _elements(option, value))
+
+
+def _network(item: Any) -> str:
+    """An address, or a network with its length, in the usual form."""
+    if item == ANY:
+        return ANY
+    try:
+        if not isinstance(item, str):
+            raise ValueError
+        network = ipaddress.ip_network(item.strip(), strict=False)
+    except ValueError:
+        raise ValueError(f'{describe(item)} is neither an address, nor a network, nor "{ANY}"') from None
+    return str(network.network_address) if network.num_addresses == 1 else str(network)
+
+
+def _users(option: Option, value: Any) -> tuple[str, ...]:
+    return tuple(_user(item) for item in _elements(option, value))
+
+
+def _user(item: Any) -> str:
+    """A user's name as it is, or the number as text."""
+    text = str(item) if isinstance(item, (str, int)) and not isinstance(item, bool) else ""
+    if text in (ANY, SELF) or re.fullmatch("[0-9]{1,10}", text):
+        return text
+    if not text or isinstance(item, int):
+        raise ValueError(f"{describe(item)} is neither the name nor the number of a user")
+    if user_number(text) is None:
+        raise ValueError(f"there is no user {text[:40]!r} on this computer")
+    return text
+
+
+def user_number(name: str) -> int | None:
+    """Return the number of a user; None if this computer has no such user, or no such numbers."""
+    try:
+        return int(importlib.import_module("pwd").getpwnam(name).pw_uid)
+    except (ImportError, KeyError, ValueError):
+        return None
+
+
+def _elements(option: Option, value: Any) -> list[Any] | tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _unexpected(option, value)
+    if not value and option.default:
+        raise ValueError(f'an empty list would admit nobody; write ["{ANY}"] to admit everybody')
+    return value
+
+
 _CONVERTERS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.BOOLEAN: _boolean,
     Kind.INTEGER: _integer,
@@ -270,6 +328,8 @@ _CONVERTERS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.TEXT: _text,
     Kind.WORDS: _words,
     Kind.VARIABLES: _variables,
+    Kind.NETWORKS: _networks,
+    Kind.USERS: _users,
     Kind.POOLS: _pools,
 }
 
@@ -423,6 +483,49 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         "ask for the server's information.",
         default=True,
         extension=True, sample="true",
+    ),
+    Option(
+        "AllowedAddresses", Level.ROOT, Kind.NETWORKS,
+        "from which addresses and networks clients may connect",
+        'Connections from elsewhere are closed before anything is read from them. "any" stands for all addresses.',
+        default=("any",),
+        extension=True, sample='["127.0.0.0/8", "::1", "192.0.2.0/24"]',
+    ),
+    Option(
+        "AllowedUsers", Level.ROOT, Kind.USERS,
+        "which users of the server's computer may connect",
+        '"self" stands for the user that the server runs as, "any" for all users; root may always connect. Linux only: '
+        'elsewhere no local connection is admitted unless the list holds "any". Connections from other computers have '
+        "no user; AllowedAddresses is about them.",
+        default=("any",),
+        extension=True, sample='["self"]',
+    ),
+    Option(
+        "AccessTokenFile", Level.ROOT, Kind.TEXT,
+        "path of the file that holds the access tokens, one a line; empty for no tokens",
+        "A client proves that it has one with WSCommandPacket[Authenticate[\"token\"]]. See RequireAccessToken.",
+        default="",
+        extension=True, sample='"/etc/wstpserver/tokens"',
+    ),
+    Option(
+        "AcceptProxyProtocolFrom", Level.ROOT, Kind.NETWORKS,
+        "the addresses of proxies (stunnel, HAProxy) that may say with the PROXY protocol, version 1 or 2, for which "
+        "client they connect",
+        "All rules and the log are then about that client. Name only addresses from which nobody else can connect, or "
+        "restrict local users with AllowedUsers. A connection from there without a PROXY header counts as one of "
+        "the proxy itself.",
+        default=(),
+        extension=True, sample='["127.0.0.1", "::1"]',
+    ),
+    Option(
+        "InformationFor", Level.ROOT, Kind.TEXT,
+        "which clients are told kernel IDs, missed output and the server's information: any, only those that are "
+        "bridged to a kernel, or only those with an access token",
+        "The server's own user and root on the server's computer are always told the server's information.",
+        default="any",
+        pattern="any|bridged|token",
+        pattern_meaning='"any", "bridged" or "token"',
+        extension=True, sample='"bridged"',
     ),
     Option(
         "AdvertisedServiceType", Level.ROOT, Kind.TEXT,
@@ -615,6 +718,14 @@ POOL_OPTIONS: tuple[Option, ...] = (
         "takes over a bridged or busy kernel by its ID: such a client wants the session as it is.",
         default="",
         extension=True, sample='"ClearAll[\\"Global`*\\"]"',
+    ),
+    Option(
+        "RequireAccessToken", Level.POOL, Kind.BOOLEAN,
+        "whether only clients that have said an access token get kernels of this pool",
+        "If all pools say so, a client has to say its token before anything else.",
+        default=AUTOMATIC,
+        automatic="true if AccessTokenFile is given",
+        extension=True, sample="false",
     ),
 )
 # fmt: on

@@ -60,10 +60,15 @@ def connect_classic(data_address, message_address=None):
     return data, connect_to(data_address[0], int(answer[len(b"msg_port=") : -1]))
 
 
-def connect_uuid(host, port, identity, timeout=None):
-    """(data, message) connections of a client in UUID mode; `identity` is the UUID, 36 characters."""
+def connect_uuid(host, port, identity, timeout=None, before=b""):
+    """(data, message) connections of a client in UUID mode.
+
+    `identity` is the UUID, 36 characters; `before` goes first on both, as a proxy's header does.
+    """
     data = connect_to(host, port, timeout)
     message = connect_to(host, port, timeout)
+    for connection in (data, message) if before else ():
+        connection.sendall(before)
     data.sendall(b"id=%s connection=data" % identity.encode())
     message.sendall(b"id=%s connection=mesg" % identity.encode())
     data.sendall(WORDS)

@@ -198,7 +198,7 @@ def open_session(
     """
 
     def opened(address: Address) -> Session:
-        target = Address(address.data, address.message)
+        target = address.server
         limit = deadline.at_most(CONNECT_TIMEOUT)
         with WaitNotice(terminal, f"connecting to {address}", limit):
             if without_kernel:
@@ -217,7 +217,7 @@ def open_session(
         remaining = deadline.remaining()
         advertised = discover(DISCOVERY_TIME if remaining is None else min(DISCOVERY_TIME, remaining))
     for found, text in advertised:
-        address = parse_address(text)
+        address = replace(parse_address(text), token="")  # who advertises a server need not be trusted with it
         try:
             session = opened(address)
         except ConnectError:

@@ -295,8 +295,7 @@ class KernelSource:
         return session
 
     def _open(self) -> Session:
-        plain = Address(self.address.data, self.address.message)
-        link = connect(plain, CONNECT_TIMEOUT, without_kernel=True)
+        link = connect(self.address.server, CONNECT_TIMEOUT, without_kernel=True)
         return Session(link, callbacks=self.callbacks, keep_kernel=True, results="expression")
 
     def _bridge(self, session: Session) -> None:

@@ -21,6 +21,7 @@ from wstpserver.server.relay.client_channel import ClientChannel
 from wstpserver.server.relay.frame_writer import FrameWriter, ended
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.packets import PacketHead
+from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds after which a link that is closing is ended, whether the other side has read everything or not.
 LINGER = 10.0
@@ -50,8 +51,8 @@ class _Message(NamedTuple):
 class ClientOwner(Protocol):
     """What hears of a client's life."""
 
-    def client_needs_kernel(self, session: ClientSession) -> None:
-        """The client sent something for a kernel and has none."""
+    def client_needs_kernel(self, session: ClientSession) -> bool:
+        """The client sent something for a kernel and has none; False if it is not to be kept for one."""
 
     def client_commanded(self, session: ClientSession, packet: bytes | None) -> None:
         """The client sent a command, None for one that is too large; returns when it has its reply."""
@@ -92,7 +93,7 @@ class EvaluationQueue:
         channel: Its channel.
         limit: Returns how many bytes may wait (EvaluationQueueLimit); with more, the client is not read from.
         closing: Returns whether the client's link is being closed.
-        needs_kernel: Called when a packet waits for a kernel.
+        needs_kernel: Called when a packet waits for a kernel; returns whether to keep it.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class EvaluationQueue:
         channel: ClientChannel,
         limit: Callable[[], int],
         closing: Callable[[], bool],
-        needs_kernel: Callable[[], None],
+        needs_kernel: Callable[[], bool],
     ) -> None:
         self._connection = connection
         self._channel = channel
@@ -172,12 +173,12 @@ class EvaluationQueue:
             target.update_fastpath()
             self._write(target.kernel, self, data)
             return
+        if target is None and not self._needs_kernel():
+            return
         frame = ended(bytes(data))  # a late `]` of it may come at any time, and is not needed then
         self._items.append(_Packet(head, frame))
         self._bytes += len(frame) + QUEUED_PACKET_COST
-        if target is None:
-            self._needs_kernel()
-        else:
+        if target is not None:
             target.update_fastpath()
         while self._bytes > self._limit() and not self._connection.ended and not self._closing():
             self._wait_for_change()
@@ -197,8 +198,9 @@ class EvaluationQueue:
         """Tell whether more of a large packet can be kept; if not, wait until something changes."""
         if self._bytes + self._channel.held_bytes <= self._limit():
             return True
-        if self._target is None:
-            self._needs_kernel()
+        if self._target is None and not self._needs_kernel():
+            self._channel.drop_held()
+            return False
         self._wait_for_change()
         if self._connection.ended or self._closing():
             self._channel.drop_held()
@@ -278,6 +280,7 @@ class ClientSession:
         acknowledgements: Acknowledges what the client sent where no answer does.
         greeting_version: The version of the greeting that both sides agreed on.
         queue_limit: Returns how many bytes of the client may wait (EvaluationQueueLimit).
+        header: What a proxy says of the client; None if it connected by itself.
     """
 
     def __init__(
@@ -290,8 +293,10 @@ class ClientSession:
         acknowledgements: LateAcknowledgements,
         greeting_version: int,
         queue_limit: Callable[[], int],
+        header: ProxyHeader | None = None,
     ) -> None:
         self.greeting_version = greeting_version
+        self._header = header
         self._owner = owner
         self.record = record
         self.name = name
@@ -321,6 +326,10 @@ class ClientSession:
         #: Packets of the server that are to be written when no reply is due, and the greenlet that does it.
         self._announcements = bytearray()
         self._announcing: gevent.Greenlet | None = None
+        #: True if the client said in its greeting that it takes its kernels itself.
+        self.takes_kernels_itself = False
+        #: True if such a client has lost its kernel to another client and has asked for no other one since.
+        self.was_robbed = False
         #: True if its kernel has died, another one is to take that one's place, and it does not know yet.
         self.awaits_replacement = False
 
@@ -334,8 +343,13 @@ class ClientSession:
         return self.peer.kernel if self.peer is not None else None
 
     def is_administrator(self) -> bool:
-        """Whether the user that the server runs as is at the other end of the link."""
-        return access.is_administrator(self._data.socket)
+        """Whether the user that the server runs as, or root, is at the other end of the link."""
+        return access.is_administrator(self._data.socket, self._header)
+
+    @property
+    def origin(self) -> str:
+        """What wrong access tokens of this client are counted for."""
+        return access.origin(self._data.socket, self._header)
 
     def idle_since(self) -> float | None:
         """When the last thing ended that it had under way, by the monotonic clock; None while something is."""

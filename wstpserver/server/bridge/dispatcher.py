@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
+from gevent import get_hub
 
 from wstpserver.pools import commands as replies
 from wstpserver.pools.ids import KernelIds
-from wstpserver.pools.registry import Registry
+from wstpserver.pools.registry import Registry, TokenRequired
 from wstpserver.pools.states import (
     Admission,
     AnswerAwaited,
@@ -31,6 +32,7 @@ from wstpserver.pools.states import (
     WaitingClient,
     WaitState,
 )
+from wstpserver.server.access import AccessTokens, RefusalLog
 from wstpserver.server.bridge.bridge import Bridge
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
@@ -44,6 +46,7 @@ from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds that clients have at the server's end to read what was still on its way to them.
 CLOSING_TIME = 2.0
@@ -69,7 +72,8 @@ class Dispatcher:
         log: The log.
         launcher: Starts the kernels' processes.
         facts: What the server says of itself.
-        control: What the administrator can ask of the program.
+        tokens: The access tokens; None for none.
+        control: Reloads and stops the server; None where nothing does.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Dispatcher:
         log: Log,
         launcher: Launcher,
         facts: ServerFacts | None = None,
+        tokens: AccessTokens | None = None,
         control: ServerControl | None = None,
     ) -> None:
         self.settings = settings
@@ -87,6 +92,9 @@ class Dispatcher:
         self._acknowledgements = LateAcknowledgements()
         #: The client whose link has just been opened: it is welcomed together with its greeting.
         self._opening: ClientSession | None = None
+        self._tokens = tokens or AccessTokens(RefusalLog(log))
+        #: Clients that can do nothing before they say a token, each with the timer of its link.
+        self._silent: dict[Client, Any] = {}
         self._effects: dict[type, Callable[[Any], None]] = {
             Start: self._start,
             Close: self._close,
@@ -113,6 +121,7 @@ class Dispatcher:
             facts or ServerFacts(),
             self.sessions,
             self._send_away,
+            self._tokens,
             control,
         )
         self._executor = Executor(handlers, log)
@@ -154,7 +163,14 @@ class Dispatcher:
     # -- clients -----------------------------------------------------------------------------------------------
 
     def make_session(
-        self, record: Client, name: str, data: Connection, messages: Connection, *, greeting_version: int = 4
+        self,
+        record: Client,
+        name: str,
+        data: Connection,
+        messages: Connection,
+        *,
+        greeting_version: int = 4,
+        header: ProxyHeader | None = None,
     ) -> ClientSession:
         """Return the session of a new client link; `open_session` follows."""
         return ClientSession(
@@ -166,6 +182,7 @@ class Dispatcher:
             self._acknowledgements,
             greeting_version,
             lambda: self.settings.evaluation_queue_limit,
+            header,
         )
 
     def open_session(self, session: ClientSession, *, without_kernel: bool = False, greeting: bytes = b"") -> None:
@@ -185,12 +202,15 @@ class Dispatcher:
             session.send_first(greeting, b"")
             session.close_link(replies.notice(why))
             return
+        session.takes_kernels_itself = without_kernel
         self.sessions[session.record] = session
         self.registry.add_client(session.record)
-        if self.settings.enable_automatic_kernel_connection and not without_kernel:
+        if self._connects_at_once(session) and self._may_have_kernel(session):
             self._opening = session
             self._connect_to_default_pool(session, Purpose.AUTOMATIC)
             self._opening = None
+        if self.settings.requires_token:
+            self._await_token(session)
         bridge = self._bridge_of(session)
         if bridge is None:
             session.send_first(greeting, b"")
@@ -202,6 +222,7 @@ class Dispatcher:
         if self.sessions.pop(session.record, None) is None:
             return
         self.log.debug(f"{session.name} disconnected: {why}")
+        self._end_silence(session)
         bridge = self._bridge_of(session)
         if bridge is not None:  # now, because its channel is in the middle of a packet perhaps
             self._end_bridge(bridge, Reason.CLIENT_GONE, keep_queue=False)
@@ -211,13 +232,58 @@ class Dispatcher:
         """The client's message connection has ended: it does not wait for a kernel any more."""
         self.registry.give_up(session.record, "its link ended")
 
-    def client_needs_kernel(self, session: ClientSession) -> None:
-        """The client sent something for a kernel and has none."""
+    def client_needs_kernel(self, session: ClientSession) -> bool:
+        """The client sent something for a kernel and has none; False if it is not to be kept for one.
+
+        What a client sends before it reads that its kernel was taken over is meant for that kernel. One that takes its
+        kernels itself asks for another one when it has read that; for others it is the usual first packet.
+        """
         record = session.record
         if record.waiting is not None:
             self.waiting.needed(record.waiting)
         elif record.kernel is None and not session.closing:
+            if session.was_robbed:
+                return False
+            if not self._may_have_kernel(session):
+                self._refuse(session, str(TokenRequired(f"pool {self.settings.default_pool.name}")))
+                return False
             self._connect_to_default_pool(session, Purpose.FIRST_FRAME)
+        return True
+
+    # -- access tokens -----------------------------------------------------------------------------------------
+
+    def _connects_at_once(self, session: ClientSession) -> bool:
+        """Whether the client is to have a kernel of the default pool without asking for one."""
+        return self.settings.enable_automatic_kernel_connection and not session.takes_kernels_itself
+
+    def _may_have_kernel(self, session: ClientSession) -> bool:
+        """Whether the client may have a kernel of the default pool."""
+        return session.record.authenticated or not self.settings.default_pool.require_access_token
+
+    def _await_token(self, session: ClientSession) -> None:
+        timer = self._silent[session.record] = get_hub().loop.timer(self.settings.greeting_timeout)
+        timer.start(self._silent_too_long, session)
+
+    def _silent_too_long(self, session: ClientSession) -> None:
+        self._end_silence(session)
+        if not session.is_administrator():  # who may ask for the status of the server
+            self._refuse(session, "it said no access token in time")
+
+    def _end_silence(self, session: ClientSession) -> None:
+        timer = self._silent.pop(session.record, None)
+        if timer is not None:
+            timer.stop()
+            timer.close()
+
+    def _refuse(self, session: ClientSession, why: str) -> None:
+        self._tokens.refusals.add(session.origin, session.name, why)
+        session.close_link(replies.notice(why))
+
+    def _authenticated(self, session: ClientSession) -> None:
+        """The client has said an access token: it gets what it would have got at its connection."""
+        self._end_silence(session)
+        if self._connects_at_once(session) and session.record.kernel is None and session.record.waiting is None:
+            self._connect_to_default_pool(session, Purpose.AUTOMATIC)
 
     def _send_away(self, session: ClientSession, reason: Reason) -> None:
         """Close the link of a client, and give its kernel back at once."""
@@ -230,10 +296,17 @@ class Dispatcher:
 
     def _begin_waiting(self, session: ClientSession, waiting: WaitingClient) -> None:
         """The client waits without having asked for it by a command: if it gets no kernel, its link is closed."""
+        told = ""
+
+        def tell(why: str) -> None:
+            nonlocal told
+            told = why
+            session.announce(replies.notice(why))
 
         def settled(waiting: WaitingClient) -> None:
             if waiting.state is not WaitState.GRANTED and session.record in self.sessions:
-                self._turn_away(session, waiting.reason, replies.notice(waiting.reason))
+                known = told.startswith(waiting.reason)
+                self._turn_away(session, waiting.reason, b"" if known else replies.notice(waiting.reason))
 
         if waiting.state is WaitState.FAILED and waiting.purpose is Purpose.AUTOMATIC and not self._is_closed():
             # its pool is drained, and others are not: it may be about to name one of those
@@ -248,7 +321,7 @@ class Dispatcher:
             waiting,
             waiting.target.settings.kernel_wait_timeout,
             settled,
-            lambda why: session.announce(replies.notice(why)),
+            tell,
             lambda: session.has_commanded,
         )
 
@@ -270,11 +343,16 @@ class Dispatcher:
     def client_commanded(self, session: ClientSession, packet: bytes | None) -> None:
         """The client sent a command; returns when it has its reply."""
         before, waited = session.peer, session.record.waiting is not None
+        authenticated = session.record.authenticated
         connected = self._executor.run_for_client(session, packet)
+        if session.record.authenticated and not authenticated:
+            self._authenticated(session)
+            return
         bridge = self._bridge_of(session)
         if bridge is None:
-            if waited or session.queue.waits or session.awaits_replacement:
-                self.client_needs_kernel(session)  # a connection that failed has taken its place in the line
+            lost_its_place = waited and session.record.waiting is None  # to a connection that failed
+            if lost_its_place or session.queue.waits or session.awaits_replacement:
+                self.client_needs_kernel(session)
         elif bridge is not before:
             bridge.welcome()
         elif connected and not bridge.kernel.busy and self.settings.send_input_name_packet_upon_kernel_connection:
@@ -330,6 +408,7 @@ class Dispatcher:
         session, kernel = self.sessions[effect.client], self.supervisor.sessions[effect.kernel]
         if not effect.named:
             kernel.backlog.drain()  # what it wrote for another client
+        session.was_robbed = False
         bridge = self._bridges[effect.kernel] = Bridge(session, kernel, self._shows_prompt)
         self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
         if effect.purpose is not Purpose.COMMAND and session is not self._opening:
@@ -350,6 +429,7 @@ class Dispatcher:
             why = effect.told or _NOTICES.get(reason, "")
             session.close_link(replies.notice(why) if why else b"")
         elif reason is Reason.TAKEN_OVER:
+            session.was_robbed = session.takes_kernels_itself
             session.announce(bridge.end_of_evaluations(dropped) + replies.notice(_NOTICES[reason]))
         elif effect.keep_queue and session.queue.waits:
             gevent.spawn(self.client_needs_kernel, session)  # unless another kernel is on its way

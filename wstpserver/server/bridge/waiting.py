@@ -79,8 +79,8 @@ class WaitingClients:
         wait.timers.append(gevent.spawn_later(seconds, self._overdue, waiting, seconds))
         if tell is not None and seconds > NOTICE_DELAY:
             left = seconds - NOTICE_DELAY
-            told = hopeless and f"no kernel of pool {_name(waiting.target)} became available"
-            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, left, tell, insists, told))
+            told = bool(hopeless)
+            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, left, tell, insists, told=told))
 
     def wait(self, waiting: WaitingClient, seconds: float) -> None:
         """Wait until a wait has ended, in the greenlet that calls this."""
@@ -124,17 +124,18 @@ class WaitingClients:
         seconds: float,
         tell: Callable[[str], None],
         insists: Callable[[], bool],
-        told: str,
+        *,
+        told: bool,
     ) -> None:
-        """Tell a client why it waits, or give it up where no kernel can come; *told*: it knows that, in short words."""
+        """Tell a client why it waits unless it was *told* before, or give it up where no kernel can come."""
         if waiting.state is not WaitState.WAITING:
             return
         hopeless = self._hopeless(waiting, seconds) if not insists() else ""
         if hopeless:
-            self._registry.give_up(waiting.client, told or hopeless)
+            self._registry.give_up(waiting.client, hopeless)
             return
         target = waiting.target
-        if isinstance(target, Pool) and is_stuck(target):
+        if isinstance(target, Pool) and is_stuck(target) and not told:
             ways = remedy(target)
             why = f"waiting up to {seconds:.0f} s for {_what(target)}{f'; {ways}' if ways else ''}"
             trouble = self._trouble(target)
@@ -150,10 +151,6 @@ class WaitingClients:
             why = f"{why}\n{trouble}" if trouble else why
         if waiting.state is WaitState.WAITING:
             self._registry.give_up(waiting.client, why, state=WaitState.TIMED_OUT)
-
-
-def _name(target: Kernel | Pool) -> str:
-    return target.name if isinstance(target, Pool) else target.id
 
 
 def _what(target: Kernel | Pool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from dataclasses import dataclass
 
 import gevent
 from gevent.event import Event
@@ -14,15 +14,16 @@ from wstpserver.pools.commands import (
     ADMINISTRATIVE,
     DEFAULT_TIMEOUT,
     ERROR,
+    INFORMATION,
     MALFORMED,
     SUCCESS,
     Command,
     MalformedCommand,
     parse_command,
-    refusal,
 )
-from wstpserver.pools.registry import Refused, Registry
+from wstpserver.pools.registry import Refused, Registry, TokenRequired
 from wstpserver.pools.states import ENDING, Client, Departure, Kernel, Pool, Purpose, Reason, WaitState
+from wstpserver.server.access import AccessTokens
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
@@ -47,25 +48,30 @@ CONNECTING = frozenset({"ConnectKernel", "ConnectParallelKernel"})
 #: Commands that may have to wait for something.
 WAITING = CONNECTING | {"StartKernel"}
 
-#: Why a command is refused, for `wstpserver-admin` and others.
-NOT_ADMINISTRATOR = (
-    "only the administrator may: the user that the server runs as, or root, on the server's computer, or a client with"
-    " an access token"
-)
+
+#: Who is told something, by the value of InformationFor.
+_TOLD = {"bridged": "clients that are bridged to a kernel", "token": "clients with an access token"}
 
 
 class CommandFailed(Exception):
     """The command is well-formed but cannot be carried out; the text is for the log."""
 
 
-class ServerControl(Protocol):
-    """What an administrator can ask of the program itself. Methods return at once."""
+class Denied(CommandFailed):
+    """The client has no right to the command; the text is told to it."""
 
-    def reload(self) -> str:
-        """Read the configuration again; returns why it is not in force, or ""."""
 
-    def stop_because(self, why: str) -> None:
-        """Begin to stop, at once if it has begun to already."""
+@dataclass(frozen=True, slots=True)
+class ServerControl:
+    """What administrative commands do with the server as a whole.
+
+    Attributes:
+        reload: Reads the configuration again; returns why that is not possible, "" if it has been done.
+        stop: Begins to stop the server.
+    """
+
+    reload: Callable[[], str]
+    stop: Callable[[], None]
 
 
 class Handlers:
@@ -83,7 +89,8 @@ class Handlers:
         facts: What the server says of itself.
         clients: All client links.
         send_away: Closes a client's link, for the reason given.
-        control: The program; None if nothing can be asked of it.
+        tokens: The access tokens.
+        control: Reloads and stops the server; None where nothing does.
     """
 
     def __init__(
@@ -96,6 +103,7 @@ class Handlers:
         facts: ServerFacts,
         clients: Mapping[Client, ClientSession],
         send_away: Callable[[ClientSession, Reason], None],
+        tokens: AccessTokens,
         control: ServerControl | None,
     ) -> None:
         self._registry = registry
@@ -106,14 +114,17 @@ class Handlers:
         self._facts = facts
         self._clients = clients
         self._send_away = send_away
+        self._tokens = tokens
         self._control = control
         #: Why the last kernel that StartKernel started did not become ready, "" if it did.
         self._start_trouble = ""
 
     def run(self, command: Command, session: ClientSession | None) -> str | bytes:
         """Carry out a well-formed command of a client."""
-        if command.name in ADMINISTRATIVE and not self._is_administrator(session):
-            raise CommandFailed(NOT_ADMINISTRATOR)
+        self._check_rights(command, session, None)
+        return self._run(command, session)
+
+    def _run(self, command: Command, session: ClientSession | None) -> str | bytes:
         handler: Callable[..., str | bytes] = getattr(self, command.name)
         if command.arguments and isinstance(command.arguments[0], bool):
             return handler(session, setting=command.arguments[0])
@@ -125,8 +136,7 @@ class Handlers:
         What ends the kernel's own bridge is only prepared while an evaluation is open in it, because its result has to
         reach the client first.
         """
-        if command.name in ADMINISTRATIVE:
-            raise CommandFailed("a program in a kernel is not the administrator, whoever its client is")
+        self._check_rights(command, session, kernel)
         if command.name == "GetServerInformation":
             return server_information(self._registry, self._supervisor, self._settings())
         if session is not None:
@@ -139,7 +149,72 @@ class Handlers:
             if command.name in CONNECTING:
                 target, timeout = self._target_of(command)
                 return self._connect(session, target, timeout, Purpose.INSIDE)
-        return self.run(command, session)
+        return self._run(command, session)
+
+    # -- who may do what ---------------------------------------------------------------------------------------
+
+    def _check_rights(self, command: Command, session: ClientSession | None, inside: KernelSession | None) -> None:
+        """Raise Denied for a command that this client, or the kernel that it comes from inside of, has no right to."""
+        settings, registry, name = self._settings(), self._registry, command.name
+        if name == "Authenticate":
+            return
+        if (session is not None and session.record.authenticated) or (
+            # whoever evaluates in such a kernel has said a token
+            inside is not None and registry.requires_token(inside.record.pool) and name not in ADMINISTRATIVE
+        ):
+            return
+        why = ""
+        if name in ADMINISTRATIVE:
+            why = f"{name} is for the server's own user and root on its computer, and for clients with an access token"
+        elif settings.requires_token and inside is None:
+            why = 'before anything else an access token is needed: WSCommandPacket[Authenticate["token"]]'
+        elif name == "StartKernel" and registry.requires_token(None):
+            why = str(TokenRequired(name))
+        elif name in INFORMATION and not self._may_be_told(session, inside):
+            why = f"{name} is for {_TOLD[settings.information_for]} (InformationFor)"
+        for argument in command.arguments:
+            kernel = registry.kernels.get(argument) if isinstance(argument, str) else None
+            if kernel is not None and kernel is not (inside and inside.record) and registry.requires_token(kernel.pool):
+                why = why or str(TokenRequired(f"kernel {kernel.id}"))
+        if why and (inside is not None or not self._is_administrator(session)):
+            raise Denied(why)
+
+    def _may_be_told(self, session: ClientSession | None, inside: KernelSession | None) -> bool:
+        """Whether InformationFor lets a client without a token know things."""
+        told = self._settings().information_for
+        bridged = inside is not None or (session is not None and session.record.kernel is not None)
+        return told == "any" or (told == "bridged" and bridged)
+
+    def Authenticate(self, session: ClientSession | None, token: str) -> str:
+        if session is None:
+            raise CommandFailed("there is no client to authenticate")
+        if not self._tokens.are_known:
+            return SUCCESS  # a client that has a token for another server need not know that this one asks for none
+        origin = session.origin
+        why = self._tokens.check(token, origin)
+        if why:
+            self._tokens.refusals.add(origin, session.name, why)
+            session.close_link()
+            raise Denied(why)
+        self._registry.authenticate(session.record)
+        return SUCCESS
+
+    # -- the server as a whole ---------------------------------------------------------------------------------
+
+    def ReloadConfiguration(self, session: ClientSession | None) -> str:
+        why = self._controlled(session).reload()
+        if why:
+            raise Denied(why)
+        return SUCCESS
+
+    def StopServer(self, session: ClientSession | None) -> str:
+        self._controlled(session).stop()
+        return SUCCESS
+
+    def _controlled(self, session: ClientSession | None) -> ServerControl:
+        if self._control is None or session is None:
+            raise CommandFailed("there is no server to control")
+        return self._control
 
     # -- bridges -----------------------------------------------------------------------------------------------
 
@@ -283,22 +358,6 @@ class Handlers:
             self._log.information(f"{session.name} closes the link of {one.name}")
             self._send_away(one, Reason.KICKED)
         return SUCCESS
-
-    def ReloadConfiguration(self, session: ClientSession) -> str:
-        self._log.information(f"{session.name} has the configuration read again")
-        trouble = self._controlled().reload()
-        if trouble:
-            raise CommandFailed(trouble)
-        return SUCCESS
-
-    def StopServer(self, session: ClientSession) -> str:
-        self._controlled().stop_because(session.name)
-        return SUCCESS
-
-    def _controlled(self) -> ServerControl:
-        if self._control is None:
-            raise CommandFailed("nothing can be asked of this program")
-        return self._control
 
     def _pool_named(self, name: str | None) -> Pool | None:
         if name is not None and name not in self._registry.pools:
@@ -456,9 +515,12 @@ class Executor:
             return replies.reply(MALFORMED)
         try:
             answer = run(command)
+        except (Denied, TokenRequired) as error:
+            self._log.information(f"{command.name} was refused to {name}: {error}")
+            return replies.reply(replies.error_because(str(error)))
         except (CommandFailed, Refused) as error:
             self._log.debug(f"{command.name} for {name} failed: {error}")
-            return replies.reply(refusal(str(error)) if command.name in ADMINISTRATIVE else ERROR)
+            return replies.reply(replies.error_because(str(error)) if command.name in ADMINISTRATIVE else ERROR)
         except Exception:  # a defect, but the other side must not wait for ever
             self._log.error(f"Internal error in {command.name} for {name}:\n{traceback.format_exc()}")
             return replies.reply(ERROR)

@@ -144,8 +144,11 @@ def _state_of(session: ClientSession) -> str:
 
 def _memory(supervisor: Supervisor) -> dict[int, int]:
     """Bytes of resident memory by process ID, as far as this system tells."""
+    processes = [session.process.pid for session in tuple(supervisor.sessions.values())]
+    if not processes:  # else all processes of the computer would be looked at
+        return {}
     try:
-        return resident_memory([session.process.pid for session in tuple(supervisor.sessions.values())])
+        return resident_memory(processes)
     except MemoryUnknown:
         return {}
 
@@ -194,6 +197,7 @@ def _kernel(
         "State": record.state.value,
         "ProcessID": kernel.process.pid if kernel is not None else None,
         "Busy": record.busy,
+        "SecondsBusy": round(now - record.busy_since, 3) if record.busy else None,
         "Reserved": record.reserved_when_unbridged,
         "KeepAlive": keep_alive,
         "SecondsInState": round(now - record.since, 3),

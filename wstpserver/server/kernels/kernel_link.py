@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from gevent import get_hub
 from gevent.event import AsyncResult
 
-from wstpserver.server.access import belongs_to
 from wstpserver.server.connection import ConnectionClosed, peer_name
 from wstpserver.server.handshake import LinkHandshakes, OpenLink, PendingConnection
+from wstpserver.server.peers import belongs_to
 from wstpserver.wire.handshake import LOWER_VERSION, OUR_VERSION
 from wstpserver.wire.pairing import Dropped
 

@@ -14,7 +14,6 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.pool import Group
 
-from wstpserver.server.access import holder, owners_are_known
 from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels import process_info
@@ -24,6 +23,7 @@ from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
 from wstpserver.server.kernels.process import KernelProcess, describe_status
 from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn
 from wstpserver.server.log import Log
+from wstpserver.server.peers import holder, owners_are_known
 
 #: The program of the embedded kernel: its kernels are forked from a prefork parent where that works.
 EMBEDDED_PROGRAM = "wstpkernel"
