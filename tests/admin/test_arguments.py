@@ -74,7 +74,7 @@ def test_what_is_wrong(words, problem, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"wstpserver-admin: {problem}")
-    assert err.endswith("Try wstpserver-admin --help.\n")
+    assert err.endswith("Try 'wstpserver-admin --help'.\n")
 
 
 def test_no_address(capsys):
