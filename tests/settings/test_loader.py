@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import stat
 import sys
 import threading
@@ -261,6 +262,40 @@ def test_one_look_finds_syntax_and_meaning_in_the_order_of_the_file(world):
         (2, 78, "Pools.B.Default"),
         (3, 1, "Pools.B.Keep"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"Pools": {}}', 1),
+        ('{"Port": 1}', 1),
+        ("[1]", 1),
+        ('{"Pools": {"A": {KERNEL,\n"KeepAlife": true}}}', 2),
+        ('{"Pools": {"A": {KERNEL,\n"KeepAlive": "no"}}}', 2),
+        ('{"Pools": {"A": {KERNEL,\n"MaximumKernelNumber": 10001}}}', 2),
+        ('{"Pools": {"A": {KERNEL,\n"MinimumKernelNumber": 5,\n"MaximumKernelNumber": 3}}}', 3),
+        ('{"Pools": {"A": {KERNEL,\n"KernelEnvironment": {"A": 1}}}}', 2),
+        ('{"Pools": {"A": {KERNEL,\n"Port": 1}}}', 2),
+        ('{"Pools": {"A": {KERNEL},\n"B": {KERNEL, "Default": true}, "C": {KERNEL, "Default": true}}}', 2),
+        ('{"Pools":\n{"A": {KERNEL, "Default": false}}}', 2),
+        ('{"Pools": {"A": {KERNEL},\n"A": {KERNEL}}}', 2),
+        ('{"Pools": {"A": {KERNEL},\n"B": 4}}', 2),
+        ('{"Pools": {\n"0000-0000-0000": {KERNEL}}}', 2),
+        ('{"Pools": {"A": {KERNEL}},\n"Port": "x"}', 2),
+        ('{"Pools": {"A": {KERNEL}},\n"Port": 99999}', 2),
+        ('{"Pools": {"A": {KERNEL}},\n"Pools": {}}', 2),
+        ('{"Pools": {"A": {\n"KernelPath": "/nowhere"}}}', 2),
+        ('{"Pools": {"A": {KERNEL}},\n"AccessTokenFile": "nowhere"}', 2),
+    ],
+)
+def test_every_problem_has_its_file_and_line(world, text, line):
+    world.write(world.local, text.replace("KERNEL", f'"KernelPath": {json.dumps(str(world.kernel))}'))
+    with pytest.raises(ConfigurationError) as caught:
+        world.load(path=world.local)
+    assert all(problem.file == str(world.local) for problem in caught.value.problems)
+    assert line in [problem.line for problem in caught.value.problems]
+    for told in str(caught.value).splitlines():
+        assert re.match(rf"{re.escape(str(world.local))}:\d+:\d+: ", told)
 
 
 def test_what_is_wrong_is_not_also_missing(world):

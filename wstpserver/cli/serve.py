@@ -24,6 +24,7 @@ Exit codes: 0; 64 wrong usage; 69 the port is not available; 70 internal error; 
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import re
@@ -102,6 +103,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _check(arguments: dict[str, Any]) -> int:
+    gc.disable()  # nothing of it is garbage, and the program ends soon
     try:
         loaded = load_settings(_source(arguments), create=False)
     except ConfigurationError as error:

@@ -331,8 +331,10 @@ class _Loader:
         if given is None:
             raise ConfigurationError(problems)
         own_warnings: list[Problem] = []
+        environ = self._source.environ
+        found: dict[str, str] = {}
         pools = tuple(
-            _settle_paths(pool, path.parent, self._source.environ, problems, own_warnings) for pool in given.pools
+            _settle_paths(pool, path.parent, environ, problems, own_warnings, found) for pool in given.pools
         )
         root = _settle_token_file(given.root, path.parent, self._source.environ, problems, own_warnings)
         given = GivenSettings(root, pools)
@@ -388,8 +390,11 @@ def _settle_paths(
     environ: Mapping[str, str],
     problems: list[Problem],
     warnings: list[Problem],
+    found: dict[str, str],
 ) -> GivenPool:
     """Make the paths of a pool absolute and check them; `folder` is that of the configuration file.
+
+    `found` remembers the programs of other pools by their KernelPath.
 
     A KernelPath that names no program, or a KernelDirectory that is no folder, is a problem now, not when the first
     client waits. An InitializationFile is read by the kernel, which may look for it in other places, so a missing one
@@ -399,7 +404,10 @@ def _settle_paths(
     kernel = values.get("KernelPath")
     if kernel is not None and isinstance(kernel.value, str):
         try:
-            values["KernelPath"] = Given(_kernel_path(kernel.value, folder, environ), kernel.origin)
+            path = found.get(kernel.value)
+            if path is None:
+                path = found[kernel.value] = _kernel_path(kernel.value, folder, environ)
+            values["KernelPath"] = Given(path, kernel.origin)
         except ValueError as error:
             problems.append(kernel.origin.problem(f"Pools.{pool.name}.KernelPath", str(error)))
     initialization = values.get("InitializationFile")
