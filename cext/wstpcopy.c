@@ -176,6 +176,13 @@ int wstpcopy_next(struct wstpcopy *channel, const uint8_t *buffer)
     return WSTPSCAN_MORE;
 }
 
+/* So many bytes were received. */
+static void add_to_total(const struct wstpcopy *channel, size_t size)
+{
+    if (channel->total)
+        *channel->total += size;
+}
+
 /* Receives what fits; 1: something came, 0: the end, -1: nothing is there yet. */
 static int receive(struct wstpcopy *channel, uint8_t *data, size_t room)
 {
@@ -187,6 +194,7 @@ static int receive(struct wstpcopy *channel, uint8_t *data, size_t room)
     if (size > 0) {
         channel->drained = (size_t)size < room;
         channel->end += (uint64_t)size;
+        add_to_total(channel, (size_t)size);
         return 1;
     }
     return size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? -1 : 0;
@@ -316,6 +324,7 @@ int wstpcopy_pass(struct wstpcopy *channel, uint8_t *buffer, size_t size, int32_
         wstpscan_skip(channel->scan, (uint64_t)came);
         unsent = empty(channel, pipe[0], buffer, (size_t)came);
     }
+    add_to_total(channel, total);
     channel->start = channel->position = channel->end = unsent;
     channel->unsent = unsent;
     channel->open_tail = 0;

@@ -68,6 +68,7 @@ struct wstpcopy {
     struct wstpcopy *peer;      /* the other channel of the same bridge: wstpepoll_run() counts evaluations and answers
                                    together, and permits the next evaluation when it sees the answer; NULL: none */
     int32_t paired;             /* then, the head code of the counted evaluations (with `one_shot`), or of their answers */
+    uint64_t *total;            /* the number of bytes of each receive is added to this; NULL: to nothing */
 
     /* Places in the buffer, in bytes from its beginning. */
 

@@ -1,5 +1,18 @@
 """An open implementation of WSTPServer: pools of Wolfram Language kernels behind one WSTP endpoint."""
 
+from typing import Any
+
 from wstpserver.version import VERSION as __version__
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "load_ipython_extension"]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add `%%wl` and `%wl` to IPython: what `%load_ext wstpserver` calls.
+
+    Args:
+        shell: IPython's shell.
+    """
+    from wstpserver.gateways.magic import load
+
+    load(shell)

@@ -35,8 +35,12 @@ ID = "a806-2645-9651"
 
 @contextlib.contextmanager
 def told(answer, **rules):
-    """A server that answers GetServerInformation so, and other commands by `rules`: (address, the peer)."""
-    kernel = Kernel({"GetServerInformation": json.dumps({"result": answer}), **rules}, prompt=False)
+    """A server that answers GetServerInformation so, and other commands by `rules`: (address, the peer).
+
+    Without rules for them it does not know the administrative commands.
+    """
+    unknown = dict.fromkeys(("ReloadConfiguration", "StopServer"), '{"status":"PacketMalformed"}')
+    kernel = Kernel({"GetServerInformation": json.dumps({"result": answer}), **unknown, **rules}, prompt=False)
     with peer(kernel) as address:
         yield address, kernel
 
@@ -334,3 +338,42 @@ def test_completion_names_all_programs(shell, capfd):
     assert all(f"{program}\n" in script or f"-c {program} " in script for program in ("wstpserver", "wstpscript"))
     assert main(["completion", "tcsh"]) == 64
     assert "needs the name of a shell: bash, zsh, fish" in capfd.readouterr().err
+
+
+# Servers that know the commands
+
+
+def test_reload_and_stop_of_a_real_server(tmp_path, capfd):
+    with ServerProcess(tmp_path, {"Pools": {"Main": pool(make_kernel(tmp_path), MinimumKernelNumber=1)}}) as running:
+        address = f"{running.port}@127.0.0.1"
+        assert main(["-s", address, "reload"]) == 0
+        assert capfd.readouterr().out == "the server has read its configuration again; its log says what changed\n"
+        (configuration,) = tmp_path.glob("*.conf")
+        configuration.write_text("{")
+        assert main(["-s", address, "reload"]) == 1
+        assert "The configuration was not reloaded" in capfd.readouterr().err
+        assert main(["-s", address, "stop"]) == 0
+        assert capfd.readouterr().out == f"the server (process {running.pid}) has stopped\n"
+        assert running.wait_for_exit() == 0
+
+
+@pytest.mark.parametrize(("name", "command"), [("reload", "ReloadConfiguration"), ("stop", "StopServer")])
+def test_a_server_that_refuses_says_why(name, command, capfd):
+    refused = json.dumps({"status": "ExecutionError", "reason": f"{command} is for others"})
+    with told({"Pools": {}}, **{command: refused}) as (address, _):
+        assert main(["-s", address, name]) == 1
+    assert capfd.readouterr() == ("", f"wstpserver-admin: {address}: {command} is for others\n")
+
+
+def test_stop_of_a_server_elsewhere(capfd):
+    """It tells no process of this machine: its port is waited for."""
+    stopped = threading.Event()
+    with contextlib.ExitStack() as stack:
+        address, _ = stack.enter_context(told({"Pools": {}}, StopServer=SUCCESS))
+        thread = threading.Thread(target=lambda: (stopped.wait(PROMPT), stack.close()))
+        thread.start()
+        wait = threading.Timer(0.3, stopped.set)
+        wait.start()
+        assert main(["-s", address, "stop"]) == 0
+        thread.join()
+    assert capfd.readouterr().out == "the server has stopped\n"

@@ -84,7 +84,6 @@ OPTIONS = [
     ("-linkcreate -linkprotocol TCPIP", ("listen", "0@localhost", False)),
     ("-linkmode create -linkname 0@h", ("listen", "0@h", False)),
     ("-linkmode listen -linkname 0@h -linkoptions 4", ("listen", "0@h", True)),
-    ("-linklaunch -linkname 'kernel'", ("launch", "31415@kernel", False)),
     ("-linkmode connect -linkname '1@h'", ("connect", "1@h", False)),
     ('-linkmode connect -linkname "1@h"', ("connect", "1@h", False)),
     ("-linkmode connect -linkname 1 -linkhost example.org", ("connect", "1@example.org", False)),
@@ -119,6 +118,11 @@ def test_link_options(options, meaning):
         ("-linkmode connect -linkname", "-linkname has no value"),
         ("-linkmode connect -linkname 99999@h", "'99999' is not a port"),
         ("-linkmode connect -linkname 'x", "cannot be split"),
+        # a launched program is a command, not a host: this is refused before the name is read
+        ("-linklaunch -linkname math", "-linklaunch is not supported.* Start the program"),
+        ("-linkmode launch -linkname 'math -mathlink -noinit'", "-linklaunch is not supported"),
+        ("-linkmode Launch -linkname 99999@h -linkprotocol SharedMemory", "-linklaunch is not supported"),
+        ("-linkname 1@h -linklaunch -linkmode connect", "-linklaunch is not supported"),
     ],
 )
 def test_wrong_link_options(options, says):

@@ -27,7 +27,7 @@ from .helpers import NO_ANSWER, PROMPT, Kernel, Worker, dies, peer, session_with
 
 SUCCESS = '{"status":"ExecutionSuccess"}'
 TAKEN = text_packet("WSTPServer: another client connected to this kernel by its ID\n")
-REPLACED = text_packet("WSTPServer: the kernel died; a new one has taken its place, without its definitions\n")
+REPLACED = text_packet("WSTPServer: the kernel died; a new one takes its place, without its definitions\n")
 ABORTED = return_packet(Symbol("$Aborted"))
 
 

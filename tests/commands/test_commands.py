@@ -201,7 +201,7 @@ def test_set_allow_silent_kernel_replacement(serve):
     link.put("EvaluatePacket", call("Die"))
     assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
     head, text = link.get_packet()
-    assert head == "TextPacket" and "a new one has taken its place" in text
+    assert head == "TextPacket" and "a new one takes its place" in text
     assert link.get_packet()[0] == "InputNamePacket"
     assert kernel_id(link) != first
     assert link.command("SetAllowSilentKernelReplacement", FALSE) == SUCCESS

@@ -9,6 +9,7 @@ import re
 from functools import cache
 
 import pytest
+from docopt import docopt
 
 from tests.docs.pages import all_pages, command_lines, page
 from tools.harness.server import ROOT
@@ -18,15 +19,21 @@ from wstpserver.cli.completion import commands_in, options_in
 from wstpserver.cli.script import main as script
 from wstpserver.embedded import main as kernel
 from wstpserver.embedded import process
+from wstpserver.gateways import agents, jupyter
 from wstpserver.server.log import LogLevel
 
 COMMAND_LINES = [line for page in all_pages() for line in command_lines(page)]
-DOCUMENTS = {"wstpserver": serve.DOCUMENT, "wstpscript": script.DOCUMENT, "wstpserver-admin": admin.DOCUMENT}
+DOCUMENTS = {
+    "wstpserver": serve.DOCUMENT, "wstpscript": script.DOCUMENT, "wstpserver-admin": admin.DOCUMENT,
+    "wstpserver-jupyter": jupyter.__doc__, "wstpserver-mcp": agents.__doc__,
+}  # fmt: skip
 PARSERS = {
     "wstpserver": serve.parse,
     "tools/run": serve.parse,
     "wstpscript": script.parse,
     "wstpserver-admin": lambda words: admin.parse(admin.DOCUMENT, words),
+    "wstpserver-jupyter": lambda words: docopt(jupyter.__doc__, words),
+    "wstpserver-mcp": lambda words: docopt(agents.__doc__, words),
 }
 #: Scripts of `tools` that take options, and the module that reads them.
 MODULES = {"tools/compare": "compare", "tools/soak": "soak", "tools/loadtest": "load", "tools/chaos": "chaos"}
@@ -76,7 +83,9 @@ def test_a_command_line_is_one_that_its_program_takes(line):
 
 # Tables of options: each page with the program that it is about.
 
-OPTION_PAGES = {"docs/operating.md": "wstpserver", "docs/wstpscript.md": "wstpscript"}
+OPTION_PAGES = {
+    "docs/operating.md": "wstpserver", "docs/wstpscript.md": "wstpscript", "docs/agents.md": "wstpserver-mcp",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OPTION_PAGES)

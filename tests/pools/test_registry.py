@@ -619,3 +619,43 @@ def test_effects_are_carried_out_when_the_outermost_call_returns():
     waiting = registry.connect_to_pool(client(registry), registry.pools["P0"])
     assert order == ["Start", "begin", "end", "Settled", "Bridged"]
     assert waiting.state is WaitState.GRANTED
+
+
+class Recorder:
+    """Everything that an observer hears, as words."""
+
+    def __init__(self):
+        self.heard = []
+
+    def kernel_moved(self, kernel, before):
+        self.heard.append((kernel.id[:4], before.value if before else None, kernel.state.value))
+
+    def kernel_lost(self, kernel, *, in_good_order):
+        self.heard.append((kernel.id[:4], "ended" if in_good_order else "died"))
+
+    def wait_ended(self, waiting):
+        self.heard.append((waiting.client.name, waiting.state.value, len(waiting.line)))
+
+
+def test_an_observer_hears_of_every_change_in_order():
+    registry = make([{"MinimumKernelNumber": 1, "MaximumKernelNumber": 1, "KeepAlive": False}])
+    recorder = Recorder()
+    registry.observe(recorder)
+    (kernel,) = warm(registry)
+    one, other = client(registry, "one"), client(registry, "other")
+    registry.connect_to_pool(one, registry.pools["P0"])
+    registry.connect_to_pool(other, registry.pools["P0"])
+    registry.give_up(other, "late", state=WaitState.TIMED_OUT)
+    assert recorder.heard == [
+        ("0001", None, "starting"), ("0001", "starting", "free"),
+        ("one", "granted", 0), ("0001", "free", "bridged"), ("other", "timed out", 0),
+    ]  # fmt: skip
+    recorder.heard.clear()
+    registry.link_ended(kernel)
+    registry.lost(kernel, in_good_order=False)
+    registry.gone(kernel)
+    registry.start_failed(next(iter(registry.kernels.values())))
+    assert recorder.heard == [
+        ("0001", "bridged", "dying"), ("0001", "died"), ("0001", "dying", "closing"), ("0001", "closing", "gone"),
+        ("0002", None, "starting"), ("0002", "starting", "gone"),
+    ]  # fmt: skip

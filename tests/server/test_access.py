@@ -16,7 +16,7 @@ from tools.harness.waiting import wait_for
 from wstpserver.server import access, peers
 from wstpserver.server.access import MOST_ATTEMPTS, MOST_PLACES, AccessTokens, Admission, RefusalLog
 from wstpserver.settings import ServerSettings
-from wstpserver.wire.proxy_protocol import Endpoint, ProxyHeader
+from wstpserver.wire.proxy_protocol import ProxiedAddress, ProxyHeader
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 
@@ -67,9 +67,9 @@ def test_a_proxy_is_admitted_until_it_has_said_for_whom_it_connects():
     rules = admission(AllowedAddresses=["192.0.2.0/24"], AcceptProxyProtocolFrom=["127.0.0.1"])
     assert rules.may_be_proxy("127.0.0.1") and not rules.may_be_proxy("192.0.2.7")
     assert rules.refusal_by_address("127.0.0.1") == ""
-    target = Endpoint("198.51.100.1", 31415)
-    assert rules.refusal_behind_proxy("127.0.0.1", ProxyHeader(Endpoint("192.0.2.7", 1), target, 0)) == ""
-    for header in (None, ProxyHeader(None, None, 0), ProxyHeader(Endpoint("203.0.113.9", 1), target, 0)):
+    target = ProxiedAddress("198.51.100.1", 31415)
+    assert rules.refusal_behind_proxy("127.0.0.1", ProxyHeader(ProxiedAddress("192.0.2.7", 1), target, 0)) == ""
+    for header in (None, ProxyHeader(None, None, 0), ProxyHeader(ProxiedAddress("203.0.113.9", 1), target, 0)):
         assert "AllowedAddresses" in rules.refusal_behind_proxy("127.0.0.1", header)
 
 
@@ -112,8 +112,9 @@ def owned_by(monkeypatch, user):
 def test_users(monkeypatch, connected, users, owner, refused):
     accepted, client = connected
     owned_by(monkeypatch, owner)
-    assert admission(AllowedUsers=users).refusal_by_user(accepted, client.getsockname()).startswith(refused)
-    header = ProxyHeader(Endpoint("127.0.0.1", 5), Endpoint("127.0.0.1", 6), 0)
+    addresses = accepted.family, client.getsockname(), accepted.getsockname()
+    assert admission(AllowedUsers=users).refusal_by_user(*addresses).startswith(refused)
+    header = ProxyHeader(ProxiedAddress("127.0.0.1", 5), ProxiedAddress("127.0.0.1", 6), 0)
     assert admission(AllowedUsers=users).refusal_behind_proxy("127.0.0.1", header).startswith(refused)
 
 
@@ -121,17 +122,18 @@ def test_other_computers_have_no_users(monkeypatch, connected):
     owned_by(monkeypatch, None)
     accepted, _ = connected
     rules = admission(AllowedUsers=["self"])
-    assert rules.refusal_by_user(accepted, ("192.0.2.7", 50000)) == ""
-    header = ProxyHeader(Endpoint("192.0.2.7", 5), Endpoint("127.0.0.1", 6), 0)
+    assert rules.refusal_by_user(accepted.family, ("192.0.2.7", 50000), accepted.getsockname()) == ""
+    header = ProxyHeader(ProxiedAddress("192.0.2.7", 5), ProxiedAddress("127.0.0.1", 6), 0)
     assert rules.refusal_behind_proxy("127.0.0.1", header) == ""
 
 
 def test_a_real_connection_has_its_owner(connected):
     accepted, client = connected
-    assert admission(AllowedUsers=["self"]).refusal_by_user(accepted, client.getsockname()) == ""
+    addresses = accepted.family, accepted.getpeername(), accepted.getsockname()
+    rules = admission(AllowedUsers=["self"])
+    assert rules.refusal_by_user(*addresses) == ""
     client.close()
-    wait_for(lambda: "not known" in admission(AllowedUsers=["self"]).refusal_by_user(accepted, accepted.getpeername()),
-             10.0, "the closed connection to be nobody's")  # fmt: skip
+    wait_for(lambda: "not known" in rules.refusal_by_user(*addresses), 10.0, "the closed connection to be nobody's")
 
 
 @pytest.mark.parametrize(
@@ -147,11 +149,11 @@ def test_who_is_the_administrator(monkeypatch, connected, owner, expected):
 
 def test_no_client_of_a_proxy_is_the_administrator_because_the_proxy_is(connected):
     accepted, client = connected  # both ours
-    elsewhere = ProxyHeader(Endpoint("192.0.2.7", 5), Endpoint("198.51.100.1", 6), 0)
+    elsewhere = ProxyHeader(ProxiedAddress("192.0.2.7", 5), ProxiedAddress("198.51.100.1", 6), 0)
     assert not access.is_administrator(accepted, elsewhere)
     assert not access.is_administrator(accepted, ProxyHeader(None, None, 0))
     assert access.origin(accepted, elsewhere) == "192.0.2.7"
-    ourselves = ProxyHeader(Endpoint(*client.getsockname()), Endpoint(*accepted.getsockname()), 0)
+    ourselves = ProxyHeader(ProxiedAddress(*client.getsockname()), ProxiedAddress(*accepted.getsockname()), 0)
     assert access.is_administrator(accepted, ourselves)
     assert access.origin(accepted).startswith("user ") and access.origin(accepted) == access.origin(accepted, ourselves)
 

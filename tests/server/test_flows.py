@@ -30,8 +30,15 @@ class Recorder:
         self._path = str(path)
 
     def wait_until_quiet(self):
-        """Wait until nothing is entered any more, and forget what was."""
-        wait_for(lambda: not self.modules(), 20.0, "the server to be quiet", interval=0.05)
+        """Wait until nothing is entered any more in ten looks, and forget what was."""
+        quiet = 0
+
+        def look():
+            nonlocal quiet
+            quiet = 0 if self.modules() else quiet + 1
+            return quiet == 10
+
+        wait_for(look, 30.0, "the server to be quiet", interval=0.05)
 
     def modules(self):
         """The modules of the package entered since the last call, in order, as paths below wstpserver/."""

@@ -131,7 +131,7 @@ def test_a_dying_kernel_is_refused_and_its_client_gets_another(dying):
     link.put("EvaluatePacket", "kept")
     assert other.command("ConnectKernel", identifier) == ERROR
     head, text = link.get_packet()
-    assert head == "TextPacket" and "a new one has taken its place" in text
+    assert head == "TextPacket" and "a new one takes its place" in text
     assert link.get_packet()[0] == "InputNamePacket"
     assert link.get_packet() == ("ReturnPacket", "kept"), "nothing more was sent to the dying kernel"
     assert link.evaluate("new") == "new" and kernel_id(link) != identifier

@@ -98,7 +98,7 @@ def test_range_includes_its_ends_and_nothing_beyond(option):
     assert option.convert(option.maximum if option.kind is Kind.NUMBER else int(option.maximum)) == option.maximum
     for outside in (option.minimum - 1, option.maximum + 1, 10**400, -(10**400)):
         value = outside if option.kind is Kind.NUMBER else int(outside)
-        expected = r"^expected (an integer|a number) from [\d.]+ to \d+( or Infinity)?, got -?\d"
+        expected = r"^expected (an integer|a number) from -?[\d.]+ to \d+( or Infinity)?, got -?\d"
         with pytest.raises(ValueError, match=expected):
             option.convert(value)
 

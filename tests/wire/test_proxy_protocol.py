@@ -7,7 +7,7 @@ import pytest
 
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import ListenHandshake
-from wstpserver.wire.proxy_protocol import Endpoint, ProxyHeader, may_be_header, read_header
+from wstpserver.wire.proxy_protocol import ProxiedAddress, ProxyHeader, may_be_header, read_header
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 GREETING = b"id=23E744F7-9AE5-481E-B5EA-9AE4CBF1C047 connection=data"
@@ -26,8 +26,8 @@ V4 = addresses(socket.AF_INET, ("192.0.2.7", 50000), ("198.51.100.1", 31415))
 V6 = addresses(socket.AF_INET6, ("2001:db8::7", 50000), ("2001:db8::1", 31415))
 MAPPED = addresses(socket.AF_INET6, ("::ffff:192.0.2.7", 50000), ("::ffff:198.51.100.1", 31415))
 
-IN_4 = (Endpoint("192.0.2.7", 50000), Endpoint("198.51.100.1", 31415))
-IN_6 = (Endpoint("2001:db8::7", 50000), Endpoint("2001:db8::1", 31415))
+IN_4 = (ProxiedAddress("192.0.2.7", 50000), ProxiedAddress("198.51.100.1", 31415))
+IN_6 = (ProxiedAddress("2001:db8::7", 50000), ProxiedAddress("2001:db8::1", 31415))
 NOBODY = (None, None)
 
 HEADERS = {

@@ -96,7 +96,7 @@ class LinkOptions:
     """What link options say.
 
     Attributes:
-        mode: "connect", "listen" or "launch".
+        mode: "connect" or "listen".
         address: The link name.
         uuid: Whether one port takes both connections (``-linkoptions 4``).
     """
@@ -230,7 +230,8 @@ def parse_link_options(options: str | Iterable[str]) -> LinkOptions:
         What the options say.
 
     Raises:
-        LinkSyntaxError: No ``-linkname`` or no mode is given, an option has no value, or the protocol is not TCPIP.
+        LinkSyntaxError: No ``-linkname`` or no mode is given, the mode is launch, an option has no value, or the
+            protocol is not TCPIP.
 
     Example:
         >>> options = parse_link_options("-linkmode connect -linkprotocol TCPIP -linkname 31415@host -linkoptions 4")
@@ -242,6 +243,9 @@ def parse_link_options(options: str | Iterable[str]) -> LinkOptions:
     mode = found.get("flag") or _mode(found.get("-linkmode"))
     if mode is None:
         raise LinkSyntaxError("the link options do not say what to do", None, "Add -linkmode connect or listen")
+    if mode == "launch":
+        # The name is a command then, which is not to be taken for a host.
+        raise LinkSyntaxError("-linklaunch is not supported", None, _INSTEAD_OF_LAUNCH)
     protocol = found.get("-linkprotocol", "TCPIP")
     if protocol.lower() not in _PROTOCOLS:
         raise LinkSyntaxError(f"link protocol {protocol!r} is not supported", None, "Write -linkprotocol TCPIP")
@@ -255,6 +259,9 @@ def parse_link_options(options: str | Iterable[str]) -> LinkOptions:
     if host and "@" not in name:
         address = Address(Endpoint(host, address.data.port))  # a name that is a port alone
     return LinkOptions(mode, address, _uses_uuid(found.get("-linkoptions")))
+
+
+_INSTEAD_OF_LAUNCH: Final = "Start the program and use -linkmode connect or listen"
 
 
 def _words(options: str | Iterable[str]) -> list[str]:

@@ -262,9 +262,7 @@ def open_link(
     deadline = Deadline(timeout)
     if parsed.mode == "connect":
         return connect(parsed.address, deadline.remaining(), classic=not parsed.uuid, limits=limits)
-    if parsed.mode == "listen":
-        with listen(parsed.address, classic=not parsed.uuid, limits=limits) as listener:
-            if on_listening is not None:
-                on_listening(listener.link_name)
-            return listener.accept_until(deadline)
-    raise LinkSyntaxError("-linklaunch is not supported", None, "Start the program and use -linkmode connect or listen")
+    with listen(parsed.address, classic=not parsed.uuid, limits=limits) as listener:
+        if on_listening is not None:
+            on_listening(listener.link_name)
+        return listener.accept_until(deadline)

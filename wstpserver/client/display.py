@@ -6,8 +6,10 @@ LaTeX when it shows the value of a cell. The session that was opened last and is
 
 from __future__ import annotations
 
+import struct
 import sys
 import weakref
+import zlib
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -18,6 +20,10 @@ from wstpserver.wire.values import Expression, Function, Symbol
 #: Seconds for the kernel to draw a picture, or to write a formula.
 DRAW_TIMEOUT: Final = 30.0
 FORMULA_TIMEOUT: Final = 5.0
+
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+#: Number of channels of an image -> colour type of PNG.
+_COLOUR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
 
 #: Heads of expressions that are pictures.
 PICTURES: Final = frozenset(
@@ -74,6 +80,44 @@ def latex(session: Evaluates, expression: Expression) -> str | None:
     if not isinstance(value, str) or not value or "TeXForm" in value:
         return None
     return f"$\\displaystyle {value}$"
+
+
+def png_of(pixels: object) -> bytes:
+    """Make a PNG file of 8 bits a channel.
+
+    Args:
+        pixels: Rows of pixels, of shape (height, width) or (height, width, channels), channels from 1 to 4; values
+            from 0 to 255.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    tolist = getattr(pixels, "tolist", None)
+    rows = tolist() if tolist is not None else pixels
+    if not isinstance(rows, list) or not rows or not isinstance(rows[0], list) or not rows[0]:
+        raise ValueError("an image is rows of pixels")
+    first = rows[0][0]
+    channels = len(first) if isinstance(first, list) else 1
+    if channels not in _COLOUR_TYPES:
+        raise ValueError(f"an image has 1 to 4 channels, not {channels}")
+    width = len(rows[0])
+    lines = []
+    for row in rows:
+        values = [part for pixel in row for part in pixel] if channels > 1 else row
+        line = bytes(values)  # ValueError for what is no byte
+        if len(line) != width * channels:
+            raise ValueError("the rows of an image are equally long")
+        lines.append(b"\0" + line)
+    header = struct.pack(">IIBBBBB", width, len(rows), 8, _COLOUR_TYPES[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b""))
+    return _PNG_SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _evaluated(session: Evaluates, expression: Expression, timeout: float) -> Any:

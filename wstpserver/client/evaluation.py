@@ -16,7 +16,7 @@ from wstpserver.wire.values import Expression, Function, Symbol
 #: The beginning of a line that the server itself sends to a client.
 NOTICE_PREFIX: Final = "WSTPServer: "
 #: In such a line: the kernel has died and the server went on with another one; a prompt follows.
-REPLACED: Final = "a new one has taken its place"
+REPLACED: Final = "a new one takes its place"
 #: In such a line: the client has no kernel any more.
 TAKEN_OVER: Final = "another client connected to this kernel by its ID"
 
@@ -30,6 +30,11 @@ _KEPT_MESSAGES: Final = 100
 
 _FAILED: Final = Symbol("$Failed")
 _CONTINUE: Final = "c"
+
+
+def replaced(notice: str) -> KernelLost:
+    """The error for a notice that says that another kernel takes the place of one that died."""
+    return KernelLost(f"the kernel was replaced: {notice.removeprefix(NOTICE_PREFIX).strip()}")
 
 
 def is_taken_over(packet: Packet) -> bool:
@@ -131,7 +136,7 @@ class Evaluation:
         notice, self.notice = self.notice, None
         assert notice is not None
         if packet.name == "InputNamePacket" and REPLACED in notice:
-            raise KernelLost(f"the kernel was replaced: {notice.removeprefix(NOTICE_PREFIX).strip()}")
+            raise replaced(notice)
         self._hand_on(notice)
 
     def _hand_on(self, notice: str) -> None:

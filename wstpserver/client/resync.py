@@ -23,7 +23,7 @@ from wstpserver.client.errors import (
     LinkClosed,
     LinkTimeout,
 )
-from wstpserver.client.evaluation import NOTICE_PREFIX, QUESTIONS, Evaluation, is_taken_over
+from wstpserver.client.evaluation import NOTICE_PREFIX, QUESTIONS, REPLACED, Evaluation, is_taken_over, replaced
 from wstpserver.client.events import Callbacks
 from wstpserver.client.link import Link, Packet
 from wstpserver.wire.messages import MessageCode
@@ -49,8 +49,6 @@ _SLOW: Final = 0.8
 _NOTICE_STANDS: Final = 0.2
 #: Seconds in which a notice follows the end of an evaluation that the server ended. Both are sent together.
 _NOTICE_FOLLOWS: Final = 0.05
-#: Seconds in which the prompt follows the notice that the kernel was replaced.
-_PROMPT_FOLLOWS: Final = 2.0
 
 
 def note_abort(evaluation: Evaluation, patience: float | None) -> None:
@@ -157,7 +155,7 @@ class RequestStream:
         while not evaluation.take(self._get(deadline, evaluation)):
             pass
         if evaluation.value == ABORTED and not evaluation.abort_requested:
-            self._look_for_reason(evaluation, deadline)
+            self._look_for_reason(evaluation)
 
     def set_current(self, evaluation: Evaluation | None) -> None:
         """From now on aborts mean this evaluation."""
@@ -251,7 +249,7 @@ class RequestStream:
         self._pending.clear()
         self._taken_over, self._question = False, None
 
-    def _look_for_reason(self, evaluation: Evaluation, deadline: Deadline) -> None:
+    def _look_for_reason(self, evaluation: Evaluation) -> None:
         """After an end of an evaluation that nobody here asked for: see whether the server says why. KernelLost."""
         if not self._pending and not self.link.ready(_NOTICE_FOLLOWS):
             return
@@ -260,15 +258,8 @@ class RequestStream:
             raise KernelLost(self.lost)
         if self._pending and self._pending[0].name == "TextPacket":
             evaluation.take(self._pending.popleft())
-            if evaluation.notice is not None:
-                try:
-                    packet = self._get(deadline.at_most(_PROMPT_FOLLOWS), None)
-                except LinkTimeout:
-                    return
-                if packet.name == "InputNamePacket":
-                    evaluation.take(packet)
-                else:
-                    self._pending.appendleft(packet)
+            if evaluation.notice is not None and REPLACED in evaluation.notice:
+                raise replaced(evaluation.notice)  # the prompt of the new kernel comes when there is one
 
     # Packets
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mathics.core.atoms import String
+from mathics.core.convert.python import from_python
 from mathics.core.definitions import Definitions
 from mathics.core.element import BaseElement
 from mathics.core.evaluation import MAX_RECURSION_DEPTH, Evaluation, Message, Output
@@ -20,7 +21,7 @@ from mathics.core.interrupt import (
     TimeoutInterrupt,
     WLThrowInterrupt,
 )
-from mathics.core.symbols import SymbolNull
+from mathics.core.symbols import Symbol, SymbolNull
 from mathics.core.systemsymbols import (
     SymbolAborted,
     SymbolBreak,
@@ -99,6 +100,17 @@ class KernelEvaluation(Evaluation):
             self.definitions.trace_evaluation = tracing
         if self.session is not None:
             self.session.send_text(f"{shown}\n")
+
+    def message(self, symbol_name: str, tag: str, *arguments: Any) -> Any:
+        """Issue a message; its arguments are shown in the form that `$MessagePrePrint` names, if it names one."""
+        try:
+            form = self.definitions.get_ownvalue("System`$MessagePrePrint")
+        except ValueError:
+            return super().message(symbol_name, tag, *arguments)
+        elements = [from_python(argument) for argument in arguments]
+        if isinstance(form, Symbol):
+            elements = [each if isinstance(each, String) else Expression(form, each) for each in elements]
+        return super().message(symbol_name, tag, *elements)
 
     def say(self, symbol: str, tag: str, text: str) -> None:
         """Issue a message of the kernel itself, whose text needs no definition."""

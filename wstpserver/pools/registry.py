@@ -6,7 +6,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from wstpserver.pools.admission import not_admitted, seat_holders, spare_kernels, unserved, waits_longest
 from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
@@ -54,6 +54,21 @@ class TokenRequired(Refused):
 
     def __init__(self, what: str) -> None:
         super().__init__(f'{what} needs an access token: WSCommandPacket[Authenticate["token"]]')
+
+
+class Observer(Protocol):
+    """What hears of changes in a registry in the moment in which they happen, in the middle of a transaction: it must
+    not call the registry.
+    """
+
+    def kernel_moved(self, kernel: Kernel, before: KernelState | None) -> None:
+        """The kernel has come into its state from *before*; None: it was just made."""
+
+    def kernel_lost(self, kernel: Kernel, *, in_good_order: bool) -> None:
+        """It is settled how a kernel has ended that the server did not close."""
+
+    def wait_ended(self, waiting: WaitingClient) -> None:
+        """A client has left the line of a pool or a kernel, perhaps in the moment in which it asked."""
 
 
 def _transaction(
@@ -112,6 +127,11 @@ class Registry:
         self._clock = clock
         self._effects: deque[Effect] = deque()
         self._depth = 0
+        self._observers: tuple[Observer, ...] = ()
+
+    def observe(self, observer: Observer) -> None:
+        """Tell *observer* of every change from now on. Nobody is told, and nothing is paid for it, before that."""
+        self._observers += (observer,)
 
     def _carry_out_effects(self) -> None:
         self._depth += 1
@@ -237,6 +257,21 @@ class Registry:
         return self._start(None, command_line)
 
     @_transaction
+    def start_another(self, pool: Pool) -> Kernel:
+        """Start a kernel of a pool that nobody has asked for yet.
+
+        Raises:
+            Refused: The pool has no room for it, or starts no kernels now.
+        """
+        if pool.retired:
+            raise Refused(f"pool {pool.name} is not configured any more")
+        if pool.holding_off:
+            raise Refused(f"pool {pool.name} pauses after a failed start")
+        if not pool.room:
+            raise Refused(f"pool {pool.name} has {pool.running} kernels, as many as it may have (MaximumKernelNumber)")
+        return self._start(pool, None)
+
+    @_transaction
     def ready(self, kernel: Kernel) -> bool:
         """Note that a starting kernel has been initialised; False if it is to be closed instead."""
         if kernel.state is not KernelState.STARTING:
@@ -308,6 +343,8 @@ class Registry:
         """
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
             return
+        for observer in self._observers:
+            observer.kernel_lost(kernel, in_good_order=in_good_order)
         client, pool = kernel.client, kernel.pool
         replacing = False
         if client is not None:
@@ -408,7 +445,8 @@ class Registry:
         Raises:
             TokenRequired: It has not said an access token, and the pool needs one.
         """
-        self.check_token(client, pool)
+        if pool.settings.require_access_token:
+            self.check_token(client, pool)
         return self._connect_to_pool(client, pool, purpose, deferred=deferred)
 
     def _connect_to_pool(self, client: Client, pool: Pool, purpose: Purpose, *, deferred: bool) -> WaitingClient:
@@ -552,6 +590,8 @@ class Registry:
         if pool is not None:
             pool.kernels[kernel.id] = kernel
             pool.counts[KernelState.STARTING] += 1
+        for observer in self._observers:
+            observer.kernel_moved(kernel, None)
         self._effects.append(Start(kernel))
         return kernel
 
@@ -574,14 +614,15 @@ class Registry:
         kernel.move(state)
         kernel.since = self._clock()
         pool = kernel.pool
-        if pool is None:
-            return
-        pool.counts[before] -= 1
-        pool.counts[state] += 1
-        pool.fresh.pop(kernel.id, None)
-        pool.used.pop(kernel.id, None)
-        if state is KernelState.FREE:
-            (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
+        if pool is not None:
+            pool.counts[before] -= 1
+            pool.counts[state] += 1
+            pool.fresh.pop(kernel.id, None)
+            pool.used.pop(kernel.id, None)
+            if state is KernelState.FREE:
+                (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
+        for observer in self._observers:
+            observer.kernel_moved(kernel, before)
 
     def _close(self, kernel: Kernel, why: str, told: str = "") -> None:
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
@@ -661,6 +702,8 @@ class Registry:
         waiting.line.leave(waiting)
         waiting.client.waiting = None
         waiting.state, waiting.reason = state, why
+        for observer in self._observers:
+            observer.wait_ended(waiting)
         self._effects.append(Settled(waiting))
 
     def _fail_waiting(self, kernel: Kernel, why: str) -> None:

@@ -54,6 +54,9 @@ TRANSITIONS: dict[KernelState, frozenset[KernelState]] = {
 #: whose kernels all end at once must pause before it starts others.
 LIVING = frozenset(KernelState) - {KernelState.CLOSING, KernelState.GONE}
 
+#: States of a kernel that has been initialised and can evaluate.
+READY = frozenset({KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED, KernelState.RESETTING})
+
 #: States of a kernel that comes back to its pool by itself, so that a client can wait for it.
 COMING = frozenset({KernelState.STARTING, KernelState.RESETTING})
 

@@ -65,6 +65,10 @@ class Admission:
         self._addresses = _Networks(settings.allowed_addresses)
         self._proxies = _Networks(settings.accept_proxy_protocol_from)
         self._users = None if ANY in settings.allowed_users else frozenset(_numbers(settings.allowed_users))
+        #: Whether there are proxies.
+        self.has_proxies = bool(settings.accept_proxy_protocol_from)
+        #: Whether only some users are admitted.
+        self.has_users = self._users is not None
         #: Whether every connection is admitted.
         self.is_open = self._addresses.is_any and self._users is None
 
@@ -76,20 +80,15 @@ class Admission:
         """Why a connection from this host is not admitted; "" if it is, or if it may come from a proxy."""
         return "" if host in self._addresses or host in self._proxies else _NOT_ADMITTED
 
-    def refusal_by_user(self, connected: socket.socket, remote: SocketAddress) -> str:
+    def refusal_by_user(self, family: int, remote: SocketAddress, local: SocketAddress) -> str:
         """Why an accepted connection is not admitted because of the user who made it; "" if it is.
 
         Args:
-            connected: The connection.
+            family: AF_INET or AF_INET6.
             remote: The address of its peer.
+            local: Its own address.
         """
-        if self._users is None:
-            return ""
-        try:
-            local = connected.getsockname()
-        except OSError:
-            return _NOBODY  # it is gone
-        return self._refusal_of_owner(connected.family, remote, local)
+        return "" if self._users is None else self._refusal_of_owner(family, remote, local)
 
     def refusal_behind_proxy(self, host: str, header: ProxyHeader | None) -> str:
         """Why a connection that may come from a proxy is not admitted; "" if it is.

@@ -7,9 +7,11 @@ import itertools
 import os
 import signal
 import socket
+import time
 import traceback
 from functools import partial
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import get_hub
@@ -17,7 +19,7 @@ from gevent.event import Event
 
 from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
-from wstpserver.server.access import AccessTokens, Admission
+from wstpserver.server.access import AccessTokens, Admission, is_administrator, origin
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.executor import ServerControl
@@ -34,6 +36,9 @@ from wstpserver.settings.diff import changes
 from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
 from wstpserver.settings.schema import ANY
 from wstpserver.version import VERSION
+
+if TYPE_CHECKING:
+    from wstpserver.server.http.site import Site
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69
@@ -58,16 +63,29 @@ def run(settings: ServerSettings, options: ServeOptions) -> int:
     gevent.config.track_greenlet_tree = False  # each greenlet would remember where it was spawned, in 800 bytes
     try:
         listeners = listen(options.interface, options.port)
+        http_listeners = _listen_for_http(settings)
     except PortUnavailable as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
     application = Application(settings, options, listeners, open_pid_file(os.environ, options.log))
     try:
+        application.serve_http(http_listeners)
         application.start()
         application.wait()
     finally:
         application.stop()
     return EXIT_OK
+
+
+def _listen_for_http(settings: ServerSettings) -> list[socket.socket]:
+    """The listening sockets for HTTP; none if there is no port for it."""
+    if settings.http_port < 0:
+        return []
+    # a server without HTTP does not load what it needs
+    from wstpserver.server.http.site import http_address, listen_for_http
+
+    address = http_address(settings)
+    return listen_for_http(address) if address is not None else []
 
 
 def _log_exception(log: Log, context: object, kind: type, error: BaseException, trace: TracebackType | None) -> None:
@@ -97,11 +115,11 @@ class Application:
         #: Set when a second signal asks to stop at once.
         self._hurrying = Event()
         self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
-        facts = ServerFacts(str(options.configuration_file or ""))
+        self._facts = ServerFacts(str(options.configuration_file or ""))
         self._admission = Admission(settings, self._log)
         self._tokens = AccessTokens(self._admission.refusals)
         control = ServerControl(self.reload, self._stop_by_command)
-        self._dispatcher = Dispatcher(settings, self._log, self._launcher, facts, self._tokens, control)
+        self._dispatcher = Dispatcher(settings, self._log, self._launcher, self._facts, self._tokens, control)
         self._acceptor = ClientAcceptor(settings, self._log, self._serve, self._admission)
         self._servers = [
             LinkServer(listener, self._acceptor.handle, self._log, self._admission) for listener in listeners
@@ -109,7 +127,10 @@ class Application:
         #: What it listens on, for the log.
         self._where = describe(listeners, options.interface)
         self._advertiser: Advertiser | None = None
+        #: What is served over HTTP; made when it is switched on for the first time.
+        self._site: Site | None = None
         self._numbers = itertools.count(1)
+        self._started = round(time.time())
         self._helpers: list[gevent.Greenlet] = []
         #: The watchers of the signals that are caught.
         self._signals: dict[int, object] = {}
@@ -135,6 +156,59 @@ class Application:
         interval = systemd.watchdog_interval()
         if interval is not None:
             self._helpers.append(gevent.spawn(self._feed_watchdog, interval))
+
+    def serve_http(self, listeners: list[socket.socket]) -> None:
+        """Serve HTTP on these sockets, if there are any, in the way in which the settings say."""
+        if not listeners:
+            return
+        address = (self._settings.http_interface, self._settings.http_port)
+        self._make_site().open(listeners, address)
+
+    def _make_site(self) -> Site:
+        from wstpserver.server.http.metrics import Sources
+        from wstpserver.server.http.site import Context, Site
+
+        dispatcher, acceptor = self._dispatcher, self._acceptor
+        sources = Sources(
+            dispatcher.registry,
+            dispatcher.supervisor,
+            lambda: acceptor.opened,
+            lambda: len(acceptor),
+            lambda: {"no link": acceptor.refused, "MaximumClients": dispatcher.turned_away},
+        )
+        self._site = Site(
+            Context(
+                sources=sources,
+                log=self._log,
+                settings=lambda: self._settings,
+                server=self._describe,
+                stopping=self._stopping.is_set,
+                reload=self.reload,
+                is_administrator=is_administrator,
+                token_trouble=self._token_trouble,
+                check_token=self._check_token,
+            )
+        )
+        return self._site
+
+    def _token_trouble(self) -> str:
+        if self._settings.access_token_file:
+            return ""
+        return "actions need an access token, and the configuration names no AccessTokenFile"
+
+    def _check_token(self, token: str, connected: socket.socket) -> str:
+        return self._tokens.check(token, origin(connected))
+
+    def _describe(self) -> dict[str, Any]:
+        """What the status page says of the server as a whole."""
+        return {
+            "Version": VERSION,
+            "Machine": socket.gethostname(),
+            "ProcessID": os.getpid(),
+            "Listening": self._where,
+            "Started": self._started,
+            "ConfigurationFile": self._facts.configuration_file,
+        }
 
     def _explain_reach(self) -> None:
         """Say who can connect, where that is everybody, or where clients have to name the host."""
@@ -187,6 +261,8 @@ class Application:
 
     def _stop(self) -> None:
         systemd.stopping()
+        if self._site is not None:
+            self._site.look_now()
         for server in self._servers:
             server.stop()
         self._admission.refusals.summarise()
@@ -198,6 +274,8 @@ class Application:
             gevent.wait([finishing, self._hurrying], count=1)
         self._dispatcher.stop()
         self._launcher.stop()
+        if self._site is not None:
+            self._site.close()
         if self._pid_file is not None:
             self._pid_file.close()
         if withdrawing is not None:
@@ -274,6 +352,10 @@ class Application:
         self._acceptor.reconfigure(loaded.settings)
         self._launcher.line.set_concurrency(loaded.settings.kernel_start_concurrency)
         self._dispatcher.reconfigure(loaded.settings)
+        if self._site is None and loaded.settings.http_port >= 0:
+            self._make_site()
+        if self._site is not None:
+            self._site.reconfigure(loaded.settings)
 
     def _flush_log(self) -> None:
         while True:

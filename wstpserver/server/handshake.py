@@ -427,6 +427,8 @@ class ClientAcceptor:
         )
         #: Fires when the oldest connection is due. One for all, because all have the same time.
         self._timer: Any = None
+        #: Links that were opened, and connections that were closed because they became none.
+        self.opened = self.refused = 0
 
     def __len__(self) -> int:
         """How many connections are no link yet."""
@@ -441,7 +443,7 @@ class ClientAcceptor:
         """Take one accepted connection. Returns at once."""
         while len(self._handshakes) >= self._settings.maximum_unpaired_connections:
             self._drop("it has not become a link, and its place is needed by a new connection")
-        proxied = self._admission.may_be_proxy(address[0])
+        proxied = self._admission.has_proxies and self._admission.may_be_proxy(address[0])
         self._handshakes.accept(connected, address_name(address), may_be_proxied=proxied)
         if self._timer is None:
             self._drop_overdue()
@@ -467,6 +469,7 @@ class ClientAcceptor:
             self._handshakes.drop(oldest, _why_overdue(oldest.transport))
 
     def _opened(self, link: OpenLink) -> None:
+        self.opened += 1
         gevent.spawn(self._serve, link)
 
     def _dropped(self, event: Dropped[PendingConnection]) -> None:
@@ -477,6 +480,7 @@ class ClientAcceptor:
         elif event.ended:
             self._log.debug(f"A connection from {address} ended during its greeting")
         else:
+            self.refused += 1
             self._log.warning(f"Closed a connection from {address}: {event.reason}")
 
 

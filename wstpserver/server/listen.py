@@ -53,12 +53,13 @@ class _PortTaken(Exception):
     """The port that the system chose for the first address is not free on another one."""
 
 
-def listen(interface: str, port: int) -> list[socket.socket]:
+def listen(interface: str, port: int, names: tuple[str, str] = ("--port", "--interface")) -> list[socket.socket]:
     """Listen on every address that an interface stands for.
 
     Args:
         interface: an address, a host name, or "" for all addresses.
         port: the port on all of them; 0 takes one that is free on all of them.
+        names: what the user calls the port and the interface, for messages.
 
     Raises:
         PortUnavailable: that is not possible.
@@ -66,7 +67,7 @@ def listen(interface: str, port: int) -> list[socket.socket]:
     addresses, optional = _addresses(interface)
     for _ in range(PORT_ATTEMPTS):
         try:
-            return _listen_on(addresses, interface, port, optional=optional)
+            return _listen_on(addresses, interface, port, names, optional=optional)
         except _PortTaken:
             continue
     raise PortUnavailable(f"Cannot listen{_on(interface)}: no port was found that is free on all of its addresses")
@@ -82,7 +83,9 @@ def describe(listeners: list[socket.socket], interface: str) -> str:
     return f"{port} and interface {interface}" + ("" if named else f" ({hosts})")
 
 
-def _listen_on(addresses: list[Address], interface: str, port: int, *, optional: bool) -> list[socket.socket]:
+def _listen_on(
+    addresses: list[Address], interface: str, port: int, names: tuple[str, str], *, optional: bool
+) -> list[socket.socket]:
     """One listener for each address; if they are *optional*, those that this system does not have are left out."""
     listeners: list[socket.socket] = []
     try:
@@ -95,7 +98,7 @@ def _listen_on(addresses: list[Address], interface: str, port: int, *, optional:
                     continue
                 if listeners and port == 0 and error.errno == errno.EADDRINUSE:
                     raise _PortTaken from None
-                raise PortUnavailable(_explain(error, interface, port)) from None
+                raise PortUnavailable(_explain(error, interface, port, names)) from None
         if not listeners:
             raise PortUnavailable(f"Cannot listen{_on(interface)}: this computer has neither IPv4 nor IPv6")
         return listeners
@@ -143,14 +146,15 @@ def _on(interface: str) -> str:
     return f" on interface {interface}" if interface else ""
 
 
-def _explain(error: OSError, interface: str, port: int) -> str:
+def _explain(error: OSError, interface: str, port: int, names: tuple[str, str]) -> str:
     where = f"port {port}" + (f" and interface {interface}" if interface else "")
+    name, other = names
     if isinstance(error, PermissionError):
-        return f"Cannot listen on {where}: not permitted; choose a port above 1023 with --port"
+        return f"Cannot listen on {where}: not permitted; choose a port above 1023 with {name}"
     if error.errno == errno.EADDRINUSE:
-        return f"Cannot listen on {where}: the port is in use, perhaps by another server; choose another with --port"
+        return f"Cannot listen on {where}: the port is in use, perhaps by another server; choose another with {name}"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"Cannot listen on {where}: this computer does not have the address; choose another with --interface"
+        return f"Cannot listen on {where}: this computer does not have the address; choose another with {other}"
     return f"Cannot listen on {where}: {error.strerror or error}"
 
 
@@ -178,6 +182,9 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
         self._log = log
         self._admission = admission
         self._family = int(listener.family)
+        local = listener.getsockname()
+        #: The address of all its connections; None if they have different ones.
+        self._local: tuple[Any, ...] | None = None if local[0] in ("0.0.0.0", "::") else local
         self._exhausted = False
         self._pause: Any = None
 
@@ -206,7 +213,9 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
                 self._refuse(refused, address, address[0], why)
                 continue
             connected = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
-            why = admission.refusal_by_user(connected, address)
+            if not admission.has_users:
+                return connected, address
+            why = admission.refusal_by_user(self._family, address, self._local or connected.getsockname())
             if not why:
                 return connected, address
             self._refuse(connected, address, f"this computer, {address[0]}", why)

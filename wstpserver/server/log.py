@@ -39,7 +39,7 @@ _PIPE_CHUNK = getattr(select, "PIPE_BUF", 512)
 _FILE_CHUNK = 1 << 20
 
 #: What an entry calls its level.
-_SEVERITIES = {
+SEVERITIES = {
     logging.INFO: "Information",
     logging.WARNING: "Warning",
     logging.ERROR: "Error",
@@ -138,6 +138,14 @@ class Log:
         logger.handlers[:] = [_LibraryHandler(self, prefix)]
         logger.propagate = False
 
+    def follow(self, handler: logging.Handler) -> None:
+        """Give every entry to *handler* as well, from now on."""
+        self._logger.addHandler(handler)
+
+    def unfollow(self, handler: logging.Handler) -> None:
+        """The opposite of `follow`."""
+        self._logger.removeHandler(handler)
+
     def reopen(self) -> None:
         """Open the log file anew, as after a rotation; if that fails the old one stays in use."""
         problem = self._handler.reopen()
@@ -230,7 +238,7 @@ class LogFormatter(logging.Formatter):
             self._second = second
             self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
         lines = escape(record.getMessage()).replace("\n", "\n    ")
-        return f"WSTPServer: Logger (0, {self._stamp}): {_SEVERITIES[record.levelno]}: \n    {lines}\n\n"
+        return f"WSTPServer: Logger (0, {self._stamp}): {SEVERITIES[record.levelno]}: \n    {lines}\n\n"
 
 
 class _LibraryHandler(logging.Handler):

@@ -15,7 +15,7 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from wstpserver.server.kernels import process_info
@@ -46,8 +46,9 @@ _OWNER_OFFSET = _HEADER.size + 64
 #: Bytes of an answer about one socket without further attributes, at most.
 _ANSWER_SIZE = 4096
 
-#: Seconds for an answer, which the system gives before `send` returns.
-_TIMEOUT = 1.0
+#: Bytes of an address in a question.
+_ADDRESS_SIZE = 16
+_REST_OF_MOST = _REST.pack(0, _NO_COOKIE, _NO_COOKIE)
 
 
 class SocketOwner(NamedTuple):
@@ -184,27 +185,34 @@ def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]
 def _netlink() -> socket.socket:
     """One for all questions, which are asked one at a time: to open one takes longer than the answer."""
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
-    netlink.settimeout(_TIMEOUT)
+    netlink.setblocking(False)  # noqa: FBT003 - the system's; the answer is there when `send` returns
     return netlink
 
 
 def _question(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> bytes:
-    body = b"".join(
+    return b"".join(
         (
-            _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _NO_COOKIE),
+            _beginning(family),
             _PORTS.pack(local[1], remote[1]),
-            _packed(family, local),
-            _packed(family, remote),
+            _packed(family, local[0]),
+            _packed(family, remote[0]),
             # a link-local address identifies a host only together with its interface
-            _REST.pack(local[3] if family == socket.AF_INET6 else 0, _NO_COOKIE, _NO_COOKIE),
+            _REST.pack(local[3], _NO_COOKIE, _NO_COOKIE) if len(local) > 2 else _REST_OF_MOST,
         )
     )
-    return _HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body
 
 
-def _packed(family: int, address: tuple[Any, ...]) -> bytes:
-    host = address[0].partition("%")[0]
-    return socket.inet_pton(family, host).ljust(16, b"\0")
+@cache
+def _beginning(family: int) -> bytes:
+    """The header of a question, and what comes before the ports."""
+    request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _NO_COOKIE)
+    size = _HEADER.size + len(request) + _PORTS.size + 2 * _ADDRESS_SIZE + _REST.size
+    return _HEADER.pack(size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + request
+
+
+@lru_cache(maxsize=1024)
+def _packed(family: int, host: str) -> bytes:
+    return socket.inet_pton(family, host.partition("%")[0]).ljust(_ADDRESS_SIZE, b"\0")
 
 
 def listed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> SocketOwner | None:

@@ -82,6 +82,9 @@ class ServerSettings:
     accept_proxy_protocol_from: tuple[str, ...]
     information_for: str
     advertised_service_type: str
+    http_port: int
+    http_interface: str
+    http_host_names: tuple[str, ...]
 
     @property
     def default_pool(self) -> PoolSettings:

@@ -103,7 +103,7 @@ class Option:
     @cached_property
     def field(self) -> str:
         """Name of the option in the settings dataclasses: the key in snake case."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", self.key).lower()
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", self.key).lower()
 
     @property
     def expected(self) -> str:
@@ -535,6 +535,30 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         pattern=r"_(?=[^.]{1,15}\.)[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*\._tcp\.local\.",
         pattern_meaning='a service type such as "_wstpserver._tcp.local."',
         reloadable=False, extension=True, sample='"_wstpserver._tcp.local."',
+    ),
+    Option(
+        "HTTPPort", Level.ROOT, Kind.INTEGER,
+        "the port for metrics, probes and the status page; -1 for none",
+        "docs/monitoring.md says what is there. With 0 the system chooses a free port; the log says which.",
+        default=-1,
+        minimum=-1, maximum=65535, extension=True, sample="31416",
+    ),
+    Option(
+        "HTTPInterface", Level.ROOT, Kind.TEXT,
+        "the interface for HTTP: a host name or an address; empty for all",
+        "What is shown there is not encrypted, and everybody who reaches the port can read it. For other computers, "
+        "put a proxy with TLS in front of it.",
+        default="localhost",
+        extension=True, sample='"localhost"',
+    ),
+    Option(
+        "HTTPHostNames", Level.ROOT, Kind.WORDS,
+        "further names, separated by blanks, under which the server is reached by HTTP",
+        "A request that names another host is refused, so that no page of the web can read the status page through the "
+        "browser of somebody here. Addresses, localhost, the name of this computer and HTTPInterface are always valid; "
+        "add the name of a proxy that passes it on. A * is valid for every name.",
+        default=(),
+        extension=True, sample='"status.example.org"',
     ),
 )
 

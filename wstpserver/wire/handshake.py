@@ -69,6 +69,7 @@ LOWEST_VERSION: Final = 3
 #: What a greeting begins with. The library sends this, waits for ours, sends its version without a line feed, and waits
 #: again, so the side that reads first has to say this much and to decide by the first digit.
 _OPENING: Final = b"Math Link"
+_BEFORE_VERSION: Final = _OPENING + b" "
 
 #: agreed version -> the lines behind the three of every version. The last word is no option: it has no dash.
 _FURTHER_LINES: Final = {
@@ -78,6 +79,7 @@ _FURTHER_LINES: Final = {
 }
 
 
+@lru_cache(maxsize=8)
 def first_lines(version: int, *, without_kernel: bool = False) -> bytes:
     """The lines that every version has, for the version that we say, without what they begin with.
 
@@ -104,7 +106,7 @@ class PeerGreeting:
     """
 
     version: int
-    words: dict[str, str] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def formats(self) -> tuple[int, ...]:
@@ -184,6 +186,18 @@ def _words(line: bytes) -> Mapping[str, str] | None:
         else:
             return None
     return MappingProxyType(words)
+
+
+@lru_cache(maxsize=64)
+def _known_greeting(version: int, lines: bytes) -> PeerGreeting | None:
+    """What whole lines behind the first one say; None if one of them is wrong, which a look at each tells."""
+    words: dict[str, str] = {}
+    for line in lines.splitlines():
+        found = _words(line) if len(line) < LINE_LIMIT else None
+        if found is None:
+            return None
+        words.update(found)
+    return PeerGreeting(version, MappingProxyType(words))
 
 
 # -- what both roles share --------------------------------------------------------------------------------------------
@@ -337,6 +351,10 @@ class Handshake(ABC):
         """Exactly `size` bytes."""
         while len(self._received) < size:
             yield
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        """The same, where so many are here."""
         data = bytes(self._received[:size])
         del self._received[:size]
         self._offset += size
@@ -348,23 +366,29 @@ class Handshake(ABC):
             if len(self._received) > LINE_LIMIT:
                 raise RemoteProtocolError(f"a greeting line of more than {LINE_LIMIT} bytes", self._offset)
             yield
-        line = yield from self._read(end + 1)
-        return line[:-1]
+        return self._take(end + 1)[:-1]
+
+    def _take_lines(self, number: int) -> bytes | None:
+        """So many lines with their line feeds; None if they are not all here."""
+        end = 0
+        for _ in range(number):
+            end = self._received.find(b"\n", end) + 1
+            if end == 0:
+                return None
+        return self._take(end)
 
     def _await_version(self) -> Step[int]:
         """The peer's version by its first digit, or two if that is 1 or 2; nothing is consumed."""
-        opening = _OPENING + b" "
         while not _VERSION.match(self._received):
-            if not self._received.startswith(opening[: len(self._received)]):
+            if not self._received.startswith(_BEFORE_VERSION[: len(self._received)]):
                 what = _describe(self._received)
                 raise RemoteProtocolError(f"instead of a greeting the peer sent {what}", self._offset)
             yield
-        digits = _DIGITS.match(self._received, len(opening))
+        digits = _DIGITS.match(self._received, len(_BEFORE_VERSION))
         return int(digits[0]) if digits and digits[0] else 0
 
     def _conclude(self, ours: int) -> Step[None]:
-        """What follows when our first lines are out: the lower version of both says what lines there are."""
-        yield from self._await_version()
+        """What follows our first lines, when the peer's version is here: the lower one says what lines there are."""
         start = self._offset
         theirs = _read_version((yield from self._read_line()), start)
         self.version = min(ours, theirs)
@@ -372,11 +396,19 @@ class Handshake(ABC):
         if further is None:
             raise RemoteProtocolError(f"the peer greets with version {theirs}, which does not suit our {ours}", start)
         self._outgoing += further
-        words: dict[str, str] = {}
-        for _ in range(2 + further.count(b"\n")):
-            start = self._offset
-            words.update(read_words((yield from self._read_line()), start))
-        self.peer = PeerGreeting(theirs, words)
+        number = 2 + further.count(b"\n")
+        # What usually comes, all lines at once and the same as those of the last client, needs no look at each.
+        start = self._offset
+        lines = self._take_lines(number)
+        self.peer = None if lines is None else _known_greeting(theirs, lines)
+        if self.peer is None:
+            self._received[:0] = lines or b""
+            self._offset = start
+            words: dict[str, str] = {}
+            for _ in range(number):
+                start = self._offset
+                words.update(read_words((yield from self._read_line()), start))
+            self.peer = PeerGreeting(theirs, words)
         self._events.append(GreetingComplete(self.peer))
 
     def _answer(self, *, without_kernel: bool = False) -> Step[None]:
@@ -413,7 +445,7 @@ class ListenHandshake(Handshake):
     @property
     def awaits_greeting(self) -> bool:
         """Whether a classic link has been answered and no version has come since: the peer may be waiting for ours."""
-        return self._awaits_greeting and (_OPENING + b" ").startswith(self._received)
+        return self._awaits_greeting and _BEFORE_VERSION.startswith(self._received)
 
     def speak(self, version: int = LOWER_VERSION) -> None:
         """Says our version first, if the peer still does not say its own (`awaits_greeting`).
@@ -455,11 +487,11 @@ class ListenHandshake(Handshake):
         while True:
             # What usually comes, the whole line at once, needs no look at each byte.
             if _ID_LINE.match(self._received):
-                return (yield from self._read(len(_TEMPLATES[0])))
+                return self._take(len(_TEMPLATES[0]))
             template = _fitting_template(self._received)
             if template is not None:
                 if len(self._received) >= len(template):
-                    return (yield from self._read(len(template)))
+                    return self._take(len(template))
             elif self._received.startswith(b"id="):
                 line = bytes(self._received[:len(_TEMPLATES[0])])
                 raise RemoteProtocolError(f"the line that names the link is malformed: {line!r}", 0)
@@ -492,6 +524,7 @@ class ListenHandshake(Handshake):
             yield from self._answer()
         else:
             self._outgoing += first_lines(self._spoken)
+            yield from self._await_version()
             yield from self._conclude(self._spoken)
 
 

@@ -226,11 +226,8 @@ class Pairing(Generic[T]):
         self._waiting: dict[tuple[str, str], LinkConnection[T]] = {}
         #: Classic links whose message connection has not come to the shared port. Only the first hears from us.
         self._turns: deque[LinkConnection[T]] = deque()
-
-    @property
-    def pending(self) -> KeysView[LinkConnection[T]]:
-        """The connections that are no links yet, in the order in which they were accepted."""
-        return self._pending.keys()
+        #: The connections that are no links yet, in the order in which they were accepted.
+        self.pending: KeysView[LinkConnection[T]] = self._pending.keys()
 
     def accept(self, transport: T) -> LinkConnection[T]:
         """A connection to the port of the link name, or to the first one if it has two."""
@@ -241,7 +238,7 @@ class Pairing(Generic[T]):
     def receive(self, connection: LinkConnection[T], data: bytes) -> list[Event[T]]:
         """Takes what came in on a connection that `reads`; b"" is the end of what the peer sends."""
         handshake = connection._handshake
-        if handshake is None or not connection.reads:
+        if handshake is None or handshake.complete or connection._state is LinkState.CLOSING:
             raise LocalProtocolError("what comes in on this connection is not for the pairing")
         try:
             if not data:
@@ -250,10 +247,13 @@ class Pairing(Generic[T]):
         except RemoteProtocolError as error:
             return self._dropped(connection, error.message, ended=not data)
         events: list[Event[T]] = []
+        identity = connection.identity
         for event in happened:
             if isinstance(event, LinkIdentified):
+                identity = event
                 self._identified(connection, event, events)
-        self._go_on(connection, events)
+        if identity is None or identity.channel == "data":
+            self._go_on(connection, events)
         return events
 
     def set_message_port(self, connection: LinkConnection[T], port: int) -> list[Event[T]]:
@@ -360,14 +360,14 @@ class Pairing(Generic[T]):
     def _go_on(self, connection: LinkConnection[T], events: list[Event[T]]) -> None:
         """Reports what there is to send on a data connection, and the link if it is complete."""
         handshake, identity = connection._handshake, connection.identity
-        if handshake is None or connection.state is LinkState.CLOSING:
+        if handshake is None or connection._state is LinkState.CLOSING:
             return
         if identity is not None and identity.channel == "mesg":
             return
-        if connection in self._turns and connection is not self._turns[0]:
+        if self._turns and connection in self._turns and connection is not self._turns[0]:
             return
         outgoing = handshake.data_to_send()
-        if handshake.complete and connection.state is LinkState.PAIRED:
+        if handshake.complete and connection._state is LinkState.PAIRED:
             self._open(connection, outgoing, events)
         elif outgoing:
             events.append(Send(connection, outgoing))

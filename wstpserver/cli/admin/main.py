@@ -24,21 +24,22 @@ Commands:
   close       Close kernels, also busy ones.
   abort       Abort what kernels evaluate; they stay with their clients.
   connect     Open an interactive session with a kernel, as wstpscript does; Ctrl-D leaves it as it is.
-  clients     List the clients, with what they do.
+  clients     List the clients, with what they do. This and the commands below are for the server's user and root on
+              its machine, and for clients with a token.
   kick        Close the links of clients, named by their numbers or addresses, whatever is under way.
   top         Show what kernels and clients do, again and again: q quits, other keys sort.
   drain       Admit no more clients to a pool, or the server, and wait until those that are there have left.
   pause       Let clients that ask for a kernel wait.
   resume      Admit clients again, after drain and pause.
-  reload      Have the server read its configuration again. The server must run on this machine.
-  stop        Stop the server, and wait until it has stopped. The server must run on this machine.
+  reload      Have the server read its configuration again.
+  stop        Stop the server, and wait until it has stopped.
   help        Print this help.
   version     Print the version of this program, and of the server if there is one.
   completion  Print what makes a shell (bash, zsh or fish) complete the command lines of all three programs.
 
 Options:
-  -s, --server ADDRESS    The server: PORT, PORT@HOST or wstp://HOST:PORT. Without it the environment variable
-                          WSTPSERVER, else 31415@localhost.
+  -s, --server ADDRESS    The server: PORT, PORT@HOST or wstp://HOST:PORT (wstps:// with TLS). Without it the
+                          environment variable WSTPSERVER, else 31415@localhost.
   -j, --json              status: what the server answers, as JSON. Other commands: their results as JSON.
   -w, --watch             status: show it again and again, until Ctrl-C.
   -i, --interval SECONDS  status --watch, top: how often. [default: 2]
@@ -54,8 +55,10 @@ Options:
   -h, --help              Print this help.
   --version               Print the version.
 
+The environment variable WSTPSERVER_TOKEN_FILE names a file with the access token for the server, if it needs one.
+
 No command takes a kernel of a pool away from a client, except close, kick, and connect, which takes the kernel that is
-named. All from clients to stop are for the server's own user, root, and clients with an access token.
+named.
 
 Exit codes: 0; 1 the server refuses, or has no such kernel or pool; 64 wrong usage; 69 no server;
 74 the output cannot be written; 75 wait, drain or stop timed out; 130 ended by Ctrl-C; 141 nobody reads the output.

@@ -21,6 +21,7 @@ from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, WaitNotice
 from wstpserver.client import (
     Address,
     Callbacks,
+    CommandError,
     ConnectError,
     LinkError,
     LinkTimeout,
@@ -71,38 +72,70 @@ def open_server(
     return Session(link, callbacks=callbacks, results="expression")
 
 
-# Signals to the server
+# Commands for the server as a whole; servers that do not know them get a signal
 
 
 def reload(address: Address, terminal: Terminal) -> int:
-    """Have the server read its configuration again (SIGHUP). ProgramError if it cannot be told."""
-    process = _server_process(address, terminal)
+    """Have the server read its configuration again. ProgramError if it does not."""
+    with open_server(address, terminal) as session:
+        if _commanded(session, "ReloadConfiguration", address):
+            terminal.write("the server has read its configuration again; its log says what changed\n")
+            return ExitCode.OK
+        process = _process_here(address, _ask(session))
     _send(process, "SIGHUP")
     terminal.write(f"told the server (process {process}) to read its configuration again; its log says what changed\n")
     return ExitCode.OK
 
 
 def stop(address: Address, terminal: Terminal) -> int:
-    """Stop the server (SIGTERM), and wait until its process has ended. ProgramError if it cannot be told."""
-    process = _server_process(address, terminal)
-    _send(process, "SIGTERM")
+    """Stop the server, and wait until it has ended. ProgramError if it does not."""
+    process: int | None = None
+    with open_server(address, terminal) as session:
+        try:
+            process = _process_here(address, _ask(session))
+        except ProgramError:
+            pass  # of a server elsewhere the end of its port is waited for
+        except CommandError:
+            pass  # it tells nothing to this client, but may do what it says
+        if not _commanded(session, "StopServer", address):
+            process = _process_here(address, _ask(session))
+            _send(process, "SIGTERM")
+    named = "the server" if process is None else f"the server (process {process})"
     deadline = Deadline(_STOP_TIMEOUT)
-    with WaitNotice(terminal, f"waiting for the server (process {process}) to close its kernels and stop", deadline):
-        while _command_line(process):
+    with WaitNotice(terminal, f"waiting for {named} to close its kernels and stop", deadline):
+        while _listens(address) if process is None else _command_line(process):
             if deadline.expired:
-                raise ProgramError(f"the server (process {process}) did not stop {deadline}", ExitCode.TIMED_OUT)
+                raise ProgramError(f"{named} did not stop {deadline}", ExitCode.TIMED_OUT)
             time.sleep(_STOP_INTERVAL)
-    terminal.write(f"the server (process {process}) has stopped\n")
+    terminal.write(f"{named} has stopped\n")
     return ExitCode.OK
 
 
-def _server_process(address: Address, terminal: Terminal) -> int:
+def _commanded(session: Session, name: str, address: Address) -> bool:
+    """Give an administrative command; False if the server has no such command. ProgramError if it refuses."""
+    try:
+        session.command(name)
+    except CommandError as error:
+        if error.reply.get("status") == "PacketMalformed":
+            return False
+        raise ProgramError(f"{address}: {error.reply.get('reason') or error.message}") from None
+    return True
+
+
+def _listens(address: Address) -> bool:
+    """Whether something still takes connections there."""
+    try:
+        socket.create_connection((address.data.host, address.data.port), ANSWER_TIMEOUT).close()
+    except OSError:
+        return False
+    return True
+
+
+def _process_here(address: Address, answer: object) -> int:
     """The process ID of the server, after making sure that it is a process of this machine.
 
     An address of this machine may be the near end of a tunnel, and the ID that of some other program here.
     """
-    with open_server(address, terminal) as session:
-        answer = _ask(session)
     told = answer if isinstance(answer, Mapping) else {}
     process, machine = told.get("ServerProcessID"), told.get("ServerMachine")
     if not isinstance(process, int) or process <= 1:

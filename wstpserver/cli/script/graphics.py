@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import struct
 import tempfile
-import zlib
 from pathlib import Path
 from typing import Final
 
 from wstpserver.client import Callbacks, Session, to_python
+from wstpserver.client.display import png_of
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 
@@ -18,9 +17,6 @@ _PICTURE: Final = re.compile(r"-(?:Graphics|Graphics3D|GraphicsBox|Graphics3DBox
 _LINE: Final = re.compile(r"Out\[(\d+)\]")
 #: Seconds that drawing a picture may take.
 _TIMEOUT: Final = 30.0
-_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-#: Number of channels of an image -> colour type of PNG.
-_COLOUR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
 
 
 class GraphicsFolder:
@@ -84,38 +80,3 @@ class GraphicsFolder:
         except OSError as error:
             return f"The picture cannot be saved: {error.strerror}"
         return f"Saved as {path}"
-
-
-def png_of(pixels: object) -> bytes:
-    """A PNG file of 8 bits a channel.
-
-    Args:
-        pixels: Rows of pixels, of shape (height, width) or (height, width, channels), channels from 1 to 4; values
-            from 0 to 255.
-
-    Raises:
-        ValueError: It is something else.
-    """
-    tolist = getattr(pixels, "tolist", None)
-    rows = tolist() if tolist is not None else pixels
-    if not isinstance(rows, list) or not rows or not isinstance(rows[0], list) or not rows[0]:
-        raise ValueError("an image is rows of pixels")
-    first = rows[0][0]
-    channels = len(first) if isinstance(first, list) else 1
-    if channels not in _COLOUR_TYPES:
-        raise ValueError(f"an image has 1 to 4 channels, not {channels}")
-    width = len(rows[0])
-    lines = []
-    for row in rows:
-        values = [part for pixel in row for part in pixel] if channels > 1 else row
-        line = bytes(values)  # ValueError for what is no byte
-        if len(line) != width * channels:
-            raise ValueError("the rows of an image are equally long")
-        lines.append(b"\0" + line)
-    header = struct.pack(">IIBBBBB", width, len(rows), 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b""))
-    return _PNG_SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

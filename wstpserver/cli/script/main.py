@@ -12,9 +12,9 @@ Options (one dash or two):
   -c, -code CODE           Code; of several expressions the result of the last one is printed.
   -f, -file FILE           A script file (- for standard input); only what it prints itself is shown.
   -print                   Print the result of a script, too.
-  -wstpserver [ADDRESS]    The server: PORT, PORT@HOST, or wstp://HOST:PORT/POOL. Without it the environment variable
-                           WSTPSERVER, else 31415@localhost, or if nothing listens there the first server that is
-                           advertised on the network.
+  -wstpserver [ADDRESS]    The server: PORT, PORT@HOST, or wstp://HOST:PORT/POOL (wstps:// with TLS). Without it the
+                           environment variable WSTPSERVER, else 31415@localhost, or if nothing listens there the
+                           first server that is advertised on the network.
   -kernelpool NAME         Take a kernel of this pool.
   -startprofile [FILE]     Take a kernel, keep it, and note it in the profile FILE or in the default profile.
   -continueprofile [FILE]  Go back to the kernel that the profile names.
@@ -30,7 +30,8 @@ Options (one dash or two):
 
 Printed output goes to stdout and messages to stderr while the evaluation runs. A Null result prints nothing. Ctrl-C
 aborts the evaluation. Without a profile the kernel is closed at the end. An interactive session ends with Ctrl-D,
-WSTPServer`DisconnectKernel[], or Quit[], which closes the kernel, too.
+WSTPServer`DisconnectKernel[], or Quit[], which closes the kernel, too. The environment variable WSTPSERVER_TOKEN_FILE
+names a file with the access token for the server, if it needs one.
 
 Exit status: 0; 1 the evaluation failed ($Failed, $Aborted, a syntax error, a timeout, the kernel died), or the
 kernel of a profile is gone; 64 wrong usage; 69 no server or no kernel; 74 the output cannot be written; 130 ended by

@@ -16,8 +16,6 @@ from wstpserver.server.relay.sinks import FrameSink, PeerSink
 from wstpserver.wire.frames import FrameScanner
 from wstpserver.wire.packets import PacketHead
 
-_REPLACED = replies.notice("the kernel died; a new one has taken its place, without its definitions")
-
 #: The version of the greeting with which a character above U+FFFF may come as one escape (docs/wire-protocol.md,
 #: section 2); a peer below it does not read that.
 ESCAPES_SINCE = 6
@@ -117,9 +115,7 @@ class Bridge:
         packets = kernel.question
         if prompt or self._shows_prompt():
             packets = kernel.input_name + packets
-        if client.awaits_replacement:
-            client.awaits_replacement = False
-            packets = _REPLACED + packets
+        client.awaits_replacement = False
         client.welcome(greeting, packets)
         if self.state is BridgeState.WELCOMING:
             self._move(_OPEN)

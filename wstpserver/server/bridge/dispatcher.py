@@ -51,6 +51,9 @@ from wstpserver.wire.proxy_protocol import ProxyHeader
 #: Seconds that clients have at the server's end to read what was still on its way to them.
 CLOSING_TIME = 2.0
 
+#: What a client is told when its kernel has died and another one takes its place.
+_REPLACED = replies.notice("the kernel died; a new one takes its place, without its definitions")
+
 #: What a client is told when its kernel is taken away.
 _NOTICES = {
     Reason.TAKEN_OVER: "another client connected to this kernel by its ID",
@@ -88,6 +91,8 @@ class Dispatcher:
         self.settings = settings
         self.log = log
         self.sessions: dict[Client, ClientSession] = {}
+        #: Clients that were turned away because of MaximumClients.
+        self.turned_away = 0
         self._bridges: dict[Kernel, Bridge] = {}
         self._acknowledgements = LateAcknowledgements()
         #: The client whose link has just been opened: it is welcomed together with its greeting.
@@ -197,6 +202,7 @@ class Dispatcher:
         """
         maximum = self.settings.maximum_clients
         if 0 < maximum <= len(self.sessions):
+            self.turned_away += 1
             why = f"no further client is taken: MaximumClients is {maximum}"
             self.log.warning(f"{session.name} was turned away: {why}")
             session.send_first(greeting, b"")
@@ -222,7 +228,8 @@ class Dispatcher:
         if self.sessions.pop(session.record, None) is None:
             return
         self.log.debug(f"{session.name} disconnected: {why}")
-        self._end_silence(session)
+        if self._silent:
+            self._end_silence(session)
         bridge = self._bridge_of(session)
         if bridge is not None:  # now, because its channel is in the middle of a packet perhaps
             self._end_bridge(bridge, Reason.CLIENT_GONE, keep_queue=False)
@@ -421,7 +428,8 @@ class Dispatcher:
         reason = effect.reason
         dropped = self._end_bridge(bridge, reason, keep_queue=effect.keep_queue)
         if effect.replacing:
-            session.announce(bridge.end_of_evaluations())
+            # In one write: a client that sees the end of its evaluation knows at once what it means.
+            session.announce(bridge.end_of_evaluations() + _REPLACED)
             session.awaits_replacement = True
             if effect.client.waiting is not None and effect.client.waiting.purpose is Purpose.REPLACEMENT:
                 self._begin_waiting(session, effect.client.waiting)

@@ -15,7 +15,7 @@ import ujson
 from wstpserver.pools.admission import not_admitted, occupied_pools
 from wstpserver.pools.limits import is_hopeless, occupancy, remedy
 from wstpserver.pools.registry import Registry
-from wstpserver.pools.states import Admission, Kernel, Pool
+from wstpserver.pools.states import READY, Admission, Kernel, Pool, WaitingClient
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 from wstpserver.server.kernels.supervisor import Supervisor
@@ -70,11 +70,11 @@ def server_information(
             for everybody else.
     """
     memory = _memory(supervisor) if administration is not None else {}
-    describe = partial(_kernel, supervisor, memory, addresses=administration is not None)
+    describe = partial(describe_kernel, supervisor, memory, addresses=administration is not None)
     outside = [describe(kernel) for kernel in registry.kernels.values() if kernel.pool is None]
     pools = {
-        pool.name: _pool(settings, pool) | {
-            "Trouble": _trouble(supervisor, pool),
+        pool.name: describe_pool(settings, pool) | {
+            "Trouble": pool_trouble(supervisor, pool),
             "Kernels": [describe(kernel) for kernel in pool.kernels.values()],
         }
         for pool in registry.pools.values()
@@ -153,7 +153,8 @@ def _memory(supervisor: Supervisor) -> dict[int, int]:
         return {}
 
 
-def _pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
+def describe_pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
+    """What is documented of a pool."""
     settings = pool.settings
     return {
         "InitializationCode": settings.initialization_code if configuration.show_initialization_code else "",
@@ -173,7 +174,7 @@ def _pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
     }
 
 
-def _trouble(supervisor: Supervisor, pool: Pool) -> str:
+def pool_trouble(supervisor: Supervisor, pool: Pool) -> str:
     """Why a client that asks for a kernel of the pool now would wait in vain, or ""."""
     if pool.admission is not Admission.OPEN:
         return f"No client gets a kernel: {not_admitted(pool.admission, pool)}"
@@ -183,9 +184,17 @@ def _trouble(supervisor: Supervisor, pool: Pool) -> str:
     return trouble
 
 
-def _kernel(
+def describe_kernel(
     supervisor: Supervisor, memory: dict[int, int], record: Kernel, *, addresses: bool
 ) -> dict[str, Any]:
+    """What is told of a kernel.
+
+    Args:
+        supervisor: Knows the processes.
+        memory: Bytes of resident memory by process ID, as far as it is known.
+        record: The kernel.
+        addresses: Whether the address of its client is told.
+    """
     kernel = supervisor.sessions.get(record)
     client = record.client
     keep_alive = record.pool.settings.keep_alive if record.pool is not None else True
@@ -205,4 +214,42 @@ def _kernel(
         "Client": (client.name if addresses else client.name.partition(" (")[0]) if client is not None else None,
         "Evaluations": record.evaluations,
         **({"Memory": memory[kernel.process.pid]} if kernel is not None and kernel.process.pid in memory else {}),
+    }
+
+
+def shortfall(supervisor: Supervisor, pool: Pool, *, was_complete: bool) -> str:
+    """Why a pool does not serve clients as it is configured to, or "".
+
+    Args:
+        supervisor: Knows why kernels do not start.
+        pool: The pool.
+        was_complete: As many kernels as MinimumKernelNumber says were ready before. Then one that starts in the place
+            of another counts, unless the last start failed.
+    """
+    minimum = pool.settings.minimum_kernel_number
+    ready = sum(pool.counts[state] for state in READY)
+    trouble = supervisor.trouble(pool)
+    if pool.retired or ready >= minimum or (was_complete and pool.living >= minimum and not trouble):
+        return ""
+    text = f"{ready} of at least {minimum} {'kernel' if minimum == 1 else 'kernels'} of pool {pool.name} are ready"
+    return f"{text}: {trouble}" if trouble else text
+
+
+def describe_waiting(waiting: WaitingClient, trouble: str) -> dict[str, Any]:
+    """What is told of a client that waits, with the address in its name.
+
+    Args:
+        waiting: The client.
+        trouble: Why the last kernel of the pool did not start, "" if it did.
+    """
+    target = waiting.target
+    if isinstance(target, Pool):
+        wanted, reason = f"pool {target.name}", occupancy(target)
+    else:
+        wanted, reason = f"kernel {target.id}", f"it is {'busy' if target.busy else target.state.value}"
+    return {
+        "Client": waiting.client.name,
+        "Wanted": wanted,
+        "Because": waiting.purpose.value,
+        "Reason": f"{reason}; {trouble}" if trouble else reason,
     }

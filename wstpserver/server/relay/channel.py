@@ -97,6 +97,10 @@ class Channel:
     #: True if the frames are evaluations, False if they are the answers.
     asks = False
 
+    #: How many bytes the channels of this class have received since the program began (``uint64_t *``, as C adds to
+    #: it). Each class has a counter of its own.
+    received = ffi.new("uint64_t *")
+
     def __init__(
         self,
         connection: Connection,
@@ -112,6 +116,7 @@ class Channel:
         state = self.state = ffi.new("struct wstpcopy *")
         state.source = connection.handle
         state.scan = scanner.state
+        state.total = self.received
         state.direct = head_bits(direct)
         state.reported = head_bits(reported)
         # Not methods: a partial object saves a Python frame for each round.
@@ -141,6 +146,7 @@ class Channel:
         self._enter_loop()
         try:
             if leftover:
+                self.received[0] += len(leftover)
                 self._take(leftover)
             while self._round():
                 if self.state.drained or self.state.passing:  # what passes is faster there than in rounds of ours
@@ -191,6 +197,7 @@ class Channel:
         size = self.connection.try_receive(buffer.view[kept:PORTION])
         if not size:
             return int(_EMPTY if size is None else _CLOSED)
+        self.received[0] += size
         return self._begin_at(buffer, kept, kept + size)
 
     def _begin_at(self, buffer: Buffer, position: int, end: int) -> int:

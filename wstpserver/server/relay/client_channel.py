@@ -42,6 +42,7 @@ class ClientChannel(Channel):
     """
 
     asks = True
+    received = ffi.new("uint64_t *")
 
     def __init__(self, connection: Connection, on_event: OnEvent, on_passed: OnPassed) -> None:
         super().__init__(connection, on_event, FrameScanner((), None), ANSWERED_BY, ANSWERED_BY)

@@ -41,6 +41,8 @@ class KernelChannel(Channel):
         on_event: the callback; reports WRITTEN (for every packet but plain output), ANSWERED, COMMAND and ROUND_ENDED.
     """
 
+    received = ffi.new("uint64_t *")
+
     def __init__(self, connection: Connection, on_event: OnEvent) -> None:
         super().__init__(connection, on_event, FrameScanner((), _STOPS), _DIRECT, REPORTED_HEADS)
         self.state.counted = head_bits(_COUNTED)

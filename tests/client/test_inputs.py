@@ -2,7 +2,7 @@
 
 import pytest
 
-from wstpserver.cli.script.reader import is_incomplete
+from wstpserver.client.inputs import completeness, is_incomplete
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,8 @@ def test_a_long_input_takes_no_time_that_grows_with_its_square():
     assert is_incomplete("f[" * 50_000)
     assert not is_incomplete("f[" * 50_000 + "]" * 50_000)
     assert is_incomplete("(*" * 50_000)
+
+
+@pytest.mark.parametrize("text", ["a]", "f[1}", ")", "(1]", "<|a]"])
+def test_a_bracket_that_closes_nothing_is_invalid(text):
+    assert completeness(text) == "invalid"

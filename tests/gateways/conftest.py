@@ -1,0 +1,63 @@
+"""A server with embedded kernels, which all tests of this folder share."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.embedded import make_embedded_kernel
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
+from wstpserver.client import Session, connect
+from wstpserver.client.commands import server_information
+
+ROOT = Path(__file__).parents[2]
+#: Seconds for embedded kernels to be ready.
+START = 90
+
+
+class Served:
+    """A running server with the pool Main."""
+
+    def __init__(self, process):
+        self.process = process
+        self.address = f"{process.port}@127.0.0.1"
+
+    def kernels(self):
+        """The kernels of the pool by ID."""
+        with Session(connect(self.address, 20.0, without_kernel=True)) as session:
+            return {kernel.id: kernel for kernel in server_information(session).pools["Main"].kernels}
+
+    def in_use(self):
+        """The kernels that clients have, by ID."""
+        return {identifier: kernel for identifier, kernel in self.kernels().items() if kernel.state == "bridged"}
+
+    def assert_nothing_is_left(self):
+        """Within seconds no client has a kernel any more, and those that were used are gone."""
+
+        def calm():
+            kernels = self.kernels().values()
+            return all(kernel.state in ("free", "starting") and not kernel.evaluations for kernel in kernels)
+
+        wait_for(calm, 20.0, lambda: f"used kernels to be gone: {self.kernels()}")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gateways")
+    program = make_embedded_kernel(folder)
+    settings = pool(program, MinimumKernelNumber=2, MaximumKernelNumber=12)
+    with ServerProcess(folder, {"Pools": {"Main": settings}}) as running:
+        running.wait_for_log("Pool Main is ready", START)
+        yield Served(running)
+
+
+def write_program(folder, module_call, **environment):
+    """An executable of this tree that runs a line of Python with `sys` imported, and these environment variables."""
+    path = Path(folder) / "program"
+    variables = {"PYTHONPATH": str(ROOT), **environment}
+    words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+    path.write_text(f"#!/bin/sh\nexec env {' '.join(words)} {sys.executable} -c {shlex.quote(module_call)} \"$@\"\n")
+    path.chmod(0o755)
+    return str(path)

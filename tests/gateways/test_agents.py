@@ -1,0 +1,275 @@
+"""Agents: the SDK's own client on both transports, sessions that stay apart, and limits."""
+
+import asyncio
+import base64
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tools.harness.waiting import wait_for
+
+pytest.importorskip("mcp.server.mcpserver", reason="wstpserver[mcp] is not installed")
+import httpx2  # noqa: E402
+from mcp import Client, StdioServerParameters  # noqa: E402
+from mcp.client.streamable_http import streamable_http_client  # noqa: E402
+
+from tests.gateways.conftest import ROOT  # noqa: E402
+from wstpserver.gateways.agents import main  # noqa: E402
+
+TOKEN = "a-token-for-tests"
+PROGRAM = (sys.executable, "-m", "wstpserver.gateways.agents")
+
+
+def environment(served):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "WSTPSERVER": served.address, "WSTPSERVER_MCP_TOKEN": TOKEN}
+
+
+def stdio(served, *words):
+    """A client that starts the program."""
+    arguments = [*PROGRAM[1:], *words]
+    return Client(StdioServerParameters(command=PROGRAM[0], args=arguments, env=environment(served)))
+
+
+class HttpServer:
+    """The program listening on a free port."""
+
+    def __init__(self, served, *words):
+        self._process = subprocess.Popen(
+            [*PROGRAM, "--http", "--port", "0", *words], env=environment(served), stderr=subprocess.PIPE, text=True
+        )
+        found = re.search(r"http://\S+", self._process.stderr.readline())
+        self.url = found[0]
+        self._rest = threading.Thread(target=self._process.stderr.read, daemon=True)
+        self._rest.start()
+
+    def client(self, token=TOKEN, **options):
+        """A client that sends the token, as a context manager of a connected one."""
+
+        @contextlib.asynccontextmanager
+        async def connected():
+            headers = {"Authorization": f"Bearer {token}"}
+            async with (
+                httpx2.AsyncClient(headers=headers, timeout=60) as http,
+                Client(streamable_http_client(self.url, http_client=http), **options) as client,
+            ):
+                yield client
+
+        return connected()
+
+    def stop(self):
+        self._process.send_signal(signal.SIGINT)
+        try:
+            return self._process.wait(20)
+        finally:
+            self._process.kill()
+            self._rest.join(20)
+            self._process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def http(served):
+    server = HttpServer(served, "--sessions", "3", "--timeout", "20", "--longest", "30", "--characters", "5000")
+    yield server
+    server.stop()
+
+
+async def call(client, tool, **arguments):
+    """The result of a tool."""
+    return await client.call_tool(tool, arguments)
+
+
+def text(result):
+    return result.content[0].text
+
+
+def session_of(result):
+    return result.structured_content["session"]
+
+
+def test_a_conversation_over_stdio(served):
+    before = set(served.kernels())
+
+    async def talk():
+        async with stdio(served) as client:
+            names = {tool.name for tool in (await client.list_tools()).tools}
+            assert names == {"evaluate", "abort", "sessions", "close", "documentation"}
+            first = await call(client, "evaluate", code='x = 20; Print["hello"]; x + 3\n1/0')
+            assert not first.is_error
+            assert [each["text"] for each in first.structured_content["results"]] == ["23", "ComplexInfinity"]
+            assert first.structured_content["output"] == "hello\n"
+            assert first.structured_content["messages"] == ["Power::infy: Infinite expression 1 / 0 encountered."]
+            second = await call(client, "evaluate", code="x^2/3 + y")
+            assert session_of(second) == session_of(first), "the state survives"
+            assert "frac" in second.structured_content["results"][0]["latex"]
+            other = await call(client, "evaluate", code="x", session="new")
+            assert other.structured_content["results"][0]["text"] == "x" and session_of(other) != session_of(first)
+            listed = await call(client, "sessions")
+            assert {each["session"] for each in listed.structured_content["sessions"]} == {
+                session_of(first), session_of(other),
+            }  # fmt: skip
+            assert session_of(first) in served.kernels()
+            assert not (await call(client, "close", session=session_of(other))).is_error
+            gone = await call(client, "evaluate", code="1", session=session_of(other))
+            assert gone.is_error and "no session" in text(gone)
+            described = await call(client, "documentation", symbol="Sin")
+            assert "sine" in text(described)
+            unknown = await call(client, "documentation", symbol="NoSuchThing")
+            assert unknown.is_error and "knows no symbol" in text(unknown)
+
+    asyncio.run(talk())
+    wait_for(lambda: not served.in_use().keys() - before, 20.0, "its kernels to be gone")
+
+
+def test_a_picture(http):
+    async def talk():
+        async with http.client() as client:
+            shown = await call(client, "evaluate", code="Plot[x, {x, 0, 6}]")
+            (image,) = [each for each in shown.content if each.type == "image"]
+            data = base64.b64decode(image.data)
+            assert image.mime_type in ("image/png", "image/svg+xml")
+            assert data.startswith(b"\x89PNG") == (image.mime_type == "image/png")
+            assert not (await call(client, "close", session=session_of(shown))).is_error
+
+    asyncio.run(talk())
+
+
+def test_errors_and_limits(http):
+    async def talk():
+        async with http.client() as client:
+            wrong = await call(client, "evaluate", code="f[1, ")
+            assert wrong.is_error and "Syntax" in text(wrong)
+            session = session_of(wrong)
+            late = await call(client, "evaluate", code="kept = 4; While[True]", session=session, timeout=0.3)
+            assert late.is_error and "aborted after 0.3 s" in text(late)
+            kept = await call(client, "evaluate", code="kept", session=session)
+            assert kept.structured_content["results"][0]["text"] == "4"
+            longer = await call(client, "evaluate", code="1", session=session, timeout=31)
+            assert longer.is_error and "at most 30 seconds" in text(longer)
+            large = await call(client, "evaluate", code='StringRepeat["x", 100000]', session=session)
+            assert "95000 more characters" in text(large)
+            extra = []
+            while True:
+                more = await call(client, "evaluate", code="1", session="new")
+                if more.is_error:
+                    break
+                extra.append(session_of(more))
+            assert "all 3 sessions are in use" in text(more) and len(extra) == 2
+            for each in (session, *extra):
+                assert not (await call(client, "close", session=each)).is_error
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_conversations_are_kept_apart(http, served, mode):
+    """In the protocol of 2026, which has no sessions of its own, the ID is what a conversation has."""
+
+    async def talk():
+        async with http.client(mode=mode) as one, http.client(mode=mode) as other:
+            first = await call(one, "evaluate", code="secret = 1", session="new")
+            assert not first.is_error, text(first)
+            listed = await call(other, "sessions")
+            assert listed.structured_content["sessions"] == []
+            theirs = await call(other, "evaluate", code="secret", session="new")
+            assert theirs.structured_content["results"][0]["text"] == "secret"
+            if mode == "legacy":
+                refused = await call(other, "evaluate", code="secret", session=session_of(first))
+                assert refused.is_error and "no session" in text(refused)
+            for client, result in ((one, first), (other, theirs)):
+                assert not (await call(client, "close", session=session_of(result))).is_error
+
+    asyncio.run(talk())
+
+
+def test_an_abort_from_another_call(http, served):
+    async def talk():
+        async with http.client() as client:
+            session = session_of(await call(client, "evaluate", code="1", session="new"))
+            running = asyncio.ensure_future(call(client, "evaluate", code="While[True]", session=session))
+            while not served.kernels()[session].busy:
+                await asyncio.sleep(0.02)
+            assert (await call(client, "abort", session=session)).structured_content["aborted"]
+            ended = await running
+            assert ended.is_error and "aborted" in text(ended)
+            assert not (await call(client, "close", session=session)).is_error
+
+    asyncio.run(talk())
+
+
+def test_a_call_that_is_cancelled_is_aborted(http, served):
+    async def talk():
+        async with http.client() as client:
+            session = session_of(await call(client, "evaluate", code="kept = 5", session="new"))
+            running = asyncio.ensure_future(call(client, "evaluate", code="While[True]", session=session))
+            while not served.kernels()[session].busy:
+                await asyncio.sleep(0.02)
+            running.cancel()
+            await asyncio.wait([running])
+            again = await call(client, "evaluate", code="kept", session=session)
+            assert again.structured_content["results"][0]["text"] == "5"
+            assert not (await call(client, "close", session=session)).is_error
+
+    asyncio.run(talk())
+
+
+def test_a_kernel_that_dies(http, served):
+    async def talk():
+        async with http.client() as client:
+            session = session_of(await call(client, "evaluate", code="1", session="new"))
+            os.kill(served.kernels()[session].process, signal.SIGKILL)
+            ended = await call(client, "evaluate", code="1", session=session)
+            assert ended.is_error and "has ended" in text(ended)
+
+    asyncio.run(talk())
+
+
+def test_the_token(http):
+    for headers in ({}, {"Authorization": "Bearer wrong"}):
+        answer = httpx2.post(http.url, headers=headers, json={}, timeout=20)
+        assert answer.status_code == 401 and "token" in answer.text
+
+
+def test_a_client_that_is_killed_leaves_nothing(served):
+    before = set(served.in_use())
+    process = subprocess.Popen(
+        PROGRAM, env=environment(served), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        for line in (
+            '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},'
+            '"clientInfo":{"name":"t","version":"1"}}}',
+            '{"jsonrpc":"2.0","method":"notifications/initialized"}',
+            '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"evaluate","arguments":{"code":"While[True]"}}}',
+        ):
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+        wait_for(lambda: any(each.busy for each in served.in_use().values()), 30.0, "the evaluation to run")
+    finally:
+        process.kill()
+        process.communicate()
+    wait_for(lambda: set(served.in_use()) <= before, 20.0, "its kernel to be gone")
+
+
+def test_no_server(served):
+    async def talk():
+        async with stdio(served, "--server", "1@127.0.0.1") as client:
+            refused = await call(client, "evaluate", code="1")
+            assert refused.is_error and "the connection was refused" in text(refused)
+
+    asyncio.run(talk())
+
+
+def test_wrong_arguments(capsys, tmp_path):
+    (tmp_path / "empty").write_text("\n")
+    for words in (
+        ["--port", "x"], ["--sessions", "0"], ["--server", "what is this"], ["frobnicate"],
+        ["--http", "--token-file", str(tmp_path / "empty")], ["--http", "--token-file", "/nowhere"],
+    ):  # fmt: skip
+        assert main(words) == 64
+    assert "Traceback" not in capsys.readouterr().err

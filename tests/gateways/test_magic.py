@@ -1,0 +1,75 @@
+"""Wolfram Language in Python notebooks: %load_ext wstpserver."""
+
+import pytest
+
+numpy = pytest.importorskip("numpy")
+interactive = pytest.importorskip("IPython.core.interactiveshell", reason="IPython is not installed")
+from IPython.utils.capture import capture_output  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def shell(served, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WSTPSERVER", served.address)
+        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+        shell = interactive.InteractiveShell.instance()
+        shell.run_line_magic("load_ext", "wstpserver")
+        yield shell
+        interactive.InteractiveShell.clear_instance()
+
+
+def run(shell, code):
+    """What a cell writes and shows."""
+    with capture_output() as captured:
+        shell.run_cell(code)
+    return captured
+
+
+def test_a_cell(shell):
+    captured = run(shell, '%%wl\nPrint["hello"]\nx^2/3\nPlot[x, {x, 0, 1}]\n1/0')
+    assert captured.stdout.startswith("hello\n") and "Power::infy" in captured.stderr
+    formula, plot, last = (output.data for output in captured.outputs)
+    assert formula["text/latex"] == "$\\displaystyle \\frac{x^2}{3}$" and formula["text/plain"] == "x ^ 2 / 3"
+    assert "<svg" in plot["image/svg+xml"] and last["text/plain"] == "ComplexInfinity"
+
+
+def test_an_image(shell):
+    captured = run(shell, "%%wl\nImage[{{0., 1.}, {1., 0.}}]")
+    assert captured.outputs[0].data["image/png"]
+
+
+def test_arrays_both_ways(shell):
+    shell.user_ns["data"] = numpy.linspace(0, 1, 1000).reshape(20, 50)
+    run(shell, "%%wl -i data -o squared,n\nsquared = data^2; n = Dimensions[data];")
+    assert numpy.allclose(shell.user_ns["squared"], shell.user_ns["data"] ** 2)
+    assert isinstance(shell.user_ns["squared"], numpy.ndarray) and shell.user_ns["n"].tolist() == [20, 50]
+
+
+def test_a_line_is_a_value(shell):
+    shell.run_cell("value = %wl 2^100")
+    assert shell.user_ns["value"] == 2**100
+
+
+def test_a_timeout_keeps_the_session(shell):
+    run(shell, "%%wl\nkept = 3")
+    captured = run(shell, "%%wl -t 0.2\nWhile[True]")
+    assert "EvaluationTimeout" in captured.stderr
+    assert run(shell, "%%wl\nkept").outputs[0].data["text/plain"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("-i nosuch", "no Python variable nosuch"), ("-x 1", "-x is no option"), ("-o", "-o needs a value"),
+        ("-o a_b", "letters and digits"), ("-t soon", "no number of seconds"), ("-i shell_", "letters and digits"),
+    ],
+)  # fmt: skip
+def test_wrong_lines(shell, line, problem):
+    captured = run(shell, f"%%wl {line}\n1")
+    assert problem in captured.stderr and "Traceback" not in captured.stderr and not captured.outputs
+
+
+def test_nobody_listens(shell, served):
+    captured = run(shell, "%%wl -s 1@127.0.0.1\n1")
+    assert "refused" in captured.stderr and "Traceback" not in captured.stderr
+    assert run(shell, f"%%wl -s {served.address} -p Main\n1").outputs[0].data["text/plain"] == "1"

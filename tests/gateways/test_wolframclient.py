@@ -1,0 +1,294 @@
+"""The vendor's Python client, as it is on PyPI, with `wstpserver-kernel` as its kernel."""
+
+import asyncio
+import concurrent.futures
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tools.harness import processes
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
+
+from .conftest import write_program
+
+numpy = pytest.importorskip("numpy")
+zmq = pytest.importorskip("zmq", reason="wstpserver[wolframclient] is not installed")
+pytest.importorskip("wolframclient", reason="wstpserver[wolframclient] is not installed")
+
+from wolframclient.deserializers import binary_deserialize  # noqa: E402
+from wolframclient.evaluation import WolframEvaluatorPool, WolframLanguageSession  # noqa: E402
+from wolframclient.exception import WolframKernelException  # noqa: E402
+from wolframclient.language import wl, wlexpr  # noqa: E402
+from wolframclient.serializers import export  # noqa: E402
+
+PROGRAM = (
+    "import sys; from wstpserver.gateways.wolframclient_kernel import parse_start, serve; words = sys.argv[1:]; "
+    "files = [words[i + 1] for i, word in enumerate(words) if word == '-initfile']; "
+    "sys.exit(serve(parse_start(words[words.index('-run') + 1]), files))"
+)
+#: Tests of wolframclient that hold for Wolfram kernels only: they need WXF, images, or messages in their wording.
+VENDOR_ONLY = (
+    "test_evaluate_option", "test_images_in_expr", "test_images_serialization", "test_many_failures_wrap",
+    "test_one_eval_many_msg_wrap", "test_valid_evaluate_wxf", "test_many_failures_wrap_async",
+    "test_valid_evaluate_wxf_async",
+)  # fmt: skip
+#: Those whose subject is tested here in less time.
+SLOW = ("restart", "auto_start", "loglevel", "multiple_async")
+
+
+@pytest.fixture(scope="module")
+def kernel(served, tmp_path_factory):
+    """The path of a program for a session of wolframclient."""
+    return write_program(tmp_path_factory.mktemp("kernel"), PROGRAM, WSTPSERVER=served.address)
+
+
+@pytest.fixture(scope="module")
+def session(kernel):
+    with WolframLanguageSession(kernel) as session:
+        yield session
+
+
+def test_what_the_documentation_shows(session):
+    assert session.evaluate(wl.StringReverse("abc")) == "cba"
+    assert session.evaluate("Table[Prime[i], {i, 3}]") == (2, 3, 5)
+    assert session.evaluate(wlexpr("x^2 /. x -> 3")) == 9
+    assert session.evaluate(wl.Map(wlexpr("#^2 &"), [1, 2, 3])) == (1, 4, 9)
+    assert session.function(wl.Composition(wl.Total, wl.Range))(5) == 15
+    assert session.function("StringReverse")("hello") == "olleh"
+    assert session.evaluate(wl.f(wl.x, wl.Global.y)) == wl.f(wl.x, wl.Global.y)
+    assert session.evaluate("{a, q`b, True, Null, 1/3, 2^100, <|1 -> \"x\"|>}") == (
+        wl.Global.a, wl.q.b, True, None, wl.Rational(1, 3), 2**100, {1: "x"},
+    )  # fmt: skip
+
+
+def test_state_and_contexts_stay_between_evaluations(session):
+    assert session.evaluate("Clear[z]; z = 5; Context[z]") == "Global`"
+    assert session.evaluate('Begin["tests`"]') == "tests`"
+    assert session.evaluate("new = z + 1") == 6
+    assert session.evaluate("{$Context, new, other}") == ("tests`", 6, wl.tests.other)
+    assert session.evaluate("End[]") == "tests`"
+    assert session.evaluate("Throw[2]") == wl.Hold(wl.Throw(2))  # which skips whatever was to follow
+    assert session.evaluate("{$Context, v}") == ("Global`", wl.Global.v)
+
+
+def test_messages_and_output(session):
+    result = session.evaluate_wrap('Print["one\ntwo"]; Print[3]; 1/0')
+    assert not result.success and result.is_message_failure
+    assert result.get() == wl.DirectedInfinity()
+    assert result.messages == ("Infinite expression Power[0, -1] encountered.",)
+    assert tuple(result.iter_messages_name()) == (wl.MessageName(wl.Power, "infy"),)
+    assert result.output == ("one\ntwo", "3")
+    assert session.evaluate_wrap("Quiet[1/0]").success
+
+
+def test_arrays_both_ways(session):
+    for array in (
+        numpy.arange(6).reshape(2, 3), numpy.arange(200, dtype="uint8"), numpy.arange(-3, 3, dtype="int8"),
+        numpy.linspace(0, 1, 500), numpy.ones((2, 2), "float32"),
+    ):  # fmt: skip
+        assert numpy.array_equal(numpy.array(session.evaluate(wl.Plus(array, 1))), array + 1)
+    packed = session.evaluate("N[Range[1000]]")
+    assert isinstance(packed, numpy.ndarray) and packed.dtype == "float64" and packed[-1] == 1000
+    assert session.evaluate(wl.Total(numpy.array([1 + 2j, 3j]))) == wl.Complex(1.0, 5.0)
+
+
+def test_large_values(session):
+    text = session.evaluate(wl.StringRepeat("0123456789", 10_000_000))
+    assert len(text) == 100_000_000 and text.endswith("6789")
+
+
+def test_futures(session):
+    future = session.evaluate_future("Pause[0.01]; 6*7")
+    assert future.result(20) == 42
+    assert binary_deserialize(session.evaluate_wxf("{1, 2}")) == (1, 2)
+
+
+def test_a_timeout_and_termination(served, kernel):
+    session = WolframLanguageSession(kernel)
+    session.start()
+    future = session.evaluate_future("While[True]")
+    wait_for(lambda: any(each.busy for each in served.in_use().values()), 20.0, "a kernel to be busy")
+    with pytest.raises(concurrent.futures.TimeoutError):
+        future.result(timeout=0.1)
+    session.terminate()
+    served_again = WolframLanguageSession(kernel)
+    with served_again:
+        assert served_again.evaluate("1 + 1") == 2
+
+
+def test_a_client_that_is_killed_leaves_nothing(served, kernel, session, tmp_path):
+    before = set(served.in_use())
+    program = (
+        "import sys; from wolframclient.evaluation import WolframLanguageSession\n"
+        f"session = WolframLanguageSession({kernel!r}); session.start()\n"
+        "print(session.kernel_controller.pid, flush=True); session.evaluate('While[True]')"
+    )
+    client = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    try:
+        gateway = int(client.stdout.readline())
+        wait_for(lambda: any(each.busy for each in served.in_use().values()), 20.0, "the evaluation to run")
+    finally:
+        client.kill()
+        client.wait()
+        client.stdout.close()
+    wait_for(lambda: not processes.alive(gateway), 20.0, "the gateway to end")
+    wait_for(lambda: set(served.in_use()) <= before, 20.0, "its kernel to be taken away")
+
+
+def test_the_log(kernel, caplog):
+    with caplog.at_level(logging.DEBUG), WolframLanguageSession(kernel, kernel_loglevel=logging.INFO) as session:
+        session.evaluate('Print["printed"]; ClientLibrary`info["a", 1 + 1]; ClientLibrary`debug["not this"]; 1/0')
+        session.evaluate('ClientLibrary`SetErrorLogLevel[]; ClientLibrary`warn["nor this"]; ClientLibrary`error["b"]')
+        assert session.evaluate("ClientLibrary`Private`$LogLevel == ClientLibrary`Private`$ERROR")
+
+        def lines():
+            return [record.getMessage() for record in caplog.records if record.name.startswith("WolframKernel-")]
+
+        wanted = ["printed", "a 2", "Infinite expression Power[0, -1] encountered.", "b"]
+        wait_for(lambda: lines() == wanted, 10.0, lambda: f"{wanted} in the log: {lines()}")
+
+
+def test_eight_evaluations_at_a_time(kernel, tmp_path):
+    """Each waits until all have begun."""
+    names = [str(tmp_path / str(number)) for number in range(8)]
+
+    async def run():
+        async with WolframEvaluatorPool(kernel, poolsize=8) as pool:
+            begin = '(Export[#, "", "Text"]; While[! AllTrue[#2, FileExistsQ], Pause[0.02]]; $ProcessID) &'
+            tasks = [pool.evaluate(wl.Apply(wlexpr(begin), [name, names])) for name in names]
+            return await asyncio.wait_for(asyncio.gather(*tasks), 60)
+
+    assert len(set(asyncio.run(run()))) == 8
+
+
+def test_quit_ends_the_session(kernel):
+    with WolframLanguageSession(kernel) as session:
+        first = session.evaluate("$ProcessID")
+        assert first == session.kernel_controller.pid
+        with pytest.raises(WolframKernelException, match="not running"):
+            session.evaluate("Quit[]")
+        session.terminate()
+        assert session.evaluate("$ProcessID") not in (first, None)
+
+
+def test_a_kernel_that_is_killed(served, kernel, session, caplog):
+    before = set(served.in_use())
+    with WolframLanguageSession(kernel, kernel_loglevel=logging.FATAL) as other:
+        other.evaluate("1")
+        future = other.evaluate_future("While[True]")
+        mine = served.in_use().keys() - before
+        wait_for(lambda: served.kernels()[next(iter(mine))].busy, 20.0, "the evaluation to run")
+        os.kill(served.kernels()[mine.pop()].process, signal.SIGKILL)
+        with pytest.raises(WolframKernelException, match="not running"):
+            future.result(30)
+        wait_for(lambda: "the kernel has ended" in caplog.text, 10.0, lambda: f"the reason in the log: {caplog.text}")
+
+
+def test_the_vendors_own_tests(kernel, tmp_path):
+    """Those of its tests of an evaluation that do not need a Wolfram kernel."""
+    configuration = tmp_path / "configuration.json"
+    configuration.write_text(json.dumps({"kernel": kernel}))
+    environment = {**os.environ, "WOLFRAMCLIENT_PY_JSON_CONFIG": str(configuration)}
+    chosen = f"(TestCase or TestSession) and not ({' or '.join((*VENDOR_ONLY, *SLOW))})"
+    words = ["-q", "-p", "no:cacheprovider", "-k", chosen, "--pyargs", "wolframclient.tests.evaluation.test_kernel"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], env=environment, cwd=tmp_path, capture_output=True, text=True,
+        timeout=100
+    )  # fmt: skip
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout
+
+
+# Without a kernel
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_no_kernel(tmp_path, caplog, full):
+    """Nobody listens, or the pool has no kernel to give: the session does not start, and the reason is in the log."""
+    with ServerProcess(tmp_path, {"Pools": {"Main": pool(make_kernel(tmp_path), MaximumKernelNumber=1)}}) as server:
+        address = f"wstp://127.0.0.1:{server.port}/Elsewhere" if full else f"{server.port}@127.0.0.1"
+        if not full:
+            server.stop()
+        program = write_program(tmp_path, PROGRAM, WSTPSERVER=address)
+        session = WolframLanguageSession(program, kernel_loglevel=logging.FATAL)
+        with pytest.raises(WolframKernelException):
+            session.start()
+        session.terminate()
+    wanted = "Elsewhere" if full else "the connection was refused"
+    wait_for(lambda: wanted in caplog.text, 10.0, lambda: f"the reason in the log: {caplog.text}")
+
+
+# A client that is none
+
+
+class Client:
+    """The client's side of the two sockets, in the hands of a test."""
+
+    def __init__(self, program):
+        self.context = zmq.Context()
+        self.requests, self.answers = self.context.socket(zmq.PUSH), self.context.socket(zmq.PULL)
+        ports = [socket.bind_to_random_port("tcp://127.0.0.1") for socket in (self.requests, self.answers)]
+        self.answers.setsockopt(zmq.RCVTIMEO, 30_000)
+        addresses = ", ".join(f'"tcp://127.0.0.1:{port}"' for port in ports)
+        self.process = subprocess.Popen([program, "-run", f"ClientLibrary`Private`KernelPrivateStart[{addresses}];"])
+        assert self.answers.recv() == b"OK"
+
+    def ask(self, request):
+        self.requests.send(request)
+        return binary_deserialize(self.answers.recv())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.requests.close(0)
+        self.answers.close(0)
+        self.context.term()
+        try:
+            self.process.wait(20)
+        finally:
+            self.process.kill()
+
+
+def test_garbage(kernel):
+    with Client(kernel) as client:
+        for garbage in (b"", b"\x00\xff" * 1000, b"8:f\x05s\x04Plus", b"8C:xxx", b"8:\xc1\x23\x01\x7f", b"8:-CaCb"):
+            answer = client.ask(garbage)
+            assert not answer["Success"] and "not WXF" in answer["MessagesText"][0], answer
+        assert binary_deserialize(client.ask(export(wl.Plus(1, 2), target_format="wxf"))["Result"]) == 3
+    assert client.process.returncode == 0
+
+
+def test_ctrl_c_aborts_the_evaluation(kernel, served, session):
+    before = set(served.in_use())
+    with Client(kernel) as client:
+        client.ask(export(wl.Set(wl.x, 7), target_format="wxf"))
+        client.requests.send(export(wlexpr("While[True]"), target_format="wxf"))
+        mine = (served.in_use().keys() - before).pop()
+        wait_for(lambda: served.kernels()[mine].busy, 20.0, "the evaluation to run")
+        client.process.send_signal(signal.SIGINT)
+        answer = binary_deserialize(client.answers.recv())
+        assert binary_deserialize(answer["Result"]) == wl.Symbol("$Aborted") or not answer["Success"]
+        assert binary_deserialize(client.ask(export(wl.x, target_format="wxf"))["Result"]) == 7
+
+
+# A kernel that reads and writes WXF itself
+
+
+def test_a_kernel_with_wxf(tmp_path, caplog):
+    """It evaluates the client's initialization file, and gets each request as it is."""
+    (tmp_path / "kernel").mkdir()
+    kernel = write_program(tmp_path / "kernel", "import runpy; runpy.run_module('tests.gateways.binary_kernel', "
+                           "run_name='__main__')")  # fmt: skip
+    with ServerProcess(tmp_path, {"Pools": {"Main": pool(kernel)}}) as server:
+        program = write_program(tmp_path, PROGRAM, WSTPSERVER=f"{server.port}@127.0.0.1")
+        with caplog.at_level(logging.INFO), WolframLanguageSession(program, kernel_loglevel=logging.INFO) as session:
+            assert session.evaluate(wl.Plus(1, 2)) == 3
+            assert session.evaluate_wrap(wl.Plus(20, 3)).success
+            wait_for(lambda: caplog.text.count("adding") == 2, 10.0, "two lines in the log")

@@ -1,0 +1,277 @@
+"""Inputs of a notebook: what a kernel shows of each result, as text, formulas and pictures.
+
+The kernel keeps each result that it prints (``$PrePrint``) until it is asked for it here, unevaluated: so a result is
+drawn as it was, even if the same input has changed it since. If the user sets ``$PrePrint``, results are text.
+
+In the kernel there are two functions more: ``Jupyter`Display[expr]`` shows an expression in the middle of an
+evaluation, ``Jupyter`ClearOutput[]`` removes what the input has shown so far.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from wstpserver.client import (
+    Callbacks,
+    EvaluationAborted,
+    EvaluationError,
+    EvaluationTimeout,
+    KernelMessage,
+    Session,
+)
+from wstpserver.client.display import DRAW_TIMEOUT, PICTURES, png_of
+from wstpserver.wire.values import Expression, Function, Symbol
+
+TEXT: Final = "text/plain"
+LATEX: Final = "text/latex"
+SVG: Final = "image/svg+xml"
+PNG: Final = "image/png"
+
+#: Seconds for definitions and small questions.
+_TIMEOUT: Final = 20.0
+_LINE: Final = re.compile(r"Out\[(\d+)\]")
+_PROMPT: Final = re.compile(r"In\[(\d+)\]")
+#: What a kernel writes into an SVG that it cannot draw.
+_NOT_DRAWN: Final = re.compile(r">\s*-\w+-\s*<")
+#: Functions that TeX has names for.
+_FUNCTION: Final = re.compile(r"\\text\{(Sin|Cos|Tan|Cot|Sec|Csc|Sinh|Cosh|Tanh|Log|Exp|Max|Min|Det)\}")
+#: Parts that a formula may have; larger results are text.
+_LARGEST_FORMULA: Final = 400
+
+_DEFINITIONS: Final = r"""
+SetAttributes[{WSTPServer`Cells`keep, WSTPServer`Cells`shown}, HoldAllComplete];
+WSTPServer`Cells`keep[value___] := (WSTPServer`Cells`kept[$Line] = HoldComplete[value]; value);
+WSTPServer`Cells`formula[held_] := LeafCount[held] < @LARGEST@ &&
+  FreeQ[held, _String | _Association | _Function | _Pattern | _Blank | _Hold | _RuleDelayed | _Failure | _ByteArray |
+    _Image | _Graphics | _Graphics3D] && ! MatchQ[held, HoldComplete[_Symbol]] &&
+  ! FreeQ[held, _Rational | _Complex | Except[HoldComplete | List | True | False | Null | None, _Symbol]];
+WSTPServer`Cells`shown[HoldComplete[v_]] := Quiet[Which[
+  Head[Unevaluated[v]] === Image, {"image", ExportString[ImageData[v, "Byte"], "RawJSON"]},
+  MemberQ[{@PICTURES@}, Head[Unevaluated[v]]], {"drawing", ExportString[v, "SVG"]},
+  TrueQ[WSTPServer`Cells`formula[HoldComplete[v]]], {"formula", ToString[TeXForm[HoldForm[v]]]},
+  True, {"text", ""}]];
+WSTPServer`Cells`take[line_] := Replace[WSTPServer`Cells`kept[line], {
+  held_HoldComplete :> (Unset[WSTPServer`Cells`kept[line]]; Replace[held,
+    {HoldComplete[v_] :> WSTPServer`Cells`shown[HoldComplete[v]], _ :> {"text", ""}}]),
+  _ :> {"text", ""}}];
+WSTPServer`Cells`raster[held_] := Quiet[Replace[held, HoldComplete[v_] :> ExportString[v, {"Base64", "PNG"}]]];
+Jupyter`Display[e_] := With[{value = e}, Print["@MARK@", ExportString[
+  Append[WSTPServer`Cells`shown[HoldComplete[value]], ToString[value]], "RawJSON"]];];
+Jupyter`ClearOutput[wait_: False] := Print["@MARK@", "clear ", TrueQ[wait]];
+Jupyter`Display::usage = "Jupyter`Display[expr] shows an expression in the middle of an evaluation.";
+Jupyter`ClearOutput::usage = "Jupyter`ClearOutput[] removes what this input has shown so far.";
+$PrePrint = WSTPServer`Cells`keep;
+"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result, or what ``Jupyter`Display`` shows.
+
+    Attributes:
+        data: What it looks like: MIME type to text, or to bytes for PNG; "text/plain" is always there.
+        label: The kernel's label, "Out[3]= "; "" where there is none.
+    """
+
+    data: dict[str, str | bytes]
+    label: str = ""
+
+    @property
+    def line(self) -> int | None:
+        """The number in the label."""
+        found = _LINE.search(self.label)
+        return int(found[1]) if found else None
+
+
+@dataclass
+class Outcome:
+    """How an input ended.
+
+    Attributes:
+        results: The results, in order.
+        messages: The messages, as far as they were not about the syntax.
+        error: Name and text of what ended it before its end: a syntax error, an abort; None if it came to its end.
+        next_line: The number of the kernel's next prompt; None if it is not known.
+    """
+
+    results: list[Shown] = field(default_factory=list)
+    messages: list[KernelMessage] = field(default_factory=list)
+    error: tuple[str, str] | None = None
+    next_line: int | None = None
+
+
+class Cells:
+    """Inputs of one session.
+
+    Args:
+        session: The session. It may get another kernel: what is defined there is defined again when it is missing.
+        on_display: Called with what ``Jupyter`Display`` shows; by default it is one of the results.
+        on_clear: Called with whether to wait for the next output, for ``Jupyter`ClearOutput``.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        on_display: Callable[[Shown], object] | None = None,
+        on_clear: Callable[[bool], object] | None = None,
+    ) -> None:
+        self.session = session
+        self._on_display = on_display
+        self._on_clear = on_clear
+        self._mark = f"cell-{secrets.token_hex(8)} "
+        self._ready = False
+
+    def prepare(self) -> None:
+        """Define what this needs in the kernel. Raises as `Session.evaluate`."""
+        text = _DEFINITIONS.replace("@MARK@", self._mark).replace("@LARGEST@", str(_LARGEST_FORMULA))
+        self.session.evaluate(text.replace("@PICTURES@", ", ".join(sorted(PICTURES - {"Image"}))), _TIMEOUT, check=True)
+        self._ready = True
+
+    def forget_kernel(self) -> None:
+        """The session has another kernel: what was defined is not there."""
+        self._ready = False
+
+    def run(self, code: str, timeout: float | None = None, *, callbacks: Callbacks | None = None) -> Outcome:
+        """Evaluate an input as at a prompt.
+
+        Args:
+            code: Wolfram Language text, of one or more expressions.
+            timeout: Seconds; None for no limit.
+            callbacks: Called with what is printed, messages and questions while it happens. Messages about the syntax
+                become the outcome's `error` instead.
+
+        Returns:
+            What came of it.
+
+        Raises:
+            EvaluationTimeout: The time-out expired.
+            KernelLost: The kernel is gone.
+            LinkClosed: The link has ended.
+        """
+        if not self._ready:
+            self.prepare()
+        outcome = Outcome()
+        texts: list[tuple[str, str]] = []
+        syntax: list[str] = []
+        given = callbacks or Callbacks()
+
+        def on_message(message: KernelMessage) -> None:
+            if message.symbol == "Syntax":
+                syntax.append(message_text(message))
+                return
+            outcome.messages.append(message)
+            if given.on_message is not None:
+                given.on_message(message)
+
+        def on_print(text: str) -> None:
+            if text.startswith(self._mark):
+                self._marked(text.removeprefix(self._mark), outcome)
+            elif given.on_print is not None:
+                given.on_print(text)
+
+        heard = Callbacks(
+            on_print=on_print, on_message=on_message,
+            on_result=lambda label, value: texts.append((label, value if isinstance(value, str) else str(value))),
+        ).over(given)  # fmt: skip
+        try:
+            output = self.session.evaluate_text(code, timeout, callbacks=heard, check=False)
+        except EvaluationTimeout:
+            raise
+        except EvaluationAborted as error:
+            outcome.error = ("$Aborted", str(error))
+            return outcome
+        if syntax or output.syntax_error is not None:
+            outcome.error = ("Syntax", "\n".join(syntax) or f"syntax error at character {output.syntax_error}")
+        prompt = _PROMPT.search(output.prompt)
+        outcome.next_line = int(prompt[1]) if prompt else None
+        outcome.results += [self._shown(label, text) for label, text in texts]
+        return outcome
+
+    def _marked(self, line: str, outcome: Outcome) -> None:
+        """What the kernel has written for this class."""
+        if line.startswith("clear "):
+            if self._on_clear is not None:
+                self._on_clear(line.split()[1] == "True")
+            return
+        kind, payload, text = json.loads(line)
+        shown = Shown({TEXT: text, **_rich(kind, payload)})
+        if self._on_display is not None:
+            self._on_display(shown)
+        else:
+            outcome.results.append(shown)
+
+    def _shown(self, label: str, text: str) -> Shown:
+        """A result with all that can be shown of it."""
+        line = _LINE.search(label)
+        data: dict[str, str | bytes] = {TEXT: text}
+        if line is not None:
+            question = Function(Symbol("WSTPServer`Cells`take"), (int(line[1]),))
+            match self._ask(question):
+                case [str(kind), str(payload)]:
+                    data |= _rich(kind, payload)
+                    if kind == "drawing" and SVG not in data:
+                        data |= self._raster(int(line[1]))
+        return Shown(data, label)
+
+    def _raster(self, line: int) -> dict[str, str | bytes]:
+        """A picture that the kernel cannot draw as SVG, as PNG if it can do that."""
+        value = self._ask(Function(Symbol("WSTPServer`Cells`raster"), (
+            Function(Symbol("HoldComplete"), (Function(Symbol("Out"), (line,)),)),)))  # fmt: skip
+        return _rich("png", value) if isinstance(value, str) else {}
+
+    def _ask(self, question: Expression) -> Any:
+        """A value, without a word to the user; None if there is none, since results are shown as text then."""
+        try:
+            return self.session.evaluate(question, DRAW_TIMEOUT, callbacks=Callbacks.quiet(), results="python")
+        except EvaluationError:
+            return None
+
+    def description(self, name: str) -> str | None:
+        """Return what the kernel says of a symbol: ``?name``; None if it knows none of this name."""
+        if not re.fullmatch(r"[$\w`*]+", name):
+            return None
+        texts: list[str] = []
+        heard = Callbacks(
+            on_print=texts.append, on_message=lambda message: None, on_notice=lambda text: None,
+            on_result=lambda label, value: texts.append(str(value)),
+        )  # fmt: skip
+        known = self.session.evaluate(Function(Symbol("Names"), (name,)), _TIMEOUT, callbacks=heard, results="python")
+        if not known:
+            return None
+        self.session.evaluate_text(f"?{name}", _TIMEOUT, callbacks=heard, check=False)
+        text = "\n".join(texts).strip("\n")
+        return text if text and text != "Null" else f"{name}: a symbol without a description"
+
+
+def message_text(message: KernelMessage) -> str:
+    """Return a message as a user sees it, with its name."""
+    text = message.text.strip()
+    name = f"{message.symbol}::{message.tag}"
+    return text if text.startswith(name) else f"{name}: {text}" if text else name
+
+
+def _rich(kind: str, payload: str) -> dict[str, str | bytes]:
+    """The MIME types of what the kernel made; none of what it could not make."""
+    if kind == "formula":
+        if not payload or "TeXForm" in payload or "\\text{HoldForm}" in payload:
+            return {}
+        formula = _FUNCTION.sub(lambda name: f"\\{name[1].lower()}", payload.replace("->", "\\to "))
+        return {LATEX: f"$\\displaystyle {formula}$"}
+    if kind == "drawing" and "<svg" in payload and not _NOT_DRAWN.search(payload):
+        return {SVG: payload.strip()}
+    try:
+        if kind == "image":
+            return {PNG: png_of(json.loads(payload))}
+        if kind == "png":
+            data = base64.b64decode(payload)
+            return {PNG: data} if data.startswith(b"\x89PNG") else {}
+    except (TypeError, ValueError):
+        pass
+    return {}

@@ -1,0 +1,1 @@
+"""Monitoring over HTTP: metrics for Prometheus, probes, and the status page."""
