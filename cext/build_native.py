@@ -18,16 +18,20 @@ DECLARATIONS = re.compile(r"/\* cffi: begin \*/(.*)/\* cffi: end \*/", re.DOTALL
 #: The headers that declare what Python calls, each after those that it includes.
 HEADERS = [
     "wstpscan.h",
+    "wstpkeep.h",
     "wstpcopy.h",
     "wstpepoll.h",
     "wstpspawn.h",
+    "wstppeer.h",
 ]
 
 SOURCES = [
     "wstpscan.c",
+    "wstpkeep.c",
     "wstpcopy.c",
     "wstpepoll.c",
     "wstpspawn.c",
+    "wstppeer.c",
 ]
 
 ffibuilder = FFI()

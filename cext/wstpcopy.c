@@ -43,11 +43,25 @@ static size_t send_now(int32_t descriptor, const uint8_t *data, size_t length)
     return 0;
 }
 
+/* Notes for what is about to be sent: a whole frame, the beginning of a large one, or more of that. */
+static void note_send(const struct wstpcopy *channel, size_t length)
+{
+    struct wstpkeep *keep = channel->sink->keep;
+
+    if (channel->scan->step != WSTPSCAN_AT_BOUNDARY) {
+        if (!channel->begun && channel->passing != channel->scan->frame_start + 1)
+            wstpkeep_begin(keep, channel->scan->head, channel->one_shot);
+    } else if (keep->outs[keep->valid_out].end != UINT64_MAX) /* else it is the end of a large one, and noted afterwards */
+        wstpkeep_send(keep, length, channel->scan->head, channel->one_shot);
+}
+
 /* Sends what lies between start and position. */
 static void flush(struct wstpcopy *channel, const uint8_t *buffer)
 {
     size_t length = (size_t)(channel->position - channel->start);
 
+    if (channel->sink->keep)
+        note_send(channel, length);
     channel->unsent = send_now(channel->sink->descriptor, buffer + channel->start, length);
     channel->open_tail = buffer[channel->position - 1] != END_PACKET;
     channel->start = channel->position;
@@ -125,6 +139,10 @@ static int complete(struct wstpcopy *channel, const uint8_t *buffer)
     channel->passing = 0;
     channel->sink->free = 1;
     channel->begun = 0;
+    if (channel->sink->keep) {
+        const struct wstpkeep_out *last = &channel->sink->keep->outs[channel->sink->keep->valid_out];
+        wstpkeep_complete(channel->sink->keep, channel->sink->descriptor, last->evaluations, last->head);
+    }
     return 1;
 }
 
@@ -215,7 +233,24 @@ int wstpcopy_receive(struct wstpcopy *channel, uint8_t *buffer, size_t size, siz
         return WSTPCOPY_UNAVAILABLE;
     channel->start = 0;
     channel->position = channel->end = kept;
+    if (channel->keep)
+        wstpkeep_receive(channel->keep, wstpcopy_place(channel, buffer), channel->scan->consumed - kept);
     return wstpcopy_more(channel, buffer, size);
+}
+
+uint64_t wstpcopy_place(const struct wstpcopy *channel, const uint8_t *buffer)
+{
+    uintptr_t place = (uintptr_t)buffer - (uintptr_t)channel->shared;
+
+    return place < channel->shared_size ? place + 1 : 0;
+}
+
+void wstpcopy_note(struct wstpcopy *channel)
+{
+    if (channel->scan->step == WSTPSCAN_AT_BOUNDARY)
+        wstpkeep_handed_on(channel->keep, channel->scan->consumed, 0);
+    else
+        wstpkeep_scanned(channel->keep, channel->copies, channel->scan);
 }
 
 /* Long blocks, past the buffer. ---------------------------------------------------------------------------------------
@@ -309,6 +344,8 @@ int wstpcopy_pass(struct wstpcopy *channel, uint8_t *buffer, size_t size, int32_
 
     if (pipe[0] < 0 || channel->source->descriptor < 0 || !wstpcopy_is_passing(channel) || channel->scan->opaque < WORTH_IT)
         return wstpcopy_receive(channel, buffer, size, 0);
+    if (channel->keep)
+        wstpkeep_receive(channel->keep, 0, 0);
     while (unsent == 0 && total < BURST && channel->scan->opaque > 0) {
         uint64_t want = channel->scan->opaque < size ? channel->scan->opaque : size;
         ssize_t came = splice_now(channel->source->descriptor, pipe[1], (size_t)want);

@@ -15,6 +15,7 @@
 #ifndef WSTPCOPY_H
 #define WSTPCOPY_H
 
+#include "wstpkeep.h"
 #include "wstpscan.h"
 
 #ifdef __cplusplus
@@ -43,6 +44,7 @@ enum wstpcopy_verdict {
 struct wstpcopy_end {
     int32_t descriptor;         /* -1: closed, or not to be used here */
     int32_t free;               /* 1: whole frames may be written to it, no writer is in the middle of one */
+    struct wstpkeep *keep;      /* notes of what is written to it; NULL: none are made */
 };
 
 struct wstpcopy {
@@ -69,6 +71,10 @@ struct wstpcopy {
                                    together, and permits the next evaluation when it sees the answer; NULL: none */
     int32_t paired;             /* then, the head code of the counted evaluations (with `one_shot`), or of their answers */
     uint64_t *total;            /* the number of bytes of each receive is added to this; NULL: to nothing */
+    struct wstpkeep *keep;      /* notes of what is received; NULL: none are made */
+    struct wstpscan *copies;    /* two places for its scanner's state */
+    const uint8_t *shared;      /* where the file of buffers is mapped; */
+    uint64_t shared_size;       /* 0: nowhere */
 
     /* Places in the buffer, in bytes from its beginning. */
 
@@ -118,6 +124,12 @@ int wstpcopy_next(struct wstpcopy *channel, const uint8_t *buffer);
 
 /* Acknowledges at once everything that was received. */
 void wstpcopy_acknowledge(int32_t descriptor);
+
+/* The place + 1 of a buffer in the file of buffers; 0: it is not there. */
+uint64_t wstpcopy_place(const struct wstpcopy *channel, const uint8_t *buffer);
+
+/* Notes that everything up to where the scanner stands was handed on. For a channel with `keep`. */
+void wstpcopy_note(struct wstpcopy *channel);
 
 /* Makes a pipe for wstpcopy_pass(); it is empty whenever that returns. Both numbers are -1 if there is none. */
 void wstpcopy_make_pipe(int32_t pipe[2]);

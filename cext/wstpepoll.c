@@ -207,11 +207,15 @@ static int do_round(struct call *call, struct wstpcopy *channel)
     if (verdict == WSTPCOPY_EMPTY)
         return 0;
     if (nothing_to_report(channel, verdict)) {
+        if (channel->keep)
+            wstpcopy_note(channel);
         if (channel->scan->step == WSTPSCAN_AT_BOUNDARY)
             wstpcopy_acknowledge(channel->source->descriptor);
         return 0;
     }
     if (verdict == WSTPCOPY_ALL_SENT && (channel->counted >> channel->head & 1)) {
+        if (channel->keep)
+            wstpkeep_handed_on(channel->keep, channel->scan->consumed, channel->keep->plain);
         count_frame(call, channel);
         return 0;
     }

@@ -377,3 +377,25 @@ def test_stop_of_a_server_elsewhere(capfd):
         assert main(["-s", address, "stop"]) == 0
         thread.join()
     assert capfd.readouterr().out == "the server has stopped\n"
+# restart
+
+
+def test_restart_waits_for_the_program_that_goes_on(tmp_path, capsys):
+    with ServerProcess(tmp_path, {"Pools": {"Main": pool(make_kernel(tmp_path))}}) as server:
+        assert main(["--server", str(server.port), "restart"]) == 0
+        assert "the server was restarted" in capsys.readouterr().out
+        assert "Restarted with" in server.log
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ({"status": "ExecutionError", "reason": "no module named x"}, "goes on as before: no module named x"),
+        ({"status": "ExecutionError"}, "only the user that it runs as can restart it"),
+        ({"status": "PacketMalformed"}, "this server cannot restart without losing anything"),
+    ],
+)
+def test_restart_says_why_it_was_not_done(capsys, reply, said):
+    with told({"Pools": {}}, RestartServer=json.dumps(reply)) as (address, _):
+        assert main(["--server", str(address), "restart"]) == 1
+    assert said in capsys.readouterr().err

@@ -223,6 +223,32 @@ def test_input_that_nobody_gives_aborts():
         assert session.evaluate(5, PROMPT) == 5
 
 
+@pytest.mark.parametrize("enter", [Session.evaluate, Session.evaluate_text])
+def test_nothing_is_sent_that_could_answer_a_question_that_was_given_up(enter):
+    """The abort may come later than what follows it, since it takes another connection: it is waited for."""
+    came = []
+
+    def rule(kernel):
+        kernel.link.put(input_packet("? "))
+        aborted = kernel.until_aborted()  # by the second abort: the first one has no effect
+        came.append(kernel.link.ready(0))
+        return aborted
+
+    def give_up(prompt):
+        raise KeyboardInterrupt
+
+    kernel = Kernel({"go": rule}, ignore_aborts=1)
+    with session_with(kernel, Callbacks(on_input=give_up)) as session:
+        with pytest.raises(KeyboardInterrupt):
+            enter(session, "go", PROMPT)
+        with pytest.raises(EvaluationTimeout, match="still at work"):
+            session.synchronize(0.1)
+        session.synchronize(PROMPT)
+        assert session.prompt == ("In[2]:= " if enter is Session.evaluate_text else "In[1]:= ")
+        assert session.evaluate(5, PROMPT) == 5
+    assert came == [False]
+
+
 def test_the_menu_of_an_interrupted_kernel():
     def rule(kernel):
         assert kernel.interrupted.wait(PROMPT)

@@ -37,6 +37,8 @@ TOKEN = "a-token-that-nobody-guesses"
 STUNNEL = shutil.which("stunnel4") or shutil.which("stunnel")
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+HAPROXY = shutil.which("haproxy")
+needs_haproxy = pytest.mark.skipif(HAPROXY is None, reason="needs haproxy")
 needs_stunnel = pytest.mark.skipif(STUNNEL is None, reason="needs stunnel")
 
 
@@ -109,19 +111,30 @@ def certificate(tmp_path_factory):
 @contextlib.contextmanager
 def stunnel(folder, *lines):
     """A stunnel with one service of these lines, on a port that the system chooses; yields that port."""
-    # It cannot choose a port itself. One that was just given back is free, unless somebody takes it at this moment.
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     path = folder / f"stunnel-{port}.conf"
     path.write_text("\n".join(["foreground = yes", "pid =", "[wstpserver]", f"accept = 127.0.0.1:{port}", *lines, ""]))
-    process = subprocess.Popen([STUNNEL, path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True)  # fmt: skip
-    lines = []
-    reader = threading.Thread(target=lambda: lines.extend(process.stdout))
+    with running(port, STUNNEL, path):
+        yield port
+
+
+def free_port():
+    """These programs cannot choose one. One that was just given back is free, unless somebody takes it just now."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(port, *words):
+    """A program that listens on that port."""
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True)  # fmt: skip
+    written = []
+    reader = threading.Thread(target=lambda: written.extend(process.stdout))
     reader.start()
     try:
-        wait_for(lambda: answers(port), 20.0, lambda: f"stunnel to listen:\n{''.join(lines)}")
-        yield port
+        wait_for(lambda: answers(port), 20.0, lambda: f"{words[0]} to listen:\n{''.join(written)}")
+        yield
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -306,3 +319,19 @@ def test_a_peer_that_says_nothing(context):
 def test_a_stunnel_port_without_tls(tls_port):
     with pytest.raises(ConnectError):
         connect(f"{tls_port}@127.0.0.1", PROMPT)
+
+
+@needs_haproxy
+@pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
+def test_behind_haproxy(server, tmp_path, version):
+    port = free_port()
+    path = tmp_path / "haproxy.cfg"
+    path.write_text(
+        "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n"
+        f"listen wstpserver\n bind 127.0.0.1:{port}\n server wstpserver 127.0.0.1:{server.port} {version}\n"
+    )
+    with running(port, HAPROXY, "-db", "-f", path), Session(port_of(port), PROMPT, token=TOKEN) as session:
+        assert session.evaluate("1 + 1", PROMPT) == 2
+        with socket.socket(fileno=os.dup(session.link.fileno())) as connection:
+            ours = connection.getsockname()[1]
+        server.wait_for_log(rf"Client \d+ \(127\.0\.0\.1:{ours} via 127\.0\.0\.1:\d+\) connected")

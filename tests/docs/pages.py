@@ -11,7 +11,10 @@ from pathlib import Path
 from tools.harness.server import ROOT
 
 #: Programs whose command lines the pages show, as they are called without a folder.
-PROGRAMS = ("wstpserver", "wstpscript", "wstpserver-admin", "wstpkernel", "wstpserver-jupyter", "wstpserver-mcp")
+PROGRAMS = (
+    "wstpserver", "wstpscript", "wstpserver-admin", "wstpserver-kernel", "wstpkernel", "wstpserver-jupyter",
+    "wstpserver-mcp",
+)  # fmt: skip
 
 #: What stands for a value in a command line, and a value that the program accepts in its place.
 PLACEHOLDERS = {

@@ -13,6 +13,7 @@ from docopt import docopt
 
 from tests.docs.pages import all_pages, command_lines, page
 from tools.harness.server import ROOT
+from wstpserver.cli import kernel as pool_kernel
 from wstpserver.cli import serve
 from wstpserver.cli.admin import main as admin
 from wstpserver.cli.completion import commands_in, options_in
@@ -25,12 +26,15 @@ from wstpserver.server.log import LogLevel
 COMMAND_LINES = [line for page in all_pages() for line in command_lines(page)]
 DOCUMENTS = {
     "wstpserver": serve.DOCUMENT, "wstpscript": script.DOCUMENT, "wstpserver-admin": admin.DOCUMENT,
-    "wstpserver-jupyter": jupyter.__doc__, "wstpserver-mcp": agents.__doc__,
+    "wstpserver-kernel": pool_kernel.DOCUMENT, "wstpserver-jupyter": jupyter.__doc__, "wstpserver-mcp": agents.__doc__,
 }  # fmt: skip
+#: Programs that take one dash or two.
+WITH_ONE_DASH = ("wstpscript", "wstpserver-kernel")
 PARSERS = {
     "wstpserver": serve.parse,
     "tools/run": serve.parse,
     "wstpscript": script.parse,
+    "wstpserver-kernel": pool_kernel.parse,
     "wstpserver-admin": lambda words: admin.parse(admin.DOCUMENT, words),
     "wstpserver-jupyter": lambda words: docopt(jupyter.__doc__, words),
     "wstpserver-mcp": lambda words: docopt(agents.__doc__, words),
@@ -53,8 +57,7 @@ def options_of_tool(tool):
 def options_of_program(program):
     if program in DOCUMENTS:
         options = {word for option in options_in(DOCUMENTS[program]) for word in option.words}
-        # wstpscript takes one dash or two
-        return options | ({f"-{word}" for word in options} if program == "wstpscript" else set())
+        return options | ({f"-{word}" for word in options} if program in WITH_ONE_DASH else set())
     return options_of_program("wstpserver") if program == "tools/run" else options_of_tool(program)
 
 
@@ -71,6 +74,9 @@ def test_a_command_line_is_one_that_its_program_takes(line):
         assert (ROOT / line.program).is_dir() or os.access(ROOT / line.program, os.X_OK)
     if line.program == "wstpkernel":  # which ignores options of other kernels
         assert line.synopsis or kernel.parse_arguments(line.words).action not in ("usage", "refused")
+        return
+    if line.program == "wstpserver-kernel":  # likewise
+        assert line.synopsis or pool_kernel.parse(list(line.words))
         return
     assert line.options <= options_of_program(line.program)
     if line.program == "wstpserver-admin" and not line.synopsis:
@@ -134,6 +140,7 @@ def codes_in_help(document, title):
     ("docs/operating.md", "code", serve.DOCUMENT, "Exit codes:"),
     ("docs/wstpscript.md", "exit status", script.DOCUMENT, "Exit status:"),
     ("docs/admin.md", "code", admin.DOCUMENT, "Exit codes:"),
+    ("docs/clients/kernel.md", "exit status", pool_kernel.DOCUMENT, "Exit status:"),
 ])  # fmt: skip
 def test_exit_codes_are_those_of_the_help_text(name, title, document, heading):
     assert codes_in_table(name, title) == codes_in_help(document, heading)

@@ -143,6 +143,8 @@ def test_a_command_has_the_result_of_the_table(server, name, arguments, result):
     with join(server) as link, join(server) as other:
         values['"id"'] = kernel_id(other)
         given = [values[argument] for argument in arguments]
+        if name == "StopServer":
+            return  # tests/keeper/test_crash.py does that
         if name == "GetMissedOutput":
             dropped, packets = link.command(name).args
             assert (dropped, list(packets.args)) == (0, [])

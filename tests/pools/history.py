@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Callable
 
@@ -120,9 +121,38 @@ class History:
         #: Who is bridged to what, by the effects alone: what the sockets would say.
         self.bridges: dict[Client, Kernel] = {}
         self.order: dict[str, list[Client]] = {"A": [], "B": []}
-        self.registry = Registry(build, new_id, self.carry_out, lambda: self.now)
+        self.make_registry = lambda: Registry(build, new_id, self.carry_out, lambda: self.now)
+        self.registry = self.make_registry()
         self.registry.start()
         self.all_kernels_become_ready()
+
+    def restart(self) -> tuple[dict, dict]:
+        """Another process goes on with what this one has recorded; returns that, and what that one records."""
+        before, present = self.registry, self.present()
+        record = json.loads(json.dumps(before.record(present)))
+        self.starting.clear()
+        self.resetting.clear()
+        self.waiting = [one for one in self.waiting if one not in {client.waiting for client in present}]
+        self.registry = self.make_registry()
+        clients = dict(zip(present, self.registry.restore(record), strict=True))
+        self.clients = [clients.get(client, client) for client in self.clients]
+        known = self.registry.kernels
+        kernels = {kernel: known[kernel.id] for kernel in before.kernels.values() if kernel.id in known}
+        assert all(one.pool is None for one in before.kernels.values() if one not in kernels)
+        self.admitted = {clients.get(client, client) for client in self.admitted}
+        self.moving = {clients.get(client, client) for client in self.moving}
+        self.bridges = {clients[client]: kernels[kernel] for client, kernel in self.bridges.items()}
+        self.closing = [kernels[kernel] for kernel in self.closing]
+        self.used = {kernels[kernel] for kernel in self.used if kernel in kernels}
+        self.waiting += [client.waiting for client in self.clients if client.waiting in self.lines()]
+        again = self.registry.record(self.present())
+        self.registry.start()
+        return record, again
+
+    def lines(self) -> list[WaitingClient]:
+        """Those that wait."""
+        registry = self.registry
+        return [one for target in (*registry.pools.values(), *registry.kernels.values()) for one in target.waiting]
 
     # -- the server's part ---------------------------------------------------------------------------------------
 

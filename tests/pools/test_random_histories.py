@@ -240,6 +240,18 @@ class RandomHistory(History):
             self.closing.remove(kernel)
             self.registry.gone(kernel)
 
+    @when(lambda self: not self.dying)
+    def server_is_restarted(self):
+        record, again = self.restart()
+        assert again["clients"] == record["clients"] and again["waiting"] == record["waiting"]
+        for before, after in zip(record["kernels"], again["kernels"], strict=True):
+            if before["state"] == KernelState.RESETTING.value:
+                before["state"] = KernelState.FREE.value
+            assert after == before
+        for before, after in zip(record["pools"], again["pools"], strict=True):
+            assert after["fresh"] == before["fresh"] and after["bridges"] == before["bridges"]
+            assert [one for one in after["used"] if one in before["used"]] == before["used"]
+
     # -- what must hold ------------------------------------------------------------------------------------------
 
     @invariant

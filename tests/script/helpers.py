@@ -77,9 +77,9 @@ def process(*words, **options):
             started.wait(PROMPT)
 
 
-def kernels_of(server, pool="Main"):
-    """The IDs of all kernels of a pool; asking takes none."""
+def kernels_of(server, pool="Main", state=None):
+    """The IDs of all kernels of a pool, or of those in a state; asking takes none."""
     with connect(f"{server.port}@127.0.0.1", PROMPT, without_kernel=True) as link:
         link.put(command_packet("GetServerInformation"))
         pools = json.loads(link.get_packet(PROMPT).arguments[0])["result"]["Pools"]
-    return {kernel["ID"] for kernel in pools[pool]["Kernels"]}
+    return {kernel["ID"] for kernel in pools[pool]["Kernels"] if state in (None, kernel["State"])}

@@ -3,7 +3,7 @@
 import pytest
 
 from wstpserver.cli.options import UsageError
-from wstpserver.cli.script.main import _NAMES, DOCUMENT, ScriptArguments, parse
+from wstpserver.cli.script.arguments import DOCUMENT, NAMES, ScriptArguments, parse
 from wstpserver.client import LinkSyntaxError
 
 
@@ -56,8 +56,6 @@ def test_words(words, meaning):
         (["-c", "x", "-code", "y"], "-code is given twice"),
         (["-cod", "x"], "unknown option -cod; did you mean -code"),
         (["-xyzzy"], "unknown option -xyzzy$"),
-        (["file.wl"], "unexpected argument 'file.wl'"),
-        (["-"], "unexpected argument '-'"),
         (["-code", "x", "-print=yes"], "-print takes no value"),
         (["-startprofile", "-continueprofile"], "-startprofile and -continueprofile exclude each other"),
         (["-continueprofile", "-kernelpool", "P"], "a pool cannot be chosen"),
@@ -78,5 +76,59 @@ def test_a_wrong_address():
 
 
 def test_the_help_names_every_option():
-    for name in _NAMES:
+    for name in NAMES:
         assert f"-{name}" in DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("words", "meaning"),
+    [
+        (["f.wls"], ScriptArguments(file="f.wls")),
+        (["f.wls", "-print", "-x", "y"], ScriptArguments(file="f.wls", words=("-print", "-x", "y"))),
+        (["-print", "all", "f", "a"], ScriptArguments(file="f", words=("a",), print_result=True, print_all=True)),
+        (["-file", "f", "-print", "-x", "-code"], ScriptArguments(file="f", words=("-x", "-code"), print_result=True)),
+        (["-file", "f", "--", "-print"], ScriptArguments(file="f", words=("-print",))),
+        (["-script", "f", "a", "b"], ScriptArguments(file="f", words=("a", "b"))),
+        (["-", "a"], ScriptArguments(file="-", words=("a",))),
+        (["-code", "x", "a", "-timeout", "1"], ScriptArguments(code="x", words=("a",), timeout=1.0)),
+        (["-code", "x", "--", "-foo", "7"], ScriptArguments(code="x", words=("-foo", "7"))),
+        (["-function", "f", "-args", "1", "-x"], ScriptArguments(function="f", values=("1", "-x"))),
+        (["-fun", "f", "-s", "Integer", "Real", "--", "1", "2"],
+         ScriptArguments(function="f", signature=("Integer", "Real"), values=("1", "2"))),
+        (["-format", "JSON", "-o", "o.json", "-code", "x"],
+         ScriptArguments(code="x", format="JSON", output="o.json", print_result=True)),
+        (["-charset", "None", "-linewise"], ScriptArguments(charset="None", linewise=True)),
+        (["-timeout", "2", "$Aborted", "-code", "x"], ScriptArguments(code="x", timeout=2.0, timeout_value="$Aborted")),
+        (["-timeout", "2", "f.wls", "a"], ScriptArguments(file="f.wls", words=("a",), timeout=2.0)),
+        (["-v", "-c", "x"], ScriptArguments(code="x", verbose=True)),
+    ],
+)  # fmt: skip
+def test_words_of_wolframscript(words, meaning):
+    assert parse(words) == meaning
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-local"], "-local starts a kernel; .* leave it out or name the server: -wstpserver"),
+        (["-l", "/usr/bin/wolfram"], "-l starts a kernel"),
+        (["-cloud", "-code", "1"], "-cloud is for the cloud"),
+        (["-o", "https://www.wolframcloud.com", "-code", "1"], "-o https://www.wolframcloud.com is for the cloud"),
+        (["-code", "1", "-o"], "-output needs a value .a file"),
+        (["-api", "x"], "is for the cloud"),
+        (["--username", "x"], "--username is for the cloud"),
+        (["-entitlement", "x"], "is for the licence"),
+        (["-activate"], "is for the licence"),
+        (["-code", "x", "-function", "f"], "-code and -function exclude each other"),
+        (["-code", "x", "-args", "1"], "-args goes with -function"),
+        (["-function", "f", "-signature"], "-signature needs types"),
+        (["-function", "f", "x"], "unexpected argument 'x'"),
+        (["-print=some", "f"], "-print takes no value but all"),
+        (["-linewise", "-file", "-"], "standard input holds the lines"),
+        (["-format", "", "-code", "x"], "-format needs a value"),
+        (["-map", "f", "-over", "-", "-format", "JSON"], "-map prints lines of JSON: -format does not go with it"),
+    ],
+)
+def test_wrong_words_of_wolframscript(words, says):
+    with pytest.raises(UsageError, match=says):
+        parse(words)

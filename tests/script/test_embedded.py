@@ -4,7 +4,7 @@ import pytest
 
 from tests.embedded.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
 from tests.embedded.harness import PATIENCE
-from wstpserver.cli.script.program import ScriptOutcome, change_folder, program, read_outcome
+from wstpserver.cli.script.program import ScriptOutcome, ScriptVariables, change_folder, program, read_outcome
 from wstpserver.client import Callbacks, Session
 from wstpserver.wire.values import Symbol
 
@@ -42,8 +42,8 @@ def run(kernel):  # noqa: F811 - the fixture above
         ("Abort[]", ScriptOutcome("$Aborted", 1)),
         ("a = 1\nb = a + 1\nb + 1", ScriptOutcome("3", 0)),
         ("f[x_] :=\n x^2\n\n(* of three *)\nf[3]", ScriptOutcome("9", 0)),
-        ("Exit[3]; 4", ScriptOutcome(None, 3)),
-        ("Quit[]", ScriptOutcome(None, 0)),
+        ("Exit[3]; 4", ScriptOutcome(None, 3, exits=True)),
+        ("Quit[]", ScriptOutcome(None, 0, exits=True)),
         ("Catch[Throw[5]]", ScriptOutcome("5", 0)),
         ("Catch[Catch[Throw[5], t]]", ScriptOutcome("5", 0)),
         ("Catch[{Catch[Throw[5, t], s]}, t | u, h]", ScriptOutcome("h[5, t]", 0)),
@@ -92,8 +92,10 @@ def test_control_flow_that_nothing_catches(run, code, shown, message):
 
 
 def test_the_name_of_the_script(run):
-    value = run.session.evaluate(program("$InputFileName", "/some/where/s.wl"), PATIENCE)
-    assert read_outcome(value) == ScriptOutcome("/some/where/s.wl", 0)
+    variables = ScriptVariables("/some/where/s.wl", ("s.wl", "a b", "-c"), "line\n")
+    code = "{$InputFileName, $ScriptCommandLine, $ScriptInputString}"
+    value = run.session.evaluate(program(code, variables), PATIENCE)
+    assert read_outcome(value) == ScriptOutcome("{/some/where/s.wl, {s.wl, a b, -c}, line\n}", 0)
     assert run("$InputFileName")[0] != ScriptOutcome("/some/where/s.wl", 0)
 
 

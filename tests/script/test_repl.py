@@ -182,13 +182,28 @@ def test_a_profile_keeps_its_kernel(repl, server, tmp_path):
     terminal.enter("y", "Out[2]= 7")
 
 
-def test_missed_output_is_shown(repl, tmp_path):
+@pytest.mark.parametrize("content", ["", "# mine\nPOOL=Other\n"])
+def test_a_profile_that_names_no_kernel_gets_one(repl, server, tmp_path, content):
+    """Programs make an empty file before they ask for a session."""
+    (tmp_path / "p").write_text(content)
+    first = repl("-continueprofile", "p")
+    first.enter("y = 7", "In[2]:= ")
+    first.keys("\x04")
+    assert first.wait() == 0
+    kernel = ID.search((tmp_path / "p").read_text())[0]
+    assert kernel in kernels_of(server, "Other" if content else "Main")
+    repl("-continueprofile", "p", prompt="In[2]:= ").enter("y", "Out[2]= 7")
+
+
+def test_missed_output_is_shown(repl, server, tmp_path):
     gate = Gate(tmp_path)
     first = repl("-startprofile")
     first.type(f'Print["busy"]; BusyUntil["{gate.path}"]; Print["late"]; Message["a", "b", "late, too"]; 42')
     first.expect("busy\n")
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
+    kernel = ID.search((tmp_path / "WSTPServer" / "wstpscript.profile").read_text())[0]
+    wait_for(lambda: kernel in kernels_of(server, state="reserved"))  # else this is written to the client that is gone
     gate.open()
     second = repl("-continueprofile", prompt="In[2]:= ")
     assert conversation(second.output).endswith("late\na::b: late, too\n\nOut[1]= 42\n\nIn[2]:= ")
@@ -224,7 +239,6 @@ def test_a_new_kernel_for_a_profile_leaves_the_former_one(repl, server, tmp_path
     ("content", "says"),
     [
         (None, "there is no profile p; -startprofile creates one"),
-        ("POOL=Main\n", "the profile p names no kernel (KERNELID=...); -startprofile takes one"),
         ("KERNELID=a\nKEEPALIVE=2\n", "p, line 2: KEEPALIVE is TRUE or FALSE, not '2'"),
         ("KERNELID=0000-0000-0000\n", "kernel 0000-0000-0000 of the profile p is gone"),
     ],

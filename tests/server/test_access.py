@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.service.helpers import messages
+from tests.service.helpers import messages, needs_ipv6
 from tests.support.serving import assert_serves, join, one_pool
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ROOT, ServerProcess
@@ -76,11 +76,12 @@ def test_a_proxy_is_admitted_until_it_has_said_for_whom_it_connects():
 # Users
 
 
-@pytest.fixture
-def connected():
+@pytest.fixture(params=["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+def connected(request):
     """Both ends of a connection over loopback: (the server's, the client's)."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    with socket.create_server((request.param, 0), family=family) as listener:
+        client = socket.create_connection(listener.getsockname()[:2])
         accepted, _ = listener.accept()
     with client, accepted:
         yield accepted, client
@@ -92,6 +93,7 @@ def owned_by(monkeypatch, user):
             raise user
         return None if user is None else peers.SocketOwner(1, user)
 
+    monkeypatch.setattr(peers, "quick_user", lambda _: None)
     monkeypatch.setattr(peers, "owner_of", owner_of)
 
 
@@ -112,8 +114,7 @@ def owned_by(monkeypatch, user):
 def test_users(monkeypatch, connected, users, owner, refused):
     accepted, client = connected
     owned_by(monkeypatch, owner)
-    addresses = accepted.family, client.getsockname(), accepted.getsockname()
-    assert admission(AllowedUsers=users).refusal_by_user(*addresses).startswith(refused)
+    assert admission(AllowedUsers=users).refusal_by_user(accepted, client.getsockname()).startswith(refused)
     header = ProxyHeader(ProxiedAddress("127.0.0.1", 5), ProxiedAddress("127.0.0.1", 6), 0)
     assert admission(AllowedUsers=users).refusal_behind_proxy("127.0.0.1", header).startswith(refused)
 
@@ -122,18 +123,20 @@ def test_other_computers_have_no_users(monkeypatch, connected):
     owned_by(monkeypatch, None)
     accepted, _ = connected
     rules = admission(AllowedUsers=["self"])
-    assert rules.refusal_by_user(accepted.family, ("192.0.2.7", 50000), accepted.getsockname()) == ""
+    assert rules.refusal_by_user(accepted, ("192.0.2.7", 50000)) == ""
     header = ProxyHeader(ProxiedAddress("192.0.2.7", 5), ProxiedAddress("127.0.0.1", 6), 0)
     assert rules.refusal_behind_proxy("127.0.0.1", header) == ""
 
 
 def test_a_real_connection_has_its_owner(connected):
     accepted, client = connected
-    addresses = accepted.family, accepted.getpeername(), accepted.getsockname()
-    rules = admission(AllowedUsers=["self"])
-    assert rules.refusal_by_user(*addresses) == ""
+    address, rules = client.getsockname(), admission(AllowedUsers=["self"])
+    assert peers.quick_user(accepted) == peers.quick_user(client) == os.getuid()
+    assert rules.refusal_by_user(accepted, address) == ""
     client.close()
-    wait_for(lambda: "not known" in rules.refusal_by_user(*addresses), 10.0, "the closed connection to be nobody's")
+    wait_for(
+        lambda: "not known" in rules.refusal_by_user(accepted, address), 10.0, "the closed connection to be nobody's"
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def test_no_client_of_a_proxy_is_the_administrator_because_the_proxy_is(connecte
     assert not access.is_administrator(accepted, elsewhere)
     assert not access.is_administrator(accepted, ProxyHeader(None, None, 0))
     assert access.origin(accepted, elsewhere) == "192.0.2.7"
-    ourselves = ProxyHeader(ProxiedAddress(*client.getsockname()), ProxiedAddress(*accepted.getsockname()), 0)
+    ourselves = ProxyHeader(ProxiedAddress(*client.getsockname()[:2]), ProxiedAddress(*accepted.getsockname()[:2]), 0)
     assert access.is_administrator(accepted, ourselves)
     assert access.origin(accepted).startswith("user ") and access.origin(accepted) == access.origin(accepted, ourselves)
 

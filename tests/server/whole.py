@@ -16,6 +16,7 @@ from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import Connection
 from wstpserver.server.handshake import OpenLink
+from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 
@@ -60,7 +61,7 @@ class Peer:
         self.connection.close()
 
 
-class _Process:
+class Process:
     pid = 1
 
     def __init__(self):
@@ -86,6 +87,7 @@ class _Line:
 
 class _Launcher:
     line = _Line()
+    persistence = Persistence(Log(), 0.0)
 
 
 class Server:
@@ -110,7 +112,7 @@ class Server:
         record = dispatcher.registry.start_outside_pools()
         link = OpenLink(Connection(ours), Connection(messages), b"", greeting_version=version)
         self._links.append(link)
-        kernel = KernelSession(dispatcher, record, _Process(), link, 1 << 20)
+        kernel = KernelSession(dispatcher, record, Process(), link, 1 << 20)
         dispatcher.supervisor.sessions[record] = kernel
         dispatcher.registry.ready(record)
         self._peers.append(Peer(theirs))

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import secrets
+import signal
 
 import pytest
 
@@ -89,6 +90,17 @@ def test_from_announcement_to_withdrawal(tmp_path, service_type, browser):
         assert info.properties[b"protocol"] == b"WSTP"
     browser.wait_gone(name)
     assert advertising(server) == [f'Advertising the server as "{name}"']
+
+
+def test_a_restarted_server_has_its_name_again(tmp_path, service_type, browser):
+    name = "WSTPServer-Instance-restarted"
+    with advertised(tmp_path, service_type, "--advertise=restarted") as server:
+        browser.wait_for(name)
+        server.process.send_signal(signal.SIGUSR2)
+        server.wait_for_log("Restarted with")
+        wait_for(lambda: len(advertising(server)) == 2, 30.0, "the server to be advertised again")
+        assert advertising(server) == [f'Advertising the server as "{name}"'] * 2
+        assert browser.wait_for(name).port == server.port
 
 
 def test_a_name_that_is_taken(tmp_path, service_type, browser):

@@ -10,8 +10,7 @@ from tests.script.helpers import served, without_waiting
 from tests.service.helpers import bare_server
 from tests.support.serving import one_pool
 from tools.harness.kernels import make_kernel
-from wstpserver.cli.script import connect
-from wstpserver.cli.script.connect import open_session
+from wstpserver.cli.script.connect import DISCOVERY_TIME, open_session
 from wstpserver.cli.script.main import main
 from wstpserver.cli.terminal import Terminal
 from wstpserver.client import Callbacks, ConnectError, address
@@ -73,13 +72,13 @@ def forbidden(*_, **__):
 
 
 def test_the_server_of_this_computer_comes_first(tmp_path, monkeypatch, usual_port):
-    monkeypatch.setattr(connect, "discover", forbidden)
+    monkeypatch.setattr("wstpserver.client.discover.discover", forbidden)
     with running(tmp_path, "-p", str(usual_port)):
         assert opened() == (2, f"{usual_port}@localhost", [])
 
 
 def test_a_server_that_is_named_is_the_only_one(tmp_path, monkeypatch, usual_port):
-    monkeypatch.setattr(connect, "discover", forbidden)
+    monkeypatch.setattr("wstpserver.client.discover.discover", forbidden)
     with pytest.raises(ConnectError):
         opened(f"{usual_port}@127.0.0.1")
     with running(tmp_path, "-p", "0") as server:
@@ -88,7 +87,7 @@ def test_a_server_that_is_named_is_the_only_one(tmp_path, monkeypatch, usual_por
 
 def test_a_server_that_is_advertised(tmp_path, monkeypatch, silent_port, service_type):
     search = functools.partial(discover, service_type=service_type, enough=1, interfaces=["127.0.0.1"])
-    monkeypatch.setattr(connect, "discover", lambda seconds: search(20))
+    monkeypatch.setattr("wstpserver.client.discover.discover", lambda seconds: search(20))
     with running(tmp_path, "-p", "0", "-a", "lab", AdvertisedServiceType=service_type) as server:
         server.wait_for_log("Advertising the server as")
         where = f"{server.port}@127.0.0.1"
@@ -98,16 +97,16 @@ def test_a_server_that_is_advertised(tmp_path, monkeypatch, silent_port, service
 def test_an_advertised_server_that_is_gone_is_passed_over(tmp_path, monkeypatch, silent_port):
     with running(tmp_path, "-p", "0") as server:
         found = [("gone", f"{silent_port}@127.0.0.1"), ("here", f"{server.port}@127.0.0.1")]
-        monkeypatch.setattr(connect, "discover", lambda seconds: found)
+        monkeypatch.setattr("wstpserver.client.discover.discover", lambda seconds: found)
         assert opened() == (2, found[1][1], [f"using here at {found[1][1]}"])
 
 
 def test_nobody_anywhere(monkeypatch, silent_port):
     asked = []
-    monkeypatch.setattr(connect, "discover", lambda seconds: asked.append(seconds) or [])
+    monkeypatch.setattr("wstpserver.client.discover.discover", lambda seconds: asked.append(seconds) or [])
     with pytest.raises(ConnectError) as caught:
         opened()
-    assert asked == [connect.DISCOVERY_TIME]
+    assert asked == [DISCOVERY_TIME]
     assert f"{silent_port}@localhost" in str(caught.value)
     assert str(caught.value).endswith(
         "No server is advertised on this network either. Start wstpserver, or name one: -wstpserver PORT@HOST"
@@ -116,7 +115,7 @@ def test_nobody_anywhere(monkeypatch, silent_port):
 
 def test_the_program_says_which_server_it_found(monkeypatch, capfd, silent_port):
     with served({"1 + 1": "2"}) as (where, _):
-        monkeypatch.setattr(connect, "discover", lambda seconds: [("WSTPServer-Instance-lab", where)])
+        monkeypatch.setattr("wstpserver.client.discover.discover", lambda seconds: [("WSTPServer-Instance-lab", where)])
         assert main(["-wstpserver", "-code", "1 + 1"]) == 0
     out, err = capfd.readouterr()
     assert out == "2\n"
@@ -124,7 +123,7 @@ def test_the_program_says_which_server_it_found(monkeypatch, capfd, silent_port)
 
 
 def test_the_program_without_any_server(monkeypatch, capfd, silent_port):
-    monkeypatch.setattr(connect, "discover", lambda seconds: [])
+    monkeypatch.setattr("wstpserver.client.discover.discover", lambda seconds: [])
     assert main(["-wstpserver", "-code", "1 + 1"]) == 69
     out, err = capfd.readouterr()
     assert out == "" and "No server is advertised on this network either" in err

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tools.harness import processes, rawlink
+from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.waiting import wait_for, wait_gone
 
@@ -102,6 +103,10 @@ class Supervised:
 
         return int(wait_for(port, 30, "listening")[1])
 
+    def restarts(self):
+        """How often the server was restarted by a signal."""
+        return self.log.read_text().count("Restarted with")
+
     def kernels(self):
         """Process ids of all kernels that were ever started."""
         return [int(line) for line in self.register.read_text().split()] if self.register.exists() else []
@@ -140,6 +145,19 @@ def test_a_crash_is_restarted_without_a_kernel_of_the_old_server(supervised):
     assert supervised.wait_for_status("RUNNING") != pid
     with rawlink.connect(port) as link:
         assert link.get_packet()[0] == "InputNamePacket"
+
+
+def test_a_restart_by_signal_keeps_the_process_its_kernels_and_its_clients(supervised):
+    pid = supervised.wait_for_status("RUNNING")
+    with rawlink.connect(supervised.wait_for_port()) as link:
+        assert link.get_packet()[0] == "InputNamePacket"
+        before = supervised.wait_for_kernels(1)
+        for number in (1, 2):
+            assert "signalled" in supervised.control("signal", "USR2", "wstpserver")
+            wait_for(lambda: supervised.restarts() == number, 30, "the restart")  # noqa: B023 - it is called here
+            assert supervised.wait_for_status("RUNNING") == pid
+            assert link.evaluate(Function("KernelProcess")) == before[0]
+    assert "stopped" in supervised.control("stop", "wstpserver")
 
 
 def test_a_wrong_configuration_is_not_tried_again_and_again(supervised):

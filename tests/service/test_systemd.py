@@ -54,6 +54,16 @@ def test_a_whole_life(tmp_path, manager):
         assert manager.get() == {"STOPPING": "1"}
 
 
+def test_a_restart_is_a_reload_for_it(tmp_path, manager):
+    with start(tmp_path, manager, WATCHDOG_USEC="60000000") as server, server.connect() as link:
+        manager.wait_for("READY")
+        assert link.get_packet()[0] == "InputNamePacket"
+        server.process.send_signal(signal.SIGUSR2)
+        manager.wait_for("RELOADING")
+        assert manager.wait_for("READY")["STATUS"] == f"listening on port {server.port} and interface 127.0.0.1"
+        assert link.evaluate(call("Plus", 1, 1)) == 2
+
+
 def test_a_reload_that_fails_ends_too(tmp_path, manager):
     with start(tmp_path, manager) as server:
         manager.wait_for("READY")

@@ -229,11 +229,12 @@ class Calm:
         raise AssertionError(f"the server holds more with every client: {before}, then {self._footprint}")
 
     def wait(self, deadline=20.0):
-        """Wait until there are just the ready kernels (and the listening socket); what the server holds then.
+        """Wait until there are just the ready kernels, the listening socket and that of the keeper; what the server
+        holds then.
 
         One more socket, once it has been needed, is for asking the system who is at the other end of a connection.
         """
-        sockets = 1 + 2 * self._kernels
+        sockets = 2 + 2 * self._kernels
 
         def calm():
             ready = {int(pid) for pid in re.findall(r" is ready: process (\d+)", self._server.log)}

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import textwrap
 
 import pytest
@@ -211,6 +212,38 @@ def test_bridging_to_a_previously_used_kernel(wstpscript):
         In[12]:= """)
     terminal.enter("Table[state[i], {i, 2, 9}]", "{4, 9, 16, 25, 36, 49, 64, 81}\n\nIn[13]:= ")
     leave(terminal)
+
+
+def restart(server):
+    """Have the server execute its program again, as its administrator does."""
+    words = [sys.executable, "-m", "wstpserver.cli.admin.main", "--server", f"{server.port}@127.0.0.1", "restart"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    assert done.returncode == 0, done
+    assert "all kernels and clients are as before" in done.stdout
+
+
+def test_a_previously_used_kernel_and_its_client_outlive_restarts_of_the_server(wstpscript, server):
+    terminal = wstpscript("-startprofile")
+    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.enter("WSTPServer`GetKernelID[]", "In[2]:= ")
+    kernel = ID.search(terminal.output)[0]
+    for line in range(2, 5):
+        terminal.enter(f"state[{line}] = {line}^2;", f"In[{line + 1}]:= ")
+    restart(server)
+    for line in range(5, 10):
+        terminal.enter(f"state[{line}] = {line}^2;", f"In[{line + 1}]:= ")
+    leave(terminal)
+    restart(server)
+    terminal = wstpscript("-continueprofile")
+    terminal.expect("In[11]:= ", PATIENCE)
+    terminal.enter("WSTPServer`GetKernelID[]", f"Out[11]= {kernel}\n\nIn[12]:= ")
+    terminal.enter("Table[state[i], {i, 2, 9}]", "{4, 9, 16, 25, 36, 49, 64, 81}\n\nIn[13]:= ")
+    leave(terminal)
+    other = wstpscript("-kernelpool", "IDefineX")  # a kernel that is forked by the parent from before the restart
+    other.expect("In[1]:= ", PATIENCE)
+    other.enter("x", "Out[1]= 4\n\nIn[2]:= ")
+    leave(other)
 
 
 def test_profiles(wstpscript, server, tmp_path):

@@ -163,7 +163,8 @@ def test_the_values_stay_and_the_escapes_go(frames: list[bytes], rng: random.Ran
     out = rewritten(*cut(stream, places))
     assert out == rewritten(stream)
     for frame in frames:
-        assert decode(rewritten(frame)) == decode(frame)
+        # as text, because a number may be no number, which equals nothing
+        assert repr(decode(rewritten(frame))) == repr(decode(frame))
     assert out == b"]".join(map(rewritten, frames)) + b"]"
     assert out.count(rb"\|01f600") == sum(frame.count(rb"PB" + b"\xe2" + rb"\|01f600") for frame in frames)
 

@@ -25,8 +25,30 @@ def alive(pid):
     return fields is not None and fields[0] not in "ZX"
 
 
+#: What a descriptor is open on that holds the output of a kernel for its next client: there may be one for each kernel.
+KEPT_OUTPUT = "/memfd:wstpserver-output"
+
+#: What the command line of a keeper and its guard ends with.
+KEEPER = "wstpserver-keeper"
+
+
 def children(pid):
-    """Process ids of the living children of `pid`."""
+    """Process ids of the living children of `pid`; of a server also those of its keeper, which is not among them."""
+    found = []
+    for child in _children(pid):
+        if command_line(child).endswith(KEEPER):
+            found += children(child)
+        else:
+            found.append(child)
+    return found
+
+
+def keepers(mark):
+    """Process ids of the living keepers with their guards that have `mark` in their environment."""
+    return [pid for pid in marked(mark) if command_line(pid).endswith(KEEPER)]
+
+
+def _children(pid):
     found = []
     for entry in PROC.iterdir():
         if entry.name.isdigit():
@@ -104,7 +126,7 @@ class Footprint:
         for target in open_descriptors(pid).values():
             if target.startswith("socket:"):
                 self.sockets += 1
-            else:
+            elif not target.startswith(KEPT_OUTPUT):
                 self.other += 1
         self.threads = threads(pid)
         self.children = len(children(pid))

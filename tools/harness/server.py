@@ -122,7 +122,11 @@ class ServerProcess:
         return rawlink.connect(self.port, **options)
 
     def processes(self):
-        """Process ids of everything it started that still lives, orphans included."""
+        """Process ids of everything it started that still lives, orphans included, but not of its keeper."""
+        return [pid for pid in self.everything() if not processes.command_line(pid).endswith(processes.KEEPER)]
+
+    def everything(self):
+        """The same with its keeper."""
         return [pid for pid in processes.marked(self.mark) if pid != self.pid]
 
     # Stopping
@@ -150,10 +154,10 @@ class ServerProcess:
 
     def assert_no_process_left(self, deadline=10.0):
         """Every process it started is gone, or goes within `deadline` seconds."""
-        wait_for(lambda: not self.processes(), deadline, self._describe_processes, interval=0.05)
+        wait_for(lambda: not self.everything(), deadline, self._describe_processes, interval=0.05)
 
     def _describe_processes(self):
-        return f"processes left: {[(pid, processes.command_line(pid)) for pid in self.processes()]}"
+        return f"processes left: {[(pid, processes.command_line(pid)) for pid in self.everything()]}"
 
     def __enter__(self):
         try:
@@ -178,7 +182,7 @@ class ServerProcess:
 
     def kill(self):
         """End it and everything that it started, at once."""
-        for pid in [*self.processes(), self.pid]:
+        for pid in [*self.everything(), self.pid]:
             if pid != self.pid or self.process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from wstpserver.cli.script.main import DOCUMENT as SCRIPT
+from wstpserver.cli.script.arguments import DOCUMENT as SCRIPT
 from wstpserver.cli.serve import DOCUMENT as SERVER
 
 _OPTION: Final = re.compile(
-    r"^  (?:-(?P<short>\w), )?(?P<dashes>--?)(?P<name>[a-z][\w-]+)(?: (?P<value>\[?[A-Z]+\]?))?(?:  +(?P<help>.*))?$",
+    r"^  (?:-(?P<short>\w), )?(?P<dashes>--?)(?P<name>[a-z][\w-]+)"
+    r"(?: (?P<value>\[?[A-Za-z]+\]?)(?:\.\.\.| \[[A-Z]+\])?)?(?:  +(?P<help>.*))?$",
     re.MULTILINE,
 )
 _COMMAND: Final = re.compile(r"^  (?P<name>[a-z]+)  +(?P<help>[A-Z].*)$", re.MULTILINE)

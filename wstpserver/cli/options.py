@@ -12,7 +12,6 @@ wrong. So the words are first rewritten to `--option=value`, by the options that
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -120,6 +119,8 @@ class _Normaliser:
         if matches:
             names = ", ".join(f"--{option.long}" for option in matches)
             raise UsageError(f"--{name} may be any of {names}")
+        import difflib  # which takes a while, and is for mistakes only
+
         nearest = difflib.get_close_matches(name, [option.long for option in self._options], n=1)
         raise UsageError(f"unknown option --{name}" + (f"; did you mean --{nearest[0]}?" if nearest else ""))
 

@@ -17,6 +17,7 @@ Options:
 Environment:
   WSTPSERVER_CONFIGURATION_FILE, WSTPSERVER_PORT, WSTPSERVER_INTERFACE    The same as -c, -p and -i.
   WSTPSERVER_DISABLE_ADVERTISING    If set, the server is not advertised.
+  WSTPSERVER_DISABLE_KEEPER         If set, the server starts kernels itself and not through the keeper.
 
 Exit codes: 0; 64 wrong usage; 69 the port is not available; 70 internal error; 78 wrong configuration.
 """
@@ -37,7 +38,7 @@ from docopt import DocoptExit, docopt
 
 from wstpserver.cli.check import report
 from wstpserver.cli.options import UsageError, normalise
-from wstpserver.server import ServeOptions
+from wstpserver.server import CAN_START, HANDOVER_VARIABLE, ServeOptions
 from wstpserver.server.log import Log, LogLevel, parse_log_level
 from wstpserver.settings.jsonc import ConfigurationError
 from wstpserver.settings.loader import LoadedSettings, Source, load_settings, parse_port, read_environment
@@ -114,6 +115,11 @@ def _check(arguments: dict[str, Any]) -> int:
 
 
 def _serve(arguments: dict[str, Any]) -> int:
+    handed_over = os.environ.pop(HANDOVER_VARIABLE, "")
+    if handed_over.startswith("check "):
+        return _check_restart(arguments, handed_over)
+    if handed_over:
+        gc.disable()  # clients wait until all is loaded and restored, and nothing of that is garbage
     try:
         log = _ProgramLog(arguments["--log-level"], _log_file(arguments))
     except OSError as error:
@@ -121,12 +127,35 @@ def _serve(arguments: dict[str, Any]) -> int:
         _print(f"wstpserver: {message}\n", sys.stderr)
         return EXIT_CONFIGURATION
     try:
-        code = _load_and_run(arguments, log)
+        code = _load_and_run(arguments, log, handed_over)
     finally:
         log.close()
     if code != EXIT_OK and not _log_is_stderr(arguments):
         _print(f"wstpserver: {log.last_error}\n", sys.stderr)
     return code
+
+
+def _check_restart(arguments: dict[str, Any], words: str) -> int:
+    """Tell a server that is about to execute this program whether it could start; stderr says why it could not."""
+    try:
+        path = _log_file(arguments)
+        Log(path=path).close()
+        loaded = load_settings(_source(arguments), create=False)
+        # all of the program, so that what cannot be imported shows
+        from wstpserver.server.app import can_start
+
+        problem = can_start(words, loaded.settings)
+        if loaded.skipped:
+            problem = "the configuration file is not valid:\n" + "\n".join(map(str, loaded.warnings))
+    except ConfigurationError as error:
+        problem = f"the configuration cannot be used:\n{error}"
+    except OSError as error:
+        problem = f"the log file {arguments['--log-file']!r} cannot be written: {error.strerror}"
+    if problem:
+        _print(f"{problem}\n", sys.stderr)
+        return EXIT_CONFIGURATION
+    _print(f"{CAN_START}\n", sys.stdout)
+    return EXIT_OK
 
 
 class _ProgramLog(Log):
@@ -140,8 +169,14 @@ class _ProgramLog(Log):
         super().error(message)
 
 
-def _load_and_run(arguments: dict[str, Any], log: Log) -> int:
-    """Load the settings and run the server; the log's last error is the reason for an exit code other than 0."""
+def _load_and_run(arguments: dict[str, Any], log: Log, handed_over: str) -> int:
+    """Load the settings and run the server; the log's last error is the reason for an exit code other than 0.
+
+    Args:
+        arguments: The command line.
+        log: The log.
+        handed_over: What the program before this one in this process has left (`HANDOVER_VARIABLE`), "" for nothing.
+    """
     try:
         loaded = load_settings(_source(arguments))
     except ConfigurationError as error:
@@ -157,7 +192,7 @@ def _load_and_run(arguments: dict[str, Any], log: Log) -> int:
         # Only a server that really runs needs all of it.
         from wstpserver.server.app import run
 
-        code: int = run(loaded.settings, options)
+        code: int = run(loaded.settings, options, handed_over)
         return code
     except KeyboardInterrupt:
         # Ctrl-C before the server handles signals itself.

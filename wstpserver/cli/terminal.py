@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 import threading
 import time
@@ -134,6 +133,18 @@ class Terminal:
             raise OutputError(error) from None
         if text:
             self._at_line_start = text.endswith("\n")
+
+    def write_bytes(self, data: bytes) -> None:
+        """Write to stdout what is no text."""
+        self.write("")
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(error) from None
+        self._at_line_start = True
 
     def begin_line(self) -> None:
         """End a line that is not ended yet."""
@@ -287,6 +298,8 @@ class WaitNotice:
         left = "" if remaining is None else f"; {remaining:.0f} s left"
         if self._terminal.updates_lines:
             left = left or f"; {time.monotonic() - self._begin:.0f} s"
+            import shutil  # which takes a while, and most runs show no such line
+
             # A line that wraps could not be replaced.
             room = shutil.get_terminal_size().columns - 1 - len(left)
             line = f"{self._terminal.program}: {text}"

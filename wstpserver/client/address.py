@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import ssl
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from wstpserver.client.errors import LinkSyntaxError
+
+if TYPE_CHECKING:
+    import ssl
 
 #: The port of WSTPServer.
 DEFAULT_PORT: Final = 31415

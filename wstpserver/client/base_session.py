@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
-import ssl
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from wstpserver.client.address import Address, parse_address
 from wstpserver.client.commands import (
@@ -45,6 +44,9 @@ from wstpserver.client.resync import RequestStream
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.packets import command_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
+
+if TYPE_CHECKING:
+    import ssl
 
 #: Seconds in which the server answers a command.
 COMMAND_TIMEOUT: Final = 10.0
@@ -95,6 +97,8 @@ class BaseSession:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.patience = reconnect
+        #: Called when the session is back at its kernel after the connection broke.
+        self.on_reconnected: Callable[[], object] | None = None
         self.keep_kernel = keep_kernel
         self.address: Address | None = None
         #: What the server is told about the kernel on every connection.
@@ -374,6 +378,18 @@ class BaseSession:
         for packet in restored.missed:
             listener.overhear(packet)
 
+    def survive(self, address: Address, kernel: str, settings: KernelSettings, patience: float | None) -> None:
+        """Reconnect to the kernel when the connection breaks, as a session does that was made with ``reconnect``.
+
+        Args:
+            address: Where the server is.
+            kernel: The ID of the kernel, which the session has.
+            settings: What the server was told about it.
+            patience: Seconds to try for.
+        """
+        self.address, self._kernel, self._settings, self.patience = address, kernel, settings, patience
+        self._has_kernel, self._keep_alive = True, settings.keep_alive
+
     def settle(self, settings: KernelSettings, timeout: float | None) -> None:
         """Take a kernel, learn its ID, and tell the server what to do with it.
 
@@ -548,6 +564,8 @@ class BaseSession:
         self._requests.relink(restored.link, restored.prompt, restored.question if busy else None, busy=busy)
         if self._closed:
             self.link.close()
+        if self.on_reconnected is not None:
+            self.on_reconnected()
         return restored
 
     # Turns

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
-import ssl
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wstpserver.client.address import (
     Address,
@@ -23,10 +22,13 @@ from wstpserver.client.errors import ConnectError, LinkClosed, LinkSyntaxError, 
 from wstpserver.client.link import Link
 from wstpserver.client.listener import listen
 from wstpserver.client.messages import MessageChannel
-from wstpserver.client.transport import NOT_ADMITTED, Connection, TlsConnection, connect_again, connect_socket
+from wstpserver.client.transport import NOT_ADMITTED, Connection, connect_again, connect_socket
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import OUR_VERSION, ConnectAgain, ConnectHandshake, Event, MessagePort
 from wstpserver.wire.tokens import DecoderLimits
+
+if TYPE_CHECKING:
+    import ssl
 
 #: Seconds for a link to come about.
 CONNECT_TIMEOUT: Final = 30.0
@@ -39,6 +41,7 @@ def connect(
     classic: bool | None = None,
     limits: DecoderLimits | None = None,
     without_kernel: bool = False,
+    version: int = OUR_VERSION,
     token: str | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Link:
@@ -53,6 +56,8 @@ def connect(
         limits: How large an expression may be that is received.
         without_kernel: Whether a WSTPServer gives this link no kernel before it is asked for one, by a command or by
             the first packet that needs one.
+        version: The version of the greeting to ask a link server for; 4 where bytes from there go on to a link of that
+            version.
         token: The access token to say to a WSTPServer; "" for none. By default that of the address, and with
             `without_kernel` that of the environment variable WSTPSERVER_TOKEN_FILE.
         tls: How certificates are checked if the address begins with ``wstps://``; by default as
@@ -78,7 +83,7 @@ def connect(
         token = default_token() if without_kernel else ""
     deadline = Deadline(timeout)
     parsed = replace(parsed, context=tls or parsed.context)
-    link = _opened(parsed, deadline, limits, classic=use_classic, without_kernel=without_kernel)
+    link = _opened(parsed, deadline, limits, classic=use_classic, without_kernel=without_kernel, version=version)
     if token:
         try:
             authenticate(link, token, deadline)
@@ -89,12 +94,18 @@ def connect(
 
 
 def _opened(
-    parsed: Address, deadline: Deadline, limits: DecoderLimits | None, *, classic: bool, without_kernel: bool
+    parsed: Address,
+    deadline: Deadline,
+    limits: DecoderLimits | None,
+    *,
+    classic: bool,
+    without_kernel: bool,
+    version: int,
 ) -> Link:
     """The link, before a token is said. Raises as `connect`."""
     opening = _Opening(parsed, deadline, limits, without_kernel=without_kernel)
     try:
-        return opening.classic() if classic else opening.uuid()
+        return opening.classic() if classic else opening.uuid(version)
     except LinkClosed as error:
         opening.give_up()
         message = "the other side closed the connection during the greeting"
@@ -122,8 +133,8 @@ class _Opening:
         for sock in self._sockets:
             sock.close()
 
-    def uuid(self) -> Link:
-        link = self._uuid(OUR_VERSION)
+    def uuid(self, version: int) -> Link:
+        link = self._uuid(version)
         if isinstance(link, ConnectAgain):
             self.give_up()
             self._sockets.clear()
@@ -134,7 +145,7 @@ class _Opening:
 
     def _uuid(self, version: int) -> Link | ConnectAgain:
         """A link with a greeting of this version, or what the link server wants instead."""
-        identity = str(uuid.uuid4()).upper()
+        identity = _new_identity()
         data = self._first_connection()
         handshake = ConnectHandshake(
             "uuid", "data", identity, without_kernel=self._without_kernel, version=version
@@ -181,6 +192,8 @@ class _Opening:
         self._sockets.append(sock)
         if not self._address.tls:
             return Connection(sock, self._where)
+        from wstpserver.client.tls import TlsConnection  # which others need not wait for
+
         connection = TlsConnection(sock, self._where, self._endpoint.host, self._address.context)
         connection.shake_hands(self._deadline)
         return connection
@@ -220,6 +233,7 @@ class _Opening:
             leftover=handshake.leftover(),
             limits=self._limits,
             seven_bit=peer.seven_bit,
+            version=handshake.version or OUR_VERSION,
         )
 
 
@@ -227,6 +241,14 @@ _NO_CLASSIC: Final = "wstps:// is for link servers, in UUID mode (-linkoptions 4
 _ANOTHER_PROGRAM: Final = (
     "Check the port, and the mode: a link server takes UUID mode (-linkoptions 4), a plain listening link classic mode"
 )
+
+
+def _new_identity() -> str:
+    """A UUID of random bytes, version 4, in upper case. The module `uuid` takes longer to import than to connect."""
+    text = bytearray(os.urandom(16))
+    text[6] = text[6] & 0x0F | 0x40
+    text[8] = text[8] & 0x3F | 0x80
+    return "-".join((text[:4].hex(), text[4:6].hex(), text[6:8].hex(), text[8:10].hex(), text[10:].hex())).upper()
 
 
 def open_link(

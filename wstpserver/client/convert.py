@@ -38,7 +38,6 @@ import base64
 import binascii
 import datetime
 import math
-import zoneinfo
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -250,8 +249,9 @@ def _time_zone_expression(value: datetime.datetime) -> Expression:
     offset = value.utcoffset()
     if offset is None:
         return Symbol("None")
-    if isinstance(value.tzinfo, zoneinfo.ZoneInfo) and value.tzinfo.key and not value.fold:
-        return value.tzinfo.key
+    name = getattr(value.tzinfo, "key", None)  # of a zoneinfo.ZoneInfo
+    if isinstance(name, str) and name and not value.fold:
+        return name
     return offset.total_seconds() / 3600
 
 
@@ -536,6 +536,8 @@ def _time_zone(expression: Expression) -> datetime.tzinfo | None:
     if isinstance(expression, Symbol) and expression.name.removeprefix("System`") == "None":
         return None
     if isinstance(expression, str):
+        import zoneinfo  # which takes a while, and dates are rare
+
         return zoneinfo.ZoneInfo(expression)
     if isinstance(expression, (int, float)):
         return datetime.timezone(datetime.timedelta(hours=expression))

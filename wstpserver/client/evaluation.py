@@ -22,6 +22,8 @@ TAKEN_OVER: Final = "another client connected to this kernel by its ID"
 
 #: Packets by which a kernel asks for something, and waits.
 QUESTIONS: Final = frozenset({"InputPacket", "InputStringPacket", "MenuPacket"})
+#: And those by which it asks for something to be done.
+REQUESTS: Final = QUESTIONS | {"CallPacket"}
 _RESULTS: Final = frozenset({"ReturnTextPacket", "ReturnExpressionPacket"})
 _OVERHEARD: Final = QUESTIONS | {"TextPacket", "MessagePacket", "InputNamePacket", "OutputNamePacket"}
 
@@ -58,6 +60,7 @@ class Evaluation:
         patience: When whoever waits goes on without the kernel's answer to the abort; None for never.
         repeat_abort: When an abort that had no effect is repeated; None for the next opportunity.
         asked: Whether the question may have left.
+        unanswered: Whether the kernel has asked something, and the answer has not left yet.
         token: The number whose evaluation marks the place of the answers; None if there is none.
         value: The value returned; None if the kernel returned none.
         output_name: The label of the value.
@@ -78,6 +81,7 @@ class Evaluation:
         self.patience: Deadline | None = None
         self.repeat_abort: Deadline | None = None
         self.asked = False
+        self.unanswered = False
         self.token: int | None = None
         self.value: Expression | None = None
         self.output_name: str | None = None
@@ -106,7 +110,9 @@ class Evaluation:
             self._settle_notice(packet)
         handler = _HANDLERS.get(packet.name)
         if handler is not None:
+            self.unanswered = packet.name in REQUESTS
             handler(self, packet)
+            self.unanswered = False
         return packet.name == self._last and (self._dialogs == 0 or self._enters_dialogs)
 
     @property

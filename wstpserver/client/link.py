@@ -13,6 +13,7 @@ from wstpserver.client.transport import Connection
 from wstpserver.wire.decode import NEED_DATA, Decoder
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.handshake import OUR_VERSION
 from wstpserver.wire.messages import MessageCode
 from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import Expression, Function, Symbol
@@ -43,6 +44,22 @@ def packet_of(expression: Expression) -> Packet:
     return Packet("", (expression,))
 
 
+class DetachedLink(NamedTuple):
+    """The connections of a link.
+
+    Attributes:
+        data: The data connection.
+        messages: The message connection.
+        unread: Bytes that were received on the data connection and not read as expressions.
+        unread_messages: Bytes of messages likewise.
+    """
+
+    data: Connection
+    messages: Connection
+    unread: bytes
+    unread_messages: bytes
+
+
 class Link:
     """One open link. Made by `connect`, `Listener.accept` and `open_link`.
 
@@ -57,9 +74,11 @@ class Link:
         leftover: Bytes received behind the greeting.
         limits: How large an expression may be that is received.
         seven_bit: Whether the peer reads no UTF-8.
+        version: The version of the greeting.
 
     Attributes:
         name: The name of the link.
+        version: The version of the greeting. Bytes of expressions can be passed on between two links of one version.
     """
 
     def __init__(
@@ -72,6 +91,7 @@ class Link:
         leftover: bytes = b"",
         limits: DecoderLimits | None = None,
         seven_bit: bool = False,
+        version: int = OUR_VERSION,
     ) -> None:
         self._data = data
         self._messages = messages
@@ -83,6 +103,7 @@ class Link:
         self._closed = False
         self._has_sent_message = False
         self.name = name
+        self.version = version
 
     # Data
 
@@ -229,6 +250,15 @@ class Link:
 
     # Both connections
 
+    def detach(self) -> DetachedLink:
+        """Give the connections away, for a program that passes bytes on. This link must not be used any more.
+
+        Nothing may be on its way in that was asked for here: an expression that has been received in part is lost.
+        """
+        messages, received = self._messages.detach()
+        self._closed = True
+        return DetachedLink(self._data, messages, self._receiver.take_rest(), received)
+
     def fileno(self) -> int:
         """Return the data connection's descriptor, for select. `get` may hold input that it has read already."""
         return self._data.fileno()
@@ -363,6 +393,10 @@ class Receiver:
                 if expression is not NEED_DATA:
                     self._ready.append(expression)
             return bool(self._ready)
+
+    def take_rest(self) -> bytes:
+        """The bytes received behind the last expression that `next` returned or `ready` found."""
+        return self._decoder.take_rest()
 
     def put_back(self, expressions: Iterable[Expression]) -> None:
         """Return these first."""

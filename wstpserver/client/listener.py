@@ -21,6 +21,7 @@ from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
 from wstpserver.client.link import Link
 from wstpserver.client.messages import MessageChannel
 from wstpserver.client.transport import Connection, listen_socket, prepare
+from wstpserver.wire.handshake import OUR_VERSION
 from wstpserver.wire.pairing import (
     SPEAK_AFTER,
     AwaitSilence,
@@ -279,6 +280,7 @@ class Listener:
                 leftover=event.data.leftover(),
                 limits=self._limits,
                 seven_bit=peer.seven_bit,
+                version=event.data.version or OUR_VERSION,
             )
         )
 

@@ -158,6 +158,12 @@ class MessageChannel:
             if owned:
                 self._connection.flush(deadline)
 
+    def detach(self) -> tuple[Connection, bytes]:
+        """Give the connection away, with the messages that were received and not asked for. No thread may use it."""
+        received = b"".join(encode_message(code, argument) for code, argument in self._received)
+        self._received.clear()
+        return self._connection, received
+
     def finish_sending(self) -> None:
         """Tell the peer that no more messages will come."""
         self._connection.finish_sending()

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,6 @@ from wstpserver.client.base_session import BaseSession
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import CommandError, KernelLost, ProfileError
 from wstpserver.client.reconnect import KernelSettings, restore
-from wstpserver.settings.discovery import application_data_file, home_folder
 
 KEEP_ALIVE: Final = "KEEPALIVE"
 RESERVE: Final = "RESERVE"
@@ -105,7 +103,7 @@ class Profile:
     def save(self) -> None:
         """Write it, whole or not at all, readable by its owner only. A link is followed. ProfileError."""
         target = Path(os.path.realpath(self.path))
-        draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+        draft = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -131,6 +129,9 @@ def load_profile(path: Path) -> Profile | None:
 
 def user_file(name: str) -> Path | None:
     """A file of this name in the user's configuration folder of WSTPServer; None for a user without a home."""
+    # Here: the settings take time to import, and most sessions have no profile.
+    from wstpserver.settings.discovery import application_data_file, home_folder
+
     configuration = application_data_file(home=home_folder())
     return None if configuration is None else configuration.with_name(name)
 
@@ -161,13 +162,13 @@ def open_profile(path: str | os.PathLike[str] | None, *, continues: bool) -> Pro
 
     Args:
         path: The file; None for the default profile.
-        continues: Whether it must name a kernel; else a file that is not there yet is no error.
+        continues: Whether the file must be there.
 
     Returns:
         The profile.
 
     Raises:
-        ProfileError: It cannot be read or understood, or names no kernel where it must.
+        ProfileError: It cannot be read or understood, or is not there where it must be.
     """
     where = default_profile_path() if path is None else Path(path)
     profile = load_profile(where)
@@ -176,8 +177,6 @@ def open_profile(path: str | os.PathLike[str] | None, *, continues: bool) -> Pro
             raise ProfileError(f"there is no profile {where}; -startprofile creates one")
         return Profile(where)
     settings_of(profile)
-    if continues and profile.get(KERNEL_ID) is None:
-        raise ProfileError(f"the profile {where} names no kernel ({KERNEL_ID}=...); -startprofile takes one")
     return profile
 
 

@@ -7,7 +7,7 @@ a random number (a *token*), and everything up to its answer is skipped: that is
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -42,6 +42,11 @@ _LARGEST_WRITE: Final = 1 << 20
 _REPEAT_ABORT: Final = 1.0
 #: Seconds for the message connection to take an abort.
 _SEND_ABORT: Final = 1.0
+#: Seconds for the kernel to leave a question because of an abort, before anything is sent that it could take for an
+#: answer.
+_LEAVES_QUESTION: Final = 5.0
+#: Packets by which an evaluation ends that was aborted.
+_ENDS: Final = frozenset({"ReturnPacket", "InputNamePacket"})
 #: Seconds without an answer after which the caller learns what is waited for.
 _SLOW: Final = 0.8
 #: Seconds without another packet after which a notice of the server is handed on. A notice that is the reason for the
@@ -87,6 +92,7 @@ class RequestStream:
         self._pending: deque[Packet] = deque()  # received ahead
         self._synced = True
         self._abandoned = False  # an evaluation that was given up may still be running
+        self._at_question = False  # and wait for the answer to its question
         self._notice: str | None = None
         self._taken_over = False  # the kernel may be in the middle of somebody else's evaluation
         self._question: Packet | None = None  # from there, came during a command
@@ -107,7 +113,7 @@ class RequestStream:
         self.lost = None
         self._pending.clear()
         self._synced = True
-        self._abandoned = False
+        self._abandoned = self._at_question = False
         self._taken_over = busy
         self._question = question
         self._notice = None
@@ -176,6 +182,7 @@ class RequestStream:
             self._synced = False  # and no abort: it would wait for the next kernel
             raise
         except BaseException:
+            self._at_question = evaluation.unanswered
             self.abandon()
             raise
         finally:
@@ -188,6 +195,7 @@ class RequestStream:
             self._synced = False
             return EvaluationTimeout(f"no kernel {deadline}")
         was_abandoned = self._abandoned
+        self._at_question = self._at_question or evaluation.unanswered
         self.abandon()
         if evaluation.asked:
             return EvaluationTimeout(f"no result {deadline}; the kernel was told to abort")
@@ -247,7 +255,8 @@ class RequestStream:
     def _lose(self, notice: str) -> None:
         self.lost = notice.removeprefix(NOTICE_PREFIX).strip()
         self._pending.clear()
-        self._taken_over, self._question = False, None
+        self._at_question = self._taken_over = False
+        self._question = None
 
     def _look_for_reason(self, evaluation: Evaluation) -> None:
         """After an end of an evaluation that nobody here asked for: see whether the server says why. KernelLost."""
@@ -341,11 +350,11 @@ class RequestStream:
         """
         if self._synced:
             return
+        if self._at_question:
+            self._leave_question(deadline)
         token = self._ask_token(deadline)
         while True:
             packet = self._skip(deadline)
-            if self.lost is not None:
-                raise KernelLost(self.lost)
             if packet.name != "ReturnPacket":
                 continue
             if packet.arguments == (token,):
@@ -356,9 +365,29 @@ class RequestStream:
         self._synced = True
         self._abandoned = False
 
+    def _leave_question(self, deadline: Deadline) -> None:
+        """Wait for the end of an evaluation that was aborted at a question: a token would be read as the answer to it,
+        where it comes before the abort, which takes another connection. Raises as `resync`.
+        """
+        limit = deadline.at_most(_LEAVES_QUESTION)
+        try:
+            while self._skip(limit).name not in _ENDS:
+                pass
+            self._abandoned = False
+        except LinkTimeout:
+            if deadline.expired:
+                raise
+        self._at_question = False
+
     def _skip(self, deadline: Deadline) -> Packet:
-        """The next packet, only looked at for prompts and for a notice that may be the last packet."""
+        """The next packet, only looked at for prompts and for a notice that may be the last packet.
+
+        Raises:
+            KernelLost: It says that another client has the kernel.
+        """
         packet = self._get(deadline, None)
+        if self.lost is not None:
+            raise KernelLost(self.lost)
         text = packet.arguments[0] if packet.arguments else None
         self._notice = None
         if isinstance(text, str):
@@ -369,7 +398,7 @@ class RequestStream:
         return packet
 
     def _ask_token(self, deadline: Deadline) -> int:
-        token = secrets.randbits(62)
+        token = int.from_bytes(os.urandom(8), "big") >> 2
         self.link.put(evaluate_packet(token), deadline.remaining())
         return token
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -19,13 +18,14 @@ from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput, drop
 from wstpserver.client.functions import KernelFunction, attribute_names, function_name
 from wstpserver.client.link import Link
-from wstpserver.client.profile import ProfileRequest, session_from_profile
 from wstpserver.client.reconnect import reconnect_time
 from wstpserver.client.resync import ABORTED, WINDOW, Batch
 from wstpserver.wire.packets import enter_expression_packet, enter_text_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Function, Symbol
 
 if TYPE_CHECKING:
+    import ssl
+
     from typing_extensions import Self
 
 _NULL: Final = Symbol("Null")
@@ -145,6 +145,8 @@ class Session(BaseSession):
             LinkError: As `Session`.
             CommandError: As `Session`.
         """
+        from wstpserver.client.profile import ProfileRequest, session_from_profile  # which others need not wait for
+
         request = ProfileRequest(path, address, start, reconnect_time(reconnect))
         make = partial(cls, callbacks=callbacks, results=results, check=check)
         session = session_from_profile(make, request, timeout)

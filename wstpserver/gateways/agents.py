@@ -620,6 +620,7 @@ def _serve_http(server: Any, workspace: Workspace, host: str, port: int, token: 
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(128)  # before the line below says so; connections wait until the server takes them
     except OSError as error:
         return _complain(f"cannot listen on port {port} of {host}: {error.strerror}", EXIT_UNAVAILABLE)
     application = TokenCheck(server.streamable_http_app(host=host), token, workspace)

@@ -36,8 +36,9 @@ EXIT_OK: Final = 0
 EXIT_ENDED: Final = 1
 EXIT_UNAVAILABLE: Final = 69
 
-#: Seconds to come to a kernel. The client waits 20 for the start by default, and would not hear of a failure after it.
-START_TIMEOUT: Final = 15.0
+#: Seconds to come to a kernel. The client gives up when it likes, after 20 s by default, and ends this process; what is
+#: waited for has been written into its log by then.
+START_TIMEOUT: Final = 120.0
 #: Seconds that the client's log may take to listen, before the reason of a failure is written into it.
 _LOG_TIMEOUT: Final = 0.5
 #: Milliseconds for what was sent last to leave this process.

@@ -92,19 +92,20 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "KickClient": ((_text,),),
     "PausePools": ((), (_text,)),
     "ReloadConfiguration": ((),),
+    "RestartServer": ((),),
     "ResumePools": ((), (_text,)),
     "SetAllowSilentKernelReplacement": ((_truth,),),
     "SetKeepAlive": ((_truth,),),
     "SetReserveKernel": ((_truth,),),
     "StartKernel": ((), (_text,)),
-    "StopServer": ((),),
+    "StopServer": ((), (_seconds,)),
 }
 
 #: Commands for the server's own user and root on its computer, and for clients with an access token.
 ADMINISTRATIVE = frozenset(
     {
-        "DrainPools", "GetClientInformation", "KickClient", "PausePools", "ReloadConfiguration", "ResumePools",
-        "StopServer",
+        "DrainPools", "GetClientInformation", "KickClient", "PausePools", "ReloadConfiguration", "RestartServer",
+        "ResumePools", "StopServer",
     }
 )  # fmt: skip
 

@@ -8,8 +8,9 @@ and dialogs in any depth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum
+from typing import Any
 
 from wstpserver.wire.packets import PacketHead
 
@@ -103,11 +104,12 @@ class EvaluationStack:
         awaiting: The kernel is busy, but does nothing until its client says something: it waits for input, or is in a
             dialog with nothing to evaluate.
         counted: Evaluations and their answers may be counted in pairs: there is no dialog, question or request.
+        begun: How many evaluations have ever gone to the kernel.
     """
 
     __slots__ = (
         "_depth_of_question", "_dialogs", "_open", "_question", "_requested", "_subscribers",
-        "accepting", "asking", "awaiting", "busy", "counted",
+        "accepting", "asking", "awaiting", "begun", "busy", "counted",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -125,6 +127,39 @@ class EvaluationStack:
         self.asking = False
         self.awaiting = False
         self.counted = True
+        self.begun = 0
+
+    def record(self) -> dict[str, Any]:
+        """What is needed to go on in another process, as values of JSON; {} for a stack in which nothing is open."""
+        record: dict[str, Any] = {}
+        if self._open:
+            record["open"] = [[one.head.name, one.level, one.has_result] for one in self._open]
+        if self._dialogs:
+            record["dialogs"] = self._dialogs
+        if self._question is not None:
+            record["question"] = self._question.name
+            record["depth_of_question"] = self._depth_of_question
+        if self._requested:
+            record["requested"] = True
+        return record
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Take over what `record` returned in another process, before anybody subscribes.
+
+        Raises:
+            KeyError: It names a packet that is not known here.
+        """
+        self._open = []
+        for head, level, has_result in record.get("open", ()):
+            one = _Open(PacketHead[head], level)
+            one.has_result = has_result
+            self._open.append(one)
+        self._dialogs = list(record.get("dialogs", ()))
+        question = record.get("question")
+        self._question = None if question is None else PacketHead[question]
+        self._depth_of_question = record.get("depth_of_question", 0)
+        self._requested = record.get("requested", False)
+        self._conclude()
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call *subscriber* after each change, behind those that subscribed before."""
@@ -143,6 +178,13 @@ class EvaluationStack:
     def open_heads(self) -> tuple[PacketHead, ...]:
         """The heads of the packets that began what is open now, the innermost first."""
         return tuple(one.head for one in reversed(self._open))
+
+    @property
+    def simple(self) -> bool:
+        """Whether the head of the last evaluation says all about what is open."""
+        if self._dialogs or self._question is not None or len(self._open) > 1:
+            return False
+        return self.counted or (len(self._open) == 1 and self._open[0].head != _EVALUATE)
 
     def is_answer(self, head: PacketHead) -> bool:
         """Tell whether a packet with this *head* begins no evaluation now: because it never does, or because the
@@ -165,6 +207,7 @@ class EvaluationStack:
             self._conclude()
 
     def _begin(self, head: PacketHead) -> None:
+        self.begun += 1
         nested = self.busy or self._dialogs
         self._open.append(_Open(head, len(self._dialogs)))
         self._requested = False
@@ -192,6 +235,7 @@ class EvaluationStack:
 
     def _count(self, number: int) -> None:
         if number:
+            self.begun += number
             for subscriber in self._subscribers:
                 subscriber(PASSED, number)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from wstpserver.pools.admission import not_admitted, seat_holders, spare_kernels, unserved, waits_longest
 from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
@@ -122,6 +122,8 @@ class Registry:
         self.pools = {pool.name: Pool(pool, self.seats) for pool in settings.pools}
         #: Pools that would start kernels if there were seats for them, in the order of asking.
         self._short: dict[Pool, None] = {}
+        #: Called when the state of a kernel has changed, or a setting that decides about it.
+        self.changed: Callable[[Kernel], object] = _ignore
         self._new_id = new_id
         self._carry_out = carry_out
         self._clock = clock
@@ -145,9 +147,10 @@ class Registry:
 
     @_transaction
     def start(self) -> None:
-        """Start the kernels that the pools keep ready."""
-        for pool in self.pools.values():
+        """Start the kernels that the pools keep ready. After `restore`, waiting clients get what is free now."""
+        for pool in tuple(self.pools.values()):
             self._fill(pool)
+            self._offer_used(pool)
 
     @_transaction
     def stop(self) -> None:
@@ -179,8 +182,7 @@ class Registry:
         self._short.clear()
         for pool in sorted(self.pools.values(), key=waits_longest):
             self._fill(pool)
-            for kernel in tuple(pool.used.values()):
-                self._offer(kernel)  # a new limit may concern it
+            self._offer_used(pool)
 
     def _retire(self, pool: Pool) -> None:
         """Start no more kernels in a pool and forget it with its last one."""
@@ -237,6 +239,142 @@ class Registry:
 
     def _admission_to(self, kernel: Kernel) -> Admission:
         return self.admission if kernel.pool is None else kernel.pool.admission
+
+    def _offer_used(self, pool: Pool) -> None:
+        for kernel in tuple(pool.used.values()):
+            self._offer(kernel)  # a new limit may concern it
+
+    # -- from one process to the next --------------------------------------------------------------------------
+
+    def record(self, clients: Sequence[Client]) -> dict[str, Any]:
+        """What another process needs to go on with all kernels, pools and clients, as values of JSON. A kernel outside
+        pools that is starting is not in it, nor who waits for that: the command that starts it is carried out anew.
+
+        Args:
+            clients: All clients; in the record they have the numbers of this order.
+        """
+        numbers = {client: number for number, client in enumerate(clients)}
+        kernels = [
+            kernel
+            for kernel in self.kernels.values()
+            if kernel.pool is not None or kernel.state is not KernelState.STARTING
+        ]
+        lines = [pool.waiting for pool in self.pools.values()] + [kernel.waiting for kernel in kernels]
+        return {
+            "admission": self.admission.value,
+            "pools": [pool.record() for pool in self.pools.values()],
+            "kernels": [kernel.record() for kernel in kernels],
+            "clients": [client.record() for client in clients],
+            "waiting": [{"client": numbers[one.client], **one.record()} for line in lines for one in line],
+        }
+
+    @_transaction
+    def restore(self, record: Mapping[str, Any]) -> list[Client]:
+        """Take over what `record` returned in another process, before `start`.
+
+        Nothing is done outside for what is bridged, reserved, free, or waits: whoever calls this brings the sessions.
+        Kernels that had not been launched are started. A kernel that was being reset is reset again. One that was
+        bridged to a client that is not in the record is reserved or free, as when its client disconnects. One that
+        was ending is closing.
+
+        Returns:
+            The clients, in the order of the record.
+
+        Raises:
+            KeyError, ValueError: It is not such a record.
+        """
+        pools = record.get("pools", ())
+        self.admission = Admission(record.get("admission", Admission.OPEN))
+        for pool in self.pools.values():
+            pool.admission = self.admission
+        for one in pools:
+            pool = self._pool_of_record(one["name"], one)
+            pool.bridges = one.get("bridges", 0)
+            pool.admission = Admission(one.get("admission", self.admission))
+        for one in record.get("kernels", ()):
+            self._restore_kernel(one)
+        clients = [self._restore_client(one) for one in record.get("clients", ())]
+        for one in record.get("waiting", ()):
+            self._restore_waiting(one, clients[one["client"]])
+        for kernel in tuple(self.kernels.values()):
+            self._settle_restored(kernel)
+        for one in pools:
+            pool = self.pools[one["name"]]
+            _reorder(pool.fresh, one.get("fresh", ()))
+            _reorder(pool.used, one.get("used", ()))
+            if pool.retired and not pool.kernels:
+                del self.pools[pool.name]
+        return clients
+
+    def _pool_of_record(self, name: str, record: Mapping[str, Any]) -> Pool:
+        """The pool of that name; one that is not configured any more lasts as long as its kernels."""
+        pool = self.pools.get(name)
+        if pool is None:
+            fields = {field.name for field in dataclasses.fields(PoolSettings)}
+            given: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in record.get("settings", {}).items()
+                if key in fields
+            }
+            given |= {"name": name, "default": False, "parallel_kernel_default": False}
+            pool = self.pools[name] = Pool(
+                dataclasses.replace(self.settings.default_pool, **given), self.seats, self.admission, retired=True
+            )
+        return pool
+
+    def _restore_kernel(self, record: Mapping[str, Any]) -> None:
+        pool = self._pool_of_record(record["pool"], {}) if "pool" in record else None
+        kernel = Kernel.of_record(record, pool)
+        kernel.evaluation.subscribe(partial(self._evaluation_changed, kernel))
+        self.kernels[kernel.id] = kernel
+        if pool is not None:
+            pool.kernels[kernel.id] = kernel
+            pool.counts[kernel.state] += 1
+
+    def _restore_client(self, record: Mapping[str, Any]) -> Client:
+        client = Client.of_record(record)
+        self.clients.add(client)
+        kernel = self.kernels.get(record.get("kernel", ""))
+        if kernel is not None:
+            client.kernel, kernel.client = kernel, client
+        pending = record.get("pending")
+        granted = self.kernels.get(pending["granted"]) if pending is not None else None
+        if pending is not None and granted is not None:
+            client.pending = waiting = WaitingClient.of_record(pending, client, self._target_of(pending) or granted)
+            waiting.state, waiting.kernel, granted.client = WaitState.GRANTED, granted, client
+        return client
+
+    def _restore_waiting(self, record: Mapping[str, Any], client: Client) -> None:
+        target = self._target_of(record)
+        if target is not None:
+            client.waiting = waiting = WaitingClient.of_record(record, client, target)
+            waiting.line.join(waiting)
+
+    def _target_of(self, record: Mapping[str, Any]) -> Pool | Kernel | None:
+        return self.pools.get(record["pool"]) if "pool" in record else self.kernels.get(record["kernel"])
+
+    def _settle_restored(self, kernel: Kernel) -> None:
+        """Bring a kernel into a state from which it goes on in this process."""
+        before = after = kernel.state
+        if before is KernelState.STARTING:
+            self._effects.append(Start(kernel))
+        elif before is KernelState.RESETTING:
+            after = KernelState.FREE
+        elif before is BRIDGED and kernel.client is None:
+            after = self._state_when_unbridged(kernel)
+        elif before is KernelState.DYING:
+            after = KernelState.CLOSING
+            if kernel.client is not None:
+                kernel.client = kernel.client.kernel = None
+        kernel.state = after
+        pool = kernel.pool
+        if pool is not None:
+            pool.counts[before] -= 1
+            pool.counts[after] += 1
+            if after is KernelState.FREE:
+                (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
+        for observer in self._observers:
+            observer.kernel_moved(kernel, None)
 
     # -- kernels -----------------------------------------------------------------------------------------------
 
@@ -541,6 +679,8 @@ class Registry:
     def set_keep_alive(self, client: Client, *, setting: bool) -> None:
         """Keep the client's kernel when the bridge ends, or close it."""
         client.keep_alive = setting
+        if client.kernel is not None:
+            self.changed(client.kernel)
 
     @_transaction
     def set_allow_replacement(self, client: Client, *, setting: bool) -> None:
@@ -551,6 +691,25 @@ class Registry:
     def set_reserve(self, kernel: Kernel, *, setting: bool) -> None:
         """Reserve the kernel when its bridge ends, or do not."""
         kernel.reserve = setting
+        self.changed(kernel)
+
+    @_transaction
+    def stop_awaiting(self, kernel: Kernel, *, keep_alive: bool | None) -> None:
+        """The client that had *kernel* when another server was killed has not come back: what happens at the end of a
+        bridge happens now.
+
+        Args:
+            kernel: The kernel; nothing happens if a client has it, or it has ended.
+            keep_alive: What that client had said; None leaves it to the configuration.
+        """
+        if kernel.state is not KernelState.RESERVED:
+            return
+        keep = kernel.pool is None or kernel.pool.settings.keep_alive if keep_alive is None else keep_alive
+        if not keep:
+            self._close(kernel, "its client has not come back and KeepAlive is false")
+        elif self._state_when_unbridged(kernel) is KernelState.FREE:
+            self._move(kernel, KernelState.FREE)
+            self._offer(kernel)
 
     # -- the few places where records change -------------------------------------------------------------------
 
@@ -584,7 +743,10 @@ class Registry:
             self._fill(pool)
 
     def _start(self, pool: Pool | None, command_line: str | None) -> Kernel:
-        kernel = Kernel(self._new_id(), pool, command_line, since=self._clock())
+        identifier = self._new_id()
+        while identifier in self.kernels:  # one that was restored
+            identifier = self._new_id()
+        kernel = Kernel(identifier, pool, command_line, since=self._clock())
         kernel.evaluation.subscribe(partial(self._evaluation_changed, kernel))
         self.kernels[kernel.id] = kernel
         if pool is not None:
@@ -613,6 +775,7 @@ class Registry:
         before = kernel.state
         kernel.move(state)
         kernel.since = self._clock()
+        self.changed(kernel)
         pool = kernel.pool
         if pool is not None:
             pool.counts[before] -= 1
@@ -803,6 +966,17 @@ class Registry:
             return
         client.kernel = client.keep_alive = client.allow_replacement = client.departure = None
         self._effects.append(effect)
+
+
+def _ignore(_kernel: Kernel) -> None:
+    pass
+
+
+def _reorder(kernels: OrderedDict[str, Kernel], order: Iterable[str]) -> None:
+    """Bring the kernels with these IDs into this order, the others in front of them."""
+    for identifier in order:
+        if identifier in kernels:
+            kernels.move_to_end(identifier)
 
 
 def _command_line(settings: PoolSettings) -> tuple[object, ...]:

@@ -5,9 +5,10 @@ keeps, and the effects of its decisions.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from enum import Enum
+from typing import Any
 
 from wstpserver.pools.evaluation import EvaluationStack
 from wstpserver.settings import PoolSettings
@@ -40,7 +41,9 @@ TRANSITIONS: dict[KernelState, frozenset[KernelState]] = {
     KernelState.FREE: frozenset(
         {KernelState.BRIDGED, KernelState.RESETTING, KernelState.DYING, KernelState.CLOSING}
     ),
-    KernelState.RESERVED: frozenset({KernelState.BRIDGED, KernelState.DYING, KernelState.CLOSING}),
+    KernelState.RESERVED: frozenset(
+        {KernelState.FREE, KernelState.BRIDGED, KernelState.DYING, KernelState.CLOSING}
+    ),
     KernelState.BRIDGED: frozenset(
         {KernelState.FREE, KernelState.RESERVED, KernelState.DYING, KernelState.CLOSING}
     ),
@@ -156,6 +159,9 @@ class Reason(Enum):
 
 
 # -- records -----------------------------------------------------------------------------------------------------
+#
+# `record()` says of each what another process needs to go on with it, as values of JSON. Who refers to whom is not in
+# it: `Registry.record` adds that. What a record does not say has its default, so later versions can add to it.
 
 
 class WaitingLine:
@@ -229,6 +235,33 @@ class Kernel:
     waiting: WaitingLine = field(default_factory=WaitingLine)
     evaluation: EvaluationStack = field(default_factory=EvaluationStack)
 
+    def record(self) -> dict[str, Any]:
+        """What another process needs to go on with it."""
+        record: dict[str, Any] = {"id": self.id, "state": self.state.value}
+        if self.pool is not None:
+            record["pool"] = self.pool.name
+        for name, default in _KERNEL_FIELDS.items():
+            value = getattr(self, name)
+            if value is not default and value != default:
+                record[name] = value
+        if self.evaluation.busy or not self.evaluation.counted:
+            record["evaluation"] = self.evaluation.record()
+        return record
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any], pool: Pool | None) -> Kernel:
+        """The kernel of a `record`, in the state in which it was, without clients.
+
+        Raises:
+            KeyError, ValueError: It is not one.
+        """
+        kernel = cls(record["id"], pool, state=KernelState(record["state"]))
+        for name in _KERNEL_FIELDS:
+            if name in record:
+                setattr(kernel, name, record[name])
+        kernel.evaluation.restore(record.get("evaluation", {}))
+        return kernel
+
     def move(self, state: KernelState) -> None:
         """Go to *state*. The registry keeps the pool's lists in step with it.
 
@@ -260,6 +293,21 @@ class Kernel:
         )
 
 
+#: Of a `Kernel`, what is recorded as it is, and what it is where the record does not say. Times are those of a clock
+#: that all processes of the computer share.
+_KERNEL_FIELDS: dict[str, Any] = {
+    "command_line": None,
+    "since": 0.0,
+    "ready_at": 0.0,
+    "idle_since": 0.0,
+    "busy_since": 0.0,
+    "reserve": None,
+    "uses": 0,
+    "evaluations": 0,
+    "needs_reset": False,
+}
+
+
 @dataclass(eq=False, slots=True)
 class Client:
     """What the registry knows of one client link. Only the registry writes it."""
@@ -280,6 +328,39 @@ class Client:
     evaluations_before: int = 0
     #: Whether it has said an access token.
     authenticated: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """What another process needs to go on with it."""
+        record: dict[str, Any] = {"name": self.name, "evaluations_before": self.evaluations_before}
+        if self.kernel is not None:
+            record["kernel"] = self.kernel.id
+        for name in ("keep_alive", "allow_replacement"):
+            if getattr(self, name) is not None:
+                record[name] = getattr(self, name)
+        if self.authenticated:
+            record["authenticated"] = True
+        if self.departure is not None:
+            record["departure"] = self.departure.value
+        if self.pending is not None:
+            record["pending"] = self.pending.record()
+        return record
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Client:
+        """The client of a `record`, without a kernel.
+
+        Raises:
+            KeyError, ValueError: It is not one.
+        """
+        departure = record.get("departure")
+        return cls(
+            record["name"],
+            keep_alive=record.get("keep_alive"),
+            allow_replacement=record.get("allow_replacement"),
+            authenticated=record.get("authenticated", False),
+            departure=None if departure is None else Departure(departure),
+            evaluations_before=record.get("evaluations_before", 0),
+        )
 
     @property
     def number(self) -> str:
@@ -316,6 +397,26 @@ class WaitingClient:
     reason: str = ""
     #: True once its end is waited for: it was not settled at once.
     timed: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """What another process needs to go on with it."""
+        target = {"pool": self.target.name} if isinstance(self.target, Pool) else {"kernel": self.target.id}
+        record: dict[str, Any] = {**target, "purpose": self.purpose.name, "since": self.since}
+        if self.deferred:
+            record["deferred"] = True
+        if self.kernel is not None:
+            record["granted"] = self.kernel.id
+        return record
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any], client: Client, target: Pool | Kernel) -> WaitingClient:
+        """The one of a `record`, which stands in no line yet.
+
+        Raises:
+            KeyError: It is not one.
+        """
+        deferred = record.get("deferred", False)
+        return cls(client, target, Purpose[record["purpose"]], record["since"], deferred)
 
     @property
     def line(self) -> WaitingLine:
@@ -362,6 +463,19 @@ class Pool:
     holding_off: bool = False
     #: True once the pool has gone from the configuration; it lasts as long as its kernels.
     retired: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """What another process needs to go on with it: the order of its free kernels, and its settings in case the
+        configuration does not have it any more.
+        """
+        return {
+            "name": self.name,
+            "bridges": self.bridges,
+            "admission": self.admission.value,
+            "fresh": list(self.fresh),
+            "used": list(self.used),
+            "settings": asdict(self.settings),
+        }
 
     @property
     def name(self) -> str:

@@ -12,6 +12,13 @@ from pathlib import Path
 from wstpserver.server.log import Log, LogLevel
 from wstpserver.settings.loader import LoadedSettings
 
+#: Environment variable by which a server that restarts speaks to the program that it executes: "check ..." asks
+#: whether that could start (`app.can_start`), a number is the descriptor of what it goes on with (`handover`).
+HANDOVER_VARIABLE = "WSTPSERVER_HANDOVER"
+
+#: The answer on stdout of a program that could.
+CAN_START = "wstpserver: the program can start"
+
 
 @dataclass(frozen=True)
 class ServeOptions:

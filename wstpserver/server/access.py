@@ -67,10 +67,11 @@ class Admission:
         self._users = None if ANY in settings.allowed_users else frozenset(_numbers(settings.allowed_users))
         #: Whether there are proxies.
         self.has_proxies = bool(settings.accept_proxy_protocol_from)
-        #: Whether only some users are admitted.
+        #: Whether only some addresses, and only some users, are admitted.
+        self.has_addresses = not self._addresses.is_any
         self.has_users = self._users is not None
         #: Whether every connection is admitted.
-        self.is_open = self._addresses.is_any and self._users is None
+        self.is_open = not self.has_addresses and not self.has_users
 
     def may_be_proxy(self, host: str) -> bool:
         """Whether connections from this host may begin with a PROXY header."""
@@ -80,15 +81,22 @@ class Admission:
         """Why a connection from this host is not admitted; "" if it is, or if it may come from a proxy."""
         return "" if host in self._addresses or host in self._proxies else _NOT_ADMITTED
 
-    def refusal_by_user(self, family: int, remote: SocketAddress, local: SocketAddress) -> str:
+    def refusal_by_user(self, connected: socket.socket, remote: SocketAddress) -> str:
         """Why an accepted connection is not admitted because of the user who made it; "" if it is.
 
         Args:
-            family: AF_INET or AF_INET6.
+            connected: The connection.
             remote: The address of its peer.
-            local: Its own address.
         """
-        return "" if self._users is None else self._refusal_of_owner(family, remote, local)
+        if self._users is None:
+            return ""
+        user = peers.quick_user(connected)
+        if user is not None:
+            return self._refusal_of_user(user)
+        try:
+            return self._refusal_of_owner(connected.family, remote, connected.getsockname())
+        except OSError:
+            return _NOBODY  # the connection is gone
 
     def refusal_behind_proxy(self, host: str, header: ProxyHeader | None) -> str:
         """Why a connection that may come from a proxy is not admitted; "" if it is.
@@ -106,7 +114,6 @@ class Admission:
         return self._refusal_of_owner(_family(header.client), header.client, header.target)
 
     def _refusal_of_owner(self, family: int, remote: SocketAddress, local: SocketAddress) -> str:
-        assert self._users is not None
         if not _is_here(family, remote[0], local[0]):
             return ""
         try:
@@ -115,9 +122,11 @@ class Admission:
             return _NOBODY
         if owner is None:
             return _NOBODY
-        if owner.user in self._users or owner.user == _ROOT:
-            return ""
-        return f"{_user_name(owner.user)} is not in AllowedUsers"
+        return self._refusal_of_user(owner.user)
+
+    def _refusal_of_user(self, user: int) -> str:
+        assert self._users is not None
+        return "" if user in self._users or user == _ROOT else f"{_user_name(user)} is not in AllowedUsers"
 
 
 class _Networks:
@@ -196,6 +205,8 @@ class RefusalLog:
         self._interval = interval
         self._places: dict[str, _Refused] = {}
         self._elsewhere = 0
+        #: How many there were since the server began.
+        self.number = 0
         self._timer: Any = None
 
     def add(self, place: str, address: str, why: str) -> None:
@@ -206,6 +217,7 @@ class RefusalLog:
             address: Where the connection came from, as text.
             why: The reason.
         """
+        self.number += 1
         known = self._places.get(place)
         if known is not None:
             known.further += 1

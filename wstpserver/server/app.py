@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
-import itertools
 import os
 import signal
 import socket
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,15 +22,20 @@ from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
 from wstpserver.server.access import AccessTokens, Admission, is_administrator, origin
 from wstpserver.server.advertise import Advertiser
+from wstpserver.server.bridge.client_session import LINGER, ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
+from wstpserver.server.connection import ConnectionClosed, peer_name
+from wstpserver.server.handover import HandoverError, check_format, fetch, link_of_record, unpacked
 from wstpserver.server.handshake import ClientAcceptor, OpenLink
+from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
-from wstpserver.server.kernels.orphan_reaper import PidFile, open_pid_file
+from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log, LogSink
 from wstpserver.server.message_channel import MessageWatch
+from wstpserver.server.restart import BLOCKED_SIGNALS, Restart, check_words, read_check_words
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.diff import changes
@@ -53,8 +59,32 @@ LOG_FLUSH_INTERVAL = 5.0
 HURRY_TIME = 1.0
 
 
-def run(settings: ServerSettings, options: ServeOptions) -> int:
+def can_start(words: str, settings: ServerSettings) -> str:
+    """Say why this program could not take over from a server that restarts, or "".
+
+    Args:
+        words: What that server asks (`restart.check_words`).
+        settings: The settings that would be in force.
+    """
+    try:
+        number, port, interface = read_check_words(words)
+        check_format(number)
+        if (port, interface) != (settings.port, settings.interface):
+            for listener in listen(settings.interface, settings.port):
+                listener.close()
+    except (ValueError, HandoverError, PortUnavailable) as error:
+        return str(error)
+    return ""
+
+
+def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") -> int:
     """Serve until a signal says stop.
+
+    Args:
+        settings: The settings.
+        options: What the command line asks.
+        handed_over: What the program before this one in this process has left: the descriptor of a record
+            (`handover`), or "".
 
     Returns:
         The exit code of the program. EXIT_UNAVAILABLE: the port cannot be had, and the log says why.
@@ -62,13 +92,19 @@ def run(settings: ServerSettings, options: ServeOptions) -> int:
     get_hub().print_exception = partial(_log_exception, options.log)
     gevent.config.track_greenlet_tree = False  # each greenlet would remember where it was spawned, in 800 bytes
     try:
-        listeners = listen(options.interface, options.port)
-        http_listeners = _listen_for_http(settings)
-    except PortUnavailable as error:
+        record = fetch(int(handed_over)) if handed_over.isdecimal() else {}
+        listeners = _listeners_of(record, options) or listen(options.interface, options.port)
+        http_listeners = _listen_for_http(settings, None if not record else options.log)
+    except (PortUnavailable, HandoverError) as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
-    application = Application(settings, options, listeners, open_pid_file(os.environ, options.log))
+    application = Application(settings, options, listeners, record.get("since"))
     try:
+        if record:
+            application.go_on(record)
+            gc.enable()
+        else:
+            application.adopt()
         application.serve_http(http_listeners)
         application.start()
         application.wait()
@@ -77,15 +113,38 @@ def run(settings: ServerSettings, options: ServeOptions) -> int:
     return EXIT_OK
 
 
-def _listen_for_http(settings: ServerSettings) -> list[socket.socket]:
-    """The listening sockets for HTTP; none if there is no port for it."""
+def _listeners_of(record: Mapping[str, Any], options: ServeOptions) -> list[socket.socket]:
+    """The listening sockets that were handed over; those for another port or interface are closed instead."""
+    found = [socket.socket(fileno=one["descriptor"]) for one in record.get("listeners", ())]
+    for one in found:
+        one.set_inheritable(False)
+    if found and [options.port, options.interface] != record["listens_on"]:
+        for one in found:
+            one.close()
+        return []
+    return found
+
+
+def _listen_for_http(settings: ServerSettings, log: Log | None) -> list[socket.socket]:
+    """The listening sockets for HTTP; none if there is no port for it.
+
+    Args:
+        settings: the settings.
+        log: is told if the port is not available, where the server has to go on without it; None where it must not.
+    """
     if settings.http_port < 0:
         return []
     # a server without HTTP does not load what it needs
     from wstpserver.server.http.site import http_address, listen_for_http
 
     address = http_address(settings)
-    return listen_for_http(address) if address is not None else []
+    try:
+        return listen_for_http(address) if address is not None else []
+    except PortUnavailable as error:
+        if log is None:
+            raise
+        log.error(str(error))
+        return []
 
 
 def _log_exception(log: Log, context: object, kind: type, error: BaseException, trace: TracebackType | None) -> None:
@@ -97,28 +156,38 @@ class Application:
     """One server in this process: makes the parts and connects them."""
 
     def __init__(
-        self, settings: ServerSettings, options: ServeOptions, listeners: list[socket.socket], pid_file: PidFile | None
+        self,
+        settings: ServerSettings,
+        options: ServeOptions,
+        listeners: list[socket.socket],
+        since: float | None = None,
     ) -> None:
         """
         Args:
             settings: the settings.
             options: what the command line asks.
             listeners: the listening sockets, which belong to the application now.
-            pid_file: where kernels are noted, which belongs to the application now; None if there can be none.
+            since: when the server was started, by the monotonic clock; None is now.
         """
         self._settings = settings
         self._options = options
         self._loaded = options.loaded
         self._log: Log = options.log
-        self._pid_file = pid_file
         self._stopping = Event()
+        #: Seconds for which the kernels are left to the next server; 0: they end with this one.
+        self._left_for = 0.0
         #: Set when a second signal asks to stop at once.
         self._hurrying = Event()
-        self._launcher = Launcher(self._log, settings.kernel_start_concurrency, pid_file)
-        self._facts = ServerFacts(str(options.configuration_file or ""))
+        port = listeners[0].getsockname()[1]
+        persistence = Persistence(self._log, settings.kernels_outlive_server)
+        self._launcher = Launcher(
+            self._log, settings.kernel_start_concurrency, persistence, partial(self._open_keeper, port)
+        )
+        began = time.monotonic() if since is None else since
+        self._facts = ServerFacts(str(options.configuration_file or ""), began)
         self._admission = Admission(settings, self._log)
         self._tokens = AccessTokens(self._admission.refusals)
-        control = ServerControl(self.reload, self._stop_by_command)
+        control = ServerControl(self.reload, self._stop_by_command, self._restart, self._leave)
         self._dispatcher = Dispatcher(settings, self._log, self._launcher, self._facts, self._tokens, control)
         self._acceptor = ClientAcceptor(settings, self._log, self._serve, self._admission)
         self._servers = [
@@ -129,8 +198,21 @@ class Application:
         self._advertiser: Advertiser | None = None
         #: What is served over HTTP; made when it is switched on for the first time.
         self._site: Site | None = None
-        self._numbers = itertools.count(1)
         self._started = round(time.time())
+        #: The number of the last client.
+        self._number = 0
+        self._restarting = Restart(
+            self._log,
+            self._dispatcher,
+            self._launcher,
+            self._stopping,
+            lambda: self._settings.restart_timeout,
+            check_words(options.port, options.interface),
+            self._withdraw,
+            self._halt,
+            self._resume,
+            self._hand_over,
+        )
         self._helpers: list[gevent.Greenlet] = []
         #: The watchers of the signals that are caught.
         self._signals: dict[int, object] = {}
@@ -174,12 +256,17 @@ class Application:
             dispatcher.supervisor,
             lambda: acceptor.opened,
             lambda: len(acceptor),
-            lambda: {"no link": acceptor.refused, "MaximumClients": dispatcher.turned_away},
+            lambda: {
+                "not admitted": self._admission.refusals.number,
+                "no link": acceptor.refused,
+                "MaximumClients": dispatcher.turned_away,
+            },
         )
         self._site = Site(
             Context(
                 sources=sources,
                 log=self._log,
+                admission=self._admission,
                 settings=lambda: self._settings,
                 server=self._describe,
                 stopping=self._stopping.is_set,
@@ -192,12 +279,14 @@ class Application:
         return self._site
 
     def _token_trouble(self) -> str:
-        if self._settings.access_token_file:
-            return ""
-        return "actions need an access token, and the configuration names no AccessTokenFile"
+        return "" if self._tokens.are_known else "actions need an access token, and AccessTokenFile names none"
 
     def _check_token(self, token: str, connected: socket.socket) -> str:
-        return self._tokens.check(token, origin(connected))
+        place = origin(connected)
+        why = self._tokens.check(token, place)
+        if why:
+            self._tokens.refusals.add(place, f"{peer_name(connected)} over HTTP", why)
+        return why
 
     def _describe(self) -> dict[str, Any]:
         """What the status page says of the server as a whole."""
@@ -209,6 +298,80 @@ class Application:
             "Started": self._started,
             "ConfigurationFile": self._facts.configuration_file,
         }
+
+    def _open_keeper(self, port: int) -> KeeperClient | None:
+        """Find or start the process that holds the kernels. Raises KeeperUnavailable."""
+        return open_keeper(os.environ, port, self._settings.kernels_outlive_server, self._log)
+
+    # -- from one program to the next ----------------------------------------------------------------------------
+
+    def _restart(self) -> str:
+        """Execute the program again and go on there; returns why that was not possible."""
+        return self._restarting.run()
+
+    def _withdraw(self) -> None:
+        """Withdraw the advertisement, or the next program would find the name taken."""
+        advertiser, self._advertiser = self._advertiser, None
+        if advertiser is not None:
+            advertiser.stop()
+
+    def _halt(self) -> None:
+        for server in self._servers:
+            server.stop_accepting()
+
+    def _resume(self) -> None:
+        if self._stopping.is_set():
+            return
+        for server in self._servers:
+            server.start_accepting()
+        if self._advertiser is None and self._options.advertise is not None:
+            self._advertise(self._options.advertise)
+
+    def _hand_over(self) -> dict[str, Any]:
+        return {
+            "listeners": [{"descriptor": server.socket.fileno()} for server in self._servers],
+            "listens_on": [self._options.port, self._options.interface],
+            "launcher": self._launcher.hand_over(),
+            "unpaired": self._acceptor.hand_over(),
+            "number": self._number,
+            "since": self._facts.began,
+        }
+
+    def adopt(self) -> None:
+        """Go on with the kernels of a server with this port that was killed, before `start`."""
+        self._launcher.find_keeper()
+        self._dispatcher.adopt()
+
+    def go_on(self, record: Mapping[str, Any]) -> None:
+        """Go on with everything that the program before this one in this process has handed over, before `start`."""
+        self._number = record.get("number", 0)
+        loaded = time.monotonic()
+        self._launcher.go_on(record.get("launcher", {}))
+        clients = self._dispatcher.go_on(record)
+        self._launcher.end_others(record.get("launcher", {}))
+        for one in record.get("leaving", ()):
+            gevent.spawn(_see_off, one)
+        self._acceptor.go_on(record.get("unpaired", ()))
+        for session, link, one in clients:
+            gevent.spawn(self._serve_on, session, link, one)
+        now = time.monotonic()
+        began, halted = record.get("began", now), record.get("halted", now)
+        kernels, count = len(self._dispatcher.supervisor.sessions), len(clients)
+        self._log.information(
+            f"Restarted with {_counted(kernels, 'kernel')} and {_counted(count, 'client')}: nobody was served for"
+            f" {now - began:.3f} s"
+        )
+        self._log.debug(
+            f"Everything was halted after {halted - began:.3f} s, the program loaded after another"
+            f" {loaded - halted:.3f} s, everything restored after {now - loaded:.3f} s"
+        )
+
+    def _serve_on(self, session: ClientSession, link: OpenLink, record: Mapping[str, Any]) -> None:
+        """Serve a client that was connected before the restart until its end."""
+        try:
+            self._converse(session, link, lambda: self._dispatcher.resume_command(session, record))
+        finally:
+            link.close()
 
     def _explain_reach(self) -> None:
         """Say who can connect, where that is everybody, or where clients have to name the host."""
@@ -259,8 +422,22 @@ class Application:
         if stopping.ready():
             stopping.get()  # raises what went wrong, if anything
 
+    def _leave(self, seconds: float) -> str:
+        """Stop, and leave the kernels to the next server for so many seconds; why that is not possible, "" if it is."""
+        reason = self._launcher.persistence.why_not()
+        if not reason:
+            self._log.information(f"Stopping because of a command; kernels wait {seconds:g} s for the next server")
+            self._left_for = seconds
+            self._stopping.set()
+        return reason
+
     def _stop(self) -> None:
         systemd.stopping()
+        if self._left_for:
+            self._launcher.persistence.leave(self._left_for)
+            self._log.flush()
+            os._exit(EXIT_OK)  # links end with the process: not one byte may pass any more
+        self._restarting.stop()
         if self._site is not None:
             self._site.look_now()
         for server in self._servers:
@@ -276,8 +453,6 @@ class Application:
         self._launcher.stop()
         if self._site is not None:
             self._site.close()
-        if self._pid_file is not None:
-            self._pid_file.close()
         if withdrawing is not None:
             withdrawing.join()
 
@@ -288,6 +463,8 @@ class Application:
             self._signals[number] = gevent.signal_handler(number, self._asked_to_stop, number)
         if hasattr(signal, "SIGHUP"):
             self._signals[signal.SIGHUP] = gevent.signal_handler(signal.SIGHUP, self.reload)
+            self._signals[signal.SIGUSR2] = gevent.signal_handler(signal.SIGUSR2, self._restart)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)  # as they are after a restart
 
     def _asked_to_stop(self, number: int) -> None:
         self.stop_because(signal.Signals(number).name)
@@ -372,28 +549,36 @@ class Application:
 
     def _serve(self, link: OpenLink) -> None:
         """Serve one client from its handshake to its end."""
-        name = f"Client {next(self._numbers)} ({link.address})"
+        self._number += 1
+        name = f"Client {self._number} ({link.address})"
         self._log.debug(f"{name} connected")
         try:
             if self._log.trace_enabled:
                 trace_link(self._log, link, name)
-            self._converse(link, name)
+            session = self._dispatcher.make_session(
+                Client(name),
+                name,
+                link.data,
+                link.messages,
+                greeting_version=link.greeting_version,
+                address=link.address,
+                header=link.header,
+            )
+            self._converse(
+                session,
+                link,
+                lambda: self._dispatcher.open_session(
+                    session, without_kernel=link.without_kernel, greeting=link.unsent
+                ),
+            )
         finally:  # also after a defect: a client must not wait for ever
             link.close()
 
-    def _converse(self, link: OpenLink, name: str) -> None:
-        session = self._dispatcher.make_session(
-            Client(name),
-            name,
-            link.data,
-            link.messages,
-            greeting_version=link.greeting_version,
-            header=link.header,
-        )
+    def _converse(self, session: ClientSession, link: OpenLink, begin: Callable[[], None]) -> None:
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"
         try:
-            self._dispatcher.open_session(session, without_kernel=link.without_kernel, greeting=link.unsent)
+            begin()
             why = session.run(link.leftover)
         finally:
             try:
@@ -403,3 +588,26 @@ class Application:
                     session.end()
                 messages.stop()
                 session.release()
+
+
+def _see_off(record: Mapping[str, Any]) -> None:
+    """Let a client read what is left for it, and throw away what it still sends: a link that is closed with bytes
+    unread is reset, and what its peer has not read yet is lost.
+    """
+    try:
+        link = link_of_record(record)
+    except OSError:
+        return
+    with gevent.Timeout(LINGER, exception=False):
+        try:
+            link.data.send(unpacked(record.get("unsent", "")))
+            link.data.finish_sending()
+            while link.data.receive_bytes(65536):
+                pass
+        except ConnectionClosed:
+            pass
+    link.close()
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -44,6 +44,10 @@ class ConnectionClosed(Exception):
     """The connection is gone, or was ended on this side while a greenlet waited on it."""
 
 
+class _KeepUnsent(Exception):
+    """Wakes a greenlet that waits to send more."""
+
+
 class Connection:
     """A connected socket with cooperative waiting.
 
@@ -54,7 +58,9 @@ class Connection:
         connected: a connected TCP socket, owned by this object from now on.
     """
 
-    __slots__ = ("_reader", "_writer", "ended", "handle", "on_close", "socket")
+    __slots__ = (
+        "_closed", "_keeps_unsent", "_reader", "_writer", "ended", "handle", "on_close", "socket", "unsent"
+    )  # fmt: skip
 
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
@@ -67,7 +73,10 @@ class Connection:
         self.on_close: Callable[[], None] | None = None
         self._reader: Any = None
         self._writer: Any = None
-        self.ended = False
+        self.ended = self._closed = False
+        #: None; after `keep_unsent` what the system did not take.
+        self.unsent: bytearray | None = None
+        self._keeps_unsent = False
         self.acknowledge()
 
     def acknowledge(self) -> None:
@@ -159,27 +168,63 @@ class Connection:
         Raises:
             ConnectionClosed: the connection is gone, or was ended meanwhile.
         """
-        sent = self._send_some(data)
+        sent = 0 if self.unsent is not None else self._send_some(data)
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:])
 
+    def keep_unsent(self) -> None:
+        """From now on keep what the system does not take at once in `unsent`, and do not wait."""
+        if not self._keeps_unsent:
+            self._keeps_unsent = True
+            self.unsent = self.unsent or bytearray()
+            if self._writer is not None and self._writer.active:
+                get_hub().cancel_wait(self._writer, _KeepUnsent())
+
+    def stop_keeping(self) -> None:
+        """The opposite of `keep_unsent`: what was kept goes out with the next `send`, before its data."""
+        self._keeps_unsent = False
+        self.unsent = self.unsent or None
+
+    def take_unsent(self) -> bytes:
+        """Return what was kept, and forget it."""
+        unsent, self.unsent = self.unsent, None
+        return bytes(unsent or b"")
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a greenlet waits for something to receive."""
+        return self._reader is not None and bool(self._reader.active)
+
     def _send_rest(self, view: memoryview) -> None:
+        if self.unsent is not None:
+            if self._keeps_unsent:
+                self.unsent += view if self.unsent else view[self._send_some(view) :]
+                return
+            view = memoryview(self.take_unsent() + bytes(view))
         hub = get_hub()
         if self._writer is None:
             self._writer = hub.loop.io(self.socket.fileno(), 2)
         while len(view):
             if self.ended:
                 raise ConnectionClosed("the connection was ended")
-            hub.wait(self._writer)
             try:
+                hub.wait(self._writer)
                 view = view[self.socket.send(view) :]
             except _NOT_NOW:
                 continue
+            except _KeepUnsent:
+                assert self.unsent is not None
+                self.unsent += view
+                return
             except OSError as error:
                 raise ConnectionClosed(str(error)) from None
 
     def finish_sending(self) -> None:
-        """Tell the peer that nothing more is sent; what was sent before still reaches it."""
+        """Tell the peer that nothing more is sent; what was sent before still reaches it. Where that is kept unsent,
+        whoever sends it does this.
+        """
+        if self._keeps_unsent:
+            return
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -198,7 +243,9 @@ class Connection:
         wakes it only when the loop polls next, and a watcher that is closed before that would leave it waiting for
         ever.
         """
-        self.ended = True
+        if self._closed:
+            return
+        self._closed = self.ended = True
         if self.on_close is not None:
             self.on_close()
         self.handle.descriptor = -1

@@ -7,10 +7,11 @@ more than a handshake.
 
 from __future__ import annotations
 
+import base64
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -88,8 +89,10 @@ class OpenLink:
 class PendingConnection:
     """A TCP connection that is not a link or a part of one yet."""
 
-    __slots__ = ("address", "beginning", "header", "is_refused", "listener", "listener_watcher", "since", "stream",
-                 "watcher")  # fmt: skip
+    __slots__ = (
+        "address", "beginning", "header", "is_refused", "listener", "listener_watcher", "received", "sent", "since",
+        "skipped", "spoke_at", "stream", "watcher",
+    )  # fmt: skip
 
     def __init__(self, stream: Connection, address: str) -> None:
         self.stream = stream
@@ -107,6 +110,13 @@ class PendingConnection:
         #: The port that was opened for its message connection in classic mode.
         self.listener: socket.socket | None = None
         self.listener_watcher: Any = None
+        #: What has come in, and how many bytes went out: another process goes through the same conversation again.
+        self.received = b""
+        self.sent = 0
+        #: How much had come in when we spoke first, None if we did not.
+        self.spoke_at: int | None = None
+        #: How much of what is to be sent was sent by another process.
+        self.skipped = 0
 
     def stop_reading(self) -> None:
         """Leave what comes in to somebody else."""
@@ -203,6 +213,54 @@ class LinkHandshakes:
         while (oldest := self.oldest) is not None:
             self.drop(oldest, "the port is closed")
 
+    # -- from one process to the next ----------------------------------------------------------------------------
+
+    def hand_over(self) -> list[dict[str, Any]]:
+        """What another process needs to go on with the connections that are no link yet (`handover`)."""
+        numbers = {connection: number for number, connection in enumerate(self._pairing.pending)}
+        return [_record(connection, numbers) for connection in numbers]
+
+    def go_on(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Go on with the connections that another process has accepted: the same bytes lead to the same state. What was
+        sent is not sent again.
+
+        Args:
+            records: What `hand_over` returned there.
+        """
+        connections: list[PairingConnection | None] = []
+        for record in records:
+            pending = _pending(socket.socket(fileno=record["descriptor"]), record["address"])
+            connection = None
+            if pending is not None:
+                pending.stream.socket.set_inheritable(False)
+                pending.since, pending.skipped = record["since"], record["sent"]
+                if "beginning" in record:
+                    pending.beginning = base64.b64decode(record["beginning"])
+                if "header" in record:
+                    pending.header = ProxyHeader.of_record(record["header"])
+                if "listener" in record:
+                    pending.listener = socket.socket(fileno=record["listener"]["descriptor"])
+                    pending.listener.set_inheritable(False)
+                of = record.get("of")
+                if of is None:
+                    connection = self._replay(pending, record)
+                else:
+                    self._carry_out(self._pairing.accept_message(pending, connections[of]))
+            connections.append(connection)
+
+    def _replay(self, pending: PendingConnection, record: Mapping[str, Any]) -> PairingConnection:
+        connection = self._pairing.accept(pending)
+        received, spoke_at = base64.b64decode(record["received"]), record.get("spoke_at")
+        parts = (received,) if spoke_at is None else (received[:spoke_at], received[spoke_at:])
+        for number, part in enumerate(parts):
+            if number and spoke_at is not None:
+                self._speak(connection)
+            if part and connection.reads:
+                self._receive_again(connection, part)
+        if connection.reads:
+            self._read(connection)
+        return connection
+
     # -- what comes in -------------------------------------------------------------------------------------------
 
     def _read_fresh(self) -> None:
@@ -219,14 +277,24 @@ class LinkHandshakes:
             if pending.beginning is not None:
                 data = self._behind_header(connection, pending.beginning, bytes(_buffer[:size]))
             if data is not None:
-                self._receive(connection, data)
+                pending.received += data
+                try:
+                    events = self._pairing.receive(connection, data)
+                except Exception:  # a defect, but the peer must not wait for ever
+                    self.drop(connection, "the server failed")
+                    raise
+                if events:
+                    self._carry_out(events)
         if not connection.reads:
-            pending.stop_reading()
+            if pending.watcher is not None:
+                pending.stop_reading()
         elif pending.watcher is None:
             pending.watcher = get_hub().loop.io(pending.stream.socket.fileno(), 1)
             pending.watcher.start(self._read, connection)
 
-    def _receive(self, connection: PairingConnection, data: bytes) -> None:
+    def _receive_again(self, connection: PairingConnection, data: bytes) -> None:
+        """Take what another process has received."""
+        connection.transport.received += data
         try:
             events = self._pairing.receive(connection, data)
         except Exception:  # a defect, but the peer must not wait for ever
@@ -289,8 +357,14 @@ class LinkHandshakes:
 
     def _send(self, connection: PairingConnection, data: bytes) -> None:
         """Send a part of a greeting, which is far smaller than what a new connection takes without its peer's help."""
+        pending = connection.transport
+        pending.sent += len(data)
+        if pending.skipped:
+            skipped = min(pending.skipped, len(data))
+            pending.skipped -= skipped
+            data = data[skipped:]
         try:
-            if connection.transport.stream.try_send(data) < len(data):
+            if pending.stream.try_send(data) < len(data):
                 self.drop(connection, "it takes no data")
         except ConnectionClosed:
             if connection.reads:
@@ -301,8 +375,10 @@ class LinkHandshakes:
     def _open(self, data: PairingConnection, messages: PairingConnection, unsent: bytes) -> None:
         pending = data.transport
         for each in (pending, messages.transport):
-            each.stop_reading()
-            each.close_listener()
+            if each.watcher is not None:
+                each.stop_reading()
+            if each.listener is not None:
+                each.close_listener()
         version, peer = data.version, data.peer
         assert version is not None and peer is not None
         link = OpenLink(
@@ -329,18 +405,28 @@ class LinkHandshakes:
     def _await_silence(self, connection: PairingConnection) -> None:
         seconds = max(self._speak_after, 2 * _round_trip_time(connection.transport.stream.socket))
         timer = get_hub().loop.timer(seconds)
-        timer.start(self._speak, connection, timer)
+        timer.start(self._silent, connection, timer)
 
-    def _speak(self, connection: PairingConnection, timer: Any) -> None:
+    def _silent(self, connection: PairingConnection, timer: Any) -> None:
         timer.stop()
         timer.close()
-        self._carry_out(self._pairing.speak(connection, self._speak_version))
+        self._speak(connection)
+
+    def _speak(self, connection: PairingConnection) -> None:
+        pending, received = connection.transport, len(connection.transport.received)
+        events = self._pairing.speak(connection, self._speak_version)
+        if events and pending.spoke_at is None:
+            pending.spoke_at = received
+        self._carry_out(events)
 
     # -- the second port of a classic link -----------------------------------------------------------------------
 
     def _open_message_port(self, connection: PairingConnection) -> None:
         pending = connection.transport
         local = pending.stream.socket.getsockname()
+        if pending.listener is not None:  # it was opened by another process
+            self._await_second(connection, pending.listener)
+            return
         try:
             listener = socket.create_server(
                 local[:1] + (0,) + local[2:], family=pending.stream.socket.family, backlog=_MESSAGE_BACKLOG
@@ -350,6 +436,10 @@ class LinkHandshakes:
             return
         listener.setblocking(False)
         pending.listener = listener
+        self._await_second(connection, listener)
+
+    def _await_second(self, connection: PairingConnection, listener: socket.socket) -> None:
+        pending = connection.transport
         pending.listener_watcher = get_hub().loop.io(listener.fileno(), 1)
         pending.listener_watcher.start(self._accept_second, connection, listener)
         self._carry_out(self._pairing.set_message_port(connection, listener.getsockname()[1]))
@@ -366,6 +456,29 @@ class LinkHandshakes:
             self.accept_message(connected, address_name(address), connection)
         else:
             connected.close()
+
+
+def _record(connection: PairingConnection, numbers: Mapping[PairingConnection, int]) -> dict[str, Any]:
+    """What another process needs to go on with a connection; *numbers* are those of all connections."""
+    pending = connection.transport
+    record: dict[str, Any] = {
+        "descriptor": pending.stream.socket.fileno(),
+        "address": pending.address,
+        "since": pending.since,
+        "received": base64.b64encode(pending.received).decode("ascii"),
+        "sent": pending.sent,
+    }
+    if pending.spoke_at is not None:
+        record["spoke_at"] = pending.spoke_at
+    if pending.beginning is not None:
+        record["beginning"] = base64.b64encode(pending.beginning).decode("ascii")
+    if pending.header is not None:
+        record["header"] = list(pending.header)
+    if pending.listener is not None:
+        record["listener"] = {"descriptor": pending.listener.fileno()}
+    if connection.peer is None and not pending.received and connection.partner is not None:
+        record["of"] = numbers[connection.partner]  # a message connection that says nothing, in classic mode
+    return record
 
 
 def _pending(connected: socket.socket, address: str) -> PendingConnection | None:
@@ -433,6 +546,15 @@ class ClientAcceptor:
     def __len__(self) -> int:
         """How many connections are no link yet."""
         return len(self._handshakes)
+
+    def hand_over(self) -> list[dict[str, Any]]:
+        """What another process needs to go on with the connections that are no link yet (`handover`)."""
+        return self._handshakes.hand_over()
+
+    def go_on(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Go on with the connections that another process has accepted; *records* are what `hand_over` returned."""
+        self._handshakes.go_on(records)
+        self._drop_overdue()
 
     def reconfigure(self, settings: ServerSettings) -> None:
         """Take new settings over."""

@@ -182,9 +182,6 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
         self._log = log
         self._admission = admission
         self._family = int(listener.family)
-        local = listener.getsockname()
-        #: The address of all its connections; None if they have different ones.
-        self._local: tuple[Any, ...] | None = None if local[0] in ("0.0.0.0", "::") else local
         self._exhausted = False
         self._pause: Any = None
 
@@ -207,7 +204,7 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             admission = self._admission
             if admission is None or admission.is_open:
                 return socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor), address
-            why = admission.refusal_by_address(address[0])
+            why = admission.refusal_by_address(address[0]) if admission.has_addresses else ""
             if why:
                 refused = _socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
                 self._refuse(refused, address, address[0], why)
@@ -215,7 +212,7 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             connected = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             if not admission.has_users:
                 return connected, address
-            why = admission.refusal_by_user(self._family, address, self._local or connected.getsockname())
+            why = admission.refusal_by_user(connected, address)
             if not why:
                 return connected, address
             self._refuse(connected, address, f"this computer, {address[0]}", why)

@@ -16,7 +16,12 @@ from wstpserver.wire.messages import MessageCode, MessageReader, encode_message
 _buffer = memoryview(bytearray(1024))
 
 
-def run_messages(connection: Connection, take: Callable[[int, int], None], leftover: bytes = b"") -> bool:
+def run_messages(
+    connection: Connection,
+    take: Callable[[int, int], None],
+    leftover: bytes = b"",
+    reader: MessageReader | None = None,
+) -> bool:
     """Give every message to *take* (code, argument) until the connection ends. Runs in a greenlet of its own.
 
     Every code is passed on but 9 (link closing), which concerns this link only (docs/wire-protocol.md, section 4).
@@ -25,11 +30,12 @@ def run_messages(connection: Connection, take: Callable[[int, int], None], lefto
         connection: the message connection.
         take: called with each message; may wait.
         leftover: what was received of it before.
+        reader: cuts it into messages; a caller that has its own knows what was received of the next one.
 
     Returns:
         True if the peer announced that it closes the link.
     """
-    reader = MessageReader()
+    reader = MessageReader() if reader is None else reader
     data = leftover
     turn_ends = monotonic() + TURN
     while True:
@@ -58,6 +64,15 @@ class MessageWriter:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._rest = b""
+
+    @property
+    def unsent(self) -> bytes:
+        """The rest of a message that was sent in part."""
+        return self._rest
+
+    def go_on(self, unsent: bytes) -> None:
+        """Go on where the writer of another process has stopped: *unsent* goes out first."""
+        self._rest = unsent
 
     def send(self, code: int, argument: int) -> None:
         """Send a message or drop it."""

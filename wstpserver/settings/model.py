@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from wstpserver.settings.jsonc import ConfigurationError, Problem
@@ -67,6 +68,8 @@ class ServerSettings:
     kernel_start_timeout: float
     kernel_wait_timeout: float
     kernel_start_concurrency: int
+    restart_timeout: float
+    kernels_outlive_server: float
     missed_output_limit: int
     evaluation_queue_limit: int
     maximum_clients: int
@@ -86,7 +89,7 @@ class ServerSettings:
     http_interface: str
     http_host_names: tuple[str, ...]
 
-    @property
+    @cached_property
     def default_pool(self) -> PoolSettings:
         """The pool of clients that name none."""
         return next(pool for pool in self.pools if pool.default)
@@ -96,7 +99,7 @@ class ServerSettings:
         """The default pool for parallel computing, if there is one."""
         return next((pool for pool in self.pools if pool.parallel_kernel_default), None)
 
-    @property
+    @cached_property
     def requires_token(self) -> bool:
         """Whether a client can do nothing before it has said an access token."""
         return all(pool.require_access_token for pool in self.pools)

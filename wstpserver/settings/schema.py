@@ -418,6 +418,22 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         minimum=1, maximum=1024, extension=True, sample="2",
     ),
     Option(
+        "RestartTimeout", Level.ROOT, Kind.NUMBER,
+        "how long a restart of the server waits for kernels that are starting, and for a client or kernel that is in "
+        "the middle of a packet",
+        "Everybody is served meanwhile. Whoever is in the middle of a packet then is told so, and its link is closed.",
+        default=30.0,
+        unit="seconds", minimum=0, maximum=_YEAR, infinity=_YEAR, extension=True, sample="30",
+    ),
+    Option(
+        "KernelsOutliveServer", Level.ROOT, Kind.NUMBER,
+        "how long kernels wait for the next server with the same port after this one was killed or has crashed",
+        "Their computations go on, and clients reconnect by the kernel's ID. With 0 they end at once. On Linux only; "
+        "elsewhere they always end.",
+        default=60.0,
+        unit="seconds", minimum=0, maximum=_YEAR, infinity=_YEAR, extension=True, sample="60",
+    ),
+    Option(
         "MissedOutputLimit", Level.ROOT, Kind.INTEGER,
         "how much of the output that a kernel writes while no client is bridged to it is kept",
         "The oldest frames are dropped first. WSCommandPacket[GetMissedOutput[]] returns what was kept.",

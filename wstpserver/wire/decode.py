@@ -7,7 +7,7 @@ from enum import Enum
 from math import prod
 from typing import Any, Final, Literal
 
-from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 from wstpserver.wire.numbers import NUMBER_READERS, BigReal, Int8, Int16, Int64, LongDouble, Real32, parse_decimal
 from wstpserver.wire.packed import NATIVE_IS_LITTLE, Block, read_array, read_block, reverse_bytes
 from wstpserver.wire.text import decode_text
@@ -328,6 +328,19 @@ class Decoder:
     def offset(self) -> int:
         """Bytes of the stream that make up what was decoded so far."""
         return self._buffer.base + self._buffer.position
+
+    def take_rest(self) -> bytes:
+        """The bytes behind the last whole expression; from now on they are the caller's.
+
+        Raises:
+            LocalProtocolError: An expression is only partly there, and has been begun to be read.
+        """
+        if self._open_parts:
+            raise LocalProtocolError("an expression has been read in part")
+        self._buffer.gather()
+        rest = self._buffer.data[self._buffer.position :]
+        self._buffer.consume(len(self._buffer.data))
+        return rest
 
     @property
     def at_boundary(self) -> bool:

@@ -48,7 +48,7 @@ def head_bits(heads: Iterable[PacketHead] | None) -> int:
     """Bit `1 << code` for each of these heads, as the C module takes sets of heads; None: all bits."""
     if heads is None:
         return _ALL
-    return _bits(frozenset(heads))
+    return _bits(frozenset(heads)) if heads else 0
 
 
 @lru_cache(maxsize=32)  # each link and each bridge asks for the same few
@@ -256,7 +256,7 @@ class EscapeRewriter:
     @staticmethod
     def _rewritten(stream: bytes, first: int, end: int) -> list[bytes | memoryview]:
         """The bytes up to `end`, rewritten; items begin at `first`."""
-        if stream.find(_SIX_DIGITS, first, end) < 0:
+        if stream.find(SIX_DIGITS, first, end) < 0:
             return [stream] if end == len(stream) and stream else [memoryview(stream)[:end]] if end > 0 else []
         view = memoryview(stream)
         out: list[bytes | memoryview] = []
@@ -272,7 +272,8 @@ class EscapeRewriter:
         return out
 
 
-_SIX_DIGITS: Final = b"\\|"
+#: What an escape of six digits begins with.
+SIX_DIGITS: Final = b"\\|"
 #: Tokens of the texts that may hold characters above U+FFFF: strings and symbols.
 _WITH_ESCAPES: Final = (STRING, SYMBOL)
 
@@ -322,7 +323,7 @@ def _next_item(data: bytes, position: int) -> tuple[int, bytes | None]:
     if token in (PACKED, DICTIONARY_SYMBOL):
         return start + 1 + size * NUMBER_TOKENS[data[start]][0].width + 1, None
     end = start + size
-    if token not in _WITH_ESCAPES or end >= len(data) or data.find(_SIX_DIGITS, start, end) < 0:
+    if token not in _WITH_ESCAPES or end >= len(data) or data.find(SIX_DIGITS, start, end) < 0:
         return end + 1, None
     payload = data[start:end]
     rewritten = without_six_digits(payload)
@@ -331,7 +332,7 @@ def _next_item(data: bytes, position: int) -> tuple[int, bytes | None]:
 
 def _rewritten_header(header: bytes) -> bytes | None:
     """The dimensions of an array with the names of their heads rewritten; None if they stay as they are."""
-    if _SIX_DIGITS not in header:
+    if SIX_DIGITS not in header:
         return None
     parts, done, position = [], 0, 0
     while header[position] == FUNCTION:

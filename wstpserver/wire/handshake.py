@@ -125,9 +125,12 @@ class PeerGreeting:
         return 4 not in self.formats
 
 
+_FIRST_LINE: Final = re.compile(rb"Math Link ([0-9]{1,4})")
+
+
 def _read_version(line: bytes, offset: int) -> int:
     """The number in `Math Link <number>`, a line at `offset` in the stream."""
-    match = re.fullmatch(rb"Math Link ([0-9]{1,4})", line)
+    match = _FIRST_LINE.fullmatch(line)
     if match is None:
         raise RemoteProtocolError(f"a greeting begins with `Math Link` and a version, not {line[:60]!r}", offset)
     version = int(match[1])
@@ -277,7 +280,6 @@ class Handshake(ABC):
         self._events: list[Event] = []
         self._error: RemoteProtocolError | None = None
         self._steps = self._conversation()
-        self._resume()
 
     @abstractmethod
     def _conversation(self) -> Step[None]:
@@ -470,30 +472,32 @@ class ListenHandshake(Handshake):
         self._resume()
 
     def _conversation(self) -> Step[None]:
-        line = yield from self._first_line()
-        match = _ID_LINE.fullmatch(line)
-        if match is not None:
+        match = yield from self._first_line()
+        if match.re is _ID_LINE:
             yield from self._uuid_mode(match)
-            return
-        match = _PORT_LINE.fullmatch(line)
-        if match is None:
-            raise RemoteProtocolError(f"a connection cannot begin with {line!r}", 0)
-        yield from self._classic_mode(needs_message_port=match[1] == b"Y")
+        else:
+            yield from self._classic_mode(needs_message_port=match[1] == b"Y")
 
-    def _first_line(self) -> Step[bytes]:
-        """The line without terminator that says which mode and connection this is."""
+    def _first_line(self) -> Step[re.Match[bytes]]:
+        """The line without terminator that says which mode and connection this is, by `_ID_LINE` or `_PORT_LINE`."""
         while not self._received:
             yield
         while True:
             # What usually comes, the whole line at once, needs no look at each byte.
-            if _ID_LINE.match(self._received):
-                return self._take(len(_TEMPLATES[0]))
+            line = bytes(self._received[: len(_TEMPLATES[0])])
+            match = _ID_LINE.fullmatch(line)
+            if match is not None:
+                self._take(len(line))
+                return match
             template = _fitting_template(self._received)
             if template is not None:
                 if len(self._received) >= len(template):
-                    return self._take(len(template))
+                    line = self._take(len(template))
+                    match = _PORT_LINE.fullmatch(line)
+                    if match is None:
+                        raise RemoteProtocolError(f"a connection cannot begin with {line!r}", 0)
+                    return match
             elif self._received.startswith(b"id="):
-                line = bytes(self._received[:len(_TEMPLATES[0])])
                 raise RemoteProtocolError(f"the line that names the link is malformed: {line!r}", 0)
             elif not _may_become_known(bytes(self._received)):
                 raise RemoteProtocolError(f"the peer opened the connection with {_describe(self._received)}", 0)
@@ -581,6 +585,7 @@ class ConnectHandshake(Handshake):
             if not _ID_LINE.fullmatch(self._id_line):
                 raise LocalProtocolError(f"{uuid!r} is no UUID to name a link by")
         super().__init__()
+        self._resume()  # it speaks first
 
     def _conversation(self) -> Step[None]:
         if self._mode == "uuid":

@@ -61,6 +61,8 @@ class MessageReader:
         closing: True once the peer said that it is closing the link; what follows is ignored.
     """
 
+    __slots__ = ("_pending", "closing")
+
     def __init__(self) -> None:
         self._pending = b""
         self.closing = False
@@ -91,6 +93,11 @@ class MessageReader:
                 start += _RECORD.size
         self._pending = pending[start:]
         return messages
+
+    @property
+    def pending(self) -> bytes:
+        """The beginning of a message, as far as it has come."""
+        return self._pending
 
     @property
     def at_boundary(self) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import struct
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 from wstpserver.wire.errors import RemoteProtocolError
 
@@ -54,6 +55,12 @@ class ProxyHeader(NamedTuple):
     client: ProxiedAddress | None
     target: ProxiedAddress | None
     size: int
+
+    @classmethod
+    def of_record(cls, record: Sequence[Any]) -> ProxyHeader:
+        """The header whose elements came back from JSON."""
+        client, target, size = record
+        return cls(client and ProxiedAddress(*client), target and ProxiedAddress(*target), size)
 
 
 def may_be_header(data: bytes) -> bool:

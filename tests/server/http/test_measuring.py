@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.pools.scene import Scene, begin, end
+from tests.pools.scene import RecordingRegistry, Scene, begin, end
 from wstpserver.pools.states import WaitState
 from wstpserver.server.http.metrics import LAG_BOUNDS, POINT_INTERVAL, Histogram, Meter, Point, Sources
 from wstpserver.server.kernels.process_info import family_resident
@@ -166,6 +166,26 @@ def test_what_was_there_before_is_measured_as_well():
     scene.now += 2
     end(client.kernel)
     assert meter.pools["P"].evaluation_seconds.total == 2
+
+
+def test_kernels_that_a_restart_brings_are_measured():
+    scene = Scene(MinimumKernelNumber=2, MaximumKernelNumber=4)
+    owner = scene.bridged()
+    registry = RecordingRegistry(scene.registry.settings, lambda: "ffff-0000-0000", lambda: scene.now)
+    meter = Meter(Sources(registry, SimpleNamespace(sessions={}), lambda: 0, lambda: 0, dict), lambda: scene.now)
+    (client,) = registry.restore(scene.registry.record([owner]))
+    kernel = client.kernel
+    meter.sample()
+    assert meter.pools["P"].recent() == (1, 0) and meter.pools["P"].complete
+    registry.disconnect(client)
+    registry.connect_to_kernel(client, kernel)
+    begin(kernel)
+    scene.now += 3
+    end(kernel)
+    assert meter.pools["P"].evaluation_seconds.total == 3
+    registry.close(kernel, "test")
+    registry.gone(kernel)
+    assert meter.pools["P"].evaluations == 1
 
 
 def test_a_pool_that_is_gone_is_forgotten():

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.support.serving import Gate, join, kernel_process, one_pool, ready_kernels, serving
+from tests.support.serving import Gate, join, kernel_process, one_pool, ready_kernels
+from tests.support.serving import serving as serving_with_keeper
 from tools.harness import processes
 from tools.harness.kernels import make_kernel
 from tools.harness.waiting import wait_for, wait_gone
@@ -217,7 +218,13 @@ def test_what_is_no_list_is_removed(folder, log):
     assert [path.name for path in folder.iterdir()] == ["something else"]
 
 
-# The server itself
+# The server itself, without a keeper
+
+WITHOUT_KEEPER = {"WSTPSERVER_DISABLE_KEEPER": "1"}
+
+
+def serving(folder, configuration):
+    return serving_with_keeper(folder, configuration, environment=WITHOUT_KEEPER)
 
 
 @pytest.mark.parametrize("busy", [False, True])

@@ -273,8 +273,8 @@ def test_everything_but_plain_output_is_reported(head):
 
 def test_what_was_received_is_counted_for_each_side():
     pieces = [EVALUATION, EVALUATION[:5], EVALUATION[5:]]
-    before = (ClientChannel.received[0], KernelChannel.received[0])
+    before = (ClientChannel.bytes_received[0], KernelChannel.bytes_received[0])
     Client(pieces)
     KernelChannel(Pieces(pieces[:1]), Kernel()).run()
-    added = (ClientChannel.received[0] - before[0], KernelChannel.received[0] - before[1])
+    added = (ClientChannel.bytes_received[0] - before[0], KernelChannel.bytes_received[0] - before[1])
     assert added == (2 * len(EVALUATION), len(EVALUATION))

@@ -18,6 +18,8 @@ A, B = "source a", "source b"
 class Stuck:
     """A connection that keeps what it is sent, each time only once `release` is called."""
 
+    unsent = None
+
     def __init__(self):
         self.handle = ffi.new("struct wstpcopy_end *", (-1, 0))
         self.sent = []

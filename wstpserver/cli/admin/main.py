@@ -12,7 +12,8 @@ Usage:
   wstpserver-admin [options] top [--once] [--interval SECONDS] [--sort KEY] [--json]
   wstpserver-admin [options] drain [--pool POOL] [--timeout SECONDS] [--json]
   wstpserver-admin [options] (pause | resume) [--pool POOL] [--json]
-  wstpserver-admin [options] (reload | stop)
+  wstpserver-admin [options] (reload | restart)
+  wstpserver-admin [options] stop [--keep-kernels SECONDS]
   wstpserver-admin [options] (help | version)
   wstpserver-admin [options] completion SHELL
   wstpserver-admin --help | --version
@@ -32,6 +33,7 @@ Commands:
   pause       Let clients that ask for a kernel wait.
   resume      Admit clients again, after drain and pause.
   reload      Have the server read its configuration again.
+  restart     Have the server execute its program again; kernels and clients stay.
   stop        Stop the server, and wait until it has stopped.
   help        Print this help.
   version     Print the version of this program, and of the server if there is one.
@@ -52,6 +54,7 @@ Options:
   -c, --command COMMAND   start: the kernel's command line, instead of that of the default pool.
   -r, --reserved          close: kernels that are reserved for clients that left.
   -a, --all               close: all kernels.
+  --keep-kernels SECONDS  stop: leave the kernels running for the next server, if that comes within this time.
   -h, --help              Print this help.
   --version               Print the version.
 
@@ -79,7 +82,7 @@ from docopt import DocoptExit, docopt
 
 from wstpserver.cli.admin.clients import SORTS, clients, kick, top
 from wstpserver.cli.admin.kernels import abort, close, connect, start
-from wstpserver.cli.admin.status import open_server, reload, status, stop
+from wstpserver.cli.admin.status import open_server, reload, restart, status, stop
 from wstpserver.cli.admin.wait import drain, pause, resume, wait
 from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
 from wstpserver.cli.script.connect import explain_end, server_name
@@ -162,8 +165,10 @@ def _run(arguments: AdminArguments, terminal: Terminal) -> int:
             return resume(address, terminal, arguments.pool, as_json=arguments.json)
         case "reload":
             return reload(address, terminal)
+        case "restart":
+            return restart(address, terminal)
         case "stop":
-            return stop(address, terminal)
+            return stop(address, terminal, arguments.keep_kernels)
         case "version":
             return _version(address, terminal)
         case _:
@@ -201,7 +206,8 @@ _OPTIONS: Final = {
     "pause": ("pool", "json"),
     "resume": ("pool", "json"),
     "reload": (),
-    "stop": (),
+    "restart": (),
+    "stop": ("keep-kernels",),
     "help": (),
     "version": (),
     "completion": (),
@@ -233,6 +239,8 @@ class AdminArguments:
     once: bool = False
     sort: str = "b"
     shell: str = ""
+    #: For how long the kernels are left to the next server; None to close them.
+    keep_kernels: float | None = None
     help: bool = False
     version: bool = False
 
@@ -271,6 +279,7 @@ def parse(document: str, words: Sequence[str]) -> AdminArguments:
         once=found["--once"],
         sort=found["--sort"],
         shell=found["SHELL"] or "",
+        keep_kernels=_seconds("--keep-kernels", found["--keep-kernels"]),
     )
 
 

@@ -87,8 +87,18 @@ def reload(address: Address, terminal: Terminal) -> int:
     return ExitCode.OK
 
 
-def stop(address: Address, terminal: Terminal) -> int:
-    """Stop the server, and wait until it has ended. ProgramError if it does not."""
+def stop(address: Address, terminal: Terminal, keep_kernels: float | None = None) -> int:
+    """Stop the server, and wait until it has ended.
+
+    Args:
+        address: Where it is.
+        terminal: Hears of it.
+        keep_kernels: Seconds for which its kernels are left to the next server; None to close them.
+
+    Raises:
+        ProgramError: It does not end, or cannot leave its kernels.
+    """
+    arguments = () if keep_kernels is None else (keep_kernels,)
     process: int | None = None
     with open_server(address, terminal) as session:
         try:
@@ -97,7 +107,9 @@ def stop(address: Address, terminal: Terminal) -> int:
             pass  # of a server elsewhere the end of its port is waited for
         except CommandError:
             pass  # it tells nothing to this client, but may do what it says
-        if not _commanded(session, "StopServer", address):
+        if not _commanded(session, "StopServer", address, *arguments):
+            if arguments:
+                raise ProgramError("this server cannot leave its kernels to another one")
             process = _process_here(address, _ask(session))
             _send(process, "SIGTERM")
     named = "the server" if process is None else f"the server (process {process})"
@@ -111,10 +123,31 @@ def stop(address: Address, terminal: Terminal) -> int:
     return ExitCode.OK
 
 
-def _commanded(session: Session, name: str, address: Address) -> bool:
+def restart(address: Address, terminal: Terminal) -> int:
+    """Have the server execute its program again, and wait until it goes on. Nobody loses a link or a kernel.
+
+    Raises:
+        ProgramError: It was not restarted; the text says why.
+    """
+    with open_server(address, terminal) as session:
+        try:
+            with WaitNotice(terminal, "waiting for the server to restart"):
+                session.command("RestartServer", timeout=None)
+        except CommandError as error:
+            if not error.reply:
+                raise
+            if error.reply.get("status") == "PacketMalformed":
+                raise ProgramError("this server cannot restart without losing anything; stop and start it") from None
+            reason = error.reply.get("reason") or "only the user that it runs as can restart it, on its computer"
+            raise ProgramError(f"the server was not restarted and goes on as before: {reason}") from None
+    terminal.write("the server was restarted; all kernels and clients are as before\n")
+    return ExitCode.OK
+
+
+def _commanded(session: Session, name: str, address: Address, *arguments: float) -> bool:
     """Give an administrative command; False if the server has no such command. ProgramError if it refuses."""
     try:
-        session.command(name)
+        session.command(name, *arguments)
     except CommandError as error:
         if error.reply.get("status") == "PacketMalformed":
             return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +34,6 @@ from wstpserver.client.address import default_address
 from wstpserver.client.commands import PoolInformation, ServerInformation, server_information
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.discover import discover
 from wstpserver.client.evaluation import NOTICE_PREFIX
 from wstpserver.client.profile import (
     KERNEL_ID,
@@ -46,6 +44,7 @@ from wstpserver.client.profile import (
     record_kernel,
     settings_of,
 )
+from wstpserver.client.reconnect import RECONNECT_TIME
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 
@@ -71,14 +70,16 @@ class KernelChoice:
     Attributes:
         address: The server, as for `wstpserver.client.parse_address`; "" where none is named.
         pool: A pool of it; None for the default pool.
+        keep: Whether the pool's settings say what becomes of a kernel without a profile.
         start_profile: Profile to note a new kernel in; "" for the default profile, None for none.
-        continue_profile: Profile that names the kernel, likewise.
+        continue_profile: Profile that names the kernel, likewise; one that names none gets a new kernel.
     """
 
     address: str = ""
     pool: str | None = None
     start_profile: str | None = None
     continue_profile: str | None = None
+    keep: bool = False
 
 
 class ScriptSession(NamedTuple):
@@ -103,7 +104,9 @@ def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, 
         named_in_profile = profile.get(SERVER) if profile is not None else None
         name = choice.address or named_in_profile or server_name("")
         pool = choice.pool or parse_address(name).pool
-        if profile is not None and pool is None and choice.continue_profile is None:
+        # A program that wants a kernel of its own to go back to may have made an empty file for it.
+        continues = choice.continue_profile is not None and profile is not None and profile.get(KERNEL_ID) is not None
+        if profile is not None and pool is None and not continues:
             pool = profile.get(POOL)
         # A kernel that comes by itself would count against the pool that is asked for.
         elsewhere = pool is not None or profile is not None
@@ -115,13 +118,13 @@ def open_kernel(choice: KernelChoice, deadline: Deadline, callbacks: Callbacks, 
     taking = _Taking(session, address, pool, profile, deadline, terminal)
     try:
         if profile is None:
-            taking.for_once()
-        elif choice.continue_profile is None:
+            taking.for_once(keep=choice.keep)
+        elif not continues:
             taking.for_profile(profile)
         else:
             taking.of_profile(profile)
     except BaseException as error:
-        if choice.continue_profile is None:
+        if not continues:
             session.keep_kernel = False  # nobody could come back to it
         session.close()
         if isinstance(error, ProfileError):
@@ -213,6 +216,8 @@ def open_session(
         if name:
             raise
         problem = error
+    from wstpserver.client.discover import discover  # which others need not wait for
+
     with WaitNotice(terminal, f"no server at {here}; looking for one on the network"):
         remaining = deadline.remaining()
         advertised = discover(DISCOVERY_TIME if remaining is None else min(DISCOVERY_TIME, remaining))
@@ -255,6 +260,8 @@ def _profile(choice: KernelChoice) -> Profile | None:
     folder = Path(os.path.realpath(profile.path)).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        import tempfile  # which takes a while
+
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -277,13 +284,15 @@ class _Taking:
     deadline: Deadline
     terminal: Terminal
 
-    def for_once(self) -> None:
-        """Take a kernel that ends with this program."""
+    def for_once(self, *, keep: bool) -> None:
+        """Take a kernel that ends with this program, unless its pool is to `keep` it."""
         self._take()
+        self.session.keep_kernel = True
+        if keep:
+            return
         # Nobody comes back to this kernel, so it must not stay reserved, even if this program is killed. A kernel
         # without a server may refuse that. What the code itself says later stands.
         self.session.send_command("SetKeepAlive", Symbol("False"))
-        self.session.keep_kernel = True
 
     def for_profile(self, profile: Profile) -> None:
         """Take a new kernel and note it in the profile."""
@@ -408,6 +417,14 @@ class _Taking:
                 f"kernel {kernel}, which the profile named so far, stays alive; "
                 f'WSTPServer`CloseKernel["{kernel}"] ends it'
             )
+
+
+def survive(session: Session, profile: Profile, address: Address) -> None:
+    """Have a session come back to the kernel of its profile when the connection breaks."""
+    kernel = profile.get(KERNEL_ID)
+    if kernel is not None:
+        plain = Address(address.data, address.message)
+        session.survive(plain, kernel, settings_of(profile), RECONNECT_TIME)
 
 
 def is_busy(session: Session, kernel: str | None) -> bool | None:

@@ -1,56 +1,15 @@
-"""wstpscript - evaluates Wolfram Language code in a kernel of a WSTPServer.
-
-Usage:
-  wstpscript [options]                              An interactive session.
-  wstpscript [options] -code CODE                   Evaluate CODE and print the result.
-  wstpscript [options] -file FILE [-print]          Evaluate a script file.
-  wstpscript [options] [-print] < FILE              The same from standard input.
-  wstpscript [options] -map FUNCTION -over FILE     Apply FUNCTION to each element, by several kernels.
-  wstpscript -help | -version
-
-Options (one dash or two):
-  -c, -code CODE           Code; of several expressions the result of the last one is printed.
-  -f, -file FILE           A script file (- for standard input); only what it prints itself is shown.
-  -print                   Print the result of a script, too.
-  -wstpserver [ADDRESS]    The server: PORT, PORT@HOST, or wstp://HOST:PORT/POOL (wstps:// with TLS). Without it the
-                           environment variable WSTPSERVER, else 31415@localhost, or if nothing listens there the
-                           first server that is advertised on the network.
-  -kernelpool NAME         Take a kernel of this pool.
-  -startprofile [FILE]     Take a kernel, keep it, and note it in the profile FILE or in the default profile.
-  -continueprofile [FILE]  Go back to the kernel that the profile names.
-  -timeout SECONDS         Give up after this time, in a session for each input; the evaluation is aborted.
-  -directory DIRECTORY     The kernel's current folder. [default: that of wstpscript, if the server is on this computer]
-  -map FUNCTION            A function of one argument, such as Prime or '#^2 &'. -code or -file goes before it, in
-                           each kernel; -timeout is for each element.
-  -over FILE               A JSON array, or a JSON value on each line; - for standard input.
-  -kernels N               Use N parallel kernels instead of all that are free.
-  -progress                Show a progress bar on stderr.
-  -h, -help                Print this help.
-  -version                 Print the version.
-
-Printed output goes to stdout and messages to stderr while the evaluation runs. A Null result prints nothing. Ctrl-C
-aborts the evaluation. Without a profile the kernel is closed at the end. An interactive session ends with Ctrl-D,
-WSTPServer`DisconnectKernel[], or Quit[], which closes the kernel, too. The environment variable WSTPSERVER_TOKEN_FILE
-names a file with the access token for the server, if it needs one.
-
-Exit status: 0; 1 the evaluation failed ($Failed, $Aborted, a syntax error, a timeout, the kernel died), or the
-kernel of a profile is gone; 64 wrong usage; 69 no server or no kernel; 74 the output cannot be written; 130 ended by
-Ctrl-C; 141 nobody reads the output. Exit[n] in the code makes it n.
-"""
+"""The program `wstpscript`: what its command line asks for, done with one kernel, or with several by `map`."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 import sys
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from wstpserver.cli.options import UsageError
+from wstpserver.cli.script.arguments import DOCUMENT, ScriptArguments, parse
 from wstpserver.cli.script.connect import (
     KernelChoice,
     ScriptSession,
@@ -60,31 +19,44 @@ from wstpserver.cli.script.connect import (
     server_name,
     show_missed_output,
 )
+from wstpserver.cli.script.formats import Format, Result, ResultWriter, encoding_of, format_of, read_result
 from wstpserver.cli.script.program import (
     ScriptOutcome,
+    ScriptVariables,
     change_folder,
+    function_call,
     is_blank,
     program,
     read_outcome,
     read_source,
+    shown_values,
 )
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
-from wstpserver.client import Callbacks, EvaluationTimeout, KernelMessage, Session, parse_address
+from wstpserver.client import Callbacks, CommandError, EvaluationTimeout, KernelMessage, Session
 from wstpserver.client.deadline import Deadline
+from wstpserver.client.inputs import is_incomplete
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
-from wstpserver.wire.values import Symbol
-
-DOCUMENT: Final = __doc__ or ""
+from wstpserver.wire.values import Expression, Symbol
 
 #: Seconds for the kernel to obey an abort before the link is closed.
 _ABORT_GRACE: Final = 1.0
+#: The name of the vendor's program, which this one may be called by.
+_OTHER_NAME: Final = "wolframscript"
+#: The variable that holds standard input. Nobody waits for standard input who does not use it.
+_INPUT: Final = "$ScriptInputString"
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """The program ``wstpscript``; returns its exit status."""
     given = sys.argv[1:] if words is None else words
-    return run_program("wstpscript", "-help", lambda terminal: _main(given, terminal))
+    return run_program(_own_name(), "-help", lambda terminal: _main(given, terminal))
+
+
+def _own_name() -> str:
+    """The name of the vendor's program if that is what the user has called."""
+    name = os.path.splitext(os.path.basename(sys.argv[0]))[0].lower() if sys.argv else ""
+    return name if name == _OTHER_NAME else "wstpscript"
 
 
 def _main(words: Sequence[str], terminal: Terminal) -> int:
@@ -93,12 +65,12 @@ def _main(words: Sequence[str], terminal: Terminal) -> int:
         terminal.write(DOCUMENT)
         return ExitCode.OK
     if arguments.version:
-        terminal.write(f"wstpscript {VERSION}\n")
+        terminal.write(f"{terminal.program} {VERSION}\n")
         return ExitCode.OK
     if arguments.map is not None:
         return _map(arguments, terminal)
-    code = _code(arguments)
-    return _interact(arguments, terminal) if code is None else _evaluate(code, arguments, terminal)
+    script = _script(arguments, words)
+    return _interact(arguments, terminal) if script is None else evaluate(script, arguments, terminal)
 
 
 def _map(arguments: ScriptArguments, terminal: Terminal) -> int:
@@ -118,13 +90,94 @@ def _map(arguments: ScriptArguments, terminal: Terminal) -> int:
     return run_map(task, terminal)
 
 
-def _code(arguments: ScriptArguments) -> str | None:
+class Script:
+    """What is evaluated: one expression or several, once or for each line of standard input.
+
+    Args:
+        code: Text of the language, or an expression; None where each line of standard input is the code.
+        name: File name of the script, which messages are to name; None for code of another kind.
+        command_line: The value of ``$ScriptCommandLine``.
+        function: The function that is applied to the values, if it is one.
+    """
+
+    def __init__(
+        self,
+        code: str | None,
+        name: str | None = None,
+        command_line: Sequence[str] = (),
+        function: Sequence[str] | None = None,
+        signature: Sequence[str] = (),
+    ) -> None:
+        self.code = code
+        self.name = name
+        self._command_line = tuple(command_line)
+        self._values = None if function is None else tuple(function)
+        self._signature = tuple(signature)
+
+    def inputs(self, *, linewise: bool, parts: bool) -> Iterator[tuple[str | Expression, ScriptVariables]]:
+        """What is evaluated, one after the other, and what it finds in the variables.
+
+        Args:
+            linewise: Whether it is evaluated for each line of standard input.
+            parts: Whether each expression of the script is evaluated by itself.
+        """
+        path = "" if self.name is None else os.path.abspath(self.name)
+        variables = ScriptVariables(path, self._command_line)
+        if linewise:
+            for line in _input_lines():
+                yield self._content(line), variables._replace(input=line)
+            return
+        if self.code is not None and self._values is None:
+            if _INPUT in self.code and self.name != "-":
+                variables = variables._replace(input=read_source("-", is_script=False))
+            if parts:
+                yield from ((part, variables) for part in _expressions(self.code))
+                return
+        yield self._content(None), variables
+
+    def _content(self, line: str | None) -> str | Expression:
+        """The code, for one line of standard input or for none."""
+        if self._values is not None:
+            values = self._values if line is None else (*self._values, line)
+            return function_call(self.code or "", values, self._signature)
+        return line or "" if self.code is None else self.code
+
+
+def _input_lines() -> Iterator[str]:
+    """The lines of standard input, as they come. UsageError."""
+    if sys.stdin is None:
+        return
+    for line in sys.stdin:
+        yield line.rstrip("\r\n")
+
+
+def _expressions(code: str) -> Iterator[str]:
+    """The expressions of a script, as its lines make them, each behind as many line ends as to be at its own place."""
+    begun: list[str] = []
+    first = 0
+    for number, line in enumerate(code.splitlines()):
+        begun.append(line)
+        text = "\n".join(begun)
+        if is_incomplete(text):
+            continue
+        if not is_blank(text):
+            yield "\n" * first + text
+        begun, first = [], number + 1
+    if begun and not is_blank("\n".join(begun)):
+        yield "\n" * first + "\n".join(begun)
+
+
+def _script(arguments: ScriptArguments, words: Sequence[str]) -> Script | None:
     """What is to be evaluated; None for an interactive session. UsageError."""
     if arguments.code is not None:
-        return arguments.code
+        return Script(arguments.code, None, (_own_name(), *words))
+    if arguments.function is not None:
+        return Script(arguments.function, None, (_own_name(), *words), arguments.values, arguments.signature)
     if arguments.file is not None:
-        return read_source(arguments.file)
-    return None if sys.stdin is not None and sys.stdin.isatty() else read_source("-")
+        return Script(read_source(arguments.file), arguments.file, (arguments.file, *arguments.words))
+    if arguments.linewise:
+        return Script(None)
+    return None if sys.stdin is not None and sys.stdin.isatty() else Script(read_source("-"), "-")
 
 
 def _choice(arguments: ScriptArguments) -> KernelChoice:
@@ -133,19 +186,23 @@ def _choice(arguments: ScriptArguments) -> KernelChoice:
     )
 
 
-def _callbacks(terminal: Terminal, script: str | None = None) -> Callbacks:
+def _callbacks(terminal: Terminal, script: str | None = None, *, prints_aside: bool = False) -> Callbacks:
     """For what is not entered at the prompt. A result is then one of an evaluation that was begun before.
 
     Args:
         terminal: Where it goes.
         script: File name of the script, which syntax errors are to name.
+        prints_aside: Whether printed output goes to stderr, as stdout is for the bytes of the result.
     """
 
     def show_message(message: KernelMessage) -> None:
         terminal.message(message if script is None else name_script(message, script))
 
+    def print_aside(text: str) -> None:
+        terminal.error(text.removesuffix("\n"))
+
     return Callbacks(
-        on_print=terminal.write,
+        on_print=print_aside if prints_aside else terminal.write,
         on_message=show_message,
         on_result=terminal.value,
         on_input=terminal.ask,
@@ -176,32 +233,47 @@ def _interact(arguments: ScriptArguments, terminal: Terminal) -> int:
     opened = open_kernel(_choice(arguments), deadline, _callbacks(terminal), terminal)
     with opened.session:
         if arguments.continue_profile is None or arguments.directory is not None:
-            _enter_folder(opened, arguments, deadline)
+            enter_folder(opened, arguments.directory, deadline)
         return interact(opened, terminal, arguments.timeout, missed=arguments.continue_profile is not None)
 
 
-def _evaluate(code: str, arguments: ScriptArguments, terminal: Terminal) -> int:
+def evaluate(script: Script, arguments: ScriptArguments, terminal: Terminal) -> int:
+    """Evaluate a script and print what is to be printed of it; returns the exit status.
+
+    Raises:
+        ProgramError: There is no kernel, it has ended, or something cannot be written.
+    """
+    form = format_of(arguments.format)
+    writer = ResultWriter(terminal, arguments.output, encoding_of(arguments.charset))
     deadline = Deadline(arguments.timeout)
-    script = None if arguments.file in (None, "-") else arguments.file
-    opened = open_kernel(_choice(arguments), deadline, _callbacks(terminal, script), terminal)
+    named = None if script.name == "-" else script.name
+    prints_aside = form.binary and arguments.output is None
+    callbacks = _callbacks(terminal, named, prints_aside=prints_aside)
+    opened = open_kernel(_choice(arguments), deadline, callbacks, terminal)
     try:
         with opened.session as session:
+            if arguments.verbose:
+                terminal.complain(_where(opened))
             if arguments.continue_profile is not None:
                 show_missed_output(session, terminal)
-            _enter_folder(opened, arguments, deadline)
-            outcome = _run(session, code, script, deadline)
+            enter_folder(opened, arguments.directory, deadline)
+            return _run(session, script, arguments, deadline, form, writer, terminal)
     except ProgramError:
         raise
     except WSTPError as error:
         raise ProgramError(explain_end(error, opened.address)) from None
-    if outcome.text is not None and (arguments.code is not None or arguments.print_result):
-        terminal.write(outcome.text + "\n")
-    return outcome.status
 
 
-def _enter_folder(opened: ScriptSession, arguments: ScriptArguments, deadline: Deadline) -> None:
-    """Relative file names in the code are those of the user's current folder, or of the one that is named."""
-    folder = arguments.directory
+def _where(opened: ScriptSession) -> str:
+    try:
+        return f"{opened.address}, kernel {opened.session.command('GetKernelID')}"
+    except CommandError:
+        return str(opened.address)
+
+
+def enter_folder(opened: ScriptSession, directory: str | None, deadline: Deadline) -> None:
+    """Relative file names in the code are those of the user's current folder, or of the directory that is named."""
+    folder = directory
     if is_on_this_machine(opened.address):
         try:
             folder = os.path.abspath(folder or "")
@@ -210,171 +282,67 @@ def _enter_folder(opened: ScriptSession, arguments: ScriptArguments, deadline: D
     if folder is None:
         return
     entered = opened.session.evaluate(change_folder(folder), deadline.remaining())
-    if arguments.directory is not None and entered not in (True, Symbol("True"), Symbol("System`True")):
+    if directory is not None and entered not in (True, Symbol("True"), Symbol("System`True")):
         raise ProgramError(f"-directory {folder}: the kernel has no such folder")
 
 
-def _run(session: Session, code: str, script: str | None, deadline: Deadline) -> ScriptOutcome:
-    if is_blank(code):
-        return ScriptOutcome(None, ExitCode.OK)
-    path = "" if script is None else os.path.abspath(script)
+def _run(
+    session: Session,
+    script: Script,
+    arguments: ScriptArguments,
+    deadline: Deadline,
+    form: Format,
+    writer: ResultWriter,
+    terminal: Terminal,
+) -> int:
+    """Evaluate and print all of it, until something ends it; the exit status."""
+    prints = script.name is None or arguments.print_result
+    status = int(ExitCode.OK)
+    for code, variables in script.inputs(linewise=arguments.linewise, parts=arguments.print_all):
+        if isinstance(code, str) and is_blank(code):
+            continue
+        try:
+            limit = arguments.timeout if arguments.linewise else deadline.remaining()
+            answer = _answer(session, program(code, variables, form.show if prints else ""), limit)
+        except EvaluationTimeout:
+            if arguments.timeout_value is None:
+                raise
+            writer.write(Result(arguments.timeout_value))
+            continue
+        outcome = read_outcome(answer)
+        if outcome.exits:
+            # As with a kernel of one's own: the program that kept it by a profile has ended it.
+            session.send_command("SetKeepAlive", Symbol("False"))
+            return outcome.status
+        status = status or outcome.status
+        if prints:
+            _write(outcome, answer, form, writer, terminal)
+    return status
+
+
+def _write(outcome: ScriptOutcome, answer: Expression, form: Format, writer: ResultWriter, terminal: Terminal) -> None:
+    if outcome.text is None:
+        return
+    if not form.show or not shown_values(answer):
+        writer.write(Result(outcome.text))
+    elif outcome.status != ExitCode.OK and form.export:
+        terminal.complain(f"the result, or what the kernel makes of it as {form.name}, is {outcome.text}")
+    elif outcome.status != ExitCode.OK:
+        writer.write(Result(outcome.text))
+    else:
+        for value in shown_values(answer):
+            writer.write(read_result(value, form))
+
+
+def _answer(session: Session, expression: Expression, timeout: float | None) -> Expression:
     try:
-        return read_outcome(session.evaluate(program(code, path), deadline.remaining()))
+        answer: Expression = session.evaluate(expression, timeout)
+        return answer
     except (KeyboardInterrupt, BrokenPipeError, ProgramError, EvaluationTimeout):
         # The kernel has been told to abort; let it come to rest, so that the server finds it idle.
         with contextlib.suppress(WSTPError):
             session.synchronize(_ABORT_GRACE)
         raise
-
-
-# The command line: long options with one dash, as wolframscript has them, or with two.
-
-
-#: Option names, the short ones too -> the name they are kept under.
-_NAMES: Final = {
-    "code": "code", "c": "code", "file": "file", "f": "file", "print": "print", "wstpserver": "wstpserver",
-    "kernelpool": "kernelpool", "startprofile": "startprofile", "continueprofile": "continueprofile",
-    "timeout": "timeout", "directory": "directory", "map": "map", "over": "over", "kernels": "kernels",
-    "progress": "progress",
-    "help": "help", "h": "help", "version": "version",
-}  # fmt: skip
-_VALUE_NEEDED: Final = ("code", "file", "kernelpool", "timeout", "directory", "map", "over", "kernels")
-_VALUE_OPTIONAL: Final = ("wstpserver", "startprofile", "continueprofile")
-
-
-@dataclass(frozen=True)
-class ScriptArguments:
-    """What the command line says. At most one of `code` and `file` is given, and of the two profiles."""
-
-    code: str | None = None
-    file: str | None = None
-    #: As for `wstpserver.client.parse_address`; "" where the command line names no server.
-    address: str = ""
-    kernel_pool: str | None = None
-    #: A file name, "" for the default profile; None where the option is not given.
-    start_profile: str | None = None
-    continue_profile: str | None = None
-    print_result: bool = False
-    #: Seconds; None for no limit.
-    timeout: float | None = None
-    #: The kernel's current folder; None for that of this program.
-    directory: str | None = None
-    #: A function, and the file of the data to apply it to; both or none.
-    map: str | None = None
-    over: str | None = None
-    #: How many kernels do that; None for all that are free.
-    kernels: int | None = None
-    progress: bool = False
-    help: bool = False
-    version: bool = False
-
-
-def parse(words: Sequence[str]) -> ScriptArguments:
-    """The meaning of the command line's words. Raises UsageError, LinkSyntaxError."""
-    given = _options(deque(words))
-    arguments = ScriptArguments(
-        code=given.get("code"),
-        file=given.get("file"),
-        address=given.get("wstpserver", ""),
-        kernel_pool=given.get("kernelpool"),
-        start_profile=given.get("startprofile"),
-        continue_profile=given.get("continueprofile"),
-        print_result="print" in given,
-        timeout=_seconds(given["timeout"]) if "timeout" in given else None,
-        directory=given.get("directory"),
-        map=given.get("map"),
-        over=given.get("over"),
-        kernels=_count(given["kernels"]) if "kernels" in given else None,
-        progress="progress" in given,
-        help="help" in given,
-        version="version" in given,
-    )
-    if arguments.help or arguments.version:
-        return arguments
-    _check(arguments)
-    return arguments
-
-
-def _check(arguments: ScriptArguments) -> None:
-    """Refuse what does not go together."""
-    if arguments.code is not None and arguments.file is not None:
-        raise UsageError("-code and -file exclude each other")
-    if arguments.start_profile is not None and arguments.continue_profile is not None:
-        raise UsageError("-startprofile and -continueprofile exclude each other")
-    pool = parse_address(arguments.address).pool
-    if arguments.kernel_pool == "":
-        raise UsageError("-kernelpool needs a name")
-    if arguments.directory == "":
-        raise UsageError("-directory needs a folder")
-    if arguments.kernel_pool is not None and pool is not None and pool != arguments.kernel_pool:
-        raise UsageError(f"-kernelpool {arguments.kernel_pool} is not the pool {pool} of the address")
-    if arguments.continue_profile is not None and (arguments.kernel_pool or pool):
-        raise UsageError("-continueprofile goes back to one kernel: a pool cannot be chosen")
-    _check_map(arguments)
-
-
-def _check_map(arguments: ScriptArguments) -> None:
-    if arguments.map is None:
-        others = {"over": arguments.over, "kernels": arguments.kernels, "progress": arguments.progress or None}
-        given = next((name for name, value in others.items() if value is not None), None)
-        if given is not None:
-            raise UsageError(f"-{given} goes with -map FUNCTION")
-        return
-    if arguments.over is None:
-        raise UsageError("-map needs -over FILE: a JSON array, or a JSON value on each line (- for standard input)")
-    if not arguments.map.strip():
-        raise UsageError("-map needs a function, such as Prime or '#^2 &'")
-    if arguments.over == arguments.file == "-":
-        raise UsageError("-file and -over cannot both be standard input")
-    profile = arguments.start_profile if arguments.continue_profile is None else arguments.continue_profile
-    if profile is not None:
-        raise UsageError("-map works with several kernels: a profile cannot be given")
-    if arguments.print_result:
-        raise UsageError("-map prints its results anyway: -print does not go with it")
-
-
-def _options(words: deque[str]) -> dict[str, str]:
-    """The options by name, with their values, "" where there is none."""
-    given: dict[str, str] = {}
-    while words:
-        word = words.popleft()
-        name, equals, value = word.lstrip("-").partition("=")
-        if not word.startswith("-") or not name:
-            raise UsageError(f"unexpected argument {word!r}")
-        name = _known(name, word)
-        if name in given:
-            raise UsageError(f"-{name} is given twice")
-        if name in _VALUE_NEEDED and not equals:
-            # Code may begin with a dash: the next word is the value, whatever it is.
-            if not words:
-                raise UsageError(f"-{name} needs a value")
-            value = words.popleft()
-        elif name in _VALUE_OPTIONAL and not equals and words and not words[0].startswith("-"):
-            value = words.popleft()
-        elif equals and name in ("print", "progress", "help", "version"):
-            raise UsageError(f"-{name} takes no value")
-        given[name] = value
-    return given
-
-
-def _known(name: str, word: str) -> str:
-    known = _NAMES.get(name.lower())
-    if known is not None:
-        return known
-    nearest = difflib.get_close_matches(name.lower(), [long for long in _NAMES if len(long) > 1], n=1)
-    raise UsageError(f"unknown option {word}" + (f"; did you mean -{nearest[0]}?" if nearest else ""))
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < 1:
-        raise UsageError(f"-kernels needs a number of kernels, 1 or more, not {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"\d+\.?\d*|\.\d+", text):
-        raise UsageError(f"-timeout needs a number of seconds, not {text!r}")
-    return float(text)
 
 
 if __name__ == "__main__":

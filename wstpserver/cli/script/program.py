@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from wstpserver.cli.options import UsageError
@@ -15,14 +15,15 @@ from wstpserver.cli.terminal import ExitCode, text_of
 from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
 
 
-def read_source(path: str) -> str:
-    """Read a script.
+def read_source(path: str, *, is_script: bool = True) -> str:
+    """Read a script, or text for one.
 
     A byte order mark is removed, and so is the content of a first line that names the interpreter (``#!``): the line
     itself stays, so that line numbers in messages are right.
 
     Args:
         path: The file; "-" for standard input.
+        is_script: Whether it is a script: only there a first line ``#!`` means something.
 
     Raises:
         UsageError: It cannot be read, or is not text.
@@ -31,14 +32,21 @@ def read_source(path: str) -> str:
     if path == "-" and sys.stdin is None:
         return ""  # closed: there is nothing to read
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        data = _content(path)
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from None
     text = _decoded(data, name)
-    if not text.startswith("#!"):
+    if not is_script or not text.startswith("#!"):
         return text
     _, newline, rest = text.partition("\n")
     return newline + rest
+
+
+def _content(path: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _decoded(data: bytes, name: str) -> str:
@@ -85,17 +93,44 @@ class ScriptOutcome(NamedTuple):
     Attributes:
         text: The result as text; None for Null.
         status: The exit status.
+        exits: Whether it has called Exit or Quit.
     """
 
     text: str | None
     status: int
+    exits: bool = False
 
 
 def _call(head: str, *arguments: Expression) -> Function:
     return Function(Symbol(head), arguments)
 
 
-def program(code: str, file_name: str = "") -> Expression:
+class ScriptVariables(NamedTuple):
+    """What a script finds in the variables of the language that tell it how it was called.
+
+    Attributes:
+        file_name: ``$InputFileName``; "" to leave that alone.
+        command_line: ``$ScriptCommandLine``; none to leave that alone.
+        input: ``$ScriptInputString``; None to leave that alone.
+    """
+
+    file_name: str = ""
+    command_line: tuple[str, ...] = ()
+    input: str | None = None
+
+    def settings(self) -> list[Expression]:
+        """What `Block` makes of them."""
+        found: list[Expression] = []
+        if self.file_name:
+            found.append(_call("Set", Symbol("$InputFileName"), self.file_name))
+        if self.command_line:
+            found.append(_call("Set", Symbol("$ScriptCommandLine"), _call("List", *self.command_line)))
+        if self.input is not None:
+            found.append(_call("Set", Symbol("$ScriptInputString"), self.input))
+        return found
+
+
+def program(code: str | Expression, variables: ScriptVariables = ScriptVariables(), show: str = "") -> Expression:  # noqa: B008
     """What a kernel evaluates for a script.
 
     Exit and Quit are caught while `code` is evaluated, because a kernel that ends cannot say with what status. They
@@ -104,8 +139,9 @@ def program(code: str, file_name: str = "") -> Expression:
     The value goes through a list, so that one that is a Sequence does no harm.
 
     Args:
-        code: Text of Wolfram Language; all of it is evaluated.
-        file_name: The value of $InputFileName meanwhile; "" to leave that alone.
+        code: Text of Wolfram Language, all of which is evaluated, or an expression.
+        variables: What `code` finds in some variables.
+        show: Text of a function that is applied to the value; "" for plain text.
 
     Returns:
         An expression that gives {"value", {...}} for the last value of `code`, or {"exit", {n}}.
@@ -117,22 +153,67 @@ def program(code: str, file_name: str = "") -> Expression:
         pattern = _call(head, _call("Pattern", _STATUS, _call("BlankNullSequence")))
         steps.append(_call("SetDelayed", pattern, _call("Throw", left, _TAG)))
     steps.append(_call("Protect", *local))
-    steps.append(_call("List", _VALUE, _call("Map", _show(), _call("List", _call("ToExpression", code)))))
-    if file_name:
-        local.append(_call("Set", Symbol("$InputFileName"), file_name))
+    value = _call("ToExpression", code) if isinstance(code, str) else code
+    steps.append(_call("List", _VALUE, _call("Map", _show(show), _call("List", value))))
+    local += variables.settings()
     return _call("Catch", _call("Block", _call("List", *local), _call("CompoundExpression", *steps)), _TAG)
 
 
-def _show() -> Expression:
-    """A function that gives a value's text, or the symbol itself where the value is one that means something here.
+def _show(form: str) -> Expression:
+    """A function that applies `form` to a value, or gives the symbol itself where it is one that means something here.
 
-    ScriptForm is the plain text of wolframscript, in one line and without the quotes of strings; where it is missing
-    OutputForm is the nearest. The symbol is looked for by its name: naming it would create it.
+    Without `form` it gives the value's text. ScriptForm is the plain text of wolframscript, in one line and without the
+    quotes of strings; where it is missing OutputForm is the nearest. The symbol is looked for by its name: naming it
+    would create it.
     """
     is_script_form = _call("Function", _call("SameQ", _call("SymbolName", _SLOT), "ScriptForm"))
     forms = _call("Append", _call("Select", Symbol("$PrintForms"), is_script_form), Symbol("OutputForm"))
-    special = [_call("SameQ", _SLOT, Symbol(name)) for name in _SPECIAL]
-    return _call("Function", _call("If", _call("Or", *special), _SLOT, _call("ToString", _SLOT, _call("First", forms))))
+    special: list[Expression] = [_call("SameQ", _SLOT, Symbol(name)) for name in _SPECIAL]
+    text = Function(_call("ToExpression", form), (_SLOT,)) if form else _call("ToString", _SLOT, _call("First", forms))
+    return _call("Function", _call("If", _call("Or", *special), _SLOT, text))
+
+
+#: Types of arguments that need no `Interpreter` -> what they look like, and how they are made of their text.
+_TYPES: Final = {
+    "String": (re.compile(r".*", re.DOTALL), None),
+    "Integer": (re.compile(r"\s*[+-]?\d+\s*"), "ToExpression"),
+    "Real": (re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:\*\^|[eE])[+-]?\d+)?\s*"), "ToExpression"),
+    "Number": (re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:\*\^|[eE])[+-]?\d+)?\s*"), "ToExpression"),
+    "Boolean": (re.compile(r"(?i:\s*(?:true|false)\s*)"), "Symbol"),
+    "Expression": (re.compile(r".*", re.DOTALL), "ToExpression"),
+}
+
+
+def function_call(function: str, values: Sequence[str], signature: Sequence[str]) -> Expression:
+    """A function applied to words of the command line.
+
+    Args:
+        function: Text of the function.
+        values: Its arguments.
+        signature: Their types, as far as they are given; the others are strings.
+
+    Raises:
+        UsageError: A value is none of its type.
+    """
+    types = [*signature, *["String"] * (len(values) - len(signature))]
+    if len(types) > len(values):
+        raise UsageError(f"-signature names {len(types)} types, and there are {len(values)} arguments (-args)")
+    arguments = [_argument(text, type_name) for text, type_name in zip(values, types, strict=True)]
+    return Function(_call("ToExpression", function), tuple(arguments))
+
+
+def _argument(text: str, type_name: str) -> Expression:
+    known = next((name for name in _TYPES if name.lower() == type_name.lower()), None)
+    if known is None:
+        return Function(_call("Interpreter", type_name), (text,))
+    pattern, head = _TYPES[known]
+    if not pattern.fullmatch(text):
+        raise UsageError(f"-args: {text!r} is no {known}")
+    if head is None:
+        return text
+    if head == "Symbol":
+        return Symbol(text.strip().capitalize())
+    return _call(head, re.sub(r"[eE](?=[+-]?\d+\s*$)", "*^", text) if known != "Expression" else text)
 
 
 def change_folder(folder: str) -> Expression:
@@ -146,12 +227,18 @@ def read_outcome(answer: Expression) -> ScriptOutcome:
     kind, values = _taken_apart(answer)
     if kind == _EXIT:
         status = values[0] if values and isinstance(values[0], int) else 0
-        return ScriptOutcome(None, status % 256)
+        return ScriptOutcome(None, status % 256, exits=True)
     if kind != _VALUE:
         values = (answer,)
     texts = [text_of(value) for value in values if not _is(value, "Null")]
     failed = any(_is(value, "$Failed") or _is(value, "$Aborted") for value in values)
     return ScriptOutcome("\n".join(texts) if texts else None, ExitCode.FAILED if failed else ExitCode.OK)
+
+
+def shown_values(answer: Expression) -> tuple[Expression, ...]:
+    """What `program` gave as the value, but for Null."""
+    kind, values = _taken_apart(answer)
+    return tuple(value for value in values if not _is(value, "Null")) if kind == _VALUE else ()
 
 
 def _taken_apart(answer: Expression) -> tuple[str | None, tuple[Expression, ...]]:

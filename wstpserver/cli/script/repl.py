@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from wstpserver.cli.script.connect import ScriptSession, explain_end, is_busy, show_missed_output
+from wstpserver.cli.script.connect import ScriptSession, explain_end, is_busy, show_missed_output, survive
 from wstpserver.cli.script.graphics import GraphicsFolder
 from wstpserver.cli.script.interrupts import Interrupts
 from wstpserver.cli.script.reader import InputHistory, InputReader, make_reader
@@ -89,6 +89,9 @@ class Repl:
         self._graphics = GraphicsFolder(self._session)
         # A kernel that is linked to directly has no server to ask.
         self._kernel = self._current_kernel()
+        if self._profile is not None:
+            survive(self._session, self._profile, self._address)
+            self._session.on_reconnected = lambda: terminal.complain("reconnected")
         self._prompt = DEFAULT_PROMPT
         self._hinted: set[str] = set()
         self._status: int | None = None
@@ -186,6 +189,10 @@ class Repl:
             else:
                 self._rest()
         except KernelLost as error:
+            if _LEAVES.search(text) is not None:
+                self._results.release()
+                self._link_ended(text, error)
+                return
             self._lost(str(error))
             if self._status is not None:
                 return
@@ -293,6 +300,7 @@ class Repl:
             return
         try:
             record_kernel(self._session, self._profile)
+            survive(self._session, self._profile, self._address)
         except (ProfileError, CommandError) as error:
             self._terminal.complain(str(error))
         else:
@@ -300,7 +308,7 @@ class Repl:
                 f"{self._profile.path} names kernel {self._profile.get(KERNEL_ID)} from now on"
             )
 
-    def _link_ended(self, text: str, error: LinkClosed) -> None:
+    def _link_ended(self, text: str, error: WSTPError) -> None:
         """The kernel has ended: because the user wanted it, or not."""
         leaves = _LEAVES.search(text)
         if leaves is None:

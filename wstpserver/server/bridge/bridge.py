@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from wstpserver.pools import commands as replies
 from wstpserver.pools.evaluation import ANSWERED_BY
 from wstpserver.pools.states import BRIDGE_TRANSITIONS, BridgeState, TransitionError
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
+from wstpserver.server.handover import packed, unpacked
 from wstpserver.server.relay import fastpath
 from wstpserver.server.relay.frame_writer import FrameWriter
 from wstpserver.server.relay.sinks import FrameSink, PeerSink
@@ -40,7 +42,8 @@ class PromptSink(FrameSink):
     def __init__(self, writer: FrameWriter, source: object) -> None:
         super().__init__()
         self._sink = PeerSink(writer, source)
-        self._prompt = b""
+        #: The prompt that is kept.
+        self.prompt = b""
 
     def take(self, frame: bytes) -> None:
         """Keep a prompt, and write every other frame behind the prompt that is kept."""
@@ -48,13 +51,13 @@ class PromptSink(FrameSink):
         scanner = FrameScanner((), None)
         scanner.scan_bytes(frame)
         if scanner.head == _INPUT_NAME:
-            self._prompt = frame + b"]"
+            self.prompt = frame + b"]"
         else:
             self._sink.write(frame + b"]", at_boundary=True)
 
     def release(self) -> None:
         """Write the prompt that is kept."""
-        prompt, self._prompt = self._prompt, b""
+        prompt, self.prompt = self.prompt, b""
         if prompt:
             self._sink.write(prompt, at_boundary=True)
 
@@ -121,6 +124,27 @@ class Bridge:
             self._move(_OPEN)
             self.update_fastpath()
             client.queue.release()
+
+    def hand_over(self) -> dict[str, Any]:
+        """What another process needs to go on with it (`handover`), beside its client and its kernel."""
+        record: dict[str, Any] = {"welcomed": self._welcomed}
+        if self._prompt_sink is not None:
+            record["withheld"] = packed(self._prompt_sink.prompt)
+        return record
+
+    def go_on(self, record: Mapping[str, Any]) -> None:
+        """Go on where another process has stopped; *record* is what `hand_over` returned there."""
+        if "withheld" in record:
+            self.withhold_prompt()
+            if self._prompt_sink is not None:
+                self._prompt_sink.prompt = unpacked(record["withheld"])
+        if record["welcomed"]:
+            self._welcomed = True
+            self._move(_OPEN)
+            self.update_fastpath()
+            self.client.queue.release()
+        else:
+            self.welcome()
 
     def hold(self) -> None:
         """Keep packets of the client back: the link of the kernel has ended, and another kernel may take its place."""

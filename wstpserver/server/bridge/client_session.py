@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import gevent
@@ -15,11 +15,13 @@ from wstpserver.pools.states import Client
 from wstpserver.server import access
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import Connection, ConnectionClosed, LateAcknowledgements, yield_to_loop
+from wstpserver.server.handover import link_record, packed, unpacked
 from wstpserver.server.message_channel import MessageWriter, run_messages
 from wstpserver.server.relay.channel import ChannelEvent
 from wstpserver.server.relay.client_channel import ClientChannel
 from wstpserver.server.relay.frame_writer import FrameWriter, ended
 from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.messages import MessageReader
 from wstpserver.wire.packets import PacketHead
 from wstpserver.wire.proxy_protocol import ProxyHeader
 
@@ -38,6 +40,10 @@ _COMMAND = ChannelEvent.COMMAND
 _MAY_STREAM = ChannelEvent.MAY_STREAM
 
 
+#: Of a `ClientSession`, what is handed over as it is.
+_FLAGS = ("has_commanded", "awaits_replacement", "takes_kernels_itself", "was_robbed")
+
+
 class _Packet(NamedTuple):
     head: PacketHead
     frame: bytes
@@ -46,6 +52,18 @@ class _Packet(NamedTuple):
 class _Message(NamedTuple):
     code: int
     argument: int
+
+
+class CommandInHand(NamedTuple):
+    """A command of a client that may have to wait for something.
+
+    Attributes:
+        packet: The command.
+        again: Another process carries it out anew. Else it goes on with the wait.
+    """
+
+    packet: bytes
+    again: bool
 
 
 class ClientOwner(Protocol):
@@ -115,6 +133,8 @@ class EvaluationQueue:
         #: Set when something that the client's channel waits for may have changed.
         self._changed = Event()
         self._sending = False
+        #: True after `halt`: nothing waits for there to be less.
+        self._halting = False
         #: The source of what has waited, for the kernel's writer: the channel may be in the middle of a packet.
         self._sender = object()
 
@@ -157,6 +177,35 @@ class EvaluationQueue:
         self._changed.set()
         return tuple(heads)
 
+    def halt(self) -> bool:
+        """Wait for nothing any more; True once what waits here can be handed over."""
+        self._halting = True
+        self._changed.set()
+        return not self._sending
+
+    def resume(self) -> None:
+        """The opposite of `halt`."""
+        self._halting = False
+
+    def hand_over(self) -> list[dict[str, Any]]:
+        """What waits here, in order, for another process."""
+        return [
+            {"message": [item.code, item.argument]}
+            if isinstance(item, _Message)
+            else {"head": item.head.name, "frame": packed(item.frame)}
+            for item in self._items
+        ]
+
+    def go_on(self, record: Iterable[Mapping[str, Any]]) -> None:
+        """Go on with what waited in another process; *record* is what `hand_over` returned there."""
+        for one in record:
+            if "message" in one:
+                self._items.append(_Message(*one["message"]))
+            else:
+                frame = unpacked(one["frame"])
+                self._items.append(_Packet(PacketHead[one["head"]], frame))
+                self._bytes += len(frame) + QUEUED_PACKET_COST
+
     def wake(self) -> None:
         """The link is ending: nothing waits here any longer."""
         self._changed.set()
@@ -180,7 +229,7 @@ class EvaluationQueue:
         self._bytes += len(frame) + QUEUED_PACKET_COST
         if target is not None:
             target.update_fastpath()
-        while self._bytes > self._limit() and not self._connection.ended and not self._closing():
+        while self._bytes > self._limit() and not (self._connection.ended or self._closing() or self._halting):
             self._wait_for_change()
 
     def may_stream(self, head: PacketHead) -> bool:
@@ -196,7 +245,7 @@ class EvaluationQueue:
 
     def may_hold(self) -> bool:
         """Tell whether more of a large packet can be kept; if not, wait until something changes."""
-        if self._bytes + self._channel.held_bytes <= self._limit():
+        if self._bytes + self._channel.held_bytes <= self._limit() or self._halting:
             return True
         if self._target is None and not self._needs_kernel():
             self._channel.drop_held()
@@ -279,6 +328,7 @@ class ClientSession:
         messages: The message connection.
         acknowledgements: Acknowledges what the client sent where no answer does.
         greeting_version: The version of the greeting that both sides agreed on.
+        address: The address of the client.
         queue_limit: Returns how many bytes of the client may wait (EvaluationQueueLimit).
         header: What a proxy says of the client; None if it connected by itself.
     """
@@ -292,10 +342,12 @@ class ClientSession:
         messages: Connection,
         acknowledgements: LateAcknowledgements,
         greeting_version: int,
+        address: str,
         queue_limit: Callable[[], int],
         header: ProxyHeader | None = None,
     ) -> None:
         self.greeting_version = greeting_version
+        self.address = address
         self._header = header
         self._owner = owner
         self.record = record
@@ -332,10 +384,22 @@ class ClientSession:
         self.was_robbed = False
         #: True if its kernel has died, another one is to take that one's place, and it does not know yet.
         self.awaits_replacement = False
+        #: The command that is being carried out and may have to wait.
+        self.command: CommandInHand | None = None
+        #: What is written last, when the link is being closed and nothing was written for that yet.
+        self._last = b""
+        self._reader = MessageReader()
+        #: Messages that were received and have not been passed on yet.
+        self._messages_in_hand = 0
 
     def is_closing(self) -> bool:
         """Whether the server is closing the link."""
         return self.closing
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its connections have been ended on this side."""
+        return self._data.ended
 
     @property
     def kernel(self) -> KernelSession | None:
@@ -365,6 +429,77 @@ class ClientSession:
         """For how long nothing has come from the client; None where the system does not say."""
         received = [self._data.seconds_since_received(), self._messages.seconds_since_received()]
         return min((seconds for seconds in received if seconds is not None), default=None)
+
+
+    # -- from one process to the next --------------------------------------------------------------------------
+
+    def halt(self) -> bool:
+        """Receive nothing more, and wait for nothing that is to be sent. To be called until it returns True: then the
+        client can be handed over.
+        """
+        self._data.keep_unsent()
+        halted = self.channel.halt() or (self.command is not None and self.channel.in_hand is not None)
+        return self.queue.halt() and halted and not self._messages_in_hand
+
+    def resume(self) -> None:
+        """The opposite of `halt`."""
+        self.writer.resume()
+        if self.closing and self.finishing is not None and self.finishing.ready():
+            self.finishing = gevent.spawn(self._finish)
+        self.queue.resume()
+        self.channel.go_on()
+
+    def hand_over(self, wait: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What another process needs to go on with it (`handover`), once it is halted.
+
+        Args:
+            wait: What `WaitingClients.hand_over` says, if the client waits.
+        """
+        command, received = b"", self.channel.in_hand or b""
+        if self.command is not None and self.command.again:
+            received = self.command.packet + received
+        elif self.command is not None:
+            command = self.command.packet
+        link = link_record(
+            self._data,
+            self._messages,
+            self.greeting_version,
+            self.address,
+            received=received,
+            messages_received=self._reader.pending,
+            messages_unsent=self._message_writer.unsent,
+            open_tail=self.writer.has_open_tail,
+        )
+        record: dict[str, Any] = {"link": link}
+        if self.queue.waits:
+            record["queue"] = self.queue.hand_over()
+        for name, data in (("command", command), ("announcements", self._announcements), ("last", self._last)):
+            if data:
+                record[name] = packed(data)
+        if wait is not None:
+            record["wait"] = dict(wait)
+        for name in (*_FLAGS, "closing"):
+            if getattr(self, name):
+                record[name] = True
+        if self._header is not None:
+            record["header"] = list(self._header)
+        return record
+
+    def go_on(self, record: Mapping[str, Any]) -> None:
+        """Go on where another process has stopped, before anything is received; *record* is what `hand_over` returned
+        there.
+        """
+        link = record["link"]
+        for name in _FLAGS:
+            setattr(self, name, record.get(name, False))
+        self.queue.go_on(record.get("queue", ()))
+        self.writer.go_on(unpacked(link.get("unsent", "")), object() if link.get("open_tail") else None)
+        self._message_writer.go_on(unpacked(link.get("messages_unsent", "")))
+        if "command" in record:
+            self.replied.clear()  # its greenlet goes on with the command
+        self.announce(unpacked(record.get("announcements", "")))
+        if record.get("closing"):
+            self.close_link(unpacked(record.get("last", "")))
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -397,7 +532,7 @@ class ClientSession:
 
     def run_messages(self, leftover: bytes) -> None:
         """Pass on the client's messages until the message connection ends."""
-        run_messages(self._messages, self._message, leftover)
+        run_messages(self._messages, self._message, leftover, self._reader)
         self.messages_ended()
 
     def messages_ended(self) -> None:
@@ -417,11 +552,13 @@ class ClientSession:
         if self.peer is not None:
             self.peer.update_fastpath()
         self.queue.wake()
-        self.finishing = gevent.spawn(self._finish, last)
+        self._last = last
+        self.finishing = gevent.spawn(self._finish)
         self._end_later()
 
-    def _finish(self, last: bytes) -> None:
+    def _finish(self) -> None:
         self.replied.wait()
+        last, self._last = self._last, b""
         self.send(self._take_announcements() + last)
         self.writer.finish()
 
@@ -531,6 +668,13 @@ class ClientSession:
         return self.peer is not None and self.peer.kernel.evaluation.busy
 
     def _message(self, code: int, argument: int) -> None:
+        self._messages_in_hand += 1
+        try:
+            self._pass_message(code, argument)
+        finally:
+            self._messages_in_hand -= 1
+
+    def _pass_message(self, code: int, argument: int) -> None:
         kernel = self.kernel
         # What the client sent before this message is here already, but on the other connection: it goes first, or an
         # abort would reach the kernel before the evaluation that it is meant for.

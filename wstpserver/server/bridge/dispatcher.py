@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import gevent
@@ -21,6 +21,7 @@ from wstpserver.pools.states import (
     Close,
     Effect,
     Kernel,
+    KernelState,
     MoveFailed,
     Pool,
     Purpose,
@@ -40,10 +41,13 @@ from wstpserver.server.bridge.waiting import NOTICE_DELAY, WaitingClients
 from wstpserver.server.commands.executor import Executor, Handlers, ServerControl
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
+from wstpserver.server.handover import link_of_record, packed, unpacked
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.maintenance import EvaluationTimer, Maintenance
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.messages import MessageCode
 from wstpserver.wire.proxy_protocol import ProxyHeader
@@ -67,6 +71,18 @@ _CLOSING_REASONS = frozenset({Reason.KERNEL_DIED, Reason.KERNEL_ENDED, Reason.KE
 _PROMPTED = frozenset({Purpose.AUTOMATIC, Purpose.REPLACEMENT})
 
 
+#: Purposes of a wait that belongs to a command.
+_BY_COMMAND = frozenset({Purpose.COMMAND, Purpose.INSIDE})
+
+#: States of the kernels that are handed over with their links.
+_HANDED_OVER = frozenset({KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED, KernelState.RESETTING})
+
+
+def _left(wait: Mapping[str, Any]) -> float:
+    """Seconds until the end of a wait; *wait* is what `WaitingClients.hand_over` returned."""
+    return max(0.0, float(wait["ends"]) - time.monotonic())
+
+
 class Dispatcher:
     """All sessions and kernels of a server. Methods return at once unless they say otherwise.
 
@@ -88,12 +104,15 @@ class Dispatcher:
         tokens: AccessTokens | None = None,
         control: ServerControl | None = None,
     ) -> None:
+        self._launcher = launcher
         self.settings = settings
         self.log = log
         self.sessions: dict[Client, ClientSession] = {}
         #: Clients that were turned away because of MaximumClients.
         self.turned_away = 0
         self._bridges: dict[Kernel, Bridge] = {}
+        #: Clients that have been parted with for a restart, which still have to read why.
+        self._leaving: list[ClientSession] = []
         self._acknowledgements = LateAcknowledgements()
         #: The client whose link has just been opened: it is welcomed together with its greeting.
         self._opening: ClientSession | None = None
@@ -116,6 +135,7 @@ class Dispatcher:
         self.supervisor = Supervisor(
             self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
         )
+        self.registry.changed = launcher.persistence.changed
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
             self.registry,
@@ -165,6 +185,208 @@ class Dispatcher:
         self.supervisor.reconfigure(settings)
         self.registry.reconfigure(settings)
 
+    # -- from one process to the next --------------------------------------------------------------------------
+
+    def halt(self) -> bool:
+        """Receive nothing more from clients and kernels, and wait for nothing that is to be sent. To be called until
+        it returns True: then everything can be handed over.
+        """
+        kernels = [one.halt() for one in self._ends() if one.record.state is not KernelState.RESETTING]
+        clients = [one.halt() for one in self.sessions.values()]
+        return all(kernels) and all(clients) and self.supervisor.is_settled
+
+    def frames_under_way(self) -> set[tuple[ClientSession | KernelSession, int]]:
+        """The clients and kernels that have not sent the rest of a frame of which a part was passed on, each with a
+        number that is another one for each frame.
+        """
+        ends: list[ClientSession | KernelSession] = [*self._ends(), *self.sessions.values()]
+        return {(one, one.channel.scanner.state.frame_start) for one in ends if one.channel.awaits_rest}
+
+    def resume(self) -> None:
+        """The opposite of `halt`."""
+        for kernel in self._ends():
+            kernel.resume()
+        for session in self.sessions.values():
+            session.resume()
+
+    def _ends(self) -> list[KernelSession]:
+        """The kernels that are handed over with their links."""
+        return [one for one in self.supervisor.sessions.values() if one.record.state in _HANDED_OVER and one.alive]
+
+    def close_unhalted(self, ends: Collection[ClientSession | KernelSession] | None = None) -> None:
+        """Part with the clients and kernels that stand in the middle of a frame, or with those of them in *ends*."""
+        for session in tuple(self.sessions.values()):
+            if (ends is None or session in ends) and not session.halt():
+                self.log.warning(f"{session.name} is closed: the server restarts in the middle of what it sends")
+                session.close_link(replies.notice("the server restarts, and the packet under way was not complete"))
+                self.close_session(session, "the server restarts")
+                self._leaving.append(session)
+        for kernel in self._ends():
+            if (ends is None or kernel in ends) and not kernel.halt():
+                why = "the server restarts in the middle of what it writes"
+                self.log.warning(f"Kernel {kernel.record.id} is closed: {why}")
+                kernel.complete_last_packet()
+                kernel.channel.lost()  # its client gets the end of the packet, and then the notice
+                self.registry.close(kernel.record, why, told=f"the kernel was closed: {why}")
+
+    def hand_over(self) -> dict[str, Any]:
+        """Everything that the next process needs, once all is halted (`handover`)."""
+        sessions = list(self.sessions.values())
+        kernels, closing = {}, {}
+        for kernel, session in self.supervisor.sessions.items():
+            if kernel.state in _HANDED_OVER:
+                kernels[kernel.id] = self._kernel_record(session)
+            elif kernel.state is KernelState.CLOSING:
+                closing[kernel.id] = session.process.hand_over()
+        return {
+            "registry": self.registry.record(list(self.sessions)),
+            "kernels": kernels,
+            "closing": closing,
+            "clients": [self._client_record(session) for session in sessions],
+            "leaving": [session.hand_over()["link"] for session in self._leaving if not session.has_ended],
+        }
+
+    def _kernel_record(self, session: KernelSession) -> dict[str, Any]:
+        packet, goes_on = self._executor.running_for(session)
+        record = session.hand_over(b"" if goes_on else packet)
+        client = session.record.client
+        if goes_on and client is not None and client.waiting is not None:
+            record["command"] = packed(packet)
+            record["wait"] = self.waiting.hand_over(client.waiting)
+        limit = self.supervisor.time_limit(session)
+        if limit is not None:
+            record["time_limit"] = limit
+        return record
+
+    def _client_record(self, session: ClientSession) -> dict[str, Any]:
+        waiting = session.record.waiting
+        record = session.hand_over(None if waiting is None else self.waiting.hand_over(waiting))
+        bridge = self._bridge_of(session)
+        if bridge is not None:
+            record["bridge"] = bridge.hand_over()
+        return record
+
+    def go_on(self, record: Mapping[str, Any]) -> list[tuple[ClientSession, OpenLink, Mapping[str, Any]]]:
+        """Go on with what another process has handed over, before `start`. What cannot be is left out, with an entry
+        in the log.
+
+        Args:
+            record: What `hand_over` returned there.
+
+        Returns:
+            The clients, each with its link and its record; `resume_command` and `ClientSession.run` follow for each.
+
+        Raises:
+            KeyError, ValueError: It is not such a record.
+        """
+        clients = self.registry.restore(record["registry"])
+        for identifier, one in record["kernels"].items():
+            self._restore_kernel(identifier, one)
+        found = []
+        for client, one in zip(clients, record["clients"], strict=True):
+            link = self._restore_client(client, one)
+            if link is not None:
+                found.append((self.sessions[client], link, one))
+        for identifier, one in record["kernels"].items():
+            self._resume_kernel_command(identifier, one)
+        for kernel in tuple(self.registry.kernels.values()):
+            self._settle_restored(kernel, record["closing"].get(kernel.id))
+        for client in clients:
+            if client not in self.sessions:
+                self.registry.remove_client(client)
+        return found
+
+    def adopt(self) -> None:
+        """Go on with the kernels of a server that was killed, before `start`. Those that had a client are reserved for
+        it, as long as kernels outlive a server.
+        """
+        persistence = self._launcher.persistence
+        self._launcher.adopt()
+        record, awaited, lost = persistence.recover()
+        self.go_on(record)
+        self._launcher.end_unadopted()
+        for identifier, why in lost.items():
+            self.log.warning(f"Kernel {identifier} of the server before this one is closed: {why}")
+        found = len(self.supervisor.sessions)
+        if found or lost:
+            self.log.information(
+                f"Took over the kernels of the server before this one: {found}. Closed of them: {len(lost)}"
+            )
+        for identifier, keep_alive in awaited.items():
+            kernel = self.registry.kernels.get(identifier)
+            if kernel is not None:
+                gevent.spawn_later(
+                    persistence.outlive, self.registry.stop_awaiting, kernel, keep_alive=keep_alive
+                )
+
+    def _restore_kernel(self, identifier: str, record: Mapping[str, Any]) -> None:
+        kernel = self.registry.kernels.get(identifier)
+        if kernel is None:
+            return
+        try:
+            process = self._launcher.process_of_record(record["process"], identifier)
+            self.supervisor.go_on(kernel, process, record)
+        except (OSError, KeyError, ValueError) as error:
+            self.log.error(f"Kernel {identifier} did not survive the restart: {error}")
+
+    def _restore_client(self, client: Client, record: Mapping[str, Any]) -> OpenLink | None:
+        try:
+            link = link_of_record(record["link"])
+        except (OSError, KeyError, ValueError) as error:
+            self.log.error(f"{client.name} did not survive the restart: {error}")
+            return None
+        if self.log.trace_enabled:
+            trace_link(self.log, link, client.name)
+        session = self.sessions[client] = self.make_session(
+            client,
+            client.name,
+            link.data,
+            link.messages,
+            greeting_version=link.greeting_version,
+            address=link.address,
+            header=ProxyHeader.of_record(record["header"]) if "header" in record else None,
+        )
+        if self.settings.requires_token and not client.authenticated:
+            self._await_token(session)
+        session.go_on(record)
+        kernel = self.supervisor.sessions.get(client.kernel) if client.kernel is not None else None
+        if kernel is not None:
+            bridge = self._bridges[kernel.record] = Bridge(session, kernel, self._shows_prompt)
+            bridge.go_on(record.get("bridge", {"welcomed": True}))
+        waiting = client.waiting
+        if waiting is not None and waiting.purpose not in _BY_COMMAND:
+            self._begin_waiting(session, waiting, record["wait"])
+        return link
+
+    def _resume_kernel_command(self, identifier: str, record: Mapping[str, Any]) -> None:
+        kernel = self.registry.kernels.get(identifier)
+        session = self.supervisor.sessions.get(kernel) if kernel is not None else None
+        if session is None or "command" not in record:
+            return
+        client = self.sessions.get(session.record.client) if session.record.client is not None else None
+        self._executor.resume_for_kernel(session, client, unpacked(record["command"]), _left(record["wait"]))
+
+    def resume_command(self, session: ClientSession, record: Mapping[str, Any]) -> None:
+        """Go on with the command that another process has begun to carry out for a client, if any."""
+        if "command" in record:
+            wait = record.get("wait")
+            self.client_commanded(session, unpacked(record["command"]), 0.0 if wait is None else _left(wait))
+
+    def _settle_restored(self, kernel: Kernel, process: Mapping[str, Any] | None) -> None:
+        """See to a kernel that has no session here."""
+        if kernel in self.supervisor.sessions or kernel.state is KernelState.STARTING:
+            return
+        if kernel.state is not KernelState.CLOSING:
+            self.registry.close(kernel, "it did not survive the restart", told="the kernel did not survive a restart")
+            return
+        found = None
+        if process is not None:
+            try:
+                found = self._launcher.process_of_record(process, kernel.id)
+            except (OSError, KeyError, ValueError) as error:
+                self.log.error(f"The end of kernel {kernel.id} is not waited for: {error}")
+        self.supervisor.end_process(kernel, found)
+
     # -- clients -----------------------------------------------------------------------------------------------
 
     def make_session(
@@ -175,6 +397,7 @@ class Dispatcher:
         messages: Connection,
         *,
         greeting_version: int = 4,
+        address: str = "",
         header: ProxyHeader | None = None,
     ) -> ClientSession:
         """Return the session of a new client link; `open_session` follows."""
@@ -186,6 +409,7 @@ class Dispatcher:
             messages,
             self._acknowledgements,
             greeting_version,
+            address,
             lambda: self.settings.evaluation_queue_limit,
             header,
         )
@@ -301,8 +525,16 @@ class Dispatcher:
         pool = self.registry.pools[self.settings.default_pool.name]
         self._begin_waiting(session, self.registry.connect_to_pool(session.record, pool, purpose))
 
-    def _begin_waiting(self, session: ClientSession, waiting: WaitingClient) -> None:
-        """The client waits without having asked for it by a command: if it gets no kernel, its link is closed."""
+    def _begin_waiting(
+        self, session: ClientSession, waiting: WaitingClient, handed_over: Mapping[str, Any] | None = None
+    ) -> None:
+        """The client waits without having asked for it by a command: if it gets no kernel, its link is closed.
+
+        Args:
+            session: The client.
+            waiting: What it waits for.
+            handed_over: What `WaitingClients.hand_over` said, if it has begun to wait in another process.
+        """
         told = ""
 
         def tell(why: str) -> None:
@@ -326,9 +558,9 @@ class Dispatcher:
         assert isinstance(waiting.target, Pool), "kernels are named in commands only"
         self.waiting.begin(
             waiting,
-            waiting.target.settings.kernel_wait_timeout,
+            waiting.target.settings.kernel_wait_timeout if handed_over is None else _left(handed_over),
             settled,
-            tell,
+            None if handed_over is not None and handed_over["told"] else tell,
             lambda: session.has_commanded,
         )
 
@@ -347,11 +579,17 @@ class Dispatcher:
         """Whether no client gets any kernel of the server."""
         return self.registry.admission is Admission.DRAINING
 
-    def client_commanded(self, session: ClientSession, packet: bytes | None) -> None:
-        """The client sent a command; returns when it has its reply."""
+    def client_commanded(self, session: ClientSession, packet: bytes | None, seconds: float | None = None) -> None:
+        """The client sent a command; returns when it has its reply.
+
+        Args:
+            session: The client.
+            packet: The command, None for one that is too large.
+            seconds: Not None if another process has begun to carry it out: how long it may still wait.
+        """
         before, waited = session.peer, session.record.waiting is not None
         authenticated = session.record.authenticated
-        connected = self._executor.run_for_client(session, packet)
+        connected = self._executor.run_for_client(session, packet, seconds)
         if session.record.authenticated and not authenticated:
             self._authenticated(session)
             return

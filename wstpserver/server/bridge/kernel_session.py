@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import signal
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
 
+from wstpserver._native import lib
 from wstpserver.pools.evaluation import QUESTIONS, REPORTED_HEADS
 from wstpserver.pools.states import Kernel, KernelState
+from wstpserver.server.handover import link_record, packed, unpacked
 from wstpserver.server.handshake import OpenLink
+from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.message_channel import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.relay.channel import ChannelEvent, FrameState
 from wstpserver.server.relay.client_channel import ClientChannel
 from wstpserver.server.relay.frame_writer import FrameWriter, ended
 from wstpserver.server.relay.kernel_channel import KernelChannel
-from wstpserver.server.relay.sinks import NullSink, OutputBacklog, Sink
+from wstpserver.server.relay.sinks import FrameJournal, NullSink, OutputBacklog, Sink
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
+from wstpserver.wire.messages import MessageReader
 from wstpserver.wire.packets import PacketHead
 
 #: Seconds that a kernel's children have to end after the kernel has.
@@ -33,6 +38,10 @@ _WRITTEN = ChannelEvent.WRITTEN
 _ANSWERED = ChannelEvent.ANSWERED
 _ROUND_ENDED = ChannelEvent.ROUND_ENDED
 _INPUT_NAME = PacketHead.InputNamePacket
+
+
+def _ignore(_soon: object) -> None:
+    pass
 
 
 class KernelOwner(Protocol):
@@ -58,6 +67,23 @@ class KernelPeer(Protocol):
 
     def kernel_message(self, code: int, argument: int) -> None:
         """The kernel sent an out-of-band message."""
+
+
+class _Discarding:
+    """Takes the place of the bridge whose answer is thrown away, in the process that goes on with the kernel."""
+
+    def __init__(self, kernel: KernelSession) -> None:
+        self._kernel = kernel
+
+    def kernel_wrote(self, *, accepting: bool) -> None:
+        if not self._kernel.evaluation.busy:
+            self._kernel.detach(self)
+
+    def answered_in_c(self) -> None:
+        self.kernel_wrote(accepting=True)
+
+    def kernel_message(self, code: int, argument: int) -> None:
+        """Nobody is there to hear of it."""
 
 
 class KernelSession:
@@ -95,9 +121,17 @@ class KernelSession:
         self.alive = True
         self.problem: str | None = None
         self._closing_notice = False
+        #: True while the answer to a packet that its client left unfinished is thrown away.
+        self.discards = False
+        #: A command of the kernel that cannot be carried out before another one is.
+        self.waiting_command: bytes | None = None
         self.channel = KernelChannel(link.data, self._handle)
+        #: What survives the process of it; None: nothing.
+        self.notes: KernelNotes | None = None
+        self._changed: Callable[[bool], None] = _ignore
         process.exited.rawlink(self._exited)
-        self._messages = MessageWatch(link.messages, b"", self._run_messages, self._messages_ended)
+        self._reader = MessageReader()
+        self._messages = MessageWatch(link.messages, link.messages_leftover, self._run_messages, self._messages_ended)
         self._data = gevent.spawn(self._run)
 
     # -- the bridge --------------------------------------------------------------------------------------------
@@ -116,6 +150,7 @@ class KernelSession:
         """From now on the kernel's frames are kept, unless it has another peer already."""
         if self.peer is peer:
             self.peer = None
+            self.discards = False
             self.channel.switch(self.backlog)
         if self._idle is not None:
             self._idle.set()
@@ -139,6 +174,8 @@ class KernelSession:
             self.writer.abandon(source, None)
             self.link.end()
         if self.evaluation.busy:
+            self.discards = True
+            self._changed(True)
             self.channel.switch(NullSink())
             return True
         return False
@@ -146,6 +183,117 @@ class KernelSession:
     def send_message(self, code: int, argument: int) -> None:
         """Send an out-of-band message to the kernel."""
         self._message_writer.send(code, argument)
+
+    # -- from one process to the next --------------------------------------------------------------------------
+
+    def halt(self) -> bool:
+        """Receive nothing more, and wait for nothing that is to be sent. To be called until it returns True: then the
+        kernel can be handed over.
+        """
+        self.link.data.keep_unsent()
+        if self.channel.halt():
+            return True
+        return self.waiting_command is not None and self.channel.in_hand is not None
+
+    def resume(self) -> None:
+        """The opposite of `halt`."""
+        self.writer.resume()
+        self.channel.go_on()
+
+    def take_notes(
+        self,
+        notes: KernelNotes,
+        journal: FrameJournal,
+        changed: Callable[[bool], None],
+        position: int = 0,
+        scan: bytes = b"",
+    ) -> None:
+        """Note in memory that survives the process where the conversation stands, before anything is received.
+
+        Args:
+            notes: Where; how many evaluations have begun is known there.
+            journal: The same for the output backlog.
+            changed: Called when something is to be noted that this object does not note itself; True: soon.
+            position: Bytes of the kernel's stream that another process has handed on.
+            scan: The state of its scanner, in the middle of a frame.
+        """
+        self.notes, self._changed, self.backlog.journal = notes, changed, journal
+        self.evaluation.begun = notes.stands_at()[0]
+        self.channel.take_notes(notes, self.evaluation, position, scan)
+        self.writer.noted = self._noted
+
+    def _noted(self) -> None:
+        """A frame was written to the kernel past C."""
+        if self.notes is not None:
+            evaluation = self.evaluation
+            head = evaluation.open_heads[0] if evaluation.busy else PacketHead.OTHER
+            lib.wstpkeep_complete(self.notes.state, self.link.data.socket.fileno(), evaluation.begun, head)
+            self.notes.state.plain = evaluation.counted
+            if not evaluation.simple:
+                self._changed(True)
+
+    def held(self) -> tuple[dict[str, Any], list[int]]:
+        """What the keeper holds of it: a record for `hand_over` in another process, which gets the descriptors with it:
+        of the data connection, of the message connection, and of the output if that has not ended.
+        """
+        process = self.process.hand_over()
+        descriptors = [self.link.data.socket.fileno(), self.link.messages.socket.fileno()]
+        if "output" in process:
+            descriptors.append(process.pop("output")["descriptor"])
+        session = {"process": process, "link": {"version": self.greeting_version, "address": self.link.address}}
+        return {"processes": [self.process.parent or self.process.pid], "session": session}, descriptors
+
+    def hand_over(self, received: bytes = b"") -> dict[str, Any]:
+        """What another process needs to go on with it (`handover`), once it is halted.
+
+        Args:
+            received: A command that is to be carried out anew.
+        """
+        link = link_record(
+            self.link.data,
+            self.link.messages,
+            self.greeting_version,
+            self.link.address,
+            received=received + (self.waiting_command or b"") + (self.channel.in_hand or b""),
+            messages_received=self._reader.pending,
+            messages_unsent=self._message_writer.unsent,
+            open_tail=self.writer.has_open_tail,
+        )
+        record: dict[str, Any] = {"process": self.process.hand_over(), "link": link}
+        if self.notes is not None:
+            record["notes"] = self.notes.index
+        for name, packet in (("input_name", self.input_name), ("question", self.question)):
+            if packet:
+                record[name] = packed(packet)
+        if self.backlog.frames:
+            record["backlog"] = [packed(frame) for frame in self.backlog.frames]
+        if self.backlog.dropped:
+            record["dropped"] = self.backlog.dropped
+        if self.discards:
+            record["discards"] = True
+        return record
+
+    def go_on(self, record: Mapping[str, Any]) -> None:
+        """Go on where another process has stopped, before anything is received.
+
+        Args:
+            record: What `hand_over` returned there. The process, the link and what was received of that are those that
+                this object was made with.
+        """
+        self.input_name = unpacked(record.get("input_name", ""))
+        self._question = unpacked(record.get("question", ""))
+        self.prompted.set()
+        for frame in record.get("backlog", ()):
+            self.backlog.take(unpacked(frame))
+        self.backlog.dropped += record.get("dropped", 0)
+        link = record["link"]
+        self.writer.go_on(unpacked(link.get("unsent", "")), object() if link.get("open_tail") else None)
+        self._message_writer.go_on(unpacked(link.get("messages_unsent", "")))
+        if record.get("discards") and self.evaluation.busy:
+            self.discards = True
+            self.attach(_Discarding(self), NullSink())
+        else:
+            self.channel.switch(self.backlog)
 
     # -- evaluations -------------------------------------------------------------------------------------------
 
@@ -169,6 +317,8 @@ class KernelSession:
             if data is not None:
                 self._keep(head, bytes(data))
             accepting = self._account_for(head)
+            if self.notes is not None and not self.evaluation.simple:
+                self._changed(True)
             if self.peer is not None:
                 self.peer.kernel_wrote(accepting=accepting)
         elif event is _ANSWERED:
@@ -191,6 +341,7 @@ class KernelSession:
         if head == _INPUT_NAME:
             self.input_name = ended(packet)
             self.prompted.set()
+            self._changed(False)
         elif head in QUESTIONS:
             self._question = ended(packet)
 
@@ -219,7 +370,7 @@ class KernelSession:
         gevent.spawn_later(LINK_END_GRACE, self.process.kill_group, signal.SIGKILL)
 
     def _run_messages(self, first: bytes) -> None:
-        self._closing_notice = run_messages(self.link.messages, self._message, first)
+        self._closing_notice = run_messages(self.link.messages, self._message, first, self._reader)
 
     def _messages_ended(self) -> None:
         """Without a message, not even the notice that the link closes."""
@@ -262,6 +413,13 @@ class KernelSession:
 
     def _release(self) -> None:
         self._data.join()
+        if self.notes is not None:
+            self.channel.drop_notes()
+            if self.backlog.journal is not None:
+                self.backlog.journal.clear()
+            self.writer.noted = self.backlog.journal = None
+            self.notes.forget()
+            self.notes = None
         self._messages.stop()
         self.link.data.close()
         self.link.messages.close()

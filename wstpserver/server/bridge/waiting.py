@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -22,8 +23,10 @@ NOTICE_DELAY = 0.8
 class _Wait:
     settled: Callable[[WaitingClient], None]
     timers: list[gevent.Greenlet]
-    #: When it times out, by the monotonic clock.
+    #: When the time-out is, by the monotonic clock.
     ends: float
+    #: Whether the client has been told why it waits.
+    told: bool = False
 
 
 class WaitingClients:
@@ -42,6 +45,11 @@ class WaitingClients:
         self._log = log
         self._trouble = trouble
         self._waits: dict[WaitingClient, _Wait] = {}
+
+    def hand_over(self, waiting: WaitingClient) -> dict[str, Any]:
+        """What another process needs to go on with the time-out of a wait (`handover`)."""
+        wait = self._waits[waiting]
+        return {"ends": wait.ends, "told": wait.told}
 
     def begin(
         self,
@@ -75,6 +83,7 @@ class WaitingClients:
         self._report(waiting, seconds)
         if hopeless:
             assert tell is not None
+            wait.told = True
             tell(f"{hopeless}; the link is closed unless the client names a kernel by its ID now")
         wait.timers.append(gevent.spawn_later(seconds, self._overdue, waiting, seconds))
         if tell is not None and seconds > NOTICE_DELAY:
@@ -137,6 +146,7 @@ class WaitingClients:
         target = waiting.target
         if isinstance(target, Pool) and is_stuck(target) and not told:
             ways = remedy(target)
+            self._waits[waiting].told = True
             why = f"waiting up to {seconds:.0f} s for {_what(target)}{f'; {ways}' if ways else ''}"
             trouble = self._trouble(target)
             tell(f"{why}\n{trouble}" if trouble else why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import gevent
 from gevent.event import Event
@@ -22,9 +22,19 @@ from wstpserver.pools.commands import (
     parse_command,
 )
 from wstpserver.pools.registry import Refused, Registry, TokenRequired
-from wstpserver.pools.states import ENDING, Client, Departure, Kernel, Pool, Purpose, Reason, WaitState
+from wstpserver.pools.states import (
+    ENDING,
+    Client,
+    Departure,
+    Kernel,
+    Pool,
+    Purpose,
+    Reason,
+    WaitingClient,
+    WaitState,
+)
 from wstpserver.server.access import AccessTokens
-from wstpserver.server.bridge.client_session import ClientSession
+from wstpserver.server.bridge.client_session import ClientSession, CommandInHand
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
 from wstpserver.server.commands.information import (
@@ -46,7 +56,7 @@ from wstpserver.wire.messages import MessageCode
 CONNECTING = frozenset({"ConnectKernel", "ConnectParallelKernel"})
 
 #: Commands that may have to wait for something.
-WAITING = CONNECTING | {"StartKernel"}
+WAITING = CONNECTING | {"StartKernel", "RestartServer"}
 
 
 #: Who is told something, by the value of InformationFor.
@@ -68,10 +78,15 @@ class ServerControl:
     Attributes:
         reload: Reads the configuration again; returns why that is not possible, "" if it has been done.
         stop: Begins to stop the server.
+        restart: Restarts the server: returns why that was not possible, and does not return if it was.
+        leave: Begins to stop the server, which leaves its kernels to the next one for so many seconds; returns why that
+            is not possible, "" if it is.
     """
 
     reload: Callable[[], str]
     stop: Callable[[], None]
+    restart: Callable[[], str]
+    leave: Callable[[float], str]
 
 
 class Handlers:
@@ -137,6 +152,8 @@ class Handlers:
         reach the client first.
         """
         self._check_rights(command, session, kernel)
+        if command.name == "RestartServer":
+            raise CommandFailed("a kernel cannot restart the server")
         if command.name == "GetServerInformation":
             return server_information(self._registry, self._supervisor, self._settings())
         if session is not None:
@@ -207,14 +224,31 @@ class Handlers:
             raise Denied(why)
         return SUCCESS
 
-    def StopServer(self, session: ClientSession | None) -> str:
-        self._controlled(session).stop()
+    def RestartServer(self, session: ClientSession | None) -> str:
+        raise Denied(self._controlled(session).restart())
+
+    def StopServer(self, session: ClientSession | None, seconds: float | None = None) -> str:
+        control = self._controlled(session)
+        if seconds is None:
+            control.stop()
+            return SUCCESS
+        reason = control.leave(seconds)
+        if reason:
+            raise Denied(reason)
         return SUCCESS
 
     def _controlled(self, session: ClientSession | None) -> ServerControl:
         if self._control is None or session is None:
             raise CommandFailed("there is no server to control")
         return self._control
+
+    def resume(self, command: Command, session: ClientSession | None, seconds: float) -> str:
+        """Carry on with a command that another process has begun: wait for the kernel, or report the restart."""
+        if command.name == "RestartServer":
+            return SUCCESS
+        if session is None or session.record.waiting is None:
+            raise CommandFailed("the client that asked does not wait any more")
+        return self._await(session.record.waiting, seconds)
 
     # -- bridges -----------------------------------------------------------------------------------------------
 
@@ -241,6 +275,9 @@ class Handlers:
             waiting = registry.connect_to_kernel(client, target, purpose, deferred=deferred)
         else:
             waiting = registry.connect_to_pool(client, target, purpose, deferred=deferred)
+        return self._await(waiting, timeout)
+
+    def _await(self, waiting: WaitingClient, timeout: float) -> str:
         if waiting.state is WaitState.WAITING:
             self._waiting.wait(waiting, timeout)
         if waiting.state is not WaitState.GRANTED:
@@ -428,6 +465,17 @@ class Handlers:
         return self._registry.pools[settings.name]
 
 
+@dataclass(slots=True)
+class _Running:
+    """A command of a kernel that waits for something."""
+
+    packet: bytes
+    command: Command
+    #: Not None if another process has begun to carry it out: how long it may still wait.
+    seconds: float | None = None
+    ended: Event = field(default_factory=Event)
+
+
 class Executor:
     """Runs commands. Every command has exactly one reply, whatever happens to it.
 
@@ -440,10 +488,15 @@ class Executor:
         self._handlers = handlers
         self._log = log
         #: Kernels that have a command in progress which waits for something.
-        self._running: dict[KernelSession, Event] = {}
+        self._running: dict[KernelSession, _Running] = {}
 
-    def run_for_client(self, session: ClientSession, packet: bytes | None) -> bool:
+    def run_for_client(self, session: ClientSession, packet: bytes | None, seconds: float | None = None) -> bool:
         """Carry out a client's command and send the reply; returns when that is done.
+
+        Args:
+            session: The client.
+            packet: The command, None for one that is too large.
+            seconds: Not None if another process has begun to carry it out: how long it may still wait.
 
         Returns:
             True if the command has connected the client with a kernel.
@@ -452,14 +505,21 @@ class Executor:
 
         def run(command: Command) -> str | bytes:
             nonlocal connected
-            answer = self._handlers.run(command, session)
+            if seconds is not None:
+                answer: str | bytes = self._handlers.resume(command, session, seconds)
+            else:
+                answer = self._handlers.run(command, session)
             connected = command.name in CONNECTING
             return answer
 
         session.replied.clear()
         try:
-            session.send(self._reply(self._parse(packet, session.name), session.name, run))
+            command = self._parse(packet, session.name)
+            if packet is not None and command is not None and command.name in WAITING:
+                session.command = CommandInHand(packet, command.name == "StartKernel")
+            session.send(self._reply(command, session.name, run))
         finally:
+            session.command = None
             session.replied.set()
         return connected
 
@@ -476,25 +536,63 @@ class Executor:
         """
         running = self._running.get(kernel)
         if running is not None:
-            gevent.wait([running, kernel.process.exited], count=1)
+            kernel.waiting_command = packet
+            gevent.wait([running.ended, kernel.process.exited], count=1)
+            kernel.waiting_command = None
         name = f"kernel {kernel.record.id}"
         command = self._parse(packet, name)
         if command is None or command.name not in WAITING:
             self._answer_kernel(kernel, session, command, name)
             return
-        self._running[kernel] = Event()
-        gevent.spawn(self._run_waiting, kernel, session, command, name)
+        assert packet is not None
+        self._run_waiting(kernel, session, _Running(packet, command))
 
-    def _run_waiting(self, kernel: KernelSession, session: ClientSession | None, command: Command, name: str) -> None:
+    def running_for(self, kernel: KernelSession) -> tuple[bytes, bool]:
+        """The command of a kernel that is being carried out and waits, b"" if there is none; and whether another
+        process can go on with it (`resume_for_kernel`) rather than carry it out anew.
+        """
+        running = self._running.get(kernel)
+        return (b"", False) if running is None else (running.packet, running.command.name in CONNECTING)
+
+    def resume_for_kernel(
+        self, kernel: KernelSession, session: ClientSession | None, packet: bytes, seconds: float
+    ) -> None:
+        """Go on with a command of a kernel that another process has begun to carry out.
+
+        Args:
+            kernel: The kernel.
+            session: The client that it is bridged to.
+            packet: The command.
+            seconds: How long it may still wait.
+        """
+        command = self._parse(packet, f"kernel {kernel.record.id}")
+        if command is not None:
+            self._run_waiting(kernel, session, _Running(packet, command, seconds))
+
+    def _run_waiting(self, kernel: KernelSession, session: ClientSession | None, running: _Running) -> None:
+        self._running[kernel] = running
+        gevent.spawn(self._run_to_its_end, kernel, session, running)
+
+    def _run_to_its_end(self, kernel: KernelSession, session: ClientSession | None, running: _Running) -> None:
         try:
-            self._answer_kernel(kernel, session, command, name)
+            self._answer_kernel(kernel, session, running.command, f"kernel {kernel.record.id}", running.seconds)
         finally:
-            self._running.pop(kernel).set()
+            self._running.pop(kernel).ended.set()
 
     def _answer_kernel(
-        self, kernel: KernelSession, session: ClientSession | None, command: Command | None, name: str
+        self,
+        kernel: KernelSession,
+        session: ClientSession | None,
+        command: Command | None,
+        name: str,
+        seconds: float | None = None,
     ) -> None:
-        reply = self._reply(command, name, lambda command: self._handlers.run_inside(command, kernel, session))
+        def run(command: Command) -> str | bytes:
+            if seconds is not None:
+                return self._handlers.resume(command, session, seconds)
+            return self._handlers.run_inside(command, kernel, session)
+
+        reply = self._reply(command, name, run)
         try:
             kernel.writer.write(object(), reply, at_boundary=True)
         except ConnectionClosed:

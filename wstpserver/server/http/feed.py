@@ -279,7 +279,11 @@ class Feed:
         settings = self._settings()
         return {
             pool.name: {key: value for key, value in describe_pool(settings, pool).items() if key not in _POOL_HIDDEN}
-            | {"Trouble": pool_trouble(self._supervisor, pool), "Retired": pool.retired}
+            | {
+                "Trouble": pool_trouble(self._supervisor, pool),
+                "Retired": pool.retired,
+                "Admission": pool.admission.value,
+            }
             for pool in self._registry.pools.values()
         }
 

@@ -274,7 +274,7 @@ class Meter:
         for pool in sources.registry.pools.values():
             self._of(pool).notice()
         for kernel in sources.registry.kernels.values():  # HTTP may be switched on later than the server
-            self._watches[kernel] = _Watch(kernel, self._of(kernel.pool), clock)
+            self._watch_of(kernel)
         sources.registry.observe(self)
         self._greenlet: gevent.Greenlet | None = None
 
@@ -304,6 +304,13 @@ class Meter:
             meter = self.pools[name] = PoolMeter(pool, point_at=self._clock())
         return meter
 
+    def _watch_of(self, kernel: Kernel) -> _Watch:
+        """What hears of the kernel's evaluations, from now on if it was not known: a restart brings kernels with it."""
+        watch = self._watches.get(kernel)
+        if watch is None:
+            watch = self._watches[kernel] = _Watch(kernel, self._of(kernel.pool), self._clock)
+        return watch
+
     # -- what the registry tells -------------------------------------------------------------------------------
 
     def kernel_moved(self, kernel: Kernel, before: KernelState | None) -> None:
@@ -312,17 +319,18 @@ class Meter:
         state = kernel.state
         if before is None:
             meter.starts += 1
-            self._watches[kernel] = _Watch(kernel, meter, self._clock)
+            self._watch_of(kernel)
             return
         if before is KernelState.STARTING:
             if state is KernelState.FREE:
-                meter.start_seconds.observe(kernel.since - self._watches[kernel].made)
+                meter.start_seconds.observe(kernel.since - self._watch_of(kernel).made)
             elif state is KernelState.GONE:
                 meter.failures += 1
         if state in ENDING:
-            self._watches[kernel].stop()
+            self._watch_of(kernel).stop()
         if state is KernelState.GONE:
-            meter = self._watches.pop(kernel).meter
+            meter = self._watch_of(kernel).meter
+            del self._watches[kernel]
             meter.evaluations += kernel.evaluations
             meter.memory -= self.memory.pop(kernel, 0)
         meter.notice()
@@ -364,6 +372,9 @@ class Meter:
                 del self.pools[name]  # it is not configured any more, and its last kernel is gone
         for pool in self.sources.registry.pools.values():
             self._of(pool).notice()
+        if len(self._watches) != len(self.sources.registry.kernels):
+            for kernel in self.sources.registry.kernels.values():
+                self._watch_of(kernel)
         if now >= self._next_point:
             self._next_point += POINT_INTERVAL * (1 + (now - self._next_point) // POINT_INTERVAL)
             self.points_until = time.time()
@@ -474,7 +485,7 @@ class Exposition:
         yield self._gauge("unpaired_connections", "Connections that are no link yet.", [((), sources.unpaired())])
         refused = [((reason,), number) for reason, number in sorted(sources.refused().items())]
         yield self._counter("refused_connections", "Connections that were refused.", refused, "reason")
-        received = [(("clients",), ClientChannel.received[0]), (("kernels",), KernelChannel.received[0])]
+        received = [(("clients",), ClientChannel.bytes_received[0]), (("kernels",), KernelChannel.bytes_received[0])]
         yield self._counter("received_bytes", "Bytes of expressions that were received.", received, "source")
         yield self._histogram("loop_lag_seconds", "How late the event loop is.", [((), meter.lag_seconds)])
         yield self._gauge("loop_lag_recent_peak_seconds", "The same, its worst in a minute.", [((), meter.recent_lag)])

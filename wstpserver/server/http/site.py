@@ -23,7 +23,9 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from wstpserver.pools.registry import Refused, Registry
 from wstpserver.pools.states import ENDING, Kernel, Pool
+from wstpserver.server.access import Admission
 from wstpserver.server.commands.information import shortfall
+from wstpserver.server.connection import address_name
 from wstpserver.server.http.feed import Audience, Feed, Page
 from wstpserver.server.http.metrics import Exposition, Meter, MetricsUnavailable, Sources
 from wstpserver.server.kernels.supervisor import Supervisor
@@ -199,6 +201,7 @@ class Context:
     Attributes:
         sources: What there is to be measured and shown.
         log: The log.
+        admission: Says which connections are admitted.
         settings: Returns the configuration.
         server: Returns what is told of the server as a whole.
         stopping: Returns whether the server is being stopped.
@@ -210,6 +213,7 @@ class Context:
 
     sources: Sources
     log: Log
+    admission: Admission
     settings: Callable[[], ServerSettings]
     server: Callable[[], dict[str, Any]]
     stopping: Callable[[], bool]
@@ -259,7 +263,7 @@ class Site:
         self._address = address
         connections = GreenletPool(MOST_CONNECTIONS)
         for listener in listeners:
-            self._servers.append(_SiteServer(listener, self.application, connections, self._context.log))
+            self._servers.append(_SiteServer(listener, self.application, connections, self._context))
         for server in self._servers:
             server.start()
         interface, port = address[0], listeners[0].getsockname()[1]
@@ -543,7 +547,7 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
         listener: socket.socket,
         application: Callable[..., Iterable[bytes]],
         connections: GreenletPool,
-        log: Log,
+        context: Context,
     ) -> None:
         listener.setblocking(False)
         super().__init__(
@@ -555,7 +559,8 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
             handler_class=_Handler,
             environ={"SERVER_NAME": "wstpserver"},  # or the resolver would be asked
         )
-        self.server_log = log
+        self.server_log = context.log
+        self._admission = context.admission
         self._exhausted = False
 
     def do_read(self) -> Any:
@@ -573,7 +578,19 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
             self._timer.start(self._start_accepting_if_started)
             return None
         self._exhausted = False
-        return accepted
+        return None if accepted is None or self._refuses(*accepted) else accepted
+
+    def _refuses(self, connected: socket.socket, address: tuple[Any, ...]) -> bool:
+        """Close a connection that is not admitted."""
+        admission = self._admission
+        if admission.is_open:
+            return False
+        why = admission.refusal_by_address(address[0])
+        why = why or admission.refusal_by_user(connected, address)
+        if why:
+            connected.close()
+            admission.refusals.add(address[0], f"{address_name(address)} over HTTP", why)
+        return bool(why)
 
 
 # -- addresses -----------------------------------------------------------------------------------------------------

@@ -6,22 +6,25 @@ import os
 import shlex
 import signal
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
+from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
 from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels import process_info
+from wstpserver.server.kernels.keeper_client import KeeperClient, KeeperUnavailable
 from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListener
-from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile
+from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile, open_pid_file
+from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
 from wstpserver.server.kernels.process import KernelProcess, describe_status
-from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn
+from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn, watch_child
 from wstpserver.server.log import Log
 from wstpserver.server.peers import holder, owners_are_known
 
@@ -47,6 +50,16 @@ class LaunchQueue:
         self._concurrency = concurrency
         self._waiting: OrderedDict[Hashable, Callable[[Any], object]] = OrderedDict()
         self._under_way: set[Hashable] = set()
+        self._held = False
+
+    def hold(self) -> None:
+        """Launch nothing until `release`."""
+        self._held = True
+
+    def release(self) -> None:
+        """Launch what has waited."""
+        self._held = False
+        self._begin_next()
 
     def set_concurrency(self, concurrency: int) -> None:
         """Change the limit; launches that are under way go on."""
@@ -73,7 +86,7 @@ class LaunchQueue:
         self._begin_next()
 
     def _begin_next(self) -> None:
-        while self._waiting and len(self._under_way) < self._concurrency:
+        while self._waiting and not self._held and len(self._under_way) < self._concurrency:
             kernel, begin = self._waiting.popitem(last=False)
             self._under_way.add(kernel)
             begin(kernel)
@@ -82,21 +95,36 @@ class LaunchQueue:
 class Launcher:
     """Starts kernel processes and accepts their links.
 
-    A caller that launches a kernel waits for its turn in the queue `line` first. Every process is noted in the pid
-    file, so that a later server can end what this one leaves if it is killed.
+    A caller that launches a kernel waits for its turn in the queue `line` first. Processes belong to the keeper. Where
+    there is none, every process is noted in the pid file, so that a later server can end what this one leaves if it is
+    killed.
     """
 
-    def __init__(self, log: Log, concurrency: int, pid_file: PidFile | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        concurrency: int,
+        persistence: Persistence,
+        find_keeper: Callable[[], KeeperClient | None] | None = None,
+    ) -> None:
         """
         Args:
             log: gets the output of the kernels at level debug.
             concurrency: how many kernels are launched at the same time.
-            pid_file: where the processes are noted; None if there can be none.
+            persistence: sees to it that kernels outlive the server.
+            find_keeper: returns the keeper, None if there is to be none, or raises `KeeperUnavailable`; called again
+                when the keeper is gone. None: kernels are children of the server, and no list of them is kept.
         """
         self.line = LaunchQueue(concurrency)
+        self.persistence = persistence
         self._log = log
-        self._pid_file = pid_file
+        self._pid_file: PidFile | None = None
         self._guard = OrphanGuard()
+        self._find_keeper = find_keeper
+        self._keeper: KeeperClient | None = None
+        #: Held by the greenlets that look for a keeper, and for a prefork parent.
+        self._finding = BoundedSemaphore(1)
+        self._finding_parent = BoundedSemaphore(1)
         #: Listeners whose link is made, for the next launches.
         self._listeners: list[KernelListener] = []
         #: The prefork parent of each program, and those that were replaced.
@@ -147,13 +175,37 @@ class Launcher:
             if process is not None and link is None:
                 process.stop(grace=0)
 
+    def find_keeper(self) -> KeeperClient | None:
+        """Return the keeper, after finding or starting another one if it is gone, which may wait; None without one."""
+        if self._find_keeper is None or (self._keeper is not None and self._keeper.usable):
+            return self._keeper
+        with self._finding:
+            if self._find_keeper is not None and (self._keeper is None or not self._keeper.usable):
+                if self._keeper is not None:
+                    self._log.error("The keeper has ended, and all kernels with it; another one is started")
+                self._look_for_keeper(self._find_keeper)
+            return self._keeper
+
+    def _look_for_keeper(self, find: Callable[[], KeeperClient | None]) -> None:
+        try:
+            self._keeper = find()
+            self.persistence.begin(self._keeper)
+        except KeeperUnavailable as error:
+            self._keeper = None
+            self._log.warning(f"There is no keeper ({error}): kernels end with this server, however that ends")
+        if self._keeper is None:
+            self._find_keeper = None
+            self._pid_file = open_pid_file(os.environ, self._log)
+
     def kill(self) -> None:
         """Kill every process at once, because the server cannot wait any longer."""
         for process in tuple(self._processes.values()):
             process.kill_group(signal.SIGKILL)
+        if self._keeper is not None:
+            self._keeper.leave_at_once()
 
     def stop(self) -> None:
-        """End the prefork parents, and processes whose start was given up."""
+        """End the prefork parents, processes whose start was given up, and the keeper."""
         self._helpers.join()
         self._close_listeners()
         parents = (*self._parents.values(), *self._replaced)
@@ -161,6 +213,106 @@ class Launcher:
         self._parents.clear()
         self._replaced.clear()
         self._guard.close()
+        if self._keeper is not None:
+            self._keeper.goodbye()
+        if self._pid_file is not None:
+            self._pid_file.close()
+
+    # -- from one process to the next ----------------------------------------------------------------------------
+
+    def hand_over(self) -> dict[str, Any]:
+        """What the next program in this process needs to go on with it (`handover`)."""
+        parents = [*self._parents.values(), *self._replaced]
+        keeper = {"keeper": self._keeper.hand_over()} if self._keeper is not None and self._keeper.usable else {}
+        return {
+            **keeper,
+            "notes": self.persistence.hand_over(),
+            "pid_file": self._pid_file.hand_over() if self._pid_file is not None else "",
+            "parents": [parent.hand_over() for parent in parents],
+            "guard": self._guard.hand_over(),
+            "processes": [{"pid": one.pid, "parent": one.parent} for one in self._processes.values()],
+        }
+
+    def go_on(self, record: Mapping[str, Any]) -> None:
+        """Go on with what the program before this one in this process handed over; `process_of_record` follows for
+        each kernel, and then `end_others`.
+        """
+        self._guard.go_on(record.get("guard", {}))
+        if "keeper" in record:
+            self._keeper = KeeperClient.of_record(record["keeper"], self._log.warning)
+            self.persistence.begin(self._keeper, record.get("notes", {}).get("descriptor"))
+        else:  # kernels are children of this process, which cannot be given away
+            self._find_keeper = None
+            self._pid_file = open_pid_file(os.environ, self._log, record.get("pid_file", ""))
+        for one in record.get("parents", ()):
+            process = self._child_of_record(one["process"], self._parent_log)
+            parent = PreforkParent.of_record(one, process, self._keeper)
+            if parent.usable and parent.program not in self._parents:
+                self._parents[parent.program] = parent
+            else:
+                self._replace(parent)
+
+    def process_of_record(self, record: Mapping[str, Any], name: str) -> KernelProcess:
+        """The process of a kernel; *record* is what `KernelProcess.hand_over` returned.
+
+        Raises:
+            KeyError: Its parent is not there.
+        """
+        log_line = self._line_log(name)
+        number = record.get("parent", 0)
+        if not number:
+            return self._child_of_record(record, log_line)
+        parents = (*self._parents.values(), *self._replaced)
+        parent = next((one for one in parents if one.process.pid == number), None)
+        if parent is None:
+            raise KeyError(f"there is no prefork parent {number}")
+        return self._watch(parent.kernel_of_record(record, log_line))
+
+    def _child_of_record(self, record: Mapping[str, Any], log_line: Callable[[str], None]) -> KernelProcess:
+        process = self._keeper.watch(record["pid"]) if self._keeper is not None else watch_child(record["pid"])
+        process.go_on(record, log_line)
+        output = self._keeper.take_output(record["pid"]) if self._keeper is not None else -1
+        if output >= 0 and "output" in record:
+            os.close(output)  # it is the same
+        elif output >= 0:
+            process.drain(output, log_line)
+        return self._watch(process)
+
+    def adopt(self) -> None:
+        """Go on with the prefork parents that the keeper has held for another server."""
+        for held, descriptors in self.persistence.parents():
+            record = {**held["parent"], "descriptor": descriptors[0]}
+            process = self._child_of_record(record["process"], self._parent_log)
+            parent = PreforkParent.of_record(record, process, self._keeper)
+            if parent.usable and parent.program not in self._parents:
+                self._parents[parent.program] = parent
+                self._keep_parent(parent)
+            else:
+                self._replace(parent)
+
+    def end_unadopted(self) -> None:
+        """End what belongs to an earlier server's kernels and is not gone on with."""
+        if self._keeper is None:
+            return
+        for pid in tuple(self._keeper.processes):
+            if pid not in self._processes:
+                self._helpers.spawn(self._child_of_record({"pid": pid}, self._parent_log).stop, 0)
+        for parent in (*self._parents.values(), *self._replaced):
+            for pid in process_info.children(parent.process.pid):
+                if pid not in self._processes:
+                    self._helpers.spawn(parent.kernel_of_record({"pid": pid}, self._parent_log).stop, 0)
+
+    def _keep_parent(self, parent: PreforkParent) -> None:
+        self.persistence.keep_parent(parent.process.pid, parent.held(), parent.descriptor)
+
+    def end_others(self, record: Mapping[str, Any]) -> None:
+        """End the processes in what was handed over that belong to no kernel: their start was given up."""
+        for one in record.get("processes", ()):
+            if one["pid"] not in self._processes:
+                process = self.process_of_record(one, "that was starting")
+                self._helpers.spawn(process.stop, 0)
+        # of what has ended before this program began the system tells nobody again
+        os.kill(os.getpid(), signal.SIGCHLD)
 
     # -- listeners -----------------------------------------------------------------------------------------------
 
@@ -202,7 +354,12 @@ class Launcher:
         surroundings.check()
         if _is_embedded(path):
             try:
-                return self._track(self._parent(path).launch(arguments, log_line, timeout, surroundings))
+                parent = self._parent(path)
+                process = self._track(parent.launch(arguments, log_line, timeout, surroundings))
+                if not parent.kept:
+                    parent.kept = True
+                    self._keep_parent(parent)
+                return process
             except (PreforkFailed, OSError) as error:
                 self._log.warning(f"Starting an embedded kernel cold, which takes some seconds: {error}")
         return self._spawn([path, *arguments], log_line, surroundings)
@@ -228,7 +385,7 @@ class Launcher:
         surroundings: Surroundings,
     ) -> None:
         try:
-            spawned.set(self._track(spawn(arguments, log_line, surroundings)))
+            spawned.set(self._track(spawn(arguments, log_line, surroundings, keeper=self.find_keeper())))
         except OSError as error:
             spawned.set_exception(error)
 
@@ -237,9 +394,12 @@ class Launcher:
             self._helpers.spawn(spawned.get().stop, 0)
 
     def _track(self, process: KernelProcess) -> KernelProcess:
-        self._processes[process.pid] = process
         if self._pid_file is not None:
             self._pid_file.add(process.pid)
+        return self._watch(process)
+
+    def _watch(self, process: KernelProcess) -> KernelProcess:
+        self._processes[process.pid] = process
         process.stopped.rawlink(lambda stopped: self._stopped(process, gone=stopped.get()))
         return process
 
@@ -257,6 +417,8 @@ class Launcher:
 
     def _guard_wrapper(self, process: KernelProcess, link: OpenLink) -> None:
         """Have the kernel killed with the server if the process is only a wrapper around it."""
+        if self._keeper is not None:
+            return  # which ends whatever a process leaves
         try:
             if owners_are_known() and holder(link.data.socket, process.pid) not in (None, process.pid):
                 self._guard.add(process.pid)
@@ -266,13 +428,27 @@ class Launcher:
     def _parent(self, path: str) -> PreforkParent:
         parent = self._parents.get(path)
         if parent is None or not parent.usable:
-            if parent is not None:
-                self._replaced.append(parent)
-                parent.process.stopped.rawlink(partial(self._forget, parent))
-            parent = PreforkParent(path, lambda line: self._log.debug(f"The embedded kernels' parent printed: {line}"))
-            self._parents[path] = parent
-            self._track(parent.process)
+            # In a greenlet of its own: a caller that is told to give up meanwhile must not lose it.
+            parent = self._helpers.spawn(self._make_parent, path).get()
         return parent
+
+    def _make_parent(self, path: str) -> PreforkParent:
+        with self._finding_parent:  # one caller starts it
+            parent = self._parents.get(path)
+            if parent is None or not parent.usable:
+                if parent is not None:
+                    self._replace(parent)
+                parent = PreforkParent(path, self._parent_log, self.find_keeper())
+                self._parents[path] = parent
+                self._track(parent.process)
+            return parent
+
+    def _parent_log(self, line: str) -> None:
+        self._log.debug(f"The embedded kernels' parent printed: {line}")
+
+    def _replace(self, parent: PreforkParent) -> None:
+        self._replaced.append(parent)
+        parent.process.stopped.rawlink(partial(self._forget, parent))
 
     def _forget(self, parent: PreforkParent, _stopped: AsyncResult) -> None:
         if parent in self._replaced:

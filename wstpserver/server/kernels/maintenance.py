@@ -153,6 +153,23 @@ class EvaluationTimer:
         self._log = log
         self._abort = abort
         self._timers: dict[Kernel, Any] = {}
+        #: When each of them fires, by the monotonic clock, and what is aborted already.
+        self._due: dict[Kernel, tuple[float, str]] = {}
+
+    def hand_over(self, kernel: Kernel) -> dict[str, Any] | None:
+        """What another process needs to go on with the limit of a kernel's evaluation; None if there is none."""
+        if kernel not in self._timers:
+            return None
+        due, aborted = self._due[kernel]
+        return {"due": due, "aborted": aborted}
+
+    def go_on(self, kernel: Kernel, record: Mapping[str, Any]) -> None:
+        """Go on with a limit; *record* is what `hand_over` returned in another process."""
+        left, what = max(0.0, record["due"] - time.monotonic()), record["aborted"]
+        if what:
+            self._set(kernel, left, self._not_aborted, kernel, what, aborted=what)
+        else:
+            self._set(kernel, left, self._too_long, kernel, evaluation_limit(kernel))
 
     def watch(self, kernel: Kernel) -> None:
         """Limit the evaluations of a kernel from now on."""
@@ -162,6 +179,7 @@ class EvaluationTimer:
         """The kernel is gone."""
         timer = self._timers.pop(kernel, None)
         if timer is not None:
+            del self._due[kernel]
             timer.stop()
             timer.close()
 
@@ -183,7 +201,8 @@ class EvaluationTimer:
         if limit:
             self._set(kernel, limit, self._too_long, kernel, limit)
 
-    def _set(self, kernel: Kernel, seconds: float, action: Any, *arguments: Any) -> None:
+    def _set(self, kernel: Kernel, seconds: float, action: Any, *arguments: Any, aborted: str = "") -> None:
+        self._due[kernel] = (time.monotonic() + seconds, aborted)
         timer = self._timers[kernel] = get_hub().loop.timer(seconds)
         # an action may have to wait, which the hub's own callbacks must not
         timer.start(gevent.spawn, action, *arguments)
@@ -193,7 +212,7 @@ class EvaluationTimer:
             return
         what = f"an evaluation has taken longer than {limit:g} s (EvaluationTimeLimit)"
         self._log.warning(f"Kernel {kernel.id}: {what} and is aborted")
-        self._set(kernel, ABORT_GRACE, self._not_aborted, kernel, what)
+        self._set(kernel, ABORT_GRACE, self._not_aborted, kernel, what, aborted=what)
         self._abort(kernel, f"{what} and is aborted")
 
     def _not_aborted(self, kernel: Kernel, what: str) -> None:

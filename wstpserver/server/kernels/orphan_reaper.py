@@ -28,6 +28,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
 
 from wstpserver.server.kernels import process_info
 from wstpserver.server.log import Log
@@ -103,8 +104,13 @@ class PidRecord:
 class PidFile:
     """The pid file of this server. Only the constructor raises OSError, whatever happens to the file."""
 
-    def __init__(self, folder: Path, log: Log) -> None:
+    def __init__(self, folder: Path, log: Log, handed_over: str = "") -> None:
         """Begin the file in a folder of `make_private`, and mark the environment of all later processes.
+
+        Args:
+            folder: the folder.
+            log: is told if the file cannot be written later.
+            handed_over: what `hand_over` returned before this process executed the program again.
 
         Raises:
             OSError: the file cannot be written.
@@ -112,11 +118,18 @@ class PidFile:
         self._log = log
         pid = os.getpid()
         self._record = PidRecord(pid, process_info.started(pid) or "-", process_info.boot(), secrets.token_hex(8))
+        known = PidRecord.parse(handed_over)
+        if known is not None and known.pid == pid:
+            self._record.mark, self._record.kernels = known.mark, known.kernels
         self._path = folder / f"kernels-{pid}"
         self._lines = 0
         self._complained = False
         self._rewrite()
         os.environ[MARK] = self._record.mark
+
+    def hand_over(self) -> str:
+        """The content of the file, for the next program in this process."""
+        return str(self._record)
 
     def add(self, pid: int) -> None:
         """Note a process that has been started for a kernel."""
@@ -169,13 +182,19 @@ class PidFile:
         self._lines = 1 + len(self._record.kernels)
 
 
-def open_pid_file(environ: Mapping[str, str], log: Log) -> PidFile | None:
-    """Reap what killed servers have left, and begin a pid file; None, with a warning, if that is not possible."""
+def open_pid_file(environ: Mapping[str, str], log: Log, handed_over: str = "") -> PidFile | None:
+    """Reap what killed servers have left, and begin a pid file; None, with a warning, if that is not possible.
+
+    Args:
+        environ: names the folder.
+        log: hears of what was reaped.
+        handed_over: as for `PidFile`.
+    """
     folder = runtime_folder(environ)
     try:
         make_private(folder)
         reap(folder, log)
-        return PidFile(folder, log)
+        return PidFile(folder, log, handed_over)
     except OSError as error:
         log.warning(
             f"No pid file is kept ({error.strerror or error}): should this server be killed, the next one cannot end"
@@ -248,8 +267,22 @@ class OrphanGuard:
     """A process that kills process groups when the server dies. It is started for the first group."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+        #: Its input; None while there is none.
+        self._input: IO[bytes] | None = None
         self._groups: set[int] = set()
+
+    def hand_over(self) -> dict[str, Any]:
+        """What another process needs to go on with it (`handover`); {} if there is none."""
+        if self._input is None:
+            return {}
+        return {"descriptor": self._input.fileno(), "groups": sorted(self._groups)}
+
+    def go_on(self, record: Mapping[str, Any]) -> None:
+        """Go on with the guard that another process has started; *record* is what `hand_over` returned there."""
+        if record:
+            os.set_inheritable(record["descriptor"], False)
+            self._input = os.fdopen(record["descriptor"], "wb")
+            self._groups = set(record["groups"])
 
     def add(self, group: int) -> None:
         """Have a process group killed when the server dies.
@@ -257,15 +290,17 @@ class OrphanGuard:
         Raises:
             OSError: the guard could not be started.
         """
-        if self._process is None:
+        if self._input is None:
             # The blocking one: the guard is never waited for while the server runs.
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _GUARD],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+            assert process.stdin is not None
+            self._input = process.stdin
         self._groups.add(group)
         self._tell(f"kernel {group}\n")
 
@@ -277,17 +312,17 @@ class OrphanGuard:
 
     def close(self) -> None:
         """End the guard; it kills what was not removed."""
-        process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
+        opened, self._input = self._input, None
+        if opened is not None:
             try:
-                process.stdin.close()
+                opened.close()
             except OSError:
                 pass
 
     def _tell(self, line: str) -> None:
-        if self._process is not None and self._process.stdin is not None:
+        if self._input is not None:
             try:
-                self._process.stdin.write(line.encode())
-                self._process.stdin.flush()
+                self._input.write(line.encode())
+                self._input.flush()
             except OSError:  # it was killed; the reaper at the next start remains
                 pass

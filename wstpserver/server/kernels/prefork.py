@@ -7,11 +7,11 @@ output pipe along with each request. docs/embedded-kernel.md describes the messa
 from __future__ import annotations
 
 import array
-import itertools
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -19,6 +19,8 @@ import ujson
 from gevent.event import AsyncResult, Event
 from gevent.socket import wait_read
 
+from wstpserver.keeper.protocol import MARK
+from wstpserver.server.kernels.keeper_client import KeeperClient
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn
 
@@ -40,26 +42,88 @@ class PreforkParent:
     system kills them together with the parent. It is ended when the last of them is gone.
     """
 
-    def __init__(self, program: str, log_line: Callable[[str], None]) -> None:
-        """Start the parent. Raises OSError if it cannot be started."""
+    def __init__(self, program: str, log_line: Callable[[str], None], keeper: KeeperClient | None = None) -> None:
+        """Start the parent, by the keeper if there is one. Raises OSError if it cannot be started."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
         try:
             arguments = [program, "--warm-parent", str(theirs.fileno())]
-            self.process = spawn(arguments, log_line, pass_descriptors=[theirs.fileno()])
+            process = spawn(arguments, log_line, pass_descriptors=[theirs.fileno()], keeper=keeper)
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        self._socket = ours
-        self._numbers = itertools.count(1)
+        self._begin(program, process, ours, keeper)
+
+    def _begin(
+        self, program: str, process: KernelProcess, connected: socket.socket, keeper: KeeperClient | None
+    ) -> None:
+        connected.setblocking(False)
+        self.program = program
+        self.process = process
+        self._keeper = keeper
+        self._socket = connected
+        #: Whether the keeper holds its socket, for the next server.
+        self.kept = False
+        #: The number of the last request.
+        self._number = 0
         self._launches: dict[int, AsyncResult] = {}
         self._kernels: dict[int, KernelProcess] = {}
         self._ready = Event()
         self._failure: str | None = None
         self._ending = False
         self._reader = gevent.spawn(self._read)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What another process needs to go on with it (`handover`)."""
+        return {
+            "program": self.program,
+            "process": self.process.hand_over(),
+            "descriptor": self._socket.fileno(),
+            "ready": self._ready.is_set(),
+            "failure": self._failure,
+            "number": self._number,
+        }
+
+    @property
+    def descriptor(self) -> int:
+        """Its socket."""
+        return self._socket.fileno()
+
+    def held(self) -> dict[str, Any]:
+        """What the keeper holds of it beside its socket: a record for `of_record` in another process."""
+        process = {"pid": self.process.pid}
+        # the numbers of another server's requests must be others: nobody waits for the answers to those of this one
+        return {"program": self.program, "process": process, "ready": True, "failure": None, "number": 1 << 30}
+
+    @classmethod
+    def of_record(
+        cls, record: Mapping[str, Any], process: KernelProcess, keeper: KeeperClient | None = None
+    ) -> PreforkParent:
+        """The parent that another process has started.
+
+        Args:
+            record: What `hand_over` returned there.
+            process: Its process.
+            keeper: Has started it; None if the server has.
+
+        Raises:
+            OSError: Its socket does not exist any more.
+        """
+        connected = socket.socket(fileno=record["descriptor"])
+        connected.set_inheritable(False)
+        parent = cls.__new__(cls)
+        parent._begin(record["program"], process, connected, keeper)
+        parent._failure, parent._number = record["failure"], record["number"]
+        if record["ready"]:
+            parent._ready.set()
+        return parent
+
+    def kernel_of_record(self, record: Mapping[str, Any], log_line: Callable[[str], None]) -> KernelProcess:
+        """A kernel that was forked for another process; *record* is what `KernelProcess.hand_over` returned there."""
+        kernel = self._watch(record["pid"])
+        kernel.go_on(record, log_line)
+        return kernel
 
     @property
     def usable(self) -> bool:
@@ -88,12 +152,13 @@ class PreforkParent:
             self._ready.wait()
         if self._failure is not None:
             raise PreforkFailed(self._failure)
-        number = next(self._numbers)
+        self._number = number = self._number + 1
         result: AsyncResult = AsyncResult()
         self._launches[number] = result
+        mark = self._keeper.new_mark() if self._keeper is not None else ""
         reading, writing = os.pipe()
         try:
-            self._request(number, list(arguments), surroundings, writing)
+            self._request(number, list(arguments), surroundings, writing, mark)
             process = self._answer(result)
         except BaseException:
             os.close(reading)
@@ -102,11 +167,19 @@ class PreforkParent:
             os.close(writing)
             del self._launches[number]
         process.drain(reading, log_line)
+        if self._keeper is not None:
+            self._keeper.know(mark)
+            process.exited.rawlink(partial(self._forget_mark, self._keeper, mark))
         return process
 
-    def _request(self, number: int, arguments: list[str], surroundings: Surroundings, output: int) -> None:
+    @staticmethod
+    def _forget_mark(keeper: KeeperClient, mark: str, _exited: AsyncResult) -> None:
+        keeper.forget(mark)
+
+    def _request(self, number: int, arguments: list[str], surroundings: Surroundings, output: int, mark: str) -> None:
+        environment = surroundings.changes() | ({MARK: mark} if mark else {})
         request = {"launch": number, "arguments": arguments}
-        request |= {"directory": surroundings.directory or None, "environment": surroundings.changes() or None}
+        request |= {"directory": surroundings.directory or None, "environment": environment or None}
         message = ujson.dumps(request)
         descriptors = array.array("i", [output])
         try:
@@ -159,12 +232,16 @@ class PreforkParent:
                 kernel.exited.set(int(event["status"]))
 
     def _launched(self, pid: int, result: AsyncResult | None) -> None:
-        kernel = self._kernels[pid] = KernelProcess(pid, reports_exit=False)
-        kernel.exited.rawlink(lambda _: self._exited(pid))
+        kernel = self._watch(pid)
         if result is None:  # the request was given up
             kernel.kill_group(signal.SIGKILL)
         else:
             result.set(kernel)
+
+    def _watch(self, pid: int) -> KernelProcess:
+        kernel = self._kernels[pid] = KernelProcess(pid, reports_exit=False, parent=self.process.pid)
+        kernel.exited.rawlink(lambda _: self._exited(pid))
+        return kernel
 
     def _exited(self, pid: int) -> None:
         self._kernels.pop(pid, None)

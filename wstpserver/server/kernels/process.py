@@ -7,11 +7,13 @@ import re
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from gevent import get_hub
 from gevent.event import AsyncResult, Event
 
+from wstpserver.server.handover import packed, unpacked
 from wstpserver.server.kernels import process_info
 
 #: Seconds a kernel has to exit by itself after its link was closed, then after SIGTERM, then after SIGKILL.
@@ -52,25 +54,56 @@ class KernelProcess:
             after SIGKILL and was given up.
     """
 
-    __slots__ = ("_output", "_reports_exit", "exited", "pid", "stopped")
+    __slots__ = ("_output", "_reports_exit", "exited", "parent", "pid", "stopped")
 
-    def __init__(self, pid: int, *, reports_exit: bool = True) -> None:
+    def __init__(self, pid: int, *, reports_exit: bool = True, parent: int = 0) -> None:
         """Represent a running process.
 
         Args:
             pid: its process ID.
             reports_exit: whether *exited* is certain to be set by the creator. False for the child of another process
                 that may be stopped; then the system is asked while somebody waits in `stop`.
+            parent: the process ID of the prefork parent that forked it; 0 for a child of the server.
         """
         self.pid = pid
+        self.parent = parent
         self.exited: AsyncResult = AsyncResult()
         self.stopped: AsyncResult = AsyncResult()
         self._reports_exit = reports_exit
         self._output: KernelOutput | None = None
 
-    def drain(self, descriptor: int, log_line: Callable[[str], None]) -> None:
-        """Read the output from *descriptor* until its end, so that the process never blocks on a full pipe."""
-        self._output = KernelOutput(descriptor, log_line)
+    def drain(
+        self, descriptor: int, log_line: Callable[[str], None], rest: bytes = b"", lines: Iterable[str] = ()
+    ) -> None:
+        """Read the output from *descriptor* until its end, so that the process never blocks on a full pipe.
+
+        Args:
+            descriptor: where to read.
+            log_line: called with each line.
+            rest: what another process has read of a line that has not ended.
+            lines: the last lines that another process has read.
+        """
+        self._output = KernelOutput(descriptor, log_line, rest, lines)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What another process needs to go on with it (`handover`)."""
+        record: dict[str, Any] = {"pid": self.pid}
+        if self.parent:
+            record["parent"] = self.parent
+        output = self._output
+        if output is not None and output.descriptor >= 0:
+            record["output"] = {
+                "descriptor": output.descriptor,
+                "rest": packed(output.rest),
+                "lines": list(output.kept_lines),
+            }
+        return record
+
+    def go_on(self, record: Mapping[str, Any], log_line: Callable[[str], None]) -> None:
+        """Read its output on where another process has stopped; *record* is what `hand_over` returned there."""
+        output = record.get("output")
+        if output is not None:
+            self.drain(output["descriptor"], log_line, unpacked(output["rest"]), output["lines"])
 
     def last_output(self) -> str:
         """The last output lines, or "". Waits a moment for the end of the pipe once the process has exited."""
@@ -144,14 +177,19 @@ class KernelOutput:
     closed theirs, or by `close`.
     """
 
-    __slots__ = ("_descriptor", "_ended", "_lines", "_log_line", "_rest", "_watcher")
+    __slots__ = ("_ended", "_lines", "_log_line", "_watcher", "descriptor", "rest")
 
-    def __init__(self, descriptor: int, log_line: Callable[[str], None]) -> None:
+    def __init__(
+        self, descriptor: int, log_line: Callable[[str], None], rest: bytes = b"", lines: Iterable[str] = ()
+    ) -> None:
         os.set_blocking(descriptor, False)
-        self._descriptor = descriptor
+        os.set_inheritable(descriptor, False)
+        #: The descriptor; -1 once it is closed.
+        self.descriptor = descriptor
+        #: What was read of a line that has not ended.
+        self.rest = rest
         self._log_line = log_line
-        self._lines: deque[str] | None = None
-        self._rest = b""
+        self._lines: deque[str] | None = deque(lines, maxlen=LAST_LINES) if lines else None
         #: Set at the end; made only when somebody waits for it.
         self._ended: Event | None = None
         self._watcher = get_hub().loop.io(descriptor, 1)
@@ -159,7 +197,7 @@ class KernelOutput:
 
     def _read(self) -> None:
         try:
-            chunk = os.read(self._descriptor, TURN_SIZE)
+            chunk = os.read(self.descriptor, TURN_SIZE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -167,8 +205,8 @@ class KernelOutput:
         if not chunk:
             self.close()
             return
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        self._rest = rest[-_KEPT:]
+        *lines, rest = (self.rest + chunk).split(b"\n")
+        self.rest = rest[-_KEPT:]
         for line in lines:
             self._take_line(line)
 
@@ -181,27 +219,32 @@ class KernelOutput:
             self._log_line(text)
 
     @property
+    def kept_lines(self) -> tuple[str, ...]:
+        """The whole lines that were printed last, oldest first."""
+        return tuple(self._lines or ())
+
+    @property
     def last_lines(self) -> tuple[str, ...]:
         """What was printed last, oldest first, with a last line that has no end yet."""
-        lines = (*(self._lines or ()), _plain(self._rest))
+        lines = (*(self._lines or ()), _plain(self.rest))
         return tuple(line for line in lines if line)[-LAST_LINES:]
 
     def wait(self, seconds: float) -> None:
         """Wait for the end, or for so many seconds."""
-        if self._descriptor >= 0:
+        if self.descriptor >= 0:
             if self._ended is None:
                 self._ended = Event()
             self._ended.wait(seconds)
 
     def close(self) -> None:
         """Read no more. A last line without an end counts as a line."""
-        if self._descriptor < 0:
+        if self.descriptor < 0:
             return
         self._watcher.stop()
         self._watcher.close()
-        os.close(self._descriptor)
-        self._descriptor = -1
-        rest, self._rest = self._rest, b""
+        os.close(self.descriptor)
+        self.descriptor = -1
+        rest, self.rest = self.rest, b""
         self._take_line(rest)
         if self._ended is not None:
             self._ended.set()

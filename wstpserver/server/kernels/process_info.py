@@ -115,6 +115,14 @@ def family(pid: int) -> Iterator[int]:
         yield process.pid
 
 
+def children(pid: int) -> list[int]:
+    """The children of a process, without zombies; empty where the system does not say."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children() if child.status() not in _ENDED]
+    except (OSError, psutil.Error):
+        return []
+
+
 def resident_memory(pids: Collection[int]) -> dict[int, int]:
     """The resident memory of kernels.
 

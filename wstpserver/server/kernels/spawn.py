@@ -1,8 +1,9 @@
-"""Starts processes of kernels.
+"""Starts processes of kernels, by the keeper if there is one.
 
-On Linux 5.9 and later a start costs the same however large the server is (cext/wstpspawn.h): a server with thousands of
-clients has page tables and descriptors that take longer to copy than everything else. Elsewhere, where the system
-refuses what that takes (a seccomp filter), and for a process that gets descriptors, the server is forked.
+Without a keeper: on Linux 5.9 and later a start costs the same however large the server is (cext/wstpspawn.h): a
+server with thousands of clients has page tables and descriptors that take longer to copy than everything else.
+Elsewhere, where the system refuses what that takes (a seccomp filter), and for a process that gets descriptors, the
+server is forked.
 """
 
 from __future__ import annotations
@@ -20,10 +21,9 @@ from typing import Any, NamedTuple
 from gevent import get_hub, subprocess
 
 from wstpserver._native import ffi, lib
+from wstpserver.server.kernels.keeper_client import NOT_INHERITED, KeeperClient
 from wstpserver.server.kernels.process import KernelProcess
 
-#: What a service manager says to the server alone (sd_notify(3)).
-NOT_INHERITED = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
 
 class Surroundings(NamedTuple):
     """What a process is given beside its arguments.
@@ -96,14 +96,16 @@ def spawn(
     log_line: Callable[[str], None],
     surroundings: Surroundings = INHERITED,
     pass_descriptors: Sequence[int] = (),
+    keeper: KeeperClient | None = None,
 ) -> KernelProcess:
-    """Start a program in a session of its own. The system kills it when the server dies, where it can.
+    """Start a program in a session of its own. The system kills it when its parent dies, where it can.
 
     Args:
         arguments: the program and its arguments. A program without a folder is looked for along PATH.
         log_line: called with each line that it prints.
         surroundings: the folder that it begins in, and its environment.
         pass_descriptors: descriptors that it gets, under the same numbers.
+        keeper: starts it; without one it is a child of the server. With one this function waits.
 
     Raises:
         OSError: it cannot be started; the text says why.
@@ -114,7 +116,11 @@ def spawn(
     reading, writing = os.pipe()
     try:
         process = None
-        if without_fork and not pass_descriptors:
+        if keeper is not None:
+            programs = _candidates(arguments[0], environment)
+            own = environment if surroundings.variables else None
+            process = keeper.start(programs, arguments, own, (reading, writing), pass_descriptors, directory)
+        elif without_fork and not pass_descriptors:
             process = _spawn_without_fork(arguments, environment, writing, directory)
         if process is None:
             process = _spawn_forked(arguments, environment, writing, pass_descriptors, directory)
@@ -180,6 +186,12 @@ def _spawn_without_fork(
     if pid == 0:
         without_fork = False
         return None
+    return watch_child(pid)
+
+
+def watch_child(pid: int) -> KernelProcess:
+    """A child of this process that was not started here, or before this program was executed in the process."""
+    get_hub().loop.install_sigchld()
     process = KernelProcess(pid)
     watcher = get_hub().loop.child(pid)
     watcher.start(_ended, watcher, process)

@@ -5,9 +5,10 @@ how they end.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 import gevent
 from gevent.event import AsyncResult
@@ -17,10 +18,13 @@ from wstpserver.pools.limits import start_timeout
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Kernel, KernelState, Pool
 from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
+from wstpserver.server.handover import link_of_record
 from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFailed, initialise, reset
 from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
 from wstpserver.server.kernels.maintenance import EvaluationTimer
-from wstpserver.server.kernels.process import describe_status
+from wstpserver.server.kernels.notes import KernelNotes
+from wstpserver.server.kernels.persistence import scan_of
+from wstpserver.server.kernels.process import KernelProcess, describe_status
 from wstpserver.server.kernels.spawn import INHERITED, Surroundings
 from wstpserver.server.log import Log
 from wstpserver.server.trace import trace_link
@@ -37,6 +41,10 @@ SHORT_LIFE = 1.0
 
 #: Seconds that a kernel whose link has ended has to exit before it counts as dead.
 EXIT_GRACE = 0.5
+
+
+#: States of a kernel with a session that end by themselves soon.
+_UNSETTLED = frozenset({KernelState.RESETTING, KernelState.DYING})
 
 
 class ProcessState(Enum):
@@ -101,6 +109,7 @@ class Supervisor:
     ) -> None:
         self._registry = registry
         self._launcher = launcher
+        self._persistence = launcher.persistence
         self._log = log
         self._settings = settings
         self._owner = owner
@@ -114,12 +123,19 @@ class Supervisor:
         self._pools: dict[str, _Record] = {}
         self._group = Group()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no kernel is being started or reset, and of none that has ended it is open how."""
+        starting = any(start.greenlet is not None for start in self._starts.values())
+        return not starting and not any(session.record.state in _UNSETTLED for session in self.sessions.values())
+
     def join(self) -> None:
         """Wait until every kernel that is starting or ending has done so."""
         self._group.join()
 
     def reconfigure(self, settings: ServerSettings) -> None:
         """Take new settings over: pauses end, because what they wait for may have been repaired."""
+        self._persistence.set_outlive(settings.kernels_outlive_server)
         for kernel in self.sessions.values():
             kernel.backlog.limit = settings.missed_output_limit
         for record in self._pools.values():
@@ -164,6 +180,7 @@ class Supervisor:
         start.state = ProcessState.INITIALISED
         if not self._registry.ready(kernel):
             return  # it is being closed, and `_end` ends this greenlet
+        self._persistence.keep(session)
         self._settle(kernel, None)
         self._report(kernel, session, launched - began, time.monotonic() - began)
 
@@ -192,8 +209,59 @@ class Supervisor:
             trace_link(self._log, link, f"Kernel {kernel.id}")
         self._timer.watch(kernel)
         session = KernelSession(self._owner, kernel, process, link, settings.missed_output_limit)
+        notes = self._persistence.make_notes(link.data.socket.fileno(), len(link.leftover))
+        if notes is not None:
+            self._take_notes(session, notes)
         self.sessions[kernel] = session
         return session
+
+    def _take_notes(self, session: KernelSession, notes: KernelNotes, position: int = 0, scan: bytes = b"") -> None:
+        kernel, persistence = session.record, self._persistence
+        journal = persistence.journal(kernel, session.channel)
+        session.take_notes(notes, journal, lambda soon: persistence.changed(kernel, soon=soon), position, scan)
+
+    def go_on(self, kernel: Kernel, process: KernelProcess, record: Mapping[str, Any]) -> KernelSession:
+        """Go on with a kernel that another process has started. What it writes is kept until it has a peer.
+
+        Args:
+            kernel: What the registry knows of it.
+            process: The process.
+            record: What `KernelSession.hand_over` returned, with descriptors of this process; "time_limit" is as of
+                `EvaluationTimer.hand_over`.
+
+        Raises:
+            OSError: Its link does not exist any more.
+            KeyError, ValueError: The record is none of a kernel.
+        """
+        link = link_of_record(record["link"])
+        if self._log.trace_enabled:
+            trace_link(self._log, link, f"Kernel {kernel.id}")
+        session = KernelSession(self._owner, kernel, process, link, self._settings().missed_output_limit)
+        found = self._persistence.find_notes(record, link.data.socket.fileno(), len(link.leftover))
+        if found is not None:
+            notes, position = found
+            notes.keep(link.leftover)
+            self._take_notes(session, notes, position, scan_of(record))
+        session.go_on(record)
+        self._persistence.keep(session)
+        self._timer.watch(kernel)
+        if "time_limit" in record:
+            self._timer.go_on(kernel, record["time_limit"])
+        self.sessions[kernel] = session
+        return session
+
+    def time_limit(self, session: KernelSession) -> dict[str, Any] | None:
+        """The limit of the evaluation that is under way in a kernel, for `go_on`."""
+        return self._timer.hand_over(session.record)
+
+    def end_process(self, kernel: Kernel, process: KernelProcess | None) -> None:
+        """Go on with the end of a kernel that is closing and has no session here."""
+        self._group.spawn(self._end_process, kernel, process)
+
+    def _end_process(self, kernel: Kernel, process: KernelProcess | None) -> None:
+        if process is not None:
+            process.stop()
+        self._forget(kernel)
 
     def _report(self, kernel: Kernel, session: KernelSession, linked: float, ready: float) -> None:
         pool = kernel.pool
@@ -366,6 +434,7 @@ class Supervisor:
 
     def _forget(self, kernel: Kernel) -> None:
         self.sessions.pop(kernel, None)
+        self._persistence.forget(kernel)
         self._timer.forget(kernel)
         self._registry.gone(kernel)
 

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 
 from gevent import get_hub
+from gevent.event import Event
 
 from wstpserver._native import ffi, lib
 from wstpserver.server.connection import TURN, Connection, ConnectionClosed, yield_to_loop
@@ -99,7 +100,7 @@ class Channel:
 
     #: How many bytes the channels of this class have received since the program began (``uint64_t *``, as C adds to
     #: it). Each class has a counter of its own.
-    received = ffi.new("uint64_t *")
+    bytes_received = ffi.new("uint64_t *")
 
     def __init__(
         self,
@@ -116,13 +117,19 @@ class Channel:
         state = self.state = ffi.new("struct wstpcopy *")
         state.source = connection.handle
         state.scan = scanner.state
-        state.total = self.received
+        state.total = self.bytes_received
         state.direct = head_bits(direct)
         state.reported = head_bits(reported)
         # Not methods: a partial object saves a Python frame for each round.
         self._receive = partial(lib.wstpcopy_receive, state)
         self._scan_on = partial(lib.wstpcopy_next, state)
         self._kept = b""
+        #: The buffer that is being processed, and what follows after it, of what was received before `run`.
+        self._processed: Buffer | None = None
+        self._later = b""
+        #: True after `halt`, and set when the channel goes on after that.
+        self._halting = False
+        self._halted: Event | None = None
         self._turn_ends = 0.0
         self._sink: Sink | None = None
         self._loop: epoll_loop.EpollLoop | None = None
@@ -146,10 +153,12 @@ class Channel:
         self._enter_loop()
         try:
             if leftover:
-                self.received[0] += len(leftover)
+                self.bytes_received[0] += len(leftover)
                 self._take(leftover)
             while self._round():
-                if self.state.drained or self.state.passing:  # what passes is faster there than in rounds of ours
+                if self._halting and self.in_hand is not None:
+                    self._stand_still()
+                elif self.state.drained or self.state.passing:  # what passes is faster there than in rounds of ours
                     self._wait()
                 elif monotonic() > self._turn_ends:
                     self._yield()
@@ -178,7 +187,7 @@ class Channel:
             state.drained = 1
         elif verdict != _CLOSED:
             left, end = self._process(buffer, verdict), state.end
-            self._kept = bytes(buffer.view[end - left : end]) if left else b""
+            self._keep(bytes(buffer.view[end - left : end]) if left else b"")
             self._round_ended()
         give_buffer(buffer)
         return bool(verdict != _CLOSED)
@@ -194,10 +203,11 @@ class Channel:
         verdict: int = self._receive(buffer.pointer, PORTION, kept)
         if verdict != _UNAVAILABLE:
             return verdict
+        self._note_buffer(buffer, kept)
         size = self.connection.try_receive(buffer.view[kept:PORTION])
         if not size:
             return int(_EMPTY if size is None else _CLOSED)
-        self.received[0] += size
+        self.bytes_received[0] += size
         return self._begin_at(buffer, kept, kept + size)
 
     def _begin_at(self, buffer: Buffer, position: int, end: int) -> int:
@@ -219,17 +229,26 @@ class Channel:
 
     def _take(self, data: bytes) -> None:
         for offset in range(0, len(data), PORTION // 2):
-            piece = data[offset : offset + PORTION // 2]
+            piece, self._later = data[offset : offset + PORTION // 2], data[offset + PORTION // 2 :]
             buffer = take_buffer()
             kept, end = len(self._kept), len(self._kept) + len(piece)
             buffer.view[:end] = self._kept + piece
+            self._note_buffer(buffer, kept)
             left = self._process(buffer, self._begin_at(buffer, kept, end))
-            self._kept = bytes(buffer.view[end - left : end]) if left else b""
+            self._keep(bytes(buffer.view[end - left : end]) if left else b"")
             give_buffer(buffer)
+
+    def _keep(self, data: bytes) -> None:
+        """Keep the beginning of a frame that is not whole."""
+        self._kept = data
+
+    def _note_buffer(self, buffer: Buffer, kept: int) -> None:
+        """What is received next is going to be in this buffer, behind so many bytes that are kept."""
 
     def _process(self, buffer: Buffer, verdict: int) -> int:
         """Go on with this verdict until all is scanned; return how many bytes at the end of the buffer are kept."""
         view, state, scanner = buffer.view, self.state, self.scanner
+        self._processed = buffer
         while verdict != MORE:
             if verdict in (_SENT, _ALL_SENT):
                 self._sent(view, HEADS[state.head], unfinished=bool(state.unsent or state.open_tail))
@@ -239,6 +258,7 @@ class Channel:
             if monotonic() > self._turn_ends:
                 self._yield()
             verdict = self._scan_on(buffer.pointer)
+        self._processed = None
         if state.unsent or state.open_tail:
             self._finish_sending(view)
         start, end = state.start, state.end
@@ -300,6 +320,55 @@ class Channel:
         assert self._sink is not None
         self.frame = FrameState.STREAMING
         self._sink.begun()
+
+    # -- from one process to the next --------------------------------------------------------------------------------
+
+    def halt(self) -> bool:
+        """Receive nothing more once no frame is under way. To be called again and again until it returns True: then
+        the greenlet waits, and `in_hand` is all that there is to know.
+        """
+        self._halting = True
+        if self.in_hand is None:
+            return False
+        if self.greenlet is not None and self._loop is not None:
+            self._loop.pause(self)
+            return True
+        return self._halted is not None or self.connection.is_waited_for
+
+    def go_on(self) -> None:
+        """The opposite of `halt`."""
+        self._halting = False
+        if self._halted is not None:
+            self._halted.set()
+        elif self.greenlet is not None:
+            get_hub().loop.run_callback(self.wake)
+
+    def _stand_still(self) -> None:
+        self._halted = Event()
+        self._halted.wait()
+        self._halted = None
+        self._turn_ends = monotonic() + TURN
+
+    @property
+    def in_hand(self) -> bytes | None:
+        """What was received and not passed on, the beginning of a frame perhaps; None in the middle of a frame of which
+        a part was passed on or dropped. To be asked while the greenlet waits, for a reply to a command perhaps.
+        """
+        if self._processed is not None and self.scanner.at_boundary:
+            return bytes(self._processed.view[self.state.position : self.state.end]) + self._later
+        held = self._held()
+        if not self.scanner.at_boundary and self.scanner.frame_bytes != len(held):
+            return None
+        return held + self._later if not self.scanner.at_boundary else self._later
+
+    @property
+    def awaits_rest(self) -> bool:
+        """Whether it waits for the rest of a frame of which a part was passed on, rather than for its sink."""
+        return self.in_hand is None and (self.greenlet is not None or self.connection.is_waited_for)
+
+    def _held(self) -> bytes:
+        """What is kept of a frame that is not whole."""
+        return self._kept
 
     # -- what subclasses decide ----------------------------------------------------------------------------------
 

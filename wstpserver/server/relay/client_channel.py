@@ -42,7 +42,7 @@ class ClientChannel(Channel):
     """
 
     asks = True
-    received = ffi.new("uint64_t *")
+    bytes_received = ffi.new("uint64_t *")
 
     def __init__(self, connection: Connection, on_event: OnEvent, on_passed: OnPassed) -> None:
         super().__init__(connection, on_event, FrameScanner((), None), ANSWERED_BY, ANSWERED_BY)
@@ -95,6 +95,9 @@ class ClientChannel(Channel):
     def is_in_large_frame(self) -> bool:
         """True in a frame that is held, or goes to the sink in parts."""
         return self.frame is _HELD or self.frame is _STREAMING
+
+    def _held(self) -> bytes:
+        return bytes(self._held_part) + self._kept
 
     @property
     def held_bytes(self) -> int:

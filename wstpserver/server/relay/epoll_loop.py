@@ -39,16 +39,21 @@ MOST_EVENTS = 256
 class Buffer:
     """A block of memory as the socket, Python and the scanner want to see it. A link that has nothing to read holds
     none.
+
+    Args:
+        view: the memory; None is some of its own.
     """
 
-    __slots__ = ("pointer", "view")
+    __slots__ = ("pointer", "shared", "view")
 
-    def __init__(self) -> None:
-        # What is never used of it takes no memory; and no other process has it.
-        memory = mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.view = memoryview(memory)
+    def __init__(self, view: memoryview | None = None) -> None:
+        self.shared = view is not None
+        if view is None:
+            # What is never used of it takes no memory; and no other process has it.
+            view = memoryview(mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        self.view = view
         #: ``const uint8_t *``; making it for each call would cost more than the call.
-        self.pointer = ffi.from_buffer("uint8_t[]", memory)
+        self.pointer = ffi.from_buffer("uint8_t[]", view)
 
 
 _buffers: list[Buffer] = []
@@ -61,8 +66,16 @@ def take_buffer() -> Buffer:
 
 def give_buffer(buffer: Buffer) -> None:
     """Hand back a buffer that is not used any more."""
-    if len(_buffers) < KEPT_BUFFERS:
+    if len(_buffers) < KEPT_BUFFERS or buffer.shared:
         _buffers.append(buffer)
+
+
+def share_buffers(views: Iterable[memoryview]) -> None:
+    """Take these buffers before all others: what is received into them can be read when this process is gone.
+
+    To be called before anything is received.
+    """
+    _buffers[:] = [Buffer(view) for view in views]
 
 
 class WaitingChannel(Protocol):
@@ -139,6 +152,11 @@ class EpollLoop:
         self._channels.pop(channel.state.number, None)
         if not self._channels:
             self._watcher.stop()
+
+    def pause(self, channel: WaitingChannel) -> None:
+        """Receive nothing for a channel that waits, until it is woken."""
+        if channel.state.watched:
+            lib.wstpepoll_unwatch(self._state.descriptor, channel.state)
 
     def wait(self, channel: WaitingChannel) -> bool:
         """Wait in the channel's greenlet until there is something that it must process, which it finds in its

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from wstpserver._native import lib
 from wstpserver.server.connection import Connection, ConnectionClosed
-from wstpserver.wire.frames import EscapeRewriter
+from wstpserver.wire.frames import SIX_DIGITS, EscapeRewriter
 
 END_PACKET = 0x5D  # "]"
 
@@ -34,7 +35,8 @@ class FrameWriter:
     """
 
     __slots__ = (
-        "_completion", "_lock", "_open_tail", "_owner", "_rewriter", "_sending", "broken", "connection", "rewrites",
+        "_completion", "_lock", "_open_tail", "_owner", "_rewriter", "_sending", "broken", "connection", "noted",
+        "rewrites",
     )  # fmt: skip
 
     def __init__(self, connection: Connection) -> None:
@@ -50,16 +52,21 @@ class FrameWriter:
         self.rewrites = False
         #: Of the frame that has begun.
         self._rewriter: EscapeRewriter | None = None
+        #: Called when a frame was written whole, where notes are made of what is written (`handle.keep`).
+        self.noted: Callable[[], None] | None = None
         #: True once a frame was left that cannot be completed: nothing can follow it.
         self.broken = False
 
-    def write(self, source: object, data: bytes | bytearray | memoryview, *, at_boundary: bool) -> None:
+    def write(
+        self, source: object, data: bytes | bytearray | memoryview, *, at_boundary: bool, begins: bool = True
+    ) -> None:
         """Write the next bytes of *source*: frames, or a part of one. Waits for the frame of another source to end.
 
         Args:
             source: who writes.
             data: the bytes.
             at_boundary: True if the last byte completes a frame.
+            begins: False if a part of these frames was written past this object.
 
         Raises:
             ConnectionClosed: the connection is gone, or a frame before this one was never completed.
@@ -70,8 +77,12 @@ class FrameWriter:
                 self._lock.release()
                 raise ConnectionClosed("a frame before this one was never completed")
             self._owner = source
-            self._rewriter = EscapeRewriter() if self.rewrites else None
+            # whole frames without what such an escape begins with, as most are, go as they are
+            needed = self.rewrites and not (at_boundary and SIX_DIGITS not in bytes(data))
+            self._rewriter = EscapeRewriter() if needed else None
             self.connection.handle.free = 0
+            if begins and self.noted is not None:
+                lib.wstpkeep_begin(self.connection.handle.keep, 0, 0)
             if self._open_tail is not None and self._open_tail is not source:
                 self._open_tail = None
                 data = b"]" + bytes(data)
@@ -90,6 +101,8 @@ class FrameWriter:
             self._sending = False
         if at_boundary or self.broken:
             self._open_tail = None if data[-1] == END_PACKET else source
+            if self.noted is not None:
+                self.noted()
             self._release()
 
     def _send(self, data: bytes | bytearray | memoryview) -> None:
@@ -111,7 +124,7 @@ class FrameWriter:
             ConnectionClosed: the connection is gone.
         """
         if unsent:
-            self.write(source, unsent, at_boundary=at_boundary)
+            self.write(source, unsent, at_boundary=at_boundary, begins=False)
         elif open_tail:
             self._open_tail = source
             self.connection.handle.free = 0
@@ -170,5 +183,45 @@ class FrameWriter:
 
     def _release(self) -> None:
         self._owner = None
-        self.connection.handle.free = self._open_tail is None and not self.broken
+        self.connection.handle.free = self._open_tail is None and not self.broken and not self.connection.unsent
         self._lock.release()
+
+    # -- from one process to the next --------------------------------------------------------------------------------
+
+    @property
+    def has_open_tail(self) -> bool:
+        """Whether the last frame has no ``]``, which its source may send late."""
+        return self._open_tail is not None
+
+    def go_on(self, unsent: bytes, tail_of: object | None) -> None:
+        """Go on where a writer of another process, or `Connection.keep_unsent`, has stopped at the end of a frame.
+
+        Args:
+            unsent: the bytes that go out first.
+            tail_of: the source of the last frame, if that has no ``]``.
+        """
+        if not unsent:
+            self._open_tail = tail_of
+            self.connection.handle.free = tail_of is None and not self.broken
+            return
+        if not self._lock.acquire(blocking=False):
+            raise AssertionError("the connection was not free")
+        self._owner, self._rewriter = self, None
+        self.connection.handle.free = 0
+        gevent.spawn(self._send_unsent, unsent, tail_of)
+
+    def resume(self) -> None:
+        """Go on after `Connection.keep_unsent` in the same process, whether a frame has begun or not."""
+        self.connection.stop_keeping()
+        if self._owner is None and not self.broken:
+            self.go_on(self.connection.take_unsent(), self._open_tail)
+
+    def _send_unsent(self, unsent: bytes, tail_of: object | None) -> None:
+        try:
+            self.write(self, unsent, at_boundary=False)
+        except ConnectionClosed:
+            return  # the channel that reads this connection notices
+        self._open_tail = tail_of
+        if self.noted is not None:
+            self.noted()
+        self._release()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from wstpserver.server.connection import Connection, ConnectionClosed
 from wstpserver.server.relay.frame_writer import END_PACKET, FrameWriter
@@ -125,6 +126,19 @@ class FrameSink(Sink):
         raise NotImplementedError
 
 
+class FrameJournal(Protocol):
+    """Notes the content of a backlog."""
+
+    def append(self, frame: bytes) -> None:
+        """Note one more frame."""
+
+    def dropped(self, frame: bytes | None, total: int) -> None:
+        """Note that the first frame, or with None one that was never noted, was dropped; *total* is how many were."""
+
+    def clear(self) -> None:
+        """Note that nothing is kept."""
+
+
 class OutputBacklog(FrameSink):
     """What a kernel writes while no client is bridged to it: the newest frames.
 
@@ -142,6 +156,8 @@ class OutputBacklog(FrameSink):
         #: Frames dropped because of the limit.
         self.dropped = 0
         self._oversized = False
+        #: Where the frames are noted as well; None if they need not survive the process.
+        self.journal: FrameJournal | None = None
 
     def write(self, data: memoryview | bytearray | bytes, *, at_boundary: bool) -> None:
         if not self._oversized and len(self._part) + len(data) + FRAME_OVERHEAD <= self.limit:
@@ -152,6 +168,8 @@ class OutputBacklog(FrameSink):
         self._oversized = not at_boundary
         if at_boundary:
             self.dropped += 1
+            if self.journal is not None:
+                self.journal.dropped(None, self.dropped)
 
     def lost(self, completion: Iterator[bytes] | None) -> None:
         super().lost(completion)
@@ -162,16 +180,28 @@ class OutputBacklog(FrameSink):
         if frames is None:
             frames = self._frames = deque()
         frames.append(frame)
+        if self.journal is not None:
+            self.journal.append(frame)
         self.size += len(frame) + FRAME_OVERHEAD
         while self.size > self.limit:
-            self.size -= len(frames.popleft()) + FRAME_OVERHEAD
+            first = frames.popleft()
+            self.size -= len(first) + FRAME_OVERHEAD
             self.dropped += 1
+            if self.journal is not None:
+                self.journal.dropped(first, self.dropped)
+
+    @property
+    def frames(self) -> tuple[bytes, ...]:
+        """The frames, oldest first, each without its ``]``."""
+        return tuple(self._frames or ())
 
     def drain(self) -> tuple[list[bytes], int]:
         """Return the frames, oldest first, each without its ``]``, and the number of dropped ones; forget both."""
         frames, dropped = list(self._frames or ()), self.dropped
         self._frames = None
         self.size = self.dropped = 0
+        if self.journal is not None:
+            self.journal.clear()
         return frames, dropped
 
 

@@ -160,7 +160,7 @@ function row(kernel) {
     const cells = COLUMNS.map((column) => element("td", { class: column.class }));
     const acts = element("td", { class: "acts" });
     cells[2].append(element("span", { class: "state" }, element("span", { class: "cell" }), element("span")));
-    cells[3].append(element("span"), element("small"));
+    cells[3].append(element("span"), " ", element("small"));
     made = { node: element("tr", {}, ...cells, acts), cells, acts, withButtons: false };
     rows.set(kernel.id, made);
   }
@@ -461,7 +461,7 @@ function drawWaiting() {
   byId("waiting-section").hidden = !state.WaitingNumber;
   setText(byId("waiting-count"), String(state.WaitingNumber || ""));
   const lines = state.Waiting.map((waiting) => {
-    const name = element("td", {}, waiting.Client, waiting.Address ? element("small", {}, waiting.Address) : "");
+    const name = element("td", {}, waiting.Client, " ", waiting.Address ? element("small", {}, waiting.Address) : "");
     return element("tr", {}, name, element("td", {}, waiting.Wanted),
       element("td", { class: "number" }, duration(now() - waiting.Since)),
       element("td", { title: `because of ${waiting.Because}` }, waiting.Reason));

@@ -1,0 +1,73 @@
+"""wstpscript called as public scripts and agents call wolframscript, with the embedded kernel behind a server."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.gateways.conftest import ROOT
+
+PATIENCE = 60
+
+
+@pytest.fixture
+def wolframscript(served, tmp_path):
+    """wolframscript(word, ..., inputs=text) -> (exit status, stdout, stderr), by that name on the search path."""
+    program = tmp_path / "bin" / "wolframscript"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom wstpserver.cli.script.main import main\nsys.exit(main())\n"
+    )
+    program.chmod(0o755)
+    variables = {
+        "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path),
+        "WSTPSERVER": served.address, "LANG": "C.UTF-8",
+    }  # fmt: skip
+
+    def run(*words, inputs=None):
+        done = subprocess.run(
+            ["wolframscript" if not os.access(words[0], os.X_OK) else words[0], *words[os.access(words[0], os.X_OK) :]],
+            input=inputs, stdin=subprocess.DEVNULL if inputs is None else None, capture_output=True, text=True,
+            timeout=PATIENCE, env=variables, cwd=tmp_path,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def test_the_session_of_an_agent(wolframscript, served, tmp_path):
+    """An empty file, -startprofile or -continueprofile, one call for each evaluation, and Exit[] for the kernel."""
+    profile = tmp_path / "kernel.profile"
+    for begin in ("-startprofile", "-continueprofile"):
+        profile.write_text("")
+        assert wolframscript("-wstpserver", begin, profile, "-code", "Null") == (0, "", "")
+        kernel = re.search(r"^KERNELID=(.*)$", profile.read_text(), re.MULTILINE)[1]
+        goes_on = ("-wstpserver", "-continueprofile", profile, "-format")
+        assert wolframscript(*goes_on, "text", "-code", "x = 7") == (0, "7\n", "")
+        assert wolframscript(*goes_on, "latex", "-code", "x/(y^2)") == (0, "\\frac{7}{y^2}\n", "")
+        assert wolframscript(*goes_on, "mathematica", "-code", '{x, "a"}') == (0, '{7, "a"}\n', "")
+        assert kernel in served.kernels()
+        assert wolframscript("-wstpserver", "-continueprofile", profile, "-code", "Exit[]") == (0, "", "")
+        status, out, err = wolframscript("-wstpserver", "-continueprofile", profile, "-code", "x")
+        assert (status, out) == (1, "") and err.startswith("wolframscript: the kernel ") and "is gone" in err
+        served.assert_nothing_is_left()
+
+
+def test_a_script_that_is_a_program(wolframscript, served, tmp_path):
+    script = tmp_path / "square.wls"
+    script.write_text("#!/usr/bin/env wolframscript\nPrint[ToExpression[$ScriptCommandLine[[2]]]^2]\n")
+    script.chmod(0o755)
+    assert wolframscript(str(script), "5", "-print") == (0, "25\n", "")
+    assert wolframscript("square.wls", "6") == (0, "36\n", "")
+    assert wolframscript("-version")[1].startswith("wolframscript ")
+    served.assert_nothing_is_left()
+
+
+def test_standard_input(wolframscript, served):
+    assert wolframscript("-code", "StringLength[$ScriptInputString]", inputs="hello") == (0, "5\n", "")
+    assert wolframscript("-linewise", inputs="x = 2\nx + 1\n") == (0, "2\n3\n", "")
+    reverse = ("-linewise", "-function", "StringReverse")
+    assert wolframscript(*reverse, inputs="abc\ndef\n") == (0, "cba\nfed\n", "")
+    served.assert_nothing_is_left()

@@ -1,0 +1,1 @@
+"""Restarts of a server under load."""
