@@ -20,7 +20,7 @@ from tools.harness.waiting import wait_for
 from wstpserver.cli.admin.main import DOCUMENT, main
 from wstpserver.cli.admin.status import megabytes, report
 from wstpserver.cli.completion import commands_in, completion_script, options_in
-from wstpserver.cli.script.main import _NAMES as SCRIPT_OPTIONS
+from wstpserver.cli.script.arguments import DOCUMENT as SCRIPT_DOCUMENT
 from wstpserver.cli.serve import DOCUMENT as SERVER_DOCUMENT
 from wstpserver.client import Session, connect
 from wstpserver.client.commands import server_information
@@ -295,8 +295,10 @@ def test_every_option_and_command_is_known():
     server = {word for option in options_in(SERVER_DOCUMENT) for word in option.words}
     assert server >= {"-p", "--port", "--check"}
     script = completion_script("bash", DOCUMENT)
-    for name in SCRIPT_OPTIONS:
-        assert f" -{name} " in script.replace('"', " ")
+    names = {word for option in options_in(SCRIPT_DOCUMENT) for word in option.words}
+    assert names >= {"-code", "-format", "-kernelpool"}
+    for name in names:
+        assert f" {name} " in script.replace('"', " ")
     assert set(commands_in(DOCUMENT)) >= {"status", "close", "abort", "reload", "completion"}
 
 

@@ -41,7 +41,7 @@ def served(monkeypatch):
     """Puts a server that ends at once in the place of the real one; the list of what it was asked to run."""
     calls = []
 
-    def run(settings, options):
+    def run(settings, options, handed_over=""):
         calls.append((settings, options))
         options.log.information("Listening")
         return 0
@@ -173,14 +173,14 @@ def test_advertising_can_be_disabled_whatever_the_command_line_says(capfd, user,
 
 def test_the_exit_code_is_that_of_the_server(capfd, user, monkeypatch):
     for code in (0, 69):
-        app = types.SimpleNamespace(run=lambda settings, options, code=code: code)
+        app = types.SimpleNamespace(run=lambda settings, options, handed_over, code=code: code)
         monkeypatch.setitem(sys.modules, "wstpserver.server.app", app)
         assert run(capfd)[0] == code
 
 
 @pytest.mark.parametrize("to_file", [False, True])
 def test_the_reason_why_the_server_ends_goes_to_stderr(capfd, user, monkeypatch, to_file):
-    def refused(settings, options):
+    def refused(settings, options, handed_over):
         options.log.error("Cannot listen on port 1")
         return 69
 
@@ -192,7 +192,7 @@ def test_the_reason_why_the_server_ends_goes_to_stderr(capfd, user, monkeypatch,
 @pytest.mark.parametrize(("error", "code"), [(RuntimeError("lost the thread"), 70), (KeyboardInterrupt(), 0)])
 @pytest.mark.parametrize("to_file", [False, True])
 def test_an_internal_error_is_logged(capfd, user, monkeypatch, error, code, to_file):
-    def broken(settings, options):
+    def broken(settings, options, handed_over):
         raise error
 
     monkeypatch.setitem(sys.modules, "wstpserver.server.app", types.SimpleNamespace(run=broken))

@@ -333,3 +333,43 @@ def test_a_token_that_nobody_can_have_is_a_problem():
         ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel", "RequireAccessToken": True}])
     with pytest.raises(ConfigurationError, match=r"InformationFor: with \"token\" an AccessTokenFile is needed"):
         ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel"}], InformationFor="token")
+
+
+def test_kernels_elsewhere_are_not_looked_for_here():
+    result = resolved(pool("a", KernelLauncher=("ssh", "node7")), finder=lambda: 1 / 0)
+    assert result.problems == []
+    assert ServerSettings.of(result).pools[0].kernel_path == "automatic"
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "message"),
+    [
+        ({"KernelLauncher": ("srun", "-J", "{pol}-{id}")}, "KernelLauncher",
+         "{pol} stands for nothing; there are {pool}, {id}, {server}"),
+        ({"KernelLauncher": ("ssh", "n"), "KernelTransport": "tcp"}, "KernelTransport",
+         "tcp needs KernelTransportInterface, beside Pools: the host that kernels connect to"),
+        ({"KernelAgent": ()}, "KernelAgent", "expected the command line of a program"),
+    ],
+)  # fmt: skip
+def test_keys_of_kernels_elsewhere_must_fit_together(values, key, message):
+    assert messages(resolved(pool("a", **values))) == [(f"Pools.a.{key}", message)]
+
+
+@pytest.mark.parametrize("text", ["{{.Names}}", "--format={x-y}", "${HOME}x", "{0}"])
+def test_other_braces_are_left_alone(text):
+    result = resolved(pool("a", KernelLauncher=("ssh", text)))
+    assert result.problems == [] or "${HOME}" in text
+
+
+@pytest.mark.parametrize("interface", ["", "node0", "node0:4000", "10.0.0.1:0", "[fe80::1]:4000", "[::1]", "fe80::1"])
+def test_interfaces_for_kernels_elsewhere(interface):
+    settings = ServerSettings.build(
+        pools=[{"name": "a", "KernelPath": "/bin/kernel"}], KernelTransportInterface=interface
+    )
+    assert settings.kernel_transport_interface == interface
+
+
+@pytest.mark.parametrize("interface", ["node0:", "node0:port", "a b", ":4000", "node0:123456"])
+def test_no_interfaces_for_kernels_elsewhere(interface):
+    with pytest.raises(ConfigurationError, match="KernelTransportInterface: expected a host, or a host and a port"):
+        ServerSettings.build(pools=[{"name": "a", "KernelPath": "/bin/kernel"}], KernelTransportInterface=interface)

@@ -32,6 +32,12 @@ KEPT_OUTPUT = "/memfd:wstpserver-output"
 KEEPER = "wstpserver-keeper"
 
 
+def parent(pid):
+    """Process id of the parent; None without such a process."""
+    fields = _stat(pid)
+    return None if fields is None else int(fields[1])
+
+
 def children(pid):
     """Process ids of the living children of `pid`; of a server also those of its keeper, which is not among them."""
     found = []

@@ -182,6 +182,9 @@ class KernelInformation:
         evaluations: The number of evaluations so far.
         client: The client that is bridged to it.
         age: Seconds since it was started.
+        host: The machine that it runs on.
+        launcher: The command line that runs it on another machine, "" for the server's own.
+        last_output: For one that is starting elsewhere: the last line of the engine.
         seconds_busy: Seconds since the evaluation in it began.
     """
 
@@ -196,6 +199,9 @@ class KernelInformation:
     evaluations: int | None = None
     client: str | None = None
     age: float | None = None
+    host: str | None = None
+    launcher: str | None = None
+    last_output: str | None = None
     seconds_busy: float | None = None
 
     @property
@@ -389,6 +395,9 @@ def _kernel(pool: str, values: Mapping[str, Any]) -> KernelInformation:
         evaluations=_get(values, "Evaluations", int),
         client=_get(values, "Client", str),
         age=_number(values.get("Age")),
+        host=_get(values, "Host", str),
+        launcher=_get(values, "Launcher", str),
+        last_output=_get(values, "LastOutput", str),
         seconds_busy=_number(values.get("SecondsBusy")),
     )
 

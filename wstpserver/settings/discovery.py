@@ -7,6 +7,9 @@ finds:
     python -m wstpserver.settings.discovery [--any]
 
 The exit code is 0 if a Wolfram kernel was found and 1 if not; `--any` accepts the embedded kernel.
+
+For pools with KernelLauncher the source of this module is run on the other machine: it uses the standard library alone
+and works with Python 3.8.
 """
 
 from __future__ import annotations
@@ -159,7 +162,7 @@ def embedded_is_installed() -> bool:
 def kernel_kind(path: str) -> str:
     """Return the kind of kernel a path names: "embedded" for this package's own program, else "wolfram"."""
     name = re.split(r"[/\\]", path)[-1].lower()
-    return EMBEDDED if name.removesuffix(".exe") == EMBEDDED_PROGRAM else WOLFRAM
+    return EMBEDDED if name in (EMBEDDED_PROGRAM, EMBEDDED_PROGRAM + ".exe") else WOLFRAM
 
 
 class _Tree:
@@ -232,7 +235,7 @@ def _kernels_in(layout: _Layout, folder: Path) -> list[Path]:
 def _product(folder: Path) -> str:
     """Return the product's name: the folder's own, or its parent's where the folder is named by a version."""
     name = folder.parent.name if re.match(r"\d", folder.name) else folder.name
-    return name.removesuffix(".app").replace(" ", "").lower()
+    return re.sub(r"\.app$", "", name).replace(" ", "").lower()
 
 
 def _excluded(folder: Path) -> bool:

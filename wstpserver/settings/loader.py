@@ -398,9 +398,12 @@ def _settle_paths(
 
     A KernelPath that names no program, or a KernelDirectory that is no folder, is a problem now, not when the first
     client waits. An InitializationFile is read by the kernel, which may look for it in other places, so a missing one
-    is a warning.
+    is a warning. Paths of a pool with KernelLauncher are those of another machine.
     """
     values = dict(pool.values)
+    launcher = values.get("KernelLauncher")
+    if launcher is not None and launcher.value:
+        return pool
     kernel = values.get("KernelPath")
     if kernel is not None and isinstance(kernel.value, str):
         try:

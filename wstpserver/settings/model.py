@@ -44,6 +44,9 @@ class PoolSettings:
     #: `NAME=value` for each variable; `NAME` alone takes one away.
     kernel_environment: tuple[str, ...]
     reset_code: str
+    kernel_launcher: tuple[str, ...]
+    kernel_agent: tuple[str, ...]
+    kernel_transport: str
     require_access_token: bool
 
     @property
@@ -77,6 +80,7 @@ class ServerSettings:
     greeting_timeout: float
     maximum_unpaired_connections: int
     maximum_kernels_outside_pools: int
+    kernel_transport_interface: str
     maximum_kernels: int
     show_initialization_code: bool
     allowed_addresses: tuple[str, ...]

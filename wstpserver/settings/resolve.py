@@ -60,6 +60,9 @@ _LOWERED = Origin("default, lowered to MaximumKernelNumber")
 #: Keys of pools whose default is the value at the root.
 _FROM_ROOT = {key: Origin(f"{key} at the root") for key in ("KernelStartTimeout", "KernelWaitTimeout")}
 
+#: Origin of a KernelPath that is looked for where the kernel runs.
+_ELSEWHERE = Origin("automatic: discovered on the machine where the launcher runs it")
+
 #: Origin of values that a program writes, see `ServerSettings.build`.
 PROGRAM = Origin("program")
 
@@ -259,6 +262,9 @@ def _convert_each(table: Mapping[str, Option], values: Mapping[str, Any], proble
 # From given values to complete ones
 
 
+#: KernelPath of a pool whose kernel is looked for on the machine where its launcher runs it.
+AUTOMATIC_PATH = "automatic"
+
 #: Finds a kernel for pools without KernelPath: its path and where it was found, or None.
 KernelFinder = Callable[[], "tuple[str, str] | None"]
 
@@ -313,6 +319,7 @@ def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
     for pool in pools:
         _warn_about_parallel(pool, result)
         _settle_numbers(pool, result)
+        _check_launcher(pool, result)
         _settle_times(pool, result)
         _settle_token(pool, result)
     _warn_about_seats(pools, result)
@@ -427,6 +434,28 @@ def _settle_numbers(pool: _PoolDraft, result: Resolution) -> None:
     elif minimum > maximum:
         message = f"is smaller than MinimumKernelNumber ({maximum} < {minimum})"
         result.problems.append(pool.problem("MaximumKernelNumber", message))
+
+
+#: What `{...}` may stand for in KernelLauncher.
+_PLACEHOLDERS = ("{pool}", "{id}", "{server}")
+
+
+def _check_launcher(pool: _PoolDraft, result: Resolution) -> None:
+    """Check the keys of kernels on other machines against each other, and leave KernelPath to the other machine."""
+    launcher = pool.values["KernelLauncher"]
+    for found in re.findall(r"\{[A-Za-z]+\}", " ".join(launcher)):
+        if found not in _PLACEHOLDERS:
+            message = f"{found} stands for nothing; there are {', '.join(_PLACEHOLDERS)}"
+            result.problems.append(pool.problem("KernelLauncher", message))
+    if not pool.values["KernelAgent"]:
+        result.problems.append(pool.problem("KernelAgent", "expected the command line of a program"))
+    if not launcher:
+        return
+    if pool.values["KernelTransport"] == "tcp" and not result.root["KernelTransportInterface"]:
+        message = "tcp needs KernelTransportInterface, beside Pools: the host that kernels connect to"
+        result.problems.append(pool.problem("KernelTransport", message))
+    if pool.values["KernelPath"] is AUTOMATIC:
+        pool.settle("KernelPath", AUTOMATIC_PATH, _ELSEWHERE)
 
 
 def _settle_times(pool: _PoolDraft, result: Resolution) -> None:

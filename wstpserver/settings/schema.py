@@ -484,6 +484,17 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         minimum=0, maximum=10_000, extension=True, sample="64",
     ),
     Option(
+        "KernelTransportInterface", Level.ROOT, Kind.TEXT,
+        "where kernels on other machines connect to the server if KernelTransport of their pool is tcp: a host, or "
+        "a host and a port (node0:4000)",
+        "The host must be a name or an address of this machine that the other machines know. Without a port the system "
+        "chooses one.",
+        default="",
+        pattern=r"|\[[^\]\s]+\](:\d{1,5})?|[^:\s]+(:\d{1,5})?|[^\[\]\s]*:[^\[\]\s]*:[^\[\]\s]*",
+        pattern_meaning="a host, or a host and a port such as node0:4000",
+        extension=True, sample='"node0"',
+    ),
+    Option(
         "MaximumKernels", Level.ROOT, Kind.INTEGER,
         "how many kernels may run at the same time in all, those of all pools and those outside pools; 0 for no limit",
         "Set it to the number of your licence's kernels. A kernel counts until its process has ended. At the limit a "
@@ -758,6 +769,34 @@ POOL_OPTIONS: tuple[Option, ...] = (
         "takes over a bridged or busy kernel by its ID: such a client wants the session as it is.",
         default="",
         extension=True, sample='"ClearAll[\\"Global`*\\"]"',
+    ),
+    Option(
+        "KernelLauncher", Level.POOL, Kind.WORDS,
+        "command line of a program that runs a program on another machine and connects its standard input and output "
+        "(srun, ssh, kubectl exec, docker exec); the kernels of the pool run there. Empty for this machine",
+        "{pool}, {id} and {server} stand for the name of the pool, the ID of the kernel and the name of this machine. "
+        "KernelPath and InitializationFile are paths on the other machine, and without KernelPath a kernel is looked "
+        "for there. The page on clusters has recipes.",
+        default=(),
+        extension=True, sample='"ssh -o BatchMode=yes node7"',
+    ),
+    Option(
+        "KernelAgent", Level.POOL, Kind.WORDS,
+        "command line of the agent that starts the kernel on the other machine",
+        "If it ends with -, it is a Python interpreter (3.8 or later), and the server sends the agent to it, so that "
+        "nothing need be installed there. Where wstpserver is installed, wstpserver-agent does the same.",
+        default=("python3", "-"),
+        extension=True, sample='"/opt/python/bin/python3 -"',
+    ),
+    Option(
+        "KernelTransport", Level.POOL, Kind.TEXT,
+        "how the data of kernels on another machine reaches the server: stdio, through the launcher; or tcp, by "
+        "connections of their own to KernelTransportInterface",
+        "With stdio the data is as safe as the launcher makes it. With tcp it is not encrypted.",
+        default="stdio",
+        pattern="stdio|tcp",
+        pattern_meaning='"stdio" or "tcp"',
+        extension=True, sample='"tcp"',
     ),
     Option(
         "RequireAccessToken", Level.POOL, Kind.BOOLEAN,

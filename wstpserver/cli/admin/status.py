@@ -362,6 +362,8 @@ _KERNEL_COLUMNS: Final = (
     TableColumn("EVALS", right=True),
     TableColumn("MEMORY", right=True),
     TableColumn("PID", right=True),
+    TableColumn("HOST", shrinks=True, optional=True),
+    TableColumn("LAUNCHER", shrinks=True, optional=True),
     TableColumn("CLIENT", shrinks=True),
 )
 
@@ -395,10 +397,12 @@ def report(answer: object, address: str, width: int | None) -> list[str]:
             lines += ["", f"{pool.name}: {pool.trouble}"]
     if kernels:
         memory = _memory(answer)
-        rows = [_kernel_row(kernel, memory.get(kernel.id)) for kernel in kernels]
+        elsewhere = any(kernel.launcher for kernel in kernels)
+        rows = [_kernel_row(kernel, memory.get(kernel.id), elsewhere=elsewhere) for kernel in kernels]
         used = [place for place, column in enumerate(_KERNEL_COLUMNS) if _is_told(column, rows, place)]
         lines += ["", *table([_KERNEL_COLUMNS[place] for place in used], [_picked(row, used) for row in rows], width)]
-    return lines
+    starting = [f"{kernel.id}: {kernel.last_output}" for kernel in kernels if kernel.last_output]
+    return [*lines, "", *starting] if starting else lines
 
 
 def _about_server(answer: Mapping[str, object]) -> str:
@@ -471,7 +475,8 @@ def state_of(kernel: KernelInformation) -> str:
     return _NAMES.get(kernel.state, kernel.state)
 
 
-def _kernel_row(kernel: KernelInformation, memory: int | None) -> list[str]:
+def _kernel_row(kernel: KernelInformation, memory: int | None, *, elsewhere: bool) -> list[str]:
+    """The cells of a kernel. Where all kernels run on the server's machine (not `elsewhere`) nothing says so."""
     return [
         kernel.id,
         kernel.pool or "(none)",
@@ -482,6 +487,8 @@ def _kernel_row(kernel: KernelInformation, memory: int | None) -> list[str]:
         _or(kernel.evaluations),
         "-" if memory is None else megabytes(memory),
         _or(kernel.process),
+        (kernel.host or "-") if elsewhere else "-",
+        (kernel.launcher or "-") if elsewhere else "-",
         _address(kernel.client) if kernel.client is not None else "-",
     ]
 
@@ -494,7 +501,8 @@ def _address(client: str) -> str:
 
 def _is_told(column: TableColumn, rows: list[list[str]], place: int) -> bool:
     """Whether to show a column that not every server fills."""
-    return column.title not in ("AGE", "CLIENT", "MEMORY") or any(row[place] != "-" for row in rows)
+    always = column.title not in ("AGE", "CLIENT", "MEMORY", "HOST", "LAUNCHER")
+    return always or any(row[place] != "-" for row in rows)
 
 
 def _picked(row: list[str], places: list[int]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import time
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ import ujson
 from wstpserver.pools.admission import not_admitted, occupied_pools
 from wstpserver.pools.limits import is_hopeless, occupancy, remedy
 from wstpserver.pools.registry import Registry
-from wstpserver.pools.states import READY, Admission, Kernel, Pool, WaitingClient
+from wstpserver.pools.states import READY, Admission, Kernel, KernelState, Pool, WaitingClient
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 from wstpserver.server.kernels.supervisor import Supervisor
@@ -144,13 +145,15 @@ def _state_of(session: ClientSession) -> str:
 
 def _memory(supervisor: Supervisor) -> dict[int, int]:
     """Bytes of resident memory by process ID, as far as this system tells."""
-    processes = [session.process.pid for session in tuple(supervisor.sessions.values())]
-    if not processes:  # else all processes of the computer would be looked at
-        return {}
+    processes = [session.process for session in tuple(supervisor.sessions.values())]
+    elsewhere = {each.pid: each.remote.memory for each in processes if each.remote is not None and each.remote.memory}
+    here = [each.pid for each in processes if each.remote is None]
+    if not here:  # else all processes of the computer would be looked at
+        return elsewhere
     try:
-        return resident_memory(processes)
+        return resident_memory(here) | elsewhere
     except MemoryUnknown:
-        return {}
+        return elsewhere
 
 
 def describe_pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
@@ -213,7 +216,23 @@ def describe_kernel(
         "Age": round(now - record.ready_at, 3) if record.ready_at else None,
         "Client": (client.name if addresses else client.name.partition(" (")[0]) if client is not None else None,
         "Evaluations": record.evaluations,
+        **_place(supervisor, record),
         **({"Memory": memory[kernel.process.pid]} if kernel is not None and kernel.process.pid in memory else {}),
+    }
+
+
+def _place(supervisor: Supervisor, record: Kernel) -> dict[str, Any]:
+    """Where a kernel runs, and how far its start has come, for one that is started by a launcher."""
+    process = supervisor.process_of(record)
+    if process is None or process.remote is None:
+        return {"Host": socket.gethostname(), "Launcher": "", "HostProcessID": None, "LastOutput": ""}
+    remote = process.remote
+    waits = record.state is KernelState.STARTING
+    return {
+        "Host": remote.host,
+        "Launcher": shlex.join(remote.launcher),
+        "HostProcessID": remote.process or None,
+        "LastOutput": process.last_output().rpartition("\n")[2] if waits else "",
     }
 
 

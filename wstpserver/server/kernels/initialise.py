@@ -13,7 +13,6 @@ from wstpserver.pools import commands as replies
 from wstpserver.pools.limits import start_timeout
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import ConnectionClosed
-from wstpserver.server.kernels.process import describe_status
 from wstpserver.server.log import Log, shorten
 from wstpserver.server.relay.sinks import FunctionSink
 from wstpserver.settings import PoolSettings, ServerSettings
@@ -119,7 +118,7 @@ def _check_alive(kernel: KernelSession) -> None:
         if how is None:
             exited = kernel.process.exited
             exited.wait(1.0)
-            how = f"it ended with {describe_status(exited.get())}" if exited.ready() else "it closed its link"
+            how = f"it ended with {kernel.process.how_it_ended()}" if exited.ready() else "it closed its link"
         words = kernel.process.last_output()
         told = f"; its last output lines:\n{words}" if words else ""
         raise InitialisationFailed(f"{how} before it was ready{told}")

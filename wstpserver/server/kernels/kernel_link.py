@@ -11,6 +11,7 @@ from gevent.event import AsyncResult
 
 from wstpserver.server.connection import ConnectionClosed, peer_name
 from wstpserver.server.handshake import LinkHandshakes, OpenLink, PendingConnection
+from wstpserver.server.kernels.remote import ExpectedLink
 from wstpserver.server.peers import belongs_to
 from wstpserver.wire.handshake import LOWER_VERSION, OUR_VERSION
 from wstpserver.wire.pairing import Dropped
@@ -47,7 +48,7 @@ class KernelListener:
 
     @contextmanager
     def expect(
-        self, pid: int, warn: Callable[[str], None], *, embedded: bool = False
+        self, pid: int, warn: Callable[[str], None], *, embedded: bool = False, elsewhere: ExpectedLink | None = None
     ) -> Iterator[AsyncResult]:
         """Accept the link that process *pid* makes, while the block runs.
 
@@ -55,6 +56,7 @@ class KernelListener:
             pid: the process. Connections of others, except its descendants, are closed and reported.
             warn: gets these reports.
             embedded: whether it is the embedded kernel, which waits for our greeting before it sends its own.
+            elsewhere: gives connections from another machine, whose maker is known.
 
         Yields:
             what becomes the `OpenLink`, or raises `KernelLinkError` if the kernel ends its connection or does not speak
@@ -94,6 +96,8 @@ class KernelListener:
         watchers = [get_hub().loop.io(listener.fileno(), 1) for listener, _ in ways]
         for watcher, (listener, take) in zip(watchers, ways, strict=True):
             watcher.start(_accept, listener, pid, warn, take, fail)
+        if elsewhere is not None:
+            elsewhere.take_with(handshakes.accept, handshakes.accept_message)
         try:
             yield made
         except BaseException:

@@ -23,7 +23,14 @@ from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListene
 from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile, open_pid_file
 from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
-from wstpserver.server.kernels.process import KernelProcess, describe_status
+from wstpserver.server.kernels.process import KernelProcess
+from wstpserver.server.kernels.remote import (
+    Elsewhere,
+    ExpectedLink,
+    RemoteKernel,
+    Transports,
+    TransportUnavailable,
+)
 from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn, watch_child
 from wstpserver.server.log import Log
 from wstpserver.server.peers import holder, owners_are_known
@@ -134,6 +141,7 @@ class Launcher:
         self._processes: dict[int, KernelProcess] = {}
         #: Greenlets that start a process or end one that is not wanted any more.
         self._helpers = Group()
+        self._transports = Transports(log)
 
     def launch(
         self,
@@ -142,6 +150,8 @@ class Launcher:
         options: tuple[str, ...],
         timeout: float,
         surroundings: Surroundings = INHERITED,
+        elsewhere: Elsewhere | None = None,
+        began: Callable[[KernelProcess], object] = lambda process: None,
     ) -> tuple[KernelProcess, OpenLink]:
         """Start a kernel and wait for its link.
 
@@ -151,6 +161,8 @@ class Launcher:
             options: its options, without the link arguments.
             timeout: seconds that the process may take to make its link.
             surroundings: the folder that it begins in, and its environment.
+            elsewhere: how it is started on another machine; None for this one.
+            began: called with the process as soon as there is one.
 
         Raises:
             LaunchFailed: it did not start or made no link in time; nothing is left of it.
@@ -161,16 +173,25 @@ class Launcher:
             raise LaunchFailed(f"its ports could not be opened: {error.strerror}") from None
         process = None
         link = None
+        expected = ExpectedLink() if elsewhere is not None else None
         try:
-            arguments = self._arguments(options, listener)
-            process = self._start(path, arguments, self._line_log(name), timeout, surroundings)
+            if elsewhere is None:
+                process = self._start(
+                    path, self._arguments(options, listener), self._line_log(name), timeout, surroundings
+                )
+            else:
+                assert expected is not None
+                process = self._start_elsewhere(elsewhere, name, path, options, listener, expected)
+            began(process)
             with gevent.Timeout(timeout, LaunchFailed(f"it made no link within {timeout:g} seconds")):
-                link = self._accept(listener, process, embedded=_is_embedded(path))
+                link = self._accept(listener, process, self._started_path(process, path), expected)
             self._guard_wrapper(process, link)
             return process, link
         except (OSError, ConnectionClosed, KernelLinkError, LaunchFailed) as error:
             raise LaunchFailed(self._reason(path, process, error)) from None
         finally:
+            if expected is not None:
+                expected.close()
             self._put_away(listener, linked=link is not None)
             if process is not None and link is None:
                 process.stop(grace=0)
@@ -207,6 +228,7 @@ class Launcher:
     def stop(self) -> None:
         """End the prefork parents, processes whose start was given up, and the keeper."""
         self._helpers.join()
+        self._transports.close()
         self._close_listeners()
         parents = (*self._parents.values(), *self._replaced)
         gevent.joinall([gevent.spawn(parent.stop) for parent in parents])
@@ -275,7 +297,7 @@ class Launcher:
         if output >= 0 and "output" in record:
             os.close(output)  # it is the same
         elif output >= 0:
-            process.drain(output, log_line)
+            process.drain(output, process.remote.take_line if process.remote is not None else log_line)
         return self._watch(process)
 
     def adopt(self) -> None:
@@ -337,8 +359,7 @@ class Launcher:
 
     @staticmethod
     def _arguments(options: tuple[str, ...], listener: KernelListener) -> list[str]:
-        mode = [] if any(option in _LINK_MODE_OPTIONS for option in options) else ["-wstp"]
-        return [*mode, *options, *listener.arguments()]
+        return [*link_mode(options), *options, *listener.arguments()]
 
     def _line_log(self, name: str) -> Callable[[str], None]:
         return lambda line: self._log.debug(f"Kernel {name} printed: {line}")
@@ -364,8 +385,38 @@ class Launcher:
                 self._log.warning(f"Starting an embedded kernel cold, which takes some seconds: {error}")
         return self._spawn([path, *arguments], log_line, surroundings)
 
+    def _start_elsewhere(
+        self,
+        elsewhere: Elsewhere,
+        name: str,
+        path: str,
+        options: tuple[str, ...],
+        listener: KernelListener,
+        expected: ExpectedLink,
+    ) -> KernelProcess:
+        """Start the connector of a kernel on another machine. Raises OSError, LaunchFailed."""
+        server = None
+        if elsewhere.interface:
+            try:
+                server = self._transports.address(elsewhere.interface)
+            except TransportUnavailable as error:
+                raise LaunchFailed(str(error)) from None
+        remote = RemoteKernel(elsewhere.launcher, self._line_log(name), partial(self._transports.expect, expected))
+        command = elsewhere.command(path, [*link_mode(options), *options], server)
+        process = self._spawn([*command, *listener.arguments()], remote.take_line, INHERITED)
+        process.remote = remote
+        return process
+
+    @staticmethod
+    def _started_path(process: KernelProcess, path: str) -> str:
+        """The program of the kernel: on another machine it is known when it has been started."""
+        if process.remote is None:
+            return path
+        gevent.wait([process.remote.started, process.exited], count=1)
+        return process.remote.path
+
     def _spawn(
-        self, arguments: list[str], log_line: Callable[[str], None], surroundings: Surroundings
+        self, arguments: list[str], log_line: Callable[[str], object], surroundings: Surroundings
     ) -> KernelProcess:
         """Start a process in a greenlet of its own: a caller that is told to give up meanwhile must not lose it."""
         spawned: AsyncResult = AsyncResult()
@@ -381,7 +432,7 @@ class Launcher:
         self,
         spawned: AsyncResult,
         arguments: list[str],
-        log_line: Callable[[str], None],
+        log_line: Callable[[str], object],
         surroundings: Surroundings,
     ) -> None:
         try:
@@ -456,24 +507,36 @@ class Launcher:
 
     # -- the link ------------------------------------------------------------------------------------------------
 
-    def _accept(self, listener: KernelListener, process: KernelProcess, *, embedded: bool) -> OpenLink:
+    def _accept(
+        self, listener: KernelListener, process: KernelProcess, path: str, elsewhere: ExpectedLink | None
+    ) -> OpenLink:
         """Wait for the link or for the exit of the process, whichever comes first."""
-        with listener.expect(process.pid, self._log.warning, embedded=embedded) as made:
+        expected = listener.expect(
+            process.pid, self._log.warning, embedded=_is_embedded(path), elsewhere=elsewhere
+        )
+        with expected as made:
             gevent.wait([made, process.exited], count=1)
             if made.ready():
                 link: OpenLink = made.get()
                 return link
-        raise LaunchFailed(f"it ended with {describe_status(process.exited.get())} before it made a link")
+        how = process.how_it_ended()
+        known = process.remote is not None and process.remote.ended
+        raise LaunchFailed(how if known else f"it ended with {how} before it made a link")
 
     @staticmethod
     def _reason(path: str, process: KernelProcess | None, error: Exception) -> str:
-        if process is None:
+        if process is None and not isinstance(error, LaunchFailed):
             text = error.strerror if isinstance(error, OSError) and error.strerror else error
             return f'"{path}" could not be started: {text}'
-        if isinstance(error, KernelLinkError) and process.exited.wait(0.5) is not None:
-            error = LaunchFailed(f"{error} and ended with {describe_status(process.exited.get())}")
-        lines = process.last_output()
+        if isinstance(error, KernelLinkError) and process is not None and process.exited.wait(0.5) is not None:
+            error = LaunchFailed(f"{error} and ended with {process.how_it_ended()}")
+        lines = process.last_output() if process is not None else ""
         return f"{error}; its last output lines:\n{lines}" if lines else f"{error}"
+
+
+def link_mode(options: tuple[str, ...]) -> list[str]:
+    """The option that says "this kernel uses a link", unless it is among *options*."""
+    return [] if any(option in _LINK_MODE_OPTIONS for option in options) else ["-wstp"]
 
 
 def _is_embedded(path: str) -> bool:

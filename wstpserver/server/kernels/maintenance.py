@@ -124,15 +124,17 @@ class Maintenance:
                 self._close_unfit(kernel, why)
 
     def _measure(self, kernels: list[KernelSession]) -> dict[KernelSession, int]:
-        by_pid = {kernel.process.pid: kernel for kernel in kernels if not kernel.process.exited.ready()}
+        elsewhere = {kernel: kernel.process.remote.memory for kernel in kernels if kernel.process.remote is not None}
+        here = [kernel for kernel in kernels if kernel not in elsewhere]
+        by_pid = {kernel.process.pid: kernel for kernel in here if not kernel.process.exited.ready()}
         try:
-            sizes = resident_memory(by_pid)
+            sizes = resident_memory(by_pid) if by_pid else {}
         except MemoryUnknown as error:
             if not self._cannot_measure:
                 self._cannot_measure = True
                 self._log.warning(f"KernelMemoryLimit has no effect on this system: {error}")
-            return {}
-        return {by_pid[pid]: size for pid, size in sizes.items()}
+            return elsewhere
+        return {by_pid[pid]: size for pid, size in sizes.items()} | elsewhere
 
 
 class EvaluationTimer:

@@ -122,11 +122,11 @@ class NotesFile:
     def _unused(self) -> list[int]:
         return [index for index in range(MOST_KERNELS - 1, -1, -1) if not self.notes_at(index).used]
 
-    def buffers(self) -> list[memoryview]:
+    def buffers(self) -> list[tuple[memoryview, Any]]:
         """The receive buffers of the file, for `epoll_loop.share_buffers`."""
         view = memoryview(self._map)
         places = range(_BUFFERS, _BUFFERS + MOST_BUFFERS * BUFFER_SIZE, BUFFER_SIZE)
-        return [view[place : place + BUFFER_SIZE] for place in places]
+        return [(view[place : place + BUFFER_SIZE], self._memory + place) for place in places]
 
     def shared(self) -> tuple[Any, int]:
         """Where the buffers are mapped, and their size."""

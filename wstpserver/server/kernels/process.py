@@ -15,6 +15,7 @@ from gevent.event import AsyncResult, Event
 
 from wstpserver.server.handover import packed, unpacked
 from wstpserver.server.kernels import process_info
+from wstpserver.server.kernels.remote import RemoteKernel
 
 #: Seconds a kernel has to exit by itself after its link was closed, then after SIGTERM, then after SIGKILL.
 LINK_GRACE = 2.0
@@ -52,9 +53,10 @@ class KernelProcess:
         exited: becomes the wait status (as of `os.waitpid`) when the process has exited.
         stopped: becomes True at the end of `stop` when nothing of the process is left, False when it did not even exit
             after SIGKILL and was given up.
+        remote: what is known of the kernel if this process stands for one on another machine.
     """
 
-    __slots__ = ("_output", "_reports_exit", "exited", "parent", "pid", "stopped")
+    __slots__ = ("_output", "_reports_exit", "exited", "parent", "pid", "remote", "stopped")
 
     def __init__(self, pid: int, *, reports_exit: bool = True, parent: int = 0) -> None:
         """Represent a running process.
@@ -71,15 +73,16 @@ class KernelProcess:
         self.stopped: AsyncResult = AsyncResult()
         self._reports_exit = reports_exit
         self._output: KernelOutput | None = None
+        self.remote: RemoteKernel | None = None
 
     def drain(
-        self, descriptor: int, log_line: Callable[[str], None], rest: bytes = b"", lines: Iterable[str] = ()
+        self, descriptor: int, log_line: Callable[[str], object], rest: bytes = b"", lines: Iterable[str] = ()
     ) -> None:
         """Read the output from *descriptor* until its end, so that the process never blocks on a full pipe.
 
         Args:
             descriptor: where to read.
-            log_line: called with each line.
+            log_line: called with each line; one for which it returns True is not output.
             rest: what another process has read of a line that has not ended.
             lines: the last lines that another process has read.
         """
@@ -90,6 +93,8 @@ class KernelProcess:
         record: dict[str, Any] = {"pid": self.pid}
         if self.parent:
             record["parent"] = self.parent
+        if self.remote is not None:
+            record["remote"] = self.remote.hand_over()
         output = self._output
         if output is not None and output.descriptor >= 0:
             record["output"] = {
@@ -101,9 +106,13 @@ class KernelProcess:
 
     def go_on(self, record: Mapping[str, Any], log_line: Callable[[str], None]) -> None:
         """Read its output on where another process has stopped; *record* is what `hand_over` returned there."""
+        take: Callable[[str], object] = log_line
+        if "remote" in record:
+            self.remote = RemoteKernel.of_record(record["remote"], log_line)
+            take = self.remote.take_line
         output = record.get("output")
         if output is not None:
-            self.drain(output["descriptor"], log_line, unpacked(output["rest"]), output["lines"])
+            self.drain(output["descriptor"], take, unpacked(output["rest"]), output["lines"])
 
     def last_output(self) -> str:
         """The last output lines, or "". Waits a moment for the end of the pipe once the process has exited."""
@@ -112,6 +121,15 @@ class KernelProcess:
         if self.exited.ready():
             self._output.wait(OUTPUT_GRACE)
         return "\n".join(self._output.last_lines)
+
+    def how_it_ended(self) -> str:
+        """How the process has ended, in words: the exit status, or what is known of the end of a kernel elsewhere."""
+        if self.remote is not None:
+            if self._output is not None:
+                self._output.wait(OUTPUT_GRACE)
+            if self.remote.ended:
+                return self.remote.ended
+        return describe_status(self.exited.get())
 
     def kill_group(self, number: int) -> None:
         """Send a signal to the process and everything in its group."""
@@ -180,7 +198,7 @@ class KernelOutput:
     __slots__ = ("_ended", "_lines", "_log_line", "_watcher", "descriptor", "rest")
 
     def __init__(
-        self, descriptor: int, log_line: Callable[[str], None], rest: bytes = b"", lines: Iterable[str] = ()
+        self, descriptor: int, log_line: Callable[[str], object], rest: bytes = b"", lines: Iterable[str] = ()
     ) -> None:
         os.set_blocking(descriptor, False)
         os.set_inheritable(descriptor, False)
@@ -212,11 +230,10 @@ class KernelOutput:
 
     def _take_line(self, line: bytes) -> None:
         text = _plain(line)
-        if text:
+        if text and not self._log_line(text):
             if self._lines is None:
                 self._lines = deque(maxlen=LAST_LINES)
             self._lines.append(text)
-            self._log_line(text)
 
     @property
     def kept_lines(self) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ _null, _spare = _low_null(), _low_null()
 
 def spawn(
     arguments: Sequence[str],
-    log_line: Callable[[str], None],
+    log_line: Callable[[str], object],
     surroundings: Surroundings = INHERITED,
     pass_descriptors: Sequence[int] = (),
     keeper: KeeperClient | None = None,
@@ -102,7 +102,7 @@ def spawn(
 
     Args:
         arguments: the program and its arguments. A program without a folder is looked for along PATH.
-        log_line: called with each line that it prints.
+        log_line: called with each line that it prints (see `KernelProcess.drain`).
         surroundings: the folder that it begins in, and its environment.
         pass_descriptors: descriptors that it gets, under the same numbers.
         keeper: starts it; without one it is a child of the server. With one this function waits.

@@ -24,7 +24,8 @@ from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_l
 from wstpserver.server.kernels.maintenance import EvaluationTimer
 from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.persistence import scan_of
-from wstpserver.server.kernels.process import KernelProcess, describe_status
+from wstpserver.server.kernels.process import KernelProcess
+from wstpserver.server.kernels.remote import elsewhere_of
 from wstpserver.server.kernels.spawn import INHERITED, Surroundings
 from wstpserver.server.log import Log
 from wstpserver.server.trace import trace_link
@@ -41,6 +42,10 @@ SHORT_LIFE = 1.0
 
 #: Seconds that a kernel whose link has ended has to exit before it counts as dead.
 EXIT_GRACE = 0.5
+
+#: Seconds after which a kernel on another machine that has not been started yet takes no turn of others any more: it
+#: waits in the queue of an engine, perhaps for hours.
+LONGEST_TURN = 5.0
 
 
 #: States of a kernel with a session that end by themselves soon.
@@ -63,6 +68,8 @@ class _Start:
     state: ProcessState = ProcessState.SPAWNED
     #: Starts it; None while it waits for its turn.
     greenlet: gevent.Greenlet | None = None
+    #: Its process, once there is one.
+    process: KernelProcess | None = None
     #: For a kernel outside pools: None once it is ready, or why it did not start.
     outcome: AsyncResult = field(default_factory=AsyncResult)
 
@@ -172,7 +179,9 @@ class Supervisor:
             finally:
                 self._launcher.line.leave(kernel)
             launched = time.monotonic()
-            initialise(session, embedded=kernel_kind(path) == "embedded", settings=self._settings(), log=self._log)
+            remote = session.process.remote
+            embedded = kernel_kind(path if remote is None else remote.path) == "embedded"
+            initialise(session, embedded=embedded, settings=self._settings(), log=self._log)
             self._check_fresh(session)
         except (LaunchFailed, InitialisationFailed, ValueError) as error:
             self._failed(kernel, session, str(error))
@@ -204,7 +213,15 @@ class Supervisor:
     def _launch(self, kernel: Kernel, path: str, options: tuple[str, ...]) -> KernelSession:
         settings = self._settings()
         timeout = start_timeout(kernel, settings)
-        process, link = self._launcher.launch(kernel.id, path, options, timeout, self._surroundings(kernel))
+        elsewhere = elsewhere_of(settings, self._pool_settings(kernel), kernel.id)
+        if elsewhere is not None:
+            gevent.spawn_later(LONGEST_TURN, self._launcher.line.leave, kernel)
+
+        def began(process: KernelProcess) -> None:
+            self._starts[kernel].process = process
+
+        surroundings = self._surroundings(kernel)
+        process, link = self._launcher.launch(kernel.id, path, options, timeout, surroundings, elsewhere, began)
         if self._log.trace_enabled:
             trace_link(self._log, link, f"Kernel {kernel.id}")
         self._timer.watch(kernel)
@@ -292,6 +309,14 @@ class Supervisor:
         else:
             self._pause(kernel.pool, reason)
         self._registry.start_failed(kernel)
+
+    def process_of(self, kernel: Kernel) -> KernelProcess | None:
+        """The process of a kernel that runs or is starting, None if it has none."""
+        session = self.sessions.get(kernel)
+        if session is not None:
+            return session.process
+        start = self._starts.get(kernel)
+        return start.process if start is not None else None
 
     def _settle(self, kernel: Kernel, outcome: str | None) -> None:
         start = self._starts.pop(kernel, None)
@@ -416,7 +441,7 @@ class Supervisor:
             session.channel.lost()  # it was closed meanwhile
             return
         in_good_order = exited.ready() and session.ended_in_good_order()
-        status = describe_status(exited.get()) if exited.ready() else "it closed its link but has not ended"
+        status = session.process.how_it_ended() if exited.ready() else "it closed its link but has not ended"
         how = session.problem or status
         words = "" if in_good_order else session.process.last_output()
         death = f"died: {how}" + (f"; its last output lines:\n{words}" if words else "")

@@ -41,19 +41,23 @@ class Buffer:
     none.
 
     Args:
-        view: the memory; None is some of its own.
+        shared: the memory and where it is (``uint8_t *``), both for as long as the program runs; None is some of its
+            own.
     """
 
     __slots__ = ("pointer", "shared", "view")
 
-    def __init__(self, view: memoryview | None = None) -> None:
-        self.shared = view is not None
-        if view is None:
+    def __init__(self, shared: tuple[memoryview, Any] | None = None) -> None:
+        self.shared = shared is not None
+        if shared is not None:
+            self.view, self.pointer = shared
+        else:
             # What is never used of it takes no memory; and no other process has it.
-            view = memoryview(mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-        self.view = view
-        #: ``const uint8_t *``; making it for each call would cost more than the call.
-        self.pointer = ffi.from_buffer("uint8_t[]", view)
+            memory = mmap.mmap(-1, BUFFER_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            self.view = memoryview(memory)
+            #: ``const uint8_t *``; making it for each call would cost more than the call. Not of the view: the
+            #: collector of Python 3.11 destroys a view in a cycle, also while something else holds it.
+            self.pointer = ffi.from_buffer("uint8_t[]", memory)
 
 
 _buffers: list[Buffer] = []
@@ -70,12 +74,12 @@ def give_buffer(buffer: Buffer) -> None:
         _buffers.append(buffer)
 
 
-def share_buffers(views: Iterable[memoryview]) -> None:
+def share_buffers(memory: Iterable[tuple[memoryview, Any]]) -> None:
     """Take these buffers before all others: what is received into them can be read when this process is gone.
 
     To be called before anything is received.
     """
-    _buffers[:] = [Buffer(view) for view in views]
+    _buffers[:] = [Buffer(one) for one in memory]
 
 
 class WaitingChannel(Protocol):

@@ -1,0 +1,202 @@
+"""Kernels in the jobs of a real Slurm with two nodes."""
+import os
+import signal
+import time
+
+import pytest
+
+from tests.admin.helpers import run
+from tests.engines import conversation
+from tests.server.test_kernel_death import is_death
+from tests.support.embedded import make_embedded_kernel
+from tests.support.serving import SUCCESS, kernel_id, kernels, ready_kernels, serving
+from tools.harness import engines, processes
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.server import pool
+from tools.harness.waiting import wait_for, wait_gone
+from wstpserver.client import EvaluationTimeout, Session
+from wstpserver.client.parallel import KernelExecutor
+
+#: "within a second", "within 2 s", and what a machine that is busy with other tests adds to it.
+BUSY = 4.0
+
+
+def jobs_of(kernel, node, minimum=1, **keys):
+    """A pool whose kernels are jobs on one node."""
+    launcher = f"srun -n1 --mem=100M -w {node} --job-name={{pool}}-{{id}}"
+    agent = engines.interpreter()
+    keys = {"ReservePreviouslyConnectedKernels": False, "MaximumKernelNumber": minimum + 1, **keys}
+    return pool(kernel, MinimumKernelNumber=minimum, KernelLauncher=launcher, KernelAgent=agent, **keys)
+
+
+@pytest.fixture(scope="module")
+def server(slurm, kernel, tmp_path_factory):
+    """Two pools of two kernels, one for each node. Clients get no kernel before they ask for one."""
+    pools = {"First": jobs_of(kernel, "node1", 2), "Second": jobs_of(kernel, "node2", 2)}
+    configuration = {"Pools": pools, "EnableAutomaticKernelConnection": False}
+    with serving(tmp_path_factory.mktemp("server"), configuration, environment=slurm.environment) as running:
+        ready_kernels(running, 4)
+        yield running
+
+
+def connect(server, pool_name):
+    link = server.connect()
+    assert link.command("ConnectKernel", pool_name) == SUCCESS
+    assert link.get_packet()[0] == "InputNamePacket"
+    return link
+
+
+def own(link, pool_name):
+    """What the server says of the kernel of a link."""
+    return kernels(link, pool_name)[kernel_id(link)]
+
+
+@pytest.mark.parametrize(("pool_name", "node"), [("First", "node1"), ("Second", "node2")])
+def test_everything(server, slurm, pool_name, node):
+    with connect(server, pool_name) as link:
+        facts = own(link, pool_name)
+        assert facts["Host"] == node
+        assert facts["Launcher"] == f"srun -n1 --mem=100M -w {node} --job-name={pool_name}-{facts['ID']}"
+        assert facts["HostProcessID"] == link.evaluate(Function("KernelProcess"))
+        assert slurm.jobs()[f"{pool_name}-{facts['ID']}"][1] == "RUNNING"
+        conversation.evaluations(link, 500)
+        conversation.unicode(link)
+        conversation.output_while_it_happens(link)
+        conversation.dialog(link)
+        conversation.large(link, 12_500_000 if node == "node1" else 100_000)
+        conversation.send_large(link, 1_000_000)
+        assert conversation.abort_among_bulk(link, 100_000_000) < BUSY
+        conversation.come_back(server, link)
+
+
+class Job:
+    """The processes of the kernel of a link, on both sides."""
+
+    def __init__(self, server, slurm, link, pool_name):
+        facts = own(link, pool_name)
+        self.slurm = slurm
+        self.kernel = facts["HostProcessID"]
+        self.agent = processes.parent(self.kernel)
+        self.connector = facts["ProcessID"]
+        (self.launcher,) = processes.children(self.connector)
+        self.name = f"{pool_name}-{facts['ID']}"
+        self.number = slurm.jobs()[self.name][0]
+
+    def assert_nothing_left(self):
+        for pid in (self.kernel, self.agent, self.connector, self.launcher):
+            wait_gone(pid)
+        wait_for(lambda: self.name not in self.slurm.jobs(), 10.0, f"{self.name} to leave the queue", 0.1)
+
+
+def end_job(job):
+    job.slurm.run("scancel", str(job.number))
+
+
+def kill_launcher(job):
+    os.kill(job.launcher, signal.SIGKILL)
+
+
+def kill_agent(job):
+    os.kill(job.agent, signal.SIGKILL)
+
+
+def kill_kernel(job):
+    os.kill(job.kernel, signal.SIGKILL)
+
+
+#: What is done, and what the client is told.
+ENDS = {
+    "its job is cancelled": (end_job, ["CANCELLED"]),
+    "srun is killed": (kill_launcher, ["srun", "signal 9 (SIGKILL)"]),
+    "the agent is killed": (kill_agent, ["srun: error: node1: task 0: Killed"]),
+    "it is killed": (kill_kernel, ["died: signal 9 (SIGKILL)"]),
+}
+
+
+@pytest.mark.parametrize("way", ENDS)
+def test_end_of_a_kernel(server, slurm, way):
+    end, words = ENDS[way]
+    with connect(server, "First") as link:
+        job = Job(server, slurm, link, "First")
+        end(job)
+        began = time.monotonic()
+        packet = link.get_packet()
+        assert time.monotonic() - began < BUSY
+        assert is_death(packet) and all(word in packet[1] for word in words), packet
+        assert link.at_end()
+        job.assert_nothing_left()
+    with server.connect() as link:  # the pool is filled up again
+        wait_for(lambda: len(kernels(link, "First")) >= 2, 20.0, lambda: kernels(link, "First"), 0.1)
+
+
+def test_jobs_in_the_queue(slurm, kernel, tmp_path):
+    """A job that waits is a kernel that is starting, with the engine's line; it is cancelled with the server."""
+    keys = {**jobs_of(kernel, "node2", 2), "KernelLauncher": "srun -n1 --begin=now+1hour --job-name={pool}-{id}"}
+    configuration = {"Pools": {"Patient": keys}, "EnableAutomaticKernelConnection": False}
+
+    def waiting():
+        found = kernels(link, "Patient").values()
+        return [each for each in found if each["State"] == "starting" and "queued" in each.get("LastOutput", "")]
+
+    with serving(tmp_path, configuration, environment=slurm.environment) as server, server.connect() as link:
+        wait_for(lambda: len(waiting()) == 2, 20.0, lambda: kernels(link, "Patient"), 0.05)
+        first, _ = waiting()
+        number, state = slurm.jobs()[f"Patient-{first['ID']}"]
+        assert first["LastOutput"] == f"srun: job {number} queued and waiting for resources"
+        assert (state, first["Host"], first["HostProcessID"]) == ("PENDING", "", None)
+        code, report, _ = run("--server", f"{server.port}@127.0.0.1", "status")
+        assert code == 0
+        assert f"{first['ID']}: {first['LastOutput']}" in report
+        slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
+        with connect(server, "Patient") as other:
+            assert kernel_id(other) == first["ID"]
+        assert [job for name, job in slurm.jobs().items() if name.startswith("Patient")]
+    wait_for(lambda: not any(name.startswith("Patient") for name in slurm.jobs()), 10.0, slurm.jobs, 0.05)
+
+
+def test_executor_on_two_nodes(slurm, kernel, tmp_path):
+    keys = {"KernelLauncher": "srun -n1 -c12 --job-name={pool}-{id}", "KernelAgent": engines.interpreter()}
+    wide = pool(kernel, **keys, MinimumKernelNumber=4, ParallelKernels=True)
+    with serving(tmp_path, {"Pools": {"Wide": wide}}, environment=slurm.environment) as server:
+        ready_kernels(server, 4)
+        with KernelExecutor(f"{server.port}@127.0.0.1", 4) as executor:
+            assert list(executor.map("Plus", range(200), range(200))) == list(range(0, 400, 2))
+            names = ["SLURMD_NODENAME"] * 16
+            wait_for(lambda: set(executor.map("Environment", names, chunksize=1)) == {"node1", "node2"}, 20.0)
+
+
+def test_embedded_kernels(slurm, tmp_path):
+    """KernelPath is found where the job runs."""
+    folder = make_embedded_kernel(tmp_path).parent
+    keys = {"KernelLauncher": "srun -n1 -c17", "KernelAgent": engines.interpreter(), "MinimumKernelNumber": 2}
+    environment = {**slurm.environment, "PATH": f"{folder}:{os.environ['PATH']}"}
+    configuration = {"Pools": {"Embedded": keys}, "KernelStartTimeout": 100}
+    with serving(tmp_path, configuration, environment=environment) as server:
+        address = f"{server.port}@127.0.0.1"
+        ready_kernels(server, 2, 100.0)
+        with Session(address, timeout=60.0) as session, Session(address, timeout=60.0) as other:
+            assert session.command("GetServerInformation")["Pools"]["Embedded"]["KernelPath"] == "automatic"
+            nodes = [each.evaluate('Environment["SLURMD_NODENAME"]') for each in (session, other)]
+            assert sorted(nodes) == ["node1", "node2"]
+            assert [session.evaluate(f"{value}+1") for value in range(100)] == list(range(1, 101))
+            assert session.evaluate('StringLength["\\:4e2d\\|01d11e"]') == 2
+            assert sum(session.evaluate("Range[100000]")) == 5000050000
+            with pytest.raises(EvaluationTimeout):
+                session.evaluate("Pause[60]", timeout=0.5)
+            assert session.evaluate("1+1") == 2
+
+
+def test_node_that_dies(server, slurm):
+    """The last test of the module, because the node stays away. The engine takes its time to notice."""
+    with connect(server, "First") as link:
+        job = Job(server, slurm, link, "First")
+        slurm.nodes["node1"].kill()
+        for kernel in (each["HostProcessID"] for each in kernels(link, "First").values() if each["HostProcessID"]):
+            agent = processes.parent(kernel)
+            engines.signal_all([processes.parent(agent), agent, kernel])
+        packet = link.get_packet()
+        assert is_death(packet) and "srun: error: Node failure on node1" in packet[1], packet
+        assert link.at_end()
+        job.assert_nothing_left()
+    with connect(server, "Second") as link:
+        assert link.evaluate(1) == 1

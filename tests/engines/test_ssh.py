@@ -1,0 +1,66 @@
+"""Kernels behind a real sshd."""
+import os
+import shlex
+import signal
+
+import pytest
+
+from tests.engines import conversation
+from tests.server.test_kernel_death import is_death
+from tests.support.serving import SUCCESS, kernel_id, kernels, ready_kernels, serving
+from tools.harness import engines, processes
+from tools.harness.server import pool
+from tools.harness.waiting import wait_gone
+
+BUSY = 4.0
+
+
+@pytest.fixture(scope="module")
+def server(sshd, kernel, tmp_path_factory):
+    """A pool through ssh, and one that has its data go by TCP."""
+    keys = {
+        "KernelLauncher": shlex.join(sshd.command), "KernelAgent": engines.interpreter(), "MinimumKernelNumber": 1,
+        "MaximumKernelNumber": 3, "ReservePreviouslyConnectedKernels": False,
+    }  # fmt: skip
+    pools = {"Ssh": pool(kernel, **keys), "Tcp": pool(kernel, **keys, KernelTransport="tcp")}
+    root = {"EnableAutomaticKernelConnection": False, "KernelTransportInterface": "localhost"}
+    with serving(tmp_path_factory.mktemp("server"), {"Pools": pools, **root}) as running:
+        ready_kernels(running, 2)
+        yield running
+
+
+def connect(server, pool_name):
+    link = server.connect()
+    assert link.command("ConnectKernel", pool_name) == SUCCESS
+    assert link.get_packet()[0] == "InputNamePacket"
+    return link
+
+
+@pytest.mark.parametrize("pool_name", ["Ssh", "Tcp"])
+def test_everything(server, pool_name):
+    with connect(server, pool_name) as link:
+        conversation.evaluations(link, 1000 if pool_name == "Ssh" else 100)
+        conversation.unicode(link)
+        conversation.output_while_it_happens(link)
+        conversation.dialog(link)
+        conversation.large(link, 12_500_000)
+        conversation.send_large(link, 10_000_000)
+        assert conversation.abort_among_bulk(link, 100_000_000) < BUSY
+        conversation.come_back(server, link)
+
+
+@pytest.mark.parametrize("victim", ["ssh", "agent", "kernel"])
+def test_end_of_a_kernel(server, victim):
+    words = {"ssh": 'its launcher "ssh" ended with signal 9 (SIGKILL)', "agent": 'its launcher "ssh" ended with',
+             "kernel": "died: signal 9 (SIGKILL)"}  # fmt: skip
+    with connect(server, "Ssh") as link:
+        told = kernels(link, "Ssh")[kernel_id(link)]
+        (ssh,) = processes.children(told["ProcessID"])
+        kernel = told["HostProcessID"]
+        pids = {"ssh": ssh, "agent": processes.parent(kernel), "kernel": kernel}
+        os.kill(pids[victim], signal.SIGKILL)
+        packet = link.get_packet()
+        assert is_death(packet) and words[victim] in packet[1]
+        assert link.at_end()
+        for pid in (*pids.values(), told["ProcessID"]):
+            wait_gone(pid)

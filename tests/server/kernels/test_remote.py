@@ -1,0 +1,508 @@
+"""Kernels that a launcher starts: programs of this machine stand in for ssh, kubectl and docker."""
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.engines import conversation
+from tests.server.test_kernel_death import is_death
+from tests.support.serving import (
+    SUCCESS,
+    assert_serves,
+    information,
+    join,
+    kernel_id,
+    kernel_process,
+    kernels,
+    one_pool,
+    prompt,
+    ready_kernels,
+    serving,
+)
+from tools.harness import engines, processes
+from tools.harness.fake_kernel.codec import Function
+from tools.harness.kernels import make_kernel
+from tools.harness.server import ROOT, pool
+from tools.harness.waiting import wait_for, wait_gone
+from wstpserver.keeper import agent as protocol
+from wstpserver.keeper.connector import REPORT
+from wstpserver.server.kernels.remote import RemoteKernel
+
+#: What an engine with a remote shell does to a command.
+REMOTE_SHELL = "sh -c 'exec sh -c \"$*\"' ssh"
+
+#: "within 2 s", and what a machine that is busy with other tests adds to it.
+SOON = 5.0
+
+
+def elsewhere(kernel, launcher="env", **keys):
+    """The keys of a pool whose kernels are started by a launcher."""
+    return pool(kernel, KernelLauncher=launcher, **{"KernelAgent": engines.interpreter(), **keys})
+
+
+def script(path, text):
+    path.write_text(f"#!{sys.executable}\n{text}")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A kernel on this machine in the pool Main; a pool for each way that a launcher passes its command on, and one
+    whose data goes by TCP. Their kernels are closed after each client.
+    """
+    folder = tmp_path_factory.mktemp("server")
+    kernel = make_kernel(folder)
+    keys = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 3, "KeepAlive": False}
+    noisy = "sh -c 'echo Welcome to node7.; echo A warning. >&2; exec \"$@\"' sh"
+    pools = {
+        "Main": pool(kernel, MinimumKernelNumber=1),
+        "Words": elsewhere(kernel, **keys),
+        "Shell": elsewhere(kernel, REMOTE_SHELL, **keys),
+        "Noisy": elsewhere(kernel, noisy, **keys),
+        "Tcp": elsewhere(kernel, KernelTransport="tcp", **keys),
+    }
+    root = {"EnableAutomaticKernelConnection": False, "KernelTransportInterface": "127.0.0.1"}
+    with serving(folder, {"Pools": pools, **root}) as running:
+        ready_kernels(running, 5)
+        yield running
+
+
+def connect(server, pool_name):
+    link = server.connect()
+    assert link.command("ConnectKernel", pool_name) == SUCCESS
+    assert link.get_packet()[0] == "InputNamePacket"
+    return link
+
+
+def facts(link, pool_name):
+    return kernels(link, pool_name)[kernel_id(link)]
+
+
+@pytest.mark.parametrize("pool_name", ["Words", "Shell", "Noisy", "Tcp"])
+def test_a_kernel_works_as_on_this_machine(server, pool_name):
+    with connect(server, pool_name) as link:
+        told = facts(link, pool_name)
+        assert told["HostProcessID"] == kernel_process(link)
+        assert told["Host"] == socket.gethostname()
+        conversation.evaluations(link, 100)
+        conversation.unicode(link)
+        conversation.output_while_it_happens(link)
+        conversation.dialog(link)
+        conversation.large(link, 2_000_000)
+        conversation.send_large(link, 5_000_000)
+        conversation.abort_among_bulk(link, 50_000_000)
+        assert link.command("SetKeepAlive", conversation.Symbol("True")) == SUCCESS
+        conversation.come_back(server, link)
+
+
+def test_kernel_directory_and_environment(tmp_path):
+    """What the agent is told of the kernel's surroundings."""
+    agent, kernel = start_agent(
+        tmp_path, directory=str(tmp_path), environment={"GIVEN": "text", "HOME": None}
+    )
+    with agent:
+        environment = (processes.PROC / str(kernel) / "environ").read_bytes().split(b"\0")
+        assert b"GIVEN=text" in environment and not [each for each in environment if each.startswith(b"HOME=")]
+        assert os.readlink(f"/proc/{kernel}/cwd") == str(tmp_path)
+        agent.stdin.close()
+        wait_gone(kernel)
+
+
+def test_output_of_the_kernel_and_of_the_engine(server):
+    with connect(server, "Noisy") as link:
+        identifier = kernel_id(link)
+        link.evaluate(Function("WriteOutput", "here it is \x1e \ufdd0{\"host\": \"forged\"}"))
+        server.wait_for_log(f"Kernel {identifier} printed: here it is")
+        for line in ("Welcome to node7.", "A warning."):
+            server.wait_for_log(f"Kernel {identifier} printed: {line}")
+        link.evaluate(Function("FloodOutput", 3_000_000))
+        assert facts(link, "Noisy")["Host"] != "forged"
+        link.put("EvaluatePacket", Function("Die", 3))
+        packet = link.get_packet()
+        assert is_death(packet) and "exit status 3" in packet[1]
+
+
+def test_quit_is_an_end_in_good_order(server):
+    with connect(server, "Words") as link:
+        kernel = kernel_process(link)
+        link.put("EvaluatePacket", Function("Quit"))
+        assert link.at_end()
+        wait_gone(kernel)
+
+
+def processes_of(link, pool_name):
+    """(connector, launcher and agent, kernel): `env` becomes the agent."""
+    told = facts(link, pool_name)
+    return told["ProcessID"], *processes.children(told["ProcessID"]), told["HostProcessID"]
+
+
+@pytest.mark.parametrize("victim", ["connector", "agent", "kernel"])
+@pytest.mark.parametrize("pool_name", ["Words", "Tcp"])
+def test_death_of_any_of_its_processes(server, pool_name, victim):
+    """The client is told, and nothing is left on either side."""
+    words = {
+        "connector": "signal 9 (SIGKILL)", "agent": 'its launcher "env" ended with signal 9 (SIGKILL)',
+        "kernel": "signal 9 (SIGKILL)",
+    }  # fmt: skip
+    with connect(server, pool_name) as link:
+        pids = processes_of(link, pool_name)
+        began = time.monotonic()
+        os.kill(pids[["connector", "agent", "kernel"].index(victim)], signal.SIGKILL)
+        packet = link.get_packet()
+        assert time.monotonic() - began < SOON
+        assert is_death(packet) and words[victim] in packet[1]
+        assert link.at_end()
+        for pid in pids:
+            wait_gone(pid)
+
+
+def test_the_server_is_killed(tmp_path):
+    configuration = one_pool(make_kernel(tmp_path, connect_from_child=True), **elsewhere("x"))
+    configuration["Pools"]["a"]["KernelPath"] = make_kernel(tmp_path, connect_from_child=True)
+    with serving(tmp_path, configuration) as server:
+        with join(server):
+            server.expect_exit(-9)
+            server.stop(signal.SIGKILL)
+        server.assert_no_process_left()
+
+
+def test_outside_pools_and_limits(tmp_path):
+    """StartKernel uses the launcher of the default pool; KernelMemoryLimit looks at the other side."""
+    kernel = make_kernel(tmp_path)
+    keys = elsewhere(kernel, MinimumKernelNumber=1, KernelMemoryLimit=60_000_000, KernelOptions="-special 'a b'")
+    with serving(tmp_path, {"Pools": {"a": keys}}) as server, join(server) as link:
+        identifier = json.loads(link.command("StartKernel"))["result"]
+        (outside,) = information(link)["KernelsOutsidePools"]
+        assert (outside["ID"], outside["Launcher"]) == (identifier, "env")
+        arguments = link.evaluate(Function("KernelArguments")).args
+        assert arguments[arguments.index("-special") + 1] == "a b"
+        link.put("EvaluatePacket", Function("UseMemory", 100_000_000))
+        while (packet := link.get_packet())[0] == "ReturnPacket":
+            pass
+        assert "KernelMemoryLimit" in packet[1]
+
+
+# -- starts that fail ------------------------------------------------------------------------------------------------
+
+_TERMINAL = "import pty, sys\npty.spawn(sys.argv[1:])\n"
+_LATE = "import sys\nprint('Permission denied (publickey).', file=sys.stderr)\nsys.exit(255)\n"
+
+FAILURES = {
+    "no such launcher": ({"KernelLauncher": "/nowhere/srun -n1"}, 'the launcher "/nowhere/srun" could not be started'),
+    "no such interpreter": ({"KernelAgent": "/nowhere/python3 -"}, "before the agent answered"),
+    "no such kernel": ({"KernelPath": "/nowhere/kernel"}, 'the kernel "/nowhere/kernel" does not exist on '),
+    "a launcher that is refused": ({"KernelLauncher": _LATE}, "Permission denied (publickey)."),
+    "a launcher with a terminal": ({"KernelLauncher": _TERMINAL}, "leave out -t"),
+    "an agent of another version": ({"KernelAgent": "print('\\x1eWSTPSERVER-AGENT {\"version\": 9, \"host\": \"n\"}')"},
+                                    "speaks version 9 of the protocol"),
+    "an agent that is none": ({"KernelAgent": "print('\\x1eWSTPSERVER-AGENT ' + 'x' * 9000)"}, "is not the agent"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_start_that_fails(tmp_path, what):
+    """The log, the status and a client that waits hear the reason."""
+    keys, reason = FAILURES[what]
+    keys = {key: script(tmp_path / key, text) if "\n" in text or "print" in text else text
+            for key, text in keys.items()}  # fmt: skip
+    configuration = one_pool(make_kernel(tmp_path), **{**elsewhere("/nowhere"), "KernelPath": "kernel", **keys})
+    if "KernelPath" not in keys:
+        configuration["Pools"]["a"]["KernelPath"] = str(tmp_path / "kernel")
+    with serving(tmp_path, configuration) as server:
+        server.wait_for_log(f"A kernel of pool a did not start: (.*\n?)*?.*{re.escape(reason)}")
+        with server.connect() as link:
+            wait_for(lambda: reason in information_only(link)["Pools"]["a"]["Trouble"], 10.0)
+
+
+def information_only(link):
+    """GetServerInformation, among notices about a kernel that does not come."""
+    link.put("WSCommandPacket", Function("GetServerInformation"))
+    while (packet := link.get_packet())[0] != "ReturnPacket":
+        pass
+    return json.loads(packet[1])["result"]
+
+
+# -- engines that lose the connection --------------------------------------------------------------------------------
+
+#: kubectl and docker: the words before the command as theirs are, then a connection that ends after so many bytes.
+_ENGINE = """
+import os, random, signal, subprocess, sys, threading
+words = sys.argv[1:]
+assert words[:2] == ["exec", "-i"], words
+name = os.path.basename(sys.argv[0])
+command = words[4:] if name == "kubectl" else words[3:]
+assert name != "kubectl" or words[3] == "--", words
+left = [random.randrange(30_000, 3_000_000)]
+def carry(source, target):
+    while data := os.read(source, 65536):
+        left[0] -= len(data)
+        if left[0] < 0:
+            print("error: unable to upgrade connection: lost", file=sys.stderr, flush=True)
+            os._exit(1)
+        os.write(target, data)
+    os.close(target)
+process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+threading.Thread(target=carry, args=(0, process.stdin.fileno()), daemon=True).start()
+carry(process.stdout.fileno(), 1)
+sys.exit(process.wait())
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "launcher"), [("kubectl", "kubectl exec -i deploy/kernels --"), ("docker", "docker exec -i box")]
+)
+def test_connection_that_is_lost_at_random(tmp_path, name, launcher):
+    """Clients are told each time, the pool starts kernels again, and nothing is left on the other side."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    script(programs / name, _ENGINE)
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    keys = {"ReservePreviouslyConnectedKernels": False}
+    configuration = one_pool(make_kernel(tmp_path), 2, **keys)
+    configuration["Pools"]["a"] |= {"KernelLauncher": launcher, "KernelAgent": engines.interpreter()}
+    text, deaths, seen = "x" * 50_000, 0, set()
+    with serving(tmp_path, configuration, environment=environment) as server:
+        while deaths < 3:
+            with server.connect() as link:
+                if prompt(link)[0] != "InputNamePacket":
+                    continue  # the kernel died while it was given to the client
+                link.put("EvaluatePacket", Function("KernelProcess"))
+                while True:
+                    packet = link.get_packet()
+                    if packet[0] == "TextPacket":
+                        break
+                    seen.add(packet[1] if isinstance(packet[1], int) else None)
+                    link.put("EvaluatePacket", Function("StringJoin", text, random.choice("ab")))
+                assert is_death(packet) and f'its launcher "{name}" ended with exit status 1' in packet[1]
+                assert "unable to upgrade connection" in packet[1]
+                deaths += 1
+        for pid in seen - {None}:
+            wait_gone(pid)
+
+
+# -- the agent by itself ---------------------------------------------------------------------------------------------
+
+
+def start_agent(folder, **order):
+    """An agent with a kernel; returns the process and the kernel's process ID."""
+    agent = subprocess.Popen(
+        [sys.executable, ROOT / "wstpserver" / "keeper" / "agent.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert agent.stdout.readline().startswith(protocol.HELLO)
+    send(agent, protocol.START, json.dumps({"path": make_kernel(folder, hang=True), "options": [], **order}).encode())
+    kind, payload = receive(agent)
+    assert kind == protocol.STARTED
+    return agent, json.loads(payload)["pid"]
+
+
+def send(agent, kind, payload=b""):
+    agent.stdin.write(len(payload).to_bytes(4, "big") + bytes([kind, 0]) + payload + b"\n")
+    agent.stdin.flush()
+
+
+def receive(agent):
+    header = agent.stdout.read(6)
+    payload = agent.stdout.read(int.from_bytes(header[:4], "big"))
+    assert agent.stdout.read(1) == b"\n"
+    return header[4], payload
+
+
+def end_of_input(agent):
+    agent.stdin.close()
+
+
+def silence(agent):
+    """Nothing: it was told to wait for half a second."""
+
+
+def garbage(agent):
+    agent.stdin.write(b"\xff" * 100)
+    agent.stdin.flush()
+
+
+@pytest.mark.parametrize("what", [end_of_input, silence, garbage])
+def test_agent_ends_its_kernel(tmp_path, what):
+    agent, kernel = start_agent(tmp_path, silence=0.5 if what is silence else 30)
+    with agent:
+        what(agent)
+        wait_gone(kernel)
+        assert agent.wait(10.0) == 0
+
+
+def test_signs_of_life_keep_the_agent(tmp_path):
+    agent, kernel = start_agent(tmp_path, silence=1.0)
+    with agent:
+        for _ in range(15):
+            send(agent, protocol.PING)
+            while receive(agent)[0] != protocol.PONG:
+                pass
+            time.sleep(0.1)  # what is tested is that it goes on for longer than it may hear nothing
+        assert processes.alive(kernel)
+        agent.stdin.close()
+        wait_gone(kernel)
+
+
+def test_whole_group_ends_with_a_killed_agent(tmp_path):
+    path = make_kernel(tmp_path, "wrapper", connect_from_child=True, hang=True)
+    agent, kernel = start_agent(tmp_path, path=path)
+    with agent:
+        agent.kill()
+        wait_gone(kernel)
+
+
+def test_agent_runs_with_the_oldest_python():
+    """What is sent to the other machine is Python 3.8, and imports nothing that has to be installed."""
+    import ast
+
+    for name in ("keeper/agent.py", "settings/discovery.py"):
+        tree = ast.parse((ROOT / "wstpserver" / name).read_text(), feature_version=(3, 8))
+        imported = {
+            alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import)
+            for alias in node.names
+        } | {node.module.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}  # fmt: skip
+        assert imported <= sys.stdlib_module_names
+
+
+# -- hostile agents --------------------------------------------------------------------------------------------------
+
+_HELLO = """
+import os, struct, sys, time
+def write(data):
+    while data:
+        data = data[os.write(1, data):]
+def frame(kind, payload=b"", channel=0):
+    write(struct.pack(">IBB", len(payload), kind, channel) + payload + b"\\n")
+write(b'\\x1eWSTPSERVER-AGENT {"version": 1, "host": "hostile"}\\n')
+"""
+
+HOSTILE = {
+    "garbage": "write(os.urandom(100_000))",
+    "a frame of 4 GB": "write(b'\\xff\\xff\\xff\\xff\\x07\\x00' + b'x' * 100_000)",
+    "data without a connection": "frame(0, b'x' * 100_000, 1)",
+    "too much output": "frame(0, b'x' * (5 << 20), 3)",
+    "a channel that is not there": "frame(1, b'\\0\\0\\0\\1', 77)",
+    "credit for what was not sent": "frame(1, b'\\0\\0\\1\\0', 1)",
+    "JSON that is none": "frame(8, b'[' * 100_000)",
+    "an absurd status": "frame(11, b'{\"status\": 99999999999, \"why\": \"' + b'y' * 10_000 + b'\"}')",
+    "the end at once": "pass",
+    "a failure with control characters": "frame(12, b'\\x1b[31m\\n\\x00 no \\xff')",
+}
+
+
+def bad_pools(folder, ways, **root):
+    """A configuration with a good pool, and one for each agent that behaves in one of these ways."""
+    configuration = one_pool(make_kernel(folder), 2, {"KernelStartConcurrency": 20, **root})
+    for number, code in enumerate(ways.values()):
+        agent = script(folder / f"agent{number}", _HELLO + code)
+        configuration["Pools"][f"bad{number}"] = elsewhere("kernel", KernelAgent=agent, MinimumKernelNumber=1)
+    return configuration
+
+
+def test_hostile_agents(tmp_path):
+    """The start of their kernels fails, and nobody else notices."""
+    with serving(tmp_path, bad_pools(tmp_path, HOSTILE)) as server, join(server) as bystander:
+        for number, _ in enumerate(HOSTILE):
+            server.wait_for_log(f"A kernel of pool bad{number} did not start: ")
+            assert bystander.evaluate(number) == number
+        assert_serves(server)
+
+
+ENDLESS = {
+    "silence": "time.sleep(1000)",
+    "endless output": "while True: frame(0, b'line of output\\n' * 1000, 3)",
+    "endless output of the engine": "while True: os.write(2, b'line of the engine\\n' * 1000)",
+    "endless reports": "while True: frame(10, b'\\0' * 8)",
+    "endless questions": "while True: frame(4)",
+}
+
+
+def test_endless_agents(tmp_path):
+    """They are given up at the end of their time; the server does not grow, and others are served meanwhile."""
+    configuration = bad_pools(tmp_path, ENDLESS, KernelStartTimeout=3)
+    with serving(tmp_path, configuration, level="error") as server, join(server) as bystander:
+        before = processes.resident_bytes(server.pid)
+        for number in range(300):
+            assert bystander.evaluate(number) == number
+        for number, _ in enumerate(ENDLESS):
+            server.wait_for_log(f"A kernel of pool bad{number} did not start: it made no link within 3 seconds")
+        assert processes.resident_bytes(server.pid) - before < 40 << 20
+        assert_serves(server)
+
+
+# -- connections of agents -------------------------------------------------------------------------------------------
+
+
+def transport_port(server):
+    return int(server.wait_for_log(r"Listening for kernels on other machines on 127\.0\.0\.1:(\d+)")[1])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"WSTPSERVER-AGENT 1 " + b"x" * 10_000,
+        b"WSTPSERVER-AGENT 1 abc one nonce\n",
+        b"\0\xff\n" * 10,
+        b"WSTPSERVER-AGENT 1 \xff\xfe 1\n",
+    ],
+)
+def test_stranger_at_the_port_for_agents(server, said):
+    with socket.create_connection(("127.0.0.1", transport_port(server)), 20.0) as stranger:
+        stranger.sendall(said)
+        try:
+            assert stranger.recv(100) == b""
+        except ConnectionError:
+            pass
+    with connect(server, "Tcp") as link:
+        assert link.evaluate(3) == 3
+
+
+def test_agent_without_the_secret(server):
+    """A token that somebody has seen is of no use, and the secret is on no command line."""
+    with connect(server, "Tcp") as link:
+        connector, agent, kernel = processes_of(link, "Tcp")
+        for pid in (connector, agent, kernel):
+            assert not re.search(r"[0-9a-f]{64}", processes.command_line(pid))
+    assert not re.search(r"[0-9a-f]{64}", server.log)
+
+
+def test_tcp_interface_that_cannot_be_had(tmp_path):
+    keys = elsewhere(make_kernel(tmp_path), KernelTransport="tcp")
+    configuration = {"Pools": {"a": keys}, "KernelTransportInterface": "192.0.2.1:1"}
+    with serving(tmp_path, configuration) as server:
+        server.wait_for_log("did not start: the server cannot listen on KernelTransportInterface 192.0.2.1:1: ")
+
+
+def test_words_of_the_launcher_are_filled_in(tmp_path):
+    code = "import os, sys\nprint(sys.argv[1], flush=True)\nos.execvp(sys.argv[2], sys.argv[2:])\n"
+    show = script(tmp_path / "show", code)
+    launcher = shlex.join([show, "{pool}/{id}/{server}"])
+    keys = elsewhere(make_kernel(tmp_path), launcher, MinimumKernelNumber=1)
+    with serving(tmp_path, {"Pools": {"my pool; rm": keys}}) as server, join(server) as link:
+        expected = f"my pool; rm/{kernel_id(link)}/{socket.gethostname()}"
+        server.wait_for_log(f"printed: {re.escape(expected)}")
+
+
+def test_what_is_known_is_handed_over():
+    lines = []
+    remote = RemoteKernel(("ssh", "node7"), lines.append)
+    assert remote.take_line(REPORT + '{"host": "node7", "path": "/k", "pid": 5}')
+    assert remote.take_line(REPORT + '{"memory": 1000}')
+    assert not remote.take_line("printed")
+    assert remote.take_line(REPORT + '{"cut off')
+    record = json.loads(json.dumps(remote.hand_over()))
+    again = RemoteKernel.of_record(record, lines.append)
+    assert again.hand_over() == record
+    assert again.started.is_set()
+    assert (again.launcher, again.host, again.process, again.memory) == (("ssh", "node7"), "node7", 5, 1000)
+    again.take_line("more")
+    assert lines == ["printed", "more"]
