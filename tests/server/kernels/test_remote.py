@@ -25,12 +25,13 @@ from tests.support.serving import (
     one_pool,
     prompt,
     ready_kernels,
+    reconnect,
     serving,
 )
 from tools.harness import engines, processes
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
-from tools.harness.server import ROOT, pool
+from tools.harness.server import ROOT, ServerProcess, pool
 from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.keeper import agent as protocol
 from wstpserver.keeper.connector import REPORT
@@ -166,13 +167,49 @@ def test_death_of_any_of_its_processes(server, pool_name, victim):
 
 
 def test_the_server_is_killed(tmp_path):
-    configuration = one_pool(make_kernel(tmp_path, connect_from_child=True), **elsewhere("x"))
-    configuration["Pools"]["a"]["KernelPath"] = make_kernel(tmp_path, connect_from_child=True)
-    with serving(tmp_path, configuration) as server:
+    """Without a keeper that keeps kernels nothing is left, on either side."""
+    kernel = make_kernel(tmp_path, connect_from_child=True)
+    with serving(tmp_path, one_pool(kernel, root={"KernelsOutliveServer": 0}, **elsewhere(kernel))) as server:
         with join(server):
             server.expect_exit(-9)
             server.stop(signal.SIGKILL)
         server.assert_no_process_left()
+
+
+@pytest.mark.parametrize("transport", ["stdio", "tcp"])
+def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
+    """The kernel goes on, its client comes back, and what is known of it is known again."""
+    kernel = make_kernel(tmp_path)
+    keys = elsewhere(kernel, MinimumKernelNumber=1, KernelTransport=transport)
+    configuration = {"Pools": {"a": keys}, "KernelTransportInterface": "127.0.0.1"}
+    first = ServerProcess(tmp_path, configuration, "--log-level", "debug")
+    try:
+        first.start()
+        with join(first) as link:
+            identifier, before = kernel_id(link), facts(link, "a")
+            link.evaluate(Function("Set", conversation.Symbol("x"), 23))
+            os.kill(first.pid, signal.SIGUSR2)
+            first.wait_for_log("Restarted with ")
+            assert link.evaluate(conversation.Symbol("x")) == 23
+            assert {**facts(link, "a"), **CHANGING} == {**before, **CHANGING}
+            assert link.command("SetReserveKernel", conversation.Symbol("True")) == SUCCESS
+        first.wait_for_log(f"is unbridged from kernel {identifier}")
+        first.stop(signal.SIGKILL)
+        place = ("--port", str(first.port), "--interface", "127.0.0.1")
+        with serving(tmp_path, configuration, *place, usual_address=False) as second, second.connect() as link:
+            reconnect(link, identifier)
+            assert link.evaluate(conversation.Symbol("x")) == 23
+            assert {**facts(link, "a"), **CHANGING} == {**before, **CHANGING}
+            link.put("EvaluatePacket", Function("Die", 3))
+            packet = link.get_packet()
+            assert is_death(packet) and "exit status 3" in packet[1], packet
+        first.assert_no_process_left()
+    finally:
+        first.kill()
+
+
+#: What is not the same in two looks at a kernel.
+CHANGING = dict.fromkeys(("SecondsInState", "Age", "Evaluations", "Memory", "Client"))
 
 
 def test_outside_pools_and_limits(tmp_path):
