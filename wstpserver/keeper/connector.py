@@ -60,8 +60,9 @@ _LONGEST_LINE = 4096
 #: Bytes of output that wait for the server above which the engine's are not read.
 _MUCH_OUTPUT = 128 << 10
 
-#: Seconds that a launcher has to end, and its last lines to come, once the kernel or the stream has ended.
-LAUNCHER_GRACE = 1.0
+#: Seconds that a launcher has to end, and its last lines to come, once the kernel or the stream has ended. It may have
+#: to give a job back, which it cannot when it is killed.
+LAUNCHER_GRACE = 1.5
 
 #: Seconds between the end of a link and that of its kernel within which the server hears of both at once.
 LINK_GRACE = 0.4
@@ -282,7 +283,7 @@ class Connector:
                 told = json.loads(payload)
                 self._exited(int(told["status"]) & 0xFFFF, str(told["why"]))
             elif kind == protocol.FAILED:
-                self._fail(payload.decode("utf-8", "replace"))
+                self._fail(payload.decode("utf-8", "replace"), wait=True)
             else:
                 raise StreamError(f"it sends a frame of kind {kind}")
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -300,7 +301,7 @@ class Connector:
         """The kernel has ended."""
         if why:
             self._report(ended=f"{describe_status(status)}; {why}")
-        self._end_with(status, wait=bool(status))
+        self._end_with(status, wait=True)
 
     def _lost(self, why: str) -> None:
         """The stream has ended without the exit status of the kernel."""
@@ -310,10 +311,10 @@ class Connector:
         else:
             self._launcher_ended()
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str, *, wait: bool = False) -> None:
         if self._status is None:
             self._report(ended=why)
-            self._end_with(EXIT_FAILED << 8, wait=False)
+            self._end_with(EXIT_FAILED << 8, wait=wait)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -111,7 +111,9 @@ def test_kernel_directory_and_environment(tmp_path):
         tmp_path, directory=str(tmp_path), environment={"GIVEN": "text", "HOME": None}
     )
     with agent:
-        environment = (processes.PROC / str(kernel) / "environ").read_bytes().split(b"\0")
+        # it is empty while one program of it executes the next
+        content = wait_for((processes.PROC / str(kernel) / "environ").read_bytes)
+        environment = content.split(b"\0")
         assert b"GIVEN=text" in environment and not [each for each in environment if each.startswith(b"HOME=")]
         assert os.readlink(f"/proc/{kernel}/cwd") == str(tmp_path)
         agent.stdin.close()
