@@ -105,6 +105,10 @@ ON_CHILD_STACK static int run(void *argument)
     }
     setsid();
     reset_signals(child);
+    if (child->spawn->directory != NULL && chdir(child->spawn->directory) < 0) {
+        child->error = errno;
+        _exit(127);
+    }
     child->error = execute(child->spawn);
     _exit(127);
 }

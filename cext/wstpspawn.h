@@ -28,6 +28,7 @@ struct wstpspawn {
     char **programs;        /* paths that are tried in turn, as execvp() does; NULL at the end */
     char **arguments;       /* NULL at the end, as for execve() */
     char **environment;
+    char *directory;        /* the program's working directory; NULL for that of the caller */
     int32_t output;         /* becomes the program's standard output and error */
     int32_t null;           /* an open /dev/null: becomes the standard input */
     int32_t spare;          /* a descriptor for the call to use; afterwards it is /dev/null again */

@@ -26,6 +26,10 @@ ID = "a806-2645-9651"
         (["start", "-c", "/a/kernel --x -y"], AdminArguments("start", command_line="/a/kernel --x -y")),
         (["close", ID, ID.upper()], AdminArguments("close", kernels=(ID, ID))),
         (["connect", ID], AdminArguments("connect", kernels=(ID,))),
+        (["kick", "3", "Client 4", "1.2.3.4:5"], AdminArguments("kick", clients=("3", "4", "1.2.3.4:5"))),
+        (["top", "-oi3", "-S", "m"], AdminArguments("top", once=True, interval=3.0, sort="m")),
+        (["drain", "-p", "Main", "-t", "60"], AdminArguments("drain", pool="Main", timeout=60.0)),
+        (["pause", "--json"], AdminArguments("pause", json=True)),
         (["--help", "nonsense"], AdminArguments(help=True)),
         (["--version"], AdminArguments(version=True)),
     ],
@@ -42,8 +46,8 @@ def test_what_it_means(words, expected):
         (["stats"], "unknown command 'stats'; did you mean status?"),
         (["frobnicate"], "unknown command 'frobnicate'; the commands are status, wait"),
         (["status", "all"], "unexpected argument 'all' after status"),
-        (["status", "--pool", "x"], "--pool belongs to wait and close, not to status"),
-        (["wait", "--json"], "--json belongs to status, not to wait"),
+        (["status", "--pool", "x"], "--pool belongs to wait, close, clients, drain, pause and resume, not to status"),
+        (["wait", "--json"], "--json belongs to status, clients, kick, top, drain, pause and resume, not to wait"),
         (["status", "--jsn"], "unknown option --jsn; did you mean --json?"),
         (["status", "--json=yes"], "--json takes no value"),
         (["status", "--json", "-j"], "--json is given twice"),
@@ -56,6 +60,8 @@ def test_what_it_means(words, expected):
         (["wait", "-k"], "--kernels needs a value"),
         (["wait", "-p", ""], "--pool needs a value"),
         (["close"], "close needs the ID of a kernel"),
+        (["kick"], "kick needs the number or the address of a client"),
+        (["top", "--sort", "x"], "--sort needs one of the keys k, p, s, b, e, c, m, not 'x'"),
         (["close", "Main"], "'Main' is not a kernel ID such as"),
         (["connect", ID, ID], f"unexpected argument '{ID}' after connect"),
         (["-s", "wstp://host:31416/Main", "status"], "--server wstp://host:31416/Main: a server is needed"),
@@ -68,7 +74,7 @@ def test_what_is_wrong(words, problem, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"wstpserver-admin: {problem}")
-    assert err.endswith("Try wstpserver-admin --help.\n")
+    assert err.endswith("Try 'wstpserver-admin --help'.\n")
 
 
 def test_no_address(capsys):

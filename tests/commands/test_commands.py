@@ -19,6 +19,7 @@ from tests.support.serving import (
     information,
     kernel_id,
     kernels,
+    message_of,
 )
 from tools.harness.fake_kernel.codec import Function, Symbol, encode
 from tools.harness.fake_kernel.codec import Function as call
@@ -385,6 +386,10 @@ def test_nobody_waits_for_kernels_that_are_all_reserved(serve):
         head, text = refused.get_packet()
         assert head == "TextPacket" and "1 of 1 kernels (1 reserved)" in text and "ReservedKernelTimeout" in text
         assert refused.at_end()
+    with server.connect() as impatient:
+        impatient.put("EvaluatePacket", call("Plus", 2, 2))  # it names no kernel by its ID
+        assert "no kernel of pool Main can become available" in message_of(impatient.get_packet())
+        assert impatient.at_end()
     assert watcher.command("ConnectKernel", "Main", 100_000) == ERROR
     trouble = information(watcher)["Pools"]["Main"]["Trouble"]
     assert "1 of 1 kernels (1 reserved)" in trouble
@@ -406,7 +411,7 @@ def test_who_names_a_reserved_kernel_gets_it_although_its_pool_has_no_other(serv
     with server.connect() as watcher:
         wait_for(lambda: [one["State"] for one in kernels(watcher).values()] == ["reserved"])
         head, text = watcher.get_packet()
-        assert head == "TextPacket" and text.startswith("WSTPServer: waiting up to ") and "reserved kernels" in text
+        assert head == "TextPacket" and "reserved kernels go only to clients that name their IDs" in text
         assert enter(watcher, "ConnectKernel", name) == SUCCESS
         assert kernel_id(watcher) == name
 

@@ -21,6 +21,7 @@ PLACEHOLDERS = {
     "PORT@HOST": "31415@localhost", "31415@HOST": "31415@localhost", "PORT": "31415", "HOST": "localhost",
     "INTERFACE": "localhost", "FILE": "file", "FOLDER": "folder", "ADDRESS": "31415", "SECONDS": "2", "N": "2",
     "CODE": "1", "FUNCTION": "f", "ID": "a806-2645-9651", "COMMIT": "main", "POOL": "Main", "FD": "3",
+    "CLIENT": "3", "KEY": "m",
 }  # fmt: skip
 
 

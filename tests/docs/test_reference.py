@@ -11,7 +11,7 @@ from tools.harness.fake_kernel.codec import Symbol
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ROOT, pool
 from wstpserver.pools import commands
-from wstpserver.pools.commands import FORMS, MalformedCommand, parse_command
+from wstpserver.pools.commands import ADMINISTRATIVE, FORMS, MalformedCommand, parse_command
 from wstpserver.pools.states import KernelState
 from wstpserver.settings.schema import POOL_BY_KEY
 from wstpserver.wire.values import Function as WireFunction
@@ -22,7 +22,7 @@ PAGE = page("docs/reference.md")
 #: What stands for an argument in the tables, and such an argument.
 ARGUMENTS = {
     '"id"': "a806-2645-9651", '"specifier"': "Main", '"command line"': "kernel", "seconds": 1.5,
-    "setting": WireSymbol("True"), '"token"': "a-token-that-nobody-guesses",
+    "setting": WireSymbol("True"), '"pool"': "Main", '"client"': "999999", '"token"': "a-token-that-nobody-guesses",
 }  # fmt: skip
 
 
@@ -33,6 +33,11 @@ def read_form(text):
 
 
 COMMANDS = [(*read_form(cells[0].strip("`")), cells[1]) for cells in PAGE.table("command")]
+ADMINISTRATIVE_COMMANDS = [
+    (*read_form(form), cells[1])
+    for cells in PAGE.table("administrative command")
+    for form in re.findall("`(.+?)`", cells[0])
+]
 FUNCTIONS = [
     (*read_form(form), cells[1])
     for cells in PAGE.table("function")
@@ -43,7 +48,7 @@ FUNCTIONS = [
 # Commands
 
 
-@pytest.mark.parametrize(("name", "arguments", "result"), COMMANDS)
+@pytest.mark.parametrize(("name", "arguments", "result"), COMMANDS + ADMINISTRATIVE_COMMANDS)
 def test_a_command_of_the_table_is_well_formed(name, arguments, result):
     values = tuple(ARGUMENTS[argument] for argument in arguments)
     command = parse_command(WireFunction(WireSymbol("WSCommandPacket"), (WireFunction(WireSymbol(name), values),)))
@@ -55,8 +60,10 @@ def test_a_command_of_the_table_is_well_formed(name, arguments, result):
 
 
 def test_the_table_has_every_form_of_every_command():
-    listed = {(name, len(arguments)) for name, arguments, _ in COMMANDS}
-    assert len(listed) == len(COMMANDS)
+    commands_listed = COMMANDS + ADMINISTRATIVE_COMMANDS
+    listed = {(name, len(arguments)) for name, arguments, _ in commands_listed}
+    assert len(listed) == len(commands_listed)
+    assert {name for name, _, _ in ADMINISTRATIVE_COMMANDS} == ADMINISTRATIVE
     assert listed == {(name, len(readers)) for name, forms in FORMS.items() for readers in forms}
 
 
@@ -101,8 +108,8 @@ def test_the_embedded_kernel_has_these_functions():
 
 
 def test_the_commands_without_a_function_are_named():
-    (sentence,) = re.findall(r"These \w+ commands have no function: (.*?)\. ", re.sub(r"\s+", " ", PAGE.text))
-    assert set(re.findall(r"`(\w+)`", sentence)) == set(FORMS) - {name for name, _, _ in FUNCTIONS}
+    (sentence,) = re.findall(r"These (?:\w+) commands have no function: (.*?)\. ", re.sub(r"\s+", " ", PAGE.text))
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(FORMS) - {name for name, _, _ in FUNCTIONS} - ADMINISTRATIVE
 
 
 # A server does what the tables say
@@ -119,7 +126,17 @@ def server(tmp_path_factory):
         yield process
 
 
-@pytest.mark.parametrize(("name", "arguments", "result"), [row for row in COMMANDS if row[0] != "StopServer"])
+def test_information_about_clients_is_as_shown(server):
+    (block,) = [block for block in PAGE.blocks if '"SecondsIdle"' in block]
+    shown = json.loads(block)["result"]
+    with join(server) as link:
+        told = json.loads(link.command("GetClientInformation"))["result"]
+    assert list(told) == list(shown)
+    assert list(told["Clients"][0]) == list(shown["Clients"][0])
+    assert [cells[0].strip("`") for cells in PAGE.table("key of a client")] == list(shown["Clients"][0])
+
+
+@pytest.mark.parametrize(("name", "arguments", "result"), COMMANDS)
 def test_a_command_has_the_result_of_the_table(server, name, arguments, result):
     values = {'"specifier"': "Main", '"command line"': server.kernel, "seconds": 20, "setting": Symbol("False")}
     values['"token"'] = "any, because the server knows none"
@@ -155,9 +172,8 @@ def test_commands_about_the_kernel_fail_without_one(server):
     with join(server) as link:
         assert link.command("DisconnectKernel") == SUCCESS
         failing = {
-            name for name in FORMS
-            if name not in ("CloseKernel", "ConnectKernel", "ConnectParallelKernel", "RestartServer", "StartKernel",
-                            "StopServer")
+            name for name in set(FORMS) - ADMINISTRATIVE
+            if name not in ("CloseKernel", "ConnectKernel", "ConnectParallelKernel", "StartKernel")
             and link.command(name, *([Symbol("True")] if name.startswith("Set") else [])) == ERROR
         }  # fmt: skip
         assert link.command("GetServerInformation", 1) == MALFORMED

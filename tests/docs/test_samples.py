@@ -89,7 +89,7 @@ def test_the_sample_of_the_status_is_what_the_program_prints():
     def kernel(identifier, state, seconds, evaluations, process, client=None, *, busy=False):
         return {
             "ID": identifier, "State": state, "Busy": busy, "SecondsInState": seconds, "Evaluations": evaluations,
-            "ProcessID": process, "Client": client, "Age": 9000,
+            "ProcessID": process, "Client": client, "Age": 9000, "SecondsBusy": seconds if busy else None,
         }  # fmt: skip
 
     main = [

@@ -54,7 +54,8 @@ def test_parent_stays_single_threaded(warm_parent):
 
 
 def test_directory_and_environment(warm_parent, tmp_path):
-    kernel = warm_parent.launch(directory=str(tmp_path), environment={"WSTP_TEST": "é"})
+    kernel = warm_parent.launch(directory=str(tmp_path), environment={"WSTP_TEST": "é", "HOME": None})
+    assert kernel.evaluate('Environment["HOME"]') == Symbol("$Failed")
     assert kernel.evaluate("Directory[]") == str(tmp_path)
     assert kernel.evaluate('Environment["WSTP_TEST"]') == "é"
     kernel.close()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.embedded import make_embedded_kernel
 from tools.harness.server import ServerProcess, pool
+from tools.harness.waiting import wait_for
 from wstpserver.client import Session, connect
 from wstpserver.client.commands import server_information
 
@@ -31,6 +32,15 @@ class Served:
     def in_use(self):
         """The kernels that clients have, by ID."""
         return {identifier: kernel for identifier, kernel in self.kernels().items() if kernel.state == "bridged"}
+
+    def assert_nothing_is_left(self):
+        """Within seconds no client has a kernel any more, and those that were used are gone."""
+
+        def calm():
+            kernels = self.kernels().values()
+            return all(kernel.state in ("free", "starting") and not kernel.evaluations for kernel in kernels)
+
+        wait_for(calm, 20.0, lambda: f"used kernels to be gone: {self.kernels()}")
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,11 @@ from wstpserver.client import Session
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the keeper is for Linux")
 
 
+def lasting(kernel, minimum, root=None, **keys):
+    """A configuration with one pool, whose kernels outlive the server for a minute."""
+    return one_pool(kernel, minimum, {"KernelsOutliveServer": 60, **(root or {})}, **keys)
+
+
 @pytest.fixture
 def kernel(tmp_path):
     return make_kernel(tmp_path)
@@ -97,7 +102,7 @@ def test_sessions_are_found_again_and_again(tmp_path, kernel):
 def test_what_a_kernel_wrote_meanwhile_and_before_is_there(tmp_path, kernel, killed):
     """The value, what was missed before, the computation that went on, and what it wrote without a server."""
     first, gate = Gate(tmp_path, "first"), Gate(tmp_path)
-    configuration = one_pool(kernel, 1, MaximumKernelNumber=3)
+    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
     with killed(configuration) as server:
         with join(server) as link:
             identifier, process = kernel_id(link), kernel_process(link)
@@ -122,7 +127,7 @@ def test_what_a_kernel_wrote_meanwhile_and_before_is_there(tmp_path, kernel, kil
 
 def test_a_frame_of_the_kernel_that_was_under_way(tmp_path, kernel, killed):
     """Its rest is passed over, and what follows is found."""
-    configuration = one_pool(kernel, 2, MaximumKernelNumber=6)
+    configuration = lasting(kernel, 2, MaximumKernelNumber=6)
     sizes = (1000, 200_000, 3_000_000)
     gates = [Gate(tmp_path, f"gate {size}") for size in sizes]
     with killed(configuration) as server, contextlib.ExitStack() as stack:
@@ -147,7 +152,7 @@ def test_a_frame_of_the_kernel_that_was_under_way(tmp_path, kernel, killed):
 
 
 def test_a_question_is_asked_again(tmp_path, kernel, killed):
-    configuration = one_pool(kernel, 1, MaximumKernelNumber=3)
+    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
     with killed(configuration) as server, join(server) as link:
         identifier = kernel_id(link)
         link.put("EvaluatePacket", Function("AskString", "name? "))
@@ -163,7 +168,7 @@ def test_a_question_is_asked_again(tmp_path, kernel, killed):
 
 def test_a_kernel_in_the_middle_of_a_frame_of_its_client_is_closed(tmp_path, kernel, killed):
     """The reason is in the log; the pool is filled up again."""
-    configuration = one_pool(kernel, 1, MaximumKernelNumber=3)
+    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
     with killed(configuration) as server, join(server) as link:
         identifier, process = kernel_id(link), kernel_process(link)
         beginning, _ = long_text("EvaluatePacket", 200_000)
@@ -182,7 +187,7 @@ def test_a_kernel_in_the_middle_of_a_frame_of_its_client_is_closed(tmp_path, ker
 
 def test_a_kernel_waits_for_its_client(tmp_path, kernel, killed):
     """No other client of the pool gets it; when its client has not come, what KeepAlive says is done."""
-    configuration = one_pool(kernel, 1, {"KernelsOutliveServer": 2}, MaximumKernelNumber=4, KeepAlive=False)
+    configuration = lasting(kernel, 1, {"KernelsOutliveServer": 2}, MaximumKernelNumber=4, KeepAlive=False)
     with killed(configuration) as server, join(server) as link:
         identifier, process = kernel_id(link), kernel_process(link)
         server.stop(signal.SIGKILL)
@@ -197,7 +202,7 @@ def test_a_kernel_waits_for_its_client(tmp_path, kernel, killed):
 def test_a_session_comes_back_with_its_answer(tmp_path, kernel, killed):
     """Of an evaluation that went on without a server, and of one that begins after the crash."""
     gate, back = Gate(tmp_path), []
-    configuration = one_pool(kernel, 1, MaximumKernelNumber=3)
+    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
     with killed(configuration) as server, Session(f"{server.port}@127.0.0.1", reconnect=True) as session:
         session.on_reconnected = lambda: back.append(session.kernel_id)
         session.evaluate('x = "kept"')
@@ -215,7 +220,7 @@ def test_a_session_comes_back_with_its_answer(tmp_path, kernel, killed):
 
 
 def test_a_server_that_stops_and_keeps_its_kernels(tmp_path, kernel, killed):
-    configuration = one_pool(kernel, 1, MaximumKernelNumber=3)
+    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
     with killed(configuration) as server:
         with join(server) as link:
             identifier, process = kernel_id(link), kernel_process(link)
@@ -234,7 +239,7 @@ def test_a_server_that_stops_and_keeps_its_kernels(tmp_path, kernel, killed):
 def test_nobody_comes(tmp_path, outlive):
     """All end, also what a kernel has started in a session of its own."""
     kernel = make_kernel(tmp_path, grandchild=True)
-    with serving(tmp_path, one_pool(kernel, 2, {"KernelsOutliveServer": outlive})) as server:
+    with serving(tmp_path, lasting(kernel, 2, {"KernelsOutliveServer": outlive})) as server:
         server.expect_exit(-signal.SIGKILL)
         ready_kernels(server, 2)
         assert len(server.processes()) == 4
@@ -245,7 +250,7 @@ def test_nobody_comes(tmp_path, outlive):
 def test_a_keeper_that_is_killed(tmp_path):
     """Its kernels are gone at once, with what they have started; clients are told; there is another keeper."""
     kernel = make_kernel(tmp_path, grandchild=True)
-    with serving(tmp_path, one_pool(kernel, 2)) as server:
+    with serving(tmp_path, lasting(kernel, 2)) as server:
         ready_kernels(server, 2)
         with join(server) as link:
             before = server.processes()
@@ -263,7 +268,7 @@ def test_a_keeper_that_is_killed(tmp_path):
 
 def test_server_and_keeper_are_killed(tmp_path):
     kernel = make_kernel(tmp_path, grandchild=True)
-    with serving(tmp_path, one_pool(kernel, 2)) as server:
+    with serving(tmp_path, lasting(kernel, 2)) as server:
         server.expect_exit(-signal.SIGKILL)
         ready_kernels(server, 2)
         for pid in (max(keepers(server)), server.pid):
@@ -273,7 +278,7 @@ def test_server_and_keeper_are_killed(tmp_path):
 
 def test_a_kernel_that_ends_while_there_is_no_server(tmp_path, kernel, killed):
     """The next server is told, and its place in the pool is filled."""
-    configuration = one_pool(kernel, 2)
+    configuration = lasting(kernel, 2)
     with killed(configuration) as server:
         ready_kernels(server, 2)
         first, second = server.processes()

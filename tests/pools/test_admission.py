@@ -5,13 +5,19 @@ from __future__ import annotations
 import pytest
 
 from tests.pools.scene import RecordingRegistry, Scene, begin, closings, end, waits
-from wstpserver.pools.admission import clients_left, seat_holders
+from wstpserver.pools.admission import occupied_pools, seat_holders
 from wstpserver.pools.limits import is_stuck, occupancy, remedy
 from wstpserver.pools.registry import Refused
 from wstpserver.pools.states import Admission, Bridged, Client, KernelState, MoveFailed, Purpose, Start, WaitState
 from wstpserver.settings import ServerSettings
 
 DRAINED = "pool P is being drained: it takes no further clients until it is resumed"
+
+
+def clients_left(clients, pool=None):
+    """Who keeps the pool, or the server, from being drained."""
+    occupied = {client: occupied_pools(client) for client in clients}
+    return [client for client, pools in occupied.items() if (pools if pool is None else pool in pools)]
 
 
 # -- drained ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ def complains(capfd):
         out, err = capfd.readouterr()
         assert out == ""
         assert "Traceback" not in err
-        lines = without_waiting(err).removesuffix("Try wstpscript -help.\n").splitlines()
+        lines = without_waiting(err).removesuffix("Try 'wstpscript -help'.\n").splitlines()
         assert len(lines) == 1, err
         assert lines[0].startswith("wstpscript: ")
         return status, lines[0]

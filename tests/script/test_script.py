@@ -148,7 +148,7 @@ def test_wrong_usage(capfd, words, says):
     captured = capfd.readouterr()
     assert captured.out == ""
     assert says in captured.err
-    assert captured.err.endswith("Try wstpscript -help.\n")
+    assert captured.err.endswith("Try 'wstpscript -help'.\n")
 
 
 def test_a_file_that_is_no_text(capfd, tmp_path):

@@ -167,5 +167,5 @@ def test_wrong_usage_is_reported_alike(capfd, program, main, words, help_option)
     assert main(words) == ExitCode.USAGE
     out, err = capfd.readouterr()
     problem, advice = err.splitlines()
-    assert (out, advice) == ("", f"Try {program} {help_option}.")
+    assert (out, advice) == ("", f"Try '{program} {help_option}'.")
     assert problem.startswith(f"{program}: ")

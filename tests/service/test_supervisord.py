@@ -41,7 +41,9 @@ class Supervised:
     def configure(self, kernels):
         """Write the server's configuration with this number of kernels."""
         pool = {"KernelPath": self.kernel, "MinimumKernelNumber": kernels}
-        (self.folder / "wstpserver.conf").write_text(json.dumps({"Pools": {"P": pool}}))
+        # The next server has another port, and takes over no kernel of this one.
+        configuration = {"KernelsOutliveServer": 0, "Pools": {"P": pool}}
+        (self.folder / "wstpserver.conf").write_text(json.dumps(configuration))
 
     def _write_supervisor_configuration(self):
         sample = configparser.ConfigParser(interpolation=None)

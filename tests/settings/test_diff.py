@@ -12,6 +12,12 @@ def test_no_change():
     assert changes(settings([{"name": "a"}]), settings([{"name": "a"}])) == []
 
 
+def test_the_values_of_environment_variables_are_not_shown():
+    old = settings([{"name": "a", "KernelEnvironment": {"PASSWORD": "secret"}}])
+    new = settings([{"name": "a", "KernelEnvironment": {"PASSWORD": "other"}}])
+    assert [str(change) for change in changes(old, new)] == ["Pools.a.KernelEnvironment: changed"]
+
+
 def test_changes_in_the_order_of_the_new_file():
     old = settings([{"name": "a"}, {"name": "b", "KeepAlive": False}], Port=1)
     new = settings([{"name": "c"}, {"name": "b", "KeepAlive": True}], Port=2, KernelWaitTimeout=5)
@@ -20,5 +26,6 @@ def test_changes_in_the_order_of_the_new_file():
         "KernelWaitTimeout: 60.0 -> 5.0",
         "Pools.c: new pool",
         "Pools.b.KeepAlive: False -> True",
+        "Pools.b.KernelWaitTimeout: 60.0 -> 5.0",
         "Pools.a: removed",
     ]

@@ -1,7 +1,9 @@
 """Which file is used, what goes before it, what is written where there is none, and reloading."""
 
 import errno
+import json
 import os
+import re
 import stat
 import sys
 import threading
@@ -262,6 +264,40 @@ def test_one_look_finds_syntax_and_meaning_in_the_order_of_the_file(world):
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"Pools": {}}', 1),
+        ('{"Port": 1}', 1),
+        ("[1]", 1),
+        ('{"Pools": {"A": {KERNEL,\n"KeepAlife": true}}}', 2),
+        ('{"Pools": {"A": {KERNEL,\n"KeepAlive": "no"}}}', 2),
+        ('{"Pools": {"A": {KERNEL,\n"MaximumKernelNumber": 10001}}}', 2),
+        ('{"Pools": {"A": {KERNEL,\n"MinimumKernelNumber": 5,\n"MaximumKernelNumber": 3}}}', 3),
+        ('{"Pools": {"A": {KERNEL,\n"KernelEnvironment": {"A": 1}}}}', 2),
+        ('{"Pools": {"A": {KERNEL,\n"Port": 1}}}', 2),
+        ('{"Pools": {"A": {KERNEL},\n"B": {KERNEL, "Default": true}, "C": {KERNEL, "Default": true}}}', 2),
+        ('{"Pools":\n{"A": {KERNEL, "Default": false}}}', 2),
+        ('{"Pools": {"A": {KERNEL},\n"A": {KERNEL}}}', 2),
+        ('{"Pools": {"A": {KERNEL},\n"B": 4}}', 2),
+        ('{"Pools": {\n"0000-0000-0000": {KERNEL}}}', 2),
+        ('{"Pools": {"A": {KERNEL}},\n"Port": "x"}', 2),
+        ('{"Pools": {"A": {KERNEL}},\n"Port": 99999}', 2),
+        ('{"Pools": {"A": {KERNEL}},\n"Pools": {}}', 2),
+        ('{"Pools": {"A": {\n"KernelPath": "/nowhere"}}}', 2),
+        ('{"Pools": {"A": {KERNEL}},\n"AccessTokenFile": "nowhere"}', 2),
+    ],
+)
+def test_every_problem_has_its_file_and_line(world, text, line):
+    world.write(world.local, text.replace("KERNEL", f'"KernelPath": {json.dumps(str(world.kernel))}'))
+    with pytest.raises(ConfigurationError) as caught:
+        world.load(path=world.local)
+    assert all(problem.file == str(world.local) for problem in caught.value.problems)
+    assert line in [problem.line for problem in caught.value.problems]
+    for told in str(caught.value).splitlines():
+        assert re.match(rf"{re.escape(str(world.local))}:\d+:\d+: ", told)
+
+
 def test_what_is_wrong_is_not_also_missing(world):
     world.write(world.cwd / "named", '{"Pools":{"P":{"KernelPath":1}}}')
     with pytest.raises(ConfigurationError) as caught:
@@ -449,6 +485,31 @@ def test_an_initialization_file_that_is_not_there_is_left_to_the_kernel(world, n
 def test_no_initialization_file_is_no_trouble(world):
     world.write(world.local, world.pool(InitializationFile=""))
     assert world.load().warnings == ()
+
+
+def test_a_kernel_directory_is_relative_to_the_file_or_to_the_home(world):
+    (world.cwd / "sub" / "data").mkdir(parents=True)
+    for given, folder in (("data", world.cwd / "sub" / "data"), ("~", world.home), ("", "")):
+        world.write(world.cwd / "sub" / "conf", world.pool(KernelDirectory=given))
+        assert pool(world.load(path="sub/conf")).kernel_directory == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nowhere", "there is no folder"), ("file", "is not a folder"), ("nul\0", "expected the path of a folder")],
+)
+def test_a_kernel_directory_that_leads_nowhere(world, name, message):
+    world.write(world.cwd / "file", "")
+    world.write(world.local, '{"Pools": {"P": {\n"KernelDirectory":\n' + json.dumps(name) + "}}}")
+    with pytest.raises(ConfigurationError) as caught:
+        world.load(path=world.local)
+    (problem,) = [problem for problem in caught.value.problems if problem.key == "Pools.P.KernelDirectory"]
+    assert problem.line == 3 and message in problem.message
+
+
+def test_kernel_environment(world):
+    world.write(world.local, world.pool(KernelEnvironment={"A": "1", "B": None}))
+    assert pool(world.load()).kernel_environment == ("A=1", "B")
 
 
 def test_paths_do_not_change_when_the_working_folder_does(world, monkeypatch):

@@ -84,9 +84,9 @@ def test_every_line_of_the_sample_can_be_uncommented(world):
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
 def test_the_reference_explains_every_option(option):
-    (row,) = [line for line in reference_text().splitlines() if line.startswith(f"| `{option.key}` |")]
+    rows = [line for line in reference_text().splitlines() if line.startswith(f"| `{option.key}` |")]
+    (row,) = [line for line in rows if option.summary[1:] + "." in line]  # a pool may have a key of the root as well
     assert option.expected in row
-    assert option.summary[1:] in row
     assert row.count("|") == 5 + 2 * row.count("\\|")
     extensions = reference_text().index("## Extensions")
     assert (reference_text().index(row) > extensions) == option.extension

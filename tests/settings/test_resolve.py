@@ -301,6 +301,21 @@ def test_a_huge_unknown_key_is_no_trouble():
     assert problems[0][3].startswith("unknown key")
 
 
+def test_times_of_a_pool_are_those_of_the_server_unless_it_has_its_own():
+    result = resolved(pool("A", KernelWaitTimeout=1.0), pool("B"), KernelWaitTimeout=7.0, KernelStartTimeout=8.0)
+    settings = ServerSettings.of(result)
+    assert [(it.kernel_start_timeout, it.kernel_wait_timeout) for it in settings.pools] == [(8.0, 1.0), (8.0, 7.0)]
+    assert str(result.origins["Pools", "B", "KernelWaitTimeout"]) == "KernelWaitTimeout at the root"
+    assert result.origins["Pools", "A", "KernelWaitTimeout"] is FILE
+
+
+@pytest.mark.parametrize(("seats", "warned"), [(0, False), (3, True), (4, False)])
+def test_fewer_seats_than_the_pools_are_to_have_kernels_get_a_warning(seats, warned):
+    result = resolved(pool("A"), pool("B"), MaximumKernels=seats)
+    assert result.problems == []
+    assert [(warning.key, warning.line) for warning in result.warnings] == [("MaximumKernels", 1)] * warned
+
+
 @pytest.mark.parametrize(
     ("file", "given", "required"),
     [("", {}, False), ("", {"RequireAccessToken": False}, False), ("/tokens", {}, True),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 
 import pytest
 
@@ -20,6 +21,7 @@ from wstpserver.settings.schema import (
     Level,
     Option,
     split_words,
+    variables_text,
 )
 
 #: The keys and defaults as the documentation's two tables list them.
@@ -70,7 +72,8 @@ def test_settings_without_configuration_hold_the_defaults_of_the_table():
 def test_keys_are_unique_and_aliases_point_at_keys():
     assert len(ROOT_BY_KEY) == len(ROOT_OPTIONS)
     assert len(POOL_BY_KEY) == len(POOL_OPTIONS)
-    assert not set(ROOT_BY_KEY) & set(POOL_BY_KEY)
+    for key in set(ROOT_BY_KEY) & set(POOL_BY_KEY):  # the one at the root is the default of the others
+        assert POOL_BY_KEY[key].automatic == f"{key} at the root"
     assert set(POOL_ALIASES.values()) <= set(POOL_BY_KEY)
 
 
@@ -106,6 +109,7 @@ WRONG_TYPES = {
     Kind.NUMBER: ["2", True, None, [1], {}, -math.inf, math.nan, "inf", "infinity"],
     Kind.TEXT: [1, True, None, ["a"], {}],
     Kind.WORDS: [1, True, None, ["-a"], {}, '"not closed', "nul\0"],
+    Kind.VARIABLES: [1, "A=1", True, None, ["A=1"]],
     Kind.NETWORKS: [1, "127.0.0.1", "any", True, None, {}],
     Kind.USERS: [0, "self", True, None, {}],
     Kind.POOLS: [1, "a", [], None, True],
@@ -123,6 +127,27 @@ def test_wrong_type_is_refused_with_what_was_expected(option, value):
     assert message
     if not (option.kind is Kind.WORDS and isinstance(value, str)):
         assert message.startswith(f"expected {option.expected}, got ")
+
+
+def test_environment_variables():
+    option = POOL_BY_KEY["KernelEnvironment"]
+    assert option.convert({"A": "x=y", "B": "", "C": None}) == ("A=x=y", "B=", "C")
+    assert variables_text(("A=x=y", "B=", "C")) == '{"A": "x=y", "B": "", "C": null}'
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"": "x"}, "the string '' is not the name of an environment variable"),
+        ({"A=B": "x"}, "the string 'A=B' is not the name of an environment variable"),
+        ({"A": 4}, "A: expected a string without NUL characters, or null, got 4"),
+        ({"A": {"B": "x"}}, "A: expected a string without NUL characters, or null, got an object"),
+        ({"A": "nul\0"}, "A: expected a string without NUL characters, or null, got the string 'nul"),
+    ],
+)
+def test_wrong_environment_variables(given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        POOL_BY_KEY["KernelEnvironment"].convert(given)
 
 
 @pytest.mark.parametrize("option", [o for o in OPTIONS if o.unit == "seconds"], ids=lambda option: option.key)

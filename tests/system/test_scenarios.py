@@ -141,7 +141,8 @@ def test_use_with_wolframscript(server, tmp_path):
     with open(file, "rb") as stream:
         assert run(server, tmp_path, "-continueprofile", "-print", stdin=stream) == (0, "5\n6\n")
     assert run(server, tmp_path, "-continueprofile", "-code", "Exit[3]") == (3, "")
-    assert run(server, tmp_path, "-continueprofile", "-code", "x") == (0, "6\n"), "Exit ends the script, not the kernel"
+    status, output = run(server, tmp_path, "-continueprofile", "-code", "x")
+    assert status == 1 and "is gone" in output, "Exit ends the kernel of a profile"
 
 
 def test_bridging_to_a_specially_configured_pool(wstpscript):

@@ -104,10 +104,13 @@ class RawLink:
             connection.close()
 
 
-def connect(port, host="127.0.0.1", version=6, timeout=20.0, before=b""):
-    """A client's link to a link server in UUID mode; `before` goes first on both connections."""
+def connect(port, host="127.0.0.1", version=6, timeout=20.0, before=b"", *, without_kernel=False):
+    """A client's link to a link server in UUID mode.
+
+    `before` goes first on both connections; `without_kernel`: a WSTPServer is told that the link wants none yet.
+    """
     data, message = joining.connect_uuid(host, port, str(uuid.uuid4()).upper(), timeout, before)
-    peer_version, framer = joining.greet(data, version)
+    peer_version, framer = joining.greet(data, version, b" -kernel none" if without_kernel else b"")
     return RawLink(data, message, framer, timeout, min(version, peer_version))
 
 

@@ -25,7 +25,8 @@ def pool(kernel, **keys):
 class ServerProcess:
     """`python -m wstpserver` on a free port of the loopback interface, as context manager.
 
-    configuration: a dict as in wstpserver.conf, or its text, or None (no -c: the program searches).
+    configuration: a dict as in wstpserver.conf, or its text, or None (no -c: the program searches). Kernels end with
+        the server unless the dict says KernelsOutliveServer: nothing is left of a server that a test kills.
     root: the checkout whose server it is, with its C module.
     usual_address: whether it gets `--port 0 --interface 127.0.0.1`; the arguments say it otherwise.
     Its HOME, XDG_RUNTIME_DIR and working directory are `folder`. Leaving the block stops it with SIGTERM and
@@ -55,6 +56,8 @@ class ServerProcess:
     def _configure(self, configuration):
         if configuration is None:
             return []
+        if isinstance(configuration, dict) and self.root == ROOT:  # a server of an older checkout does not know the key
+            configuration = {**configuration, "KernelsOutliveServer": configuration.get("KernelsOutliveServer", 0)}
         path = self.folder / f"{self.mark}.conf"
         text = configuration if isinstance(configuration, str) else json.dumps(configuration, indent=4)
         path.write_text(text, encoding="utf-8")

@@ -10,7 +10,8 @@ from typing import Any
 
 from wstpserver.server import ServeOptions
 from wstpserver.settings.model import PoolSettings, ServerSettings
-from wstpserver.settings.schema import ANY, POOL_OPTIONS, ROOT_OPTIONS, Kind, Option
+from wstpserver.settings.resolve import DEFAULT
+from wstpserver.settings.schema import ANY, POOL_OPTIONS, ROOT_OPTIONS, Kind, variables_text
 
 Row = tuple[str, str, str]
 
@@ -28,14 +29,13 @@ def report(options: ServeOptions) -> str:
     file = options.configuration_file or "none, using the defaults"
     lines.append(f"Configuration file: {file}" + (" (created when the server starts)" if loaded.created else ""))
     sections = [("Command line", list(_command_line(options))), ("Server", list(_root(options)))]
-    sections += [(f'Pool "{pool.name}"', list(_pool(options, pool))) for pool in loaded.settings.pools]
-    rows = [row for _, section in sections for row in section]
+    sections += [(f'Pool "{pool.name}"', _pool(options, pool)) for pool in loaded.settings.pools]
+    rows = set().union(*(section for _, section in sections))  # thousands of pools have most rows in common
     key_width = max(len(row[0]) for row in rows)
     value_width = min(_VALUE_WIDTH, max(len(row[1]) for row in rows))
+    shown = {row: f"    {row[0]:{key_width}}  {row[1]:{value_width}}  ({row[2]})" for row in rows}
     for title, section in sections:
-        lines += ["", title]
-        for key, value, origin in section:
-            lines.append(f"    {key:{key_width}}  {value:{value_width}}  ({origin})")
+        lines += ["", title, *map(shown.__getitem__, section)]
     lines += [*_recommendations(loaded.settings), "", _verdict(loaded.skipped)]
     return "\n".join(lines) + "\n"
 
@@ -63,26 +63,33 @@ def _command_line(options: ServeOptions) -> Iterable[Row]:
 def _root(options: ServeOptions) -> Iterable[Row]:
     for option in ROOT_OPTIONS:
         if option.kind is not Kind.POOLS:
-            yield _row(options, option, options.loaded.settings, ())
+            origin = str(options.loaded.origins[option.key,])
+            yield _row(option.key, getattr(options.loaded.settings, option.field), origin)
 
 
-def _pool(options: ServeOptions, pool: PoolSettings) -> Iterable[Row]:
-    for option in POOL_OPTIONS:
-        yield _row(options, option, pool, ("Pools", pool.name))
+_POOL_FIELDS = [(option.key, option.field) for option in POOL_OPTIONS]
+_DEFAULT = str(DEFAULT)
+_KINDS = {option.key: option.kind for option in (*ROOT_OPTIONS, *POOL_OPTIONS)}
 
 
-def _row(
-    options: ServeOptions, option: Option, settings: ServerSettings | PoolSettings, prefix: tuple[str, ...]
-) -> Row:
-    origin = options.loaded.origins[prefix + (option.key,)]
-    return option.key, _shown(option.kind, getattr(settings, option.field)), str(origin)
+def _pool(options: ServeOptions, pool: PoolSettings) -> list[Row]:
+    origins, values = options.loaded.origins.of_pool(pool.name), vars(pool)
+    given = {key: str(origin) for key, origin in origins.items()}
+    return [_row(key, values[field], given.get(key, _DEFAULT)) for key, field in _POOL_FIELDS]
 
 
-@lru_cache(maxsize=4096, typed=True)
+@lru_cache(maxsize=65536, typed=True)
+def _row(key: str, value: Any, origin: str) -> Row:
+    """Cached, as thousands of pools have the same values."""
+    return key, _shown(_KINDS[key], value), origin
+
+
 def _shown(kind: Kind, value: Any) -> str:
-    """Return a value as the file writes it. Cached, as thousands of pools have the same values."""
+    """Return a value as the file writes it."""
     if kind is Kind.WORDS:
         return json.dumps(shlex.join(value), ensure_ascii=False)
+    if kind is Kind.VARIABLES:
+        return variables_text(value)
     if kind is Kind.NUMBER and value.is_integer():
         return str(int(value))
     return json.dumps(value, ensure_ascii=False)

@@ -65,8 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(sys.argv[1:] if words is None else words)
     except UsageError as error:
-        usage = DOCUMENT[DOCUMENT.index("Usage:") : DOCUMENT.index("Environment:")].rstrip()
-        _print(f"wstpserver: {error}\n\n{usage}\n", sys.stderr)
+        _print(f"wstpserver: {error}\nTry 'wstpserver --help'.\n", sys.stderr)
         return EXIT_USAGE
     if arguments["--help"]:
         _print(DOCUMENT, sys.stdout)
@@ -92,8 +91,8 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     normalised = normalise(DOCUMENT, words)
     try:
         arguments: dict[str, Any] = docopt(DOCUMENT, normalised, help=False)
-    except DocoptExit as error:
-        raise UsageError(str(error)) from None
+    except DocoptExit:
+        raise UsageError("these options do not go together") from None
     for name, convert in (("--log-level", parse_log_level), ("--port", parse_port)):
         if arguments[name] is not None:
             try:
@@ -105,6 +104,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _check(arguments: dict[str, Any]) -> int:
+    gc.disable()  # nothing of it is garbage, and the program ends soon
     try:
         loaded = load_settings(_source(arguments), create=False)
     except ConfigurationError as error:

@@ -83,7 +83,7 @@ def run_program(program: str, help_option: str, body: Callable[[Terminal], int])
         return body(terminal)
     except (UsageError, LinkSyntaxError) as error:
         terminal.complain(str(error))
-        terminal.error(f"Try {program} {help_option}.")
+        terminal.error(f"Try '{program} {help_option}'.")
         return ExitCode.USAGE
     except ProgramError as error:
         if isinstance(error, OutputError):

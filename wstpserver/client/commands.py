@@ -185,6 +185,7 @@ class KernelInformation:
         host: The machine that it runs on.
         launcher: The command line that runs it on another machine, "" for the server's own.
         last_output: For one that is starting elsewhere: the last line of the engine.
+        seconds_busy: Seconds since the evaluation in it began.
     """
 
     id: str
@@ -201,6 +202,7 @@ class KernelInformation:
     host: str | None = None
     launcher: str | None = None
     last_output: str | None = None
+    seconds_busy: float | None = None
 
     @property
     def available(self) -> bool:
@@ -396,6 +398,7 @@ def _kernel(pool: str, values: Mapping[str, Any]) -> KernelInformation:
         host=_get(values, "Host", str),
         launcher=_get(values, "Launcher", str),
         last_output=_get(values, "LastOutput", str),
+        seconds_busy=_number(values.get("SecondsBusy")),
     )
 
 

@@ -234,7 +234,11 @@ def _take_on(request: ForkRequest) -> None:
     os.dup2(request.output, 2)
     if request.output > 2:
         os.close(request.output)
-    os.environ.update(request.environment)
+    for name, value in request.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
     time.tzset()
     if request.directory is not None:
         os.chdir(request.directory)

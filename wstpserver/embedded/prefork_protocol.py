@@ -1,6 +1,7 @@
 """The messages between a server and its warm parent: one JSON object per datagram, on an inherited socket.
 
-server -> parent   {"launch": N, "arguments": [...], "directory": path or null, "environment": {...} or null}
+server -> parent   {"launch": N, "arguments": [...], "directory": path or null,
+                    "environment": {name: value, or null to take it away} or null}
 with one descriptor: the standard output and error of the kernel
 parent -> server   {"event": "ready"}, {"event": "failed", "reason": ...}
 {"event": "launched", "launch": N, "pid": P}
@@ -40,14 +41,14 @@ class ForkRequest:
         launch: The server's number for this request.
         arguments: The kernel's command line, without the program's name.
         directory: The kernel's working directory; None for that of the parent.
-        environment: Variables to set in addition to those of the parent.
+        environment: Variables to set in addition to those of the parent; None takes one away.
         output: A descriptor for standard output and error; it belongs to the receiver of the request.
     """
 
     launch: int
     arguments: tuple[str, ...]
     directory: str | None
-    environment: dict[str, str]
+    environment: dict[str, str | None]
     output: int
 
 
@@ -112,8 +113,10 @@ def _parsed(data: bytes, descriptors: list[int]) -> ForkRequest:
     if not (directory is None or isinstance(directory, str)):
         raise BadForkRequest("directory must be a string or null", launch)
     environment = {} if environment is None else environment
-    if not isinstance(environment, dict) or not _are_strings(list(environment.values())):
-        raise BadForkRequest("environment must be an object of strings, or null", launch)
+    if not isinstance(environment, dict) or not _are_strings(
+        [value for value in environment.values() if value is not None]
+    ):
+        raise BadForkRequest("environment must be an object of strings and nulls, or null", launch)
     if len(descriptors) != 1:
         raise BadForkRequest(f"one descriptor must come along, not {len(descriptors)}", launch)
     return ForkRequest(launch, tuple(arguments), directory, environment, descriptors[0])

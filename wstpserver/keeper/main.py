@@ -272,7 +272,7 @@ class Keeper:
                 message["programs"],
                 message["arguments"],
                 {**(message["environment"] or self._environment), MARK: mark},
-                self._directory,
+                message.get("directory") or self._directory,
                 writing,
                 dict(zip(message["numbers"], passed, strict=True)),
             )

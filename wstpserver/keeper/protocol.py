@@ -1,7 +1,8 @@
 """The conversation between a server and its keeper: one JSON object per datagram of a Unix socket, with descriptors.
 
 server -> keeper   {"hello": VERSION, "environment": {...}, "directory": path, "outlive": seconds}
-                   {"start": N, "programs": [...], "arguments": [...], "numbers": [...], "mark": M}
+                   {"start": N, "programs": [...], "arguments": [...], "environment": {...} or null,
+                    "directory": path or null, "numbers": [...], "mark": M}
                    with the output pipe's writing and reading end, then the descriptors that get these numbers
                    {"known": M}, {"forgotten": M}: a kernel that a prefork parent has forked lives, is gone
                    {"hold": NAME, "record": {...}} with descriptors, {"release": NAME}

@@ -27,16 +27,14 @@ def not_admitted(admission: Admission, pool: Pool | None = None) -> str:
     return f"{f'pool {pool.name}' if pool is not None else 'the server'} {_IN_WORDS[admission]}"
 
 
-def clients_left(clients: Iterable[Client], pool: Pool | None = None) -> list[Client]:
-    """The clients that a drained pool, or server, still waits for: they have a kernel of it, or are to get one."""
-    return [client for client in clients if _concerns(client, pool)]
-
-
-def _concerns(client: Client, pool: Pool | None) -> bool:
+def occupied_pools(client: Client) -> list[Pool | None]:
+    """The pools of which the client has a kernel or is to get one, None for kernels outside pools: while there are
+    any, it keeps its pools, or the server, from being drained.
+    """
     targets: list[Kernel | Pool | None] = [client.kernel]
     targets += [waiting.target for waiting in (client.waiting, client.pending) if waiting is not None]
     pools = [target.pool if isinstance(target, Kernel) else target for target in targets if target is not None]
-    return bool(pools) if pool is None else pool in pools
+    return list(dict.fromkeys(pools))
 
 
 # -- seats ---------------------------------------------------------------------------------------------------------
@@ -50,7 +48,7 @@ def seat_holders(seats: Seats) -> str:
         where = f"pool {kernel.pool.name}" if kernel.pool is not None else "outside pools"
         pools.setdefault(where, Counter())[kernel.state.value] += 1
         if kernel.client is not None:
-            clients.append(kernel.client.name.partition(" (")[0])
+            clients.append(f"Client {kernel.client.number}")
     parts = [
         f"{where} {counts.total()} ({', '.join(f'{count} {state}' for state, count in sorted(counts.items()))})"
         for where, counts in pools.items()

@@ -81,14 +81,19 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "ConnectKernel": ((), (_text,), (_text, _seconds)),
     "ConnectParallelKernel": ((), (_seconds,)),
     "DisconnectKernel": ((),),
+    "DrainPools": ((), (_text,)),
+    "GetClientInformation": ((),),
     "GetKernelBusyStatus": ((), (_text,)),
     "GetKernelID": ((),),
     "GetMissedOutput": ((),),
     "GetNumberOfAvailableParallelKernels": ((),),
     "GetPoolName": ((),),
     "GetServerInformation": ((),),
+    "KickClient": ((_text,),),
+    "PausePools": ((), (_text,)),
     "ReloadConfiguration": ((),),
     "RestartServer": ((),),
+    "ResumePools": ((), (_text,)),
     "SetAllowSilentKernelReplacement": ((_truth,),),
     "SetKeepAlive": ((_truth,),),
     "SetReserveKernel": ((_truth,),),
@@ -97,7 +102,12 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
 }
 
 #: Commands for the server's own user and root on its computer, and for clients with an access token.
-ADMINISTRATIVE = frozenset({"ReloadConfiguration", "RestartServer", "StopServer"})
+ADMINISTRATIVE = frozenset(
+    {
+        "DrainPools", "GetClientInformation", "KickClient", "PausePools", "ReloadConfiguration", "RestartServer",
+        "ResumePools", "StopServer",
+    }
+)  # fmt: skip
 
 #: Commands whose answers InformationFor limits.
 INFORMATION = frozenset({"GetKernelID", "GetMissedOutput", "GetServerInformation"})

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from wstpserver.pools.admission import not_admitted, seat_holders
 from wstpserver.pools.states import Admission, Kernel, KernelState, Pool
+from wstpserver.settings import ServerSettings
 
 #: How far below MaximumKernelAge a kernel's own limit may lie, as a part of it.
 JITTER = 0.1
@@ -91,6 +92,11 @@ def evaluation_limit(kernel: Kernel) -> float:
     if kernel.pool is None or kernel.state is not KernelState.BRIDGED:
         return 0.0
     return kernel.pool.settings.evaluation_time_limit
+
+
+def start_timeout(kernel: Kernel, server: ServerSettings) -> float:
+    """Seconds from the launch of a kernel to its link, and for each step of its initialisation."""
+    return server.kernel_start_timeout if kernel.pool is None else kernel.pool.settings.kernel_start_timeout
 
 
 def megabytes(size: int) -> str:

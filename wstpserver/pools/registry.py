@@ -239,6 +239,7 @@ class Registry:
 
     def _admission_to(self, kernel: Kernel) -> Admission:
         return self.admission if kernel.pool is None else kernel.pool.admission
+
     def _offer_used(self, pool: Pool) -> None:
         for kernel in tuple(pool.used.values()):
             self._offer(kernel)  # a new limit may concern it
@@ -559,6 +560,13 @@ class Registry:
         self._disconnect(client, Reason.CLIENT_GONE)
 
     @_transaction
+    def send_away(self, client: Client, reason: Reason) -> None:
+        """Take everything from a client whose link the server is about to close, as if it left."""
+        self._leave_line(client, reason.value)
+        self._release_pending(client)
+        self._disconnect(client, reason)
+
+    @_transaction
     def connect_to_pool(
         self, client: Client, pool: Pool, purpose: Purpose = Purpose.COMMAND, *, deferred: bool = False
     ) -> WaitingClient:
@@ -754,7 +762,9 @@ class Registry:
             if kernel.state is BRIDGED:
                 kernel.evaluations += number
             if change is PASSED:
-                kernel.idle_since = self._clock()
+                kernel.idle_since = kernel.busy_since = self._clock()
+            elif kernel.busy_since <= kernel.idle_since:  # not in the middle of another one
+                kernel.busy_since = self._clock()
             return
         if change is IDLE:
             kernel.idle_since = self._clock()
@@ -969,5 +979,6 @@ def _reorder(kernels: OrderedDict[str, Kernel], order: Iterable[str]) -> None:
             kernels.move_to_end(identifier)
 
 
-def _command_line(settings: PoolSettings) -> tuple[str, tuple[str, ...]]:
-    return settings.kernel_path, settings.launch_options
+def _command_line(settings: PoolSettings) -> tuple[object, ...]:
+    """What decides how a kernel is launched."""
+    return settings.kernel_path, settings.launch_options, settings.kernel_directory, settings.kernel_environment

@@ -154,6 +154,8 @@ class Reason(Enum):
     KERNEL_DIED = "the kernel died"
     KERNEL_ENDED = "the kernel ended in good order"
     KERNEL_CLOSED = "the kernel was closed by the server"
+    KICKED = "the administrator closed the client's link"
+    IDLE = "the client was idle for longer than ClientIdleTimeout"
 
 
 # -- records -----------------------------------------------------------------------------------------------------
@@ -217,6 +219,8 @@ class Kernel:
     #: When it became ready, and when its last evaluation ended.
     ready_at: float = 0.0
     idle_since: float = 0.0
+    #: When the outermost of its open evaluations began; of no meaning while it is idle.
+    busy_since: float = 0.0
     #: The client that has it, or gets it when the evaluation in that client's present kernel is answered.
     client: Client | None = None
     #: The setting of SetReserveKernel; None leaves it to the pool.
@@ -296,6 +300,7 @@ _KERNEL_FIELDS: dict[str, Any] = {
     "since": 0.0,
     "ready_at": 0.0,
     "idle_since": 0.0,
+    "busy_since": 0.0,
     "reserve": None,
     "uses": 0,
     "evaluations": 0,
@@ -356,6 +361,16 @@ class Client:
             departure=None if departure is None else Departure(departure),
             evaluations_before=record.get("evaluations_before", 0),
         )
+
+    @property
+    def number(self) -> str:
+        """Of "Client 3 (127.0.0.1:46074)" the "3"; the whole name if it is of another form."""
+        return self.name.partition(" (")[0].removeprefix("Client ")
+
+    @property
+    def address(self) -> str:
+        """Of "Client 3 (127.0.0.1:46074)" the address; "" if the name is of another form."""
+        return self.name.partition(" (")[2].removesuffix(")")
 
     @property
     def has_not_used_it(self) -> bool:

@@ -467,11 +467,19 @@ class Application:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)  # as they are after a restart
 
     def _asked_to_stop(self, number: int) -> None:
+        self.stop_because(signal.Signals(number).name)
+
+    def stop_because(self, why: str) -> None:
+        """Have `wait` return; the second time what `stop` still waits for is ended at once.
+
+        Args:
+            why: The signal, or who wants it, for the log.
+        """
         if self._stopping.is_set():
-            self._log.information(f"Stopping at once because of {signal.Signals(number).name}")
+            self._log.information(f"Stopping at once because of {why}")
             self._hurrying.set()
             return
-        self._log.information(f"Stopping because of {signal.Signals(number).name}")
+        self._log.information(f"Stopping because of {why}")
         self._stopping.set()
 
     def _stop_by_command(self) -> None:

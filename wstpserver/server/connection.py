@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,10 @@ ACKNOWLEDGEMENT_DELAY = 0.004
 _NOT_NOW = (BlockingIOError, InterruptedError)
 
 _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
+
+#: Of struct tcp_info (tcp(7)) on Linux: tcpi_last_data_recv, in milliseconds.
+_LAST_RECEIVED = struct.Struct("=52xI")
+_TELLS_TIMES = sys.platform.startswith("linux") and hasattr(socket, "TCP_INFO")
 
 #: A pipe that always has something to read: waiting for it takes one round of the loop.
 _always_ready, _other_end = os.pipe()
@@ -77,6 +83,16 @@ class Connection:
         """Acknowledge at once everything that was received."""
         if _QUICKACK is not None:  # Linux clears the option, so it is set again each time
             self.socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
+    def seconds_since_received(self) -> float | None:
+        """For how long the peer has sent nothing; None where the system does not say (Linux does), or at the end."""
+        if not _TELLS_TIMES:
+            return None
+        try:
+            told = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_RECEIVED.size)
+        except OSError:
+            return None
+        return _LAST_RECEIVED.unpack(told)[0] / 1000 if len(told) == _LAST_RECEIVED.size else None
 
     def try_receive(self, view: memoryview) -> int | None:
         """Receive into *view*.

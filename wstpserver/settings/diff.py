@@ -60,4 +60,6 @@ def _differences(
     for option in options:
         before, after = getattr(old, option.field), getattr(new, option.field)
         if option.kind is not Kind.POOLS and before != after:
-            yield Change(prefix + option.key, f"{before!r} -> {after!r}", not option.reloadable)
+            secret = option.kind is Kind.VARIABLES  # passwords perhaps
+            text = "changed" if secret else f"{before!r} -> {after!r}"
+            yield Change(prefix + option.key, text, not option.reloadable)

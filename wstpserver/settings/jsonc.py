@@ -203,6 +203,9 @@ class _Stop(Exception):
 _BLANKS = re.compile(r"(?:[\s\u200b\ufeff]+|#[^\r\n]*)*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORDLIKE = re.compile(r"[^\s\u200b\ufeff\[\]{},:\"#]+")
+#: Punctuation, or a string without escape sequences and characters that need a look.
+_USUAL = re.compile(r'[{}\[\]:,]|"([^"\\\x00-\x1f\ud800-\udfff]*)"')
+_PUNCTUATION, _STRING = _TokenKind.PUNCTUATION, _TokenKind.STRING  # members of an enum are slow to look up
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
 _HEX4 = re.compile("[0-9a-fA-F]{4}")
 _WORDS: dict[str, object] = {"true": True, "false": False, "null": None, "Infinity": math.inf}
@@ -227,16 +230,20 @@ class _Scanner:
     def next(self) -> _Token:
         """Return the next token; at the end of the text an END token, again at each call."""
         self._skip_blanks()
+        usual = _USUAL.match(self._text, self._at)
+        if usual is not None:
+            return self._usual(usual)
         if self._at >= len(self._text):
             return self._token(_TokenKind.END, "", None)
-        character = self._text[self._at]
-        if character in "{}[]:,":
-            token = self._token(_TokenKind.PUNCTUATION, character, None)
-            self._at += 1
-            return token
-        if character == '"':
-            return self._string()
-        return self._number_or_word()
+        return self._string() if self._text[self._at] == '"' else self._number_or_word()
+
+    def _usual(self, match: re.Match[str]) -> _Token:
+        """Take punctuation, or a string that is as it looks."""
+        column, text = self._at - self._line_start + 1, match[1]
+        self._at = match.end()
+        if text is None:
+            return _Token(_PUNCTUATION, match[0], None, self._line, column)
+        return _Token(_STRING, text, text, self._line, column)
 
     def note(self, problem: Problem) -> None:
         """Record a problem and continue. Raises `_Stop` when there are too many."""
@@ -251,12 +258,13 @@ class _Scanner:
     def _skip_blanks(self) -> None:
         match = _BLANKS.match(self._text, self._at)
         assert match is not None
-        skipped = match.group()
-        lines = skipped.count("\n")
-        if lines:
-            self._line += lines
-            self._line_start = self._at + skipped.rindex("\n") + 1
-        self._at = match.end()
+        end = match.end()
+        if end > self._at:
+            lines = self._text.count("\n", self._at, end)
+            if lines:
+                self._line += lines
+                self._line_start = self._text.rindex("\n", self._at, end) + 1
+            self._at = end
 
     def _number_or_word(self) -> _Token:
         match = _WORDLIKE.match(self._text, self._at)
@@ -373,9 +381,9 @@ class Node:
 
     @property
     def plain(self) -> object:
-        """The value in plain Python. Of an object only its kind, `{}`: no option takes an object."""
+        """The value in plain Python."""
         if isinstance(self.value, Members):
-            return {}
+            return {member.key: member.value.plain for member in self.value}
         if isinstance(self.value, list):
             return [item.plain if isinstance(item, Node) else item for item in self.value]
         return self.value

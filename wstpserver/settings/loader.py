@@ -331,8 +331,10 @@ class _Loader:
         if given is None:
             raise ConfigurationError(problems)
         own_warnings: list[Problem] = []
+        environ = self._source.environ
+        found: dict[str, str] = {}
         pools = tuple(
-            _settle_paths(pool, path.parent, self._source.environ, problems, own_warnings) for pool in given.pools
+            _settle_paths(pool, path.parent, environ, problems, own_warnings, found) for pool in given.pools
         )
         root = _settle_token_file(given.root, path.parent, self._source.environ, problems, own_warnings)
         given = GivenSettings(root, pools)
@@ -388,12 +390,15 @@ def _settle_paths(
     environ: Mapping[str, str],
     problems: list[Problem],
     warnings: list[Problem],
+    found: dict[str, str],
 ) -> GivenPool:
     """Make the paths of a pool absolute and check them; `folder` is that of the configuration file.
 
-    A KernelPath that names no program is a problem now, not when the first client waits. An InitializationFile
-    is read by the kernel, which may look for it in other places, so a missing one is a warning. Paths of a pool with
-    KernelLauncher are those of another machine.
+    `found` remembers the programs of other pools by their KernelPath.
+
+    A KernelPath that names no program, or a KernelDirectory that is no folder, is a problem now, not when the first
+    client waits. An InitializationFile is read by the kernel, which may look for it in other places, so a missing one
+    is a warning. Paths of a pool with KernelLauncher are those of another machine.
     """
     values = dict(pool.values)
     launcher = values.get("KernelLauncher")
@@ -402,7 +407,10 @@ def _settle_paths(
     kernel = values.get("KernelPath")
     if kernel is not None and isinstance(kernel.value, str):
         try:
-            values["KernelPath"] = Given(_kernel_path(kernel.value, folder, environ), kernel.origin)
+            path = found.get(kernel.value)
+            if path is None:
+                path = found[kernel.value] = _kernel_path(kernel.value, folder, environ)
+            values["KernelPath"] = Given(path, kernel.origin)
         except ValueError as error:
             problems.append(kernel.origin.problem(f"Pools.{pool.name}.KernelPath", str(error)))
     initialization = values.get("InitializationFile")
@@ -414,6 +422,12 @@ def _settle_paths(
             warnings.append(initialization.origin.problem(key, message))
         else:
             values["InitializationFile"] = Given(path, initialization.origin)
+    directory = values.get("KernelDirectory")
+    if directory is not None and directory.value:
+        try:
+            values["KernelDirectory"] = Given(_folder_path(directory.value, folder, environ), directory.origin)
+        except ValueError as error:
+            problems.append(directory.origin.problem(f"Pools.{pool.name}.KernelDirectory", str(error)))
     return GivenPool(pool.name, pool.origin, values)
 
 
@@ -486,6 +500,18 @@ def _kernel_path(text: str, folder: Path, environ: Mapping[str, str]) -> str:
     if os.path.exists(path):
         raise ValueError(f'"{path}" is not executable')
     raise ValueError(f'there is no file "{path}"')
+
+
+def _folder_path(text: str, folder: Path, environ: Mapping[str, str]) -> str:
+    """Return the absolute path of a folder. Raises ValueError that says what is wrong with it."""
+    if "\0" in text:
+        raise ValueError("expected the path of a folder")
+    path = _absolute(text, folder, environ)
+    if not os.path.isdir(path):
+        raise ValueError(f'"{path}" is not a folder' if os.path.exists(path) else f'there is no folder "{path}"')
+    if not os.access(path, os.X_OK):
+        raise ValueError(f'the folder "{path}" cannot be entered')
+    return path
 
 
 def _file_path(text: str, folder: Path, environ: Mapping[str, str]) -> str | None:

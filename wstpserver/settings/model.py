@@ -38,6 +38,11 @@ class PoolSettings:
     kernel_memory_limit: int
     reserved_kernel_timeout: float
     evaluation_time_limit: float
+    kernel_start_timeout: float
+    kernel_wait_timeout: float
+    kernel_directory: str
+    #: `NAME=value` for each variable; `NAME` alone takes one away.
+    kernel_environment: tuple[str, ...]
     reset_code: str
     kernel_launcher: tuple[str, ...]
     kernel_agent: tuple[str, ...]
@@ -71,6 +76,7 @@ class ServerSettings:
     missed_output_limit: int
     evaluation_queue_limit: int
     maximum_clients: int
+    client_idle_timeout: float
     greeting_timeout: float
     maximum_unpaired_connections: int
     maximum_kernels_outside_pools: int

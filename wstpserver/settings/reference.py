@@ -204,6 +204,8 @@ def _default(option: Option) -> str:
         return f"`{json.dumps(option.default)}`"
     if option.kind is Kind.WORDS:
         return f'`"{" ".join(option.default)}"`'
+    if option.kind is Kind.VARIABLES:
+        return "`{}`"
     if option.kind is Kind.TEXT:
         return f'`"{option.default}"`'
     if option.kind is Kind.BOOLEAN:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -56,12 +56,43 @@ class Origin:
 
 DEFAULT = Origin("default")
 AUTOMATIC_ORIGIN = Origin("automatic")
+_LOWERED = Origin("default, lowered to MaximumKernelNumber")
+#: Keys of pools whose default is the value at the root.
+_FROM_ROOT = {key: Origin(f"{key} at the root") for key in ("KernelStartTimeout", "KernelWaitTimeout")}
+
+#: Origin of a KernelPath that is looked for where the kernel runs.
+_ELSEWHERE = Origin("automatic: discovered on the machine where the launcher runs it")
 
 #: Origin of values that a program writes, see `ServerSettings.build`.
 PROGRAM = Origin("program")
 
-#: The origin of each value, under `(key,)` or `("Pools", pool, key)`.
-Origins = Mapping[tuple[str, ...], Origin]
+class Origins(Mapping[tuple[str, ...], Origin]):
+    """The origin of each value, under `(key,)` or `("Pools", pool, key)`.
+
+    Only those that are not the default are kept: thousands of pools leave out the same keys.
+    """
+
+    def __init__(self) -> None:
+        self.root: dict[str, Origin] = {}
+        self.pools: dict[str, dict[str, Origin]] = {}
+
+    def of_pool(self, name: str) -> Mapping[str, Origin]:
+        """The origins of a pool's values that are not the default, by key."""
+        return self.pools[name]
+
+    def __getitem__(self, place: tuple[str, ...]) -> Origin:
+        if len(place) == 1 and place[0] in ROOT_BY_KEY:
+            return self.root.get(place[0], DEFAULT)
+        if len(place) == 3 and place[2] in POOL_BY_KEY:
+            return self.pools[place[1]].get(place[2], DEFAULT)
+        raise KeyError(place)
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        yield from ((key,) for key in ROOT_BY_KEY)
+        yield from (("Pools", name, key) for name in self.pools for key in POOL_BY_KEY)
+
+    def __len__(self) -> int:
+        return len(ROOT_BY_KEY) + len(self.pools) * len(POOL_BY_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +290,7 @@ class Resolution:
 
     root: dict[str, Any] = field(default_factory=dict)
     pools: dict[str, dict[str, Any]] = field(default_factory=dict)
-    origins: dict[tuple[str, ...], Origin] = field(default_factory=dict)
+    origins: Origins = field(default_factory=Origins)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
 
@@ -275,7 +306,7 @@ def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
         The values, and everything that is wrong with them.
     """
     result = Resolution()
-    result.root = _with_defaults(ROOT_OPTIONS, given.root, (), result.origins)
+    result.root, result.origins.root = _with_defaults(_ROOT_DEFAULTS, given.root)
     if result.root["KernelStartConcurrency"] is AUTOMATIC:
         result.root["KernelStartConcurrency"] = max(2, os.cpu_count() or 1)
     pools = [_PoolDraft.of(pool, result.origins) for pool in given.pools]
@@ -289,7 +320,9 @@ def resolve(given: GivenSettings, find_kernel: KernelFinder) -> Resolution:
         _warn_about_parallel(pool, result)
         _settle_numbers(pool, result)
         _check_launcher(pool, result)
+        _settle_times(pool, result)
         _settle_token(pool, result)
+    _warn_about_seats(pools, result)
     if result.root["InformationFor"] == "token" and not result.root["AccessTokenFile"]:
         message = 'with "token" an AccessTokenFile is needed'
         result.problems.append(result.origins[("InformationFor",)].problem("InformationFor", message))
@@ -304,24 +337,25 @@ class _PoolDraft:
 
     given: GivenPool
     values: dict[str, Any]
-    origins: dict[tuple[str, ...], Origin]
+    origins: dict[str, Origin]
 
     @classmethod
-    def of(cls, given: GivenPool, origins: dict[tuple[str, ...], Origin]) -> _PoolDraft:
-        values = _with_defaults(POOL_OPTIONS, given.values, ("Pools", given.name), origins)
-        return cls(given, values, origins)
+    def of(cls, given: GivenPool, origins: Origins) -> _PoolDraft:
+        values, own = _with_defaults(_POOL_DEFAULTS, given.values)
+        origins.pools[given.name] = own
+        return cls(given, values, own)
 
     @property
     def name(self) -> str:
         return self.given.name
 
     def origin(self, key: str) -> Origin:
-        return self.origins["Pools", self.name, key]
+        return self.origins.get(key, DEFAULT)
 
-    def settle(self, key: str, value: Any, how: str = "automatic") -> None:
+    def settle(self, key: str, value: Any, origin: Origin = AUTOMATIC_ORIGIN) -> None:
         """Put the value that a rule determined."""
         self.values[key] = value
-        self.origins["Pools", self.name, key] = Origin(how)
+        self.origins[key] = origin
 
     def problem(self, key: str, message: str) -> Problem:
         """Make a problem at the place of the key, or of the pool where the key was left out."""
@@ -330,23 +364,26 @@ class _PoolDraft:
         return place.problem(f"Pools.{self.name}.{key}", message)
 
 
-def _with_defaults(
-    options: tuple[Option, ...],
-    given: Mapping[str, Given],
-    prefix: tuple[str, ...],
-    origins: dict[tuple[str, ...], Origin],
-) -> dict[str, Any]:
-    """Return values by key, the default where nothing was given; record every origin."""
-    values: dict[str, Any] = {}
-    for option in options:
-        found = given.get(option.key)
-        value = option.default if found is None else found.value
-        origin = DEFAULT if found is None else found.origin
-        if value is AUTOMATIC:
-            origin = AUTOMATIC_ORIGIN
-        values[option.key] = value
-        origins[prefix + (option.key,)] = origin
-    return values
+#: The default of each key, and the origins of those that a rule determines.
+_Defaults = tuple[dict[str, Any], dict[str, Origin]]
+
+
+def _defaults_of(options: tuple[Option, ...]) -> _Defaults:
+    values = {option.key: option.default for option in options}
+    return values, {key: AUTOMATIC_ORIGIN for key, value in values.items() if value is AUTOMATIC}
+
+
+_ROOT_DEFAULTS = _defaults_of(ROOT_OPTIONS)
+_POOL_DEFAULTS = _defaults_of(POOL_OPTIONS)
+
+
+def _with_defaults(defaults: _Defaults, given: Mapping[str, Given]) -> _Defaults:
+    """Return values by key, the default where nothing was given, and the origins of those that are not the default."""
+    values, origins = defaults[0].copy(), defaults[1].copy()
+    for key, found in given.items():
+        values[key] = found.value
+        origins[key] = AUTOMATIC_ORIGIN if found.value is AUTOMATIC else found.origin
+    return values, origins
 
 
 def _check_names(pools: tuple[GivenPool, ...], result: Resolution) -> None:
@@ -393,7 +430,7 @@ def _settle_numbers(pool: _PoolDraft, result: Resolution) -> None:
     if maximum is AUTOMATIC:
         pool.settle("MaximumKernelNumber", minimum if minimum > 0 else 2)
     elif minimum > maximum and pool.origin("MinimumKernelNumber") is DEFAULT:
-        pool.settle("MinimumKernelNumber", maximum, "default, lowered to MaximumKernelNumber")
+        pool.settle("MinimumKernelNumber", maximum, _LOWERED)
     elif minimum > maximum:
         message = f"is smaller than MinimumKernelNumber ({maximum} < {minimum})"
         result.problems.append(pool.problem("MaximumKernelNumber", message))
@@ -418,7 +455,22 @@ def _check_launcher(pool: _PoolDraft, result: Resolution) -> None:
         message = "tcp needs KernelTransportInterface, beside Pools: the host that kernels connect to"
         result.problems.append(pool.problem("KernelTransport", message))
     if pool.values["KernelPath"] is AUTOMATIC:
-        pool.settle("KernelPath", AUTOMATIC_PATH, "automatic: discovered on the machine where the launcher runs it")
+        pool.settle("KernelPath", AUTOMATIC_PATH, _ELSEWHERE)
+
+
+def _settle_times(pool: _PoolDraft, result: Resolution) -> None:
+    """Take the times that the pool does not give from the root."""
+    for key in _FROM_ROOT:
+        if pool.values[key] is AUTOMATIC:
+            pool.settle(key, result.root[key], _FROM_ROOT[key])
+
+
+def _warn_about_seats(pools: list[_PoolDraft], result: Resolution) -> None:
+    seats = result.root["MaximumKernels"]
+    needed = sum(pool.values["MinimumKernelNumber"] for pool in pools)
+    if 0 < seats < needed:
+        message = f"the pools are to have {needed} kernels at least (MinimumKernelNumber); the last ones get fewer"
+        result.warnings.append(result.origins[("MaximumKernels",)].problem("MaximumKernels", message))
 
 
 def _settle_token(pool: _PoolDraft, result: Resolution) -> None:
@@ -440,5 +492,6 @@ def _settle_kernel_paths(pools: list[_PoolDraft], find_kernel: KernelFinder, res
         result.problems.append(without[0].problem("KernelPath", _NO_KERNEL))
         return
     path, where = found
+    origin = Origin(f"automatic: {where}")
     for pool in without:
-        pool.settle("KernelPath", path, f"automatic: {where}")
+        pool.settle("KernelPath", path, origin)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import json
 import math
 import os
 import re
@@ -47,6 +48,7 @@ class Kind(Enum):
     NUMBER = "a number"
     TEXT = "a string"
     WORDS = "a string of command-line options"
+    VARIABLES = "an object of environment variables, each a string, or null for none"
     NETWORKS = 'a list of addresses and networks such as ["192.0.2.7", "2001:db8::/32"]'
     USERS = 'a list of user names and numbers such as ["self", "anna", 1000]'
     POOLS = "an object with one member for each pool"
@@ -234,6 +236,31 @@ def _words(option: Option, value: Any) -> tuple[str, ...]:
     return split_words(_text(option, value))
 
 
+def _variables(option: Option, value: Any) -> tuple[str, ...]:
+    """`NAME=value` for each member, `NAME` alone for null."""
+    if isinstance(value, tuple) and all(isinstance(variable, str) for variable in value):
+        return value
+    if not isinstance(value, dict):
+        raise _unexpected(option, value)
+    return tuple(_variable(name, text) for name, text in value.items())
+
+
+def _variable(name: str, text: Any) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(f"{describe(name)} is not the name of an environment variable")
+    if text is None:
+        return name
+    if not isinstance(text, str) or "\0" in text:
+        raise ValueError(f"{name}: expected a string without NUL characters, or null, got {describe(text)}")
+    return f"{name}={text}"
+
+
+def variables_text(variables: tuple[str, ...]) -> str:
+    """Environment variables as the file writes them, in one line."""
+    parts = [variable.partition("=") for variable in variables]
+    return json.dumps({name: text if equals else None for name, equals, text in parts}, ensure_ascii=False)
+
+
 def _pools(option: Option, value: Any) -> Any:
     if not isinstance(value, dict):
         raise _unexpected(option, value)
@@ -300,6 +327,7 @@ _CONVERTERS: dict[Kind, Callable[[Option, Any], Any]] = {
     Kind.NUMBER: _number,
     Kind.TEXT: _text,
     Kind.WORDS: _words,
+    Kind.VARIABLES: _variables,
     Kind.NETWORKS: _networks,
     Kind.USERS: _users,
     Kind.POOLS: _pools,
@@ -425,6 +453,15 @@ ROOT_OPTIONS: tuple[Option, ...] = (
         "A further client is told so and its link is closed.",
         default=0,
         minimum=0, maximum=1_000_000, extension=True, sample="100",
+    ),
+    Option(
+        "ClientIdleTimeout", Level.ROOT, Kind.NUMBER,
+        "how long a client may stay connected with nothing under way; 0 for no limit",
+        "Something is under way while its kernel evaluates, while it waits for a kernel or for the reply to a command, "
+        "and while it sends. A client that is idle for longer is told so, and its link is closed; its kernel is kept "
+        "or closed as when the client closes the link.",
+        default=0.0,
+        unit="seconds", minimum=0, maximum=_YEAR, infinity=0.0, extension=True, sample="86400",
     ),
     Option(
         "GreetingTimeout", Level.ROOT, Kind.NUMBER,
@@ -691,6 +728,37 @@ POOL_OPTIONS: tuple[Option, ...] = (
         "5 seconds is closed. The client is told of both. The time of dialogs and questions to the client counts.",
         default=0.0,
         unit="seconds", minimum=0, maximum=_YEAR, infinity=0.0, extension=True, sample="3600",
+    ),
+    Option(
+        "KernelStartTimeout", Level.POOL, Kind.NUMBER,
+        "how long a kernel of the pool may take from its launch to the end of its initialisation",
+        default=AUTOMATIC,
+        automatic="KernelStartTimeout at the root",
+        unit="seconds", minimum=0.1, maximum=_YEAR, infinity=_YEAR, extension=True, sample="120",
+    ),
+    Option(
+        "KernelWaitTimeout", Level.POOL, Kind.NUMBER,
+        "how long a client waits for a kernel of the pool when the pool is full",
+        "As KernelWaitTimeout at the root. A client that asks by ConnectKernel says itself how long it waits.",
+        default=AUTOMATIC,
+        automatic="KernelWaitTimeout at the root",
+        unit="seconds", minimum=0, maximum=_YEAR, infinity=_YEAR, extension=True, sample="300",
+    ),
+    Option(
+        "KernelDirectory", Level.POOL, Kind.TEXT,
+        "the folder that the kernels of the pool are started in; empty for that of the server",
+        "A relative path is looked for from the folder of the configuration file; a ~ at the beginning is your home "
+        "folder. It holds for StartKernel without a command line, too, if this is the default pool.",
+        default="",
+        extension=True, sample='"~"',
+    ),
+    Option(
+        "KernelEnvironment", Level.POOL, Kind.VARIABLES,
+        "environment variables that the kernels of the pool get beside those of the server, or instead of them",
+        "null takes a variable away. Embedded kernels have loaded their engine before they get them. It holds for "
+        "StartKernel without a command line, too, if this is the default pool. A reload does not log the values.",
+        default=(),
+        extension=True, sample='{"OMP_NUM_THREADS":"1", "DISPLAY":null}',
     ),
     Option(
         "ResetCode", Level.POOL, Kind.TEXT,

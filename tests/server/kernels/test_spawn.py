@@ -95,9 +95,27 @@ def test_a_script_whose_interpreter_is_missing(way, tmp_path, first, told):
     path = tmp_path / "program"
     path.write_bytes(f"{first}\nexit 0\n".encode())
     path.chmod(0o755)
-    for program, environment in ((os.fspath(path), None), ("program", {"PATH": os.fspath(tmp_path)})):
+    on_path = spawn.Surroundings(variables=(f"PATH={tmp_path}",))
+    for program, surroundings in ((os.fspath(path), spawn.INHERITED), ("program", on_path)):
         with pytest.raises(FileNotFoundError, match=told):
-            spawn.spawn([program], print, environment=environment)
+            spawn.spawn([program], print, surroundings)
+
+
+def test_folder_and_environment(way, tmp_path, monkeypatch):
+    monkeypatch.setenv("WSTP_TEST_KEPT", "kept")
+    monkeypatch.setenv("WSTP_TEST_TAKEN", "taken away")
+    given = spawn.Surroundings(os.fspath(tmp_path), ("WSTP_TEST_NEW=é=1", "WSTP_TEST_TAKEN"))
+    script = "import os; print(os.getcwd()); print(sorted(i for i in os.environ.items() if 'WSTP_TEST' in i[0]))"
+    folder, variables = printed("-c", script, surroundings=given)
+    assert folder == os.fspath(tmp_path)
+    assert variables == "[('WSTP_TEST_KEPT', 'kept'), ('WSTP_TEST_NEW', 'é=1')]"
+
+
+def test_a_folder_that_is_not_there_or_cannot_be_entered(way, tmp_path):
+    for folder, told in (("nothing", "is not a folder"), ("file", "is not a folder")):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError, match=f'KernelDirectory ".*{folder}" {told}'):
+            spawn.spawn(["true"], print, spawn.Surroundings(os.fspath(tmp_path / folder)))
 
 
 def test_a_program_that_is_not_there_has_no_interpreter(way, tmp_path):
@@ -110,10 +128,11 @@ def test_a_text_that_no_program_can_be_given(way):
         spawn.spawn([sys.executable, "-c", "one\0two"], print)
 
 
-def test_output_input_and_environment(way):
+def test_output_input_and_environment(way, monkeypatch):
     script = "import os, sys; print(sys.stdin.read(), *os.environ, flush=True); print('wrong', file=sys.stderr)"
     environment = {"COLOUR": "grün", "NOTIFY_SOCKET": "/run/notify", "WATCHDOG_PID": "1", "LC_ALL": "C.UTF-8"}
-    assert printed("-c", script, environment=environment) == [" COLOUR LC_ALL", "wrong"]
+    monkeypatch.setattr(os, "environ", environment)
+    assert printed("-c", script) == [" COLOUR LC_ALL", "wrong"]
 
 
 def test_a_name_is_looked_for_along_the_path(way, tmp_path):
@@ -124,7 +143,7 @@ def test_a_name_is_looked_for_along_the_path(way, tmp_path):
         program.write_text(f"#!/bin/sh\necho {folder}\n")
         program.chmod(0o755)
     path = ":".join(os.fspath(tmp_path / folder) for folder in ("none", "one", "two", "three"))
-    assert ended(["program"], environment={"PATH": path}) == (["two"], 0)
+    assert ended(["program"], surroundings=spawn.Surroundings(variables=(f"PATH={path}",))) == (["two"], 0)
 
 
 @pytest.mark.parametrize(

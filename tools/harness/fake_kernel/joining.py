@@ -77,8 +77,11 @@ def connect_uuid(host, port, identity, timeout=None, before=b""):
     return data, message
 
 
-def greet(data, version=6):
-    """Exchange greetings; returns (the peer's version, a Framer that holds what came after its greeting)."""
+def greet(data, version=6, words=b""):
+    """Exchange greetings; returns (the peer's version, a Framer that holds what came after its greeting).
+
+    `words` stand at the end of ours, such as b" -kernel none".
+    """
     data.sendall(b"Math Link %d\n" % version)
     received = b""
     while b"\n" not in received:
@@ -88,6 +91,7 @@ def greet(data, version=6):
         raise LinkClosed(f"no greeting: {first!r}")
     peer_version = int(first.split()[2])
     lines = [line for least, line in LINES if min(version, peer_version) >= least]
+    lines[1] = lines[1].replace(b"\n", words + b"\n")
     data.sendall(b"".join(lines))
     while received.count(b"\n") < len(lines):
         received += receive(data)

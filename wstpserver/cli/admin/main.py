@@ -7,6 +7,11 @@ Usage:
   wstpserver-admin [options] close (ID... | --pool POOL [--reserved] | --reserved | --all)
   wstpserver-admin [options] abort ID...
   wstpserver-admin [options] connect ID
+  wstpserver-admin [options] clients [--pool POOL] [--json]
+  wstpserver-admin [options] kick CLIENT... [--json]
+  wstpserver-admin [options] top [--once] [--interval SECONDS] [--sort KEY] [--json]
+  wstpserver-admin [options] drain [--pool POOL] [--timeout SECONDS] [--json]
+  wstpserver-admin [options] (pause | resume) [--pool POOL] [--json]
   wstpserver-admin [options] (reload | restart)
   wstpserver-admin [options] stop [--keep-kernels SECONDS]
   wstpserver-admin [options] (help | version)
@@ -20,9 +25,16 @@ Commands:
   close       Close kernels, also busy ones.
   abort       Abort what kernels evaluate; they stay with their clients.
   connect     Open an interactive session with a kernel, as wstpscript does; Ctrl-D leaves it as it is.
-  reload      Have the server read its configuration again. For its own user and root on its machine, or with a token.
-  restart     Have the server execute its program again; kernels and clients stay. For the same.
-  stop        Stop the server, and wait until it has stopped. For the same.
+  clients     List the clients, with what they do. This and the commands below are for the server's user and root on
+              its machine, and for clients with a token.
+  kick        Close the links of clients, named by their numbers or addresses, whatever is under way.
+  top         Show what kernels and clients do, again and again: q quits, other keys sort.
+  drain       Admit no more clients to a pool, or the server, and wait until those that are there have left.
+  pause       Let clients that ask for a kernel wait.
+  resume      Admit clients again, after drain and pause.
+  reload      Have the server read its configuration again.
+  restart     Have the server execute its program again; kernels and clients stay.
+  stop        Stop the server, and wait until it has stopped.
   help        Print this help.
   version     Print the version of this program, and of the server if there is one.
   completion  Print what makes a shell (bash, zsh or fish) complete the command lines of all three programs.
@@ -30,12 +42,15 @@ Commands:
 Options:
   -s, --server ADDRESS    The server: PORT, PORT@HOST or wstp://HOST:PORT (wstps:// with TLS). Without it the
                           environment variable WSTPSERVER, else 31415@localhost.
-  -j, --json              status: what the server answers, as JSON.
+  -j, --json              status: what the server answers, as JSON. Other commands: their results as JSON.
   -w, --watch             status: show it again and again, until Ctrl-C.
-  -i, --interval SECONDS  status: how often with --watch. [default: 2]
-  -p, --pool POOL         wait: for this pool instead of the default pool. close: kernels of this pool.
+  -i, --interval SECONDS  status --watch, top: how often. [default: 2]
+  -o, --once              top: show it once, and not on a terminal of its own.
+  -S, --sort KEY          top: sort by busy time (b), kernel (k), pool (p), state (s), evaluations per second (e),
+                          processor (c) or memory (m). [default: b]
+  -p, --pool POOL         wait: for this pool instead of the default pool. Others: this pool, instead of all.
   -k, --kernels N         wait: until N kernels are free, not until the pool's minimum has been started.
-  -t, --timeout SECONDS   wait: give up after this time.
+  -t, --timeout SECONDS   wait, drain: give up after this time.
   -c, --command COMMAND   start: the kernel's command line, instead of that of the default pool.
   -r, --reserved          close: kernels that are reserved for clients that left.
   -a, --all               close: all kernels.
@@ -45,10 +60,11 @@ Options:
 
 The environment variable WSTPSERVER_TOKEN_FILE names a file with the access token for the server, if it needs one.
 
-No command takes a kernel of a pool away from a client, except close, and connect, which takes the kernel that is named.
+No command takes a kernel of a pool away from a client, except close, kick, and connect, which takes the kernel that is
+named.
 
 Exit codes: 0; 1 the server refuses, or has no such kernel or pool; 64 wrong usage; 69 no server;
-74 the output cannot be written; 75 wait or stop timed out; 130 ended by Ctrl-C; 141 nobody reads the output.
+74 the output cannot be written; 75 wait, drain or stop timed out; 130 ended by Ctrl-C; 141 nobody reads the output.
 connect has those of wstpscript.
 """
 
@@ -64,9 +80,10 @@ from typing import Any, Final
 
 from docopt import DocoptExit, docopt
 
+from wstpserver.cli.admin.clients import SORTS, clients, kick, top
 from wstpserver.cli.admin.kernels import abort, close, connect, start
 from wstpserver.cli.admin.status import open_server, reload, restart, status, stop
-from wstpserver.cli.admin.wait import wait
+from wstpserver.cli.admin.wait import drain, pause, resume, wait
 from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
 from wstpserver.cli.script.connect import explain_end, server_name
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
@@ -127,6 +144,25 @@ def _run(arguments: AdminArguments, terminal: Terminal) -> int:
             return close(address, terminal, arguments.kernels, pool=arguments.pool, reserved=arguments.reserved)
         case "abort":
             return abort(address, terminal, arguments.kernels)
+        case "clients":
+            return clients(address, terminal, arguments.pool, as_json=arguments.json)
+        case "kick":
+            return kick(address, terminal, arguments.clients, as_json=arguments.json)
+        case "top":
+            return top(
+                address,
+                terminal,
+                once=arguments.once,
+                interval=arguments.interval,
+                sort=arguments.sort,
+                as_json=arguments.json,
+            )
+        case "drain":
+            return drain(address, terminal, arguments.pool, arguments.timeout, as_json=arguments.json)
+        case "pause":
+            return pause(address, terminal, arguments.pool, as_json=arguments.json)
+        case "resume":
+            return resume(address, terminal, arguments.pool, as_json=arguments.json)
         case "reload":
             return reload(address, terminal)
         case "restart":
@@ -163,6 +199,12 @@ _OPTIONS: Final = {
     "close": ("pool", "reserved", "all"),
     "abort": (),
     "connect": (),
+    "clients": ("pool", "json"),
+    "kick": ("json",),
+    "top": ("once", "interval", "sort", "json"),
+    "drain": ("pool", "timeout", "json"),
+    "pause": ("pool", "json"),
+    "resume": ("pool", "json"),
     "reload": (),
     "restart": (),
     "stop": ("keep-kernels",),
@@ -183,6 +225,7 @@ class AdminArguments:
     #: As for `wstpserver.client.parse_address`; "" where no server is named.
     server: str = ""
     kernels: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
     json: bool = False
     watch: bool = False
     interval: float = 2.0
@@ -193,6 +236,8 @@ class AdminArguments:
     command_line: str | None = None
     reserved: bool = False
     all: bool = False
+    once: bool = False
+    sort: str = "b"
     shell: str = ""
     #: For how long the kernels are left to the next server; None to close them.
     keep_kernels: float | None = None
@@ -210,8 +255,10 @@ def parse(document: str, words: Sequence[str]) -> AdminArguments:
     _check_command(others, names)
     try:
         found: dict[str, Any] = docopt(document, [*given, *others], help=False)
-    except DocoptExit as error:
-        raise UsageError(str(error)) from None
+    except DocoptExit:
+        raise UsageError(f"wrong usage of {others[0]}") from None
+    if found["--sort"] not in SORTS:
+        raise UsageError(f"--sort needs one of the keys {', '.join(SORTS)}, not {found['--sort']!r}")
     server = found["--server"] if "server" in names else ""
     if parse_address(server).pool is not None:
         raise UsageError(f"--server {server}: a server is needed, not a pool of it; for wait and close say --pool")
@@ -219,6 +266,7 @@ def parse(document: str, words: Sequence[str]) -> AdminArguments:
         command=others[0],
         server=server,
         kernels=tuple(_kernel_id(name) for name in found["ID"] or ()),
+        clients=tuple(name.removeprefix("Client ") for name in found["CLIENT"] or ()),
         json=found["--json"],
         watch=found["--watch"],
         interval=_seconds("--interval", found["--interval"]) or 2.0,
@@ -228,6 +276,8 @@ def parse(document: str, words: Sequence[str]) -> AdminArguments:
         command_line=found["--command"],
         reserved=found["--reserved"],
         all=found["--all"],
+        once=found["--once"],
+        sort=found["--sort"],
         shell=found["SHELL"] or "",
         keep_kernels=_seconds("--keep-kernels", found["--keep-kernels"]),
     )
@@ -270,11 +320,12 @@ def _check_command(others: list[str], names: list[str]) -> None:
         raise UsageError(f"unknown command {command!r}; {hint}")
     for name in names:
         if name not in _OPTIONS[command] and name not in _FOR_ALL:
-            owners = " and ".join(owner for owner, theirs in _OPTIONS.items() if name in theirs)
+            *first, last = [owner for owner, theirs in _OPTIONS.items() if name in theirs]
+            owners = f"{', '.join(first)} and {last}" if first else last
             raise UsageError(f"--{name} belongs to {owners}, not to {command}")
-    if "interval" in names and "watch" not in names:
+    if command == "status" and "interval" in names and "watch" not in names:
         raise UsageError("--interval says how often --watch looks; it has no meaning without")
-    most = {"close": len(rest), "abort": len(rest), "connect": 1, "completion": 1}.get(command, 0)
+    most = {"close": len(rest), "abort": len(rest), "kick": len(rest), "connect": 1, "completion": 1}.get(command, 0)
     if len(rest) > most:
         raise UsageError(f"unexpected argument {rest[most]!r} after {command}")
     selecting = [name for name in ("all", "pool", "reserved") if name in names] if command == "close" else []
@@ -283,6 +334,8 @@ def _check_command(others: list[str], names: list[str]) -> None:
         raise UsageError(f"{command} needs the ID of a kernel{instead}; wstpserver-admin status shows them")
     if selecting and (rest or ("all" in selecting and len(selecting) > 1)):
         raise UsageError("close takes either IDs, or --all, or --pool and --reserved")
+    if command == "kick" and not rest:
+        raise UsageError("kick needs the number or the address of a client; wstpserver-admin clients shows them")
     if command == "completion" and rest not in [[shell] for shell in _SHELLS]:
         raise UsageError(f"completion needs the name of a shell: {', '.join(_SHELLS)}")
 

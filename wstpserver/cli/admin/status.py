@@ -481,7 +481,7 @@ def _kernel_row(kernel: KernelInformation, memory: int | None, *, elsewhere: boo
         kernel.id,
         kernel.pool or "(none)",
         state_of(kernel),
-        "yes" if kernel.busy else "no",
+        "no" if not kernel.busy else "yes" if kernel.seconds_busy is None else duration(kernel.seconds_busy),
         duration(kernel.seconds),
         duration(kernel.age),
         _or(kernel.evaluations),

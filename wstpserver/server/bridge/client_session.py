@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -136,6 +137,11 @@ class EvaluationQueue:
         self._halting = False
         #: The source of what has waited, for the kernel's writer: the channel may be in the middle of a packet.
         self._sender = object()
+
+    @property
+    def size(self) -> int:
+        """How many packets and messages wait."""
+        return len(self._items)
 
     @property
     def waits(self) -> bool:
@@ -364,6 +370,8 @@ class ClientSession:
         self._linger: Any = None
         #: True once the client has sent a command.
         self.has_commanded = False
+        #: When the link was opened, and when the client last commanded something, by the monotonic clock, in seconds.
+        self.opened = self._commanded_at = time.monotonic()
         #: Clear while a command of this client is being carried out and has no reply yet.
         self.replied = Event()
         self.replied.set()
@@ -406,6 +414,22 @@ class ClientSession:
     def origin(self) -> str:
         """What wrong access tokens of this client are counted for."""
         return access.origin(self._data.socket, self._header)
+
+    def idle_since(self) -> float | None:
+        """When the last thing ended that it had under way, by the monotonic clock; None while something is."""
+        kernel = self.record.kernel
+        if self.closing or self.record.waiting is not None or self.record.pending is not None:
+            return None
+        if self.queue.waits or self._kernel_is_busy() or not self.replied.is_set() or self.channel.is_in_large_frame:
+            return None
+        since = self._commanded_at
+        return since if kernel is None else max(since, kernel.since, kernel.idle_since)
+
+    def seconds_silent(self) -> float | None:
+        """For how long nothing has come from the client; None where the system does not say."""
+        received = [self._data.seconds_since_received(), self._messages.seconds_since_received()]
+        return min((seconds for seconds in received if seconds is not None), default=None)
+
 
     # -- from one process to the next --------------------------------------------------------------------------
 
@@ -626,6 +650,7 @@ class ClientSession:
             if not self.closing:
                 self.has_commanded = True
                 self._owner.client_commanded(self, data)
+                self._commanded_at = time.monotonic()
         elif event is _MAY_STREAM:
             return self.queue.may_stream(head)
         else:

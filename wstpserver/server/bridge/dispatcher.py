@@ -14,6 +14,7 @@ from wstpserver.pools import commands as replies
 from wstpserver.pools.ids import KernelIds
 from wstpserver.pools.registry import Registry, TokenRequired
 from wstpserver.pools.states import (
+    Admission,
     AnswerAwaited,
     Bridged,
     Client,
@@ -22,6 +23,7 @@ from wstpserver.pools.states import (
     Kernel,
     KernelState,
     MoveFailed,
+    Pool,
     Purpose,
     Reason,
     Reset,
@@ -35,7 +37,7 @@ from wstpserver.server.access import AccessTokens, RefusalLog
 from wstpserver.server.bridge.bridge import Bridge
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
-from wstpserver.server.bridge.waiting import WaitingClients
+from wstpserver.server.bridge.waiting import NOTICE_DELAY, WaitingClients
 from wstpserver.server.commands.executor import Executor, Handlers, ServerControl
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
@@ -128,7 +130,7 @@ class Dispatcher:
             AnswerAwaited: self._answer_awaited,
         }
         self.registry = Registry(settings, KernelIds(secrets.token_bytes(32)).new, self._carry_out, time.monotonic)
-        self.maintenance = Maintenance(self.registry, log, self._close_unfit)
+        self.maintenance = Maintenance(self.registry, log, self._close_unfit, self._send_away)
         timer = EvaluationTimer(self.registry, log, self._abort)
         self.supervisor = Supervisor(
             self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
@@ -142,6 +144,8 @@ class Dispatcher:
             log,
             lambda: self.settings,
             facts or ServerFacts(),
+            self.sessions,
+            self._send_away,
             self._tokens,
             control,
         )
@@ -150,7 +154,7 @@ class Dispatcher:
     def start(self) -> None:
         """Launch the kernels that the pools keep ready."""
         self.registry.start()
-        self.maintenance.start(self.supervisor.sessions)
+        self.maintenance.start(self.supervisor.sessions, self.sessions)
 
     def stop(self) -> None:
         """Close all links and kernels; returns when every process is gone."""
@@ -465,11 +469,14 @@ class Dispatcher:
         What a client sends before it reads that its kernel was taken over is meant for that kernel. One that takes its
         kernels itself asks for another one when it has read that; for others it is the usual first packet.
         """
-        if session.record.waiting is None and session.record.kernel is None and not session.closing:
+        record = session.record
+        if record.waiting is not None:
+            self.waiting.needed(record.waiting)
+        elif record.kernel is None and not session.closing:
             if session.was_robbed:
                 return False
             if not self._may_have_kernel(session):
-                self._turn_away(session, str(TokenRequired(f"pool {self.settings.default_pool.name}")))
+                self._refuse(session, str(TokenRequired(f"pool {self.settings.default_pool.name}")))
                 return False
             self._connect_to_default_pool(session, Purpose.FIRST_FRAME)
         return True
@@ -491,7 +498,7 @@ class Dispatcher:
     def _silent_too_long(self, session: ClientSession) -> None:
         self._end_silence(session)
         if not session.is_administrator():  # who may ask for the status of the server
-            self._turn_away(session, "it said no access token in time")
+            self._refuse(session, "it said no access token in time")
 
     def _end_silence(self, session: ClientSession) -> None:
         timer = self._silent.pop(session.record, None)
@@ -499,7 +506,7 @@ class Dispatcher:
             timer.stop()
             timer.close()
 
-    def _turn_away(self, session: ClientSession, why: str) -> None:
+    def _refuse(self, session: ClientSession, why: str) -> None:
         self._tokens.refusals.add(session.origin, session.name, why)
         session.close_link(replies.notice(why))
 
@@ -508,6 +515,11 @@ class Dispatcher:
         self._end_silence(session)
         if self._connects_at_once(session) and session.record.kernel is None and session.record.waiting is None:
             self._connect_to_default_pool(session, Purpose.AUTOMATIC)
+
+    def _send_away(self, session: ClientSession, reason: Reason) -> None:
+        """Close the link of a client, and give its kernel back at once."""
+        session.close_link(replies.notice(f"the link is closed: {reason.value}"))
+        self.registry.send_away(session.record, reason)
 
     def _connect_to_default_pool(self, session: ClientSession, purpose: Purpose) -> None:
         pool = self.registry.pools[self.settings.default_pool.name]
@@ -523,27 +535,49 @@ class Dispatcher:
             waiting: What it waits for.
             handed_over: What `WaitingClients.hand_over` said, if it has begun to wait in another process.
         """
-        seconds = self.settings.kernel_wait_timeout if handed_over is None else _left(handed_over)
-        told = handed_over is not None and handed_over["told"]
+        told = ""
+
+        def tell(why: str) -> None:
+            nonlocal told
+            told = why
+            session.announce(replies.notice(why))
 
         def settled(waiting: WaitingClient) -> None:
-            record = session.record
-            if waiting.state is WaitState.GRANTED or session.leaving or record not in self.sessions:
-                return
-            if record.waiting is None and record.kernel is None and session.replied.is_set():
-                self.log.warning(f"{session.name} was given up on: {waiting.reason}")
-                session.close_link(replies.notice(waiting.reason))
+            if waiting.state is not WaitState.GRANTED and session.record in self.sessions:
+                known = told.startswith(waiting.reason)
+                self._turn_away(session, waiting.reason, b"" if known else replies.notice(waiting.reason))
 
+        if waiting.state is WaitState.FAILED and waiting.purpose is Purpose.AUTOMATIC and not self._is_closed():
+            # its pool is drained, and others are not: it may be about to name one of those
+            session.announce(replies.notice(waiting.reason))
+            gevent.spawn_later(NOTICE_DELAY, self._turn_away_unless_commanded, session, waiting.reason)
+            return
         if waiting.state is not WaitState.WAITING:
             settled(waiting)
             return
+        assert isinstance(waiting.target, Pool), "kernels are named in commands only"
         self.waiting.begin(
             waiting,
-            seconds,
+            waiting.target.settings.kernel_wait_timeout if handed_over is None else _left(handed_over),
             settled,
-            None if told else lambda why: session.announce(replies.notice(why)),
+            None if handed_over is not None and handed_over["told"] else tell,
             lambda: session.has_commanded,
         )
+
+    def _turn_away(self, session: ClientSession, why: str, last: bytes) -> None:
+        """Close the link of a client that gets no kernel, unless it has one, waits again, or has a command running."""
+        record = session.record
+        if not session.leaving and record.waiting is None and record.kernel is None and session.replied.is_set():
+            self.log.warning(f"{session.name} was given up on: {why}")
+            session.close_link(last)
+
+    def _turn_away_unless_commanded(self, session: ClientSession, why: str) -> None:
+        if not session.has_commanded and session.record in self.sessions:
+            self._turn_away(session, why, b"")
+
+    def _is_closed(self) -> bool:
+        """Whether no client gets any kernel of the server."""
+        return self.registry.admission is Admission.DRAINING
 
     def client_commanded(self, session: ClientSession, packet: bytes | None, seconds: float | None = None) -> None:
         """The client sent a command; returns when it has its reply.
@@ -561,8 +595,9 @@ class Dispatcher:
             return
         bridge = self._bridge_of(session)
         if bridge is None:
-            if waited or session.queue.waits or session.awaits_replacement:
-                self.client_needs_kernel(session)  # a connection that failed has taken its place in the line
+            lost_its_place = waited and session.record.waiting is None  # to a connection that failed
+            if lost_its_place or session.queue.waits or session.awaits_replacement:
+                self.client_needs_kernel(session)
         elif bridge is not before:
             bridge.welcome()
         elif connected and not bridge.kernel.busy and self.settings.send_input_name_packet_upon_kernel_connection:

@@ -61,8 +61,8 @@ class WaitingClients:
     ) -> None:
         """Limit the wait of a client.
 
-        Where nothing can free a kernel in time, the wait fails at once. A client that has just connected is given a
-        moment before that: it may be about to name a reserved kernel by its ID.
+        Where nothing can free a kernel in time, the wait fails at once. A client that has just connected is told so at
+        once, and is given a moment: it may be about to name a reserved kernel by its ID. `needed` ends that moment.
 
         Args:
             waiting: The client and its target.
@@ -76,13 +76,20 @@ class WaitingClients:
             return
         waiting.timed = True
         wait = self._waits[waiting] = _Wait(settled, [], time.monotonic() + seconds)
-        if waiting.purpose is not Purpose.AUTOMATIC and not insists() and self._give_up_if_hopeless(waiting, seconds):
+        hopeless = self._hopeless(waiting, seconds) if not insists() else ""
+        if hopeless and (waiting.purpose is not Purpose.AUTOMATIC or tell is None or seconds <= NOTICE_DELAY):
+            self._registry.give_up(waiting.client, hopeless)
             return
         self._report(waiting, seconds)
+        if hopeless:
+            assert tell is not None
+            wait.told = True
+            tell(f"{hopeless}; the link is closed unless the client names a kernel by its ID now")
         wait.timers.append(gevent.spawn_later(seconds, self._overdue, waiting, seconds))
         if tell is not None and seconds > NOTICE_DELAY:
             left = seconds - NOTICE_DELAY
-            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, left, tell, insists))
+            told = bool(hopeless)
+            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, left, tell, insists, told=told))
 
     def wait(self, waiting: WaitingClient, seconds: float) -> None:
         """Wait until a wait has ended, in the greenlet that calls this."""
@@ -98,13 +105,19 @@ class WaitingClients:
                 timer.kill(block=False)
             wait.settled(waiting)
 
-    def _give_up_if_hopeless(self, waiting: WaitingClient, seconds: float) -> bool:
+    def needed(self, waiting: WaitingClient) -> None:
+        """The client has sent something for the kernel that it waits for: if none can come in time, it is told now."""
+        wait = self._waits.get(waiting)
+        hopeless = self._hopeless(waiting, wait.ends - time.monotonic()) if wait is not None else ""
+        if hopeless:
+            self._registry.give_up(waiting.client, hopeless)
+
+    def _hopeless(self, waiting: WaitingClient, seconds: float) -> str:
+        """Why no kernel can come within so many seconds; "" where one can."""
         target = waiting.target
         if not isinstance(target, Pool) or not is_hopeless(target, time.monotonic(), seconds):
-            return False
-        why = f"no kernel of pool {target.name} can become available: {occupancy(target)}; {remedy(target)}"
-        self._registry.give_up(waiting.client, why)
-        return True
+            return ""
+        return f"no kernel of pool {target.name} can become available: {occupancy(target)}; {remedy(target)}"
 
     def _report(self, waiting: WaitingClient, seconds: float) -> None:
         target = waiting.target
@@ -115,14 +128,23 @@ class WaitingClients:
             self._log.debug(text)
 
     def _tell(
-        self, waiting: WaitingClient, seconds: float, tell: Callable[[str], None], insists: Callable[[], bool]
+        self,
+        waiting: WaitingClient,
+        seconds: float,
+        tell: Callable[[str], None],
+        insists: Callable[[], bool],
+        *,
+        told: bool,
     ) -> None:
-        if waiting.state is not WaitState.WAITING or (
-            not insists() and self._give_up_if_hopeless(waiting, seconds)
-        ):
+        """Tell a client why it waits unless it was *told* before, or give it up where no kernel can come."""
+        if waiting.state is not WaitState.WAITING:
+            return
+        hopeless = self._hopeless(waiting, seconds) if not insists() else ""
+        if hopeless:
+            self._registry.give_up(waiting.client, hopeless)
             return
         target = waiting.target
-        if isinstance(target, Pool) and is_stuck(target):
+        if isinstance(target, Pool) and is_stuck(target) and not told:
             ways = remedy(target)
             self._waits[waiting].told = True
             why = f"waiting up to {seconds:.0f} s for {_what(target)}{f'; {ways}' if ways else ''}"

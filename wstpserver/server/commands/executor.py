@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import gevent
@@ -22,12 +22,28 @@ from wstpserver.pools.commands import (
     parse_command,
 )
 from wstpserver.pools.registry import Refused, Registry, TokenRequired
-from wstpserver.pools.states import ENDING, Client, Departure, Kernel, Pool, Purpose, WaitingClient, WaitState
+from wstpserver.pools.states import (
+    ENDING,
+    Client,
+    Departure,
+    Kernel,
+    Pool,
+    Purpose,
+    Reason,
+    WaitingClient,
+    WaitState,
+)
 from wstpserver.server.access import AccessTokens
 from wstpserver.server.bridge.client_session import ClientSession, CommandInHand
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.bridge.waiting import WaitingClients
-from wstpserver.server.commands.information import Administration, ServerFacts, result, server_information
+from wstpserver.server.commands.information import (
+    Administration,
+    ServerFacts,
+    client_information,
+    result,
+    server_information,
+)
 from wstpserver.server.connection import ConnectionClosed, yield_to_loop
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
@@ -86,6 +102,8 @@ class Handlers:
         log: Gets an entry for each kernel outside pools.
         settings: Returns the configuration.
         facts: What the server says of itself.
+        clients: All client links.
+        send_away: Closes a client's link, for the reason given.
         tokens: The access tokens.
         control: Reloads and stops the server; None where nothing does.
     """
@@ -98,6 +116,8 @@ class Handlers:
         log: Log,
         settings: Callable[[], ServerSettings],
         facts: ServerFacts,
+        clients: Mapping[Client, ClientSession],
+        send_away: Callable[[ClientSession, Reason], None],
         tokens: AccessTokens,
         control: ServerControl | None,
     ) -> None:
@@ -107,6 +127,8 @@ class Handlers:
         self._log = log
         self._settings = settings
         self._facts = facts
+        self._clients = clients
+        self._send_away = send_away
         self._tokens = tokens
         self._control = control
         #: Why the last kernel that StartKernel started did not become ready, "" if it did.
@@ -283,8 +305,15 @@ class Handlers:
         return SUCCESS
 
     def StartKernel(self, session: ClientSession | None, command_line: str | None = None) -> str:
-        kernel = self._registry.start_outside_pools(command_line)
         who = session.name if session is not None else "A kernel without a client"
+        try:
+            kernel = self._registry.start_outside_pools(command_line)
+        except Refused as error:
+            self._start_trouble = str(error)
+            self._log.information(f"{who} was refused a kernel outside pools: {error}")
+            if session is not None:
+                session.announce(replies.notice(f"StartKernel failed: {error}"))
+            raise
         self._log.information(f"{who} started kernel {kernel.id} outside pools")
         reason = self._supervisor.wait_until_started(kernel)
         self._start_trouble = reason or ""
@@ -333,6 +362,48 @@ class Handlers:
         if self._is_administrator(session):
             administrator = Administration(self._facts, self._start_trouble)
         return server_information(self._registry, self._supervisor, self._settings(), administrator)
+
+    # -- administration ----------------------------------------------------------------------------------------
+
+    def DrainPools(self, session: ClientSession, name: str | None = None) -> str:
+        pool = self._pool_named(name)
+        self._log.information(f"{session.name} drains {self._one_or_all(name)}")
+        self._registry.drain(pool)
+        return SUCCESS
+
+    def PausePools(self, session: ClientSession, name: str | None = None) -> str:
+        pool = self._pool_named(name)
+        self._log.information(f"{session.name} pauses {self._one_or_all(name)}")
+        self._registry.pause(pool)
+        return SUCCESS
+
+    def ResumePools(self, session: ClientSession, name: str | None = None) -> str:
+        pool = self._pool_named(name)
+        self._log.information(f"{session.name} resumes {self._one_or_all(name)}")
+        self._registry.resume(pool)
+        return SUCCESS
+
+    def GetClientInformation(self, _session: ClientSession) -> str:
+        return client_information(self._registry, self._clients.values())
+
+    def KickClient(self, session: ClientSession, who: str) -> str:
+        named = who.removeprefix("Client ")
+        found = [one for one in self._clients.values() if named in (one.record.number, one.record.address, one.name)]
+        if not found:
+            raise CommandFailed(f"there is no client {who}")
+        for one in found:
+            self._log.information(f"{session.name} closes the link of {one.name}")
+            self._send_away(one, Reason.KICKED)
+        return SUCCESS
+
+    def _pool_named(self, name: str | None) -> Pool | None:
+        if name is not None and name not in self._registry.pools:
+            raise CommandFailed(f"there is no pool {name}; the pools are: {', '.join(self._registry.pools)}")
+        return None if name is None else self._registry.pools[name]
+
+    @staticmethod
+    def _one_or_all(name: str | None) -> str:
+        return "all pools" if name is None else f"pool {name}"
 
     # -- settings ----------------------------------------------------------------------------------------------
 
@@ -547,7 +618,7 @@ class Executor:
             return replies.reply(replies.error_because(str(error)))
         except (CommandFailed, Refused) as error:
             self._log.debug(f"{command.name} for {name} failed: {error}")
-            return replies.reply(ERROR)
+            return replies.reply(replies.error_because(str(error)) if command.name in ADMINISTRATIVE else ERROR)
         except Exception:  # a defect, but the other side must not wait for ever
             self._log.error(f"Internal error in {command.name} for {name}:\n{traceback.format_exc()}")
             return replies.reply(ERROR)

@@ -6,15 +6,18 @@ import os
 import shlex
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import ujson
 
+from wstpserver.pools.admission import not_admitted, occupied_pools
 from wstpserver.pools.limits import is_hopeless, occupancy, remedy
 from wstpserver.pools.registry import Registry
-from wstpserver.pools.states import READY, Kernel, KernelState, Pool, WaitingClient
+from wstpserver.pools.states import READY, Admission, Kernel, KernelState, Pool, WaitingClient
+from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.settings import ServerSettings
@@ -72,7 +75,7 @@ def server_information(
     outside = [describe(kernel) for kernel in registry.kernels.values() if kernel.pool is None]
     pools = {
         pool.name: describe_pool(settings, pool) | {
-            "Trouble": pool_trouble(supervisor, settings, pool),
+            "Trouble": pool_trouble(supervisor, pool),
             "Kernels": [describe(kernel) for kernel in pool.kernels.values()],
         }
         for pool in registry.pools.values()
@@ -80,8 +83,9 @@ def server_information(
     content: dict[str, Any] = {
         "Pools": pools,
         "KernelsOutsidePools": outside,
+        "Admission": registry.admission.value,
         "ServerVersion": VERSION,
-        "KernelWaitTimeout": settings.kernel_wait_timeout,
+        "KernelWaitTimeout": settings.default_pool.kernel_wait_timeout,
     }
     if administration is not None:
         content |= {
@@ -94,12 +98,60 @@ def server_information(
     return ujson.dumps({"result": content}, escape_forward_slashes=False, ensure_ascii=False)
 
 
+def client_information(registry: Registry, sessions: Iterable[ClientSession]) -> str:
+    """The answer to GetClientInformation: every client link, and what clients may do at the server and in each pool."""
+    now = time.monotonic()
+    content = {
+        "Clients": [_client(session, now) for session in sessions],
+        "Admission": registry.admission.value,
+        "Pools": {pool.name: pool.admission.value for pool in registry.pools.values()},
+    }
+    return ujson.dumps({"result": content}, escape_forward_slashes=False, ensure_ascii=False)
+
+
+def _client(session: ClientSession, now: float) -> dict[str, Any]:
+    record = session.record
+    kernel, waiting = record.kernel, record.waiting
+    idle = session.idle_since()
+    target = waiting.target if waiting is not None else None
+    return {
+        "ID": record.number,
+        "Address": record.address,
+        "State": _state_of(session),
+        "SecondsConnected": round(now - session.opened, 3),
+        "SecondsIdle": round(max(0.0, now - idle), 3) if idle is not None else None,
+        "Kernel": kernel.id if kernel is not None else None,
+        "Pool": kernel.pool.name if kernel is not None and kernel.pool is not None else None,
+        "WaitsFor": (target.name if isinstance(target, Pool) else target.id) if target is not None else None,
+        "SecondsWaiting": round(now - waiting.since, 3) if waiting is not None else None,
+        "Occupies": [pool.name if pool is not None else "" for pool in occupied_pools(record)],
+        "Evaluations": kernel.evaluations - record.evaluations_before if kernel is not None else 0,
+        "Queued": session.queue.size,
+    }
+
+
+def _state_of(session: ClientSession) -> str:
+    record = session.record
+    if session.closing:
+        return "closing"
+    if record.waiting is not None:
+        return "waiting"
+    if record.kernel is None:
+        return "without kernel"
+    if record.kernel.evaluation.awaiting:
+        return "asked"
+    return "evaluating" if record.kernel.busy else "idle"
+
+
 def _memory(supervisor: Supervisor) -> dict[int, int]:
     """Bytes of resident memory by process ID, as far as this system tells."""
     processes = [session.process for session in tuple(supervisor.sessions.values())]
     elsewhere = {each.pid: each.remote.memory for each in processes if each.remote is not None and each.remote.memory}
+    here = [each.pid for each in processes if each.remote is None]
+    if not here:  # else all processes of the computer would be looked at
+        return elsewhere
     try:
-        return resident_memory([each.pid for each in processes if each.remote is None]) | elsewhere
+        return resident_memory(here) | elsewhere
     except MemoryUnknown:
         return elsewhere
 
@@ -120,13 +172,17 @@ def describe_pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
         "ParallelKernels": settings.parallel_kernels,
         "ParallelKernelEntryPool": settings.parallel_kernel_default and not pool.retired,
         "WaitingClients": len(pool.waiting),
+        "Admission": pool.admission.value,
+        "KernelWaitTimeout": settings.kernel_wait_timeout,
     }
 
 
-def pool_trouble(supervisor: Supervisor, configuration: ServerSettings, pool: Pool) -> str:
+def pool_trouble(supervisor: Supervisor, pool: Pool) -> str:
     """Why a client that asks for a kernel of the pool now would wait in vain, or ""."""
+    if pool.admission is not Admission.OPEN:
+        return f"No client gets a kernel: {not_admitted(pool.admission, pool)}"
     trouble = supervisor.trouble(pool)
-    if not trouble and is_hopeless(pool, time.monotonic(), configuration.kernel_wait_timeout):
+    if not trouble and is_hopeless(pool, time.monotonic(), pool.settings.kernel_wait_timeout):
         return f"No kernel can become available: {occupancy(pool)}; {remedy(pool)}"
     return trouble
 
@@ -153,6 +209,7 @@ def describe_kernel(
         "State": record.state.value,
         "ProcessID": kernel.process.pid if kernel is not None else None,
         "Busy": record.busy,
+        "SecondsBusy": round(now - record.busy_since, 3) if record.busy else None,
         "Reserved": record.reserved_when_unbridged,
         "KeepAlive": keep_alive,
         "SecondsInState": round(now - record.since, 3),

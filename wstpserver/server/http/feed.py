@@ -280,7 +280,7 @@ class Feed:
         return {
             pool.name: {key: value for key, value in describe_pool(settings, pool).items() if key not in _POOL_HIDDEN}
             | {
-                "Trouble": pool_trouble(self._supervisor, settings, pool),
+                "Trouble": pool_trouble(self._supervisor, pool),
                 "Retired": pool.retired,
                 "Admission": pool.admission.value,
             }

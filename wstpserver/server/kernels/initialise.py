@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import gevent
 
 from wstpserver.pools import commands as replies
+from wstpserver.pools.limits import start_timeout
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.log import Log, shorten
@@ -46,7 +47,7 @@ def initialise(kernel: KernelSession, *, embedded: bool, settings: ServerSetting
     Raises:
         InitialisationFailed: It did not become ready.
     """
-    timeout = settings.kernel_start_timeout
+    timeout = start_timeout(kernel.record, settings)
     evaluator = _Evaluator(kernel, log, "its start", quiet=SERVER_FUNCTIONS)
     evaluator.listen()
     with gevent.Timeout(timeout, InitialisationFailed(f"its first prompt did not come within {timeout:g} seconds")):

@@ -261,6 +261,7 @@ class KeeperClient:
         environment: Mapping[str, str] | None,
         output: tuple[int, int],
         passed: Sequence[int] = (),
+        directory: str | None = None,
     ) -> KernelProcess:
         """Start a program; returns when it is executed.
 
@@ -270,6 +271,7 @@ class KeeperClient:
             environment: Its environment; None is that of the server.
             output: The reading and the writing end of the pipe for what it prints.
             passed: Descriptors that it gets, under the same numbers.
+            directory: The folder that it begins in; None for that of the server.
 
         Raises:
             OSError: It cannot be started, or the keeper is gone.
@@ -280,6 +282,7 @@ class KeeperClient:
         result = self._starts[number] = AsyncResult()
         reading, writing = output
         message = {"start": number, "programs": programs, "arguments": arguments, "environment": environment}
+        message["directory"] = directory
         self._peer.send(
             {**message, "numbers": list(passed), "mark": self.new_mark()}, [writing, reading, *passed]
         )

@@ -31,7 +31,7 @@ from wstpserver.server.kernels.remote import (
     Transports,
     TransportUnavailable,
 )
-from wstpserver.server.kernels.spawn import spawn, watch_child
+from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn, watch_child
 from wstpserver.server.log import Log
 from wstpserver.server.peers import holder, owners_are_known
 
@@ -149,6 +149,7 @@ class Launcher:
         path: str,
         options: tuple[str, ...],
         timeout: float,
+        surroundings: Surroundings = INHERITED,
         elsewhere: Elsewhere | None = None,
         began: Callable[[KernelProcess], object] = lambda process: None,
     ) -> tuple[KernelProcess, OpenLink]:
@@ -159,6 +160,7 @@ class Launcher:
             path: the program.
             options: its options, without the link arguments.
             timeout: seconds that the process may take to make its link.
+            surroundings: the folder that it begins in, and its environment.
             elsewhere: how it is started on another machine; None for this one.
             began: called with the process as soon as there is one.
 
@@ -174,7 +176,9 @@ class Launcher:
         expected = ExpectedLink() if elsewhere is not None else None
         try:
             if elsewhere is None:
-                process = self._start(path, self._arguments(options, listener), self._line_log(name), timeout)
+                process = self._start(
+                    path, self._arguments(options, listener), self._line_log(name), timeout, surroundings
+                )
             else:
                 assert expected is not None
                 process = self._start_elsewhere(elsewhere, name, path, options, listener, expected)
@@ -361,19 +365,25 @@ class Launcher:
         return lambda line: self._log.debug(f"Kernel {name} printed: {line}")
 
     def _start(
-        self, path: str, arguments: list[str], log_line: Callable[[str], None], timeout: float
+        self,
+        path: str,
+        arguments: list[str],
+        log_line: Callable[[str], None],
+        timeout: float,
+        surroundings: Surroundings,
     ) -> KernelProcess:
+        surroundings.check()
         if _is_embedded(path):
             try:
                 parent = self._parent(path)
-                process = self._track(parent.launch(arguments, log_line, timeout))
+                process = self._track(parent.launch(arguments, log_line, timeout, surroundings))
                 if not parent.kept:
                     parent.kept = True
                     self._keep_parent(parent)
                 return process
             except (PreforkFailed, OSError) as error:
                 self._log.warning(f"Starting an embedded kernel cold, which takes some seconds: {error}")
-        return self._spawn([path, *arguments], log_line)
+        return self._spawn([path, *arguments], log_line, surroundings)
 
     def _start_elsewhere(
         self,
@@ -393,7 +403,7 @@ class Launcher:
                 raise LaunchFailed(str(error)) from None
         remote = RemoteKernel(elsewhere.launcher, self._line_log(name), partial(self._transports.expect, expected))
         command = elsewhere.command(path, [*link_mode(options), *options], server)
-        process = self._spawn([*command, *listener.arguments()], remote.take_line)
+        process = self._spawn([*command, *listener.arguments()], remote.take_line, INHERITED)
         process.remote = remote
         return process
 
@@ -405,10 +415,12 @@ class Launcher:
         gevent.wait([process.remote.started, process.exited], count=1)
         return process.remote.path
 
-    def _spawn(self, arguments: list[str], log_line: Callable[[str], object]) -> KernelProcess:
+    def _spawn(
+        self, arguments: list[str], log_line: Callable[[str], object], surroundings: Surroundings
+    ) -> KernelProcess:
         """Start a process in a greenlet of its own: a caller that is told to give up meanwhile must not lose it."""
         spawned: AsyncResult = AsyncResult()
-        self._helpers.spawn(self._spawn_into, spawned, arguments, log_line)
+        self._helpers.spawn(self._spawn_into, spawned, arguments, log_line, surroundings)
         try:
             process: KernelProcess = spawned.get()
             return process
@@ -416,9 +428,15 @@ class Launcher:
             spawned.rawlink(self._stop_unwanted)
             raise
 
-    def _spawn_into(self, spawned: AsyncResult, arguments: list[str], log_line: Callable[[str], object]) -> None:
+    def _spawn_into(
+        self,
+        spawned: AsyncResult,
+        arguments: list[str],
+        log_line: Callable[[str], object],
+        surroundings: Surroundings,
+    ) -> None:
         try:
-            spawned.set(self._track(spawn(arguments, log_line, keeper=self.find_keeper())))
+            spawned.set(self._track(spawn(arguments, log_line, surroundings, keeper=self.find_keeper())))
         except OSError as error:
             spawned.set_exception(error)
 

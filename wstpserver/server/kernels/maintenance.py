@@ -1,4 +1,4 @@
-"""Enforces the limits of pools on age, memory and the time of evaluations."""
+"""Enforces the limits of pools on age, memory and the time of evaluations, and that of clients on idle time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from gevent import get_hub
 from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
 from wstpserver.pools.limits import MEASURED_STATES, evaluation_limit, overdue, too_large
 from wstpserver.pools.registry import Registry
-from wstpserver.pools.states import ENDING, Kernel, KernelState
+from wstpserver.pools.states import ENDING, Client, Kernel, KernelState, Reason
+from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.kernels.initialise import InitialisationFailed
 from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
@@ -22,30 +23,41 @@ from wstpserver.server.log import Log
 #: Seconds between two rounds.
 INTERVAL = 1.0
 
+#: Clients looked at before other greenlets have their turn.
+ROUND = 200
+
 #: Seconds that a kernel has to answer once it was told to abort.
 ABORT_GRACE = 5.0
 
 
 class Maintenance:
-    """Goes through the kernels once a second, of pools with such a limit only.
+    """Goes through the kernels once a second, of pools with such a limit only, and through clients if they have one.
 
     Args:
         registry: All kernels and pools.
         log: Is told of kernels that are closed.
         close_unfit: Closes a kernel that uses too much memory, for the reason given.
+        send_away: Closes the link of a client, for the reason given.
     """
 
-    def __init__(self, registry: Registry, log: Log, close_unfit: Callable[[Kernel, str], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        log: Log,
+        close_unfit: Callable[[Kernel, str], None],
+        send_away: Callable[[ClientSession, Reason], None],
+    ) -> None:
         self._registry = registry
         self._log = log
         self._close_unfit = close_unfit
+        self._send_away = send_away
         self._greenlet: gevent.Greenlet | None = None
         #: True once the log has been told that memory cannot be measured here.
         self._cannot_measure = False
 
-    def start(self, sessions: Mapping[Kernel, KernelSession]) -> None:
-        """Begin with the rounds through these kernels."""
-        self._greenlet = gevent.spawn(self._run, sessions)
+    def start(self, sessions: Mapping[Kernel, KernelSession], clients: Mapping[Client, ClientSession]) -> None:
+        """Begin with the rounds through these kernels and clients."""
+        self._greenlet = gevent.spawn(self._run, sessions, clients)
 
     def stop(self) -> None:
         """End them."""
@@ -65,11 +77,27 @@ class Maintenance:
             if why is not None:
                 raise InitialisationFailed(why)
 
-    def _run(self, sessions: Mapping[Kernel, KernelSession]) -> None:
+    def _run(self, sessions: Mapping[Kernel, KernelSession], clients: Mapping[Client, ClientSession]) -> None:
         while True:
             gevent.sleep(INTERVAL)
             self._close_overdue()
             self._close_large(sessions)
+            self._close_idle(clients)
+
+    def _close_idle(self, clients: Mapping[Client, ClientSession]) -> None:
+        limit = self._registry.settings.client_idle_timeout
+        if not limit:
+            return
+        for number, session in enumerate(tuple(clients.values()), 1):
+            if number % ROUND == 0:
+                gevent.sleep(0)
+            since = session.idle_since()
+            if since is None or time.monotonic() - since < limit:
+                continue
+            silent = session.seconds_silent()
+            if silent is None or silent >= limit:
+                self._log.information(f"The link of {session.name} is closed: {Reason.IDLE.value}")
+                self._send_away(session, Reason.IDLE)
 
     def _close_overdue(self) -> None:
         now = time.monotonic()

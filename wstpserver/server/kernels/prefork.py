@@ -22,7 +22,7 @@ from gevent.socket import wait_read
 from wstpserver.keeper.protocol import MARK
 from wstpserver.server.kernels.keeper_client import KeeperClient
 from wstpserver.server.kernels.process import KernelProcess
-from wstpserver.server.kernels.spawn import spawn
+from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn
 
 #: Longest datagram of the conversation, in bytes.
 DATAGRAM_SIZE = 262144
@@ -130,13 +130,20 @@ class PreforkParent:
         """Whether it can start kernels, as far as is known."""
         return self._failure is None
 
-    def launch(self, arguments: Sequence[str], log_line: Callable[[str], None], timeout: float) -> KernelProcess:
+    def launch(
+        self,
+        arguments: Sequence[str],
+        log_line: Callable[[str], None],
+        timeout: float,
+        surroundings: Surroundings = INHERITED,
+    ) -> KernelProcess:
         """Fork a kernel.
 
         Args:
             arguments: the kernel's arguments, without the program.
             log_line: called with each line that the kernel prints.
             timeout: seconds that the engine may take to load.
+            surroundings: the folder that the kernel begins in, and its environment.
 
         Raises:
             PreforkFailed: the engine was not loaded in time, the parent did not answer, or it refused.
@@ -151,7 +158,7 @@ class PreforkParent:
         mark = self._keeper.new_mark() if self._keeper is not None else ""
         reading, writing = os.pipe()
         try:
-            self._request(number, list(arguments), writing, mark)
+            self._request(number, list(arguments), surroundings, writing, mark)
             process = self._answer(result)
         except BaseException:
             os.close(reading)
@@ -169,11 +176,11 @@ class PreforkParent:
     def _forget_mark(keeper: KeeperClient, mark: str, _exited: AsyncResult) -> None:
         keeper.forget(mark)
 
-    def _request(self, number: int, arguments: list[str], output: int, mark: str) -> None:
-        environment = {MARK: mark} if mark else None
-        message = ujson.dumps(
-            {"launch": number, "arguments": arguments, "directory": None, "environment": environment}
-        )
+    def _request(self, number: int, arguments: list[str], surroundings: Surroundings, output: int, mark: str) -> None:
+        environment = surroundings.changes() | ({MARK: mark} if mark else {})
+        request = {"launch": number, "arguments": arguments}
+        request |= {"directory": surroundings.directory or None, "environment": environment or None}
+        message = ujson.dumps(request)
         descriptors = array.array("i", [output])
         try:
             self._socket.sendmsg([message.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])

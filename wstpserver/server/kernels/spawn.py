@@ -16,13 +16,47 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gevent import get_hub, subprocess
 
 from wstpserver._native import ffi, lib
 from wstpserver.server.kernels.keeper_client import NOT_INHERITED, KeeperClient
 from wstpserver.server.kernels.process import KernelProcess
+
+
+class Surroundings(NamedTuple):
+    """What a process is given beside its arguments.
+
+    Attributes:
+        directory: The folder that it begins in; "" for that of the server.
+        variables: What is different in its environment from that of the server: `NAME=value` for a variable that is
+            set, `NAME` alone for one that is taken away.
+    """
+
+    directory: str = ""
+    variables: tuple[str, ...] = ()
+
+    def changes(self) -> dict[str, str | None]:
+        """The variables by name; None for one that is taken away."""
+        parts = [variable.partition("=") for variable in self.variables]
+        return {name: text if equals else None for name, equals, text in parts}
+
+    def environment(self) -> dict[str, str]:
+        """The whole environment."""
+        given: dict[str, str | None] = {**os.environ, **self.changes()}
+        return {name: text for name, text in given.items() if text is not None}
+
+    def check(self) -> None:
+        """Raise OSError, with a text for people, if nothing can be started in its folder."""
+        if self.directory and not os.path.isdir(self.directory):
+            raise NotADirectoryError(errno.ENOTDIR, f'its KernelDirectory "{self.directory}" is not a folder')
+        if self.directory and not os.access(self.directory, os.X_OK):
+            raise PermissionError(errno.EACCES, f'its KernelDirectory "{self.directory}" cannot be entered')
+
+
+#: Those of the server.
+INHERITED = Surroundings()
 
 #: Bytes of a script's first line that the system reads.
 _SHEBANG_SIZE = 256
@@ -60,7 +94,7 @@ _null, _spare = _low_null(), _low_null()
 def spawn(
     arguments: Sequence[str],
     log_line: Callable[[str], object],
-    environment: Mapping[str, str] | None = None,
+    surroundings: Surroundings = INHERITED,
     pass_descriptors: Sequence[int] = (),
     keeper: KeeperClient | None = None,
 ) -> KernelProcess:
@@ -69,25 +103,27 @@ def spawn(
     Args:
         arguments: the program and its arguments. A program without a folder is looked for along PATH.
         log_line: called with each line that it prints (see `KernelProcess.drain`).
-        environment: its environment; None is that of the server.
+        surroundings: the folder that it begins in, and its environment.
         pass_descriptors: descriptors that it gets, under the same numbers.
         keeper: starts it; without one it is a child of the server. With one this function waits.
 
     Raises:
         OSError: it cannot be started; the text says why.
     """
-    inherited = os.environ if environment is None else environment
-    given, environment = environment, {name: value for name, value in inherited.items() if name not in NOT_INHERITED}
+    surroundings.check()
+    environment = {name: text for name, text in surroundings.environment().items() if name not in NOT_INHERITED}
+    directory = surroundings.directory or None
     reading, writing = os.pipe()
     try:
         process = None
         if keeper is not None:
             programs = _candidates(arguments[0], environment)
-            process = keeper.start(programs, arguments, given and environment, (reading, writing), pass_descriptors)
+            own = environment if surroundings.variables else None
+            process = keeper.start(programs, arguments, own, (reading, writing), pass_descriptors, directory)
         elif without_fork and not pass_descriptors:
-            process = _spawn_without_fork(arguments, environment, writing)
+            process = _spawn_without_fork(arguments, environment, writing, directory)
         if process is None:
-            process = _spawn_forked(arguments, environment, writing, pass_descriptors)
+            process = _spawn_forked(arguments, environment, writing, pass_descriptors, directory)
     except ValueError as error:  # a text with a null character
         os.close(reading)
         raise OSError(errno.EINVAL, str(error)) from None
@@ -129,7 +165,9 @@ def _explained(error: OSError, program: str, environment: Mapping[str, str]) -> 
     return type(error)(error.errno, what, program)
 
 
-def _spawn_without_fork(arguments: Sequence[str], environment: Mapping[str, str], output: int) -> KernelProcess | None:
+def _spawn_without_fork(
+    arguments: Sequence[str], environment: Mapping[str, str], output: int, directory: str | None
+) -> KernelProcess | None:
     """None if the system does not allow it."""
     global without_fork
     kept: list[Any] = []  # cffi frees what has no owner
@@ -138,6 +176,9 @@ def _spawn_without_fork(arguments: Sequence[str], environment: Mapping[str, str]
     start.arguments = _texts(arguments, kept)
     start.environment = _texts([f"{name}={value}" for name, value in environment.items()], kept)
     start.output, start.null, start.spare = output, _null, _spare
+    if directory is not None:
+        kept.append(path := ffi.new("char[]", os.fsencode(directory)))
+        start.directory = path
     get_hub().loop.install_sigchld()
     pid = lib.wstpspawn_start(start)
     if pid < 0:
@@ -183,7 +224,11 @@ def _texts(texts: Sequence[str], kept: list[Any]) -> Any:
 
 
 def _spawn_forked(
-    arguments: Sequence[str], environment: Mapping[str, str], output: int, pass_descriptors: Sequence[int]
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    output: int,
+    pass_descriptors: Sequence[int],
+    directory: str | None,
 ) -> KernelProcess:
     """Start a program by forking the server. Raises OSError or ValueError."""
     parent = os.getpid()
@@ -199,6 +244,7 @@ def _spawn_forked(
         pass_fds=tuple(pass_descriptors),
         start_new_session=True,
         env=dict(environment),
+        cwd=directory,
         preexec_fn=lambda: _prepare_child(parent, marks=marks),
     )
     process = KernelProcess(child.pid)

@@ -14,6 +14,7 @@ import gevent
 from gevent.event import AsyncResult
 from gevent.pool import Group
 
+from wstpserver.pools.limits import start_timeout
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Kernel, KernelState, Pool
 from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
@@ -25,6 +26,7 @@ from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.persistence import scan_of
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.kernels.remote import elsewhere_of
+from wstpserver.server.kernels.spawn import INHERITED, Surroundings
 from wstpserver.server.log import Log
 from wstpserver.server.trace import trace_link
 from wstpserver.settings import PoolSettings, ServerSettings
@@ -199,12 +201,18 @@ class Supervisor:
         return settings.kernel_path, settings.launch_options
 
     def _pool_settings(self, kernel: Kernel) -> PoolSettings:
-        """The settings of its pool; for a kernel outside pools those of the default pool."""
+        """The settings of its pool; those of the default pool for a kernel outside pools."""
         return kernel.pool.settings if kernel.pool is not None else self._settings().default_pool
+
+    def _surroundings(self, kernel: Kernel) -> Surroundings:
+        if kernel.command_line is not None:
+            return INHERITED
+        settings = self._pool_settings(kernel)
+        return Surroundings(settings.kernel_directory, settings.kernel_environment)
 
     def _launch(self, kernel: Kernel, path: str, options: tuple[str, ...]) -> KernelSession:
         settings = self._settings()
-        timeout = settings.kernel_start_timeout
+        timeout = start_timeout(kernel, settings)
         elsewhere = elsewhere_of(settings, self._pool_settings(kernel), kernel.id)
         if elsewhere is not None:
             gevent.spawn_later(LONGEST_TURN, self._launcher.line.leave, kernel)
@@ -212,7 +220,8 @@ class Supervisor:
         def began(process: KernelProcess) -> None:
             self._starts[kernel].process = process
 
-        process, link = self._launcher.launch(kernel.id, path, options, timeout, elsewhere, began)
+        surroundings = self._surroundings(kernel)
+        process, link = self._launcher.launch(kernel.id, path, options, timeout, surroundings, elsewhere, began)
         if self._log.trace_enabled:
             trace_link(self._log, link, f"Kernel {kernel.id}")
         self._timer.watch(kernel)
@@ -388,7 +397,7 @@ class Supervisor:
             return
         began = time.monotonic()
         try:
-            reset(session, self._log, self._settings().kernel_start_timeout)
+            reset(session, self._log, start_timeout(kernel, self._settings()))
         except ResetFailed as error:
             if _is_resetting(session):
                 self._log.warning(f"Kernel {kernel.id} is closed: {error}")
