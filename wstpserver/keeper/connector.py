@@ -8,9 +8,9 @@ from an agent or an engine that misbehaves reaches the connector of one kernel o
     python connector.py ORDER ... -linkname PORT@HOST,PORT@HOST
 
 ORDER is a JSON object: `launcher` and `agent` (lists of words), `path` (the kernel, null to look for one), `options`
-(of the kernel), `directory` and `environment` (the folder that it begins in, and what is different in its environment;
-null takes a variable away), `discovery` (the file that knows where kernels are), `server` (host and port where the
-agent connects, null to carry the link itself).
+(of the kernel), `directory` (the folder that it begins in), `discovery` (the file that knows where kernels are) and
+`server` (host and port where the agent connects, null to carry the link itself). What is different in the kernel's
+environment is not for everybody to see: the variable `ENVIRONMENT` has it, a JSON object in which null takes one away.
 
 What the kernel and the engine print is the connector's output. Lines that begin with `REPORT` are for the server: a
 JSON object with some of `host`, `path`, `pid` and `memory` of the kernel, `ended` (why it has ended), and `token` and
@@ -56,6 +56,9 @@ _READY = b"\x1eWSTPSERVER-AGENT?\n"
 
 #: Bytes without an end of line that count as one.
 _LONGEST_LINE = 4096
+
+#: The variable that says what is different in the kernel's environment.
+ENVIRONMENT = "wstpserver_kernel_environment"
 
 #: Bytes of output that wait for the server above which the engine's are not read.
 _MUCH_OUTPUT = 128 << 10
@@ -109,6 +112,7 @@ class Connector:
             ports: where the server expects the data connection and the message connection.
         """
         self._order = order
+        self._environment = json.loads(os.environ.pop(ENVIRONMENT, "{}"))
         self._ports = dict(zip((DATA_CHANNEL, MESSAGE_CHANNEL), ports, strict=True))
         self._name = os.path.basename(order["launcher"][0]) if order["launcher"] else "env"
         self._loop = Loop()
@@ -245,7 +249,8 @@ class Connector:
             stream.add(_LinkChannel(stream, number, self._check_end, self._hold))
         stream.add(_OutputChannel(stream, self._output))
         order = self._order
-        start = {key: order[key] for key in ("path", "options", "directory", "environment")}
+        start = {key: order[key] for key in ("path", "options", "directory")}
+        start["environment"] = self._environment
         if order["path"] is None:
             with open(order["discovery"], encoding="utf-8") as file:
                 start["discovery"] = file.read()
