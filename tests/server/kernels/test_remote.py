@@ -181,7 +181,7 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
     """The kernel goes on, its client comes back, and what is known of it is known again."""
     kernel = make_kernel(tmp_path)
     keys = elsewhere(kernel, MinimumKernelNumber=1, KernelTransport=transport)
-    configuration = {"Pools": {"a": keys}, "KernelTransportInterface": "127.0.0.1"}
+    configuration = {"Pools": {"a": keys}, "KernelTransportInterface": "127.0.0.1", "KernelsOutliveServer": 60}
     first = ServerProcess(tmp_path, configuration, "--log-level", "debug")
     try:
         first.start()
