@@ -151,7 +151,7 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
         with connect(server, "Patient") as other:
             assert kernel_id(other) == first["ID"]
         assert [job for name, job in slurm.jobs().items() if name.startswith("Patient")]
-    wait_for(lambda: not any(name.startswith("Patient") for name in slurm.jobs()), 10.0, slurm.jobs, 0.05)
+    wait_for(lambda: not any(name.startswith("Patient") for name in slurm.jobs()), 60.0, slurm.jobs, 0.05)
 
 
 def test_executor_on_two_nodes(slurm, kernel, tmp_path):

@@ -17,6 +17,7 @@ from wstpserver.wire.values import Function, Symbol
 #: What of a Connection moves bytes: all of it must go through try_receive and send, which a TracedStream overrides.
 MOVING = {"try_receive", "receive", "receive_bytes", "send", "try_send"}
 NOT_MOVING = {
+    "seconds_since_received",
     "is_waited_for", "keep_unsent", "stop_keeping", "take_unsent", "unsent",
     "acknowledge", "close", "detach", "end", "ended", "finish_sending", "handle", "on_close", "socket", "wait_readable",
 }  # fmt: skip

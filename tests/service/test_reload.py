@@ -45,7 +45,7 @@ def test_new_pools_and_numbers(tmp_path):
         link.get_packet()
         mine = link.evaluate(call("KernelProcess"))
         pools = {"A": pool(kernel, MinimumKernelNumber=3), "B": pool(kernel, MinimumKernelNumber=2)}
-        report = reload(server, {"AllowStealingKernels": False, "Pools": pools})
+        report = reload(server, {"AllowStealingKernels": False, "KernelsOutliveServer": 0, "Pools": pools})
         assert report.splitlines() == [
             "The configuration was reloaded:",
             "AllowStealingKernels: True -> False",

@@ -46,7 +46,7 @@ _PRIVATE = frozenset({"Address", "Log", "ConfigurationFile", "ProcessID", "Liste
 
 #: Of a pool's and a kernel's description, what the page does not show: much text, or what changes all the time.
 _POOL_HIDDEN = frozenset({"InitializationCode", "InitializationFile", "KernelPath", "PreferFreshKernel"})
-_KERNEL_HIDDEN = frozenset({"ID", "SecondsInState", "Age", "Client", "Memory"})
+_KERNEL_HIDDEN = frozenset({"ID", "SecondsInState", "SecondsBusy", "Age", "Client", "Memory"})
 
 
 class Audience(Enum):

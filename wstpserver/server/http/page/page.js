@@ -421,7 +421,8 @@ function drawHead() {
   document.title = server.Machine ? `${server.Machine} · WSTPServer` : "WSTPServer";
   const pools = Object.values(state.Pools);
   const starting = Object.values(state.Kernels).filter((kernel) => kernel.State === "starting").length;
-  const troubled = pools.filter((pool) => pool.Trouble).length;
+  // One that the administrator has closed to clients says so as the reason why it serves nobody.
+  const troubled = pools.filter((pool) => pool.Trouble && (pool.Admission ?? "open") === "open").length;
   const drained = pools.filter((pool) => (pool.Admission ?? "open") !== "open").length;
   let [kind, text] = ["good", "Everything is ready"];
   if (!connected) [kind, text] = ["", needsToken ? "Not signed in" : goneSince ? "Not connected" : "Connecting"];
