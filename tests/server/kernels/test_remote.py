@@ -199,7 +199,10 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
         first.wait_for_log(f"is unbridged from kernel {identifier}")
         first.stop(signal.SIGKILL)
         place = ("--port", str(first.port), "--interface", "127.0.0.1")
-        with serving(tmp_path, configuration, *place, usual_address=False) as second, second.connect() as link:
+        with (
+            serving(tmp_path, configuration, *place, usual_address=False) as second,
+            second.connect(without_kernel=True) as link,
+        ):
             reconnect(link, identifier)
             assert link.evaluate(conversation.Symbol("x")) == 23
             assert {**facts(link, "a"), **CHANGING} == {**before, **CHANGING}
