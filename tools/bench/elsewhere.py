@@ -71,9 +71,9 @@ def list_rate(link):
     link.put("EvaluatePacket", Symbol("x"))
     first = len(link.data.recv(1 << 18))
     began, got, last = time.perf_counter(), first, b""
-    while not last.endswith(b"\n]"):
-        last = link.data.recv(1 << 18)
-        got += len(last)
+    while got < SIZE or last != b"\n]":
+        data = link.data.recv(1 << 18)
+        got, last = got + len(data), (last + data[-2:])[-2:]
     return (got - first) / (time.perf_counter() - began)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tools.harness import processes
 from tools.harness.waiting import wait_for
 
 SLURM_PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "scancel", "sinfo")
@@ -167,6 +168,8 @@ class Slurm:
             self.run("scancel", "--full", "-s", "KILL", "-u", getpass.getuser())
         for daemon in reversed(self.daemons):
             daemon.stop()
+        left = [pid for pid in processes.marked(f"SLURM_CONF={self.folder}/") if pid != os.getpid()]
+        signal_all(left)  # of a node that a test has killed
 
 
 class SshServer:

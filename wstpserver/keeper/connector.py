@@ -8,9 +8,9 @@ from an agent or an engine that misbehaves reaches the connector of one kernel o
     python connector.py ORDER ... -linkname PORT@HOST,PORT@HOST
 
 ORDER is a JSON object: `launcher` and `agent` (lists of words), `path` (the kernel, null to look for one), `options`
-(of the kernel), `directory` and `environment` (the folder that it begins in, and what is different in its environment;
-null takes a variable away), `discovery` (the file that knows where kernels are), `server` (host and port where the
-agent connects, null to carry the link itself).
+(of the kernel), `directory` (the folder that it begins in), `discovery` (the file that knows where kernels are) and
+`server` (host and port where the agent connects, null to carry the link itself). What is different in the kernel's
+environment is not for everybody to see: the variable `ENVIRONMENT` has it, a JSON object in which null takes one away.
 
 What the kernel and the engine print is the connector's output. Lines that begin with `REPORT` are for the server: a
 JSON object with some of `host`, `path`, `pid` and `memory` of the kernel, `ended` (why it has ended), and `token` and
@@ -57,11 +57,15 @@ _READY = b"\x1eWSTPSERVER-AGENT?\n"
 #: Bytes without an end of line that count as one.
 _LONGEST_LINE = 4096
 
+#: The variable that says what is different in the kernel's environment.
+ENVIRONMENT = "wstpserver_kernel_environment"
+
 #: Bytes of output that wait for the server above which the engine's are not read.
 _MUCH_OUTPUT = 128 << 10
 
-#: Seconds that a launcher has to end, and its last lines to come, once the kernel or the stream has ended.
-LAUNCHER_GRACE = 1.0
+#: Seconds that a launcher has to end, and its last lines to come, once the kernel or the stream has ended. It may have
+#: to give a job back, which it cannot when it is killed.
+LAUNCHER_GRACE = 1.5
 
 #: Seconds between the end of a link and that of its kernel within which the server hears of both at once.
 LINK_GRACE = 0.4
@@ -108,6 +112,7 @@ class Connector:
             ports: where the server expects the data connection and the message connection.
         """
         self._order = order
+        self._environment = json.loads(os.environ.pop(ENVIRONMENT, "{}"))
         self._ports = dict(zip((DATA_CHANNEL, MESSAGE_CHANNEL), ports, strict=True))
         self._name = os.path.basename(order["launcher"][0]) if order["launcher"] else "env"
         self._loop = Loop()
@@ -244,7 +249,8 @@ class Connector:
             stream.add(_LinkChannel(stream, number, self._check_end, self._hold))
         stream.add(_OutputChannel(stream, self._output))
         order = self._order
-        start = {key: order[key] for key in ("path", "options", "directory", "environment")}
+        start = {key: order[key] for key in ("path", "options", "directory")}
+        start["environment"] = self._environment
         if order["path"] is None:
             with open(order["discovery"], encoding="utf-8") as file:
                 start["discovery"] = file.read()
@@ -282,7 +288,7 @@ class Connector:
                 told = json.loads(payload)
                 self._exited(int(told["status"]) & 0xFFFF, str(told["why"]))
             elif kind == protocol.FAILED:
-                self._fail(payload.decode("utf-8", "replace"))
+                self._fail(payload.decode("utf-8", "replace"), wait=True)
             else:
                 raise StreamError(f"it sends a frame of kind {kind}")
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -300,7 +306,7 @@ class Connector:
         """The kernel has ended."""
         if why:
             self._report(ended=f"{describe_status(status)}; {why}")
-        self._end_with(status, wait=bool(status))
+        self._end_with(status, wait=True)
 
     def _lost(self, why: str) -> None:
         """The stream has ended without the exit status of the kernel."""
@@ -310,10 +316,10 @@ class Connector:
         else:
             self._launcher_ended()
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str, *, wait: bool = False) -> None:
         if self._status is None:
             self._report(ended=why)
-            self._end_with(EXIT_FAILED << 8, wait=False)
+            self._end_with(EXIT_FAILED << 8, wait=wait)
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -111,7 +111,9 @@ def test_kernel_directory_and_environment(tmp_path):
         tmp_path, directory=str(tmp_path), environment={"GIVEN": "text", "HOME": None}
     )
     with agent:
-        environment = (processes.PROC / str(kernel) / "environ").read_bytes().split(b"\0")
+        # it is empty while one program of it executes the next
+        content = wait_for((processes.PROC / str(kernel) / "environ").read_bytes)
+        environment = content.split(b"\0")
         assert b"GIVEN=text" in environment and not [each for each in environment if each.startswith(b"HOME=")]
         assert os.readlink(f"/proc/{kernel}/cwd") == str(tmp_path)
         agent.stdin.close()
@@ -181,11 +183,12 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
     """The kernel goes on, its client comes back, and what is known of it is known again."""
     kernel = make_kernel(tmp_path)
     keys = elsewhere(kernel, MinimumKernelNumber=1, KernelTransport=transport)
-    configuration = {"Pools": {"a": keys}, "KernelTransportInterface": "127.0.0.1", "KernelsOutliveServer": 60}
+    root = {"KernelTransportInterface": "127.0.0.1", "KernelsOutliveServer": 60}
+    configuration = {"Pools": {"a": keys}, "EnableAutomaticKernelConnection": False, **root}
     first = ServerProcess(tmp_path, configuration, "--log-level", "debug")
     try:
         first.start()
-        with join(first) as link:
+        with connect(first, "a") as link:
             identifier, before = kernel_id(link), facts(link, "a")
             link.evaluate(Function("Set", conversation.Symbol("x"), 23))
             os.kill(first.pid, signal.SIGUSR2)
@@ -213,6 +216,17 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
 
 #: What is not the same in two looks at a kernel.
 CHANGING = dict.fromkeys(("SecondsInState", "Age", "Evaluations", "Memory", "Client"))
+
+
+def test_the_surroundings_that_the_pool_says(tmp_path):
+    """KernelDirectory is a folder of the other machine, KernelEnvironment is different there."""
+    keys = elsewhere(make_kernel(tmp_path), MinimumKernelNumber=1, KernelEnvironment={"GIVEN": "text", "HOME": None})
+    configuration = {"Pools": {"a": keys | {"KernelDirectory": str(tmp_path)}, "b": {**keys, "KernelDirectory": "/no"}}}
+    with serving(tmp_path, configuration) as server, join(server) as link:
+        assert link.evaluate(Function("Environment", "GIVEN")) == "text"
+        assert link.evaluate(Function("Directory")) == str(tmp_path)
+        assert "text" not in processes.command_line(facts(link, "a")["ProcessID"])
+        server.wait_for_log('there is no folder "/no" on ')
 
 
 def test_outside_pools_and_limits(tmp_path):

@@ -403,7 +403,8 @@ class Launcher:
                 raise LaunchFailed(str(error)) from None
         remote = RemoteKernel(elsewhere.launcher, self._line_log(name), partial(self._transports.expect, expected))
         command = elsewhere.command(path, [*link_mode(options), *options], server)
-        process = self._spawn([*command, *listener.arguments()], remote.take_line, INHERITED)
+        surroundings = Surroundings("", elsewhere.variables())
+        process = self._spawn([*command, *listener.arguments()], remote.take_line, surroundings)
         process.remote = remote
         return process
 

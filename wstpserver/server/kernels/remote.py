@@ -31,7 +31,7 @@ from gevent.event import Event
 from gevent.socket import wait_read
 
 from wstpserver.keeper.agent import DATA_CHANNEL, MESSAGE_CHANNEL, VERSION, proof
-from wstpserver.keeper.connector import REPORT
+from wstpserver.keeper.connector import ENVIRONMENT, REPORT
 from wstpserver.server.connection import address_name
 from wstpserver.server.listen import LinkServer
 from wstpserver.server.log import Log
@@ -88,11 +88,14 @@ class Elsewhere:
             "path": None if path == AUTOMATIC_PATH else path,
             "options": options,
             "directory": self.directory,
-            "environment": dict(self.environment),
             "discovery": discovery.__file__,
             "server": None if server is None else {"host": server[0], "port": server[1]},
         }
         return [sys.executable, *_FLAGS, "-c", _RUN, _PACKAGES, json.dumps(order)]
+
+    def variables(self) -> tuple[str, ...]:
+        """What the connector needs in its environment, as `NAME=value`."""
+        return (f"{ENVIRONMENT}={json.dumps(dict(self.environment))}",)
 
 
 def fill_in(launcher: tuple[str, ...], pool: str, kernel: str) -> tuple[str, ...]:
@@ -112,12 +115,15 @@ def fill_in(launcher: tuple[str, ...], pool: str, kernel: str) -> tuple[str, ...
     return tuple(filled)
 
 
-def elsewhere_of(settings: ServerSettings, pool: PoolSettings, kernel: str) -> Elsewhere | None:
+def elsewhere_of(
+    settings: ServerSettings, pool: PoolSettings, kernel: str, directory: str, environment: Mapping[str, str | None]
+) -> Elsewhere | None:
     """How a kernel with the settings of a pool is started on another machine; None for this machine."""
     if not pool.kernel_launcher:
         return None
     interface = settings.kernel_transport_interface if pool.kernel_transport == "tcp" else ""
-    return Elsewhere(fill_in(pool.kernel_launcher, pool.name, kernel), pool.kernel_agent, interface)
+    launcher = fill_in(pool.kernel_launcher, pool.name, kernel)
+    return Elsewhere(launcher, pool.kernel_agent, interface, directory, environment)
 
 
 class RemoteKernel:

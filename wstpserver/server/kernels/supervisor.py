@@ -213,14 +213,15 @@ class Supervisor:
     def _launch(self, kernel: Kernel, path: str, options: tuple[str, ...]) -> KernelSession:
         settings = self._settings()
         timeout = start_timeout(kernel, settings)
-        elsewhere = elsewhere_of(settings, self._pool_settings(kernel), kernel.id)
+        surroundings = self._surroundings(kernel)
+        directory, changes = surroundings.directory, surroundings.changes()
+        elsewhere = elsewhere_of(settings, self._pool_settings(kernel), kernel.id, directory, changes)
         if elsewhere is not None:
             gevent.spawn_later(LONGEST_TURN, self._launcher.line.leave, kernel)
 
         def began(process: KernelProcess) -> None:
             self._starts[kernel].process = process
 
-        surroundings = self._surroundings(kernel)
         process, link = self._launcher.launch(kernel.id, path, options, timeout, surroundings, elsewhere, began)
         if self._log.trace_enabled:
             trace_link(self._log, link, f"Kernel {kernel.id}")
