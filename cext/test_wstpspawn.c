@@ -23,7 +23,7 @@ static pid_t last;
 /* Starts it and returns what wstpspawn_start() did; what it prints is read to the end. */
 static int32_t start(char **programs, char **arguments, int *status)
 {
-    struct wstpspawn spawn = {programs, arguments, environment, -1, null, spare};
+    struct wstpspawn spawn = {programs, arguments, environment, NULL, -1, null, spare};
     int output[2];
     size_t length = 0;
     ssize_t more;
@@ -175,7 +175,7 @@ static void test_death_of_the_caller(void)
     REQUIRE(pipe(output) == 0);
     caller = fork();
     if (caller == 0) {
-        struct wstpspawn spawn = {programs, arguments, environment, output[1], null, spare};
+        struct wstpspawn spawn = {programs, arguments, environment, NULL, output[1], null, spare};
 
         _exit(wstpspawn_start(&spawn) > 0 ? 0 : 1);
     }
