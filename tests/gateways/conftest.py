@@ -33,11 +33,14 @@ class Served:
         """The kernels that clients have, by ID."""
         return {identifier: kernel for identifier, kernel in self.kernels().items() if kernel.state == "bridged"}
 
-    def assert_nothing_is_left(self):
-        """Within seconds no client has a kernel any more, and those that were used are gone."""
+    def assert_nothing_is_left(self, before):
+        """Within seconds no client has a kernel any more, and those that were used are gone.
+
+        But for those in use `before`: the clients of other tests, which last longer than one test.
+        """
 
         def calm():
-            kernels = self.kernels().values()
+            kernels = [kernel for identifier, kernel in self.kernels().items() if identifier not in before]
             return all(kernel.state in ("free", "starting") and not kernel.evaluations for kernel in kernels)
 
         wait_for(calm, 20.0, lambda: f"used kernels to be gone: {self.kernels()}")

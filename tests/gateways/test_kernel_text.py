@@ -124,10 +124,11 @@ def test_nothing_is_left(run, server):
 
 def test_scripts_and_code_to_run_first(served, run, tmp_path):
     """They need the language itself: with the embedded kernel."""
+    before = served.in_use()
     script, first = tmp_path / "s.wl", tmp_path / "init.m"
     script.write_text("#!/usr/bin/env wolfram -script\nPrint[a, b, Rest[$ScriptCommandLine]]\nExit[4]\nPrint[0]\n")
     first.write_text("a = 1\n")
     words = ("-noinit", "-initfile", first, "-run", "b = 2; 5", "-script", script, "x", "-y")
     assert run(*words, address=served.address) == (4, "12{x, -y}\n", "")
     assert run("-run", "Print[6]; Exit[]", address=served.address) == (0, "6\n", "")
-    served.assert_nothing_is_left()
+    served.assert_nothing_is_left(before)

@@ -39,6 +39,7 @@ def wolframscript(served, tmp_path):
 
 def test_the_session_of_an_agent(wolframscript, served, tmp_path):
     """An empty file, -startprofile or -continueprofile, one call for each evaluation, and Exit[] for the kernel."""
+    before = served.in_use()
     profile = tmp_path / "kernel.profile"
     for begin in ("-startprofile", "-continueprofile"):
         profile.write_text("")
@@ -52,22 +53,24 @@ def test_the_session_of_an_agent(wolframscript, served, tmp_path):
         assert wolframscript("-wstpserver", "-continueprofile", profile, "-code", "Exit[]") == (0, "", "")
         status, out, err = wolframscript("-wstpserver", "-continueprofile", profile, "-code", "x")
         assert (status, out) == (1, "") and err.startswith("wolframscript: the kernel ") and "is gone" in err
-        served.assert_nothing_is_left()
+        served.assert_nothing_is_left(before)
 
 
 def test_a_script_that_is_a_program(wolframscript, served, tmp_path):
+    before = served.in_use()
     script = tmp_path / "square.wls"
     script.write_text("#!/usr/bin/env wolframscript\nPrint[ToExpression[$ScriptCommandLine[[2]]]^2]\n")
     script.chmod(0o755)
     assert wolframscript(str(script), "5", "-print") == (0, "25\n", "")
     assert wolframscript("square.wls", "6") == (0, "36\n", "")
     assert wolframscript("-version")[1].startswith("wolframscript ")
-    served.assert_nothing_is_left()
+    served.assert_nothing_is_left(before)
 
 
 def test_standard_input(wolframscript, served):
+    before = served.in_use()
     assert wolframscript("-code", "StringLength[$ScriptInputString]", inputs="hello") == (0, "5\n", "")
     assert wolframscript("-linewise", inputs="x = 2\nx + 1\n") == (0, "2\n3\n", "")
     reverse = ("-linewise", "-function", "StringReverse")
     assert wolframscript(*reverse, inputs="abc\ndef\n") == (0, "cba\nfed\n", "")
-    served.assert_nothing_is_left()
+    served.assert_nothing_is_left(before)

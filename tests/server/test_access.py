@@ -270,6 +270,8 @@ def test_another_user_is_refused(server):
 
 @needs_root
 def test_another_user_s_wstpscript_is_refused(server):
+    if as_other("test", "-r", str(ROOT / "wstpserver" / "__init__.py")).returncode:
+        pytest.skip("other users cannot read this folder")
     began = time.monotonic()
     done = as_other(
         sys.executable, "-m", "wstpserver.cli.script.main", "-wstpserver", f"{server.port}@127.0.0.1", "-code", "2+2"
