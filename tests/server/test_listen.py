@@ -18,7 +18,7 @@ from wstpserver.server.listen import PortUnavailable, describe, listen
 def no_descriptor_is_left():
     before = own_descriptors()
     yield
-    assert own_descriptors().keys() == before.keys()
+    assert own_descriptors().keys() <= before.keys()  # those of an earlier test may be collected meanwhile
 
 
 def addresses(interface, port=0):

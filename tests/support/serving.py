@@ -55,10 +55,14 @@ def join(server, **options):
     return link
 
 
+#: For as long as a kernel may take, or for as long as one that seems to be out of reach may still come free.
+_WAITS = re.compile(r"WSTPServer: (waiting up to |.*; the link is closed unless )")
+
+
 def prompt(link):
     """The next packet but those that say why the client waits for its kernel, if that takes long."""
     packet = link.get_packet()
-    while packet[0] == "TextPacket" and packet[1].startswith("WSTPServer: waiting up to "):
+    while packet[0] == "TextPacket" and _WAITS.match(packet[1]):
         packet = link.get_packet()
     return packet
 
