@@ -14,7 +14,7 @@ from tools.harness.kernels import make_kernel
 from tools.harness.server import ROOT, ServerProcess
 from tools.harness.waiting import wait_for
 from wstpserver.server import access, peers
-from wstpserver.server.access import MOST_ATTEMPTS, MOST_PLACES, AccessTokens, Admission, RefusalLog
+from wstpserver.server.access import MOST_ATTEMPTS, MOST_PLACES, AccessTokens, ConnectionRules, RefusalLog
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.proxy_protocol import ProxiedAddress, ProxyHeader
 
@@ -33,7 +33,7 @@ class Lines:
 
 
 def admission(**rules):
-    return Admission(ServerSettings.build(pools=[{"name": "P", "KernelPath": "/bin/kernel"}], **rules), Lines())
+    return ConnectionRules(ServerSettings.build(pools=[{"name": "P", "KernelPath": "/bin/kernel"}], **rules), Lines())
 
 
 # Addresses

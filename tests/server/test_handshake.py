@@ -8,7 +8,7 @@ import pytest
 from gevent.event import AsyncResult
 
 from tests.server.connections import tcp_pair
-from wstpserver.server.access import Admission
+from wstpserver.server.access import ConnectionRules
 from wstpserver.server.handshake import ClientAcceptor
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.messages import encode_message
@@ -28,7 +28,7 @@ def settings(timeout=20.0, most=8):
 
 def acceptor_of(settings, log, serve, **rules):
     pools = [{"name": "P", "KernelPath": "/bin/kernel"}]
-    return ClientAcceptor(settings, log, serve, Admission(ServerSettings.build(pools=pools, **rules), log))
+    return ClientAcceptor(settings, log, serve, ConnectionRules(ServerSettings.build(pools=pools, **rules), log))
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ _PROTOCOL: Final = (
 )
 
 
-class KernelArguments(NamedTuple):
+class ProgramArguments(NamedTuple):
     """What the command line says.
 
     Attributes:
@@ -98,7 +98,7 @@ class KernelUsageError(Exception):
     """The command line is wrong; the text says how."""
 
 
-def parse(words: Sequence[str]) -> KernelArguments:
+def parse(words: Sequence[str]) -> ProgramArguments:
     """The meaning of the command line's words. KernelUsageError."""
     left = deque(words)
     given: dict[str, list[str]] = {}
@@ -131,7 +131,7 @@ def parse(words: Sequence[str]) -> KernelArguments:
     for name in ("pool", "server"):
         if len(given.get(name, ())) > 1:
             raise KernelUsageError(f"-{name} is given twice")
-    return KernelArguments(
+    return ProgramArguments(
         link=tuple(link),
         run=tuple(given.get("run", ())),
         initfiles=tuple(given.get("initfile", ())),
@@ -163,7 +163,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return _FAILED
 
 
-def _run(arguments: KernelArguments) -> int:
+def _run(arguments: ProgramArguments) -> int:
     if arguments.link:
         return _on_link(arguments)
     for code in arguments.run:
@@ -192,7 +192,7 @@ def _tell(text: str) -> None:
         pass  # an error that cannot be told is not told
 
 
-def _on_link(arguments: KernelArguments) -> int:
+def _on_link(arguments: ProgramArguments) -> int:
     """Be a kernel on the parent's link."""
     options = _link_options(arguments.link)
     if options is None:
@@ -235,7 +235,7 @@ def _link_options(words: Sequence[str]) -> LinkOptions | None:
     return parse_link_options(["-" + word.lstrip("-") if word.startswith("--") else word for word in words])
 
 
-def _address(arguments: KernelArguments) -> Address:
+def _address(arguments: ProgramArguments) -> Address:
     """The server, and the pool that is named on the command line, in its address or in the environment.
 
     Raises:
@@ -246,7 +246,7 @@ def _address(arguments: KernelArguments) -> Address:
     return replace(address, pool=pool)
 
 
-def _for_wolframclient(code: str, arguments: KernelArguments) -> int:
+def _for_wolframclient(code: str, arguments: ProgramArguments) -> int:
     """Be a kernel for the vendor's Python client."""
     from wstpserver.gateways.wolframclient_kernel import MissingPackage, parse_start, serve
 

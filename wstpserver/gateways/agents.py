@@ -214,7 +214,7 @@ class Workspace:
 
 
 @dataclass
-class Answer:
+class ToolAnswer:
     """What a tool answers.
 
     Attributes:
@@ -241,12 +241,12 @@ class Tools:
         self._workspace = workspace
         self._limits = workspace.limits
 
-    def answered(self, work: Callable[[], Answer]) -> Answer:
+    def answered(self, work: Callable[[], ToolAnswer]) -> ToolAnswer:
         """What `work` answers, or why it cannot."""
         try:
             return work()
         except (ToolProblem, WSTPError) as error:
-            return Answer(str(error), {"error": str(error)}, failed=True)
+            return ToolAnswer(str(error), {"error": str(error)}, failed=True)
 
     def session_for(self, owner: str, identifier: str | None, *, keeps: bool) -> AgentSession:
         """The session that a call means.
@@ -264,7 +264,7 @@ class Tools:
         known = self._workspace.of(owner) if keeps and not identifier else []
         return known[0] if known else self._workspace.open(owner)
 
-    def evaluate(self, session: AgentSession, code: str, timeout: float | None) -> Answer:
+    def evaluate(self, session: AgentSession, code: str, timeout: float | None) -> ToolAnswer:
         """Evaluate an input in a session."""
         limit = self._limits.timeout if timeout is None else timeout
         if not 0 < limit <= self._limits.longest:
@@ -276,7 +276,7 @@ class Tools:
             outcome = session.run(code, limit, output)
         except EvaluationTimeout:
             text = f"The evaluation was aborted after {limit:g} s. The session {session.id} is kept."
-            return Answer(text, {**structure, "error": text, "output": self._cut("".join(output))}, failed=True)
+            return ToolAnswer(text, {**structure, "error": text, "output": self._cut("".join(output))}, failed=True)
         except (KernelLost, LinkError) as error:
             self._workspace.close(session)
             raise ToolProblem(f"the session {session.id} has ended, with everything defined in it: {error}") from error
@@ -290,7 +290,7 @@ class Tools:
             lines.append(structure["error"])
         lines.append(f"(session {session.id})")
         images = [image for shown in outcome.results if (image := _image(shown)) is not None]
-        return Answer("\n".join(filter(None, lines)), structure, images, failed=outcome.error is not None)
+        return ToolAnswer("\n".join(filter(None, lines)), structure, images, failed=outcome.error is not None)
 
     def _described(self, shown: Shown) -> dict[str, str]:
         described = {"label": shown.label.strip(), "text": self._cut(str(shown.data[TEXT]))}
@@ -302,17 +302,17 @@ class Tools:
         most = self._limits.characters
         return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters are not shown)"
 
-    def abort(self, owner: str, identifier: str) -> Answer:
+    def abort(self, owner: str, identifier: str) -> ToolAnswer:
         """Abort what a session evaluates."""
         told = self._workspace.find(owner, identifier).abort()
         text = f"{identifier} was told to abort" if told else f"{identifier} evaluates nothing"
-        return Answer(text, {"session": identifier, "aborted": told})
+        return ToolAnswer(text, {"session": identifier, "aborted": told})
 
-    def sessions(self, owner: str, *, keeps: bool) -> Answer:
+    def sessions(self, owner: str, *, keeps: bool) -> ToolAnswer:
         """List the sessions of a conversation, if the protocol tells which these are."""
         if not keeps:
             text = "Sessions are not listed here: conversations share this connection, and each knows its own IDs."
-            return Answer(text, {"sessions": []})
+            return ToolAnswer(text, {"sessions": []})
         listed = [
             {"session": session.id, "busy": bool(session.busy), "evaluates": self._cut(session.busy)[:200],
              "idle_seconds": round(session.idle)}
@@ -323,14 +323,14 @@ class Tools:
             else f"{each['session']}: idle for {each['idle_seconds']} s"
             for each in listed
         ]  # fmt: skip
-        return Answer("\n".join(lines) or "This conversation has no session.", {"sessions": listed})
+        return ToolAnswer("\n".join(lines) or "This conversation has no session.", {"sessions": listed})
 
-    def close(self, owner: str, identifier: str) -> Answer:
+    def close(self, owner: str, identifier: str) -> ToolAnswer:
         """End a session."""
         self._workspace.close(self._workspace.find(owner, identifier))
-        return Answer(f"{identifier} is closed", {"session": identifier})
+        return ToolAnswer(f"{identifier} is closed", {"session": identifier})
 
-    def documentation(self, owner: str, symbol: str, identifier: str | None, *, keeps: bool) -> Answer:
+    def documentation(self, owner: str, symbol: str, identifier: str | None, *, keeps: bool) -> ToolAnswer:
         """Describe a symbol, in the session that is named, in one of the conversation's, or in one for this alone."""
         known = [self._workspace.find(owner, identifier)] if identifier else self._workspace.of(owner) if keeps else []
         session = known[0] if known else self._workspace.open(owner)
@@ -340,8 +340,8 @@ class Tools:
             if not known:
                 self._workspace.close(session)
         if text is None:
-            return Answer(f"This kernel knows no symbol {symbol}.", {"symbol": symbol, "found": False}, failed=True)
-        return Answer(self._cut(text), {"symbol": symbol, "found": True, "text": self._cut(text)})
+            return ToolAnswer(f"This kernel knows no symbol {symbol}.", {"symbol": symbol, "found": False}, failed=True)
+        return ToolAnswer(self._cut(text), {"symbol": symbol, "found": True, "text": self._cut(text)})
 
 
 def _image(shown: Shown) -> tuple[str, bytes] | None:
@@ -414,7 +414,7 @@ def make_server(tools: Tools, sessions_at_most: int) -> Any:
     server: Any = MCPServer(name="wstpserver", version=VERSION, instructions=_INSTRUCTIONS, log_level="WARNING")
     threads: list[anyio.CapacityLimiter] = []
 
-    async def answer(work: Callable[[], Answer], cancel: Callable[[], object] = lambda: None) -> CallToolResult:
+    async def answer(work: Callable[[], ToolAnswer], cancel: Callable[[], object] = lambda: None) -> CallToolResult:
         """What a tool answers; `cancel` is called when the client does not want it any more."""
         if not threads:
             threads.append(anyio.CapacityLimiter(2 * sessions_at_most + 8))  # belongs to the event loop
@@ -438,7 +438,7 @@ def make_server(tools: Tools, sessions_at_most: int) -> Any:
         owner, keeps = conversation(ctx)
         used: list[AgentSession] = []
 
-        def work() -> Answer:
+        def work() -> ToolAnswer:
             used.append(tools.session_for(owner, session, keeps=keeps))
             return tools.evaluate(used[0], code, timeout)
 

@@ -48,7 +48,7 @@ _NOT_ADMITTED = "its address is not in AllowedAddresses"
 _NOBODY = "it is not known which user of this computer it belongs to, and AllowedUsers names some"
 
 
-class Admission:
+class ConnectionRules:
     """Which connections are admitted: AllowedAddresses, AllowedUsers and AcceptProxyProtocolFrom.
 
     Args:

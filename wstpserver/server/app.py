@@ -20,7 +20,7 @@ from gevent.event import Event
 
 from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
-from wstpserver.server.access import AccessTokens, Admission, is_administrator, origin
+from wstpserver.server.access import AccessTokens, ConnectionRules, is_administrator, origin
 from wstpserver.server.advertise import Advertiser
 from wstpserver.server.bridge.client_session import LINGER, ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
@@ -185,7 +185,7 @@ class Application:
         )
         began = time.monotonic() if since is None else since
         self._facts = ServerFacts(str(options.configuration_file or ""), began)
-        self._admission = Admission(settings, self._log)
+        self._admission = ConnectionRules(settings, self._log)
         self._tokens = AccessTokens(self._admission.refusals)
         control = ServerControl(self.reload, self._stop_by_command, self._restart, self._leave)
         self._dispatcher = Dispatcher(settings, self._log, self._launcher, self._facts, self._tokens, control)

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import gevent
 from gevent import get_hub
 
-from wstpserver.server.access import Admission
+from wstpserver.server.access import ConnectionRules
 from wstpserver.server.connection import Connection, ConnectionClosed, address_name
 from wstpserver.server.log import Log
 from wstpserver.server.peers import have_same_owner
@@ -160,7 +160,7 @@ class LinkHandshakes:
             message_port: the second port of the link name; None if it has one port.
             speak_after: seconds of silence after which a classic peer is greeted that waits for us.
             speak_version: the version to greet it with.
-            refusal_behind_proxy: tells why a client is not admitted; see `Admission.refusal_behind_proxy`.
+            refusal_behind_proxy: tells why a client is not admitted; see `ConnectionRules.refusal_behind_proxy`.
         """
         self._opened = opened
         self._dropped = dropped
@@ -522,7 +522,7 @@ class ClientAcceptor:
     """
 
     def __init__(
-        self, settings: ServerSettings, log: Log, serve: Callable[[OpenLink], object], admission: Admission
+        self, settings: ServerSettings, log: Log, serve: Callable[[OpenLink], object], admission: ConnectionRules
     ) -> None:
         """
         Args:

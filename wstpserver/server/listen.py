@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from gevent import get_hub
 from gevent.server import StreamServer
 
-from wstpserver.server.access import Admission
+from wstpserver.server.access import ConnectionRules
 from wstpserver.server.connection import address_name
 from wstpserver.server.log import Log
 
@@ -169,7 +169,9 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
     #: Connections that are accepted before other callbacks of the hub have their turn.
     max_accept = 32
 
-    def __init__(self, listener: socket.socket, handle: Handler, log: Log, admission: Admission | None = None) -> None:
+    def __init__(
+        self, listener: socket.socket, handle: Handler, log: Log, admission: ConnectionRules | None = None
+    ) -> None:
         """
         Args:
             listener: the listening socket.

@@ -23,7 +23,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from wstpserver.pools.registry import Refused, Registry
 from wstpserver.pools.states import ENDING, Kernel, Pool
-from wstpserver.server.access import Admission
+from wstpserver.server.access import ConnectionRules
 from wstpserver.server.commands.information import shortfall
 from wstpserver.server.connection import address_name
 from wstpserver.server.http.feed import Audience, Feed, Page
@@ -213,7 +213,7 @@ class Context:
 
     sources: Sources
     log: Log
-    admission: Admission
+    admission: ConnectionRules
     settings: Callable[[], ServerSettings]
     server: Callable[[], dict[str, Any]]
     stopping: Callable[[], bool]

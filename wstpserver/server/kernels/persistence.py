@@ -30,7 +30,7 @@ _NOTES, _KERNEL, _OUTPUT, _PARENT = "notes", "kernel:", "output:", "parent:"
 _LASTING = frozenset({KernelState.FREE.value, KernelState.RESERVED.value, KernelState.BRIDGED.value})
 
 
-class Session(Protocol):
+class LastingSession(Protocol):
     """What is needed of a `KernelSession`."""
 
     record: Kernel
@@ -62,7 +62,7 @@ class Persistence:
         self.outlive = outlive
         self.keeper: KeeperClient | None = None
         self._file: NotesFile | None = None
-        self._sessions: dict[Kernel, Session] = {}
+        self._sessions: dict[Kernel, LastingSession] = {}
         #: Whose records are to be written when the loop comes round, and later.
         self._changed: dict[Kernel, None] = {}
         self._later: dict[Kernel, None] = {}
@@ -165,7 +165,7 @@ class Persistence:
 
         return Journal(lambda: int(channel.scanner.state.consumed), hold)
 
-    def keep(self, session: Session) -> None:
+    def keep(self, session: LastingSession) -> None:
         """A kernel is ready, or was taken over from another server: from now on it outlives this one."""
         if session.notes is None or self.keeper is None:
             return
