@@ -324,12 +324,7 @@ class Registry:
 
     def _restore_kernel(self, record: Mapping[str, Any]) -> None:
         pool = self._pool_of_record(record["pool"], {}) if "pool" in record else None
-        kernel = Kernel.of_record(record, pool)
-        kernel.evaluation.subscribe(partial(self._evaluation_changed, kernel))
-        self.kernels[kernel.id] = kernel
-        if pool is not None:
-            pool.kernels[kernel.id] = kernel
-            pool.counts[kernel.state] += 1
+        self._add(Kernel.of_record(record, pool))
 
     def _restore_client(self, record: Mapping[str, Any]) -> Client:
         client = Client.of_record(record)
@@ -367,16 +362,23 @@ class Registry:
             if kernel.client is not None:
                 kernel.client = kernel.client.kernel = None
         kernel.state = after
-        pool = kernel.pool
-        if pool is not None:
-            pool.counts[before] -= 1
-            pool.counts[after] += 1
-            if after is KernelState.FREE:
-                (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
-        for observer in self._observers:
-            observer.kernel_moved(kernel, None)
+        self._update_lists(kernel, before)
+        self._tell_of_move(kernel, None)
 
     # -- kernels -----------------------------------------------------------------------------------------------
+
+    def kernel_named(self, identifier: str) -> Kernel:
+        """The kernel with this ID, which is not ending.
+
+        Raises:
+            Refused: There is none.
+        """
+        kernel = self.kernels.get(identifier)
+        if kernel is None:
+            raise Refused(f"there is no kernel {identifier}")
+        if kernel.state in ENDING:
+            raise Refused(f"kernel {identifier} is {kernel.state.value}")
+        return kernel
 
     @_transaction
     def start_outside_pools(self, command_line: str | None = None) -> Kernel:
@@ -555,14 +557,15 @@ class Registry:
     def remove_client(self, client: Client) -> None:
         """Note that a client link is gone."""
         self.clients.discard(client)
-        self._leave_line(client, "its link ended")
-        self._release_pending(client)
-        self._disconnect(client, Reason.CLIENT_GONE)
+        self._part_with(client, Reason.CLIENT_GONE, "its link ended")
 
     @_transaction
     def send_away(self, client: Client, reason: Reason) -> None:
         """Take everything from a client whose link the server is about to close, as if it left."""
-        self._leave_line(client, reason.value)
+        self._part_with(client, reason, reason.value)
+
+    def _part_with(self, client: Client, reason: Reason, why: str) -> None:
+        self._leave_line(client, why)
         self._release_pending(client)
         self._disconnect(client, reason)
 
@@ -747,15 +750,22 @@ class Registry:
         while identifier in self.kernels:  # one that was restored
             identifier = self._new_id()
         kernel = Kernel(identifier, pool, command_line, since=self._clock())
-        kernel.evaluation.subscribe(partial(self._evaluation_changed, kernel))
-        self.kernels[kernel.id] = kernel
-        if pool is not None:
-            pool.kernels[kernel.id] = kernel
-            pool.counts[KernelState.STARTING] += 1
-        for observer in self._observers:
-            observer.kernel_moved(kernel, None)
+        self._add(kernel)
+        self._tell_of_move(kernel, None)
         self._effects.append(Start(kernel))
         return kernel
+
+    def _add(self, kernel: Kernel) -> None:
+        """Know a kernel from now on, in the state in which it is."""
+        kernel.evaluation.subscribe(partial(self._evaluation_changed, kernel))
+        self.kernels[kernel.id] = kernel
+        if kernel.pool is not None:
+            kernel.pool.kernels[kernel.id] = kernel
+            kernel.pool.counts[kernel.state] += 1
+
+    def _tell_of_move(self, kernel: Kernel, before: KernelState | None) -> None:
+        for observer in self._observers:
+            observer.kernel_moved(kernel, before)
 
     def _evaluation_changed(self, kernel: Kernel, change: EvaluationChange, number: int) -> None:
         if change is BEGUN or change is PASSED:
@@ -776,16 +786,21 @@ class Registry:
         kernel.move(state)
         kernel.since = self._clock()
         self.changed(kernel)
+        self._update_lists(kernel, before)
+        self._tell_of_move(kernel, before)
+
+    @staticmethod
+    def _update_lists(kernel: Kernel, before: KernelState) -> None:
+        """Bring the lists of the kernel's pool in step with its state."""
         pool = kernel.pool
-        if pool is not None:
-            pool.counts[before] -= 1
-            pool.counts[state] += 1
-            pool.fresh.pop(kernel.id, None)
-            pool.used.pop(kernel.id, None)
-            if state is KernelState.FREE:
-                (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
-        for observer in self._observers:
-            observer.kernel_moved(kernel, before)
+        if pool is None:
+            return
+        pool.counts[before] -= 1
+        pool.counts[kernel.state] += 1
+        pool.fresh.pop(kernel.id, None)
+        pool.used.pop(kernel.id, None)
+        if kernel.state is KernelState.FREE:
+            (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
 
     def _close(self, kernel: Kernel, why: str, told: str = "") -> None:
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):

@@ -23,7 +23,6 @@ from wstpserver.pools.commands import (
 )
 from wstpserver.pools.registry import Refused, Registry, TokenRequired
 from wstpserver.pools.states import (
-    ENDING,
     Client,
     Departure,
     Kernel,
@@ -57,7 +56,6 @@ CONNECTING = frozenset({"ConnectKernel", "ConnectParallelKernel"})
 
 #: Commands that may have to wait for something.
 WAITING = CONNECTING | {"StartKernel", "RestartServer"}
-
 
 #: Who is told something, by the value of InformationFor.
 _TOLD = {"bridged": "clients that are bridged to a kernel", "token": "clients with an access token"}
@@ -301,7 +299,8 @@ class Handlers:
     # -- kernels -----------------------------------------------------------------------------------------------
 
     def CloseKernel(self, session: ClientSession | None, identifier: str) -> str:
-        self._registry.close_for(session.record if session is not None else None, self._kernel(identifier))
+        kernel = self._registry.kernel_named(identifier)
+        self._registry.close_for(session.record if session is not None else None, kernel)
         return SUCCESS
 
     def StartKernel(self, session: ClientSession | None, command_line: str | None = None) -> str:
@@ -322,7 +321,7 @@ class Handlers:
         return result(kernel.id)
 
     def AbortKernel(self, session: ClientSession | None, identifier: str) -> str:
-        kernel = self._kernel(identifier)
+        kernel = self._registry.kernel_named(identifier)
         others = kernel.client is not None and (session is None or kernel.client is not session.record)
         if others and not self._settings().allow_stealing_kernels and not self._is_administrator(session):
             raise CommandFailed(f"kernel {kernel.id} is bridged to another client")
@@ -338,7 +337,7 @@ class Handlers:
     # -- questions ---------------------------------------------------------------------------------------------
 
     def GetKernelBusyStatus(self, session: ClientSession | None, identifier: str | None = None) -> str:
-        kernel = self._kernel_of(session) if identifier is None else self._kernel(identifier)
+        kernel = self._kernel_of(session) if identifier is None else self._registry.kernel_named(identifier)
         return result(str(kernel.busy))
 
     def GetKernelID(self, session: ClientSession | None) -> str:
@@ -366,21 +365,22 @@ class Handlers:
     # -- administration ----------------------------------------------------------------------------------------
 
     def DrainPools(self, session: ClientSession, name: str | None = None) -> str:
-        pool = self._pool_named(name)
-        self._log.information(f"{session.name} drains {self._one_or_all(name)}")
-        self._registry.drain(pool)
-        return SUCCESS
+        return self._admit(session, name, "drains", self._registry.drain)
 
     def PausePools(self, session: ClientSession, name: str | None = None) -> str:
-        pool = self._pool_named(name)
-        self._log.information(f"{session.name} pauses {self._one_or_all(name)}")
-        self._registry.pause(pool)
-        return SUCCESS
+        return self._admit(session, name, "pauses", self._registry.pause)
 
     def ResumePools(self, session: ClientSession, name: str | None = None) -> str:
-        pool = self._pool_named(name)
-        self._log.information(f"{session.name} resumes {self._one_or_all(name)}")
-        self._registry.resume(pool)
+        return self._admit(session, name, "resumes", self._registry.resume)
+
+    def _admit(
+        self, session: ClientSession, name: str | None, does: str, change: Callable[[Pool | None], None]
+    ) -> str:
+        pools = self._registry.pools
+        if name is not None and name not in pools:
+            raise CommandFailed(f"there is no pool {name}; the pools are: {', '.join(pools)}")
+        self._log.information(f"{session.name} {does} {'all pools' if name is None else f'pool {name}'}")
+        change(None if name is None else pools[name])
         return SUCCESS
 
     def GetClientInformation(self, _session: ClientSession) -> str:
@@ -395,15 +395,6 @@ class Handlers:
             self._log.information(f"{session.name} closes the link of {one.name}")
             self._send_away(one, Reason.KICKED)
         return SUCCESS
-
-    def _pool_named(self, name: str | None) -> Pool | None:
-        if name is not None and name not in self._registry.pools:
-            raise CommandFailed(f"there is no pool {name}; the pools are: {', '.join(self._registry.pools)}")
-        return None if name is None else self._registry.pools[name]
-
-    @staticmethod
-    def _one_or_all(name: str | None) -> str:
-        return "all pools" if name is None else f"pool {name}"
 
     # -- settings ----------------------------------------------------------------------------------------------
 
@@ -439,21 +430,13 @@ class Handlers:
             raise CommandFailed("the kernel is not part of a pool")
         return kernel.pool
 
-    def _kernel(self, identifier: str) -> Kernel:
-        kernel = self._registry.kernels.get(identifier)
-        if kernel is None:
-            raise CommandFailed(f"there is no kernel {identifier}")
-        if kernel.state in ENDING:
-            raise CommandFailed(f"kernel {identifier} is {kernel.state.value}")
-        return kernel
-
     def _target(self, specifier: str | None = None) -> Kernel | Pool:
         """A kernel by its ID, or a pool by its name; the default pool for None."""
         registry = self._registry
         if specifier is None:
             return registry.pools[self._settings().default_pool.name]
         if specifier in registry.kernels:
-            return self._kernel(specifier)
+            return self._registry.kernel_named(specifier)
         if specifier in registry.pools:
             return registry.pools[specifier]
         raise CommandFailed(f"there is neither a kernel nor a pool {specifier}")

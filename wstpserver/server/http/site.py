@@ -22,7 +22,7 @@ from gevent.pool import Pool as GreenletPool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from wstpserver.pools.registry import Refused, Registry
-from wstpserver.pools.states import ENDING, Kernel, Pool
+from wstpserver.pools.states import Kernel, Pool
 from wstpserver.server.access import ConnectionRules
 from wstpserver.server.commands.information import shortfall
 from wstpserver.server.connection import address_name
@@ -177,12 +177,7 @@ class Actions:
         return "The configuration was read again; the log says what changed"
 
     def _kernel(self, identifier: str) -> Kernel:
-        kernel = self._registry.kernels.get(identifier)
-        if kernel is None:
-            raise Refused(f"there is no kernel {shorten(identifier, 40)}")
-        if kernel.state in ENDING:
-            raise Refused(f"kernel {identifier} is {kernel.state.value}")
-        return kernel
+        return self._registry.kernel_named(shorten(identifier, 40))  # IDs are shorter
 
     def _pool(self, name: str) -> Pool:
         pool = self._registry.pools.get(name)
