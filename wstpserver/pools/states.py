@@ -363,9 +363,14 @@ class Client:
         )
 
     @property
+    def short_name(self) -> str:
+        """Of "Client 3 (127.0.0.1:46074)" the "Client 3"; the whole name if it is of another form."""
+        return self.name.partition(" (")[0]
+
+    @property
     def number(self) -> str:
         """Of "Client 3 (127.0.0.1:46074)" the "3"; the whole name if it is of another form."""
-        return self.name.partition(" (")[0].removeprefix("Client ")
+        return self.short_name.removeprefix("Client ")
 
     @property
     def address(self) -> str:

@@ -214,7 +214,7 @@ def describe_kernel(
         "KeepAlive": keep_alive,
         "SecondsInState": round(now - record.since, 3),
         "Age": round(now - record.ready_at, 3) if record.ready_at else None,
-        "Client": (client.name if addresses else client.name.partition(" (")[0]) if client is not None else None,
+        "Client": (client.name if addresses else client.short_name) if client is not None else None,
         "Evaluations": record.evaluations,
         **_place(supervisor, record),
         **({"Memory": memory[kernel.process.pid]} if kernel is not None and kernel.process.pid in memory else {}),

@@ -282,7 +282,6 @@ class Feed:
             | {
                 "Trouble": pool_trouble(self._supervisor, pool),
                 "Retired": pool.retired,
-                "Admission": pool.admission.value,
             }
             for pool in self._registry.pools.values()
         }
@@ -310,14 +309,13 @@ class Feed:
         return changed
 
     def _kernel(self, kernel: Kernel, busy: float | None, size: int, offset: float) -> dict[str, Any]:
-        told = describe_kernel(self._supervisor, {}, kernel, addresses=True)
-        name, _, address = (told["Client"] or "").partition(" (")
+        told, client = describe_kernel(self._supervisor, {}, kernel, addresses=False), kernel.client
         return {key: value for key, value in told.items() if key not in _KERNEL_HIDDEN} | {
             "Pool": kernel.pool.name if kernel.pool is not None else "",
             "Since": round(kernel.since + offset, 1),
             "BusySince": round(busy + offset, 1) if busy is not None else None,
-            "Client": name,
-            "Address": address.removesuffix(")"),
+            "Client": client.short_name if client is not None else "",
+            "Address": client.address if client is not None else "",
             "Memory": size or None,
         }
 
@@ -329,10 +327,9 @@ class Feed:
         found += [(waiting, "") for kernel in self._registry.kernels.values() for waiting in kernel.waiting]
         listed: list[dict[str, Any]] = []
         for waiting, trouble in sorted(found, key=lambda one: one[0].since):
-            told = describe_waiting(waiting, trouble) if len(listed) < MOST_WAITING else {"Client": ""}
-            name, _, address = told["Client"].partition(" (")
-            since = round(waiting.since + offset, 1)
-            listed.append(told | {"Client": name, "Address": address.removesuffix(")"), "Since": since})
+            told = describe_waiting(waiting, trouble) if len(listed) < MOST_WAITING else {}
+            client, since = waiting.client, round(waiting.since + offset, 1)
+            listed.append(told | {"Client": client.short_name, "Address": client.address, "Since": since})
         return listed
 
     @staticmethod
