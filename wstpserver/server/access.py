@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 from gevent import get_hub
 
 from wstpserver.server import peers
-from wstpserver.server.log import Log
+from wstpserver.server.log import Log, counted
 from wstpserver.settings import ServerSettings
 from wstpserver.settings.schema import ANY, SELF, user_number
 from wstpserver.wire.proxy_protocol import ProxiedAddress, ProxyHeader
@@ -236,9 +236,9 @@ class RefusalLog:
         places, self._places = self._places, {}
         for place, refused in places.items():
             if refused.further:
-                self._log.warning(f"Refused {_counted(refused.further)} more from {place}: {refused.why}")
+                self._log.warning(f"Refused {counted(refused.further, 'connection')} more from {place}: {refused.why}")
         if self._elsewhere:
-            self._log.warning(f"Refused {_counted(self._elsewhere)} from further addresses")
+            self._log.warning(f"Refused {counted(self._elsewhere, 'connection')} from further addresses")
         self._elsewhere = 0
 
     def close(self) -> None:
@@ -247,10 +247,6 @@ class RefusalLog:
         if timer is not None:
             timer.stop()
             timer.close()
-
-
-def _counted(number: int) -> str:
-    return f"{number} connection{'' if number == 1 else 's'}"
 
 
 # -- access tokens ----------------------------------------------------------------------------------------------------

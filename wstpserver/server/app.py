@@ -33,7 +33,7 @@ from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
-from wstpserver.server.log import Log, LogSink
+from wstpserver.server.log import Log, LogSink, counted
 from wstpserver.server.message_channel import MessageWatch
 from wstpserver.server.restart import BLOCKED_SIGNALS, Restart, check_words, read_check_words
 from wstpserver.server.trace import trace_link
@@ -198,7 +198,7 @@ class Application:
         self._advertiser: Advertiser | None = None
         #: What is served over HTTP; made when it is switched on for the first time.
         self._site: Site | None = None
-        self._started = round(time.time())
+        self._started = round(time.time() - time.monotonic() + began)
         #: The number of the last client.
         self._number = 0
         self._restarting = Restart(
@@ -358,7 +358,7 @@ class Application:
         began, halted = record.get("began", now), record.get("halted", now)
         kernels, count = len(self._dispatcher.supervisor.sessions), len(clients)
         self._log.information(
-            f"Restarted with {_counted(kernels, 'kernel')} and {_counted(count, 'client')}: nobody was served for"
+            f"Restarted with {counted(kernels, 'kernel')} and {counted(count, 'client')}: nobody was served for"
             f" {now - began:.3f} s"
         )
         self._log.debug(
@@ -467,14 +467,8 @@ class Application:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)  # as they are after a restart
 
     def _asked_to_stop(self, number: int) -> None:
-        self.stop_because(signal.Signals(number).name)
-
-    def stop_because(self, why: str) -> None:
-        """Have `wait` return; the second time what `stop` still waits for is ended at once.
-
-        Args:
-            why: The signal, or who wants it, for the log.
-        """
+        """Have `wait` return; the second time what `stop` still waits for is ended at once."""
+        why = signal.Signals(number).name
         if self._stopping.is_set():
             self._log.information(f"Stopping at once because of {why}")
             self._hurrying.set()
@@ -607,7 +601,3 @@ def _see_off(record: Mapping[str, Any]) -> None:
         except ConnectionClosed:
             pass
     link.close()
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -77,6 +77,11 @@ def parse_log_level(text: str) -> LogLevel:
     raise ValueError(f"expected error, debug, trace, 1, 2 or 3, got {text[:40]!r}")
 
 
+def counted(number: int, what: str) -> str:
+    """A number with what is counted, as "1 kernel" and "2 kernels", for an entry."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 class Log:
     """Writes entries to stdout or a file. Only the constructor raises, whatever happens to the file.
 

@@ -39,7 +39,6 @@ _ROUND_ENDED = ChannelEvent.ROUND_ENDED
 _COMMAND = ChannelEvent.COMMAND
 _MAY_STREAM = ChannelEvent.MAY_STREAM
 
-
 #: Of a `ClientSession`, what is handed over as it is.
 _FLAGS = ("has_commanded", "awaits_replacement", "takes_kernels_itself", "was_robbed")
 
@@ -429,7 +428,6 @@ class ClientSession:
         """For how long nothing has come from the client; None where the system does not say."""
         received = [self._data.seconds_since_received(), self._messages.seconds_since_received()]
         return min((seconds for seconds in received if seconds is not None), default=None)
-
 
     # -- from one process to the next --------------------------------------------------------------------------
 

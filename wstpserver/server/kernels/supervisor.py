@@ -47,7 +47,6 @@ EXIT_GRACE = 0.5
 #: waits in the queue of an engine, perhaps for hours.
 LONGEST_TURN = 5.0
 
-
 #: States of a kernel with a session that end by themselves soon.
 _UNSETTLED = frozenset({KernelState.RESETTING, KernelState.DYING})
 
