@@ -9,7 +9,7 @@ from tests.admin.helpers import run
 from tests.engines import conversation
 from tests.server.test_kernel_death import is_death
 from tests.support.embedded import make_embedded_kernel
-from tests.support.serving import SUCCESS, kernel_id, kernels, ready_kernels, serving
+from tests.support.serving import join_pool, kernel_facts, kernel_id, kernels, ready_kernels, serving
 from tools.harness import engines, processes
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.server import pool
@@ -39,22 +39,10 @@ def server(slurm, kernel, tmp_path_factory):
         yield running
 
 
-def connect(server, pool_name):
-    link = server.connect()
-    assert link.command("ConnectKernel", pool_name) == SUCCESS
-    assert link.get_packet()[0] == "InputNamePacket"
-    return link
-
-
-def own(link, pool_name):
-    """What the server says of the kernel of a link."""
-    return kernels(link, pool_name)[kernel_id(link)]
-
-
 @pytest.mark.parametrize(("pool_name", "node"), [("First", "node1"), ("Second", "node2")])
 def test_everything(server, slurm, pool_name, node):
-    with connect(server, pool_name) as link:
-        facts = own(link, pool_name)
+    with join_pool(server, pool_name) as link:
+        facts = kernel_facts(link, pool_name)
         assert facts["Host"] == node
         assert facts["Launcher"] == f"srun -n1 --mem=100M -w {node} --job-name={pool_name}-{facts['ID']}"
         assert facts["HostProcessID"] == link.evaluate(Function("KernelProcess"))
@@ -73,7 +61,7 @@ class Job:
     """The processes of the kernel of a link, on both sides."""
 
     def __init__(self, server, slurm, link, pool_name):
-        facts = own(link, pool_name)
+        facts = kernel_facts(link, pool_name)
         self.slurm = slurm
         self.kernel = facts["HostProcessID"]
         self.agent = processes.parent(self.kernel)
@@ -116,7 +104,7 @@ ENDS = {
 @pytest.mark.parametrize("way", ENDS)
 def test_end_of_a_kernel(server, slurm, way):
     end, words = ENDS[way]
-    with connect(server, "First") as link:
+    with join_pool(server, "First") as link:
         job = Job(server, slurm, link, "First")
         end(job)
         began = time.monotonic()
@@ -148,7 +136,7 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
         assert code == 0
         assert f"{first['ID']}: {first['LastOutput']}" in report
         slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
-        with connect(server, "Patient") as other:
+        with join_pool(server, "Patient") as other:
             assert kernel_id(other) == first["ID"]
         assert [job for name, job in slurm.jobs().items() if name.startswith("Patient")]
     wait_for(lambda: not any(name.startswith("Patient") for name in slurm.jobs()), 60.0, slurm.jobs, 0.05)
@@ -188,7 +176,7 @@ def test_embedded_kernels(slurm, tmp_path):
 
 def test_node_that_dies(server, slurm):
     """The last test of the module, because the node stays away. The engine takes its time to notice."""
-    with connect(server, "First") as link:
+    with join_pool(server, "First") as link:
         job = Job(server, slurm, link, "First")
         slurm.nodes["node1"].kill()
         for kernel in (each["HostProcessID"] for each in kernels(link, "First").values() if each["HostProcessID"]):
@@ -198,5 +186,5 @@ def test_node_that_dies(server, slurm):
         assert is_death(packet) and "srun: error: Node failure on node1" in packet[1], packet
         assert link.at_end()
         job.assert_nothing_left()
-    with connect(server, "Second") as link:
+    with join_pool(server, "Second") as link:
         assert link.evaluate(1) == 1

@@ -7,7 +7,7 @@ import pytest
 
 from tests.engines import conversation
 from tests.server.test_kernel_death import is_death
-from tests.support.serving import SUCCESS, kernel_id, kernels, ready_kernels, serving
+from tests.support.serving import join_pool, kernel_id, kernels, ready_kernels, serving
 from tools.harness import engines, processes
 from tools.harness.server import pool
 from tools.harness.waiting import wait_gone
@@ -29,16 +29,9 @@ def server(sshd, kernel, tmp_path_factory):
         yield running
 
 
-def connect(server, pool_name):
-    link = server.connect()
-    assert link.command("ConnectKernel", pool_name) == SUCCESS
-    assert link.get_packet()[0] == "InputNamePacket"
-    return link
-
-
 @pytest.mark.parametrize("pool_name", ["Ssh", "Tcp"])
 def test_everything(server, pool_name):
-    with connect(server, pool_name) as link:
+    with join_pool(server, pool_name) as link:
         conversation.evaluations(link, 1000 if pool_name == "Ssh" else 100)
         conversation.unicode(link)
         conversation.output_while_it_happens(link)
@@ -53,7 +46,7 @@ def test_everything(server, pool_name):
 def test_end_of_a_kernel(server, victim):
     words = {"ssh": 'its launcher "ssh" ended with signal 9 (SIGKILL)', "agent": 'its launcher "ssh" ended with',
              "kernel": "died: signal 9 (SIGKILL)"}  # fmt: skip
-    with connect(server, "Ssh") as link:
+    with join_pool(server, "Ssh") as link:
         told = kernels(link, "Ssh")[kernel_id(link)]
         (ssh,) = processes.children(told["ProcessID"])
         kernel = told["HostProcessID"]

@@ -93,6 +93,19 @@ def kernels(link, pool_name="Main"):
     return {kernel["ID"]: kernel for kernel in information(link)["Pools"][pool_name]["Kernels"]}
 
 
+def join_pool(server, pool_name):
+    """A client that asks for a kernel of this pool: its link, after the first InputNamePacket."""
+    link = server.connect()
+    assert link.command("ConnectKernel", pool_name) == SUCCESS
+    assert link.get_packet()[0] == "InputNamePacket"
+    return link
+
+
+def kernel_facts(link, pool_name="Main"):
+    """What the server says of the kernel of a link."""
+    return kernels(link, pool_name)[kernel_id(link)]
+
+
 def enter(link, head, *args):
     """Send a command; returns its answer, and takes the InputNamePacket that follows a successful connection."""
     text = link.command(head, *args)

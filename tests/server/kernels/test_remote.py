@@ -19,9 +19,10 @@ from tests.support.serving import (
     assert_serves,
     information,
     join,
+    join_pool,
+    kernel_facts,
     kernel_id,
     kernel_process,
-    kernels,
     one_pool,
     prompt,
     ready_kernels,
@@ -77,21 +78,10 @@ def server(tmp_path_factory):
         yield running
 
 
-def connect(server, pool_name):
-    link = server.connect()
-    assert link.command("ConnectKernel", pool_name) == SUCCESS
-    assert link.get_packet()[0] == "InputNamePacket"
-    return link
-
-
-def facts(link, pool_name):
-    return kernels(link, pool_name)[kernel_id(link)]
-
-
 @pytest.mark.parametrize("pool_name", ["Words", "Shell", "Noisy", "Tcp"])
 def test_a_kernel_works_as_on_this_machine(server, pool_name):
-    with connect(server, pool_name) as link:
-        told = facts(link, pool_name)
+    with join_pool(server, pool_name) as link:
+        told = kernel_facts(link, pool_name)
         assert told["HostProcessID"] == kernel_process(link)
         assert told["Host"] == socket.gethostname()
         conversation.evaluations(link, 100)
@@ -121,21 +111,21 @@ def test_kernel_directory_and_environment(tmp_path):
 
 
 def test_output_of_the_kernel_and_of_the_engine(server):
-    with connect(server, "Noisy") as link:
+    with join_pool(server, "Noisy") as link:
         identifier = kernel_id(link)
         link.evaluate(Function("WriteOutput", "here it is \x1e \ufdd0{\"host\": \"forged\"}"))
         server.wait_for_log(f"Kernel {identifier} printed: here it is")
         for line in ("Welcome to node7.", "A warning."):
             server.wait_for_log(f"Kernel {identifier} printed: {line}")
         link.evaluate(Function("FloodOutput", 3_000_000))
-        assert facts(link, "Noisy")["Host"] != "forged"
+        assert kernel_facts(link, "Noisy")["Host"] != "forged"
         link.put("EvaluatePacket", Function("Die", 3))
         packet = link.get_packet()
         assert is_death(packet) and "exit status 3" in packet[1]
 
 
 def test_quit_is_an_end_in_good_order(server):
-    with connect(server, "Words") as link:
+    with join_pool(server, "Words") as link:
         kernel = kernel_process(link)
         link.put("EvaluatePacket", Function("Quit"))
         assert link.at_end()
@@ -144,7 +134,7 @@ def test_quit_is_an_end_in_good_order(server):
 
 def processes_of(link, pool_name):
     """(connector, launcher and agent, kernel): `env` becomes the agent."""
-    told = facts(link, pool_name)
+    told = kernel_facts(link, pool_name)
     return told["ProcessID"], *processes.children(told["ProcessID"]), told["HostProcessID"]
 
 
@@ -156,7 +146,7 @@ def test_death_of_any_of_its_processes(server, pool_name, victim):
         "connector": "signal 9 (SIGKILL)", "agent": 'its launcher "env" ended with signal 9 (SIGKILL)',
         "kernel": "signal 9 (SIGKILL)",
     }  # fmt: skip
-    with connect(server, pool_name) as link:
+    with join_pool(server, pool_name) as link:
         pids = processes_of(link, pool_name)
         began = time.monotonic()
         os.kill(pids[["connector", "agent", "kernel"].index(victim)], signal.SIGKILL)
@@ -188,13 +178,13 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
     first = ServerProcess(tmp_path, configuration, "--log-level", "debug")
     try:
         first.start()
-        with connect(first, "a") as link:
-            identifier, before = kernel_id(link), facts(link, "a")
+        with join_pool(first, "a") as link:
+            identifier, before = kernel_id(link), kernel_facts(link, "a")
             link.evaluate(Function("Set", conversation.Symbol("x"), 23))
             os.kill(first.pid, signal.SIGUSR2)
             first.wait_for_log("Restarted with ")
             assert link.evaluate(conversation.Symbol("x")) == 23
-            assert {**facts(link, "a"), **CHANGING} == {**before, **CHANGING}
+            assert {**kernel_facts(link, "a"), **CHANGING} == {**before, **CHANGING}
             assert link.command("SetReserveKernel", conversation.Symbol("True")) == SUCCESS
         first.wait_for_log(f"is unbridged from kernel {identifier}")
         first.stop(signal.SIGKILL)
@@ -205,7 +195,7 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
         ):
             reconnect(link, identifier)
             assert link.evaluate(conversation.Symbol("x")) == 23
-            assert {**facts(link, "a"), **CHANGING} == {**before, **CHANGING}
+            assert {**kernel_facts(link, "a"), **CHANGING} == {**before, **CHANGING}
             link.put("EvaluatePacket", Function("Die", 3))
             packet = link.get_packet()
             assert is_death(packet) and "exit status 3" in packet[1], packet
@@ -225,7 +215,7 @@ def test_the_surroundings_that_the_pool_says(tmp_path):
     with serving(tmp_path, configuration) as server, join(server) as link:
         assert link.evaluate(Function("Environment", "GIVEN")) == "text"
         assert link.evaluate(Function("Directory")) == str(tmp_path)
-        assert "text" not in processes.command_line(facts(link, "a")["ProcessID"])
+        assert "text" not in processes.command_line(kernel_facts(link, "a")["ProcessID"])
         server.wait_for_log('there is no folder "/no" on ')
 
 
@@ -516,13 +506,13 @@ def test_stranger_at_the_port_for_agents(server, said):
             assert stranger.recv(100) == b""
         except ConnectionError:
             pass
-    with connect(server, "Tcp") as link:
+    with join_pool(server, "Tcp") as link:
         assert link.evaluate(3) == 3
 
 
 def test_agent_without_the_secret(server):
     """A token that somebody has seen is of no use, and the secret is on no command line."""
-    with connect(server, "Tcp") as link:
+    with join_pool(server, "Tcp") as link:
         connector, agent, kernel = processes_of(link, "Tcp")
         for pid in (connector, agent, kernel):
             assert not re.search(r"[0-9a-f]{64}", processes.command_line(pid))
