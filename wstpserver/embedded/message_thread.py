@@ -13,7 +13,7 @@ from wstpserver.client.link import Link
 from wstpserver.embedded.channel import SocketTimestamps
 from wstpserver.embedded.interrupts import ENFORCE_AFTER, ENFORCE_AGAIN, EvaluationInterrupts
 from wstpserver.embedded.process import EXIT_OK
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 
 #: Seconds an evaluation has to end after its abort, when the link is closing.
 CLOSING_GRACE = 1.0
