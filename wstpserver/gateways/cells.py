@@ -25,7 +25,7 @@ from wstpserver.client import (
     KernelMessage,
     Session,
 )
-from wstpserver.client.display import DRAW_TIMEOUT, PICTURES, png_of
+from wstpserver.client.interactive import DRAW_TIMEOUT, PICTURES, png_of
 from wstpserver.wire.values import Expression, Function, Symbol
 
 TEXT: Final = "text/plain"

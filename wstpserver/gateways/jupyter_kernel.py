@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Final
 from ipykernel.kernelbase import Kernel
 
 from wstpserver.client import Address, Callbacks, KernelLost, KernelMessage, LinkError, Session
-from wstpserver.client.inputs import completeness, names_beginning
+from wstpserver.client.interactive import completeness, names_beginning
 from wstpserver.gateways.cells import TEXT, Cells, Shown, message_text
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError

@@ -128,7 +128,7 @@ def _decoded(text: str) -> str:
 
 def _from_pixels(pixels: Expression, form: Format) -> bytes:
     from wstpserver.client import to_python
-    from wstpserver.client.display import png_of
+    from wstpserver.client.interactive import png_of
 
     try:
         return _converted(png_of(to_python(pixels)), form)
