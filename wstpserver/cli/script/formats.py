@@ -137,7 +137,7 @@ def _from_pixels(pixels: Expression, form: Format) -> bytes:
 
 
 def _from_drawing(drawing: str, form: Format) -> bytes:
-    from wstpserver.client.display import RasterError, png_of_svg
+    from wstpserver.client.interactive import RasterError, png_of_svg
 
     try:
         data = png_of_svg(drawing, zoom=2)  # the size on screens of today
