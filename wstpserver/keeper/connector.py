@@ -31,8 +31,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from wstpserver.keeper import agent as protocol
-from wstpserver.keeper.agent import (
+from wstpserver.keeper import stream as protocol
+from wstpserver.keeper.protocol import MARK
+from wstpserver.keeper.stream import (
     DATA_CHANNEL,
     HELLO,
     MESSAGE_CHANNEL,
@@ -42,7 +43,6 @@ from wstpserver.keeper.agent import (
     StreamChannel,
     StreamError,
 )
-from wstpserver.keeper.protocol import MARK
 
 #: What a line for the server begins with: U+FDD0, which no text has. It is taken out of everything else.
 REPORT = "\ufdd0"
@@ -50,6 +50,9 @@ _REPORT = REPORT.encode()
 
 #: Characters of a text in a report at most.
 _LONGEST_TEXT = 300
+
+#: The modules that are sent to the other machine, each after those that it uses. Their Python is 3.8.
+AGENT_MODULES = ("processes", "stream", "agent")
 
 #: What ends the wait for the agent's source on the other machine.
 _READY = b"\x1eWSTPSERVER-AGENT?\n"
@@ -531,8 +534,19 @@ def agent_command(words: list[str]) -> tuple[list[str], bytes | None]:
     """
     if words[-1] != "-":
         return words, None
-    with open(protocol.__file__, "rb") as file:
-        return [*words[:-1], "-c", _READ_A_LINE], file.read() + b"\nmain()\n"
+    return [*words[:-1], "-c", _READ_A_LINE], agent_source().encode()
+
+
+def agent_source() -> str:
+    """The agent as one text: the modules that it consists of, and its start."""
+    lines = ["import sys, types"]
+    for name in AGENT_MODULES:
+        full = f"wstpserver.keeper.{name}"
+        with open(os.path.join(os.path.dirname(__file__), f"{name}.py"), encoding="utf-8") as file:
+            source = file.read()
+        lines.append(f"module = sys.modules[{full!r}] = types.ModuleType({full!r})")
+        lines.append(f"exec(compile({source!r}, {full!r}, 'exec'), module.__dict__)")
+    return "\n".join([*lines, "module.main()", ""])
 
 
 def describe_status(status: int) -> str:
