@@ -33,6 +33,7 @@ from typing import Any
 
 from wstpserver.keeper import stream as protocol
 from wstpserver.keeper.protocol import MARK
+from wstpserver.keeper.relay import RelayChannel, RelayLoop, RelayStream
 from wstpserver.keeper.stream import (
     DATA_CHANNEL,
     HELLO,
@@ -118,7 +119,7 @@ class Connector:
         self._environment = json.loads(os.environ.pop(ENVIRONMENT, "{}"))
         self._ports = dict(zip((DATA_CHANNEL, MESSAGE_CHANNEL), ports, strict=True))
         self._name = os.path.basename(order["launcher"][0]) if order["launcher"] else "env"
-        self._loop = Loop()
+        self._loop = RelayLoop()
         self._output = _Output(self._loop)
         self._noise = b""
         self._source: bytes | None = None
@@ -247,7 +248,7 @@ class Connector:
             return
         self._loop.watch(self._from_agent, 0, self._read_noise)
         self._report(host=self._host)
-        self._stream = stream = Stream(self._loop, self._from_agent, self._to_agent, self._take, self._lost)
+        self._stream = stream = RelayStream(self._loop, self._from_agent, self._to_agent, self._take, self._lost)
         for number in (DATA_CHANNEL, MESSAGE_CHANNEL):
             stream.add(_LinkChannel(stream, number, self._check_end, self._hold))
         stream.add(_OutputChannel(stream, self._output))
@@ -261,6 +262,7 @@ class Connector:
             expected = {"token": os.urandom(16).hex(), "secret": os.urandom(32).hex()}
             self._report(**expected)
             start["server"] = {**order["server"], **expected}
+        self._loop.serve(stream)
         stream.send(protocol.START, 0, json.dumps(start).encode())
         self._ping()
         try:
@@ -414,7 +416,7 @@ class Connector:
         self._output.report({key: _printable(fact) if isinstance(fact, str) else fact for key, fact in facts.items()})
 
 
-class _LinkChannel(StreamChannel):
+class _LinkChannel(RelayChannel):
     """A connection of the link, whose end is passed on by the connector. The server waits for no acknowledgement."""
 
     acknowledges = False

@@ -56,7 +56,7 @@ _SECONDS_UNDER_WAY = 0.25
 #: Seconds over which the rate of a channel is measured.
 _MEASURED = 0.1
 #: The receiver gives credit for so many bytes at a time.
-_CREDIT_STEP = 64 << 10
+CREDIT_STEP = 64 << 10
 #: Bytes of one DATA frame at most, and of any other frame.
 CHUNK = 128 << 10
 LARGEST_CONTROL = 512 << 10
@@ -71,7 +71,7 @@ SILENCE = 30.0
 #: What the engine, the server or a child that has ended send.
 ENDING_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-QUICKACK = getattr(socket, "TCPQUICKACK", None)
+QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 NOT_NOW = (BlockingIOError, InterruptedError)
 
 
@@ -133,13 +133,13 @@ class Loop:
 
     def run(self) -> None:
         """Run until `finished` is set."""
-        poll, monotonic, handlers = self._poll.poll, time.monotonic, self._handlers
+        wait, monotonic, handlers = self._wait, time.monotonic, self._handlers
         while not self.finished:
             left = self._due - monotonic()
             if left <= 0.0:
                 self._run_timers()
                 continue
-            ready = poll(left * 1000 + 0.5 if self._timers else None)
+            ready = wait(left * 1000 + 0.5 if self._timers else None)
             if len(ready) > 1:  # nobody is always the first
                 self._backwards = not self._backwards
                 if self._backwards:
@@ -148,6 +148,10 @@ class Loop:
                 handler = handlers.get(descriptor)
                 if handler is not None:
                     handler(events)
+
+    def _wait(self, milliseconds: float | None) -> list[tuple[int, int]]:
+        """The descriptors that are ready, each with its events; none after so many milliseconds."""
+        return self._poll.poll(milliseconds)
 
     def _run_timers(self) -> None:
         now = time.monotonic()
@@ -303,6 +307,10 @@ class Stream:
             return
         self.heard = time.monotonic()
         self._end += size
+        self._take_buffer()
+
+    def _take_buffer(self) -> None:
+        """Take what is in the buffer; the stream ends if that is not in order."""
         try:
             self._consume()
         except StreamError as error:
@@ -559,7 +567,7 @@ class StreamChannel:
             self._ended()
 
     def _give_credit(self) -> None:
-        if self._written >= _CREDIT_STEP and self.receiving:
+        if self._written >= CREDIT_STEP and self.receiving:
             self._credit += self._written
             self._stream.send(CREDIT, self.number, _CREDIT.pack(self._written))
             self._written = 0
