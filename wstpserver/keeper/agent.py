@@ -95,6 +95,8 @@ class Coupling:
                 self._pass_end_on(1 - index)
             if events & ~select.POLLOUT and self._reading[index] and not self._rests[index]:
                 self._copy(index)
+                if self._reading[index] and not self._rests[index]:
+                    return  # as before
         except OSError:
             self._reading, self._rests = [False, False], [memoryview(b"")] * 2
         if not any(self._reading) and not any(self._rests):
@@ -120,11 +122,11 @@ class Coupling:
             self._reading[index] = False
             self._pass_end_on(index)
             return
-        if QUICKACK is not None:
-            source.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
         rest = self._send(1 - index, self._buffer[:size])
         if rest:
             self._rests[index] = memoryview(bytes(rest))
+        if QUICKACK is not None:
+            source.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
 
     def _send(self, index: int, data: memoryview) -> memoryview:
         try:

@@ -100,19 +100,20 @@ class RelayLoop(Loop):
         stream.begin(self._relay)
         self._stream = stream
 
-    def watch(self, descriptor: int, events: int, handler: Any) -> None:
-        super().watch(descriptor, events, handler)
+    def _change(self, descriptor: int, before: int, events: int) -> None:
+        super()._change(descriptor, before, events)
         self._watches = None
 
-    def _wait(self, milliseconds: float | None) -> list[tuple[int, int]]:
+    def _wait(self, seconds: float | None) -> list[tuple[int, int]]:
         stream, relay = self._stream, self._relay
         if stream is None:
-            return super()._wait(milliseconds)
+            return super()._wait(seconds)
         watches = self._watches
         if watches is None:
             watches = self._watches = ffi.new("struct wstprelay_watch[]", [*self._wanted.items()])
         stream.lend(relay)
-        ready = lib.wstprelay_wait(relay, watches, len(watches), -1 if milliseconds is None else int(milliseconds) + 1)
+        milliseconds = -1 if seconds is None else int(seconds * 1000) + 1
+        ready = lib.wstprelay_wait(relay, watches, len(watches), milliseconds)
         if ready < 0:
             raise OSError(-ready, os.strerror(-ready))
         found = [(watch.descriptor, watch.ready) for watch in watches if watch.ready] if ready else []

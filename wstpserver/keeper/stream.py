@@ -83,6 +83,8 @@ class Loop:
     """Calls back when descriptors are ready and when timers are due."""
 
     def __init__(self) -> None:
+        # with an epoll object the system does not look at each descriptor each time
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._poll = select.poll()
         self._wanted: dict[int, int] = {}
         self._handlers: dict[int, Callable[[int], object]] = {}
@@ -95,14 +97,24 @@ class Loop:
 
     def watch(self, descriptor: int, events: int, handler: Callable[[int], object]) -> None:
         """Have *handler* called with the events of a descriptor; events 0: not any more."""
+        before = self._wanted.get(descriptor, 0)
         if events:
-            if self._wanted.get(descriptor) != events:
-                self._poll.register(descriptor, events)
-                self._wanted[descriptor] = events
             self._handlers[descriptor] = handler
-        elif self._wanted.pop(descriptor, None) is not None:
-            self._poll.unregister(descriptor)
-            del self._handlers[descriptor]
+            self._wanted[descriptor] = events
+        elif before:
+            del self._handlers[descriptor], self._wanted[descriptor]
+        if events != before:
+            self._change(descriptor, before, events)
+
+    def _change(self, descriptor: int, before: int, events: int) -> None:
+        """Wait for other events of a descriptor than before."""
+        poller = self._epoll or self._poll
+        if not events:
+            poller.unregister(descriptor)
+        elif before:
+            poller.modify(descriptor, events)
+        else:
+            poller.register(descriptor, events)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> list[Any]:
         """Call back once; `cancel` takes the value that is returned."""
@@ -139,7 +151,7 @@ class Loop:
             if left <= 0.0:
                 self._run_timers()
                 continue
-            ready = wait(left * 1000 + 0.5 if self._timers else None)
+            ready = wait(left if self._timers else None)
             if len(ready) > 1:  # nobody is always the first
                 self._backwards = not self._backwards
                 if self._backwards:
@@ -149,9 +161,11 @@ class Loop:
                 if handler is not None:
                     handler(events)
 
-    def _wait(self, milliseconds: float | None) -> list[tuple[int, int]]:
-        """The descriptors that are ready, each with its events; none after so many milliseconds."""
-        return self._poll.poll(milliseconds)
+    def _wait(self, seconds: float | None) -> list[tuple[int, int]]:
+        """The descriptors that are ready, each with its events; none after so many seconds."""
+        if self._epoll is not None:
+            return self._epoll.poll(seconds)  # which has the numbers of poll for its events
+        return self._poll.poll(None if seconds is None else seconds * 1000 + 0.5)
 
     def _run_timers(self) -> None:
         now = time.monotonic()
@@ -305,6 +319,13 @@ class Stream:
         if not size:
             self.end("it has ended")
             return
+        if not (self._end or self._left or self._expects_end) and size > _HEADER.size:
+            length, kind, number = _HEADER.unpack_from(self._buffer)
+            if kind == DATA and size == _HEADER.size + length + 1 and self._buffer[size - 1] == _LINE_FEED:
+                channel = self.channels.get(number)
+                if channel is not None and channel.take(self._buffer[_HEADER.size : size - 1]):
+                    self.heard = time.monotonic()
+                    return
         self.heard = time.monotonic()
         self._end += size
         self._take_buffer()
@@ -484,16 +505,16 @@ class StreamChannel:
             stream.send(END, self.number)
             self._ended()
             return
-        if self.acknowledges and QUICKACK is not None and self._socket is not None:
-            try:
-                self._socket.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
-            except OSError:
-                pass
         self._under_way += size
         if self._urgent:
             stream.send(DATA, self.number, bytes(stream.scratch[_HEADER.size : _HEADER.size + size]))
         else:
             stream.send_data(self.number, size)
+        if self.acknowledges and QUICKACK is not None and self._socket is not None:
+            try:
+                self._socket.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+            except OSError:
+                pass
         if self._under_way >= self._limit:
             self.arm()
 
@@ -528,6 +549,21 @@ class StreamChannel:
         if size > self._credit or not self.receiving or self._socket is None:
             raise StreamError("it sends more than it was given credit for")
         self._credit -= size
+
+    def take(self, data: memoryview) -> bool:
+        """Write what has come as a frame of its own, if that is possible at once; whether it was."""
+        size = len(data)
+        if self._queue or self._broken or size > self._credit or not self.receiving or self._socket is None:
+            return False
+        try:
+            sent = os.write(self._descriptor, data)
+        except OSError:
+            return False
+        self._credit -= size
+        self._written += sent
+        if sent < size or self._written >= CREDIT_STEP:
+            self.deliver(data[sent:])
+        return True
 
     def deliver(self, data: memoryview) -> None:
         """Write bytes, or keep what cannot be written now."""
