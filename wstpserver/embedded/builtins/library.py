@@ -33,6 +33,7 @@ from mathics.core.parser.util import parse_builtin_rule
 from mathics.core.rules import BaseRule, FunctionApplyRule, Rule
 from mathics.core.symbols import Symbol, strip_context
 from mathics.core.systemsymbols import SymbolBlankNullSequence, SymbolMessageName, SymbolRule, SymbolRuleDelayed
+from mathics.format.form import outputform
 
 #: What messages call the engine.
 ENGINE = f"Mathics3 {version('Mathics3')}"
@@ -48,6 +49,9 @@ _COMMENT = re.compile(r"\(\*.*?\*\)", re.DOTALL)
 
 #: Called with the evaluation, the arguments, and `options`, a dictionary, if the function has any.
 Implementation = Callable[..., "BaseElement | None"]
+
+#: Called with an expression and the evaluation; gives its text in OutputForm, or None for the usual one.
+TextWriter = Callable[[Any, Any], "str | None"]
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,16 @@ class Library:
     def __init__(self, context: str = "System`") -> None:
         self._context = context
         self._functions: list[LibraryFunction] = []
+        self._texts: dict[str, TextWriter] = {}
+
+    def text(self, name: str) -> Callable[[TextWriter], TextWriter]:
+        """Decorate what writes expressions with this head in OutputForm."""
+
+        def register(function: TextWriter) -> TextWriter:
+            self._texts[self._context + name] = function
+            return function
+
+        return register
 
     def define(self, name: str, least: int, most: int | None = -1, **details: Any) -> Callable[[Any], Any]:
         """Decorate the implementation of a function.
@@ -199,6 +213,17 @@ class Library:
         """Define all functions. Rules come before those Mathics has for the same symbol."""
         for function in self._functions:
             _contribute(definitions, self._context + function.name, function)
+        for name, writer in self._texts.items():
+            outputform.EXPR_TO_OUTPUTFORM_TEXT_MAP[name] = _written_by(writer)
+
+
+def _written_by(writer: TextWriter) -> Callable[..., str]:
+    def write(element: Any, evaluation: Any, **options: Any) -> str:
+        text = writer(element, evaluation)
+        default: Callable[..., str] = outputform._default_render_output_form
+        return default(element, evaluation, **options) if text is None else text
+
+    return write
 
 
 def _contribute(definitions: Definitions, name: str, function: LibraryFunction) -> None:
