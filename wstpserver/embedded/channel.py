@@ -23,7 +23,7 @@ from wstpserver.client.link import Link
 from wstpserver.embedded.interrupts import ENFORCE_AFTER, ENFORCE_AGAIN, EvaluationInterrupts
 from wstpserver.embedded.process import EXIT_OK, EXIT_PROTOCOL
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.values import Function
 
 #: Seconds between two checks for due interrupts, while an evaluation waits for the client.
