@@ -297,7 +297,8 @@ class BuiltinTable(dict[str, Definition]):
     def _speak(self, definition: Definition, short: str) -> None:
         """Let a function that nothing but our own definitions implements say where they do not apply."""
         if short not in self._sources.symbolic and short not in self._sources.inert:
-            definition.downvalues.append(_PartialRule(definition.name, short, self._told))
+            operator = bool(definition.subvalues)
+            definition.downvalues.append(_PartialRule(definition.name, short, self._told, is_operator=operator))
 
     @staticmethod
     def _extend(definition: Definition, texts: list[str]) -> None:
@@ -425,14 +426,15 @@ def _attributes(names: list[str]) -> int:
 class _PartialRule(_ValueRule):
     """The last rule of a function that only this kernel's own definitions implement: says once that none applied."""
 
-    def __init__(self, name: str, short: str, told: set[str]) -> None:
+    def __init__(self, name: str, short: str, told: set[str], *, is_operator: bool) -> None:
         super().__init__(name, Expression(Symbol(name), Expression(SymbolBlankNullSequence)))
         self._short = short
         self._told = told
+        self._is_operator = is_operator
 
     def value(self, expression: Any, evaluation: Any) -> None:
-        """None, after the message."""
-        if self.name not in self._told:
+        """None, after the message; an operator form, name[argument], is left alone."""
+        if self.name not in self._told and not (self._is_operator and len(expression.elements) == 1):
             if not evaluation.quiet_all:
                 self._told.add(self.name)
             text = f"{self._short} is not implemented for these arguments in this kernel ({ENGINE})."
