@@ -28,7 +28,7 @@ from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import ConnectionClosed, peer_name
 from wstpserver.server.handover import HandoverError, check_format, fetch, link_of_record, unpacked
-from wstpserver.server.handshake import ClientAcceptor, OpenLink
+from wstpserver.server.handshake import ClientAcceptor, OpenLink, trace_link
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.persistence import Persistence
@@ -36,10 +36,9 @@ from wstpserver.server.listen import LinkServer, PortUnavailable, describe, list
 from wstpserver.server.log import Log, LogSink, counted
 from wstpserver.server.message_channel import MessageWatch
 from wstpserver.server.restart import BLOCKED_SIGNALS, Restart, check_words, read_check_words
-from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
-from wstpserver.settings.diff import changes
 from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
+from wstpserver.settings.model import changes
 from wstpserver.settings.schema import ANY
 from wstpserver.version import VERSION
 

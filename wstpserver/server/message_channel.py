@@ -10,7 +10,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.server.connection import TURN, Connection, ConnectionClosed, yield_to_loop
-from wstpserver.wire.messages import MessageCode, MessageReader, encode_message
+from wstpserver.wire.packets import MessageCode, MessageReader, encode_message
 
 #: All first messages are received here, one connection at a time.
 _buffer = memoryview(bytearray(1024))

@@ -128,7 +128,7 @@ def _decoded(text: str) -> str:
 
 def _from_pixels(pixels: Expression, form: Format) -> bytes:
     from wstpserver.client import to_python
-    from wstpserver.client.display import png_of
+    from wstpserver.client.interactive import png_of
 
     try:
         return _converted(png_of(to_python(pixels)), form)
@@ -137,45 +137,18 @@ def _from_pixels(pixels: Expression, form: Format) -> bytes:
 
 
 def _from_drawing(drawing: str, form: Format) -> bytes:
+    from wstpserver.client.display import RasterError, png_of_svg
+
     try:
-        import resvg_py
+        data = png_of_svg(drawing, zoom=2)  # the size on screens of today
     except ImportError:
         raise ProgramError(
             f"this kernel draws SVG only (-format SVG); for {form.name} install resvg_py here: "
             "pip install 'wstpserver[plots]'"
         ) from None
-    try:
-        # A browser shows a drawing on white paper, and at twice its size on screens of today.
-        data = bytes(
-            resvg_py.svg_to_bytes(
-                svg_string=drawing.lstrip(),
-                background="white",
-                zoom=2,
-                font_dirs=_font_folders(),
-                font_family=_SANS,
-                sans_serif_family=_SANS,
-                serif_family="DejaVu Serif",
-                monospace_family="DejaVu Sans Mono",
-            )
-        )
-    except (ValueError, OSError) as error:
+    except RasterError as error:
         raise ProgramError(f"this drawing cannot be made {form.name}: {error}") from None
     return _converted(data, form)
-
-
-#: What is drawn where a drawing names no font, or a kind of font.
-_SANS: Final = "DejaVu Sans"
-
-
-def _font_folders() -> list[str]:
-    """Matplotlib brings fonts along, for computers that have none."""
-    from importlib.util import find_spec
-
-    found = find_spec("matplotlib")
-    if found is None or found.origin is None:
-        return []
-    folder = os.path.join(os.path.dirname(found.origin), "mpl-data", "fonts", "ttf")
-    return [folder] if os.path.isdir(folder) else []
 
 
 def _converted(png: bytes, form: Format) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from wstpserver.client import Callbacks, Session, to_python
-from wstpserver.client.display import png_of
+from wstpserver.client.interactive import png_of
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from wstpserver.cli.script.interrupts import Attention
-from wstpserver.client.inputs import is_incomplete
+from wstpserver.client.interactive import is_incomplete
 
 _NAME: Final = re.compile(r"[$`\w]+$")
 

@@ -23,7 +23,7 @@ from wstpserver.client import (
     ProfileError,
     Session,
 )
-from wstpserver.client.inputs import names_beginning
+from wstpserver.client.interactive import names_beginning
 from wstpserver.client.profile import KERNEL_ID, record_kernel, user_file
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Symbol
