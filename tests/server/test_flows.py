@@ -76,7 +76,7 @@ def described(title):
 
 
 #: What every flow shares: the protocol, the movement of bytes, the log, the settings.
-SHARED = ("wire/", "settings/", "server/relay/", "server/connection.py", "server/message_channel.py", "server/log.py",
+SHARED = ("wire/", "settings/", "server/relay/", "server/connection.py", "server/log.py",
           "keeper/protocol.py", "server/kernels/persistence.py", "server/kernels/notes.py",
           "server/handover.py")  # fmt: skip
 

@@ -35,7 +35,7 @@ from tools.harness.rawlink import RawLink
 from tools.harness.server import ROOT, pool
 from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.server.app import can_start
-from wstpserver.server.restart import check_words
+from wstpserver.server.handover import check_words
 from wstpserver.settings import ServerSettings
 
 RESTARTED = "Restarted with |was not restarted"

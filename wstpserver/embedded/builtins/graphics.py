@@ -26,7 +26,7 @@ from mathics.core.list import ListExpression
 from mathics.core.symbols import Symbol
 from mathics.core.systemsymbols import SymbolFailed, SymbolRule
 
-from wstpserver.client.display import RasterError, png_of_svg
+from wstpserver.client.interactive import RasterError, png_of_svg
 from wstpserver.embedded.builtins.library import Library, value_by_other_rules
 from wstpserver.embedded.builtins.text import EXPORT_FORMATS, exported_text, imported_text
 

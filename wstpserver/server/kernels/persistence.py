@@ -102,6 +102,8 @@ class Persistence:
         self.outlive = seconds
         if self.keeper is not None:
             self.keeper.set_outlive(seconds)
+            if seconds and self._file is None:
+                self.begin(self.keeper)
 
     def why_not(self) -> str:
         """Why kernels do not outlive this server, "" if they do."""
@@ -229,12 +231,10 @@ class Persistence:
         question = session.question
         if question:
             record["question"] = packed(question)
-        if not notes.write(record):  # the question is too long, or evaluations are nested very deeply
-            for name in ("question", "input_name"):
-                record.pop(name, None)
-            if not notes.write(record):
-                record["kernel"].pop("evaluation", None)
-                notes.write(record)
+        if not notes.write(record):  # evaluations are nested very deeply
+            record["kernel"].pop("evaluation", None)
+            record["at"][1] = -1  # so that nobody takes it for all that there is to know
+            notes.write(record)
 
     # -- after a crash -------------------------------------------------------------------------------------------
 
