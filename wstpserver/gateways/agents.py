@@ -121,6 +121,11 @@ class AgentSession:
         """Seconds since it was used; 0 while it is."""
         return 0.0 if self._turn.locked() else time.monotonic() - self._used
 
+    @property
+    def is_away(self) -> bool:
+        """Whether its kernel is out of reach at present, because the connection has broken."""
+        return self._cells.session.link.ended
+
     def run(self, code: str, timeout: float, output: list[str]) -> Outcome:
         """Evaluate an input; what it prints goes into `output`. Raises as `Cells.run`."""
         with self._turn:
@@ -280,8 +285,9 @@ class Tools:
         try:
             with self._workspace.watching(session):
                 outcome = session.run(code, limit, output)
-        except EvaluationTimeout:
-            text = f"The evaluation was aborted after {limit:g} s. The session {session.id} is kept."
+        except EvaluationTimeout as error:
+            ended = f"{error}." if session.is_away else f"The evaluation was aborted after {limit:g} s."
+            text = f"{ended} The session {session.id} is kept."
             return ToolAnswer(text, {**structure, "error": text, "output": self._cut("".join(output))}, failed=True)
         structure["output"] = self._cut("".join(output))
         structure["messages"] = [self._cut(message_text(message)) for message in outcome.messages[:50]]
