@@ -36,8 +36,7 @@ from wstpserver.client.errors import (
     LinkError,
     LinkTimeout,
 )
-from wstpserver.client.evaluation import Evaluation
-from wstpserver.client.events import Callbacks
+from wstpserver.client.evaluation import Callbacks, Evaluation
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.reconnect import RECONNECT_TIME, KernelSettings, Restored, WaitExplanation, not_reached, restore
 from wstpserver.client.resync import RequestStream
@@ -409,9 +408,7 @@ class BaseSession:
 
     # Evaluations
 
-    def _run(
-        self, question: Expression, last: str, deadline: Deadline, callbacks: Callbacks | None
-    ) -> Evaluation:
+    def _run(self, question: Expression, last: str, deadline: Deadline, callbacks: Callbacks | None) -> Evaluation:
         """One evaluation from its question to its last packet."""
         for attempt in range(_ATTEMPTS):
             evaluation = self._requests.listen_for(last, self._heard(callbacks), deadline)

@@ -147,9 +147,7 @@ class _Opening:
         """A link with a greeting of this version, or what the link server wants instead."""
         identity = _new_identity()
         data = self._first_connection()
-        handshake = ConnectHandshake(
-            "uuid", "data", identity, without_kernel=self._without_kernel, version=version
-        )
+        handshake = ConnectHandshake("uuid", "data", identity, without_kernel=self._without_kernel, version=version)
         self._send(data, handshake)
         messages = self._second_connection(None)
         self._send(messages, ConnectHandshake("uuid", "mesg", identity))

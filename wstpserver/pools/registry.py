@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from wstpserver.pools.admission import not_admitted, seat_holders, spare_kernels, unserved, waits_longest
 from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
-from wstpserver.pools.limits import worn_out
+from wstpserver.pools.limits import not_admitted, seat_holders, spare_kernels, unserved, waits_longest, worn_out
 from wstpserver.pools.states import (
     ENDING,
     Admission,

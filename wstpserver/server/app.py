@@ -26,7 +26,7 @@ from wstpserver.server.bridge.client_session import LINGER, ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
-from wstpserver.server.connection import ConnectionClosed, peer_name
+from wstpserver.server.connection import ConnectionClosed, MessageWatch, peer_name
 from wstpserver.server.handover import (
     BLOCKED_SIGNALS,
     HandoverError,
@@ -38,17 +38,15 @@ from wstpserver.server.handover import (
     read_check_words,
     unpacked,
 )
-from wstpserver.server.handshake import ClientAcceptor, OpenLink
+from wstpserver.server.handshake import ClientAcceptor, OpenLink, trace_link
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log, LogSink, counted
-from wstpserver.server.message_channel import MessageWatch
-from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
-from wstpserver.settings.diff import changes
 from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
+from wstpserver.settings.model import changes
 from wstpserver.settings.schema import ANY
 from wstpserver.version import VERSION
 

@@ -36,7 +36,7 @@ from tools.harness.server import ROOT, ServerProcess, pool
 from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.keeper import agent as protocol
 from wstpserver.keeper.connector import REPORT
-from wstpserver.server.kernels.remote import RemoteKernel
+from wstpserver.server.kernels.process import RemoteKernel
 
 #: What an engine with a remote shell does to a command.
 REMOTE_SHELL = "sh -c 'exec sh -c \"$*\"' ssh"

@@ -8,6 +8,7 @@ from mathics.core.definitions import Definitions
 from wstpserver.embedded.builtins.collections import COLLECTIONS, install_named_slots
 from wstpserver.embedded.builtins.control import CONTROL_BUILTINS
 from wstpserver.embedded.builtins.data import DATA
+from wstpserver.embedded.builtins.graphics import GRAPHICS
 from wstpserver.embedded.builtins.library import Library, install_language
 from wstpserver.embedded.builtins.links import LINKS
 from wstpserver.embedded.builtins.mathematics import MATHEMATICS
@@ -17,7 +18,7 @@ from wstpserver.embedded.builtins.text import TEXT, install_text
 
 BUILTINS: tuple[type[Builtin], ...] = (*CONTROL_BUILTINS, *SERVER_BUILTINS)
 
-LIBRARIES: tuple[Library, ...] = (COLLECTIONS, DATA, LINKS, MATHEMATICS, NUMERICS, TEXT)
+LIBRARIES: tuple[Library, ...] = (COLLECTIONS, DATA, GRAPHICS, LINKS, MATHEMATICS, NUMERICS, TEXT)
 
 
 def contribute_builtins(definitions: Definitions) -> None:

@@ -11,7 +11,6 @@ import gevent
 from gevent import get_hub
 
 from wstpserver.pools import commands as replies
-from wstpserver.pools.ids import KernelIds
 from wstpserver.pools.registry import Registry, TokenRequired
 from wstpserver.pools.states import (
     Admission,
@@ -21,6 +20,7 @@ from wstpserver.pools.states import (
     Close,
     Effect,
     Kernel,
+    KernelIds,
     KernelState,
     MoveFailed,
     Pool,
@@ -42,14 +42,13 @@ from wstpserver.server.commands.executor import Executor, Handlers, ServerContro
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
 from wstpserver.server.handover import link_of_record, packed, unpacked
-from wstpserver.server.handshake import OpenLink
+from wstpserver.server.handshake import OpenLink, trace_link
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.maintenance import EvaluationTimer, Maintenance
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
-from wstpserver.server.trace import trace_link
 from wstpserver.settings import ServerSettings
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds that clients have at the server's end to read what was still on its way to them.

@@ -21,8 +21,8 @@ from gevent.event import AsyncResult, Event
 from wstpserver.keeper import protocol
 from wstpserver.keeper.protocol import READ, VERSION, WRITE, Peer
 from wstpserver.server import systemd
-from wstpserver.server.kernels.orphan_reaper import make_private, reap, runtime_folder
 from wstpserver.server.kernels.process import KernelProcess
+from wstpserver.server.kernels.process_info import make_private, reap, runtime_folder
 from wstpserver.server.log import Log
 
 #: Seconds that a keeper has to answer when it is started, or found.
