@@ -213,9 +213,7 @@ class Link:
         """Ask a kernel to abort its evaluation (message 3). Raises as `send_message`."""
         self.send_message(MessageCode.ABORT)
 
-    def next_message(
-        self, timeout: float | None = None, on_arrival: ArrivalCallback | None = None
-    ) -> tuple[int, int]:
+    def next_message(self, timeout: float | None = None, on_arrival: ArrivalCallback | None = None) -> tuple[int, int]:
         """Receive the next message. The library's own close is (MessageCode.LINK_CLOSING, 0).
 
         Args:

@@ -14,9 +14,15 @@ from gevent.event import Event
 from wstpserver.pools.states import Client
 from wstpserver.server import access
 from wstpserver.server.bridge.kernel_session import KernelSession
-from wstpserver.server.connection import Connection, ConnectionClosed, LateAcknowledgements, yield_to_loop
+from wstpserver.server.connection import (
+    Connection,
+    ConnectionClosed,
+    LateAcknowledgements,
+    MessageWriter,
+    run_messages,
+    yield_to_loop,
+)
 from wstpserver.server.handover import link_record, packed, unpacked
-from wstpserver.server.message_channel import MessageWriter, run_messages
 from wstpserver.server.relay.channel import ChannelEvent
 from wstpserver.server.relay.directions import ClientChannel
 from wstpserver.server.relay.sinks import FrameWriter, ended

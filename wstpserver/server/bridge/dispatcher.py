@@ -134,7 +134,7 @@ class Dispatcher:
         self.supervisor = Supervisor(
             self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
         )
-        self.registry.changed = launcher.persistence.changed
+        self.registry.moved, self.registry.changed = launcher.persistence.moved, launcher.persistence.changed
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
             self.registry,
@@ -192,7 +192,12 @@ class Dispatcher:
         """
         kernels = [one.halt() for one in self._ends() if one.record.state is not KernelState.RESETTING]
         clients = [one.halt() for one in self.sessions.values()]
-        return all(kernels) and all(clients) and self.supervisor.is_settled
+        return all(kernels) and all(clients) and self.is_settled
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no kernel is being started or reset, and of none that has ended it is open how."""
+        return self.supervisor.is_settled
 
     def frames_under_way(self) -> set[tuple[ClientSession | KernelSession, int]]:
         """The clients and kernels that have not sent the rest of a frame of which a part was passed on, each with a

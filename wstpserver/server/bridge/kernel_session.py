@@ -12,11 +12,11 @@ from gevent.event import Event
 from wstpserver._native import lib
 from wstpserver.pools.evaluation import QUESTIONS, REPORTED_HEADS
 from wstpserver.pools.states import Kernel, KernelState
+from wstpserver.server.connection import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.handover import link_record, packed, unpacked
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.process import KernelProcess
-from wstpserver.server.message_channel import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.relay.channel import ChannelEvent, FrameState
 from wstpserver.server.relay.directions import ClientChannel, KernelChannel
 from wstpserver.server.relay.sinks import FrameJournal, FrameWriter, NullSink, OutputBacklog, Sink, ended

@@ -26,8 +26,7 @@ from wstpserver.server.kernels.maintenance import EvaluationTimer
 from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.persistence import scan_of
 from wstpserver.server.kernels.process import KernelProcess
-from wstpserver.server.kernels.remote import elsewhere_of
-from wstpserver.server.kernels.spawn import INHERITED, Surroundings
+from wstpserver.server.kernels.spawn import INHERITED, Surroundings, elsewhere_of
 from wstpserver.server.log import Log
 from wstpserver.settings import PoolSettings, ServerSettings
 from wstpserver.settings.discovery import kernel_kind
