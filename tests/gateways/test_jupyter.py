@@ -5,13 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 
 from tools.harness.waiting import wait_for
 
 pytest.importorskip("ipykernel", reason="wstpserver[jupyter] is not installed")
-kernel_test = pytest.importorskip("jupyter_kernel_test")
+# The grammars of addresses that jsonschema builds, if this is there, cost each worker of a run two seconds.
+with mock.patch.dict(sys.modules, {"rfc3987_syntax": None}):
+    kernel_test = pytest.importorskip("jupyter_kernel_test")
 from jupyter_client.manager import KernelManager  # noqa: E402
 
 from tests.client.relay import Relay  # noqa: E402
