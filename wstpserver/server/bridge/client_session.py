@@ -594,7 +594,7 @@ class ClientSession:
 
     # -- what is written to the client -------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | bytearray) -> None:
         """Write whole frames of the server's own to the client, between other frames."""
         if not data:
             return
