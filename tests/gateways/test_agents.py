@@ -19,6 +19,7 @@ import httpx2  # noqa: E402
 from mcp import Client, StdioServerParameters  # noqa: E402
 from mcp.client.streamable_http import streamable_http_client  # noqa: E402
 
+from tests.client.relay import Relay  # noqa: E402
 from tests.gateways.conftest import ROOT  # noqa: E402
 from wstpserver.gateways.agents import main  # noqa: E402
 
@@ -231,6 +232,38 @@ def test_a_kernel_that_dies(http, served):
             assert ended.is_error and "has ended" in text(ended)
 
     asyncio.run(talk())
+
+
+def test_the_way_to_the_server_breaks(served):
+    """A session takes its kernel back by its ID. It is kept also while the server is out of reach."""
+
+    async def talk(relay):
+        async with stdio(served, "--server", relay.address) as client:
+            session = session_of(await call(client, "evaluate", code="kept = 17"))
+            relay.break_all()
+            again = await call(client, "evaluate", code="kept + 1", session=session)
+            assert again.structured_content["results"][0]["text"] == "18"
+            running = asyncio.ensure_future(call(client, "evaluate", code="Pause[0.5]; kept + 2", session=session))
+            while not served.kernels()[session].busy:
+                await asyncio.sleep(0.02)
+            relay.break_all()
+            assert (await running).structured_content["results"][0]["text"] == "19"
+            relay.stop_listening()
+            relay.break_all()
+            away = await call(client, "evaluate", code="1", session=session, timeout=1)
+            assert away.is_error and "refused" in text(away) and "is kept" in text(away), text(away)
+            relay.listen_again()
+            back = await call(client, "evaluate", code="kept + 3", session=session)
+            assert back.structured_content["results"][0]["text"] == "20"
+            relay.stop_listening()
+            relay.break_all()
+        return session
+
+    with Relay(served.process.port) as relay:
+        session = asyncio.run(talk(relay))
+        assert session in served.kernels(), "nobody could tell the server"
+        relay.listen_again()
+        wait_for(lambda: session not in served.kernels(), PATIENCE, "its kernel to be closed")
 
 
 def test_the_token(http):

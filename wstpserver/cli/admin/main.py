@@ -81,9 +81,8 @@ from typing import Any, Final
 from docopt import DocoptExit, docopt
 
 from wstpserver.cli.admin.clients import SORTS, clients, kick, top
-from wstpserver.cli.admin.kernels import abort, close, connect, start
+from wstpserver.cli.admin.kernels import abort, close, connect, drain, pause, resume, start, wait
 from wstpserver.cli.admin.status import open_server, reload, restart, status, stop
-from wstpserver.cli.admin.wait import drain, pause, resume, wait
 from wstpserver.cli.options import CommandOption, UsageError, normalise, options_of
 from wstpserver.cli.script.connect import explain_end, server_name
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program

@@ -14,15 +14,20 @@ from gevent.event import Event
 from wstpserver.pools.states import Client
 from wstpserver.server import access
 from wstpserver.server.bridge.kernel_session import KernelSession
-from wstpserver.server.connection import Connection, ConnectionClosed, LateAcknowledgements, yield_to_loop
+from wstpserver.server.connection import (
+    Connection,
+    ConnectionClosed,
+    LateAcknowledgements,
+    MessageWriter,
+    run_messages,
+    yield_to_loop,
+)
 from wstpserver.server.handover import link_record, packed, unpacked
-from wstpserver.server.message_channel import MessageWriter, run_messages
 from wstpserver.server.relay.channel import ChannelEvent
-from wstpserver.server.relay.client_channel import ClientChannel
-from wstpserver.server.relay.frame_writer import FrameWriter, ended
+from wstpserver.server.relay.directions import ClientChannel
+from wstpserver.server.relay.sinks import FrameWriter, ended
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.messages import MessageReader
-from wstpserver.wire.packets import PacketHead
+from wstpserver.wire.packets import MessageReader, PacketHead
 from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds after which a link that is closing is ended, whether the other side has read everything or not.

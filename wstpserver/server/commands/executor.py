@@ -49,7 +49,7 @@ from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.decode import decode
 from wstpserver.wire.errors import ProtocolError
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 
 #: Commands that connect a client with a kernel.
 CONNECTING = frozenset({"ConnectKernel", "ConnectParallelKernel"})

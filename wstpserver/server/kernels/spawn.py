@@ -27,7 +27,8 @@ from gevent import get_hub, subprocess
 
 from wstpserver._native import ffi, lib
 from wstpserver.keeper.connector import ENVIRONMENT
-from wstpserver.server.kernels.keeper_client import NOT_INHERITED, KeeperClient
+from wstpserver.server import systemd
+from wstpserver.server.kernels.keeper_client import KeeperClient
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.settings import PoolSettings, ServerSettings, discovery
 from wstpserver.settings.resolve import AUTOMATIC_PATH
@@ -119,7 +120,7 @@ def spawn(
         OSError: it cannot be started; the text says why.
     """
     surroundings.check()
-    environment = {name: text for name, text in surroundings.environment().items() if name not in NOT_INHERITED}
+    environment = {name: text for name, text in surroundings.environment().items() if name not in systemd.VARIABLES}
     directory = surroundings.directory or None
     reading, writing = os.pipe()
     try:
