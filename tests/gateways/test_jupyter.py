@@ -30,12 +30,9 @@ TIMEOUT = 100
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture(scope="module")
-def installed(served, tmp_path_factory):
-    """The environment of a user who has installed the kernel: its folders are in JUPYTER_PATH."""
-    prefix = tmp_path_factory.mktemp("prefix")
-    words = ["install", "--prefix", str(prefix), "--name", NAME, "--server", served.address, "--pool", "Main"]
-    assert main(words) == 0
+@contextlib.contextmanager
+def folders_of_jupyter(prefix):
+    """The environment of a user who has installed kernels below this folder."""
     variables = {
         "JUPYTER_PATH": str(prefix / "share" / "jupyter"), "PYTHONPATH": str(ROOT),
         "JUPYTER_RUNTIME_DIR": str(prefix / "runtime"), "IPYTHONDIR": str(prefix / "ipython"),
@@ -44,6 +41,16 @@ def installed(served, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def installed(served, tmp_path_factory):
+    """The folder below which the kernel is installed."""
+    prefix = tmp_path_factory.mktemp("prefix")
+    words = ["install", "--prefix", str(prefix), "--name", NAME, "--server", served.address, "--pool", "Main"]
+    assert main(words) == 0
+    with folders_of_jupyter(prefix):
         yield prefix
 
 
@@ -206,6 +213,16 @@ def test_user_expressions_and_silent_inputs(notebook):
 def test_text_that_is_too_large_for_a_page(notebook):
     found, reply = notebook.run("StringRepeat[\"x\", 3000000]")
     assert reply["status"] == "ok" and data(found)["text/plain"].endswith("(2000000 more characters are not shown)")
+
+
+def test_garbage(notebook):
+    """What no front end sends, and what no front end can be sent."""
+    notebook.client.shell_channel.socket.send_multipart([b"\xff\x00garbage"])
+    notebook.client.shell_channel.socket.send_multipart([b"<IDS|MSG>", b"wrong signature", b"{", b"{", b"{", b"{"])
+    assert notebook.text("FromCharacterCode[{55296, 65}]") == "\ufffdA"
+    assert notebook.text("FromCharacterCode[Range[0, 255]]").endswith("\xff")
+    found, reply = notebook.run("1 + \x00")
+    assert reply["status"] == "error" and reply["ename"] == "Syntax", (found, reply)
 
 
 def test_a_kernel_that_dies_is_replaced(served, notebook):
