@@ -255,7 +255,10 @@ class EvaluationStack:
             return True
         was_busy, was_accepting = self.busy, self.accepting
         question, self._question = self._question, None
-        self._requested = True
+        # behind the result of an input the kernel writes its InputNamePacket before it reads, and behind a dialog it
+        # goes on with what the dialog interrupted
+        if head != _END_DIALOG and not (head in _RESULTS and self._mark_result()):
+            self._requested = True
         if head == _RETURN:
             closed = self._close_innermost_evaluate()
             if question is not None and self._open and closed >= self._depth_of_question:
@@ -266,12 +269,9 @@ class EvaluationStack:
             self._question, self._depth_of_question = head, len(self._open)
         elif head == _BEGIN_DIALOG:
             self._dialogs.append(False)
-        elif head == _END_DIALOG:
-            if self._dialogs:
-                self._dialogs.pop()
-                self._open = [one for one in self._open if one.level <= len(self._dialogs)]
-        elif head in _RESULTS:
-            self._mark_result()
+        elif head == _END_DIALOG and self._dialogs:
+            self._dialogs.pop()
+            self._open = [one for one in self._open if one.level <= len(self._dialogs)]
         self._conclude()
         if was_busy and not self.busy:
             for subscriber in self._subscribers:
@@ -302,12 +302,17 @@ class EvaluationStack:
         if entered:
             del self._open[results[-1] if results else entered[-1]]
 
-    def _mark_result(self) -> None:
-        """A result came: the InputNamePacket behind it answers the innermost evaluation that is answered by one."""
+    def _mark_result(self) -> bool:
+        """A result came: the InputNamePacket behind it answers the innermost evaluation that is answered by one.
+
+        Returns:
+            False if no open evaluation is answered so.
+        """
         for one in reversed(self._open):
-            if one.head != _EVALUATE and not one.has_result:
+            if one.head != _EVALUATE:
                 one.has_result = True
-                return
+                return True
+        return False
 
     def _conclude(self) -> None:
         opened, level = self._open, len(self._dialogs)
