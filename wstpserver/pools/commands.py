@@ -109,7 +109,7 @@ ADMINISTRATIVE = frozenset(
     }
 )  # fmt: skip
 
-#: Commands whose answers InformationFor limits.
+#: Commands whose answers InformationFor limits; it limits GetKernelBusyStatus about the kernels of others as well.
 INFORMATION = frozenset({"GetKernelID", "GetMissedOutput", "GetServerInformation"})
 
 
