@@ -89,7 +89,7 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "GetNumberOfAvailableParallelKernels": ((),),
     "GetPoolName": ((),),
     "GetServerInformation": ((),),
-    "KickClient": ((_text,),),
+    "KickClient": ((_text,), (_text, _seconds)),
     "PausePools": ((), (_text,)),
     "ReloadConfiguration": ((),),
     "RestartServer": ((),),

@@ -394,11 +394,13 @@ class Handlers:
     def GetClientInformation(self, _session: ClientSession) -> str:
         return client_information(self._registry, self._clients.values())
 
-    def KickClient(self, session: ClientSession, who: str) -> str:
+    def KickClient(self, session: ClientSession, who: str, idle: float | None = None) -> str:
         named = who.removeprefix("Client ")
         found = [one for one in self._clients.values() if named in (one.record.number, one.record.address, one.name)]
         if not found:
             raise CommandFailed(f"there is no client {who}")
+        if idle is not None and not all(one.has_been_idle_for(idle) for one in found):
+            raise CommandFailed(f"client {who} has not been idle for {idle:g} s")
         for one in found:
             self._log.information(f"{session.name} closes the link of {one.name}")
             self._send_away(one, Reason.KICKED)
