@@ -1091,7 +1091,10 @@ def main() -> NoReturn:
     code = 0
     try:
         if sys.argv[1:2] in (["--version"], ["-h"], ["--help"]):
-            print(f"wstpserver-agent, protocol {VERSION}: started by a WSTPServer through the KernelLauncher of a pool")
+            print(
+                f"wstpserver-agent, protocol {VERSION}: started by a WSTPServer through the KernelLauncher of a pool",
+                flush=True,
+            )
         else:
             Agent().run()
     except BrokenPipeError:
