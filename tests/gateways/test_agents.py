@@ -231,9 +231,13 @@ def test_a_kernel_that_dies(http, served):
     async def talk():
         async with http.client() as client:
             session = session_of(await call(client, "evaluate", code="1", session="new"))
+            running = asyncio.ensure_future(call(client, "evaluate", code="While[True]", session=session))
+            while not served.kernels()[session].busy:
+                await asyncio.sleep(0.02)
             os.kill(served.kernels()[session].process, signal.SIGKILL)
-            ended = await call(client, "evaluate", code="1", session=session)
+            ended = await running
             assert ended.is_error and "has ended" in text(ended)
+            assert "no session" in text(await call(client, "evaluate", code="1", session=session))
 
     asyncio.run(talk())
 
@@ -270,6 +274,26 @@ def test_the_way_to_the_server_breaks(served):
         wait_for(lambda: session not in served.kernels(), PATIENCE, "its kernel to be closed")
 
 
+def test_garbage(http, served):
+    """What no client sends, and what no client can be sent."""
+    import httpx2
+
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json, text/event-stream"}
+    for content, kind in ((b"\x00\xff\xfe{", "application/json"), (b"[1, 2", "application/json"), (b"\xff", "x/y")):
+        answer = httpx2.post(http.url, headers={**headers, "Content-Type": kind}, content=content, timeout=PATIENCE)
+        assert 400 <= answer.status_code < 500 and "Traceback" not in answer.text
+
+    async def talk():
+        async with http.client() as client:
+            shown = await call(client, "evaluate", code="FromCharacterCode[{55296, 65}]", session="new")
+            assert shown.structured_content["results"][0]["text"] == "\ufffdA"
+            wrong = await call(client, "evaluate", code="1 + \x00", session=session_of(shown))
+            assert wrong.is_error and "Syntax" in text(wrong)
+            assert not (await call(client, "close", session=session_of(shown))).is_error
+
+    asyncio.run(talk())
+
+
 def test_the_token(http):
     import httpx2
 
@@ -297,15 +321,6 @@ def test_a_client_that_is_killed_leaves_nothing(served):
         process.kill()
         process.communicate()
     wait_for(lambda: set(served.in_use()) <= before, PATIENCE, "its kernel to be gone")
-
-
-def test_no_server(served):
-    async def talk():
-        async with stdio(served, "--server", "1@127.0.0.1") as client:
-            refused = await call(client, "evaluate", code="1")
-            assert refused.is_error and "the connection was refused" in text(refused)
-
-    asyncio.run(talk())
 
 
 def test_wrong_arguments(capsys, tmp_path):
