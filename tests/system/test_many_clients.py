@@ -8,7 +8,7 @@ from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
 
 CLIENTS = 200
-EVALUATIONS = 100
+EVALUATIONS = 25
 
 
 @pytest.mark.timeout(180)

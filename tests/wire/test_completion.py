@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from tests.support.cases import for_each
 from tests.wire.scanning import completion, skip
 from tests.wire.test_frames_random import expression
 from tests.wire.trees import Vector, load_vectors
@@ -38,7 +39,7 @@ def as_one_expression(*pieces: bytes) -> object:
     return decode(completed(*pieces))
 
 
-@pytest.mark.parametrize("vector", ALL, ids=lambda vector: vector.name)
+@for_each(ALL, lambda vector: vector.name)
 def test_every_byte(vector: Vector) -> None:
     size = len(vector.wire) - 1
     places = [*range(1, size)] if size < 300 else [*range(1, 150), *range(150, size - 50, 61), *range(size - 50, size)]

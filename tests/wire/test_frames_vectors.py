@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from tests.support.cases import for_each
 from tests.wire.oracle import Event, Reading, head_code, read
 from tests.wire.scanning import cut, scan
 from tests.wire.trees import Vector, load_vectors
@@ -27,7 +28,7 @@ def expected_head(vector: Vector) -> bytes:
     return str(rest[0][1]).encode()
 
 
-@pytest.mark.parametrize("vector", ALL, ids=by_name)
+@for_each(ALL, by_name)
 def test_whole(vector: Vector) -> None:
     name = expected_head(vector)
     reading = scan(vector.wire)
@@ -47,7 +48,7 @@ def test_without_end_of_packet() -> None:
         assert reading.boundary, vector.name
 
 
-@pytest.mark.parametrize("vector", SHORT, ids=by_name)
+@for_each(SHORT, by_name)
 def test_every_split(vector: Vector) -> None:
     whole = scan(vector.wire)
     for place in range(len(vector.wire) + 1):
@@ -59,7 +60,7 @@ def test_byte_by_byte() -> None:
         assert scan(*cut(vector.wire, range(len(vector.wire)))) == scan(vector.wire), vector.name
 
 
-@pytest.mark.parametrize("vector", SHORT, ids=by_name)
+@for_each(SHORT, by_name)
 def test_every_prefix(vector: Vector) -> None:
     for end in range(len(vector.wire)):
         assert scan(vector.wire[:end]) == read(vector.wire[:end]), end

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cases import for_each
 from wstpserver.wire.encode import encode
 from wstpserver.wire.preview import PREVIEW_BYTES, preview
 from wstpserver.wire.values import BigReal, Function, Int64, LongDouble, PackedArray, Symbol
 
 DATA = Path(__file__).parents[1] / "data"
 VECTORS = [
-    pytest.param(bytes.fromhex(vector["wire"]), id=f"{version} {vector['name']}")
+    bytes.fromhex(vector["wire"])
     for version in ("10.1", "13.2")
     for vector in json.loads((DATA / f"expressions-{version}.json").read_text())
 ]
@@ -45,7 +46,7 @@ def test_expressions(expression, text):
     assert preview(encode(expression)) == text
 
 
-@pytest.mark.parametrize("wire", VECTORS)
+@for_each(VECTORS)
 def test_every_beginning_of_a_real_expression(wire):
     whole = preview(wire, 10**6)
     assert not whole.endswith("...")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.cases import for_each
 from tests.wire.scanning import cut
 from tests.wire.test_frames_random import expression
 from tests.wire.test_texts import TEXTS
@@ -109,10 +110,7 @@ def test_what_only_looks_like_it_stays(stream: bytes) -> None:
         assert rewritten(stream[:place], stream[place:]) == stream
 
 
-@pytest.mark.parametrize(
-    "stream",
-    [vector.wire for vector in load_vectors("13.2")] + [text.wire for text in TEXTS if rb"\|" not in text.wire],
-)
+@for_each([vector.wire for vector in load_vectors("13.2")] + [text.wire for text in TEXTS if rb"\|" not in text.wire])
 def test_nothing_is_copied_where_there_is_nothing_to_rewrite(stream: bytes) -> None:
     rewriter = EscapeRewriter()
     (out,) = rewriter.feed(stream)
@@ -156,7 +154,7 @@ TREES = st.recursive(LEAVES | TEXT.map(array), lambda inner: st.lists(inner, min
 
 
 @given(st.lists(TREES, min_size=1, max_size=3), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_the_values_stay_and_the_escapes_go(frames: list[bytes], rng: random.Random) -> None:
     stream = b"]".join(frames) + b"]"
     places = [rng.randrange(len(stream) + 1) for _ in range(rng.randrange(12))]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 from wstpserver._native import ffi, lib
 
+from tests.support.cases import for_each
 from tests.wire.scanning import completion, scan
 from wstpserver.wire.decode import decode
 from wstpserver.wire.encode import encode
@@ -55,7 +56,7 @@ TEXTS = load()
 SAMPLE = list({(text.payload[:1], text.payload[2:3], text.is_symbol): text for text in TEXTS}.values())
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.name)
+@for_each(TEXTS, lambda text: text.name)
 def test_recorded_text(text: Text) -> None:
     expected = Symbol(text.text) if text.is_symbol else text.text
     assert decode(text.wire) == expected
@@ -112,7 +113,7 @@ def test_a_skipped_text_without_a_count_is_filled_up() -> None:
     assert completion(scanner) == b"\0" + b"\0x" * 500 + b"\n]"
 
 
-@pytest.mark.parametrize("text", TEXTS, ids=lambda text: text.name)
+@for_each(TEXTS, lambda text: text.name)
 def test_recorded_text_in_a_log(text: Text) -> None:
     if text.is_symbol:
         assert preview(text.wire, 9000) == text.text

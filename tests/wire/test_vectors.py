@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from tests.support.cases import for_each
 from tests.wire.trees import Vector, from_tree, load_vectors, normal_tree, to_tree
 from wstpserver.wire.decode import NEED_DATA, Decoder, decode
 from wstpserver.wire.encode import encode
@@ -23,25 +24,25 @@ def test_there_are_159_of_each() -> None:
     assert len(OLD) == len(NEW) == 159
 
 
-@pytest.mark.parametrize("vector", OLD, ids=lambda vector: vector.name)
+@for_each(OLD, lambda vector: vector.name)
 def test_encodes_as_the_library_of_2015(vector: Vector) -> None:
     value = from_tree(vector.tree)
     assert encode(value) == vector.wire
     assert encode(value, end_packet=False) == vector.wire[:-1]
 
 
-@pytest.mark.parametrize("vector", NEW, ids=lambda vector: vector.name)
+@for_each(NEW, lambda vector: vector.name)
 def test_encodes_as_the_library_of_2023(vector: Vector) -> None:
     assert encode(from_tree(vector.tree), ascii=False) == vector.wire
 
 
-@pytest.mark.parametrize("vector", ALL, ids=lambda vector: vector.name)
+@for_each(ALL, lambda vector: vector.name)
 def test_decodes(vector: Vector) -> None:
     assert same(decode(vector.wire), vector.tree)
     assert same(decode(vector.wire[:-1]), vector.tree)
 
 
-@pytest.mark.parametrize("vector", ALL, ids=lambda vector: vector.name)
+@for_each(ALL, lambda vector: vector.name)
 def test_decodes_in_two_pieces_and_byte_by_byte(vector: Vector) -> None:
     wire = vector.wire
     cuts = range(1, len(wire)) if len(wire) < 600 else sorted(random.Random(1).sample(range(1, len(wire)), 300))
@@ -86,7 +87,7 @@ def test_one_stream_in_random_pieces(seed: int) -> None:
     assert decoder.at_boundary
 
 
-@pytest.mark.parametrize("vector", ALL, ids=lambda vector: vector.name)
+@for_each(ALL, lambda vector: vector.name)
 def test_incomplete_expression_is_told(vector: Vector) -> None:
     wire = vector.wire[:-1]
     for cut in {0, 1, len(wire) // 2, len(wire) - 1}:

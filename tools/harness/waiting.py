@@ -3,21 +3,24 @@ import os
 import select
 import time
 
-#: How often a condition without an event is looked at, in seconds.
+#: How often a condition without an event is looked at: at first, in seconds, and later, as a part of the time waited for
+#: it so far. Looks cost the processor that what is waited for needs.
 INTERVAL = 0.005
+PART = 0.08
 
 
 def wait_for(condition, deadline=10.0, what=None, interval=INTERVAL):
     """The first true value of `condition()`, asked again for `deadline` seconds; AssertionError then.
 
-    `interval`: seconds between two looks, to be longer for a condition that costs something.
+    `interval`: seconds between the first looks, to be longer for a condition that costs something.
     `what` says in the failure what was waited for: a text, or a function that makes one then.
     """
-    end = time.monotonic() + deadline
+    began = time.monotonic()
     while not (value := condition()):
-        if time.monotonic() > end:
+        waited = time.monotonic() - began
+        if waited > deadline:
             raise AssertionError(f"not within {deadline} s: {what() if callable(what) else what or condition}")
-        time.sleep(interval)
+        time.sleep(max(interval, min(waited * PART, 0.2)))
     return value
 
 
