@@ -147,7 +147,7 @@ def is_sample(block):
     return block in SAMPLES or f'{{"Pools": {{{block}}}}}' in SAMPLES
 
 
-@pytest.mark.parametrize(("name", "block"), blocks())
+@pytest.mark.parametrize(("name", "block"), list(blocks()))
 def test_every_block_is_run_or_says_why_not(name, block):
     ways = [is_sample(block) or name in DOCTESTS]
     ways += [bool(listed(name, block, table)) for table in (ELSEWHERE, NOT_RUN, SHELL)]
