@@ -1,8 +1,8 @@
 """Random scenarios against a server with light test kernels.
 
-Clients come, go, break off and rob each other at any moment; kernels are killed, stop reading without exiting, end their
-link and stay, and are closed while they become ready. Afterwards the right number of kernels must be there, no process
-besides, no client stuck, no answer wrong. Everything on the loopback interface; ends by itself.
+Clients come, go, break off and rob each other at any moment; kernels are killed, stop reading and do not exit, end
+their link before they exit, are closed while they become ready. Afterwards the right number of kernels is there, no
+process besides, no client is stuck, no answer was wrong. Everything on the loopback interface; ends by itself.
 
     tools/chaos --scenarios 1000
 """
