@@ -1,14 +1,16 @@
 """A server that is killed, and the next one with its port; a keeper that is killed; both."""
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.interop.conftest import compiled, vendor_kernel, vendor_library  # noqa: F401 - fixtures
 from tests.support.serving import (
     SUCCESS,
     TRUE,
@@ -26,6 +28,8 @@ from tests.support.serving import (
     reconnect,
     serving,
 )
+from tests.support.terminal import TerminalProgram
+from tests.support.terminal import script as script_words
 from tools.harness import processes
 from tools.harness.crashing import run
 from tools.harness.fake_kernel.codec import Function, Symbol
@@ -152,18 +156,41 @@ def test_a_frame_of_the_kernel_that_was_under_way(tmp_path, kernel, killed):
 
 
 def test_a_question_is_asked_again(tmp_path, kernel, killed):
-    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
-    with killed(configuration) as server, join(server) as link:
-        identifier = kernel_id(link)
-        link.put("EvaluatePacket", Function("AskString", "name? "))
-        assert link.get_packet() == ("InputStringPacket", "name? ")
-        time.sleep(0.1)  # the next test kills at once; here the record is written
+    """Whether it is short or as long as one that is held until it is whole."""
+    configuration = lasting(kernel, 2, MaximumKernelNumber=3)
+    questions = ["name? ", "é" * 30_000 + "? "]
+    with killed(configuration) as server, join(server) as first, join(server) as second:
+        found = [kernel_id(link) for link in (first, second)]
+        for link, question in zip((first, second), questions, strict=True):
+            link.put("EvaluatePacket", Function("AskString", question))
+            assert link.get_packet() == ("InputStringPacket", question)
+        with server.connect() as other:
+            assert all(busy(other, identifier) for identifier in found), "and the loop has come round meanwhile"
         server.stop(signal.SIGKILL)
+    with following(tmp_path, configuration, server) as server, join(server) as link:
+        for identifier, question in zip(found, questions, strict=True):
+            reconnect(link, identifier)
+            assert link.get_packet() == ("InputStringPacket", question)
+            link.put("TextPacket", "somebody")
+            assert link.get_packet() == ("ReturnPacket", "somebody")
+
+
+def test_a_reload_lets_the_kernels_that_follow_outlive_the_server(tmp_path, kernel, killed):
+    """KernelsOutliveServer was 0; the kernel that was there before ends, and the new one is found again."""
+    configuration = lasting(kernel, 1, {"KernelsOutliveServer": 0}, MaximumKernelNumber=3)
+    with killed(configuration) as server, join(server) as old:
+        before = kernel_process(old)
+        configuration["KernelsOutliveServer"] = 60
+        (tmp_path / f"{server.mark}.conf").write_text(json.dumps(configuration), encoding="utf-8")
+        assert old.command("ReloadConfiguration") == SUCCESS
+        with join(server) as link:
+            identifier, process = kernel_id(link), kernel_process(link)
+            link.evaluate(Function("Set", Symbol("x"), 23))
+            server.stop(signal.SIGKILL)
+    wait_gone(before)
     with following(tmp_path, configuration, server) as second, join(second) as link:
         reconnect(link, identifier)
-        assert link.get_packet() == ("InputStringPacket", "name? ")
-        link.put("TextPacket", "somebody")
-        assert link.get_packet() == ("ReturnPacket", "somebody")
+        assert (link.evaluate(Symbol("x")), kernel_process(link)) == (23, process)
 
 
 def test_a_kernel_in_the_middle_of_a_frame_of_its_client_is_closed(tmp_path, kernel, killed):
@@ -217,6 +244,45 @@ def test_a_session_comes_back_with_its_answer(tmp_path, kernel, killed):
                 assert session.evaluate("x", 30) == "kept"
                 assert back == [identifier]
                 session.close()
+
+
+def test_a_kernel_on_the_vendors_library_goes_on(tmp_path, vendor_kernel, killed):  # noqa: F811 - the fixture
+    configuration = lasting(vendor_kernel, 1, MaximumKernelNumber=3)
+    with killed(configuration) as server, join(server) as link:
+        identifier = kernel_id(link)
+        assert entered(link) == "In[2]:= "
+        link.put("EvaluatePacket", Function("Spin", 1))
+        assert link.get_packet() == ("TextPacket", "spinning")
+        server.stop(signal.SIGKILL)
+    with following(tmp_path, configuration, server) as second, join(second) as link:
+        reconnect(link, identifier)
+        settled(link)
+        assert [packet[0] for packet in missed(link)[1]] == ["ReturnPacket"]
+        assert entered(link) == "In[3]:= "
+
+
+def entered(link):
+    """The prompt after a line of input."""
+    link.put("EnterTextPacket", "1+2")
+    while (packet := link.get_packet())[0] != "InputNamePacket":
+        pass
+    return packet[1]
+
+
+def test_a_program_at_its_prompt_says_that_it_is_back(tmp_path, kernel, killed):
+    """In one line."""
+    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
+    with killed(configuration) as server:
+        words = script_words("-wstpserver", f"{server.port}@127.0.0.1", "-startprofile", tmp_path / "profile")
+        with TerminalProgram(words, tmp_path) as terminal:
+            terminal.expect("In[1]:= ")
+            terminal.enter('x = "kept"', "In[2]:= ")
+            server.stop(signal.SIGKILL)
+            with following(tmp_path, configuration, server):
+                terminal.enter("x", re.compile(r"Out\[2\]= kept\n\nIn\[3\]:= "))
+                assert re.findall(".*reconnected.*\n", terminal.output) == ["wstpscript: reconnected\n"]
+                terminal.keys("\x04")
+                assert terminal.wait() == 0
 
 
 def test_a_server_that_stops_and_keeps_its_kernels(tmp_path, kernel, killed):

@@ -8,9 +8,15 @@ import pytest
 
 from tests.server.connections import tcp_pair
 from tools.harness.processes import own_descriptors
-from wstpserver.server.connection import Connection, ConnectionClosed, peer_name, yield_to_loop
-from wstpserver.server.message_channel import MessageWriter, run_messages
-from wstpserver.wire.messages import CLOSING, encode_message
+from wstpserver.server.connection import (
+    Connection,
+    ConnectionClosed,
+    MessageWriter,
+    peer_name,
+    run_messages,
+    yield_to_loop,
+)
+from wstpserver.wire.packets import CLOSING, encode_message
 
 
 @pytest.fixture

@@ -76,15 +76,14 @@ def described(title):
 
 
 #: What every flow shares: the protocol, the movement of bytes, the log, the settings.
-SHARED = ("wire/", "settings/", "server/relay/", "server/connection.py", "server/message_channel.py", "server/log.py",
+SHARED = ("wire/", "settings/", "server/relay/", "server/connection.py", "server/log.py",
           "keeper/protocol.py", "server/kernels/persistence.py", "server/kernels/notes.py",
           "server/handover.py")  # fmt: skip
 
 #: The start of a kernel that fills the pool up again, while a client gets another one.
 NEXT_KERNEL = (
-    "pools/ids.py", "server/handshake.py", "server/kernels/kernel_link.py", "server/kernels/launcher.py",
-    "server/kernels/remote.py", "pools/limits.py", "pools/admission.py",
-    "server/kernels/orphan_reaper.py", "server/kernels/process_info.py", "server/kernels/spawn.py",
+    "server/handshake.py", "server/kernels/kernel_link.py", "server/kernels/launcher.py", "pools/limits.py",
+    "server/kernels/process_info.py", "server/kernels/spawn.py", "keeper/processes.py",
 )  # fmt: skip
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from tests.server.connections import tcp_pair
 from tools.harness.processes import own_descriptors
-from wstpserver.server.connection import Connection
-from wstpserver.server.message_channel import MessageWatch
+from wstpserver.server.connection import Connection, MessageWatch
 
 
 class Watched:

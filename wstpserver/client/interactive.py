@@ -9,12 +9,15 @@ What a user types for a kernel: whether it is a whole input yet (`completeness`)
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import sys
 import weakref
 import zlib
 from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from wstpserver.client.evaluation import Callbacks
@@ -118,6 +121,57 @@ def png_of(pixels: object) -> bytes:
     header = struct.pack(">IIBBBBB", width, len(rows), 8, _COLOUR_TYPES[channels], 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(lines))), (b"IEND", b""))
     return _PNG_SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+class RasterError(ValueError):
+    """A drawing that cannot be made an image."""
+
+
+def png_of_svg(drawing: str, zoom: float = 2.0) -> bytes:
+    """Make a PNG file of a drawing, on white paper, as a browser shows it. Needs resvg_py.
+
+    Args:
+        drawing: The SVG text.
+        zoom: Pixels for each unit of the drawing.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        ImportError: resvg_py is not installed.
+        RasterError: It is no SVG, or it has no size.
+    """
+    import resvg_py
+
+    try:
+        return bytes(
+            resvg_py.svg_to_bytes(
+                svg_string=drawing.lstrip(),
+                background="white",
+                zoom=zoom,
+                font_dirs=_font_folders(),
+                font_family=_SANS,
+                sans_serif_family=_SANS,
+                serif_family="DejaVu Serif",
+                monospace_family="DejaVu Sans Mono",
+            )
+        )
+    except (ValueError, OSError) as error:
+        raise RasterError(str(error)) from None
+
+
+#: What is drawn where a drawing names no font, or a kind of font.
+_SANS: Final = "DejaVu Sans"
+
+
+@cache
+def _font_folders() -> list[str]:
+    """Matplotlib brings fonts along, for computers that have none."""
+    found = find_spec("matplotlib")
+    if found is None or found.origin is None:
+        return []
+    folder = os.path.join(os.path.dirname(found.origin), "mpl-data", "fonts", "ttf")
+    return [folder] if os.path.isdir(folder) else []
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from wstpserver.wire.decode import NEED_DATA, Decoder
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import OUR_VERSION
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import Expression, Function, Symbol
 
@@ -193,7 +193,7 @@ class Link:
         """Send a message, which overtakes all data.
 
         Args:
-            code: The code (`wstpserver.wire.messages.MessageCode`).
+            code: The code (`wstpserver.wire.packets.MessageCode`).
             argument: The argument.
             timeout: Seconds; None for no limit.
 

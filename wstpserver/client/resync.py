@@ -33,8 +33,7 @@ from wstpserver.client.evaluation import (
     replaced,
 )
 from wstpserver.client.link import Link, Packet
-from wstpserver.wire.messages import MessageCode
-from wstpserver.wire.packets import command_packet, evaluate_packet
+from wstpserver.wire.packets import MessageCode, command_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
 
 ABORTED: Final = Symbol("$Aborted")

@@ -90,7 +90,7 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "GetNumberOfAvailableParallelKernels": ((),),
     "GetPoolName": ((),),
     "GetServerInformation": ((),),
-    "KickClient": ((_text,),),
+    "KickClient": ((_text,), (_text, _seconds)),
     "PausePools": ((), (_text,)),
     "ReloadConfiguration": ((),),
     "RestartServer": ((),),
@@ -110,7 +110,7 @@ ADMINISTRATIVE = frozenset(
     }
 )  # fmt: skip
 
-#: Commands whose answers InformationFor limits.
+#: Commands whose answers InformationFor limits; it limits GetKernelBusyStatus about the kernels of others as well.
 INFORMATION = frozenset({"GetKernelID", "GetMissedOutput", "GetServerInformation"})
 
 

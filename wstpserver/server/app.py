@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,20 +26,27 @@ from wstpserver.server.bridge.client_session import LINGER, ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
-from wstpserver.server.connection import ConnectionClosed, peer_name
-from wstpserver.server.handover import HandoverError, check_format, fetch, link_of_record, unpacked
-from wstpserver.server.handshake import ClientAcceptor, OpenLink
+from wstpserver.server.connection import ConnectionClosed, MessageWatch, peer_name
+from wstpserver.server.handover import (
+    BLOCKED_SIGNALS,
+    HandoverError,
+    Restart,
+    check_format,
+    check_words,
+    fetch,
+    link_of_record,
+    read_check_words,
+    unpacked,
+)
+from wstpserver.server.handshake import ClientAcceptor, OpenLink, trace_link
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.persistence import Persistence
-from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
+from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen, own_address
 from wstpserver.server.log import Log, LogSink, counted
-from wstpserver.server.message_channel import MessageWatch
-from wstpserver.server.restart import BLOCKED_SIGNALS, Restart, check_words, read_check_words
-from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
-from wstpserver.settings.diff import changes
 from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
+from wstpserver.settings.model import changes
 from wstpserver.settings.schema import ANY
 from wstpserver.version import VERSION
 
@@ -63,7 +70,7 @@ def can_start(words: str, settings: ServerSettings) -> str:
     """Say why this program could not take over from a server that restarts, or "".
 
     Args:
-        words: What that server asks (`restart.check_words`).
+        words: What that server asks (`handover.check_words`).
         settings: The settings that would be in force.
     """
     try:
@@ -75,6 +82,9 @@ def can_start(words: str, settings: ServerSettings) -> str:
     except (ValueError, HandoverError, PortUnavailable) as error:
         return str(error)
     return ""
+
+#: The environment variable that names the server to clients.
+ADDRESS_VARIABLE = "WSTPSERVER"
 
 
 def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") -> int:
@@ -98,6 +108,8 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     except (PortUnavailable, HandoverError) as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
+    # A kernel that wants others to work for it, and a program that a kernel starts, mean this server.
+    os.environ[ADDRESS_VARIABLE] = own_address(listeners[0])
     application = Application(settings, options, listeners, record.get("since"))
     try:
         if record:
@@ -204,11 +216,10 @@ class Application:
         self._restarting = Restart(
             self._log,
             self._dispatcher,
-            self._launcher,
             self._stopping,
             lambda: self._settings.restart_timeout,
             check_words(options.port, options.interface),
-            self._withdraw,
+            self._prepare,
             self._halt,
             self._resume,
             self._hand_over,
@@ -309,8 +320,9 @@ class Application:
         """Execute the program again and go on there; returns why that was not possible."""
         return self._restarting.run()
 
-    def _withdraw(self) -> None:
-        """Withdraw the advertisement, or the next program would find the name taken."""
+    def _prepare(self) -> None:
+        """Launch no further kernel, and withdraw the advertisement: the next program would find the name taken."""
+        self._launcher.line.hold()
         advertiser, self._advertiser = self._advertiser, None
         if advertiser is not None:
             advertiser.stop()
@@ -320,6 +332,7 @@ class Application:
             server.stop_accepting()
 
     def _resume(self) -> None:
+        self._launcher.line.release()
         if self._stopping.is_set():
             return
         for server in self._servers:
@@ -369,7 +382,7 @@ class Application:
     def _serve_on(self, session: ClientSession, link: OpenLink, record: Mapping[str, Any]) -> None:
         """Serve a client that was connected before the restart until its end."""
         try:
-            self._converse(session, link, lambda: self._dispatcher.resume_command(session, record))
+            self._converse(session, link, record)
         finally:
             link.close()
 
@@ -558,21 +571,22 @@ class Application:
                 address=link.address,
                 header=link.header,
             )
-            self._converse(
-                session,
-                link,
-                lambda: self._dispatcher.open_session(
-                    session, without_kernel=link.without_kernel, greeting=link.unsent
-                ),
-            )
+            self._converse(session, link)
         finally:  # also after a defect: a client must not wait for ever
             link.close()
 
-    def _converse(self, session: ClientSession, link: OpenLink, begin: Callable[[], None]) -> None:
+    def _converse(
+        self, session: ClientSession, link: OpenLink, record: Mapping[str, Any] | None = None
+    ) -> None:
+        """Serve a client until its end; *record* is what was handed over of one that was there before."""
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"
         try:
-            begin()
+            if record is None:
+                self._dispatcher.open_session(session, without_kernel=link.without_kernel, greeting=link.unsent)
+                link.unsent = b""  # it has been sent, and a client may do nothing for hours
+            else:
+                self._dispatcher.resume_command(session, record)
             why = session.run(link.leftover)
         finally:
             try:

@@ -1,9 +1,12 @@
-"""One TCP connection of a link: non-blocking calls on a plain socket, gevent only for waiting.
+"""The TCP connections of a link: non-blocking calls on plain sockets, gevent only for waiting. One carries data, the
+other messages: interrupts, aborts and the notice that the link closes.
 
 The vendor's library writes one frame in several small writes with Nagle's algorithm on: the next write leaves when
 the one before was acknowledged, and Linux delays an acknowledgement for 40 ms unless there is something to send
 (docs/wire-protocol.md, section 7). So every connection acknowledges at once what it receives, except where the answer
 carries the acknowledgement soon (`LateAcknowledgements`).
+
+A `TracedStream` is a connection that shows the log what passes.
 """
 
 from __future__ import annotations
@@ -13,11 +16,18 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any
+from time import monotonic
+from typing import Any, Protocol
 
+import gevent
 from gevent import get_hub, getcurrent
+from gevent.event import Event
 
 from wstpserver._native import ffi
+from wstpserver.server.log import SHOWN_CONTENT, Log, shorten
+from wstpserver.wire.frames import END, ERROR, FrameScanner
+from wstpserver.wire.packets import MessageCode, MessageReader, encode_message
+from wstpserver.wire.preview import PREVIEW_BYTES, preview
 
 #: Seconds after which a greenlet that always finds something to do yields to the loop. A frame may cost next to
 #: nothing or, being a command, a tenth of a millisecond, so neither frames nor bytes are a measure.
@@ -34,6 +44,9 @@ _QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 #: Of struct tcp_info (tcp(7)) on Linux: tcpi_last_data_recv, in milliseconds.
 _LAST_RECEIVED = struct.Struct("=52xI")
 _TELLS_TIMES = sys.platform.startswith("linux") and hasattr(socket, "TCP_INFO")
+
+#: All first messages are received here, one connection at a time.
+_buffer = memoryview(bytearray(1024))
 
 #: A pipe that always has something to read: waiting for it takes one round of the loop.
 _always_ready, _other_end = os.pipe()
@@ -336,3 +349,262 @@ def address_name(address: object) -> str:
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         return f"{host}:{address[1]}"
     return str(address)
+
+
+# the message connection
+
+
+def run_messages(
+    connection: Connection,
+    take: Callable[[int, int], None],
+    leftover: bytes = b"",
+    reader: MessageReader | None = None,
+) -> bool:
+    """Give every message to *take* (code, argument) until the connection ends. Runs in a greenlet of its own.
+
+    Every code is passed on but 9 (link closing), which concerns this link only (docs/wire-protocol.md, section 4).
+
+    Args:
+        connection: the message connection.
+        take: called with each message; may wait.
+        leftover: what was received of it before.
+        reader: cuts it into messages; a caller that has its own knows what was received of the next one.
+
+    Returns:
+        True if the peer announced that it closes the link.
+    """
+    reader = MessageReader() if reader is None else reader
+    data = leftover
+    turn_ends = monotonic() + TURN
+    while True:
+        for code, argument in reader.feed(data) if data else ():
+            if code == MessageCode.LINK_CLOSING:
+                return True
+            take(code, argument)
+        if monotonic() > turn_ends:  # only a flood of messages comes here without having waited
+            yield_to_loop()
+            turn_ends = monotonic() + TURN
+        data = connection.receive_bytes(1024)
+        if not data:
+            return False
+
+
+class MessageWriter:
+    """The writing side of a message connection.
+
+    Sending never waits for a peer that does not read its messages: when no more fit into the connection, further ones
+    are dropped. A message that was sent in part is completed by the next one that fits.
+
+    Args:
+        connection: the message connection.
+    """
+
+    __slots__ = ("_connection", "_rest")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rest = b""
+
+    @property
+    def unsent(self) -> bytes:
+        """The rest of a message that was sent in part."""
+        return self._rest
+
+    def go_on(self, unsent: bytes) -> None:
+        """Go on where the writer of another process has stopped: *unsent* goes out first."""
+        self._rest = unsent
+
+    def send(self, code: int, argument: int) -> None:
+        """Send a message or drop it."""
+        message = encode_message(code, argument)
+        try:
+            sent = self._connection.try_send(self._rest + message)
+        except ConnectionClosed:
+            return  # the greenlet that reads the connection notices
+        if sent < len(self._rest):
+            self._rest = self._rest[sent:]
+        else:
+            sent -= len(self._rest)
+            self._rest = message[sent:] if sent else b""
+
+
+class MessageWatch:
+    """Waits for the messages of a peer without a greenlet: most clients never send one, and kernels one when they end.
+
+    Args:
+        connection: the message connection.
+        leftover: what was received of it already.
+        run: gets the first messages, in a greenlet in which it reads on until the connection ends.
+        ended: called in the hub if the connection ends before any message was received.
+    """
+
+    __slots__ = ("_ended", "_finished", "_greenlet", "_happened", "_run", "_connection", "_watcher")
+
+    def __init__(
+        self, connection: Connection, leftover: bytes, run: Callable[[bytes], None], ended: Callable[[], None]
+    ) -> None:
+        self._connection = connection
+        self._run = run
+        self._ended = ended
+        self._greenlet: gevent.Greenlet | None = None
+        self._finished = False
+        #: Set when messages have come or the connection has ended; made only when somebody waits for it.
+        self._happened: Event | None = None
+        self._watcher = get_hub().loop.io(connection.socket.fileno(), 1)
+        if leftover:
+            self._begin(leftover)
+        else:
+            self._watcher.start(self._arrived)
+
+    def _arrived(self) -> None:
+        size = self._connection.try_receive(_buffer)
+        if size:
+            self._begin(bytes(_buffer[:size]))
+        elif size == 0:
+            self._watcher.stop()
+            self._finished = True
+            self._tell()
+            self._ended()
+
+    def _begin(self, data: bytes) -> None:
+        self._watcher.stop()
+        self._greenlet = gevent.spawn(self._run, data)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._happened is not None:
+            self._happened.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait until all messages have been read, or for so many seconds."""
+        with gevent.Timeout(seconds, exception=False):
+            if self._greenlet is None and not self._finished:
+                self._happened = self._happened or Event()
+                self._happened.wait()
+            if self._greenlet is not None:
+                self._greenlet.join()
+
+    def stop(self) -> None:
+        """Stop waiting; returns when the messages are not read any more.
+
+        To be called before the connection is closed. If messages are being read, somebody else must end the connection.
+        """
+        self._watcher.stop()
+        self._watcher.close()
+        if self._greenlet is not None:
+            self._greenlet.join()
+
+    @property
+    def reading(self) -> bool:
+        """Whether messages have come."""
+        return self._greenlet is not None
+
+
+# -- what the log shows at its level trace ---------------------------------------------------------------------------
+
+# A link is traced by putting a `TracedStream` in the place of each of its streams before anything reads them. Links of
+# a server that does not trace keep their plain streams, so tracing costs nothing then. A frame that the server passes
+# on appears twice: on the link it came from and on the link it went to.
+
+
+class Tracer(Protocol):
+    """Looks at one direction of one connection."""
+
+    def take(self, data: bytes | memoryview) -> None:
+        """These bytes have come in or gone out."""
+
+    def end(self) -> None:
+        """The connection is closed."""
+
+
+class FrameTracer:
+    """Logs each frame of a data connection when it is complete."""
+
+    def __init__(self, log: Log, action: str) -> None:
+        """
+        Args:
+            log: gets the entries.
+            action: how they begin, such as `Client 1 sent`.
+        """
+        self._log = log
+        self._action = action
+        self._scanner = FrameScanner((), None)
+        self._beginning = bytearray()
+
+    def take(self, data: bytes | memoryview) -> None:
+        """Log the frames that these bytes complete."""
+        scanner, view = self._scanner, memoryview(data)
+        while view and scanner.error is None:
+            verdict = scanner.scan_bytes(view)
+            self._beginning += view[: min(scanner.used, PREVIEW_BYTES - len(self._beginning))]
+            view = view[scanner.used :]
+            if verdict == END:
+                self._frame(f"({scanner.frame_bytes} bytes)")
+            elif verdict == ERROR:
+                content = shorten(bytes(self._beginning) + bytes(view[:SHOWN_CONTENT]))
+                self._beginning.clear()
+                self._log.trace(f"{self._action} bytes that are not an expression ({scanner.error}): {content}")
+            elif scanner.at_boundary:  # a late "]"
+                self._beginning.clear()
+
+    def _frame(self, note: str) -> None:
+        head = self._scanner.head_name.decode("ascii", "replace") or "an expression"
+        content = shorten(preview(bytes(self._beginning), SHOWN_CONTENT))
+        self._beginning.clear()
+        self._log.trace(f"{self._action} {shorten(head)} {note}: {content}")
+
+    def end(self) -> None:
+        """Log the beginning of a frame that stays incomplete."""
+        if self._beginning:
+            self._frame(f"(broken off after {self._scanner.frame_bytes} bytes)")
+
+
+class MessageTracer:
+    """Logs each message of a message connection."""
+
+    def __init__(self, log: Log, action: str) -> None:
+        self._log = log
+        self._action = action
+        self._reader = MessageReader()
+
+    def take(self, data: bytes | memoryview) -> None:
+        """Log the messages that these bytes complete."""
+        for code, argument in self._reader.feed(data):
+            name = f" ({code.name})" if isinstance(code, MessageCode) else ""
+            self._log.trace(f"{self._action} message {int(code)}{name}, argument {argument}")
+
+    def end(self) -> None:
+        """Nothing is logged for half a message."""
+
+
+class TracedStream(Connection):
+    """A stream that shows its tracers what passes."""
+
+    __slots__ = ("_received", "_sent")
+
+    def __init__(self, stream: Connection, received: Tracer, sent: Tracer) -> None:
+        """Take the place of *stream*, which must not be used any more."""
+        super().__init__(stream.detach())
+        self.handle.descriptor = -1  # no bytes pass in C
+        self._received = received
+        self._sent = sent
+
+    def try_receive(self, view: memoryview) -> int | None:
+        size = super().try_receive(view)
+        if size:
+            self._received.take(view[:size])
+        return size
+
+    def try_send(self, data: bytes) -> int:
+        sent = super().try_send(data)
+        self._sent.take(data[:sent])
+        return sent
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        super().send(data)
+        self._sent.take(memoryview(data))
+
+    def close(self) -> None:
+        self._received.end()
+        self._sent.end()
+        super().close()

@@ -6,9 +6,8 @@ import re
 from typing import Final
 
 from wstpserver.cli.script.connect import ScriptSession, explain_end, is_busy, show_missed_output, survive
-from wstpserver.cli.script.graphics import GraphicsFolder
-from wstpserver.cli.script.interrupts import Interrupts
-from wstpserver.cli.script.reader import InputHistory, InputReader, make_reader
+from wstpserver.cli.script.formats import GraphicsFolder
+from wstpserver.cli.script.reader import InputHistory, InputReader, Interrupts, make_reader
 from wstpserver.cli.terminal import ExitCode, Terminal, text_of
 from wstpserver.client import (
     Callbacks,

@@ -12,19 +12,16 @@ from gevent.event import Event
 from wstpserver._native import lib
 from wstpserver.pools.evaluation import QUESTIONS, REPORTED_HEADS
 from wstpserver.pools.states import Kernel, KernelState
+from wstpserver.server.connection import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.handover import link_record, packed, unpacked
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.process import KernelProcess
-from wstpserver.server.message_channel import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.relay.channel import ChannelEvent, FrameState
-from wstpserver.server.relay.client_channel import ClientChannel
-from wstpserver.server.relay.frame_writer import FrameWriter, ended
-from wstpserver.server.relay.kernel_channel import KernelChannel
-from wstpserver.server.relay.sinks import FrameJournal, NullSink, OutputBacklog, Sink
+from wstpserver.server.relay.directions import ClientChannel, KernelChannel
+from wstpserver.server.relay.sinks import FrameJournal, FrameWriter, NullSink, OutputBacklog, Sink, ended
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
-from wstpserver.wire.messages import MessageReader
-from wstpserver.wire.packets import PacketHead
+from wstpserver.wire.packets import MessageReader, PacketHead
 
 #: Seconds that a kernel's children have to end after the kernel has.
 LINK_END_GRACE = 0.3

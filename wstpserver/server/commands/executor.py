@@ -50,7 +50,7 @@ from wstpserver.server.log import Log
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.decode import decode
 from wstpserver.wire.errors import ProtocolError
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 
 #: Commands that connect a client with a kernel.
 CONNECTING = frozenset({"ConnectKernel", "ConnectParallelKernel"})
@@ -190,7 +190,7 @@ class Handlers:
             why = 'before anything else an access token is needed: WSCommandPacket[Authenticate["token"]]'
         elif name == "StartKernel" and registry.requires_token(None):
             why = str(TokenRequired(name))
-        elif name in INFORMATION and not self._may_be_told(session, inside):
+        elif self._tells(command, session, inside) and not self._may_be_told(session, inside):
             why = f"{name} is for {_TOLD[settings.information_for]} (InformationFor)"
         for argument in command.arguments:
             kernel = registry.kernels.get(argument) if isinstance(argument, str) else None
@@ -198,6 +198,14 @@ class Handlers:
                 why = why or str(TokenRequired(f"kernel {kernel.id}"))
         if why and (inside is not None or not self._is_administrator(session)):
             raise Denied(why)
+
+    @staticmethod
+    def _tells(command: Command, session: ClientSession | None, inside: KernelSession | None) -> bool:
+        """Whether the answer is limited by InformationFor: what the busy status of a kernel is to those who have it."""
+        if command.name != "GetKernelBusyStatus" or not command.arguments:
+            return command.name in INFORMATION
+        own = inside.record if inside is not None else session.record.kernel if session is not None else None
+        return own is None or own.id != command.arguments[0]
 
     def _may_be_told(self, session: ClientSession | None, inside: KernelSession | None) -> bool:
         """Whether InformationFor lets a client without a token know things."""
@@ -391,11 +399,13 @@ class Handlers:
     def GetClientInformation(self, _session: ClientSession) -> str:
         return client_information(self._registry, self._clients.values())
 
-    def KickClient(self, session: ClientSession, who: str) -> str:
+    def KickClient(self, session: ClientSession, who: str, idle: float | None = None) -> str:
         named = who.removeprefix("Client ")
         found = [one for one in self._clients.values() if named in (one.record.number, one.record.address, one.name)]
         if not found:
             raise CommandFailed(f"there is no client {who}")
+        if idle is not None and not all(one.has_been_idle_for(idle) for one in found):
+            raise CommandFailed(f"client {who} has not been idle for {idle:g} s")
         for one in found:
             self._log.information(f"{session.name} closes the link of {one.name}")
             self._send_away(one, Reason.KICKED)
