@@ -1,6 +1,5 @@
 """Wolfram Language in Python notebooks: %load_ext wstpserver."""
 
-import os
 import signal
 import threading
 
@@ -115,10 +114,18 @@ def test_an_interrupt_keeps_the_session(shell, served):
     assert run(shell, "%%wl\nkept").outputs[0].data["text/plain"] == "4"
 
 
+def test_text_of_any_kind(shell):
+    captured = run(shell, "%%wl\nFromCharacterCode[{55296, 65}]\nPrint[FromCharacterCode[Range[0, 255]]]\n")
+    assert captured.outputs[0].data["text/plain"] == "\ufffdA" and captured.stdout.endswith("\xff\n")
+    captured = run(shell, "%%wl\n1 + \x00")
+    assert "Syntax" in captured.stderr and "Traceback" not in captured.stderr
+    shell.run_cell('value = %wl StringRepeat["0123456789", 10^6]')
+    assert len(shell.user_ns["value"]) == 10_000_000
+
+
 def test_a_kernel_that_dies(shell, served):
+    """In the middle of an evaluation."""
     run(shell, "%%wl\nkept = 4")
-    number = run(shell, "%%wl\n$ProcessID").outputs[0].data["text/plain"]
-    os.kill(int(number), signal.SIGKILL)
-    captured = run(shell, "%%wl\nkept")
+    captured = run(shell, '%%wl\nRun["kill -9 " <> ToString[$ProcessID]]; While[True]')
     assert "KernelLost" in captured.stderr and "new kernel" in captured.stderr and not captured.outputs
     assert run(shell, "%%wl\nkept").outputs[0].data["text/plain"] == "kept"

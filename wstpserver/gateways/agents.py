@@ -53,7 +53,7 @@ from wstpserver.client import (
     LinkSyntaxError,
     parse_address,
 )
-from wstpserver.gateways.cells import LATEX, PNG, SVG, TEXT, Cells, Outcome, Shown, message_text
+from wstpserver.gateways.cells import LATEX, PNG, SVG, TEXT, Cells, Outcome, Shown, message_text, sendable
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 
@@ -439,8 +439,8 @@ def make_server(tools: Tools, sessions_at_most: int) -> Any:
             ImageContent(type="image", data=base64.b64encode(data).decode("ascii"), mime_type=kind)
             for kind, data in done.images
         ]
-        content: Any = [TextContent(type="text", text=done.text), *images]
-        return CallToolResult(content=content, structured_content=done.structure, is_error=done.failed)
+        content: Any = [TextContent(type="text", text=sendable(done.text)), *images]
+        return CallToolResult(content=content, structured_content=sendable(done.structure), is_error=done.failed)
 
     async def evaluate(
         code: str, ctx: Context, session: str | None = None, timeout: float | None = None

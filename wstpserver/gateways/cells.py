@@ -370,6 +370,22 @@ def release_kernel(server: str, kernel: str) -> None:
             time.sleep(pause)
 
 
+def sendable(value: Any) -> Any:
+    """Return a value of JSON as it can be sent: a kernel's strings may have half a surrogate pair, UTF-8 may not.
+
+    Args:
+        value: Texts, and lists and dictionaries of them. What else there is stays as it is.
+
+    Returns:
+        The same, with U+FFFD for each half.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {sendable(key): sendable(item) for key, item in value.items()}
+    return [sendable(item) for item in value] if isinstance(value, list) else value
+
+
 def message_text(message: KernelMessage) -> str:
     """Return a message as a user sees it, with its name."""
     text = message.text.strip()
@@ -521,7 +537,7 @@ class WolframMagic:
 
     def _callbacks(self) -> Callbacks:
         return Callbacks(
-            on_print=lambda text: print(text, end=""), on_message=self._on_message, on_notice=self._complain,
+            on_print=lambda text: print(sendable(text), end=""), on_message=self._on_message, on_notice=self._complain,
             on_input=input,
         )  # fmt: skip
 
@@ -529,11 +545,11 @@ class WolframMagic:
         self._complain(message_text(message))
 
     def _complain(self, text: str) -> None:
-        print(f"{_RED}{text}{_PLAIN}", file=sys.stderr)
+        print(f"{_RED}{sendable(text)}{_PLAIN}", file=sys.stderr)
 
     def _show(self, shown: Shown) -> None:
         display: Any = import_module("IPython.display")
-        display.publish_display_data(dict(shown.data))
+        display.publish_display_data(sendable(dict(shown.data)))
 
 
 @contextmanager

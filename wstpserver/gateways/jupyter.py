@@ -53,7 +53,7 @@ from wstpserver.client import (
     parse_address,
 )
 from wstpserver.client.interactive import completeness, names_beginning
-from wstpserver.gateways.cells import TEXT, Cells, Shown, message_text
+from wstpserver.gateways.cells import TEXT, Cells, Shown, message_text, sendable
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 
@@ -221,7 +221,7 @@ class WolframKernel(Kernel):
 
     def _send(self, kind: str, content: dict[str, Any]) -> None:
         send: Any = self.send_response
-        send(self.iopub_socket, kind, content)
+        send(self.iopub_socket, kind, sendable(content))
 
     # Evaluation
 
