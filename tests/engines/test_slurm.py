@@ -1,5 +1,6 @@
 """Kernels in the jobs of a real Slurm with two nodes."""
 import contextlib
+import json
 import os
 import signal
 import time
@@ -139,7 +140,7 @@ def test_end_of_a_kernel(server, slurm, way):
 
 def test_jobs_in_the_queue(slurm, kernel, tmp_path):
     """A job that waits is a kernel that is starting, with the engine's line; it is cancelled with the server."""
-    keys = {**jobs_of(kernel, "node2", 2), "KernelLauncher": "srun -n1 --begin=now+1hour --job-name={pool}-{id}"}
+    keys = jobs_of(kernel, "node2", 2, "--begin=now+1hour")
     configuration = {"Pools": {"Patient": keys}, "EnableAutomaticKernelConnection": False}
 
     def waiting():
@@ -158,6 +159,10 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
         slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
         with join_pool(server, "Patient") as other:
             assert kernel_id(other) == first["ID"]
+            wait_for(lambda: kernel_facts(other, "Patient").get("Memory"), 10.0, "the memory of the kernel", 0.1)
+            code, report, _ = run("--server", f"{server.port}@127.0.0.1", "status", "--json")
+            (told,) = [each for each in json.loads(report)["Pools"]["Patient"]["Kernels"] if each["ID"] == first["ID"]]
+            assert (told["Host"], told["Launcher"].partition(" ")[0]) == ("node2", "srun"), told
         assert [job for name, job in slurm.jobs().items() if name.startswith("Patient")]
     wait_for(lambda: not any(name.startswith("Patient") for name in slurm.jobs()), 60.0, slurm.jobs, 0.05)
 
