@@ -38,6 +38,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -330,7 +331,17 @@ def outcome_of(child: subprocess.Popen) -> str:
     if child.returncode == 0 and CAN_START in output.decode("utf-8", "replace").splitlines():
         return ""
     told = errors.decode("utf-8", "replace").strip() or output.decode("utf-8", "replace").strip()
-    return told or f"the program ended with exit status {child.returncode}"
+    return _without_traceback(told) or f"the program ended with exit status {child.returncode}"
+
+
+def _without_traceback(text: str) -> str:
+    """What a program has said at its end; of a traceback its last line, and the place."""
+    before, traceback, after = text.partition("Traceback (most recent call last):\n")
+    places = re.findall(r'^ *File "(.*)", line (\d+)', after, re.MULTILINE)
+    if not traceback or not places:
+        return text
+    file, line = places[-1]
+    return f"{before}{after.splitlines()[-1]} ({file}, line {line})"
 
 
 class Ends(Protocol):

@@ -105,6 +105,8 @@ class Dispatcher:
     ) -> None:
         self._launcher = launcher
         self.settings = settings
+        #: One function for all clients.
+        self._queue_limit = lambda: self.settings.evaluation_queue_limit
         self.log = log
         self.sessions: dict[Client, ClientSession] = {}
         #: Clients that were turned away because of MaximumClients.
@@ -134,7 +136,7 @@ class Dispatcher:
         self.supervisor = Supervisor(
             self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
         )
-        self.registry.changed = launcher.persistence.changed
+        self.registry.moved, self.registry.changed = launcher.persistence.moved, launcher.persistence.changed
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
             self.registry,
@@ -414,7 +416,7 @@ class Dispatcher:
             self._acknowledgements,
             greeting_version,
             address,
-            lambda: self.settings.evaluation_queue_limit,
+            self._queue_limit,
             header,
         )
 

@@ -87,6 +87,7 @@ class Recovered:
         busy: Whether the last of them is still open.
         head: The packet that began it.
         record: The server's own record.
+        state: The number of the kernel's state, if that has changed since; else None.
         fresh: Whether that says everything about open evaluations.
     """
 
@@ -98,6 +99,7 @@ class Recovered:
     busy: bool
     head: PacketHead
     record: dict[str, Any]
+    state: int | None
     fresh: bool
 
 
@@ -278,7 +280,8 @@ class KernelNotes:
         position, received, scan = self._received(int(done.boundary), taken)
         fresh = record.get("at") == [begun, int(done.boundary)]
         head = HEADS[out.head] if begun else PacketHead.OTHER
-        return Recovered(int(done.boundary), position, received, scan, begun, begun > done.idle, head, record, fresh)
+        busy, state = begun > done.idle, int(self.state.state) - 1 if self.state.state else None
+        return Recovered(int(done.boundary), position, received, scan, begun, busy, head, record, state, fresh)
 
     def _begun(self, descriptor: int) -> int:
         """How many evaluations have begun."""
