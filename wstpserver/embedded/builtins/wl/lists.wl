@@ -136,3 +136,16 @@ ArgMax[f_, x_] := With[{m = Maximize[f, x]}, If[ListQ[m], x /. Last[m], $Failed]
 MinValue[f_, x_] := With[{m = Minimize[f, x]}, If[ListQ[m], First[m], $Failed]]
 MaxValue[f_, x_] := With[{m = Maximize[f, x]}, If[ListQ[m], First[m], $Failed]]
 Roots[e_, x_] := With[{s = Solve[e, x]}, If[ListQ[s], Apply[Or, Map[Apply[Equal, First[#]] &, s]], $Failed]]
+AntisymmetricMatrixQ[m_] := SquareMatrixQ[m] && m === -Transpose[m]
+ArrayRules[m_List] := With[{d = ArrayDepth[m]}, Append[Map[# -> Extract[m, #] &, Position[m, Except[0], {d}, Heads -> False]], Table[Blank[], {d}] -> 0]]
+Extract[e_, n_Integer] := Extract[e, {n}]
+CrossMatrix[r_Integer] := Table[Boole[i == 0 || j == 0], {i, -r, r}, {j, -r, r}]
+BoxMatrix[r_Integer] := ConstantArray[1, {2 r + 1, 2 r + 1}]
+DiamondMatrix[r_Integer] := Table[Boole[Abs[i] + Abs[j] <= r], {i, -r, r}, {j, -r, r}]
+DiskMatrix[r_Integer] := Table[Boole[i^2 + j^2 <= (r + 1/2)^2], {i, -r, r}, {j, -r, r}]
+EqualTo[y_][x_] := x == y
+UnequalTo[y_][x_] := x != y
+GreaterThan[y_][x_] := x > y
+LessThan[y_][x_] := x < y
+GreaterEqualThan[y_][x_] := x >= y
+LessEqualThan[y_][x_] := x <= y
