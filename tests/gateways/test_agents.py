@@ -9,24 +9,23 @@ import signal
 import subprocess
 import sys
 import threading
+from importlib.util import find_spec
 
 import pytest
 
+from tests.client.relay import Relay
+from tests.gateways.conftest import ROOT
 from tools.harness.waiting import wait_for
-
-pytest.importorskip("mcp.server.mcpserver", reason="wstpserver[mcp] is not installed")
-import httpx2  # noqa: E402
-from mcp import Client, StdioServerParameters  # noqa: E402
-from mcp.client.streamable_http import streamable_http_client  # noqa: E402
-
-from tests.client.relay import Relay  # noqa: E402
-from tests.gateways.conftest import ROOT  # noqa: E402
-from wstpserver.gateways.agents import main  # noqa: E402
+from wstpserver.gateways.agents import main
 
 TOKEN = "a-token-for-tests"
 #: Seconds for what takes one at most on a computer that has nothing else to do.
 PATIENCE = 100
-pytestmark = pytest.mark.timeout(300)
+# The SDK takes a second to import, which is for the worker that runs these tests and not for all of them.
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(find_spec("mcp") is None, reason="wstpserver[mcp] is not installed"),
+]
 
 PROGRAM = (sys.executable, "-m", "wstpserver.gateways.agents")
 
@@ -37,6 +36,8 @@ def environment(served):
 
 def stdio(served, *words):
     """A client that starts the program."""
+    from mcp import Client, StdioServerParameters
+
     arguments = [*PROGRAM[1:], *words]
     return Client(StdioServerParameters(command=PROGRAM[0], args=arguments, env=environment(served)))
 
@@ -55,6 +56,9 @@ class HttpServer:
 
     def client(self, token=TOKEN, **options):
         """A client that sends the token, as a context manager of a connected one."""
+        import httpx2
+        from mcp import Client
+        from mcp.client.streamable_http import streamable_http_client
 
         @contextlib.asynccontextmanager
         async def connected():
@@ -274,6 +278,8 @@ def test_the_way_to_the_server_breaks(served):
 
 def test_garbage(http, served):
     """What no client sends, and what no client can be sent."""
+    import httpx2
+
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json, text/event-stream"}
     for content, kind in ((b"\x00\xff\xfe{", "application/json"), (b"[1, 2", "application/json"), (b"\xff", "x/y")):
         answer = httpx2.post(http.url, headers={**headers, "Content-Type": kind}, content=content, timeout=PATIENCE)
@@ -291,6 +297,8 @@ def test_garbage(http, served):
 
 
 def test_the_token(http):
+    import httpx2
+
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         answer = httpx2.post(http.url, headers=headers, json={}, timeout=PATIENCE)
         assert answer.status_code == 401 and "token" in answer.text

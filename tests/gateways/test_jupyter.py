@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import threading
+from unittest import mock
 
 import pytest
 
 from tools.harness.waiting import wait_for
 
 pytest.importorskip("ipykernel", reason="wstpserver[jupyter] is not installed")
-kernel_test = pytest.importorskip("jupyter_kernel_test")
+# The grammars of addresses that jsonschema builds, if this is there, cost each worker of a run two seconds.
+with mock.patch.dict(sys.modules, {"rfc3987_syntax": None}):
+    kernel_test = pytest.importorskip("jupyter_kernel_test")
 numpy = pytest.importorskip("numpy")
 from jupyter_client.manager import KernelManager  # noqa: E402
 

@@ -103,6 +103,12 @@ SCRIPTS = {
     "C Evaluate, K InputString, C Text, K Return": "idle",
     "C Evaluate, K Input, C Evaluate, K Return": "asking",
     "C Evaluate, K Input, C Evaluate, K Return, C EnterText, K Return": "idle",
+    # the input was no answer, but an evaluation inside the question
+    "C Evaluate, K Input, C EnterText, K ReturnText, K InputName": "asking",
+    "C Evaluate, K Input, C EnterText, K InputName, C Text": "evaluating",
+    "C Evaluate, K Input, C EnterText, K ReturnText, K InputName, C EnterText, K Return": "idle",
+    "C EnterText, K Input, C EnterText, K ReturnText, K InputName": "idle",
+    "K Input, C EnterText, K InputName": "idle",
     # dialogs
     "C Evaluate, K BeginDialog": "in a dialog",
     "C Evaluate, K BeginDialog, K InputName": "in a dialog",

@@ -2,8 +2,8 @@
 
     tools/bench-elsewhere [--rounds N] [--write docs/performance.md]
 
-All ways take turns in one run. What an engine allows is measured with `cat` behind the same launcher: a round trip is that
-of a line through a `cat` that runs on, the throughput that of `cat FILE` with as many bytes as the list has, in memory.
+All ways take turns in one run. What an engine allows is measured with `cat` behind the same launcher: a round trip is
+that of a line through a `cat` that runs on, the throughput that of `cat FILE` with as many bytes as the list has.
 
 An evaluation elsewhere cannot be faster than one of a kernel of this machine and one round trip of the engine together:
 that is its limit. A packed list, which the kernel has already, cannot be faster than `cat` of the engine, nor than the
@@ -131,13 +131,12 @@ def table(found):
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for way in ("this machine", "tcp", "ssh", "srun"):
         trip, rate = found[way]
-        cat, cat_bytes = found.get(f"{way} cat", (0.0, here_rate))
+        cells = [f"{trip * 1e6:.0f} µs", f"{(trip - here) * 1e6:.0f} µs"]
+        cat, most = found.get(f"{way} cat", (0.0, here_rate))
         measured = f"{way} cat" in found
-        lines.append(
-            f"| {way} | {trip * 1e6:.0f} µs | {(trip - here) * 1e6:.0f} µs | {f'{cat * 1e6:.0f} µs' if measured else '-'}"
-            f" | {(here + cat) / trip:.2f} | {rate / 1e6:.0f} MB/s | {f'{cat_bytes / 1e6:.0f} MB/s' if measured else '-'}"
-            f" | {rate / min(cat_bytes, here_rate):.2f} |"
-        )
+        cells += [f"{cat * 1e6:.0f} µs" if measured else "-", f"{(here + cat) / trip:.2f}", f"{rate / 1e6:.0f} MB/s"]
+        cells += [f"{most / 1e6:.0f} MB/s" if measured else "-", f"{rate / min(most, here_rate):.2f}"]
+        lines.append(f"| {' | '.join([way, *cells])} |")
     return "\n".join(lines)
 
 

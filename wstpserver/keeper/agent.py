@@ -41,6 +41,7 @@ from wstpserver.keeper.stream import (
     NOT_NOW,
     OPEN,
     OUTPUT_CHANNEL,
+    PIPE_SIZE,
     QUICKACK,
     SILENCE,
     SIZE,
@@ -52,13 +53,93 @@ from wstpserver.keeper.stream import (
     Stream,
     StreamChannel,
     StreamError,
+    widen,
 )
 
 LOOPBACK = "127.0.0.1"
 
+#: Bytes received at once from which on more of them are expected.
+_LONG = 64 << 10
+_splice: Any = getattr(os, "splice", None) and partial(os.splice, flags=3)  # not waiting, pages moved where possible
+
+
+class _Way:
+    """One direction of a coupling: what was received from *source* and not sent to *sink*."""
+
+    def __init__(self, source: socket.socket, sink: socket.socket, buffer: memoryview) -> None:
+        self.source, self.sink = source, sink
+        #: Whether the source may still send.
+        self.reading = True
+        self._buffer = buffer
+        self._rest = memoryview(b"")
+        #: Long data stays in the system where that has splice(2) and this Python too (3.10): a pipe, its content, and
+        #: whether what comes now goes through it.
+        self._pipe: tuple[int, int] | None = None
+        self._held = 0
+        self._long = False
+        self._can_splice = _splice is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something waits for the sink."""
+        return bool(self._rest or self._held)
+
+    def copy(self) -> None:
+        """Receive and send. Raises OSError."""
+        try:
+            if self._long:
+                assert self._pipe is not None
+                size = self._held = _splice(self.source.fileno(), self._pipe[1], PIPE_SIZE)
+                self._long = size >= _LONG
+            else:
+                size = self.source.recv_into(self._buffer)
+                self._rest = self._buffer[:size]
+                self._long = size >= _LONG and self._can_splice and self._make_pipe()
+        except NOT_NOW:
+            return
+        except OSError:
+            if not self._long:
+                raise
+            self._long = self._can_splice = False  # this system does not do it for sockets
+            return
+        if not size:
+            self.reading = False
+        self.send()
+        if self._rest:
+            self._rest = memoryview(bytes(self._rest))
+        if QUICKACK is not None:
+            self.source.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
+
+    def send(self) -> None:
+        """Send what waits, and the end behind it. Raises OSError."""
+        try:
+            if self._rest:
+                self._rest = self._rest[self.sink.send(self._rest) :]
+            while self._held:
+                assert self._pipe is not None
+                self._held -= _splice(self._pipe[0], self.sink.fileno(), self._held)
+        except NOT_NOW:
+            return
+        if not self.reading and not self.waiting:
+            self.sink.shutdown(socket.SHUT_WR)
+
+    def _make_pipe(self) -> bool:
+        if self._pipe is None:
+            self._pipe = os.pipe()
+            widen(self._pipe[0])
+        return True
+
+    def close(self) -> None:
+        """Pass nothing more."""
+        self.reading, self._rest, self._held = False, memoryview(b""), 0
+        self.source.close()
+        for descriptor in self._pipe or ():
+            os.close(descriptor)
+        self._pipe = None
+
 
 class Coupling:
-    """Copies bytes between two sockets in both directions: the kernel's connection and one to the server.
+    """Passes bytes between two sockets in both directions: the kernel's connection and one to the server.
 
     Args:
         loop: the loop.
@@ -71,73 +152,50 @@ class Coupling:
         self, loop: Loop, first: socket.socket, second: socket.socket, ended: Callable[[], object]
     ) -> None:
         self._loop, self._ended = loop, ended
-        self._sockets = (first, second)
-        #: For each socket: whether it may still send, and what was read from it and not written to the other one.
-        self._reading = [True, True]
-        self._rests = [memoryview(b""), memoryview(b"")]
-        self._buffer = memoryview(bytearray(1 << 20))
-        for each in self._sockets:
+        buffer = memoryview(bytearray(1 << 20))
+        self._ways = (_Way(first, second, buffer), _Way(second, first, buffer))
+        for each in (first, second):
             each.setblocking(False)
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._arm()
 
     def _arm(self) -> None:
-        for index, each in enumerate(self._sockets):
-            events = select.POLLIN if self._reading[index] and not self._rests[index] else 0
-            if self._rests[1 - index]:
+        for index, way in enumerate(self._ways):
+            events = select.POLLIN if way.reading and not way.waiting else 0
+            if self._ways[1 - index].waiting:
                 events |= select.POLLOUT
-            self._loop.watch(each.fileno(), events, partial(self._ready, index))
+            self._loop.watch(way.source.fileno(), events, partial(self._ready, index))
 
     def _ready(self, index: int, events: int) -> None:
+        way, back = self._ways[index], self._ways[1 - index]
         try:
             if events & select.POLLOUT:
-                self._rests[1 - index] = self._send(index, self._rests[1 - index])
-                self._pass_end_on(1 - index)
-            if events & ~select.POLLOUT and self._reading[index] and not self._rests[index]:
-                self._copy(index)
-                if self._reading[index] and not self._rests[index]:
+                back.send()
+            if events & ~select.POLLOUT and way.reading and not way.waiting:
+                way.copy()
+                if way.reading and not way.waiting and events == select.POLLIN:
                     return  # as before
         except OSError:
-            self._reading, self._rests = [False, False], [memoryview(b"")] * 2
-        if not any(self._reading) and not any(self._rests):
-            for each in self._sockets:
-                self._loop.watch(each.fileno(), 0, lambda _events: None)
-                each.close()
-            self._ended()
+            way.reading = back.reading = False
+            self._close()
             return
+        if not any(each.reading or each.waiting for each in self._ways):
+            self._close()
+            return
+        if not (way.reading and back.reading):
+            self._loop.call_later(0.0, self._ended)
         self._arm()
+
+    def _close(self) -> None:
+        for way in self._ways:
+            self._loop.watch(way.source.fileno(), 0, lambda _events: None)
+            way.close()
+        self._ended()
 
     @property
     def drained(self) -> bool:
         """Whether everything that the first socket sent was passed on."""
-        return not self._reading[0] and not self._rests[0]
-
-    def _copy(self, index: int) -> None:
-        source = self._sockets[index]
-        try:
-            size = source.recv_into(self._buffer)
-        except NOT_NOW:
-            return
-        if not size:
-            self._reading[index] = False
-            self._pass_end_on(index)
-            return
-        rest = self._send(1 - index, self._buffer[:size])
-        if rest:
-            self._rests[index] = memoryview(bytes(rest))
-        if QUICKACK is not None:
-            source.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
-
-    def _send(self, index: int, data: memoryview) -> memoryview:
-        try:
-            return data[self._sockets[index].send(data) :]
-        except NOT_NOW:
-            return data
-
-    def _pass_end_on(self, index: int) -> None:
-        if not self._reading[index] and not self._rests[index]:
-            self._sockets[1 - index].shutdown(socket.SHUT_WR)
-            self._loop.call_later(0.0, self._ended)
+        return not self._ways[0].reading and not self._ways[0].waiting
 
 
 class CannotStart(Exception):

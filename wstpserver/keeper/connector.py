@@ -32,6 +32,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wstpserver.keeper import stream as protocol
+from wstpserver.keeper.processes import describe_status
 from wstpserver.keeper.protocol import MARK
 from wstpserver.keeper.relay import RelayChannel, RelayLoop, RelayStream
 from wstpserver.keeper.stream import (
@@ -549,15 +550,6 @@ def agent_source() -> str:
         lines.append(f"module = sys.modules[{full!r}] = types.ModuleType({full!r})")
         lines.append(f"exec(compile({source!r}, {full!r}, 'exec'), module.__dict__)")
     return "\n".join([*lines, "module.main()", ""])
-
-
-def describe_status(status: int) -> str:
-    """A wait status in words."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        names = {member.value: member.name for member in signal.Signals}
-        return f"signal {number} ({names[number]})" if number in names else f"signal {number}"
-    return f"exit status {os.WEXITSTATUS(status)}"
 
 
 def _printable(text: str) -> str:

@@ -280,3 +280,14 @@ def guard_groups(lines: Iterable[bytes]) -> None:
         (groups.add if word == b"kernel" else groups.discard)(int(group))
     for left in groups:
         kill_group(left)
+
+
+def describe_status(status: int) -> str:
+    """A wait status in words: `exit status 3` or `signal 9 (SIGKILL)`."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"signal {number} ({signal.Signals(number).name})"
+        except ValueError:
+            return f"signal {number}"
+    return f"exit status {os.WEXITSTATUS(status)}"

@@ -61,7 +61,7 @@ CREDIT_STEP = 64 << 10
 CHUNK = 128 << 10
 LARGEST_CONTROL = 512 << 10
 #: Pipes are made as large as the system allows without privileges.
-_PIPE_SIZE = 1 << 20
+PIPE_SIZE = 1 << 20
 _F_SETPIPE_SZ = 1031
 
 #: Seconds between two signs of life, and of silence after which the other side counts as gone.
@@ -77,6 +77,14 @@ NOT_NOW = (BlockingIOError, InterruptedError)
 
 class StreamError(Exception):
     """The other side has left the protocol; the text says how."""
+
+
+def widen(descriptor: int) -> None:
+    """Make a pipe as large as the system allows; nothing happens to what is no pipe."""
+    try:
+        fcntl.fcntl(descriptor, _F_SETPIPE_SZ, PIPE_SIZE)
+    except OSError:  # not a pipe, or not on this system
+        pass
 
 
 class Loop:
@@ -220,10 +228,7 @@ class Stream:
         self.blocked = False
         for descriptor in (incoming, outgoing):
             os.set_blocking(descriptor, False)
-            try:
-                fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_SIZE)
-            except OSError:  # not a pipe, or not on this system
-                pass
+            widen(descriptor)
         loop.watch(incoming, select.POLLIN, self._readable)
 
     def add(self, channel: StreamChannel) -> StreamChannel:
