@@ -61,6 +61,8 @@ ContainsAny[a_List, b_List] := Intersection[a, b] =!= {}
 ContainsNone[a_List, b_List] := Intersection[a, b] === {}
 ContainsExactly[a_List, b_List] := Union[a] === Union[b]
 FlattenAt[l_, n_Integer] := MapAt[Apply[Sequence, #] &, l, n]
+ArrayPad[l_List?VectorQ, n_, Padding -> x_] := ArrayPad[l, n, x]
+ArrayPad[l_List?MatrixQ, n_Integer, Padding -> x_] := ArrayPad[l, n, x]
 ArrayPad[l_List?VectorQ, n_Integer] := ArrayPad[l, n, 0]
 ArrayPad[l_List?VectorQ, n_Integer, x_] := Join[ConstantArray[x, n], l, ConstantArray[x, n]]
 ArrayPad[l_List?VectorQ, {m_Integer, n_Integer}] := Join[ConstantArray[0, m], l, ConstantArray[0, n]]
