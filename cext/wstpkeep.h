@@ -48,6 +48,8 @@ struct wstpkeep {
     uint64_t kept;              /* bytes of a frame that is not whole, which the server has put elsewhere */
     int32_t plain;              /* 1: a ReturnPacket answers the only evaluation that may be open */
     int32_t used;               /* 1: the notes are somebody's */
+    int32_t state;              /* the kernel's state, where it is another one than in the record: its number + 1; else 0 */
+    int32_t unused;
     struct wstpkeep_out outs[2];
     struct wstpkeep_in ins[2];
 };

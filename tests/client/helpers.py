@@ -7,8 +7,7 @@ import time
 
 from tests.support.packets import input_name_packet, message_packet, return_text_packet
 from wstpserver.client import Callbacks, LinkClosed, Session, listen
-from wstpserver.wire.messages import MessageCode
-from wstpserver.wire.packets import packet, return_packet, text_packet
+from wstpserver.wire.packets import MessageCode, packet, return_packet, text_packet
 from wstpserver.wire.values import Function, Symbol
 
 #: Seconds within which everything that is not meant to take time must have happened.

@@ -13,7 +13,7 @@ import pytest
 from wstpserver.client import Link, LinkClosed, LinkError, LinkTimeout, connect
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.pairing import LinkOpened, Pairing, Send
 from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol

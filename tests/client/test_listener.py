@@ -9,7 +9,7 @@ import pytest
 
 from wstpserver.client import LinkClosed, LinkTimeout, ListenError, connect, listen, listener
 from wstpserver.wire.handshake import ConnectHandshake
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 
 from .helpers import PROMPT, Worker, takes
 

@@ -11,8 +11,7 @@ from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session, 
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.evaluation import Evaluation
 from wstpserver.client.resync import RequestStream
-from wstpserver.wire.messages import MessageCode
-from wstpserver.wire.packets import packet, return_packet, text_packet
+from wstpserver.wire.packets import MessageCode, packet, return_packet, text_packet
 from wstpserver.wire.values import Symbol
 
 from .helpers import PROMPT, Kernel, peer, two_ends

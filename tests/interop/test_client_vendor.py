@@ -8,7 +8,7 @@ import pytest
 from tests.client.helpers import PROMPT, Worker
 from tests.interop.vendor import PACKETS, VendorError, VendorLibrary
 from wstpserver.client import Callbacks, EvaluationAborted, LinkClosed, Session, connect, listen
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.values import Function, PackedArray, Symbol
 
 #: The library's error number for a link that the other side has closed.

@@ -1,10 +1,10 @@
 """A server that is killed, and the next one with its port; a keeper that is killed; both."""
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -152,18 +152,41 @@ def test_a_frame_of_the_kernel_that_was_under_way(tmp_path, kernel, killed):
 
 
 def test_a_question_is_asked_again(tmp_path, kernel, killed):
-    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
-    with killed(configuration) as server, join(server) as link:
-        identifier = kernel_id(link)
-        link.put("EvaluatePacket", Function("AskString", "name? "))
-        assert link.get_packet() == ("InputStringPacket", "name? ")
-        time.sleep(0.1)  # the next test kills at once; here the record is written
+    """Whether it is short or as long as one that is held until it is whole."""
+    configuration = lasting(kernel, 2, MaximumKernelNumber=3)
+    questions = ["name? ", "é" * 30_000 + "? "]
+    with killed(configuration) as server, join(server) as first, join(server) as second:
+        found = [kernel_id(link) for link in (first, second)]
+        for link, question in zip((first, second), questions, strict=True):
+            link.put("EvaluatePacket", Function("AskString", question))
+            assert link.get_packet() == ("InputStringPacket", question)
+        with server.connect() as other:
+            assert all(busy(other, identifier) for identifier in found), "and the loop has come round meanwhile"
         server.stop(signal.SIGKILL)
+    with following(tmp_path, configuration, server) as server, join(server) as link:
+        for identifier, question in zip(found, questions, strict=True):
+            reconnect(link, identifier)
+            assert link.get_packet() == ("InputStringPacket", question)
+            link.put("TextPacket", "somebody")
+            assert link.get_packet() == ("ReturnPacket", "somebody")
+
+
+def test_a_reload_lets_the_kernels_that_follow_outlive_the_server(tmp_path, kernel, killed):
+    """KernelsOutliveServer was 0; the kernel that was there before ends, and the new one is found again."""
+    configuration = lasting(kernel, 1, {"KernelsOutliveServer": 0}, MaximumKernelNumber=3)
+    with killed(configuration) as server, join(server) as old:
+        before = kernel_process(old)
+        configuration["KernelsOutliveServer"] = 60
+        (tmp_path / f"{server.mark}.conf").write_text(json.dumps(configuration), encoding="utf-8")
+        assert old.command("ReloadConfiguration") == SUCCESS
+        with join(server) as link:
+            identifier, process = kernel_id(link), kernel_process(link)
+            link.evaluate(Function("Set", Symbol("x"), 23))
+            server.stop(signal.SIGKILL)
+    wait_gone(before)
     with following(tmp_path, configuration, server) as second, join(second) as link:
         reconnect(link, identifier)
-        assert link.get_packet() == ("InputStringPacket", "name? ")
-        link.put("TextPacket", "somebody")
-        assert link.get_packet() == ("ReturnPacket", "somebody")
+        assert (link.evaluate(Symbol("x")), kernel_process(link)) == (23, process)
 
 
 def test_a_kernel_in_the_middle_of_a_frame_of_its_client_is_closed(tmp_path, kernel, killed):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wstpserver.client.parallel.tasks import Group, Item, TaskQueue, chunk, task, values_of_chunk
+from wstpserver.client.parallel.worker import Group, Item, TaskQueue, chunk, task, values_of_chunk
 from wstpserver.wire.values import Function, PackedArray, Symbol
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.pools.scene import RecordingRegistry, Scene, begin, closings, end, waits
-from wstpserver.pools.admission import occupied_pools, seat_holders
-from wstpserver.pools.limits import is_stuck, occupancy, remedy
+from wstpserver.pools.limits import is_stuck, occupancy, occupied_pools, remedy, seat_holders
 from wstpserver.pools.registry import Refused
 from wstpserver.pools.states import Admission, Bridged, Client, KernelState, MoveFailed, Purpose, Start, WaitState
 from wstpserver.settings import ServerSettings

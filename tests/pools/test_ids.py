@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from wstpserver.pools.ids import KernelIds, is_kernel_id, permutation
+from wstpserver.pools.states import KernelIds, is_kernel_id, permutation
 
 
 def test_ids_look_as_documented_and_never_repeat():

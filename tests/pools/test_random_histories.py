@@ -7,8 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.pools.history import LONGEST_PAUSE, History, invariant, when
-from wstpserver.pools.admission import spare_kernels, unserved
-from wstpserver.pools.limits import forgotten, overdue, worn_out
+from wstpserver.pools.limits import forgotten, overdue, spare_kernels, unserved, worn_out
 from wstpserver.pools.registry import Refused
 from wstpserver.pools.states import COMING, ENDING, Admission, Client, Departure, KernelState, Purpose, WaitState
 from wstpserver.wire.packets import PacketHead as Head

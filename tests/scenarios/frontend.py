@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tests.interop.vendor import PACKETS, VendorLibrary
 from wstpserver.client import open_link
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.values import Function, Symbol
 
 #: Seconds after which something that must come has not come.

@@ -11,7 +11,7 @@ import pytest
 from tests.script.helpers import served
 from tests.support.terminal import TerminalProgram
 from wstpserver.cli.script.connect import ScriptSession
-from wstpserver.cli.script.interrupts import Interrupts
+from wstpserver.cli.script.reader import Interrupts
 from wstpserver.cli.script.repl import Repl
 from wstpserver.cli.terminal import Terminal
 from wstpserver.client import Session, parse_address

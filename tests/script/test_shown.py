@@ -14,11 +14,10 @@ from tests.client.helpers import Kernel, peer
 from tests.scenarios.conftest import embedded_server  # noqa: F401 - a fixture
 from tests.script.helpers import process, served, without_waiting
 from tests.support.terminal import TerminalProgram, script
-from wstpserver.cli.script.graphics import GraphicsFolder
+from wstpserver.cli.script.formats import GraphicsFolder
 from wstpserver.cli.script.main import main, name_script
 from wstpserver.client import KernelMessage, Session
-from wstpserver.client.display import png_of
-from wstpserver.client.inputs import is_incomplete
+from wstpserver.client.interactive import is_incomplete, png_of
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 
 # ruff: noqa: F811 - the fixture above

@@ -247,7 +247,7 @@ def test_the_answer_of_a_script_that_was_killed_is_shown_as_text(tmp_path):
 
 
 def test_the_abort_of_ctrl_c_is_mentioned_only_where_there_was_one(capfd):
-    from wstpserver.cli.script.interrupts import Interrupts
+    from wstpserver.cli.script.reader import Interrupts
     from wstpserver.cli.terminal import Terminal
 
     with served() as (address, _), Session(address, PROMPT) as session:

@@ -16,7 +16,7 @@ from wstpserver.server.connection import (
     run_messages,
     yield_to_loop,
 )
-from wstpserver.wire.messages import CLOSING, encode_message
+from wstpserver.wire.packets import CLOSING, encode_message
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from tests.server.connections import tcp_pair
 from wstpserver.server.connection import Connection, ConnectionClosed
-from wstpserver.server.relay.frame_writer import FrameWriter
+from wstpserver.server.relay.sinks import FrameWriter
 
 
 def test_who_still_sends_when_the_connection_is_closed_is_told():

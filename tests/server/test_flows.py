@@ -82,9 +82,8 @@ SHARED = ("wire/", "settings/", "server/relay/", "server/connection.py", "server
 
 #: The start of a kernel that fills the pool up again, while a client gets another one.
 NEXT_KERNEL = (
-    "pools/ids.py", "server/handshake.py", "server/kernels/kernel_link.py", "server/kernels/launcher.py",
-    "server/kernels/remote.py", "pools/limits.py", "pools/admission.py",
-    "server/kernels/orphan_reaper.py", "server/kernels/process_info.py", "server/kernels/spawn.py",
+    "server/handshake.py", "server/kernels/kernel_link.py", "server/kernels/launcher.py", "pools/limits.py",
+    "server/kernels/process_info.py", "server/kernels/spawn.py",
 )  # fmt: skip
 
 

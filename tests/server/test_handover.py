@@ -30,7 +30,7 @@ from wstpserver.server.handover import (
 )
 from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.log import Log
-from wstpserver.server.relay.frame_writer import FrameWriter
+from wstpserver.server.relay.sinks import FrameWriter
 from wstpserver.settings import ServerSettings
 
 SEVERAL_BUFFERS = 8_000_000

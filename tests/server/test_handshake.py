@@ -11,7 +11,7 @@ from tests.server.connections import tcp_pair
 from wstpserver.server.access import ConnectionRules
 from wstpserver.server.handshake import ClientAcceptor
 from wstpserver.settings import ServerSettings
-from wstpserver.wire.messages import encode_message
+from wstpserver.wire.packets import encode_message
 
 
 class Lines:

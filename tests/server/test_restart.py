@@ -1,7 +1,9 @@
 """A planned restart: what is under way goes on in the next program. A program that cannot start changes nothing."""
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import uuid
@@ -33,9 +35,9 @@ from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
 from tools.harness.rawlink import RawLink
 from tools.harness.server import ROOT, pool
-from tools.harness.waiting import wait_for, wait_gone
+from tools.harness.waiting import wait_for
 from wstpserver.server.app import can_start
-from wstpserver.server.restart import check_words
+from wstpserver.server.handover import check_words
 from wstpserver.settings import ServerSettings
 
 RESTARTED = "Restarted with |was not restarted"
@@ -59,6 +61,29 @@ def restart(server):
     return since
 
 
+def compute(link, folder, name):
+    """Have the kernel of a link compute; returns the gate that ends it."""
+    gate = Gate(folder, name)
+    link.put("EvaluatePacket", gate.busy())
+    gate.wait_until_reached()
+    return gate
+
+
+def assert_takes_over(link, kernel, owner, gate):
+    """The kernel, for which `link` has asked, becomes its own once `owner` has its answer."""
+    gate.open()
+    assert owner.get_packet() == ("ReturnPacket", gate.path)
+    assert "another client connected" in message_of(owner.get_packet())
+    assert_gets(link, kernel)
+
+
+def assert_gets(link, kernel):
+    """The command that waits for this kernel succeeds."""
+    assert link.get_packet() == ("ReturnPacket", SUCCESS)
+    assert prompt(link)[0] == "InputNamePacket"
+    assert kernel_id(link) == kernel
+
+
 # What survives. All of it is under way in one server, which is restarted once.
 
 
@@ -73,12 +98,10 @@ def an_idle_link_with_its_kernel(server, folder):
 
 @scenario
 def a_computation_and_what_waits_behind_it(server, folder):
-    gate = Gate(folder, "computation")
     with join(server) as link:
-        link.put("EvaluatePacket", gate.busy())
+        gate = compute(link, folder, "computation")
         for number in range(3):
             link.put("EvaluatePacket", Function("Plus", number, 100))
-        gate.wait_until_reached()
         yield
         gate.open()
         assert link.get_packet() == ("ReturnPacket", gate.path)
@@ -87,10 +110,8 @@ def a_computation_and_what_waits_behind_it(server, folder):
 
 @scenario
 def an_abort_of_a_computation(server, folder):
-    gate = Gate(folder, "abort")
     with join(server) as link:
-        link.put("EvaluatePacket", gate.busy())
-        gate.wait_until_reached()
+        gate = compute(link, folder, "abort")
         yield
         link.send_message(ABORT)
         assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
@@ -192,10 +213,8 @@ def half_a_small_packet(server, folder):
 
 @scenario
 def half_a_message(server, folder):
-    gate = Gate(folder, "half")
     with join(server) as link:
-        link.put("EvaluatePacket", gate.busy())
-        gate.wait_until_reached()
+        gate = compute(link, folder, "half")
         whole = ABORT.to_bytes(4, "big") + bytes(4)
         link.message.sendall(whole[:3])
         yield
@@ -215,29 +234,19 @@ def a_link_without_a_kernel(server, folder):
 
 @scenario
 def a_command_that_waits_for_a_kernel(server, folder):
-    gate = Gate(folder, "command")
     with join(server) as owner, join(server) as link:
         kernel = kernel_id(owner)
-        owner.put("EvaluatePacket", gate.busy())
-        gate.wait_until_reached()
+        gate = compute(owner, folder, "command")
         link.put("WSCommandPacket", Function("ConnectKernel", kernel, 60))
         yield
-        gate.open()
-        assert owner.get_packet() == ("ReturnPacket", gate.path)
-        assert "another client connected" in message_of(owner.get_packet())
-        assert link.get_packet() == ("ReturnPacket", SUCCESS)
-        assert prompt(link)[0] == "InputNamePacket"
-        assert kernel_id(link) == kernel
+        assert_takes_over(link, kernel, owner, gate)
 
 
 @scenario
 def a_command_whose_time_is_up(server, folder):
-    gate = Gate(folder, "late")
     with join(server) as owner, join(server) as link:
-        own = kernel_id(link)
-        kernel = kernel_id(owner)
-        owner.put("EvaluatePacket", gate.busy())
-        gate.wait_until_reached()
+        own, kernel = kernel_id(link), kernel_id(owner)
+        gate = compute(owner, folder, "late")
         link.put("WSCommandPacket", Function("ConnectKernel", kernel, 3))
         link.put("EvaluatePacket", 4)
         yield
@@ -250,25 +259,13 @@ def a_command_whose_time_is_up(server, folder):
 
 @scenario
 def a_command_from_inside_a_kernel(server, folder):
-    gate = Gate(folder, "inside")
     with join(server) as owner, join(server) as link:
         kernel = kernel_id(owner)
-        owner.put("EvaluatePacket", gate.busy())
-        gate.wait_until_reached()
+        gate = compute(owner, folder, "inside")
         link.put("EvaluatePacket", Function("Command", Function("ConnectKernel", kernel, 60)))
-        wait_for(lambda: waits_for(server, kernel), 20.0, "the command to wait")
+        server.wait_for_log(rf"waits up to .* for kernel {kernel}")
         yield
-        gate.open()
-        assert owner.get_packet() == ("ReturnPacket", gate.path)
-        assert "another client connected" in message_of(owner.get_packet())
-        assert link.get_packet() == ("ReturnPacket", SUCCESS)
-        assert prompt(link)[0] == "InputNamePacket"
-        assert kernel_id(link) == kernel
-
-
-def waits_for(server, kernel):
-    """Whether the log says that a client waits for this kernel."""
-    return re.search(rf"waits up to .* for kernel {kernel}", server.log)
+        assert_takes_over(link, kernel, owner, gate)
 
 
 @scenario
@@ -278,19 +275,15 @@ def clients_in_the_line_of_a_full_pool(server, folder):
             prompt(link)
         assert enter(owner, "ConnectKernel", "single") == SUCCESS
         kernel = kernel_id(owner)
-        first.put("WSCommandPacket", Function("ConnectKernel", "single", 100))
-        wait_for(lambda: len(re.findall("for a kernel of pool single", server.log)) == 1, 20.0, "the first to wait")
-        second.put("WSCommandPacket", Function("ConnectKernel", "single", 100))
-        wait_for(lambda: len(re.findall("for a kernel of pool single", server.log)) == 2, 20.0, "the second to wait")
+        for link in (first, second):
+            since = Since(server)  # the owner itself may have waited, for the kernel to be ready
+            link.put("WSCommandPacket", Function("ConnectKernel", "single", 100))
+            since.wait_for("for a kernel of pool single")
         yield
         assert enter(owner, "DisconnectKernel") == SUCCESS
-        assert first.get_packet() == ("ReturnPacket", SUCCESS)
-        prompt(first)
-        assert kernel_id(first) == kernel
+        assert_gets(first, kernel)
         assert enter(first, "DisconnectKernel") == SUCCESS
-        assert second.get_packet() == ("ReturnPacket", SUCCESS)
-        prompt(second)
-        assert kernel_id(second) == kernel
+        assert_gets(second, kernel)
 
 
 @scenario
@@ -329,6 +322,31 @@ def a_kernel_outside_pools(server, folder):
         assert kernel_id(link) == identifier
 
 
+class Halves:
+    """The two connections of a link, one step of its beginning after the other."""
+
+    def __init__(self, server):
+        self._port = server.port
+        self.name = b"id=%s connection=" % str(uuid.uuid4()).upper().encode()
+
+    def connect(self, data):
+        """A connection on which these bytes are sent."""
+        connected = joining.connect_to("127.0.0.1", self._port, 20.0)
+        connected.sendall(data)
+        return connected
+
+    def data(self):
+        return self.connect(self.name + b"data" + joining.WORDS)
+
+    def message(self):
+        return self.connect(self.name + b"mesg")
+
+
+def assert_named(data):
+    """The server has answered that it knows what the connection is."""
+    assert joining.receive_exactly(data, len(joining.WORDS)) == joining.WORDS
+
+
 def begun(data, message, version=6):
     """The link of two connections that have said what they are; its greeting follows, and its first prompt."""
     peer_version, framer = joining.greet(data, version)
@@ -339,39 +357,33 @@ def begun(data, message, version=6):
 
 @scenario
 def a_connection_that_has_not_said_what_it_is(server, folder):
-    name = b"id=%s connection=" % str(uuid.uuid4()).upper().encode()
-    data, message = (joining.connect_to("127.0.0.1", server.port, 20.0) for _ in range(2))
-    data.sendall(name[:20])
+    halves = Halves(server)
+    data, message = halves.connect(halves.name[:20]), halves.connect(b"")
     yield
-    data.sendall(name[20:] + b"data" + joining.WORDS)
-    message.sendall(name + b"mesg")
-    assert joining.receive_exactly(data, len(joining.WORDS)) == joining.WORDS
+    data.sendall(halves.name[20:] + b"data" + joining.WORDS)
+    message.sendall(halves.name + b"mesg")
+    assert_named(data)
     with begun(data, message) as link:
         assert link.evaluate(6) == 6
 
 
 @scenario
 def a_data_connection_whose_other_half_is_missing(server, folder):
-    name = b"id=%s connection=" % str(uuid.uuid4()).upper().encode()
-    data = joining.connect_to("127.0.0.1", server.port, 20.0)
-    data.sendall(name + b"data" + joining.WORDS)
-    assert joining.receive_exactly(data, len(joining.WORDS)) == joining.WORDS
+    halves = Halves(server)
+    data = halves.data()
+    assert_named(data)
     yield
-    message = joining.connect_to("127.0.0.1", server.port, 20.0)
-    message.sendall(name + b"mesg")
-    with begun(data, message) as link:
+    with begun(data, halves.message()) as link:
         assert link.evaluate(6) == 6
 
 
 @scenario
 def a_message_connection_whose_other_half_is_missing(server, folder):
-    name = b"id=%s connection=" % str(uuid.uuid4()).upper().encode()
-    message = joining.connect_to("127.0.0.1", server.port, 20.0)
-    message.sendall(name + b"mesg")
+    halves = Halves(server)
+    message = halves.message()
     yield
-    data = joining.connect_to("127.0.0.1", server.port, 20.0)
-    data.sendall(name + b"data" + joining.WORDS)
-    assert joining.receive_exactly(data, len(joining.WORDS)) == joining.WORDS
+    data = halves.data()
+    assert_named(data)
     with begun(data, message) as link:
         assert link.evaluate(6) == 6
 
@@ -426,7 +438,7 @@ def a_link_of_version_4(server, folder):
 
 @pytest.fixture(scope="module")
 def restarted(tmp_path_factory):
-    """The server, and what has been under way during its restart."""
+    """The server, and what has been under way during its restart. It must stop as one that was not restarted does."""
     folder = tmp_path_factory.mktemp("restarted")
     kernel = make_kernel(folder)
     keys = {"MinimumKernelNumber": 0, "MaximumKernelNumber": 60, "ReservePreviouslyConnectedKernels": False}
@@ -453,10 +465,13 @@ def test_it_goes_on(restarted, name):
 
 @pytest.fixture(scope="module")
 def changing(tmp_path_factory):
-    """A server whose configuration tests change, and its file."""
+    """A server whose configuration and code tests change, and the file of the configuration."""
     folder = tmp_path_factory.mktemp("changing")
-    configuration = one_pool(make_kernel(folder), 1, {"RestartTimeout": 0.5}, MaximumKernelNumber=8)
-    with serving(folder, configuration) as server:
+    shutil.copytree(ROOT / "wstpserver", folder / "code" / "wstpserver")
+    keys = {"RestartTimeout": 0.5, "KernelsOutliveServer": 0}
+    reserve = {"ReservePreviouslyConnectedKernels": False}
+    configuration = one_pool(make_kernel(folder), 1, keys, MaximumKernelNumber=8, **reserve)
+    with serving(folder, configuration, root=folder / "code") as server:
         ready_kernels(server, 1)
         yield server, folder / f"{server.mark}.conf"
 
@@ -485,6 +500,46 @@ def test_a_configuration_that_is_not_valid_changes_nothing(changing):
         path.write_text(text, encoding="utf-8")
         assert administrator.command("RestartServer") == SUCCESS
         assert kernel_id(link) == kernel
+
+
+@contextlib.contextmanager
+def changed(path, change):
+    """A file of the program that has another text meanwhile."""
+    text = path.read_text(encoding="utf-8")
+    path.write_text(change(text), encoding="utf-8")
+    yield
+    path.write_text(text, encoding="utf-8")
+
+
+def test_code_that_cannot_be_imported_changes_nothing(changing):
+    """The reason is one line, without the traceback."""
+    server, _ = changing
+    broken = server.root / "wstpserver" / "server" / "app.py"
+    with join(server) as link, server.connect() as administrator:
+        prompt(administrator)
+        kernel, since = kernel_id(link), Since(server)
+        with changed(broken, lambda text: text + "import wstpserver.no_such_module\n"):
+            reason = json.loads(administrator.command("RestartServer"))["reason"]
+        line = len(broken.read_text(encoding="utf-8").splitlines()) + 1
+        assert reason == (
+            f"ModuleNotFoundError: No module named 'wstpserver.no_such_module' ({broken}, line {line})"
+        )
+        since.wait_for(re.escape(f"The server was not restarted and goes on as before: {reason}"))
+        assert kernel_id(link) == kernel
+        assert link.evaluate(2) == 2
+
+
+def test_the_new_version_of_the_program_is_in_force(changing):
+    """In the same process, with the same kernels."""
+    server, _ = changing
+    pid, version = server.pid, server.root / "wstpserver" / "version.py"
+    with join(server) as link:
+        kernel, process = kernel_id(link), kernel_process(link)
+        with changed(version, lambda text: re.sub('"[0-9].*"', '"999.1.0"', text)):
+            since = restart(server)
+        since.wait_for(f"WSTPServer 999.1.0 runs as process {pid}\n")
+        assert (kernel_id(link), kernel_process(link)) == (kernel, process)
+    assert server.process.poll() is None
 
 
 def test_a_port_that_is_taken_by_another_program_is_found_beforehand():
@@ -552,20 +607,6 @@ def test_a_kernel_in_the_middle_of_a_packet_is_closed_and_its_client_told(changi
     gate.close()
 
 
-# The end
-
-
-def test_a_restarted_server_stops_as_documented(tmp_path):
-    with serving(tmp_path, one_pool(make_kernel(tmp_path), 2)) as server:
-        ready_kernels(server, 2)
-        with join(server) as link:
-            restart(server)
-            process = kernel_process(link)
-            assert server.stop() == 0
-            wait_gone(process)
-        assert "Stopped" in server.log
-
-
 # A program that cannot be executed after all, and a server that is stopped meanwhile
 
 #: Python executes this at its start: what the system says instead of executing a program, and a program that does not
@@ -594,12 +635,10 @@ def site(tmp_path):
 
 def test_a_server_whose_program_cannot_be_executed_goes_on(tmp_path, site):
     configuration = one_pool(make_kernel(tmp_path), 0, MaximumKernelNumber=8)
-    gate = Gate(tmp_path)
     with serving(tmp_path, configuration, environment=site) as server:
         with join(server) as busy, join(server) as slow, join(server) as waiting, server.connect() as administrator:
             prompt(administrator)
-            busy.put("EvaluatePacket", gate.busy())
-            gate.wait_until_reached()
+            gate = compute(busy, tmp_path, "busy")
             slow.put("EvaluatePacket", Function("StringJoin", *["x" * 1_000_000] * 6))
             wait_until_written(server, slow)
             waiting.put("WSCommandPacket", Function("ConnectKernel", kernel_id_of(server, 1), 60))

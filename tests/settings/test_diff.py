@@ -1,7 +1,6 @@
 """What a reload changes, in words."""
 
-from wstpserver.settings.diff import changes
-from wstpserver.settings.model import ServerSettings
+from wstpserver.settings.model import ServerSettings, changes
 
 
 def settings(pools, **values):

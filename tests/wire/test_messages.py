@@ -5,7 +5,7 @@ import pytest
 
 from tests.wire.replay import load_conversations, pieces
 from wstpserver.wire.errors import LocalProtocolError
-from wstpserver.wire.messages import CLOSING, MessageCode, MessageReader, encode_message
+from wstpserver.wire.packets import CLOSING, MessageCode, MessageReader, encode_message
 
 
 @pytest.mark.parametrize("size", [None, 1, 3, 8])

@@ -62,11 +62,10 @@ from wstpserver.client.errors import (
     ListenError,
     ProfileError,
 )
-from wstpserver.client.events import Callbacks, ExpressionOutput, KernelMessage, TextOutput
-from wstpserver.client.functions import KernelFunction
+from wstpserver.client.evaluation import Callbacks, ExpressionOutput, KernelMessage, TextOutput
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.listener import Listener, listen
-from wstpserver.client.session import Session
+from wstpserver.client.session import KernelFunction, Session
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError, WSTPError
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 

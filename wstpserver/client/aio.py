@@ -23,11 +23,10 @@ from wstpserver.client.address import Address
 from wstpserver.client.base_session import COMMAND_TIMEOUT
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.errors import LinkClosed
-from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput
-from wstpserver.client.functions import KernelFunction, function_name
+from wstpserver.client.evaluation import Callbacks, ExpressionOutput, TextOutput
 from wstpserver.client.link import Packet
 from wstpserver.client.reconnect import RECONNECT_TIME
-from wstpserver.client.session import Session
+from wstpserver.client.session import KernelFunction, Session, function_name
 from wstpserver.wire.values import Expression
 
 if TYPE_CHECKING:
@@ -171,9 +170,7 @@ class AsyncSession:
         """See `Session.command`."""
         return await self._call(self.session.command, name, *arguments, timeout=timeout)
 
-    async def missed_output(
-        self, timeout: float | None = COMMAND_TIMEOUT
-    ) -> tuple[int, tuple[Expression, ...]]:
+    async def missed_output(self, timeout: float | None = COMMAND_TIMEOUT) -> tuple[int, tuple[Expression, ...]]:
         """See `Session.missed_output`."""
         return await self._call(self.session.missed_output, timeout)
 

@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from wstpserver.client.address import Address, parse_address
@@ -36,8 +35,7 @@ from wstpserver.client.errors import (
     LinkError,
     LinkTimeout,
 )
-from wstpserver.client.evaluation import Evaluation
-from wstpserver.client.events import Callbacks
+from wstpserver.client.evaluation import Callbacks, Evaluation
 from wstpserver.client.link import Link, Packet
 from wstpserver.client.reconnect import RECONNECT_TIME, KernelSettings, Restored, WaitExplanation, not_reached, restore
 from wstpserver.client.resync import RequestStream
@@ -117,9 +115,7 @@ class BaseSession:
             self.link = link
             pool = None
         else:
-            address = parse_address(link)
-            if token is not None or tls is not None:
-                address = replace(address, token=token, context=tls)
+            address = parse_address(link).with_access(token, tls)
             pool = address.pool
             self.address = address.server
             self.link = connect(self.address, deadline.remaining(), without_kernel=True)
@@ -409,9 +405,7 @@ class BaseSession:
 
     # Evaluations
 
-    def _run(
-        self, question: Expression, last: str, deadline: Deadline, callbacks: Callbacks | None
-    ) -> Evaluation:
+    def _run(self, question: Expression, last: str, deadline: Deadline, callbacks: Callbacks | None) -> Evaluation:
         """One evaluation from its question to its last packet."""
         for attempt in range(_ATTEMPTS):
             evaluation = self._requests.listen_for(last, self._heard(callbacks), deadline)

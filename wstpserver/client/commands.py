@@ -53,9 +53,7 @@ def asks_to_keep(name: str, arguments: tuple[Expression, ...]) -> bool:
     return keep_alive_set(name, arguments) is True
 
 
-def kernel_named(
-    name: str, arguments: tuple[Expression, ...], result: object, before: str | None
-) -> str | None:
+def kernel_named(name: str, arguments: tuple[Expression, ...], result: object, before: str | None) -> str | None:
     """Return the ID of the session's kernel after a command.
 
     Args:

@@ -14,7 +14,7 @@ from wstpserver.wire.decode import NEED_DATA, Decoder
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import OUR_VERSION
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import Expression, Function, Symbol
 
@@ -193,7 +193,7 @@ class Link:
         """Send a message, which overtakes all data.
 
         Args:
-            code: The code (`wstpserver.wire.messages.MessageCode`).
+            code: The code (`wstpserver.wire.packets.MessageCode`).
             argument: The argument.
             timeout: Seconds; None for no limit.
 
@@ -213,9 +213,7 @@ class Link:
         """Ask a kernel to abort its evaluation (message 3). Raises as `send_message`."""
         self.send_message(MessageCode.ABORT)
 
-    def next_message(
-        self, timeout: float | None = None, on_arrival: ArrivalCallback | None = None
-    ) -> tuple[int, int]:
+    def next_message(self, timeout: float | None = None, on_arrival: ArrivalCallback | None = None) -> tuple[int, int]:
         """Receive the next message. The library's own close is (MessageCode.LINK_CLOSING, 0).
 
         Args:

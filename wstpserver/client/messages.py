@@ -11,7 +11,7 @@ from typing import Final
 from wstpserver.client.deadline import Deadline, OwnedLock
 from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
 from wstpserver.client.transport import Connection
-from wstpserver.wire.messages import MessageReader, encode_message
+from wstpserver.wire.packets import MessageReader, encode_message
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class MessageChannel:
         """Send a message in one write.
 
         Args:
-            code: The code (`wstpserver.wire.messages.MessageCode`).
+            code: The code (`wstpserver.wire.packets.MessageCode`).
             argument: The argument.
             deadline: When to give up.
 

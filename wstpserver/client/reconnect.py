@@ -20,8 +20,7 @@ from wstpserver.client.commands import (
 from wstpserver.client.connecting import connect
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import ConnectError, KernelLost, LinkClosed, LinkError, LinkTimeout
-from wstpserver.client.evaluation import QUESTIONS
-from wstpserver.client.events import Callbacks, log_notice
+from wstpserver.client.evaluation import QUESTIONS, Callbacks, log_notice
 from wstpserver.client.link import Link, Packet, packet_of
 from wstpserver.client.resync import RequestStream
 from wstpserver.wire.errors import WSTPError

@@ -23,11 +23,17 @@ from wstpserver.client.errors import (
     LinkClosed,
     LinkTimeout,
 )
-from wstpserver.client.evaluation import NOTICE_PREFIX, QUESTIONS, REPLACED, Evaluation, is_taken_over, replaced
-from wstpserver.client.events import Callbacks
+from wstpserver.client.evaluation import (
+    NOTICE_PREFIX,
+    QUESTIONS,
+    REPLACED,
+    Callbacks,
+    Evaluation,
+    is_taken_over,
+    replaced,
+)
 from wstpserver.client.link import Link, Packet
-from wstpserver.wire.messages import MessageCode
-from wstpserver.wire.packets import command_packet, evaluate_packet
+from wstpserver.wire.packets import MessageCode, command_packet, evaluate_packet
 from wstpserver.wire.values import Expression, Symbol
 
 ABORTED: Final = Symbol("$Aborted")

@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from wstpserver.client import display
+from wstpserver.client import interactive
 from wstpserver.client.address import Address
 from wstpserver.client.base_session import BaseSession
 from wstpserver.client.connecting import CONNECT_TIMEOUT
 from wstpserver.client.convert import Results, converter, to_expression
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import EvaluationAborted, EvaluationError, EvaluationFailed, LinkError
-from wstpserver.client.evaluation import Evaluation
-from wstpserver.client.events import Callbacks, ExpressionOutput, TextOutput, drop
-from wstpserver.client.functions import KernelFunction, attribute_names, function_name
+from wstpserver.client.evaluation import Callbacks, Evaluation, ExpressionOutput, TextOutput, drop
 from wstpserver.client.link import Link
 from wstpserver.client.reconnect import reconnect_time
 from wstpserver.client.resync import ABORTED, WINDOW, Batch
@@ -28,12 +26,105 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+
 _NULL: Final = Symbol("Null")
 _FAILED: Final = (Symbol("$Failed"), Symbol("System`$Failed"))
 #: Seconds for the kernel to list its functions, for completion.
 _NAMES_TIMEOUT: Final = 2.0
 #: Messages that an exception quotes.
 _QUOTED: Final = 3
+_OWN_KEYWORDS = ", and a call takes timeout, callbacks, results and check"
+
+
+class KernelFunction:
+    """A function of a session's kernel: ``session.Plus``, ``session.function("Developer`ToPackedArray")``.
+
+    Calling it evaluates ``name[arguments...]`` and returns the value, as `Session.evaluate` does. Arguments are Python
+    values or expressions (`wstpserver.client.convert`); a str is a string. Keywords that begin with a capital are
+    options: ``session.StringSplit(a, b, IgnoreCase=True)`` is ``StringSplit[a, b, IgnoreCase -> True]``. The keywords
+    `timeout`, `callbacks`, `results` and `check` are those of `Session.evaluate`.
+
+    As an argument of another function it stands for its symbol: ``session.Map(session.Sin, [1, 2])``.
+
+    Args:
+        name: The name of the function, with a context where it needs one.
+        evaluate: Evaluates an expression, as `Session.evaluate`.
+
+    Attributes:
+        name: The name of the function.
+    """
+
+    __slots__ = ("_evaluate", "name")
+
+    def __init__(self, name: str, evaluate: Callable[..., Any]) -> None:
+        self.name = name
+        self._evaluate = evaluate
+
+    def __call__(
+        self,
+        *arguments: Any,
+        timeout: float | None = None,
+        callbacks: Callbacks | None = None,
+        results: Results | None = None,
+        check: bool | None = None,
+        **options: Any,
+    ) -> Any:
+        """Evaluate the function; see `Session.evaluate` for the keywords, the value and the exceptions."""
+        return self._evaluate(
+            self.of(*arguments, **options), timeout, callbacks=callbacks, results=results, check=check
+        )
+
+    def of(self, *arguments: Any, **options: Any) -> Function:
+        """Return the expression that a call would evaluate; nothing is sent.
+
+        Args:
+            *arguments: The arguments.
+            **options: Options, which are appended as rules.
+
+        Returns:
+            The expression.
+
+        Raises:
+            TypeError: No expression stands for an argument, or an option has a small first letter.
+        """
+        for name in options:
+            if not name[:1].isupper():
+                raise TypeError(f"{name}= is no option of {self.name}: options begin with a capital{_OWN_KEYWORDS}")
+        rules = [Function(Symbol("Rule"), (Symbol(name), to_expression(value))) for name, value in options.items()]
+        return Function(Symbol(self.name), (*map(to_expression, arguments), *rules))
+
+    def as_expression(self) -> Expression:
+        """Return the symbol of the function."""
+        return Symbol(self.name)
+
+    def __repr__(self) -> str:
+        return f"<KernelFunction {self.name}>"
+
+
+def function_name(attribute: str) -> str:
+    """Return the name of the function that an attribute of a session stands for.
+
+    Raises:
+        AttributeError: It stands for none.
+    """
+    if attribute.startswith("_"):
+        raise AttributeError(f"a session has no attribute {attribute!r}")
+    if "_" in attribute:
+        raise AttributeError(
+            f"{attribute!r} is neither an attribute of a session nor a function: in names of the Wolfram Language an "
+            "underscore stands for a pattern"
+        )
+    if not attribute[0].isupper():
+        raise AttributeError(
+            f"a session has no attribute {attribute!r}. Functions of the kernel begin with a capital; "
+            f"for others write session.function({attribute!r})"
+        )
+    return attribute
+
+
+def attribute_names(names: Iterable[object]) -> list[str]:
+    """Return those of a kernel's names that can be attributes of a session, for completion."""
+    return [name for name in names if isinstance(name, str) and name.isalnum() and name[:1].isupper()]
 
 
 class Session(BaseSession):
@@ -106,7 +197,7 @@ class Session(BaseSession):
             token=token,
             tls=tls,
         )
-        display.register(self)
+        interactive.register(self)
 
     @classmethod
     def from_profile(
@@ -120,6 +211,8 @@ class Session(BaseSession):
         results: Results = "python",
         check: bool = False,
         reconnect: bool | float = False,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> Self:
         """Open a session with the kernel that a profile names.
 
@@ -136,6 +229,8 @@ class Session(BaseSession):
             results: As for `Session`.
             check: As for `Session`.
             reconnect: As for `Session`.
+            token: As for `Session`. It is not written into the profile.
+            tls: As for `Session`.
 
         Returns:
             The session.
@@ -147,7 +242,7 @@ class Session(BaseSession):
         """
         from wstpserver.client.profile import ProfileRequest, session_from_profile  # which others need not wait for
 
-        request = ProfileRequest(path, address, start, reconnect_time(reconnect))
+        request = ProfileRequest(path, address, start, reconnect_time(reconnect), token, tls)
         make = partial(cls, callbacks=callbacks, results=results, check=check)
         session = session_from_profile(make, request, timeout)
         assert isinstance(session, cls)
@@ -393,7 +488,7 @@ class Session(BaseSession):
         Returns:
             The SVG text; None if the expression is no picture or the kernel cannot draw it.
         """
-        return display.svg(self, to_expression(expression))
+        return interactive.svg(self, to_expression(expression))
 
     def latex(self, expression: Any) -> str | None:
         """Have the kernel write a formula in LaTeX.
@@ -404,7 +499,7 @@ class Session(BaseSession):
         Returns:
             LaTeX between dollar signs; None if the kernel cannot write it.
         """
-        return display.latex(self, to_expression(expression))
+        return interactive.latex(self, to_expression(expression))
 
 
 def _question(expression: Any) -> Expression:

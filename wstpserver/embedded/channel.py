@@ -1,5 +1,5 @@
 """The kernel's end of its link: whole packets out of any thread, whole packets in, and waits that an abort can end;
-and standard output, which goes the same way.
+the thread that reads the link's messages while the main thread evaluates; and standard output, which goes the same way.
 
 Errors of the link end the session. They are raised as SystemExit, which no builtin catches.
 """
@@ -16,13 +16,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from wstpserver.client.errors import LinkError
+from wstpserver.client.errors import LinkError, LinkTimeout
 from wstpserver.client.link import Link
-from wstpserver.embedded.interrupts import EvaluationInterrupts
+from wstpserver.embedded.interrupts import ENFORCE_AFTER, ENFORCE_AGAIN, EvaluationInterrupts
 from wstpserver.embedded.process import EXIT_OK, EXIT_PROTOCOL
 from wstpserver.wire.errors import RemoteProtocolError
+from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.values import Function
 
 #: Seconds between two checks for due interrupts, while an evaluation waits for the client.
@@ -41,6 +42,12 @@ _ANCILLARY_SIZE = 64
 
 #: Bytes of messages that are looked at together.
 _PEEKED_MESSAGES = 4096
+
+#: Seconds an evaluation has to end after its abort, when the link is closing.
+CLOSING_GRACE = 1.0
+
+#: Seconds the kernel has to carry out what was sent before the other side disappeared without a message.
+ORPHAN_GRACE = 2.0
 
 
 class SocketTimestamps:
@@ -205,6 +212,67 @@ class LinkChannel:
         self._interrupts.input_arrived = self._latest if self._arrived is None else self._arrived
         self._arrived = None
         return expression
+
+
+class MessageThread:
+    """Turns messages into requests of `EvaluationInterrupts`, and enforces them."""
+
+    def __init__(self, link: Link, timestamps: SocketTimestamps, interrupts: EvaluationInterrupts) -> None:
+        self._link = link
+        self._timestamps = timestamps
+        self._interrupts = interrupts
+        self._arrived: float | None = None  # when the last of the messages arrived that were read together
+
+    def start(self) -> None:
+        """Look at the messages that are there, then read on in a new thread."""
+        wait = self._next(0)
+        threading.Thread(target=self._run, args=(wait,), name="messages", daemon=True).start()
+
+    def _run(self, wait: float | None) -> None:
+        while True:
+            wait = self._next(wait)
+
+    def _next(self, wait: float | None) -> float | None:
+        """Wait `wait` seconds for a message and carry it out; returns how long to wait for the next."""
+        try:
+            code, _ = self._link.next_message(wait, on_arrival=self._note_arrival)
+        except LinkTimeout:
+            return self._enforce(just_requested=False)
+        except LinkError:
+            time.sleep(ORPHAN_GRACE)
+            self._end()
+        self._carry_out(code)
+        return self._enforce(just_requested=True)
+
+    def _note_arrival(self) -> int | None:
+        self._arrived, count = self._timestamps.message_stamp()
+        return count or None
+
+    def _carry_out(self, code: int) -> None:
+        if code in (MessageCode.ABORT, MessageCode.INTERRUPT):
+            interrupts = self._interrupts
+            request = interrupts.request_abort if code == MessageCode.ABORT else interrupts.request_interrupt
+            request(self._arrived, input_waits=self._timestamps.wait_for_data(0))
+        elif code in (MessageCode.TERMINATE, MessageCode.LINK_CLOSING):
+            self._end()
+
+    def _enforce(self, *, just_requested: bool) -> float | None:
+        """Enforce a pending abort; returns the seconds until the next attempt, None if there is nothing to enforce."""
+        if not self._interrupts.abort_requested:
+            return ENFORCE_AFTER if self._interrupts.abort_is_held() else None
+        if just_requested:
+            return ENFORCE_AFTER
+        self._interrupts.enforce()
+        return ENFORCE_AGAIN
+
+    def _end(self) -> NoReturn:
+        """The link is closing: abort the evaluation, and end the process even if the evaluation does not end."""
+        until = time.monotonic() + CLOSING_GRACE
+        while self._interrupts.request_abort() and time.monotonic() < until:
+            self._interrupts.enforce()
+            time.sleep(ENFORCE_AGAIN)
+        sys.stderr.flush()
+        os._exit(EXIT_OK)
 
 
 class StandardOutput:

@@ -55,10 +55,9 @@ class Engine:
             from mathics.core.definitions import Definitions
 
             from wstpserver.embedded.builtins import contribute_builtins
-            from wstpserver.embedded.evaluator import KernelEvaluation
+            from wstpserver.embedded.evaluator import KernelEvaluation, install_patches
             from wstpserver.embedded.format import install_fast_lists
             from wstpserver.embedded.interrupts import EvaluationInterrupts
-            from wstpserver.embedded.patches import install_patches
 
             self.definitions = Definitions(add_builtin=True)
             contribute_builtins(self.definitions)

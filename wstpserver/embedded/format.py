@@ -18,7 +18,7 @@ from mathics.core.systemsymbols import SymbolFullForm, SymbolInputForm
 from mathics.format.box import formatvalues
 from mathics.format.form import outputform
 
-from wstpserver.embedded.patches import replace_everywhere
+from wstpserver.embedded.evaluator import replace_everywhere
 
 #: Lists shorter than this are left to Mathics.
 FAST_FROM = 16

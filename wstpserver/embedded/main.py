@@ -11,8 +11,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import NoReturn
 
-from wstpserver.embedded.process import EXIT_OK, EXIT_UNAVAILABLE, EXIT_USAGE, prepare_environment
+from wstpserver.embedded.process import (
+    EXIT_OK,
+    EXIT_SOFTWARE,
+    EXIT_UNAVAILABLE,
+    EXIT_USAGE,
+    end_process,
+    open_kernel_link,
+    prepare_environment,
+)
 
 #: Options that make a kernel speak over a link instead of a terminal.
 LINK_SWITCHES = frozenset({"-wstp", "-mathlink"})
@@ -82,7 +91,7 @@ def parse_arguments(words: Sequence[str]) -> KernelArguments:
         return KernelArguments("usage", problem=f"the command line names {link}: -linkname is missing")
     protocol = _value_after(words, lowered, "-linkprotocol")
     if protocol and protocol.lower() not in TCP_PROTOCOLS:
-        return KernelArguments("refused", problem=NO_PROTOCOL.format(protocol))
+        return KernelArguments("refused", tuple(words), problem=NO_PROTOCOL.format(protocol))
     return KernelArguments("kernel", link_options=tuple(words))
 
 
@@ -145,8 +154,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"wstpkernel: {arguments.problem}\n\n{USAGE}", end="", file=sys.stderr)
         return EXIT_USAGE
     if arguments.action == "refused":
-        print(f"wstpkernel: {arguments.problem}", file=sys.stderr)
-        return EXIT_UNAVAILABLE
+        return _refuse(arguments, f"wstpkernel: {arguments.problem}")
     missing = missing_packages()
     if missing:
         return _refuse(arguments, explain_missing(missing))
@@ -154,12 +162,16 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _refuse(arguments: KernelArguments, reason: str) -> int:
-    """Report missing packages on stderr, and to the server of a warm parent."""
-    print(reason, file=sys.stderr)
+    """Report on stderr why there is no kernel; tell the server, or end the link of the program that waits for one."""
+    print(reason, file=sys.stderr, flush=True)
     if arguments.action == "warm-parent":
-        from wstpserver.embedded.prefork_protocol import report_failure
+        from wstpserver.embedded.prefork import report_failure
 
         report_failure(arguments.warm_descriptor, reason)
+    else:
+        from wstpserver.client.connecting import refuse_launch
+
+        refuse_launch(arguments.link_options)
     return EXIT_UNAVAILABLE
 
 
@@ -169,9 +181,27 @@ def _run(arguments: KernelArguments) -> int:
         from wstpserver.embedded.prefork import run_warm_parent
 
         return run_warm_parent(arguments.warm_descriptor)
-    from wstpserver.embedded.cold import run_cold_kernel
+    return _run_cold_kernel(arguments.link_options)
 
-    return run_cold_kernel(arguments.link_options)
+
+def _run_cold_kernel(link_options: Sequence[str]) -> NoReturn:
+    """Open the link, load Mathics (4-8 s), serve the link, and end the process.
+
+    The link comes first, so that the peer sees at once that the program started, and an error of the link does not
+    wait for Mathics.
+    """
+    link = open_kernel_link(link_options)
+    try:
+        from wstpserver.embedded.engine import Engine
+
+        engine = Engine()
+    except Exception as error:
+        print(f"wstpkernel: Mathics cannot be loaded: {type(error).__name__}: {error}", file=sys.stderr)
+        link.close()
+        end_process(EXIT_SOFTWARE)
+    from wstpserver.embedded.session import serve
+
+    end_process(serve(engine, link))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""Settings of the whole process: before Mathics is imported, before a kernel runs, and when the process ends."""
+"""The process of a kernel: its settings before Mathics is imported and before a kernel runs, its link, its end."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
+
+from wstpserver.client.connecting import open_link
+from wstpserver.client.errors import LinkError
+from wstpserver.client.link import Link
+from wstpserver.wire.errors import WSTPError
 
 # Exit codes of `wstpkernel`; the names are those of sysexits.h.
 
@@ -19,6 +24,9 @@ EXIT_UNAVAILABLE = 69
 EXIT_SOFTWARE = 70
 #: The peer sent something that is not WSTP.
 EXIT_PROTOCOL = 76
+
+#: Seconds within which the link must be established.
+LINK_TIMEOUT = 60.0
 
 #: Variables that the named libraries read once, at import. One thread each: the warm parent forks, and a fork of a
 #: process with several threads is not safe; a kernel is also only one of many on its machine.
@@ -70,6 +78,25 @@ def detach_input() -> None:
     if null != 0:
         os.dup2(null, 0)
         os.close(null)
+
+
+def open_kernel_link(link_options: Sequence[str]) -> Link:
+    """Open the link a command line names; on failure, report the reason on stderr and end the process.
+
+    With -linkmode listen, the link's name is printed on stdout.
+
+    Args:
+        link_options: The words of the command line, link options and others.
+
+    Returns:
+        The link, connected and greeted.
+    """
+    detach_input()
+    try:
+        return open_link(link_options, LINK_TIMEOUT, on_listening=lambda name: print(name, flush=True))
+    except (LinkError, WSTPError) as error:
+        print(f"wstpkernel: {error}", file=sys.stderr)
+        end_process(EXIT_UNAVAILABLE)
 
 
 def end_process(code: int) -> NoReturn:

@@ -14,11 +14,10 @@ from mathics.core.symbols import SymbolNull
 from mathics.core.systemsymbols import SymbolFailed
 
 from wstpserver.client.link import Link
-from wstpserver.embedded.channel import LinkChannel, SocketTimestamps, StandardOutput
+from wstpserver.embedded.channel import LinkChannel, MessageThread, SocketTimestamps, StandardOutput
 from wstpserver.embedded.convert import FromWire, ToWire
 from wstpserver.embedded.engine import Engine
 from wstpserver.embedded.evaluator import EvaluationRunner
-from wstpserver.embedded.message_thread import MessageThread
 from wstpserver.embedded.process import EXIT_OK, EXIT_SOFTWARE
 from wstpserver.embedded.repl import KernelRepl, leave_on_quit
 from wstpserver.wire.errors import LocalProtocolError

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from wstpserver.pools.admission import not_admitted, seat_holders, spare_kernels, unserved, waits_longest
 from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
-from wstpserver.pools.limits import worn_out
+from wstpserver.pools.limits import not_admitted, seat_holders, spare_kernels, unserved, waits_longest, worn_out
 from wstpserver.pools.states import (
     ENDING,
     Admission,
@@ -122,7 +121,8 @@ class Registry:
         self.pools = {pool.name: Pool(pool, self.seats) for pool in settings.pools}
         #: Pools that would start kernels if there were seats for them, in the order of asking.
         self._short: dict[Pool, None] = {}
-        #: Called when the state of a kernel has changed, or a setting that decides about it.
+        #: Called when the state of a kernel has changed, and when a setting has that decides about it.
+        self.moved: Callable[[Kernel], object] = _ignore
         self.changed: Callable[[Kernel], object] = _ignore
         self._new_id = new_id
         self._carry_out = carry_out
@@ -785,7 +785,7 @@ class Registry:
         before = kernel.state
         kernel.move(state)
         kernel.since = self._clock()
-        self.changed(kernel)
+        self.moved(kernel)
         self._update_lists(kernel, before)
         self._tell_of_move(kernel, before)
 

@@ -27,18 +27,26 @@ from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import ConnectionClosed, MessageWatch, peer_name
-from wstpserver.server.handover import HandoverError, check_format, fetch, link_of_record, unpacked
-from wstpserver.server.handshake import ClientAcceptor, OpenLink
+from wstpserver.server.handover import (
+    BLOCKED_SIGNALS,
+    HandoverError,
+    Restart,
+    check_format,
+    check_words,
+    fetch,
+    link_of_record,
+    read_check_words,
+    unpacked,
+)
+from wstpserver.server.handshake import ClientAcceptor, OpenLink, trace_link
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.persistence import Persistence
-from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
+from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen, own_address
 from wstpserver.server.log import Log, LogSink, counted
-from wstpserver.server.restart import BLOCKED_SIGNALS, Restart, check_words, read_check_words
-from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
-from wstpserver.settings.diff import changes
 from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
+from wstpserver.settings.model import changes
 from wstpserver.settings.schema import ANY
 from wstpserver.version import VERSION
 
@@ -62,7 +70,7 @@ def can_start(words: str, settings: ServerSettings) -> str:
     """Say why this program could not take over from a server that restarts, or "".
 
     Args:
-        words: What that server asks (`restart.check_words`).
+        words: What that server asks (`handover.check_words`).
         settings: The settings that would be in force.
     """
     try:
@@ -74,6 +82,9 @@ def can_start(words: str, settings: ServerSettings) -> str:
     except (ValueError, HandoverError, PortUnavailable) as error:
         return str(error)
     return ""
+
+#: The environment variable that names the server to clients.
+ADDRESS_VARIABLE = "WSTPSERVER"
 
 
 def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") -> int:
@@ -97,6 +108,8 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     except (PortUnavailable, HandoverError) as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
+    # A kernel that wants others to work for it, and a program that a kernel starts, mean this server.
+    os.environ[ADDRESS_VARIABLE] = own_address(listeners[0])
     application = Application(settings, options, listeners, record.get("since"))
     try:
         if record:
@@ -203,11 +216,10 @@ class Application:
         self._restarting = Restart(
             self._log,
             self._dispatcher,
-            self._launcher,
             self._stopping,
             lambda: self._settings.restart_timeout,
             check_words(options.port, options.interface),
-            self._withdraw,
+            self._prepare,
             self._halt,
             self._resume,
             self._hand_over,
@@ -308,8 +320,9 @@ class Application:
         """Execute the program again and go on there; returns why that was not possible."""
         return self._restarting.run()
 
-    def _withdraw(self) -> None:
-        """Withdraw the advertisement, or the next program would find the name taken."""
+    def _prepare(self) -> None:
+        """Launch no further kernel, and withdraw the advertisement: the next program would find the name taken."""
+        self._launcher.line.hold()
         advertiser, self._advertiser = self._advertiser, None
         if advertiser is not None:
             advertiser.stop()
@@ -319,6 +332,7 @@ class Application:
             server.stop_accepting()
 
     def _resume(self) -> None:
+        self._launcher.line.release()
         if self._stopping.is_set():
             return
         for server in self._servers:

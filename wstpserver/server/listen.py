@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import socket
 import struct
@@ -78,6 +79,12 @@ def describe(listeners: list[socket.socket], interface: str) -> str:
     hosts = ", ".join(listener.getsockname()[0] for listener in listeners)
     named = hosts == interface.removeprefix("[").removesuffix("]")
     return f"{port} and interface {interface}" + ("" if named else f" ({hosts})")
+
+
+def own_address(listener: socket.socket) -> str:
+    """The address of this server for programs on this computer, `31415@localhost`."""
+    host, port = listener.getsockname()[:2]
+    return f"{port}@{'localhost' if ipaddress.ip_address(host).is_unspecified else host}"
 
 
 def _listen_on(

@@ -12,6 +12,9 @@ import time
 
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
 
+#: The variables of the protocol: systemd speaks to the server alone, so its children do not inherit them.
+VARIABLES = frozenset({NOTIFY_SOCKET, "WATCHDOG_PID", "WATCHDOG_USEC"})
+
 
 def ready(status: str = "") -> bool:
     """Say that the service is ready: it listens, or has reloaded its configuration.

@@ -8,8 +8,7 @@ from tools.harness.fake_kernel.codec import Function, Symbol, decode, encode
 from wstpserver.pools.evaluation import PLAIN_OUTPUT
 from wstpserver.server.relay import epoll_loop
 from wstpserver.server.relay.channel import HELD_FRAME_SIZE, ChannelEvent, FrameState
-from wstpserver.server.relay.client_channel import ClientChannel
-from wstpserver.server.relay.kernel_channel import KernelChannel
+from wstpserver.server.relay.directions import ClientChannel, KernelChannel
 from wstpserver.server.relay.sinks import Sink
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.packets import PacketHead

@@ -9,12 +9,10 @@ from gevent.event import Event
 from tests.server.connections import tcp_pair
 from tests.server.relay.test_channels import frame, is_command, random_frames, random_pieces
 from wstpserver.server.connection import Connection, ConnectionClosed
-from wstpserver.server.relay import epoll_loop, fastpath
+from wstpserver.server.relay import directions, epoll_loop
 from wstpserver.server.relay.channel import HELD_FRAME_SIZE, ChannelEvent
-from wstpserver.server.relay.client_channel import ClientChannel
-from wstpserver.server.relay.frame_writer import FrameWriter
-from wstpserver.server.relay.kernel_channel import KernelChannel
-from wstpserver.server.relay.sinks import PeerSink
+from wstpserver.server.relay.directions import ClientChannel, KernelChannel
+from wstpserver.server.relay.sinks import FrameWriter, PeerSink
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.packets import PacketHead
 
@@ -235,8 +233,8 @@ class Client:
         self.counts, self.busy = [], 0
 
     def permit(self, kernel=None, **situation):
-        allowed = fastpath.permissions(fastpath.BridgeState.OPEN, **{**OPEN, **situation})
-        fastpath.apply(self.channel, kernel, allowed)
+        allowed = directions.permissions(directions.BridgeState.OPEN, **{**OPEN, **situation})
+        directions.apply(self.channel, kernel, allowed)
 
     def passed(self, head, begun, answered):
         self.counts.append((begun, answered))

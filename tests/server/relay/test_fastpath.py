@@ -7,10 +7,8 @@ import pytest
 from tests.server.connections import tcp_pair
 from wstpserver.pools.states import BridgeState
 from wstpserver.server.connection import Connection
-from wstpserver.server.relay import fastpath
-from wstpserver.server.relay.client_channel import ClientChannel
-from wstpserver.server.relay.fastpath import Permissions, permissions
-from wstpserver.server.relay.kernel_channel import KernelChannel
+from wstpserver.server.relay import directions
+from wstpserver.server.relay.directions import ClientChannel, KernelChannel, Permissions, permissions
 
 FLAGS = ("accepting", "plain", "queue_empty", "closing", "deferred", "rewrites")
 SITUATIONS = [
@@ -60,9 +58,9 @@ def test_the_words_in_c_follow(channels, order):
     all_permissions = [Permissions(*values) for values in itertools.product([False, True], repeat=2)]
     for number in order:
         allowed = all_permissions[number]
-        fastpath.apply(client, kernel, allowed)
+        directions.apply(client, kernel, allowed)
         assert bool(client.state.permitted) == allowed.evaluation
         assert (client.state.peer == kernel.state) == (kernel.state.peer == client.state) == allowed.counted
         assert bool(client.state.peer) == bool(kernel.state.peer) == allowed.counted
-    fastpath.apply(client, None, fastpath.NOTHING)
+    directions.apply(client, None, directions.NOTHING)
     assert not client.state.permitted and not client.state.peer and not kernel.state.peer

@@ -9,7 +9,7 @@ from wstpserver._native import ffi
 from tests.server.connections import tcp_pair
 from tools.harness.processes import living_greenlets
 from wstpserver.server.connection import Connection, ConnectionClosed
-from wstpserver.server.relay.frame_writer import FrameWriter
+from wstpserver.server.relay.sinks import FrameWriter
 
 BIG = b"x" * 30_000_000
 A, B = "source a", "source b"

@@ -57,6 +57,7 @@ def read_arguments(arguments):
                         help=f"what to measure: {', '.join(MEASURES)} (default: all but growth)")  # fmt: skip
     parser.add_argument("--all", action="store_true", help="growth too: up to 5,000 clients; takes about 25 minutes")
     parser.add_argument("--quick", action="store_true", help="a quarter of the repetitions, at most 100 clients")
+    parser.add_argument("--largest", type=int, metavar="BYTES", help="send no larger lists than these")
     parser.add_argument("--json", action="store_true", help="print JSON at the end, not tables as they come")
     parser.add_argument("--write", type=Path, metavar="FOLDER",
                         help="write compare.json and plots there, and the tables into FOLDER.md")  # fmt: skip
@@ -89,7 +90,7 @@ class Run:
 
     def __init__(self, options):
         self._options = options
-        self._plan = Plan(options.measures, quick=options.quick)
+        self._plan = Plan(options.measures, quick=options.quick, largest=options.largest)
         self._ways = {name: LEGS[name] for name in options.legs}
         self.document = documents.new()
 
@@ -195,7 +196,7 @@ class BuildsRun(Run):
 
     def __init__(self, options):
         super().__init__(options)
-        self._plan = Plan(options.measures, quick=options.quick, one_sitting=True)
+        self._plan = Plan(options.measures, quick=options.quick, one_sitting=True, largest=options.largest)
         self._sittings = []
 
     def everything(self):

@@ -111,6 +111,8 @@ class Server(Leg):
             MaximumKernelNumber=self.kernels + 50, ReservePreviouslyConnectedKernels=False,
         )  # fmt: skip
         configuration = {"KernelStartConcurrency": 16, "MaximumUnpairedConnections": 20000, "Pools": {"P": settings}}
+        if self.root == ROOT:
+            configuration["KernelsOutliveServer"] = 60  # as users have it, where tests do not
         server = self.enter_context(ServerProcess(self.folder, configuration, stop_deadline=120, root=self.root))
         server.wait_for_log(r"Pool P is ready with", 120 + 0.1 * self.kernels)
         self.port, self.pid = server.port, server.pid

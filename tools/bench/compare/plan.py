@@ -14,8 +14,9 @@ class Plan:
     """`light_pairs` and `vendor_pairs`: (key, title, measurement) for each measurement that is taken in `sittings`.
     `crowd` and `growth` take a function add(key, title, rows)."""
 
-    def __init__(self, only=(), *, quick=False, one_sitting=False):
+    def __init__(self, only=(), *, quick=False, one_sitting=False, largest=None):
         self._quick, self._only, self._one_sitting = quick, only, one_sitting
+        self._largest = largest or max(SIZES)
         self.sittings = 1 if one_sitting else 2 if quick else 8
 
     def wants(self, group):
@@ -39,6 +40,8 @@ class Plan:
             found += self._latency("light", self._times(5))
         if self.wants("throughput"):
             for size in SIZES[: 7 if self._quick else None]:
+                if size > self._largest:
+                    break
                 rounds = 1 if size > LARGE else self._times(4)
                 found.append((f"packed {size}", f"Packed Real64, lists of {in_bytes(size)}", Throughput(size, rounds)))
         if self.wants("bulk"):

@@ -34,6 +34,7 @@ class OwnServer(QuietStack):
             )  # fmt: skip
             configuration = {
                 "KernelStartConcurrency": 16, "MaximumUnpairedConnections": 20000, "Pools": {"Light": settings},
+                "KernelsOutliveServer": 60,  # as users have it, where tests do not
             }  # fmt: skip
             self.server = stack.enter_context(
                 ServerProcess(folder, configuration, *arguments, stop_deadline=60 + kernels / 10)

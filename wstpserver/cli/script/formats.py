@@ -1,18 +1,23 @@
 """In which form a result is printed: text of the language, or a format of ``Export``.
 
 The kernel writes the value. Where it cannot draw a picture as an image (the embedded kernel draws SVG only), it gives
-the drawing or the pixels, and the image is made of them here.
+the drawing or the pixels, and the image is made of them here. In a session on a terminal, which shows text, graphics
+are saved to files, which are named.
 """
 
 from __future__ import annotations
 
 import codecs
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal
-from wstpserver.wire.values import Expression, Function
+from wstpserver.client import Callbacks, Session
+from wstpserver.wire.errors import WSTPError
+from wstpserver.wire.values import Expression, Function, Symbol
 
 #: Names of forms of the language, and other names for them, in lower case -> the form.
 _FORMS: Final = {
@@ -128,7 +133,7 @@ def _decoded(text: str) -> str:
 
 def _from_pixels(pixels: Expression, form: Format) -> bytes:
     from wstpserver.client import to_python
-    from wstpserver.client.display import png_of
+    from wstpserver.client.interactive import png_of
 
     try:
         return _converted(png_of(to_python(pixels)), form)
@@ -137,45 +142,18 @@ def _from_pixels(pixels: Expression, form: Format) -> bytes:
 
 
 def _from_drawing(drawing: str, form: Format) -> bytes:
+    from wstpserver.client.interactive import RasterError, png_of_svg
+
     try:
-        import resvg_py
+        data = png_of_svg(drawing, zoom=2)  # the size on screens of today
     except ImportError:
         raise ProgramError(
             f"this kernel draws SVG only (-format SVG); for {form.name} install resvg_py here: "
             "pip install 'wstpserver[plots]'"
         ) from None
-    try:
-        # A browser shows a drawing on white paper, and at twice its size on screens of today.
-        data = bytes(
-            resvg_py.svg_to_bytes(
-                svg_string=drawing.lstrip(),
-                background="white",
-                zoom=2,
-                font_dirs=_font_folders(),
-                font_family=_SANS,
-                sans_serif_family=_SANS,
-                serif_family="DejaVu Serif",
-                monospace_family="DejaVu Sans Mono",
-            )
-        )
-    except (ValueError, OSError) as error:
+    except RasterError as error:
         raise ProgramError(f"this drawing cannot be made {form.name}: {error}") from None
     return _converted(data, form)
-
-
-#: What is drawn where a drawing names no font, or a kind of font.
-_SANS: Final = "DejaVu Sans"
-
-
-def _font_folders() -> list[str]:
-    """Matplotlib brings fonts along, for computers that have none."""
-    from importlib.util import find_spec
-
-    found = find_spec("matplotlib")
-    if found is None or found.origin is None:
-        return []
-    folder = os.path.join(os.path.dirname(found.origin), "mpl-data", "fonts", "ttf")
-    return [folder] if os.path.isdir(folder) else []
 
 
 def _converted(png: bytes, form: Format) -> bytes:
@@ -277,3 +255,81 @@ class ResultWriter:
         except OSError as error:
             raise ProgramError(f"cannot write {path}: {error.strerror}", ExitCode.IO) from None
         self._written = True
+
+
+# Graphics of a session on a terminal
+
+
+#: How kernels write a picture as text.
+_PICTURE: Final = re.compile(r"-(?:Graphics|Graphics3D|GraphicsBox|Graphics3DBox|Image)-")
+_LINE: Final = re.compile(r"Out\[(\d+)\]")
+#: Seconds that drawing a picture may take.
+_TIMEOUT: Final = 30.0
+
+
+class GraphicsFolder:
+    """A temporary folder for the pictures of one session, made for the first one. It stays after the session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._folder: Path | None = None
+
+    def save(self, label: str, text: str) -> str | None:
+        """Save a result that is a picture.
+
+        Args:
+            label: The label of the result.
+            text: The result as text.
+
+        Returns:
+            What became of it, for the user; None if it is no picture.
+        """
+        line = _LINE.search(label)
+        if line is None or not _PICTURE.fullmatch(text.strip()):
+            return None
+        result = Function(Symbol("Out"), (int(line[1]),))
+        name = f"Out{line[1]}"
+        drawing = self._svg(result)
+        if drawing is not None:
+            return self._write(f"{name}.svg", drawing.lstrip().encode())
+        pixels = self._png(result)
+        if pixels is not None:
+            return self._write(f"{name}.png", pixels)
+        return f"This kernel cannot draw {text.strip()}; it is not saved"
+
+    def _svg(self, picture: Expression) -> str | None:
+        """The drawing; None if the kernel does not draw it, or only writes its name into the drawing."""
+        value = self._evaluate(Function(Symbol("ExportString"), (picture, "SVG")))
+        drawn = isinstance(value, str) and "<svg" in value and not _PICTURE.search(value)
+        return value if drawn and isinstance(value, str) else None
+
+    def _png(self, picture: Expression) -> bytes | None:
+        """An image from its pixels; None if it has none."""
+        value = self._evaluate(Function(Symbol("ImageData"), (picture, "Byte")))
+        try:
+            from wstpserver.client import to_python
+            from wstpserver.client.interactive import png_of
+
+            return None if value is None else png_of(to_python(value))
+        except (TypeError, ValueError):
+            return None
+
+    def _evaluate(self, expression: Expression) -> Expression | None:
+        """The value, without a word to the user; None if there is none."""
+        try:
+            value: Expression = self._session.evaluate(expression, _TIMEOUT, callbacks=Callbacks.quiet())
+        except WSTPError:  # a link that ended is noticed by the next input
+            return None
+        return value
+
+    def _write(self, name: str, data: bytes) -> str:
+        try:
+            if self._folder is None:
+                import tempfile  # which takes a while
+
+                self._folder = Path(tempfile.mkdtemp(prefix="wstpscript-"))
+            path = self._folder / name
+            path.write_bytes(data)
+        except OSError as error:
+            return f"The picture cannot be saved: {error.strerror}"
+        return f"Saved as {path}"

@@ -32,7 +32,7 @@ from wstpserver.client import (
     LinkError,
 )
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.inputs import is_incomplete, names_beginning
+from wstpserver.client.interactive import is_incomplete, names_beginning
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression
 

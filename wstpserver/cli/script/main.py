@@ -34,7 +34,7 @@ from wstpserver.cli.script.program import (
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
 from wstpserver.client import Callbacks, CommandError, EvaluationTimeout, KernelMessage, Session
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.inputs import is_incomplete
+from wstpserver.client.interactive import is_incomplete
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Symbol

@@ -6,9 +6,8 @@ import re
 from typing import Final
 
 from wstpserver.cli.script.connect import ScriptSession, explain_end, is_busy, show_missed_output, survive
-from wstpserver.cli.script.graphics import GraphicsFolder
-from wstpserver.cli.script.interrupts import Interrupts
-from wstpserver.cli.script.reader import InputHistory, InputReader, make_reader
+from wstpserver.cli.script.formats import GraphicsFolder
+from wstpserver.cli.script.reader import InputHistory, InputReader, Interrupts, make_reader
 from wstpserver.cli.terminal import ExitCode, Terminal, text_of
 from wstpserver.client import (
     Callbacks,
@@ -23,7 +22,7 @@ from wstpserver.client import (
     ProfileError,
     Session,
 )
-from wstpserver.client.inputs import names_beginning
+from wstpserver.client.interactive import names_beginning
 from wstpserver.client.profile import KERNEL_ID, record_kernel, user_file
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Symbol

@@ -19,9 +19,8 @@ from typing import Any, Final
 
 from wstpserver.client.address import Address, parse_address
 from wstpserver.client.convert import Results, converter
-from wstpserver.client.events import Callbacks
-from wstpserver.client.parallel.tasks import Group, Item, TaskQueue, task
-from wstpserver.client.parallel.worker import KernelSource, Worker
+from wstpserver.client.evaluation import Callbacks
+from wstpserver.client.parallel.worker import Group, Item, KernelSource, TaskQueue, Worker, task
 
 #: Seconds that the server may take to have a kernel for us.
 KERNEL_TIMEOUT: Final = 60.0
@@ -361,9 +360,7 @@ class ProgressBar:
         try:
             from tqdm.auto import tqdm
         except ImportError:
-            raise ImportError(
-                "a progress bar needs tqdm, which is not installed: pip install tqdm"
-            ) from None
+            raise ImportError("a progress bar needs tqdm, which is not installed: pip install tqdm") from None
         self._bar = tqdm(total=total, unit="item")
 
     def advance(self, _: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
+import io
 import json
 import os
 import re
@@ -308,31 +310,114 @@ def _date_of(date: BaseElement, evaluation: Any) -> datetime.datetime | None:
         return None
 
 
-@TEXT.define("ImportString", 2, messages={"jsonbad": "The text is not JSON: `1`."})
-def import_string(evaluation: Any, text: BaseElement, form: BaseElement) -> BaseElement | None:
-    """ImportString of JSON: objects are lists of rules for "JSON" and associations for "RawJSON"."""
-    if not isinstance(text, String) or not isinstance(form, String) or form.value not in ("JSON", "RawJSON"):
-        return None
-    try:
-        return _from_json(json.loads(text.value), raw=form.value == "RawJSON")
-    except ValueError as error:
-        evaluation.message("ImportString", "jsonbad", String(str(error)))
-        return SymbolFailed
+#: Formats of text that are written here.
+EXPORT_FORMATS = ("JSON", "RawJSON", "CompactJSON", "CSV", "TSV", "Table", "Text", "Package")
+
+#: What separates the columns of a table.
+_SEPARATORS = {"CSV": ",", "TSV": "\t", "Table": "\t"}
 
 
-@TEXT.define("ExportString", 2, messages={"jsonval": "The value cannot be written as JSON: `1`."})
-def export_string(evaluation: Any, value: BaseElement, form: BaseElement) -> BaseElement | None:
-    """ExportString of JSON; $Failed with a message for what has no form in JSON."""
-    if not isinstance(form, String) or form.value not in ("JSON", "RawJSON", "CompactJSON"):
-        return None
-    try:
-        plain = _to_json(value)
-    except ValueError as error:
-        evaluation.message("ExportString", "jsonval", String(str(error)))
-        return SymbolFailed
-    if form.value == "CompactJSON":
-        return String(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
-    return String(json.dumps(plain, ensure_ascii=False, indent="\t"))
+def exported_text(value: BaseElement, form: str, evaluation: Any) -> str | None:
+    """A value in a format of text.
+
+    Args:
+        value: What is to be written.
+        form: One of `EXPORT_FORMATS`.
+        evaluation: The evaluation.
+
+    Returns:
+        The text; None for a format that is not written here.
+
+    Raises:
+        ValueError: The value has no such form.
+    """
+    if value.has_form("Dataset", 1):
+        value = value.elements[0]
+    if form in ("JSON", "RawJSON"):
+        return json.dumps(_to_json(value), ensure_ascii=False, indent="\t", allow_nan=False)
+    if form == "CompactJSON":
+        return json.dumps(_to_json(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if form in _SEPARATORS:
+        return _table_text(value, _SEPARATORS[form], evaluation)
+    if form == "Text":
+        return _plain_text(value, evaluation)
+    if form == "Package":
+        return str(eval_ToString(value, SymbolInputForm, "Unicode", evaluation).value) + "\n"
+    return None
+
+
+def _table_text(value: BaseElement, separator: str, evaluation: Any) -> str:
+    """Rows of cells; associations with the same keys become rows under a row of keys."""
+    if value.has_form("Association", None):
+        value = ListExpression(*value.elements)
+    if not isinstance(value, ListExpression):
+        raise ValueError("a table is a list of rows")
+    rows: list[list[BaseElement]] = []
+    for part in value.elements:
+        if part.has_form("Association", None):
+            if not rows:
+                rows.append([rule.elements[0] for rule in part.elements])
+            known = {rule.elements[0]: rule.elements[1] for rule in part.elements}
+            rows.append([known.get(key, String("")) for key in rows[0]])
+        elif part.has_form(["List", "Rule"], None):
+            rows.append(list(part.elements))
+        else:
+            rows.append([part])
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter=separator, lineterminator="\n")
+    writer.writerows([[_cell_text(cell, evaluation) for cell in row] for row in rows])
+    return written.getvalue()
+
+
+def _cell_text(cell: BaseElement, evaluation: Any) -> str:
+    if isinstance(cell, String):
+        return str(cell.value)
+    if isinstance(cell, MachineReal):
+        return repr(cell.value).removesuffix("0") if repr(cell.value).endswith(".0") else repr(cell.value)
+    return str(eval_ToString(cell, SymbolInputForm, "Unicode", evaluation).value)
+
+
+def imported_text(text: str, form: str, element: str, evaluation: Any) -> BaseElement:
+    """The value of a text in JSON, or of a table.
+
+    Args:
+        text: The text.
+        form: "JSON" (objects are lists of rules), "RawJSON" (associations), "CSV", "TSV" or "Table".
+        element: "Dataset" for a table whose first row has the names of the columns; "" for the rows.
+        evaluation: The evaluation.
+
+    Raises:
+        ValueError: The text is not JSON.
+    """
+    if form in ("JSON", "RawJSON"):
+        value = _from_json(json.loads(text), raw=form == "RawJSON" or element == "Dataset")
+        return Expression(Symbol("System`Dataset"), value) if element == "Dataset" else value
+    if form == "Table":
+        rows = [line.split() for line in text.splitlines()]
+    else:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_SEPARATORS[form]))
+    cells = [[_cell_of(cell) for cell in row] for row in rows]
+    if element != "Dataset" or not cells:
+        return ListExpression(*(ListExpression(*row) for row in cells))
+    names = [cell if isinstance(cell, String) else String(word) for cell, word in zip(cells[0], rows[0], strict=True)]
+    entries = [
+        Expression(
+            SymbolAssociation, *(Expression(SymbolRule, key, cell) for key, cell in zip(names, row, strict=False))
+        )
+        for row in cells[1:]
+    ]
+    return Expression(Symbol("System`Dataset"), ListExpression(*entries))
+
+
+_INTEGER = re.compile(r"[+-]?\d+")
+_REAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
+
+
+def _cell_of(text: str) -> BaseElement:
+    word = text.strip()
+    if _INTEGER.fullmatch(word):
+        return Integer(int(word))
+    return machine_real(float(word)) if _REAL.fullmatch(word) else String(text)
 
 
 def _from_json(value: Any, *, raw: bool) -> BaseElement:

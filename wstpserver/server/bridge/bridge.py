@@ -12,9 +12,8 @@ from wstpserver.pools.states import BRIDGE_TRANSITIONS, BridgeState, TransitionE
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.handover import packed, unpacked
-from wstpserver.server.relay import fastpath
-from wstpserver.server.relay.frame_writer import FrameWriter
-from wstpserver.server.relay.sinks import FrameSink, PeerSink
+from wstpserver.server.relay import directions
+from wstpserver.server.relay.sinks import FrameSink, FrameWriter, PeerSink
 from wstpserver.wire.frames import FrameScanner
 from wstpserver.wire.packets import PacketHead
 
@@ -163,7 +162,7 @@ class Bridge:
         """
         client, kernel = self.client, self.kernel
         client.peer = None
-        fastpath.apply(client.channel, None, fastpath.NOTHING)
+        directions.apply(client.channel, None, directions.NOTHING)
         broken = client.channel.detach()
         heads = client.queue.detach(keep=keep_queue)
         if broken and kernel.break_off(client.queue, client.channel):
@@ -230,7 +229,7 @@ class Bridge:
         if client.peer is not self:
             return
         evaluation = kernel.evaluation
-        allowed = fastpath.permissions(
+        allowed = directions.permissions(
             self.state,
             accepting=evaluation.accepting and not evaluation.asking,
             plain=evaluation.counted,
@@ -239,4 +238,4 @@ class Bridge:
             deferred=kernel.record.deferred,
             rewrites=self._rewrites,
         )
-        fastpath.apply(client.channel, kernel.channel, allowed)
+        directions.apply(client.channel, kernel.channel, allowed)

@@ -24,11 +24,10 @@ from wstpserver.server.connection import (
 )
 from wstpserver.server.handover import link_record, packed, unpacked
 from wstpserver.server.relay.channel import ChannelEvent
-from wstpserver.server.relay.client_channel import ClientChannel
-from wstpserver.server.relay.frame_writer import FrameWriter, ended
+from wstpserver.server.relay.directions import ClientChannel
+from wstpserver.server.relay.sinks import FrameWriter, ended
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.messages import MessageReader
-from wstpserver.wire.packets import PacketHead
+from wstpserver.wire.packets import MessageReader, PacketHead
 from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds after which a link that is closing is ended, whether the other side has read everything or not.
@@ -605,7 +604,7 @@ class ClientSession:
 
     # -- what is written to the client -------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | bytearray) -> None:
         """Write whole frames of the server's own to the client, between other frames."""
         if not data:
             return

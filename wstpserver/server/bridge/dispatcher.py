@@ -11,7 +11,6 @@ import gevent
 from gevent import get_hub
 
 from wstpserver.pools import commands as replies
-from wstpserver.pools.ids import KernelIds
 from wstpserver.pools.registry import Registry, TokenRequired
 from wstpserver.pools.states import (
     Admission,
@@ -21,6 +20,7 @@ from wstpserver.pools.states import (
     Close,
     Effect,
     Kernel,
+    KernelIds,
     KernelState,
     MoveFailed,
     Pool,
@@ -42,14 +42,13 @@ from wstpserver.server.commands.executor import Executor, Handlers, ServerContro
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
 from wstpserver.server.handover import link_of_record, packed, unpacked
-from wstpserver.server.handshake import OpenLink
+from wstpserver.server.handshake import OpenLink, trace_link
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.maintenance import EvaluationTimer, Maintenance
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
-from wstpserver.server.trace import trace_link
 from wstpserver.settings import ServerSettings
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.proxy_protocol import ProxyHeader
 
 #: Seconds that clients have at the server's end to read what was still on its way to them.
@@ -135,7 +134,7 @@ class Dispatcher:
         self.supervisor = Supervisor(
             self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
         )
-        self.registry.changed = launcher.persistence.changed
+        self.registry.moved, self.registry.changed = launcher.persistence.moved, launcher.persistence.changed
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
             self.registry,
@@ -193,7 +192,12 @@ class Dispatcher:
         """
         kernels = [one.halt() for one in self._ends() if one.record.state is not KernelState.RESETTING]
         clients = [one.halt() for one in self.sessions.values()]
-        return all(kernels) and all(clients) and self.supervisor.is_settled
+        return all(kernels) and all(clients) and self.is_settled
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no kernel is being started or reset, and of none that has ended it is open how."""
+        return self.supervisor.is_settled
 
     def frames_under_way(self) -> set[tuple[ClientSession | KernelSession, int]]:
         """The clients and kernels that have not sent the rest of a frame of which a part was passed on, each with a

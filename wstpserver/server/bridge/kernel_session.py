@@ -18,13 +18,10 @@ from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.relay.channel import ChannelEvent, FrameState
-from wstpserver.server.relay.client_channel import ClientChannel
-from wstpserver.server.relay.frame_writer import FrameWriter, ended
-from wstpserver.server.relay.kernel_channel import KernelChannel
-from wstpserver.server.relay.sinks import FrameJournal, NullSink, OutputBacklog, Sink
+from wstpserver.server.relay.directions import ClientChannel, KernelChannel
+from wstpserver.server.relay.sinks import FrameJournal, FrameWriter, NullSink, OutputBacklog, Sink, ended
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
-from wstpserver.wire.messages import MessageReader
-from wstpserver.wire.packets import PacketHead
+from wstpserver.wire.packets import MessageReader, PacketHead
 
 #: Seconds that a kernel's children have to end after the kernel has.
 LINK_END_GRACE = 0.3

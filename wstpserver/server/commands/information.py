@@ -13,8 +13,7 @@ from typing import Any
 
 import ujson
 
-from wstpserver.pools.admission import not_admitted, occupied_pools
-from wstpserver.pools.limits import is_hopeless, occupancy, remedy
+from wstpserver.pools.limits import is_hopeless, not_admitted, occupancy, occupied_pools, remedy
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import READY, Admission, Kernel, KernelState, Pool, WaitingClient
 from wstpserver.server.bridge.client_session import ClientSession

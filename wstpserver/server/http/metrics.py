@@ -23,8 +23,7 @@ from wstpserver.pools.states import ENDING, READY, Kernel, KernelState, Pool, Wa
 from wstpserver.server.connection import yield_to_loop
 from wstpserver.server.kernels.process_info import family_resident
 from wstpserver.server.kernels.supervisor import Supervisor
-from wstpserver.server.relay.client_channel import ClientChannel
-from wstpserver.server.relay.kernel_channel import KernelChannel
+from wstpserver.server.relay.directions import ClientChannel, KernelChannel
 from wstpserver.version import VERSION
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.listen import PortUnavailable, describe, listen
 from wstpserver.server.log import Log, shorten
 from wstpserver.settings import ServerSettings
-from wstpserver.wire.messages import MessageCode
+from wstpserver.wire.packets import MessageCode
 
 #: Connections at the same time; further ones wait until one has ended.
 MOST_CONNECTIONS = 64

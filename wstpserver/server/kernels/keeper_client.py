@@ -20,8 +20,9 @@ from gevent.event import AsyncResult, Event
 
 from wstpserver.keeper import protocol
 from wstpserver.keeper.protocol import READ, VERSION, WRITE, Peer
-from wstpserver.server.kernels.orphan_reaper import make_private, reap, runtime_folder
+from wstpserver.server import systemd
 from wstpserver.server.kernels.process import KernelProcess
+from wstpserver.server.kernels.process_info import make_private, reap, runtime_folder
 from wstpserver.server.log import Log
 
 #: Seconds that a keeper has to answer when it is started, or found.
@@ -29,9 +30,6 @@ WELCOME_TIME = 10.0
 
 #: Seconds that it has to end with everything that is left in it.
 GOODBYE_TIME = 10.0
-
-#: What a service manager says to the server alone (sd_notify(3)).
-NOT_INHERITED = frozenset({"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"})
 
 #: If set, the server does without a keeper.
 DISABLE_KEEPER = "WSTPSERVER_DISABLE_KEEPER"
@@ -157,7 +155,7 @@ class KeeperClient:
             environment: That of all processes.
             outlive: Seconds that what the keeper holds outlives the server.
         """
-        inherited = {name: value for name, value in environment.items() if name not in NOT_INHERITED}
+        inherited = {name: value for name, value in environment.items() if name not in systemd.VARIABLES}
         try:
             directory = os.getcwd()
         except OSError:  # it was removed
@@ -324,7 +322,7 @@ def start_keeper(folder: Path, port: int, report: Callable[[str], None]) -> Keep
             stderr=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             cwd="/",
-            env={name: value for name, value in os.environ.items() if name not in NOT_INHERITED},
+            env={name: value for name, value in os.environ.items() if name not in systemd.VARIABLES},
         )
     except BaseException:
         ours.close()

@@ -19,19 +19,18 @@ from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels import process_info
 from wstpserver.server.kernels.keeper_client import KeeperClient, KeeperUnavailable
-from wstpserver.server.kernels.kernel_link import KernelLinkError, KernelListener
-from wstpserver.server.kernels.orphan_reaper import OrphanGuard, PidFile, open_pid_file
-from wstpserver.server.kernels.persistence import Persistence
-from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
-from wstpserver.server.kernels.process import KernelProcess
-from wstpserver.server.kernels.remote import (
-    Elsewhere,
+from wstpserver.server.kernels.kernel_link import (
     ExpectedLink,
-    RemoteKernel,
+    KernelLinkError,
+    KernelListener,
     Transports,
     TransportUnavailable,
 )
-from wstpserver.server.kernels.spawn import INHERITED, Surroundings, spawn, watch_child
+from wstpserver.server.kernels.persistence import Persistence
+from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
+from wstpserver.server.kernels.process import KernelProcess, RemoteKernel
+from wstpserver.server.kernels.process_info import OrphanGuard, PidFile, open_pid_file
+from wstpserver.server.kernels.spawn import INHERITED, Elsewhere, Surroundings, spawn, watch_child
 from wstpserver.server.log import Log
 from wstpserver.server.peers import holder, owners_are_known
 

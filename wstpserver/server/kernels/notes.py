@@ -6,7 +6,8 @@ A file without a name, which the keeper holds, has
     the notes         struct wstpkeep for each kernel, written by C and mapped (cext/wstpkeep.h)
     copies            of scanners that stand in a large frame, mapped
     receive buffers   of all channels, mapped: what was received and not handed on yet is still there
-    records           what the server knows of each kernel, as JSON, two places for each
+    records           what the server knows of each kernel, as JSON, two places for each: its size, and the text
+    long records      the text of those that are longer, as with a long question; two places for each kernel, too
     beginnings        of frames that are not whole yet
 
 What is not used of it takes no memory. Of the kernel's connection the next server asks the system how many bytes have
@@ -34,8 +35,10 @@ MOST_KERNELS = 16384
 #: Receive buffers that are in the file.
 MOST_BUFFERS = 32
 
-#: Bytes of a record, and of the beginning of a frame.
+#: Bytes of a record, of one that is long, and of the beginning of a frame. A record holds at most a prompt and a
+#: question, which are kept up to `HELD_FRAME_SIZE` bytes each and take a third more here.
 RECORD_SIZE = 2048
+LONG_RECORD_SIZE = 262144
 KEPT_SIZE = 65536
 
 _NOTES_SIZE = ffi.sizeof("struct wstpkeep")
@@ -47,7 +50,9 @@ _SLACK = 1 << 20
 _PAGE = 4096
 _HEADER = struct.Struct("<16s5Q")
 _NAME = b"wstpserver-notes"
-_LAYOUT = _HEADER.pack(_NAME, 1, _NOTES_SIZE, _SCAN_SIZE, MOST_KERNELS, BUFFER_SIZE)
+_SIZE = struct.Struct("<I")
+_SHORT = RECORD_SIZE - _SIZE.size
+_LAYOUT = _HEADER.pack(_NAME, 2, _NOTES_SIZE, _SCAN_SIZE, MOST_KERNELS, BUFFER_SIZE)
 
 
 def _rounded(size: int) -> int:
@@ -59,7 +64,8 @@ _COPIES = _NOTES + _rounded(MOST_KERNELS * _NOTES_SIZE)
 _BUFFERS = _COPIES + _rounded(MOST_KERNELS * 2 * _SCAN_SIZE)
 _RECORDS = _BUFFERS + MOST_BUFFERS * BUFFER_SIZE
 _KEPT = _RECORDS + MOST_KERNELS * 2 * RECORD_SIZE
-_END = _KEPT + MOST_KERNELS * KEPT_SIZE
+_LONG_RECORDS = _KEPT + MOST_KERNELS * KEPT_SIZE
+_END = _LONG_RECORDS + MOST_KERNELS * 2 * LONG_RECORD_SIZE
 _MAPPED = _RECORDS
 
 
@@ -81,6 +87,7 @@ class Recovered:
         busy: Whether the last of them is still open.
         head: The packet that began it.
         record: The server's own record.
+        state: The number of the kernel's state, if that has changed since; else None.
         fresh: Whether that says everything about open evaluations.
     """
 
@@ -92,6 +99,7 @@ class Recovered:
     busy: bool
     head: PacketHead
     record: dict[str, Any]
+    state: int | None
     fresh: bool
 
 
@@ -213,10 +221,14 @@ class KernelNotes:
     def write(self, record: Mapping[str, Any]) -> bool:
         """Note what the server knows of the kernel; False if that is too much."""
         data = json.dumps(record, separators=(",", ":")).encode()
-        if len(data) > RECORD_SIZE - 4:
+        if len(data) > LONG_RECORD_SIZE:
             return False
         place = 1 if self.state.valid_record == 0 else 0
-        os.pwrite(self._file.descriptor, struct.pack("<I", len(data)) + data, self._place(place))
+        size = _SIZE.pack(len(data))
+        if len(data) > _SHORT:
+            os.pwrite(self._file.descriptor, data, self._long_place(place))
+            data = b""
+        os.pwrite(self._file.descriptor, size + data, self._place(place))
         self.state.valid_record = place
         return True
 
@@ -228,13 +240,21 @@ class KernelNotes:
     def _place(self, place: int) -> int:
         return _RECORDS + (2 * self.index + place) * RECORD_SIZE
 
+    def _long_place(self, place: int) -> int:
+        return _LONG_RECORDS + (2 * self.index + place) * LONG_RECORD_SIZE
+
     def _record(self) -> dict[str, Any]:
         if self.state.valid_record < 0:
             raise NotesLost("there is no record of it")
-        data = os.pread(self._file.descriptor, RECORD_SIZE, self._place(self.state.valid_record))
-        (size,) = struct.unpack_from("<I", data)
+        place = self.state.valid_record
+        data = os.pread(self._file.descriptor, RECORD_SIZE, self._place(place))
+        (size,) = _SIZE.unpack_from(data)
+        if size > _SHORT:
+            text = os.pread(self._file.descriptor, size, self._long_place(place))
+        else:
+            text = data[_SIZE.size : _SIZE.size + size]
         try:
-            record = json.loads(data[4 : 4 + size])
+            record = json.loads(text)
         except ValueError:
             raise NotesLost("its record cannot be read") from None
         if not isinstance(record, dict):
@@ -260,7 +280,8 @@ class KernelNotes:
         position, received, scan = self._received(int(done.boundary), taken)
         fresh = record.get("at") == [begun, int(done.boundary)]
         head = HEADS[out.head] if begun else PacketHead.OTHER
-        return Recovered(int(done.boundary), position, received, scan, begun, begun > done.idle, head, record, fresh)
+        busy, state = begun > done.idle, int(self.state.state) - 1 if self.state.state else None
+        return Recovered(int(done.boundary), position, received, scan, begun, busy, head, record, state, fresh)
 
     def _begun(self, descriptor: int) -> int:
         """How many evaluations have begun."""

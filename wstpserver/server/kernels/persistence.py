@@ -26,6 +26,10 @@ LATER = 0.05
 #: The names under which the keeper holds things.
 _NOTES, _KERNEL, _OUTPUT, _PARENT = "notes", "kernel:", "output:", "parent:"
 
+#: States of kernels by the numbers that the notes have, and the other way round.
+_STATES = tuple(KernelState)
+_NUMBERS = {state: number for number, state in enumerate(_STATES, 1)}
+
 #: States of a kernel that the next server can go on with.
 _LASTING = frozenset({KernelState.FREE.value, KernelState.RESERVED.value, KernelState.BRIDGED.value})
 
@@ -102,6 +106,8 @@ class Persistence:
         self.outlive = seconds
         if self.keeper is not None:
             self.keeper.set_outlive(seconds)
+            if seconds and self._file is None:
+                self.begin(self.keeper)
 
     def why_not(self) -> str:
         """Why kernels do not outlive this server, "" if they do."""
@@ -183,6 +189,15 @@ class Persistence:
         self._changed.pop(kernel, None)
         self._later.pop(kernel, None)
 
+    def moved(self, kernel: Kernel) -> None:
+        """A kernel has another state. That is noted at once in one word; the record follows, for a client that comes
+        and goes only once: it would cost as much as all the rest of its connection.
+        """
+        session = self._sessions.get(kernel)
+        if session is not None and session.notes is not None:
+            session.notes.state.state = _NUMBERS[kernel.state]
+            self.changed(kernel, soon=False)
+
     def changed(self, kernel: Kernel, *, soon: bool = True) -> None:
         """Something about a kernel is to be noted: when the loop comes round, or a little later."""
         if kernel not in self._sessions:
@@ -229,12 +244,11 @@ class Persistence:
         question = session.question
         if question:
             record["question"] = packed(question)
-        if not notes.write(record):  # the question is too long, or evaluations are nested very deeply
-            for name in ("question", "input_name"):
-                record.pop(name, None)
-            if not notes.write(record):
-                record["kernel"].pop("evaluation", None)
-                notes.write(record)
+        if not notes.write(record):  # evaluations are nested very deeply
+            record["kernel"].pop("evaluation", None)
+            record["at"][1] = -1  # so that nobody takes it for all that there is to know
+            notes.write(record)
+        notes.state.state = 0
 
     # -- after a crash -------------------------------------------------------------------------------------------
 
@@ -280,7 +294,7 @@ class Persistence:
                 _close(descriptors, output)
                 continue
             if kernel["state"] == KernelState.BRIDGED.value:
-                awaited[identifier] = found.record.get("keep_alive")
+                awaited[identifier] = found.record.get("keep_alive") if found.state is None else None
                 kernel["state"] = KernelState.RESERVED.value
             records.append(kernel)
             kernels[identifier] = _session_record(held, descriptors, found, output)
@@ -296,6 +310,8 @@ def _close(descriptors: list[int], output: tuple[dict[str, Any], list[int]] | No
 def _kernel_record(found: Recovered) -> dict[str, Any]:
     """The registry's record of a kernel, with what has happened since it was written. Raises NotesLost."""
     kernel: dict[str, Any] = dict(found.record["kernel"])
+    if found.state is not None:
+        kernel["state"] = _STATES[found.state].value
     if kernel["state"] not in _LASTING:
         raise NotesLost(f"it was {kernel['state']}")
     noted = found.record["at"][0]

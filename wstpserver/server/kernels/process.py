@@ -1,7 +1,8 @@
-"""Kernel processes: what they print, and how they end."""
+"""Kernel processes: what they print, what is known of those on other machines, and how they end."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,9 +14,10 @@ from typing import Any
 from gevent import get_hub
 from gevent.event import AsyncResult, Event
 
+from wstpserver.keeper.connector import REPORT
+from wstpserver.keeper.processes import describe_status
 from wstpserver.server.handover import packed, unpacked
 from wstpserver.server.kernels import process_info
-from wstpserver.server.kernels.remote import RemoteKernel
 
 #: Seconds a kernel has to exit by itself after its link was closed, then after SIGTERM, then after SIGKILL.
 LINK_GRACE = 2.0
@@ -43,6 +45,80 @@ _ESCAPE_SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?"
 )
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class RemoteKernel:
+    """What the connector of one kernel reports.
+
+    Attributes:
+        launcher: the words of the launcher.
+        host: the machine that the kernel runs on, "" before it is known.
+        path: the kernel's program there.
+        process: its process ID there, 0 before it is known.
+        memory: its resident memory in bytes, 0 if it is not known.
+        ended: why it has ended, "" if only the exit status says so.
+        started: set when its process has been started.
+    """
+
+    __slots__ = ("_expect", "_log_line", "ended", "host", "launcher", "memory", "path", "process", "started")
+
+    def __init__(
+        self,
+        launcher: tuple[str, ...],
+        log_line: Callable[[str], None],
+        expect: Callable[[str, bytes], object] = lambda token, secret: None,
+    ) -> None:
+        """
+        Args:
+            launcher: the words of the launcher.
+            log_line: called with each line that the kernel or the engine prints.
+            expect: called with a token and a secret that connections of the agent will show.
+        """
+        self.launcher = launcher
+        self.host = self.path = self.ended = ""
+        self.process = self.memory = 0
+        self.started = Event()
+        self._log_line = log_line
+        self._expect = expect
+
+    def hand_over(self) -> dict[str, Any]:
+        """What another process of the server needs to know of it, as JSON can express it."""
+        return {
+            "launcher": list(self.launcher),
+            "host": self.host,
+            "path": self.path,
+            "process": self.process,
+            "memory": self.memory,
+        }
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any], log_line: Callable[[str], None]) -> RemoteKernel:
+        """A kernel that runs already; *record* is what `hand_over` returned in another process."""
+        remote = cls(tuple(record["launcher"]), log_line)
+        remote.host, remote.path = record["host"], record["path"]
+        remote.process, remote.memory = record["process"], record["memory"]
+        remote.started.set()
+        return remote
+
+    def take_line(self, line: str) -> bool:
+        """Take a line of the connector; True if it was a report."""
+        if not line.startswith(REPORT):
+            self._log_line(line)
+            return False
+        try:
+            report = json.loads(line[len(REPORT) :])
+        except ValueError:  # cut off, because the connector was killed
+            return True
+        self.host = report.get("host", self.host)
+        self.path = report.get("path", self.path)
+        self.process = report.get("pid", self.process)
+        self.memory = report.get("memory", self.memory)
+        self.ended = report.get("ended", self.ended)
+        if "secret" in report:
+            self._expect(report["token"], bytes.fromhex(report["secret"]))
+        if self.process:
+            self.started.set()
+        return True
 
 
 class KernelProcess:
@@ -174,17 +250,6 @@ class KernelProcess:
                 return False
             self.exited.wait(min(left, _POLL_INTERVAL))
         return True
-
-
-def describe_status(status: int) -> str:
-    """A wait status in words: `exit status 3` or `signal 9 (SIGKILL)`."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            return f"signal {number} ({signal.Signals(number).name})"
-        except ValueError:
-            return f"signal {number}"
-    return f"exit status {os.WEXITSTATUS(status)}"
 
 
 class KernelOutput:

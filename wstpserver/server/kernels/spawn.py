@@ -1,4 +1,4 @@
-"""Starts processes of kernels, by the keeper if there is one.
+"""Starts processes of kernels, by the keeper if there is one; for kernels on other machines those that stand for them.
 
 Without a keeper: on Linux 5.9 and later a start costs the same however large the server is (cext/wstpspawn.h): a
 server with thousands of clients has page tables and descriptors that take longer to copy than everything else.
@@ -11,18 +11,27 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import json
 import os
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import _cffi_backend
 from gevent import get_hub, subprocess
 
 from wstpserver._native import ffi, lib
-from wstpserver.server.kernels.keeper_client import NOT_INHERITED, KeeperClient
+from wstpserver.keeper.connector import ENVIRONMENT
+from wstpserver.server import systemd
+from wstpserver.server.kernels.keeper_client import KeeperClient
 from wstpserver.server.kernels.process import KernelProcess
+from wstpserver.settings import PoolSettings, ServerSettings, discovery
+from wstpserver.settings.resolve import AUTOMATIC_PATH
 
 
 class Surroundings(NamedTuple):
@@ -111,7 +120,7 @@ def spawn(
         OSError: it cannot be started; the text says why.
     """
     surroundings.check()
-    environment = {name: text for name, text in surroundings.environment().items() if name not in NOT_INHERITED}
+    environment = {name: text for name, text in surroundings.environment().items() if name not in systemd.VARIABLES}
     directory = surroundings.directory or None
     reading, writing = os.pipe()
     try:
@@ -264,3 +273,85 @@ def _prepare_child(parent: int, *, marks: bool) -> None:
 
 def _wait_status(return_code: int) -> int:
     return -return_code if return_code < 0 else return_code << 8
+
+
+# Kernels on other machines
+
+#: Runs the connector without looking for the packages that are installed for this Python. It needs what the C module is
+#: built upon.
+_RUN = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.path.append(sys.argv.pop(1));"
+    " from wstpserver.keeper.connector import main; main(sys.argv[1:])"
+)
+_FLAGS = ("-S", "-E", "-s")
+_PACKAGES = (os.fspath(Path(__file__).parents[3]), os.path.dirname(_cffi_backend.__file__))
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """How a kernel is started on another machine.
+
+    Attributes:
+        launcher: The words of KernelLauncher with everything filled in.
+        agent: The words of KernelAgent.
+        interface: Where the agent connects to the server; "" to carry the link through the launcher.
+        directory: The folder that the kernel begins in, "" for that of the agent.
+        environment: What is different in its environment; None takes a variable away.
+    """
+
+    launcher: tuple[str, ...]
+    agent: tuple[str, ...]
+    interface: str = ""
+    directory: str = ""
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+
+    def command(self, path: str, options: list[str], server: tuple[str, int] | None) -> list[str]:
+        """The command line of the connector, without the link arguments.
+
+        Args:
+            path: The kernel's program.
+            options: The kernel's options.
+            server: The host and port for connections of the agent, None if it makes none.
+        """
+        order: dict[str, Any] = {
+            "launcher": self.launcher,
+            "agent": self.agent,
+            "path": None if path == AUTOMATIC_PATH else path,
+            "options": options,
+            "directory": self.directory,
+            "discovery": discovery.__file__,
+            "server": None if server is None else {"host": server[0], "port": server[1]},
+        }
+        return [sys.executable, *_FLAGS, "-c", _RUN, *_PACKAGES, json.dumps(order)]
+
+    def variables(self) -> tuple[str, ...]:
+        """What the connector needs in its environment, as `NAME=value`."""
+        return (f"{ENVIRONMENT}={json.dumps(dict(self.environment))}",)
+
+
+def fill_in(launcher: tuple[str, ...], pool: str, kernel: str) -> tuple[str, ...]:
+    """The words of KernelLauncher for one kernel.
+
+    Args:
+        launcher: The words with `{pool}`, `{id}` and `{server}`.
+        pool: The name of the pool.
+        kernel: The ID of the kernel.
+    """
+    values = {"{pool}": pool, "{id}": kernel, "{server}": socket.gethostname()}
+    filled = []
+    for word in launcher:
+        for placeholder, value in values.items():
+            word = word.replace(placeholder, value)
+        filled.append(word)
+    return tuple(filled)
+
+
+def elsewhere_of(
+    settings: ServerSettings, pool: PoolSettings, kernel: str, directory: str, environment: Mapping[str, str | None]
+) -> Elsewhere | None:
+    """How a kernel with the settings of a pool is started on another machine; None for this machine."""
+    if not pool.kernel_launcher:
+        return None
+    interface = settings.kernel_transport_interface if pool.kernel_transport == "tcp" else ""
+    launcher = fill_in(pool.kernel_launcher, pool.name, kernel)
+    return Elsewhere(launcher, pool.kernel_agent, interface, directory, environment)

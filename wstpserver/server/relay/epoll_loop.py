@@ -77,9 +77,12 @@ def give_buffer(buffer: Buffer) -> None:
 def share_buffers(memory: Iterable[tuple[memoryview, Any]]) -> None:
     """Take these buffers before all others: what is received into them can be read when this process is gone.
 
-    To be called before anything is received.
+    That is true of channels that begin to receive after this.
     """
     _buffers[:] = [Buffer(one) for one in memory]
+    loop: EpollLoop | None = getattr(_local, "loop", None)
+    if loop is not None:
+        loop.renew_buffer()
 
 
 class WaitingChannel(Protocol):
@@ -198,6 +201,10 @@ class EpollLoop:
     def _hand_over(self, channel: WaitingChannel, verdict: int) -> None:
         """The channel gets the buffer, the loop another one."""
         channel.arrival = (self._buffer, verdict)
+        self.renew_buffer()
+
+    def renew_buffer(self) -> None:
+        """Take another buffer in the place of the present one, which is somebody else's or not needed any more."""
         self._buffer = take_buffer()
         self._state.buffer = self._buffer.pointer
 

@@ -14,8 +14,8 @@ from tests.support.serving import serving as serving_with_keeper
 from tools.harness import processes
 from tools.harness.kernels import make_kernel
 from tools.harness.waiting import wait_for, wait_gone
-from wstpserver.server.kernels import orphan_reaper, process_info
-from wstpserver.server.kernels.orphan_reaper import MARK, PidFile, PidRecord, make_private, open_pid_file, reap
+from wstpserver.server.kernels import process_info
+from wstpserver.server.kernels.process_info import MARK, PidFile, PidRecord, make_private, open_pid_file, reap
 from wstpserver.server.log import Log
 
 SLEEPER = [sys.executable, "-S", "-E", "-c", "import time; time.sleep(1000)"]
@@ -145,10 +145,10 @@ def test_a_folder_that_others_can_use_is_not_used(tmp_path, log, monkeypatch):
     other.mkdir()
     (other / "wstpserver").symlink_to(tmp_path)
     assert open_pid_file({"XDG_RUNTIME_DIR": os.fspath(other)}, log) is None
-    monkeypatch.setattr(orphan_reaper.tempfile, "gettempdir", lambda: os.fspath(tmp_path))
-    assert orphan_reaper.runtime_folder({}) == tmp_path / f"wstpserver-{os.getuid()}"
-    assert orphan_reaper.runtime_folder({"XDG_RUNTIME_DIR": "/not/there"}) == tmp_path / f"wstpserver-{os.getuid()}"
-    assert orphan_reaper.runtime_folder({"XDG_RUNTIME_DIR": os.fspath(other)}) == other / "wstpserver"
+    monkeypatch.setattr(process_info.tempfile, "gettempdir", lambda: os.fspath(tmp_path))
+    assert process_info.runtime_folder({}) == tmp_path / f"wstpserver-{os.getuid()}"
+    assert process_info.runtime_folder({"XDG_RUNTIME_DIR": "/not/there"}) == tmp_path / f"wstpserver-{os.getuid()}"
+    assert process_info.runtime_folder({"XDG_RUNTIME_DIR": os.fspath(other)}) == other / "wstpserver"
 
 
 def test_a_kernel_of_a_killed_server_is_killed_with_its_group(folder, log, start, tmp_path):
