@@ -122,7 +122,8 @@ function host(kernel) {
   return kernel.Host || state.Server.Machine || "";
 }
 
-// `most`: the first click on the title shows the largest first; `natural`: "Client 9" before "Client 10". Kernels that are equal are in the order of their start.
+// `most`: the first click on the title shows the largest first; `natural`: "Client 9" before "Client 10".
+// Kernels that are equal are in the order of their start.
 const COLUMNS = [
   { key: "ID", title: "Kernel", class: "id mono", value: (kernel) => kernel.id },
   { key: "Pool", title: "Pool", class: "pool-name", value: (kernel) => kernel.Pool || "", natural: true },
