@@ -276,6 +276,8 @@ def test_the_way_to_the_server_breaks(served):
 
 def test_garbage(http, served):
     """What no client sends, and what no client can be sent."""
+    import httpx2
+
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json, text/event-stream"}
     for content, kind in ((b"\x00\xff\xfe{", "application/json"), (b"[1, 2", "application/json"), (b"\xff", "x/y")):
         answer = httpx2.post(http.url, headers={**headers, "Content-Type": kind}, content=content, timeout=PATIENCE)

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.interop.conftest import compiled, vendor_kernel, vendor_library  # noqa: F401 - fixtures
 from tests.support.serving import (
     SUCCESS,
     TRUE,
@@ -26,6 +28,8 @@ from tests.support.serving import (
     reconnect,
     serving,
 )
+from tests.support.terminal import TerminalProgram
+from tests.support.terminal import script as script_words
 from tools.harness import processes
 from tools.harness.crashing import run
 from tools.harness.fake_kernel.codec import Function, Symbol
@@ -240,6 +244,45 @@ def test_a_session_comes_back_with_its_answer(tmp_path, kernel, killed):
                 assert session.evaluate("x", 30) == "kept"
                 assert back == [identifier]
                 session.close()
+
+
+def test_a_kernel_on_the_vendors_library_goes_on(tmp_path, vendor_kernel, killed):  # noqa: F811 - the fixture
+    configuration = lasting(vendor_kernel, 1, MaximumKernelNumber=3)
+    with killed(configuration) as server, join(server) as link:
+        identifier = kernel_id(link)
+        assert entered(link) == "In[2]:= "
+        link.put("EvaluatePacket", Function("Spin", 1))
+        assert link.get_packet() == ("TextPacket", "spinning")
+        server.stop(signal.SIGKILL)
+    with following(tmp_path, configuration, server) as second, join(second) as link:
+        reconnect(link, identifier)
+        settled(link)
+        assert [packet[0] for packet in missed(link)[1]] == ["ReturnPacket"]
+        assert entered(link) == "In[3]:= "
+
+
+def entered(link):
+    """The prompt after a line of input."""
+    link.put("EnterTextPacket", "1+2")
+    while (packet := link.get_packet())[0] != "InputNamePacket":
+        pass
+    return packet[1]
+
+
+def test_a_program_at_its_prompt_says_that_it_is_back(tmp_path, kernel, killed):
+    """In one line."""
+    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
+    with killed(configuration) as server:
+        words = script_words("-wstpserver", f"{server.port}@127.0.0.1", "-startprofile", tmp_path / "profile")
+        with TerminalProgram(words, tmp_path) as terminal:
+            terminal.expect("In[1]:= ")
+            terminal.enter('x = "kept"', "In[2]:= ")
+            server.stop(signal.SIGKILL)
+            with following(tmp_path, configuration, server):
+                terminal.enter("x", re.compile(r"Out\[2\]= kept\n\nIn\[3\]:= "))
+                assert re.findall(".*reconnected.*\n", terminal.output) == ["wstpscript: reconnected\n"]
+                terminal.keys("\x04")
+                assert terminal.wait() == 0
 
 
 def test_a_server_that_stops_and_keeps_its_kernels(tmp_path, kernel, killed):

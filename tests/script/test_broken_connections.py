@@ -41,8 +41,9 @@ def test_the_connection_breaks_at_every_step(capfd):
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("option", ["-startprofile", "-continueprofile"])
-def test_the_connection_breaks_at_every_step_to_a_profile(capfd, tmp_path, option):
-    """The profile is as before, or names the kernel: never half of it."""
+def test_the_connection_breaks_at_every_step_to_a_profile(capfd, tmp_path, option, monkeypatch):
+    """The profile is as before, or names the kernel: never half of it. No server comes to reconnect to."""
+    monkeypatch.setattr("wstpserver.cli.script.connect.RECONNECT_TIME", 0.1)
     result, success = '{"result":"a806-2645-9651"}', '{"status":"ExecutionSuccess"}'
     rules = {"go": "7", "GetKernelID": result, "GetPoolName": '{"result":"Main"}'}
     rules |= dict.fromkeys(("SetKeepAlive", "SetReserveKernel", "ConnectKernel"), success)

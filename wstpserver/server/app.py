@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -382,7 +382,7 @@ class Application:
     def _serve_on(self, session: ClientSession, link: OpenLink, record: Mapping[str, Any]) -> None:
         """Serve a client that was connected before the restart until its end."""
         try:
-            self._converse(session, link, lambda: self._dispatcher.resume_command(session, record))
+            self._converse(session, link, record)
         finally:
             link.close()
 
@@ -571,21 +571,22 @@ class Application:
                 address=link.address,
                 header=link.header,
             )
-            self._converse(
-                session,
-                link,
-                lambda: self._dispatcher.open_session(
-                    session, without_kernel=link.without_kernel, greeting=link.unsent
-                ),
-            )
+            self._converse(session, link)
         finally:  # also after a defect: a client must not wait for ever
             link.close()
 
-    def _converse(self, session: ClientSession, link: OpenLink, begin: Callable[[], None]) -> None:
+    def _converse(
+        self, session: ClientSession, link: OpenLink, record: Mapping[str, Any] | None = None
+    ) -> None:
+        """Serve a client until its end; *record* is what was handed over of one that was there before."""
         messages = MessageWatch(link.messages, link.messages_leftover, session.run_messages, session.messages_ended)
         why = "the server failed"
         try:
-            begin()
+            if record is None:
+                self._dispatcher.open_session(session, without_kernel=link.without_kernel, greeting=link.unsent)
+                link.unsent = b""  # it has been sent, and a client may do nothing for hours
+            else:
+                self._dispatcher.resume_command(session, record)
             why = session.run(link.leftover)
         finally:
             try:

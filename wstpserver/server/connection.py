@@ -399,6 +399,8 @@ class MessageWriter:
         connection: the message connection.
     """
 
+    __slots__ = ("_connection", "_rest")
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._rest = b""

@@ -18,6 +18,7 @@ from wstpserver.cli.script.connect import (
     open_kernel,
     server_name,
     show_missed_output,
+    survive,
 )
 from wstpserver.cli.script.formats import Format, Result, ResultWriter, encoding_of, format_of, read_result
 from wstpserver.cli.script.program import (
@@ -250,6 +251,8 @@ def evaluate(script: Script, arguments: ScriptArguments, terminal: Terminal) -> 
     prints_aside = form.binary and arguments.output is None
     callbacks = _callbacks(terminal, named, prints_aside=prints_aside)
     opened = open_kernel(_choice(arguments), deadline, callbacks, terminal)
+    if opened.profile is not None:
+        survive(opened.session, opened.profile, opened.address)
     try:
         with opened.session as session:
             if arguments.verbose:

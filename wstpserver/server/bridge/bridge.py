@@ -74,6 +74,8 @@ class Bridge:
             (SendInputNamePacketUponKernelConnection).
     """
 
+    __slots__ = ("_prompt_sink", "_rewrites", "_shows_prompt", "_welcomed", "client", "kernel", "state")
+
     def __init__(self, client: ClientSession, kernel: KernelSession, shows_prompt: Callable[[], bool]) -> None:
         self.client = client
         self.kernel = kernel

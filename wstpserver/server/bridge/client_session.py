@@ -104,6 +104,10 @@ class ClientPeer(Protocol):
         """Evaluations of the client and their answers passed in C (`OnPassed` of the client's channel)."""
 
 
+#: What waits where nothing does: an idle client has no queue of its own, which would take 760 bytes.
+_NOTHING: deque[_Packet | _Message] = deque()
+
+
 class EvaluationQueue:
     """Hands the packets of one client to its bridge, or keeps them until the kernel can take them.
 
@@ -117,6 +121,11 @@ class EvaluationQueue:
         closing: Returns whether the client's link is being closed.
         needs_kernel: Called when a packet waits for a kernel; returns whether to keep it.
     """
+
+    __slots__ = (
+        "_bytes", "_changed", "_channel", "_closing", "_connection", "_halting", "_items", "_limit", "_needs_kernel",
+        "_sender", "_sending", "_target",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -132,10 +141,10 @@ class EvaluationQueue:
         self._closing = closing
         self._needs_kernel = needs_kernel
         self._target: ClientPeer | None = None
-        self._items: deque[_Packet | _Message] = deque()
+        self._items = _NOTHING
         self._bytes = 0
-        #: Set when something that the client's channel waits for may have changed.
-        self._changed = Event()
+        #: Set when something that the client's channel waits for may have changed; made when it waits first.
+        self._changed: Event | None = None
         self._sending = False
         #: True after `halt`: nothing waits for there to be less.
         self._halting = False
@@ -178,13 +187,13 @@ class EvaluationQueue:
             heads.append(self._channel.scanner.head)
         self._items.clear()
         self._bytes = 0
-        self._changed.set()
+        self._tell_changed()
         return tuple(heads)
 
     def halt(self) -> bool:
         """Wait for nothing any more; True once what waits here can be handed over."""
         self._halting = True
-        self._changed.set()
+        self._tell_changed()
         return not self._sending
 
     def resume(self) -> None:
@@ -204,15 +213,15 @@ class EvaluationQueue:
         """Go on with what waited in another process; *record* is what `hand_over` returned there."""
         for one in record:
             if "message" in one:
-                self._items.append(_Message(*one["message"]))
+                self._append(_Message(*one["message"]))
             else:
                 frame = unpacked(one["frame"])
-                self._items.append(_Packet(PacketHead[one["head"]], frame))
+                self._append(_Packet(PacketHead[one["head"]], frame))
                 self._bytes += len(frame) + QUEUED_PACKET_COST
 
     def wake(self) -> None:
         """The link is ending: nothing waits here any longer."""
-        self._changed.set()
+        self._tell_changed()
 
     # -- what the client sends ---------------------------------------------------------------------------------
 
@@ -229,7 +238,7 @@ class EvaluationQueue:
         if target is None and not self._needs_kernel():
             return
         frame = ended(bytes(data))  # a late `]` of it may come at any time, and is not needed then
-        self._items.append(_Packet(head, frame))
+        self._append(_Packet(head, frame))
         self._bytes += len(frame) + QUEUED_PACKET_COST
         if target is not None:
             target.update_fastpath()
@@ -265,12 +274,14 @@ class EvaluationQueue:
         if target is not None and target.is_open:
             target.kernel.send_message(code, argument)
         elif sum(isinstance(item, _Message) for item in self._items) < MOST_MESSAGES:
-            self._items.append(_Message(code, argument))
+            self._append(_Message(code, argument))
 
     def _goes_now(self, target: ClientPeer, head: PacketHead) -> bool:
         return target.is_open and not self._items and target.kernel.evaluation.may_go(head)
 
     def _wait_for_change(self) -> None:
+        if self._changed is None:
+            self._changed = Event()
         self._changed.clear()
         self._changed.wait()
 
@@ -285,7 +296,7 @@ class EvaluationQueue:
 
     def release(self) -> None:
         """Send what can go now, in a greenlet, because the kernel's channel must go on reading meanwhile."""
-        self._changed.set()
+        self._tell_changed()
         if self._items and not self._sending:
             self._sending = True
             gevent.spawn(self._send)
@@ -310,7 +321,16 @@ class EvaluationQueue:
             self._sending = False
         if self._target is not None:
             self._target.update_fastpath()
-        self._changed.set()
+        self._tell_changed()
+
+    def _tell_changed(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+
+    def _append(self, item: _Packet | _Message) -> None:
+        if self._items is _NOTHING:
+            self._items = deque()
+        self._items.append(item)
 
     def _send_messages(self, kernel: KernelSession) -> None:
         """Send the messages that stand behind an evaluation that waits for one before it: they may be what ends it."""
@@ -336,6 +356,14 @@ class ClientSession:
         queue_limit: Returns how many bytes of the client may wait (EvaluationQueueLimit).
         header: What a proxy says of the client; None if it connected by itself.
     """
+
+    #: A dictionary of so many attributes would be the largest thing of an idle client.
+    __slots__ = (
+        "_acknowledgements", "_announcements", "_announcing", "_commanded_at", "_data", "_header", "_last", "_linger",
+        "_message_writer", "_messages", "_messages_in_hand", "_owner", "_reader", "address", "awaits_replacement",
+        "channel", "closing", "command", "finishing", "greeting_version", "has_commanded", "leaving", "name", "opened",
+        "peer", "queue", "record", "replied", "takes_kernels_itself", "was_robbed", "writer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -363,7 +391,7 @@ class ClientSession:
         self.writer = FrameWriter(data)
         self.channel = ClientChannel(data, self._handle, self._passed)
         self.queue = EvaluationQueue(
-            data, self.channel, queue_limit, self.is_closing, lambda: owner.client_needs_kernel(self)
+            data, self.channel, queue_limit, self.is_closing, self._needs_kernel
         )
         self.peer: ClientPeer | None = None
         self.closing = False
@@ -380,7 +408,7 @@ class ClientSession:
         self.replied = Event()
         self.replied.set()
         #: Packets of the server that are to be written when no reply is due, and the greenlet that does it.
-        self._announcements = bytearray()
+        self._announcements = b""
         self._announcing: gevent.Greenlet | None = None
         #: True if the client said in its greeting that it takes its kernels itself.
         self.takes_kernels_itself = False
@@ -395,6 +423,9 @@ class ClientSession:
         self._reader = MessageReader()
         #: Messages that were received and have not been passed on yet.
         self._messages_in_hand = 0
+
+    def _needs_kernel(self) -> bool:
+        return self._owner.client_needs_kernel(self)
 
     def is_closing(self) -> bool:
         """Whether the server is closing the link."""
@@ -635,8 +666,7 @@ class ClientSession:
         self.send(self._take_announcements())
 
     def _take_announcements(self) -> bytes:
-        packets = bytes(self._announcements)
-        self._announcements.clear()
+        packets, self._announcements = self._announcements, b""
         return packets
 
     def welcome(self, greeting: bytes, packets: bytes) -> None:

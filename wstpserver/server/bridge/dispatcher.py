@@ -105,6 +105,8 @@ class Dispatcher:
     ) -> None:
         self._launcher = launcher
         self.settings = settings
+        #: One function for all clients.
+        self._queue_limit = lambda: self.settings.evaluation_queue_limit
         self.log = log
         self.sessions: dict[Client, ClientSession] = {}
         #: Clients that were turned away because of MaximumClients.
@@ -414,7 +416,7 @@ class Dispatcher:
             self._acknowledgements,
             greeting_version,
             address,
-            lambda: self.settings.evaluation_queue_limit,
+            self._queue_limit,
             header,
         )
 

@@ -307,7 +307,7 @@ class Channel:
         unsent = view[self.state.start - self.state.unsent : self.state.start]
         self._sink.went_out(unsent, open_tail=bool(self.state.open_tail), at_boundary=self.scanner.at_boundary)
 
-    def _stream(self, data: memoryview | bytearray) -> None:
+    def _stream(self, data: memoryview | bytearray | bytes) -> None:
         """Write a part of a frame to the sink, and let C go on with that frame if it may."""
         assert self._sink is not None
         self.frame = FrameState.STREAMING

@@ -67,7 +67,7 @@ class ClientChannel(Channel):
         #: The kernel's channel that C counts answers of; written by `apply`.
         self.peer: Channel | None = None
         self._on_passed = on_passed
-        self._held_part = bytearray()
+        self._held_part: bytes | bytearray = b""
 
     # -- the bridge ------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class ClientChannel(Channel):
         if self.frame is not _HELD:
             return False
         self.frame = _SKIPPING
-        self._held_part = bytearray()
+        self._held_part = b""
         return True
 
     # -- frames ----------------------------------------------------------------------------------------------------
@@ -141,11 +141,12 @@ class ClientChannel(Channel):
             self._stream(data)
             return
         self.frame = _HELD
+        self._held_part = self._held_part or bytearray()  # an idle client has none
         self._held_part += data
         while not self._on_event(ChannelEvent.MAY_STREAM, head, None):
             if self._on_event(ChannelEvent.HOLD, head, None) or self.frame is _SKIPPING:
                 return
-        part, self._held_part = self._held_part, bytearray()
+        part, self._held_part = self._held_part, b""
         self._stream(part)
 
     def _end(self, data: memoryview, head: PacketHead, *, whole: bool) -> None:
@@ -156,7 +157,7 @@ class ClientChannel(Channel):
         elif whole:
             self._on_event(ChannelEvent.FRAME, head, data)
         elif state is _HELD:
-            part, self._held_part = self._held_part, bytearray()
+            part, self._held_part = self._held_part, b""
             part += data
             self._on_event(ChannelEvent.FRAME, head, memoryview(part))
         elif state is _STREAMING and self._sink is not None:

@@ -22,6 +22,8 @@ FRAME_OVERHEAD = 48
 class Sink:
     """Takes the bytes of a channel in order."""
 
+    __slots__ = ()
+
     #: True if `write` must be called for each frame by itself, whatever its head.
     every_frame = False
 
@@ -63,6 +65,8 @@ class PeerSink(Sink):
         closing: whether the other end's link is being closed. Such a link had better end in the middle of a frame
             than with one that looks whole.
     """
+
+    __slots__ = ("_closing", "_source", "_writer", "connection")
 
     def __init__(
         self,
