@@ -5,8 +5,6 @@ Bytes of the peer that are not WSTP are a `RemoteProtocolError` of the wire laye
 
 from __future__ import annotations
 
-from concurrent.futures import BrokenExecutor
-
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression
 
@@ -141,10 +139,6 @@ class ParallelError(WSTPError):
 
 class KernelDied(ParallelError):
     """The kernel ended while it evaluated this, at each attempt. ``__cause__`` is how its link ended."""
-
-
-class KernelsGone(ParallelError, BrokenExecutor):
-    """No kernel of the executor is left, and no other can be had: nothing more will be evaluated."""
 
 
 class KernelWarning(UserWarning):

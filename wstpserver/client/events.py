@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wstpserver.client.errors import KernelWarning
 from wstpserver.wire.values import Expression
 
-_log = logging.getLogger("wstpserver.client")
+if TYPE_CHECKING:
+    import logging
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -127,4 +127,11 @@ def warn_of_message(message: KernelMessage) -> None:
 
 def log_notice(text: str) -> None:
     """What is done with a notice where nobody else takes it."""
-    _log.warning("%s", text)
+    logger("wstpserver.client").warning("%s", text)
+
+
+def logger(name: str) -> logging.Logger:
+    """What a module logs to. Few programs log anything, and `logging` takes a while to import."""
+    import logging
+
+    return logging.getLogger(name)

@@ -6,12 +6,12 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from math import prod
 from typing import Any, Final
 
 from wstpserver.client.convert import to_expression
-from wstpserver.client.errors import KernelsGone
+from wstpserver.client.errors import ParallelError
 from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
 
 #: Seconds of work that are worth one exchange with a kernel, which costs about 0.2 ms.
@@ -19,6 +19,10 @@ _WORTHWHILE: Final = 0.05
 _LARGEST_CHUNK: Final = 4096
 #: Weight of the newest chunk in the running average of the time that an item takes.
 _NEWEST: Final = 0.3
+
+
+class KernelsGone(ParallelError, BrokenExecutor):
+    """No kernel of the executor is left, and no other can be had: nothing more will be evaluated."""
 
 
 class Group:
