@@ -13,7 +13,6 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 from wstpserver.client.errors import LinkSyntaxError
 
@@ -179,10 +178,18 @@ def parse_address(text: str | int | Address) -> Address:
         raise LinkSyntaxError(message, None, error.advice) from None
 
 
+def _unquoted(pool: str) -> str:
+    if "%" not in pool:
+        return pool
+    from urllib.parse import unquote  # which takes a while
+
+    return unquote(pool)
+
+
 def _read_address(text: str) -> Address:
     url = _URL.fullmatch(text)
     if url:
-        pool = unquote(url["pool"]) if url["pool"] else None
+        pool = _unquoted(url["pool"]) if url["pool"] else None
         host, port = _split_host_port(url["authority"])
         return Address(_endpoint(host, port, text), None, pool, bool(url["tls"]))
     parts = [part.strip() for part in text.split(",")]

@@ -1,14 +1,17 @@
-"""Exceptions of the client library. Each says what happened, where, and what to do about it.
+"""Exceptions of the client library, and its log. Each says what happened, where, and what to do about it.
 
 Bytes of the peer that are not WSTP are a `RemoteProtocolError` of the wire layer. All derive from `WSTPError`.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import BrokenExecutor
+from typing import TYPE_CHECKING
 
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression
+
+if TYPE_CHECKING:
+    import logging
 
 
 class LinkError(WSTPError):
@@ -143,9 +146,12 @@ class KernelDied(ParallelError):
     """The kernel ended while it evaluated this, at each attempt. ``__cause__`` is how its link ended."""
 
 
-class KernelsGone(ParallelError, BrokenExecutor):
-    """No kernel of the executor is left, and no other can be had: nothing more will be evaluated."""
-
-
 class KernelWarning(UserWarning):
     """A message of the kernel, where there is no `Callbacks.on_message`."""
+
+
+def logger(name: str) -> logging.Logger:
+    """What a module logs to. Few programs log anything, and `logging` takes a while to import."""
+    import logging
+
+    return logging.getLogger(name)

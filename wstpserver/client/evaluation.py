@@ -5,7 +5,6 @@ docs/wire-protocol.md, section 6, describes the packets.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
@@ -15,12 +14,10 @@ from typing import Any, Final, NamedTuple
 
 from wstpserver.client.convert import to_expression
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import EvaluationError, KernelLost, KernelWarning
+from wstpserver.client.errors import EvaluationError, KernelLost, KernelWarning, logger
 from wstpserver.client.link import Packet
 from wstpserver.wire.packets import enter_expression_packet, return_packet, text_packet
 from wstpserver.wire.values import Expression, Function, Symbol
-
-_log = logging.getLogger("wstpserver.client")
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -134,7 +131,7 @@ def warn_of_message(message: KernelMessage) -> None:
 
 def log_notice(text: str) -> None:
     """What is done with a notice where nobody else takes it."""
-    _log.warning("%s", text)
+    logger("wstpserver.client").warning("%s", text)
 
 
 #: The beginning of a line that the server itself sends to a client.

@@ -6,7 +6,6 @@ has a second port for messages, and a link name with both, as the vendor's liste
 
 from __future__ import annotations
 
-import logging
 import selectors
 import socket
 import threading
@@ -17,7 +16,7 @@ from typing import Final, TypeAlias
 
 from wstpserver.client.address import Address, Endpoint, parse_address
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
+from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout, logger
 from wstpserver.client.link import Link
 from wstpserver.client.messages import MessageChannel
 from wstpserver.client.transport import Connection, listen_socket, prepare
@@ -34,8 +33,6 @@ from wstpserver.wire.pairing import (
     Send,
 )
 from wstpserver.wire.tokens import DecoderLimits
-
-_log = logging.getLogger(__name__)
 
 #: Connections that may be on their way to become links; one more, and the oldest is dropped.
 MAXIMUM_PENDING: Final = 256
@@ -182,7 +179,7 @@ class Listener:
             sock, address = listening.accept()
         except OSError as error:
             if not isinstance(error, (BlockingIOError, ConnectionAbortedError, InterruptedError)):
-                _log.warning("%s: cannot accept a connection: %s", self.link_name, error)
+                logger(__name__).warning("%s: cannot accept a connection: %s", self.link_name, error)
                 threading.Event().wait(0.05)  # out of descriptors, most likely: not in a tight loop
             return None
         prepare(sock)
@@ -206,7 +203,8 @@ class Listener:
         if arrival is None:
             return
         if data is not None and arrival.peer.host != data.transport.peer.host:
-            _log.info("%s: refused a message connection from %s, it is from another host", self.link_name, arrival.peer)
+            about = "%s: refused a message connection from %s, it is from another host"
+            logger(__name__).info(about, self.link_name, arrival.peer)
             arrival.connection.close()
             return
         self._carry_out(self._pairing.accept_message(arrival, data))
@@ -287,8 +285,9 @@ class Listener:
     def _dropped(self, event: Dropped[_Arrival]) -> None:
         arrival = event.connection.transport
         self._last_refusal = f"{arrival.peer}: {event.reason}"
-        level = logging.DEBUG if event.ended else logging.INFO
-        _log.log(level, "%s: refused a connection from %s", self.link_name, self._last_refusal)
+        log = logger(__name__)
+        tell = log.debug if event.ended else log.info
+        tell("%s: refused a connection from %s", self.link_name, self._last_refusal)
         self._close_message_port(event.connection)
         self._unregister(arrival.connection)
         arrival.connection.close()

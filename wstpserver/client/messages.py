@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from wstpserver.client.deadline import Deadline, OwnedLock
-from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout
+from wstpserver.client.errors import LinkClosed, LinkError, LinkTimeout, logger
 from wstpserver.client.transport import Connection
 from wstpserver.wire.packets import MessageReader, encode_message
-
-_log = logging.getLogger(__name__)
 
 #: Messages kept for a program that does not ask for them; older ones are dropped.
 _KEPT: Final = 4096
@@ -150,7 +147,7 @@ class MessageChannel:
             callback(code, argument)
         except Exception:
             # The link must receive later aborts even though a callback has failed.
-            _log.exception("%s: the callback for message %d failed", self._where, code)
+            logger(__name__).exception("%s: the callback for message %d failed", self._where, code)
 
     def flush(self, deadline: Deadline) -> None:
         """Send what an earlier `send` left over, and wait until the peer's system has everything."""

@@ -405,13 +405,18 @@ def _reason(failure: OSError | None) -> str:
     return "no address" if failure is None else str(failure.strerror)
 
 
+def encoded_host(host: str) -> str | bytes:
+    """A host as `getaddrinfo` takes it without the codec of international names, which takes a while to import."""
+    return host.encode() if host.isascii() else host
+
+
 def _resolve(endpoint: Endpoint, deadline: Deadline) -> list[Any]:
     """The addresses of `endpoint`. The system's resolver knows no deadline: a thread asks it and may be left behind."""
     answer: list[list[Any] | OSError | UnicodeError] = []
 
     def ask() -> None:
         try:
-            answer.append(socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM))
+            answer.append(socket.getaddrinfo(encoded_host(endpoint.host), endpoint.port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             answer.append(error)
 
@@ -472,7 +477,7 @@ def listen_socket(endpoint: Endpoint) -> socket.socket:
 
 def _resolve_to_listen(endpoint: Endpoint) -> list[Any]:
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(encoded_host(endpoint.host), endpoint.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ListenError(f"the host name {endpoint.host!r} does not resolve", str(endpoint), "Check it") from error
     # IPv4 first: it is what the vendor's library takes when it is given a name.

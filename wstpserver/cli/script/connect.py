@@ -45,6 +45,7 @@ from wstpserver.client.profile import (
     settings_of,
 )
 from wstpserver.client.reconnect import RECONNECT_TIME
+from wstpserver.client.transport import encoded_host
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 
@@ -235,7 +236,7 @@ def open_session(
 def is_on_this_machine(address: Address) -> bool:
     """Whether the server's address is one of this machine. It may be the near end of a tunnel nevertheless."""
     try:
-        found = socket.getaddrinfo(address.data.host, 0, type=socket.SOCK_DGRAM)
+        found = socket.getaddrinfo(encoded_host(address.data.host), 0, type=socket.SOCK_DGRAM)
     except OSError:
         return False
     for family, kind, protocol, _, where in found:

@@ -7,7 +7,8 @@ list(executor.map("Prime", range(1, 101)))
 executor.submit("FactorInteger", 2**128 + 1).result()
 """
 
-from wstpserver.client.errors import KernelDied, KernelsGone, ParallelError
+from wstpserver.client.errors import KernelDied, ParallelError
 from wstpserver.client.parallel.executor import KernelExecutor
+from wstpserver.client.parallel.worker import KernelsGone
 
 __all__ = ["KernelDied", "KernelExecutor", "KernelsGone", "ParallelError"]

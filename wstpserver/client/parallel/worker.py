@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Final
@@ -25,7 +25,6 @@ from wstpserver.client.errors import (
     EvaluationAborted,
     KernelDied,
     KernelLost,
-    KernelsGone,
     LinkClosed,
     LinkTimeout,
     ParallelError,
@@ -42,6 +41,10 @@ _WORTHWHILE: Final = 0.05
 _LARGEST_CHUNK: Final = 4096
 #: Weight of the newest chunk in the running average of the time that an item takes.
 _NEWEST: Final = 0.3
+
+
+class KernelsGone(ParallelError, BrokenExecutor):
+    """No kernel of the executor is left, and no other can be had: nothing more will be evaluated."""
 
 
 class Group:
