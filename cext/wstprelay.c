@@ -1,4 +1,8 @@
 /* See wstprelay.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include "wstprelay.h"
 
 #include <errno.h>
@@ -13,10 +17,10 @@
 #define MSG_NOSIGNAL 0
 #endif
 
-/* The watches are handed to poll(2) as they are. */
-_Static_assert(sizeof(struct wstprelay_watch) == sizeof(struct pollfd), "not a pollfd");
-_Static_assert(offsetof(struct wstprelay_watch, events) == offsetof(struct pollfd, events), "not a pollfd");
-_Static_assert(offsetof(struct wstprelay_watch, ready) == offsetof(struct pollfd, revents), "not a pollfd");
+/* The watches are handed to poll(2) as they are: not compiled where that is not possible. */
+typedef char same_as_pollfd[sizeof(struct wstprelay_watch) == sizeof(struct pollfd)
+        && offsetof(struct wstprelay_watch, events) == offsetof(struct pollfd, events)
+        && offsetof(struct wstprelay_watch, ready) == offsetof(struct pollfd, revents) ? 1 : -1];
 
 #define HEADER 6
 #define KIND_DATA 0

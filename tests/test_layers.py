@@ -93,7 +93,8 @@ def test_a_module_imports_only_what_is_below_it(name):
         if layer in PURE:
             assert top not in IMPURE_MODULES, f"{layer} is pure and must not import {target}"
         if layer == "keeper":
-            assert other in (layer, "_native") or top in sys.stdlib_module_names, f"the keeper must not import {target}"
+            in_c = other == "_native" and name == "wstpserver.keeper.relay"  # which the keeper itself does without
+            assert in_c or other == layer or top in sys.stdlib_module_names, f"the keeper must not import {target}"
 
 
 def test_every_layer_is_in_the_table():

@@ -10,8 +10,6 @@ import tokenize
 import pytest
 
 from tests.docs.pages import all_pages, page
-from tests.support.embedded import make_embedded_kernel
-from tools.harness.server import ServerProcess, pool
 from wstpserver.cli.admin.status import report
 from wstpserver.settings.discovery import Discovered
 from wstpserver.settings.loader import Source, load_settings
@@ -163,21 +161,6 @@ def run_block(block, address):
     names = {"check_value": check_value, "__name__": "page"}
     exec(compile(ast.fix_missing_locations(tree), "page", "exec"), names)
     return checked.count
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The address of a server with embedded kernels, as somebody has it who has followed the pages."""
-    folder = tmp_path_factory.mktemp("served")
-    kernel = make_embedded_kernel(folder)
-    pools = {
-        "Main": pool(kernel, MinimumKernelNumber=2, MaximumKernelNumber=8),
-        "Parallel": pool(kernel, ParallelKernels=True, MinimumKernelNumber=4),
-    }
-    with ServerProcess(folder, {"Pools": pools}) as process:
-        process.wait_for_log("Pool Main is ready", 90)
-        process.wait_for_log("Pool Parallel is ready", 90)
-        yield f"{process.port}@127.0.0.1"
 
 
 @pytest.mark.parametrize("block", programs())

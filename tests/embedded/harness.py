@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from wstpserver.client import LinkClosed, listen
 from wstpserver.wire.packets import packet
@@ -111,14 +112,18 @@ class Kernel:
             os.close(self.output)
 
 
+#: The program with a warm parent whose kernels know $ProcessID and an endless loop only: nothing has to be loaded.
+LIGHT_PROGRAM = [sys.executable, str(Path(__file__).with_name("light_kernel.py"))]
+
+
 class WarmParent:
     """The program with --warm-parent, and the server's end of its socket."""
 
-    def __init__(self, home):
+    def __init__(self, home, program=PROGRAM):
         self.socket, inherited = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with inherited:
             self.process = subprocess.Popen(
-                [*PROGRAM, "--warm-parent", str(inherited.fileno())],
+                [*program, "--warm-parent", str(inherited.fileno())],
                 pass_fds=[inherited.fileno()], env=kernel_environment(home), start_new_session=True,
             )  # fmt: skip
         self.socket.settimeout(LOADING_PATIENCE)

@@ -83,6 +83,7 @@ def test_parallel_functions_give_the_same_and_use_several_kernels(session):
     assert value("ParallelMap[If[# == 2, Nothing, #] &, {1, 2, 3}] === {1, 3}") is True
     assert len(value("CloseKernels[]")) == 2
     assert value("Kernels[]") == []
+    assert value("Length[LaunchKernels[1]]") == 1 and value("Length[CloseKernels[]]") == 1
 
 
 def test_abort_of_parallel_kernels(session):

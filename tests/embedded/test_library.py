@@ -1,11 +1,11 @@
 """Definitions of our own: on first use, in front of those of Mathics, and names that are not implemented."""
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.embedded.harness import call, typed
+from tools.harness.known_inputs import LEAST_RIGHT, Judge, read_inputs
 from wstpserver.wire.values import Function, Symbol
 
 ROOT = Path(__file__).parents[2]
@@ -149,20 +149,36 @@ def test_exact_matrices_stay_exact(kernel):
     )
 
 
-def test_definitions_in_files_can_all_be_parsed(needs_mathics):
-    """In a process of its own: what is parsed at first use otherwise."""
-    code = (
-        "from wstpserver.embedded.process import prepare_environment as p; p()\n"
-        "from wstpserver.embedded.engine import Engine; Engine().load_definitions(); print('loaded')"
-    )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=110)
-    assert result.stdout.strip() == "loaded", result.stderr
-
-
 @pytest.mark.timeout(600)
-def test_table_of_inputs(needs_mathics):
+def test_table_of_inputs(warm_parent, tmp_path):
     """Nothing wrong, nothing silent, 85 % right: what docs/embedded-kernel.md says."""
-    result = subprocess.run(
-        [sys.executable, "tools/embedded-table", "--check"], cwd=ROOT, capture_output=True, text=True, timeout=580
-    )
-    assert result.returncode == 0, result.stderr
+    kernel = warm_parent.launch(directory=str(tmp_path))
+    judge = Judge(kernel.link)
+    verdicts = [(judge.verdict(text, value)[0], text) for _, text, value in read_inputs()]
+    kernel.close()
+    assert [(verdict, text) for verdict, text in verdicts if verdict in ("wrong", "silent")] == []
+    assert len(verdicts) >= 500
+    assert sum(verdict == "right" for verdict, _ in verdicts) >= LEAST_RIGHT * len(verdicts)
+
+
+def test_each_definition_has_an_input():
+    """Each function that the kernel defines itself occurs among the inputs, or in another test."""
+    tests = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py")]
+    inputs = " ".join(text for _, text, _ in read_inputs())
+    known = set(re.findall(r"\$?[A-Z]\w*", " ".join([inputs, *tests])))
+    assert defined_names() - known == set()
+
+
+def defined_names():
+    """The names that the sources define, in Python and in Wolfram Language."""
+    folder = ROOT / "wstpserver/embedded/builtins"
+    found = set()
+    for path in folder.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        found.update(re.findall(r'\.define\(\s*"(\$?\w+)"', text))
+        found.update(re.findall(r'^_\w+\("(\w+)",', text, re.M))
+    for path in folder.glob("wl/*.wl"):
+        if path.stem not in ("names", "inert", "symbolic"):
+            text = path.read_text(encoding="utf-8")
+            found.update(re.findall(r"^(?:Attributes\[)?(\$?[A-Z]\w*)", text, re.M))
+    return found

@@ -88,3 +88,14 @@ def test_an_abort_ends_the_wait_for_the_other_side(kernel, text):
     value, _ = kernel.seconds_to_abort(typed(f"Print[1]; {text}"), after="TextPacket")
     assert value == Symbol("$Aborted")
     assert kernel.evaluate("1 + 1") == 2
+
+
+@pytest.mark.parametrize("text, code", [("LinkInterrupt[l]", 2), ("LinkInterrupt[l, 3]", 3)])
+def test_an_interrupt_reaches_the_other_side(kernel, side_link, text, code):
+    kernel.evaluate(f"LinkActivate[l]; {text}")
+    assert side_link.next_message(PATIENCE)[0] == code
+
+
+def test_a_link_is_opened_in_the_mode_that_is_asked_for(kernel):
+    text = 'a = LinkOpen["0@127.0.0.1", LinkMode -> Listen]; b = LinkOpen[First[a], LinkMode -> Connect]; '
+    assert kernel.evaluate(text + "LinkWrite[b, 5]; LinkRead[a]") == 5

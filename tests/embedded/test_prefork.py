@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.embedded.harness import PATIENCE, Kernel, WarmParent, call, typed
+from tests.embedded.harness import LIGHT_PROGRAM, PATIENCE, Kernel, WarmParent, call, typed
 from tools.harness.processes import alive, open_descriptors, threads
 from tools.harness.waiting import wait_gone
 from wstpserver.client import connect
@@ -177,9 +177,9 @@ def test_signals_meant_for_a_terminal_do_not_end_it(warm_parent):
 
 
 @pytest.fixture
-def own_parent(needs_mathics, tmp_path):
-    """A warm parent that may die, with two kernels: one idle, one at work."""
-    parent = WarmParent(tmp_path)
+def own_parent(tmp_path):
+    """A warm parent that may die, without Mathics, with two kernels: one idle, one at work."""
+    parent = WarmParent(tmp_path, LIGHT_PROGRAM)
     try:
         assert parent.receive() == {"event": "ready"}
         kernels = [parent.launch(), parent.launch()]

@@ -22,31 +22,30 @@ def unicode(link):
         assert link.evaluate(Function("StringJoin", text, "|")) == text + "|"
 
 
-def output_while_it_happens(link):
-    """Text arrives while the evaluation goes on."""
-    link.put("EvaluatePacket", Function("CompoundExpression", Function("Print", "now"), Function("Ask", "? ")))
+def output_while_it_happens(link, function="Ask", packet="InputPacket"):
+    """Text arrives while the evaluation goes on; the function asks for a text with that packet."""
+    link.put("EvaluatePacket", Function("CompoundExpression", Function("Print", "now"), Function(function, "? ")))
     assert link.get_packet() == ("TextPacket", "now\n")
-    assert link.get_packet() == ("InputPacket", "? ")
+    assert link.get_packet() == (packet, "? ")
     link.put("TextPacket", "then")
     assert link.get_packet() == ("ReturnPacket", "then")
 
 
-def dialog(link):
-    """A subsession in the middle of an evaluation."""
+def dialog(link, *last):
+    """A subsession in the middle of an evaluation, and the packet that ends it."""
     link.put("EvaluatePacket", Function("Dialog"))
     assert link.get_packet() == ("BeginDialogPacket", 1)
     assert link.get_packet()[0] == "InputNamePacket"
-    link.put("EvaluatePacket", Function("Return", 5))
+    link.put(*(last or ("EvaluatePacket", Function("Return", 5))))
     assert link.get_packet()[0] == "EndDialogPacket"
     assert link.get_packet() == ("ReturnPacket", 5)
 
 
-def large(link, reals):
-    """A packed list of so many reals comes; returns the bytes of the frame."""
-    link.put("EvaluatePacket", Function("MakeArray", reals))
+def large(link, reals, expression=None):
+    """Packed lists of so many reals come, those of the expression, or one."""
+    link.put("EvaluatePacket", expression or Function("MakeArray", reals))
     length, first, _ = read_frame(link)
     assert b"ReturnPacket" in first and length > 8 * reals
-    return length
 
 
 def send_large(link, size):
@@ -54,9 +53,11 @@ def send_large(link, size):
     assert link.evaluate(Function("StringLength", "x" * size)) == size
 
 
-def abort_among_bulk(link, size):
-    """Returns the seconds from an abort to the answer, in the middle of so many bytes of text."""
-    link.put("EvaluatePacket", Function("Flood", size // 10_000, 10_000))
+def abort_among_bulk(link, size, flood=None):
+    """Returns the seconds from an abort to the answer, in the middle of so many bytes of text, those of an expression
+    that prints 10,000 bytes at a time.
+    """
+    link.put("EvaluatePacket", flood or Function("Flood", size // 10_000, 10_000))
     for _ in range(200):
         assert link.get_packet()[0] == "TextPacket"
     began = time.monotonic()
@@ -67,6 +68,28 @@ def abort_among_bulk(link, size):
     assert packet == ("ReturnPacket", ABORTED), packet
     assert packets < size // 10_000 - 1000  # the rest was not sent
     return time.monotonic() - began
+
+
+def everything_embedded(server, link, size):
+    """All of it with an embedded kernel, whose lists are slow to make: the text has so many bytes. Returns the seconds
+    that an abort took.
+    """
+    evaluations(link, 1000)
+    unicode(link)
+    output_while_it_happens(link, "InputString", "InputStringPacket")
+    dialog(link, "EnterTextPacket", "Return[5]")
+    large(link, 20_000, typed("RandomReal[1, 20000]"))
+    large(link, size // 8, typed(f'StringRepeat["x", {size} + 100]'))
+    send_large(link, 1_000_000)
+    flood = typed(f'With[{{line = StringRepeat["x", 9999]}}, Do[Print[line], {{{size // 10_000}}}]]')
+    seconds = abort_among_bulk(link, size, flood)
+    come_back(server, link)
+    return seconds
+
+
+def typed(text):
+    """What evaluates a text."""
+    return Function("ToExpression", text)
 
 
 def come_back(server, link):

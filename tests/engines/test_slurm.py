@@ -1,4 +1,6 @@
 """Kernels in the jobs of a real Slurm with two nodes."""
+import contextlib
+import json
 import os
 import signal
 import time
@@ -9,21 +11,20 @@ from tests.admin.helpers import run
 from tests.engines import conversation
 from tests.server.test_kernel_death import is_death
 from tests.support.embedded import make_embedded_kernel
-from tests.support.serving import join_pool, kernel_facts, kernel_id, kernels, ready_kernels, serving
+from tests.support.serving import information, join_pool, kernel_facts, kernel_id, kernels, ready_kernels, serving
 from tools.harness import engines, processes
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.server import pool
 from tools.harness.waiting import wait_for, wait_gone
-from wstpserver.client import EvaluationTimeout, Session
 from wstpserver.client.parallel import KernelExecutor
 
 #: "within a second", "within 2 s", and what a machine that is busy with other tests adds to it.
 BUSY = 4.0
 
 
-def jobs_of(kernel, node, minimum=1, **keys):
-    """A pool whose kernels are jobs on one node."""
-    launcher = f"srun -n1 --mem=100M -w {node} --job-name={{pool}}-{{id}}"
+def jobs_of(kernel, node, minimum=1, options="", **keys):
+    """A pool whose kernels are jobs on one node, with further options of srun."""
+    launcher = f"srun -n1 --mem=100M -w {node} --job-name={{pool}}-{{id}} {options}".rstrip()
     agent = engines.interpreter()
     keys = {"ReservePreviouslyConnectedKernels": False, "MaximumKernelNumber": minimum + 1, **keys}
     return pool(kernel, MinimumKernelNumber=minimum, KernelLauncher=launcher, KernelAgent=agent, **keys)
@@ -31,12 +32,32 @@ def jobs_of(kernel, node, minimum=1, **keys):
 
 @pytest.fixture(scope="module")
 def server(slurm, kernel, tmp_path_factory):
-    """Two pools of two kernels, one for each node. Clients get no kernel before they ask for one."""
-    pools = {"First": jobs_of(kernel, "node1", 2), "Second": jobs_of(kernel, "node2", 2)}
+    """Two pools of two kernels, one for each node; one on node3, and one whose jobs may take a minute. Clients get no
+    kernel before they ask for one.
+    """
+    pools = {
+        "First": jobs_of(kernel, "node1", 2), "Second": jobs_of(kernel, "node2", 2),
+        "Apart": jobs_of(kernel, "node3", 1, "-p apart"), "Limited": jobs_of(kernel, "node2", 1, "-t 1"),
+    }  # fmt: skip
     configuration = {"Pools": pools, "EnableAutomaticKernelConnection": False}
     with serving(tmp_path_factory.mktemp("server"), configuration, environment=slurm.environment) as running:
-        ready_kernels(running, 4)
+        ready_kernels(running, 6)
         yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def begun(server, slurm):
+    """(link, job) of kernels that Slurm ends while the other tests run: it takes half a minute to notice that the time
+    of a job is over, and the agent takes as long to notice that a node has lost its slurmd.
+    """
+    with contextlib.ExitStack() as links:
+        made = {}
+        for pool_name in ("Limited", "Apart"):
+            link = links.enter_context(join_pool(server, pool_name, timeout=60.0))
+            made[pool_name] = link, Job(server, slurm, link, pool_name)
+        slurm.run("scontrol", "update", f"JobId={made['Limited'][1].number}", "EndTime=now")
+        slurm.nodes["node3"].kill()
+        yield made
 
 
 @pytest.mark.parametrize(("pool_name", "node"), [("First", "node1"), ("Second", "node2")])
@@ -47,11 +68,11 @@ def test_everything(server, slurm, pool_name, node):
         assert facts["Launcher"] == f"srun -n1 --mem=100M -w {node} --job-name={pool_name}-{facts['ID']}"
         assert facts["HostProcessID"] == link.evaluate(Function("KernelProcess"))
         assert slurm.jobs()[f"{pool_name}-{facts['ID']}"][1] == "RUNNING"
-        conversation.evaluations(link, 500)
+        conversation.evaluations(link, 1000)
         conversation.unicode(link)
         conversation.output_while_it_happens(link)
         conversation.dialog(link)
-        conversation.large(link, 12_500_000 if node == "node1" else 100_000)
+        conversation.large(link, 12_500_000)
         conversation.send_large(link, 1_000_000)
         assert conversation.abort_among_bulk(link, 100_000_000) < BUSY
         conversation.come_back(server, link)
@@ -70,9 +91,9 @@ class Job:
         self.name = f"{pool_name}-{facts['ID']}"
         self.number = slurm.jobs()[self.name][0]
 
-    def assert_nothing_left(self):
+    def assert_nothing_left(self, deadline=10.0):
         for pid in (self.kernel, self.agent, self.connector, self.launcher):
-            wait_gone(pid)
+            wait_gone(pid, deadline)
         wait_for(lambda: self.name not in self.slurm.jobs(), 10.0, f"{self.name} to leave the queue", 0.1)
 
 
@@ -119,7 +140,7 @@ def test_end_of_a_kernel(server, slurm, way):
 
 def test_jobs_in_the_queue(slurm, kernel, tmp_path):
     """A job that waits is a kernel that is starting, with the engine's line; it is cancelled with the server."""
-    keys = {**jobs_of(kernel, "node2", 2), "KernelLauncher": "srun -n1 --begin=now+1hour --job-name={pool}-{id}"}
+    keys = jobs_of(kernel, "node2", 2, "--begin=now+1hour")
     configuration = {"Pools": {"Patient": keys}, "EnableAutomaticKernelConnection": False}
 
     def waiting():
@@ -138,6 +159,10 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
         slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
         with join_pool(server, "Patient") as other:
             assert kernel_id(other) == first["ID"]
+            wait_for(lambda: kernel_facts(other, "Patient").get("Memory"), 10.0, "the memory of the kernel", 0.1)
+            code, report, _ = run("--server", f"{server.port}@127.0.0.1", "status", "--json")
+            (told,) = [each for each in json.loads(report)["Pools"]["Patient"]["Kernels"] if each["ID"] == first["ID"]]
+            assert (told["Host"], told["Launcher"].partition(" ")[0]) == ("node2", "srun"), told
         assert [job for name, job in slurm.jobs().items() if name.startswith("Patient")]
     wait_for(lambda: not any(name.startswith("Patient") for name in slurm.jobs()), 60.0, slurm.jobs, 0.05)
 
@@ -156,22 +181,37 @@ def test_executor_on_two_nodes(slurm, kernel, tmp_path):
 def test_embedded_kernels(slurm, tmp_path):
     """KernelPath is found where the job runs."""
     folder = make_embedded_kernel(tmp_path).parent
-    keys = {"KernelLauncher": "srun -n1 -c17", "KernelAgent": engines.interpreter(), "MinimumKernelNumber": 2}
+    keys = {"KernelLauncher": "srun -n1 -c17", "KernelAgent": engines.interpreter(), "MinimumKernelNumber": 2,
+            "KernelStartTimeout": 100, "KeepAlive": True}  # fmt: skip
     environment = {**slurm.environment, "PATH": f"{folder}:{os.environ['PATH']}"}
-    configuration = {"Pools": {"Embedded": keys}, "KernelStartTimeout": 100}
+    configuration = {"Pools": {"Embedded": keys}, "EnableAutomaticKernelConnection": False}
     with serving(tmp_path, configuration, environment=environment) as server:
-        address = f"{server.port}@127.0.0.1"
         ready_kernels(server, 2, 100.0)
-        with Session(address, timeout=60.0) as session, Session(address, timeout=60.0) as other:
-            assert session.command("GetServerInformation")["Pools"]["Embedded"]["KernelPath"] == "automatic"
-            nodes = [each.evaluate('Environment["SLURMD_NODENAME"]') for each in (session, other)]
+        first, second = (join_pool(server, "Embedded", timeout=60.0) for _ in range(2))
+        with first, second:
+            assert information(first)["Pools"]["Embedded"]["KernelPath"] == "automatic"
+            nodes = [link.evaluate(conversation.typed('Environment["SLURMD_NODENAME"]')) for link in (first, second)]
             assert sorted(nodes) == ["node1", "node2"]
-            assert [session.evaluate(f"{value}+1") for value in range(100)] == list(range(1, 101))
-            assert session.evaluate('StringLength["\\:4e2d\\|01d11e"]') == 2
-            assert sum(session.evaluate("Range[100000]")) == 5000050000
-            with pytest.raises(EvaluationTimeout):
-                session.evaluate("Pause[60]", timeout=0.5)
-            assert session.evaluate("1+1") == 2
+            for link in (first, second):
+                assert conversation.everything_embedded(server, link, 100_000_000) < BUSY
+
+
+def test_time_limit_of_a_job(begun):
+    """srun says what ended the kernel."""
+    link, job = begun["Limited"]
+    packet = link.get_packet()
+    assert is_death(packet) and "DUE TO TIME LIMIT" in packet[1], packet
+    assert link.at_end()
+    job.assert_nothing_left()
+
+
+def test_slurmd_that_is_killed(begun):
+    """The engine gives the job up. What runs on the node ends when nothing was heard of the server for 30 seconds."""
+    link, job = begun["Apart"]
+    packet = link.get_packet()
+    assert is_death(packet) and "srun: error: Node failure on node3" in packet[1], packet
+    assert link.at_end()
+    job.assert_nothing_left(45.0)
 
 
 def test_node_that_dies(server, slurm):

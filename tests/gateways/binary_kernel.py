@@ -5,7 +5,7 @@ import re
 import sys
 
 from wstpserver.client import open_link
-from wstpserver.gateways.wxf import Bytes, expression_to_wxf, wxf_to_expression
+from wstpserver.client.wxf import Bytes, expression_to_wxf, wxf_to_expression
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Function, Symbol
 
@@ -33,8 +33,6 @@ class Kernel:
         if not isinstance(expression, Function):
             return expression
         head = str(expression.head)
-        if head == "BinaryDeserialize":
-            return 1
         if head == "ToExpression":
             return self.text(expression.args[0])
         if head.startswith("ToExpression["):  # the function that reads a file, and the file
@@ -45,6 +43,8 @@ class Kernel:
         return Symbol("Null")
 
     def text(self, text):
+        if text.startswith("EvaluationData[BinaryDeserialize["):
+            return 1
         if text.startswith("Length[DownValues"):
             return sum("socketEventHandler[data_]" in each for each in self.initialized)
         if mark := re.search(r'"(log-[0-9a-f]+ )"', text):

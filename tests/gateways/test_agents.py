@@ -138,11 +138,13 @@ def test_a_conversation_over_stdio(served):
 def test_a_picture(http):
     async def talk():
         async with http.client() as client:
-            shown = await call(client, "evaluate", code="Plot[x, {x, 0, 6}]")
-            (image,) = [each for each in shown.content if each.type == "image"]
-            data = base64.b64decode(image.data)
-            assert image.mime_type in ("image/png", "image/svg+xml")
-            assert data.startswith(b"\x89PNG") == (image.mime_type == "image/png")
+            shown = await call(client, "evaluate", code="Plot[x, {x, 0, 6}]\nPlot3D[x y, {x, 0, 1}, {y, 0, 1}]")
+            images = [each for each in shown.content if each.type == "image"]
+            assert len(images) == 2, text(shown)
+            for image in images:
+                data = base64.b64decode(image.data)
+                assert image.mime_type in ("image/png", "image/svg+xml")
+                assert data.startswith(b"\x89PNG") == (image.mime_type == "image/png")
             assert not (await call(client, "close", session=session_of(shown))).is_error
 
     asyncio.run(talk())

@@ -1,5 +1,6 @@
 """wstpserver-kernel: a kernel of a pool for programs that launch a kernel, over their links."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -63,6 +64,22 @@ def kernels(server, pool_name="Main"):
 
 def nothing_is_left(server, pool_name="Main"):
     wait_for(lambda: set(kernels(server, pool_name).values()) <= {"free", "starting"})
+
+
+def test_an_access_token(tmp_path):
+    """For a pool that asks for one the program says that of WSTPSERVER_TOKEN_FILE, and tells its parent without one."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("a-token-that-nobody-guesses\n")
+    pools = {"Main": pool(make_kernel(tmp_path), MinimumKernelNumber=1)}
+    with ServerProcess(tmp_path, {"Pools": pools, "AccessTokenFile": str(tokens)}) as server:
+        program = write_program(tmp_path, server)
+        environment = {**os.environ, "WSTPSERVER_TOKEN_FILE": str(tokens)}
+        with rawlink.running_kernel(program, env=environment) as (link, _):
+            assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
+            assert link.evaluate(call("Plus", 2, 2)) == 4
+        with rawlink.running_kernel(program, stderr=subprocess.PIPE, text=True) as (link, process):
+            assert "needs an access token" in process.communicate(timeout=PATIENCE)[1]
+            assert process.returncode
 
 
 # The link

@@ -63,6 +63,8 @@ class History:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
+        #: Kernels that neither read nor exit.
+        self.stuck: set[Kernel] = set()
         self.begin(
             minimum=self.random.randint(0, 2),
             extra=self.random.randint(0, 1),

@@ -16,6 +16,10 @@ from wstpserver.wire.packets import PacketHead as Head
 DYING_FROM = (KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED, KernelState.RESETTING)
 
 
+#: Kernels that neither read nor exit at the same time.
+MOST_STUCK = 2
+
+
 class RandomHistory(History):
     """What can happen to a server, and what must hold then."""
 
@@ -127,13 +131,15 @@ class RandomHistory(History):
 
     @when(lambda self: any(one.busy for one in self.registry.kernels.values()))
     def evaluation_ends(self):
-        kernel = self.pick(one for one in self.registry.kernels.values() if one.busy)
+        kernel = self.pick(one for one in self.registry.kernels.values() if one.busy and one not in self.stuck)
         if kernel is not None:
             kernel.evaluation.written(Head.ReturnPacket)
 
     @when(lambda self: any(one.busy for one in self.registry.kernels.values()))
     def kernel_asks_or_goes_on(self):
-        kernel = self.pick(one for one in self.registry.kernels.values() if one.busy)
+        kernel = self.pick(one for one in self.registry.kernels.values() if one.busy and one not in self.stuck)
+        if kernel is None:
+            return
         if self.chance():
             kernel.evaluation.written(Head.InputPacket)
         else:
@@ -233,8 +239,36 @@ class RandomHistory(History):
                 self.registry.close(kernel, why)
 
     @when(lambda self: self.closing)
+    def news_come_late(self):
+        """What was under way when the kernel was closed: it became ready, failed, was reset, or its end was seen."""
+        kernel = self.pick(one for one in self.closing if one.state is KernelState.CLOSING)
+        if kernel is None:
+            return
+        news = self.random.choice(["ready", "start_failed", "reset_done", "link_ended", "lost", "evaluation_answered"])
+        if news == "ready":
+            assert not self.registry.ready(kernel), "it is to be closed"
+        elif news == "lost":
+            self.registry.lost(kernel, in_good_order=self.chance(), can_continue=self.chance())
+        else:
+            getattr(self.registry, news)(kernel)
+        assert kernel.state is KernelState.CLOSING and kernel in self.closing
+
+    @when(lambda self: self.registry.kernels)
+    def kernel_is_stuck(self):
+        """From now on it neither reads nor exits: what is open in it stays open, and when it is closed it stays."""
+        kernel = self.pick(self.registry.kernels.values())
+        if kernel is not None and len(self.stuck) < MOST_STUCK:
+            self.stuck.add(kernel)
+
+    @when(lambda self: self.stuck)
+    def stuck_process_is_killed(self):
+        kernel = self.pick(sorted(self.stuck, key=lambda one: one.id))
+        if kernel is not None:
+            self.stuck.discard(kernel)
+
+    @when(lambda self: self.closing)
     def process_is_gone(self):
-        kernel = self.pick(self.closing)
+        kernel = self.pick(one for one in self.closing if one not in self.stuck)
         if kernel is not None:
             self.closing.remove(kernel)
             self.registry.gone(kernel)

@@ -143,3 +143,10 @@ def test_the_log_says_who_can_connect(tmp_path, kernel, interface, told):
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_log("The configuration was reloaded")
     assert len(re.findall(told, server.log)) == 1
+
+
+def test_the_log_does_not_warn_where_addresses_are_restricted(tmp_path, kernel):
+    root = {"AllowedAddresses": ["127.0.0.0/8", "::1"]}
+    with ServerProcess(tmp_path, one_pool(kernel, root=root), "--port", "0", usual_address=False) as server:
+        server.wait_for_log("is ready")
+        assert "whoever" not in server.log

@@ -93,9 +93,9 @@ def kernels(link, pool_name="Main"):
     return {kernel["ID"]: kernel for kernel in information(link)["Pools"][pool_name]["Kernels"]}
 
 
-def join_pool(server, pool_name):
+def join_pool(server, pool_name, **options):
     """A client that asks for a kernel of this pool: its link, after the first InputNamePacket."""
-    link = server.connect()
+    link = server.connect(**options)
     assert link.command("ConnectKernel", pool_name) == SUCCESS
     assert link.get_packet()[0] == "InputNamePacket"
     return link

@@ -49,7 +49,9 @@ SwitchType=switch/none
 JobCompType=jobcomp/none
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={first} CPUs={processors} RealMemory=4000 State=UNKNOWN
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={second} CPUs={processors} RealMemory=4000 State=UNKNOWN
+NodeName=node3 NodeHostname={host} NodeAddr=127.0.0.1 Port={third} CPUs={processors} RealMemory=4000 State=UNKNOWN
 PartitionName=main Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=apart Nodes=node3 Default=NO MaxTime=INFINITE State=UP
 """
 
 
@@ -97,7 +99,10 @@ class Daemon:
 
 
 class Slurm:
-    """slurmctld, slurmd for node1 and node2, and munged, as context manager. Programs run with `environment`."""
+    """slurmctld, slurmd for node1 and node2, and munged, as context manager. Programs run with `environment`.
+
+    node3 is in a partition of its own (`-p apart`), for tests that do it harm.
+    """
 
     def __init__(self, folder, processors=32):
         self.folder = Path(folder)
@@ -116,7 +121,7 @@ class Slurm:
 
     def _start(self):
         folder = self.folder
-        for name in ("state", "spool-node1", "spool-node2", "munge"):
+        for name in ("state", "spool-node1", "spool-node2", "spool-node3", "munge"):
             (folder / name).mkdir()
             (folder / name).chmod(0o755)
         key, socket_path = folder / "munge" / "munge.key", folder / "munge" / "munge.socket"
@@ -127,17 +132,17 @@ class Slurm:
             f"--pid-file={folder}/munge/pid", f"--log-file={folder}/munge/log", f"--seed-file={folder}/munge/seed",
         )  # fmt: skip
         wait_for(socket_path.exists, 10.0, self._logs)
-        controller, first, second = free_ports(3)
+        controller, first, second, third = free_ports(4)
         configuration = folder / "slurm.conf"
         configuration.write_text(_SLURM_CONF.format(
-            controller=controller, first=first, second=second, munge=socket_path, folder=folder,
+            controller=controller, first=first, second=second, third=third, munge=socket_path, folder=folder,
             user=getpass.getuser(), host=socket.gethostname(), processors=self.processors,
         ))  # fmt: skip
         self.environment = {**os.environ, "SLURM_CONF": str(configuration)}
         self._serve("slurmctld", "-D", "-c", "-f", str(configuration))
-        for node in ("node1", "node2"):
+        for node in ("node1", "node2", "node3"):
             self.start_node(node)
-        wait_for(lambda: self.run("sinfo", "-h", "-o", "%T %D").split() == ["idle", "2"], 30.0, self._logs, 0.1)
+        wait_for(lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 3, 30.0, self._logs, 0.1)
 
     def _serve(self, *arguments):
         daemon = Daemon(self.folder, *arguments, environment=self.environment or None)

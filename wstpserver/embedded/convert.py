@@ -15,8 +15,9 @@ import math
 import re
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import numpy
 import sympy
 from mathics.core.atoms import (
     ByteArray,
@@ -28,7 +29,6 @@ from mathics.core.atoms import (
     Rational,
     String,
 )
-from mathics.core.definitions import Definitions
 from mathics.core.element import BaseElement, ElementsProperties
 from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
@@ -64,6 +64,10 @@ PACK_DEPTH = 8
 INT32 = range(-(1 << 31), 1 << 31)
 INT64 = range(-(1 << 63), 1 << 63)
 
+#: Types of pixels, and how NumPy has them. Mathics knows no other real numbers than doubles.
+_PIXELS = {"Bit": "bool", "Byte": "uint8", "Bit16": "uint16", "Real32": "float64", "Real64": "float64",
+           "Real": "float64"}  # fmt: skip
+
 LIST, COMPLEX, RATIONAL = WireSymbol("List"), WireSymbol("Complex"), WireSymbol("Rational")
 
 _REAL_TEXT = re.compile(
@@ -81,13 +85,23 @@ class _Build:
         self.count = count
 
 
+class Names(Protocol):
+    """What is needed of `Definitions`: the names of symbols."""
+
+    def lookup_name(self, name: str) -> str:
+        """The full name of a symbol that is written like this."""
+
+    def shorten_name(self, name: str) -> str:
+        """What a symbol of this full name is written like."""
+
+
 # From the wire.
 
 
 class FromWire:
     """Converts values of the wire layer to expressions, for one kernel."""
 
-    def __init__(self, definitions: Definitions) -> None:
+    def __init__(self, definitions: Names) -> None:
         self._definitions = definitions
 
     def convert(self, value: Any) -> BaseElement:
@@ -107,6 +121,10 @@ class FromWire:
                 del done[len(done) - item.count :]
                 done.append(_build(done.pop(), arguments))
             elif kind is Function:
+                image = _image(item) if item.args and type(item.args[0]) is PackedArray else None
+                if image is not None:
+                    done.append(image)
+                    continue
                 waiting.append(_Build(len(item.args)))
                 waiting.extend(reversed(item.args))
                 waiting.append(item.head)
@@ -151,6 +169,51 @@ class FromWire:
             head = SymbolList if array.heads is None else self.symbol(array.heads[level])
             elements = _rows(head, elements, array.shape[level], math.prod(array.shape[:level]))
         return elements[0]
+
+
+def _image(function: Function) -> BaseElement | None:
+    """The image that Image[array, type, rules ...] stands for; None if it is none.
+
+    wolframclient sends those of Pillow so. As lists, they would cost some microseconds for each number of a pixel.
+    """
+    if _name_of(function.head) != "Image" or len(function.args) < 2:
+        return None
+    array, kind, *rules = function.args
+    options: dict[str, Any] = {}
+    for rule in rules:
+        if not isinstance(rule, Function) or _name_of(rule.head) != "Rule" or len(rule.args) != 2:
+            return None
+        options[_name_of(rule.args[0])] = rule.args[1]
+    if not isinstance(kind, str) or not isinstance(array, PackedArray) or array.heads is not None:
+        return None
+    space, interleaving = options.get("ColorSpace"), _name_of(options.get("Interleaving"))
+    return image_of(array.to_numpy(), kind, space if isinstance(space, str) else None, planes=interleaving == "False")
+
+
+def _name_of(value: Any) -> str:
+    return value.name.removeprefix("System`") if isinstance(value, WireSymbol) else ""
+
+
+def image_of(pixels: Any, kind: str, space: str | None = None, *, planes: bool = False) -> BaseElement | None:
+    """The image of an array of pixels.
+
+    Args:
+        pixels: A NumPy array of rows of numbers, or of pixels with a number for each channel.
+        kind: "Bit", "Byte", "Bit16", "Real32", "Real64" or "Real".
+        space: The colour space; None for RGB or Grayscale, as there are channels.
+        planes: Whether the channels are the first dimension instead of the last.
+
+    Returns:
+        The image; None if the array is none of that kind.
+    """
+    from mathics.builtin.image.base import Image
+
+    if kind not in _PIXELS or pixels.ndim not in (2, 3) or pixels.dtype.kind not in "biuf":
+        return None
+    if planes and pixels.ndim == 3:
+        pixels = numpy.moveaxis(pixels, 0, 2)
+    is_colour = pixels.ndim == 3 and pixels.shape[2] in (3, 4)
+    return Image(numpy.ascontiguousarray(pixels.astype(_PIXELS[kind])), space or ("RGB" if is_colour else "Grayscale"))
 
 
 def _rows(head: Symbol, elements: list[BaseElement], size: int, count: int) -> list[BaseElement]:
@@ -266,7 +329,7 @@ def _digits(match: re.Match[str], decimal: str) -> float | None:
 class ToWire:
     """Converts expressions to values of the wire layer, for one kernel."""
 
-    def __init__(self, definitions: Definitions) -> None:
+    def __init__(self, definitions: Names) -> None:
         self._definitions = definitions
         self._leaves: dict[type, Callable[[Any], Any]] = {
             Integer: lambda atom: atom.value,

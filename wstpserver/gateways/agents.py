@@ -38,7 +38,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +52,7 @@ from wstpserver.client import (
     LinkSyntaxError,
     parse_address,
 )
+from wstpserver.client.interactive import RasterError, png_of_svg
 from wstpserver.gateways.cells import LATEX, PNG, SVG, TEXT, Cells, Outcome, Shown, message_text, sendable
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
@@ -68,8 +68,6 @@ _PATIENCE: Final = 5.0
 _SWEEP: Final = 15.0
 #: Bytes of a picture that an agent is given at most, before base64.
 _LARGEST_IMAGE: Final = 4 << 20
-#: Fonts for the text of drawings, the best first.
-_FONTS: Final = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans", "Noto Sans", "FreeSans")
 
 
 class ToolProblem(Exception):
@@ -367,23 +365,9 @@ def _image(shown: Shown) -> tuple[str, bytes] | None:
 
 def _rasterized(drawing: str) -> tuple[str, bytes]:
     try:
-        from resvg_py import svg_to_bytes
-
-        return PNG, bytes(svg_to_bytes(svg_string=drawing, background="white", width=800, font_family=_font_family()))
-    except Exception:  # not installed, or a drawing that it cannot read
+        return PNG, png_of_svg(drawing)
+    except (ImportError, RasterError):
         return SVG, drawing.encode("utf-8")
-
-
-@cache
-def _font_family() -> str | None:
-    """The first of usual fonts that this computer has: drawings name none. None if it has none of them."""
-    from resvg_py import svg_to_bytes
-
-    def drawn(text: str, family: str | None = None) -> bytes:
-        drawing = f'<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20"><text y="16">{text}</text></svg>'
-        return bytes(svg_to_bytes(svg_string=drawing, font_family=family))
-
-    return next((family for family in _FONTS if drawn("0", family) != drawn("")), None)
 
 
 # The protocol

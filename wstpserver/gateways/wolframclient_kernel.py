@@ -5,9 +5,9 @@ for "OK" on the second ZeroMQ socket. Then it sends one expression at a time as 
 in the second one, an association with what ``EvaluationData`` says of its evaluation. A third socket takes lines of
 the kernel's log as JSON.
 
-Here that is done for a kernel of a pool. A kernel that has ``BinaryDeserialize`` runs the client's own initialization
-file and gets the WXF as it is. For another one (the embedded kernel) WXF is read and written by wolframclient's
-functions and converted here (`wxf`).
+Here that is done for a kernel of a pool. A kernel that has WXF and ``EvaluationData`` runs the client's own
+initialization file and gets the WXF as it is. For another one (the embedded kernel) WXF is read and written by
+wolframclient's functions and converted here (`client.wxf`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wstpserver.client import Address, Callbacks, EvaluationError, KernelLost, KernelMessage, LinkError, Session
-from wstpserver.gateways.wxf import Bytes, byte_array, expression_to_wxf, list_of, wxf_to_expression
+from wstpserver.client.wxf import Bytes, byte_array, expression_to_wxf, list_of, wxf_to_expression
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Function, Symbol
 
@@ -50,8 +50,8 @@ _PIPE: Final = 4096
 
 #: ``Quit[]``, by which the client ends a kernel.
 _QUIT: Final = b"8:f\x00s\x04Quit"
-#: ``BinaryDeserialize[ByteArray["..."]]`` of the integer 1.
-_PROBE: Final = Function(Symbol("BinaryDeserialize"), (Function(Symbol("ByteArray"), ("ODpDAQ==",)),))
+#: Asks for both of what the client's initialization file needs: WXF (here that of the integer 1) and EvaluationData.
+_PROBE: Final = 'EvaluationData[BinaryDeserialize[ByteArray["ODpDAQ=="]]]["Result"]'
 
 _START: Final = re.compile(
     r"KernelPrivateStart\s*\[\s*\"(?P<input>[^\"]+)\"\s*,\s*\"(?P<output>[^\"]+)\"\s*"

@@ -52,7 +52,8 @@ class TokenRequired(Refused):
     """The client has to say an access token first."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f'{what} needs an access token: WSCommandPacket[Authenticate["token"]]')
+        how = 'WSCommandPacket[Authenticate["token"]]; wstpscript, gateways and Python read WSTPSERVER_TOKEN_FILE'
+        super().__init__(f"{what} needs an access token: {how}")
 
 
 class Observer(Protocol):

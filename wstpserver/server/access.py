@@ -268,11 +268,10 @@ class RefusalLog:
             why: The reason.
             number: How many there were.
         """
+        if self.add_to_known(place, number):
+            return
         self.number += number
-        known = self._places.get(place)
-        if known is not None:
-            known.further += number
-        elif len(self._places) < MOST_PLACES:
+        if len(self._places) < MOST_PLACES:
             self._places[place] = _Refused(why, number - 1)
             self._log.warning(f"Refused a connection from {address}: {why}")
         else:
@@ -280,6 +279,15 @@ class RefusalLog:
         if self._timer is None:
             self._timer = get_hub().loop.timer(self._interval)
             self._timer.start(self.summarise)
+
+    def add_to_known(self, place: str, number: int) -> bool:
+        """Note that connections were refused that have no entry of their own; whether that is so for this place."""
+        known = self._places.get(place)
+        if known is None:
+            return False
+        self.number += number
+        known.further += number
+        return True
 
     def summarise(self) -> None:
         """Write what has been counted."""

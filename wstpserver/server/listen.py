@@ -207,7 +207,10 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
                 descriptor, address = self.socket._accept()
                 connected = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             else:
-                connected, address = self._accept_admitted(admission)
+                accepted = self._accept_admitted(admission)
+                if accepted is None:
+                    return None
+                connected, address = accepted
         except (BlockingIOError, InterruptedError, ConnectionError):  # an error: that one was gone before
             return None
         except OSError as error:
@@ -218,13 +221,15 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             self._log.information("Connections can be accepted again")
         return connected, address
 
-    def _accept_admitted(self, admission: ConnectionRules) -> tuple[socket.socket, tuple[Any, ...]]:
-        """Accept a connection that the rules admit; those before it are reset. OSError as of `accept`."""
+    def _accept_admitted(self, admission: ConnectionRules) -> tuple[socket.socket, tuple[Any, ...]] | None:
+        """Accept a connection that the rules admit; those before it are reset. None and OSError as of `do_read`."""
         accepted = self._accepted
         descriptor = lib.wstppeer_accept(self._descriptor, admission.native.rules, accepted)
         if not accepted.is_usual:
             for index in range(accepted.refused_count):
                 self._note(admission, accepted.refused[index])
+            if descriptor == -errno.EAGAIN:
+                return None
             if descriptor < 0:
                 raise OSError(-descriptor, os.strerror(-descriptor))
         connected = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
@@ -236,16 +241,16 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             if why:
                 self._reset(connected)
                 admission.refusals.add(_place(address), address_name(address), why)
-                raise BlockingIOError
+                return None
         return connected, address
 
     def _note(self, admission: ConnectionRules, refused: Any) -> None:
         """Note what C has refused: connections from one host, for one reason."""
         address = self._address_of(refused.end)
-        if refused.by_user:
-            place, why = _place(address), admission.refusal_of_user(refused.user)
-        else:
-            place, why = address[0], admission.refusal_by_address(address[0])
+        place = _place(address) if refused.by_user else address[0]
+        if admission.refusals.add_to_known(place, refused.count):
+            return
+        why = admission.refusal_of_user(refused.user) if refused.by_user else admission.refusal_by_address(address[0])
         admission.refusals.add(place, address_name(address), why, refused.count)
 
     def _address_of(self, end: Any) -> tuple[Any, ...]:

@@ -128,9 +128,12 @@ def test_kernels_are_sorted_and_filtered(site, browser):
         wait_for(lambda: [row(browser, one)["evaluations"] for one in ids if row(browser, one)] == ["3", "1"], PATIENCE)
         browser.click_text("Evaluations", "#columns")
         wait_for(lambda: [one["id"] for one in rows(browser)][:2] == ids, PATIENCE, lambda: rows(browser))
-        assert browser.run("document.querySelector('th.evaluations').ariaSort") == "ascending"
-        browser.click_text("Evaluations ↑" if "Evaluations ↑" in browser.texts("#columns button") else "Evaluations")
+        assert browser.run("document.querySelector('th.evaluations').ariaSort") == "descending"
+        browser.click_text("Evaluations")
         wait_for(lambda: [one["id"] for one in rows(browser)][-2:] == ids[::-1], PATIENCE, lambda: rows(browser))
+        assert browser.run("document.querySelector('th.evaluations').ariaSort") == "ascending"
+        browser.click_text("Kernel", "#columns")
+        wait_for(lambda: [one["id"] for one in rows(browser)] == sorted(one["id"] for one in rows(browser)), PATIENCE)
         browser.find("#filter").send_keys(ids[0])
         wait_for(lambda: [one["id"] for one in rows(browser)] == ids[:1], PATIENCE)
         browser.find("#filter").send_keys("nothing")

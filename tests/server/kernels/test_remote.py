@@ -64,11 +64,13 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     kernel = make_kernel(folder)
     keys = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 3, "KeepAlive": False}
+    (folder / "init.wl").write_text("fromFile = 7")
+    initialisation = {"InitializationFile": str(folder / "init.wl"), "InitializationCode": "fromCode = 8"}
     noisy = "sh -c 'echo Welcome to node7.; echo A warning. >&2; exec \"$@\"' sh"
     pools = {
-        "Main": pool(kernel, MinimumKernelNumber=1),
+        "Main": pool(kernel, MinimumKernelNumber=1, ReservePreviouslyConnectedKernels=False),
         "Words": elsewhere(kernel, **keys),
-        "Shell": elsewhere(kernel, REMOTE_SHELL, **keys),
+        "Shell": elsewhere(kernel, REMOTE_SHELL, **keys, **initialisation),
         "Noisy": elsewhere(kernel, noisy, **keys),
         "Tcp": elsewhere(kernel, KernelTransport="tcp", **keys),
     }
@@ -124,6 +126,28 @@ def test_output_of_the_kernel_and_of_the_engine(server):
         assert is_death(packet) and "exit status 3" in packet[1]
 
 
+@pytest.mark.parametrize("pool_name", ["Words", "Tcp"])
+def test_a_hostile_kernel_harms_nobody(server, pool_name):
+    """Garbage is its end; a frame without an end, and text without an end for a client that does not read, hold up its
+    own client alone.
+    """
+    with join_pool(server, "Main") as bystander:
+        with join_pool(server, pool_name) as link:
+            kernel = kernel_process(link)
+            link.put("EvaluatePacket", Function("PutBytes", "\x00\xff" * 50_000))
+            assert bystander.evaluate(1) == 1
+            assert is_death(link.get_packet()) and link.at_end()
+            wait_gone(kernel)
+        with join_pool(server, pool_name) as link:
+            link.put("EvaluatePacket", Function("PutBytes", 'FA#MA~JTextPacket\n"A~\x7fx'))
+            assert bystander.evaluate(2) == 2
+        with join_pool(server, pool_name) as link:
+            link.put("EvaluatePacket", Function("Flood", 30_000, 10_000))
+            assert link.get_packet()[0] == "TextPacket"
+            for number in range(20):
+                assert bystander.evaluate(number) == number
+
+
 def test_quit_is_an_end_in_good_order(server):
     with join_pool(server, "Words") as link:
         kernel = kernel_process(link)
@@ -136,6 +160,19 @@ def processes_of(link, pool_name):
     """(connector, launcher and agent, kernel): `env` becomes the agent."""
     told = kernel_facts(link, pool_name)
     return told["ProcessID"], *processes.children(told["ProcessID"]), told["HostProcessID"]
+
+
+def test_initialisation_and_silent_replacement(server):
+    """Each kernel reads the file of its machine and evaluates the code, also one that takes the place of another."""
+    with join_pool(server, "Shell") as link:
+        assert link.command("SetAllowSilentKernelReplacement", conversation.Symbol("True")) == SUCCESS
+        old = kernel_process(link)
+        os.kill(old, signal.SIGKILL)
+        while (packet := link.get_packet())[0] != "InputNamePacket":
+            assert "a new one takes its place" in packet[1]
+        assert kernel_process(link) != old
+        for name, value in (("fromFile", 7), ("fromCode", 8)):
+            assert link.evaluate(conversation.Symbol(name)) == value
 
 
 @pytest.mark.parametrize("victim", ["connector", "agent", "kernel"])
@@ -446,12 +483,16 @@ HOSTILE = {
 }
 
 
-def bad_pools(folder, ways, **root):
+def bad_pools(folder, ways, **keys):
     """A configuration with a good pool, and one for each agent that behaves in one of these ways."""
-    configuration = one_pool(make_kernel(folder), 2, {"KernelStartConcurrency": 20, **root})
-    for number, code in enumerate(ways.values()):
+    root = {"KernelStartConcurrency": 20, "KernelTransportInterface": "127.0.0.1"}
+    configuration = one_pool(make_kernel(folder), 2, root)
+    for number, (way, code) in enumerate(ways.items()):
         agent = script(folder / f"agent{number}", _HELLO + code)
-        configuration["Pools"][f"bad{number}"] = elsewhere("kernel", KernelAgent=agent, MinimumKernelNumber=1)
+        transport = "tcp" if "tcp" in way else "stdio"
+        configuration["Pools"][f"bad{number}"] = elsewhere(
+            "kernel", KernelAgent=agent, MinimumKernelNumber=1, KernelTransport=transport, **keys
+        )
     return configuration
 
 
@@ -473,15 +514,37 @@ ENDLESS = {
 }
 
 
+#: How an agent without a kernel makes the link, and what comes over that.
+_LINK = {
+    "stdio": "frame(9, b'', 1); frame(9, b'', 2); link = lambda data: frame(0, data, 1)\n",
+    "tcp": """
+import json
+from wstpserver.keeper.agent import connect_to_server
+header = sys.stdin.buffer.read(6)
+server = json.loads(sys.stdin.buffer.read(int.from_bytes(header[:4], "big")))["server"]
+sockets = [connect_to_server(server, channel) for channel in (1, 2)]
+link = sockets[0].sendall
+""",
+}
+_LINKS = {
+    "garbage": "link(os.urandom(100_000)); time.sleep(1000)",
+    "a text of 4 GB": "link(b'FA#\"\\x04\\0\\0\\0\\x01' + b'x' * 1000); time.sleep(1000)",
+    "endless bytes": "while True: link(bytes(60_000))",
+    "silence": "time.sleep(1000)",
+}
+LINKS = {f"{way} by {by}": made + said for by, made in _LINK.items() for way, said in _LINKS.items()}
+
+
 def test_endless_agents(tmp_path):
     """They are given up at the end of their time; the server does not grow, and others are served meanwhile."""
-    configuration = bad_pools(tmp_path, ENDLESS, KernelStartTimeout=3)
+    configuration = bad_pools(tmp_path, ENDLESS | LINKS, KernelStartTimeout=3)
     with serving(tmp_path, configuration, level="error") as server, join(server) as bystander:
         before = processes.resident_bytes(server.pid)
         for number in range(300):
             assert bystander.evaluate(number) == number
-        for number, _ in enumerate(ENDLESS):
-            server.wait_for_log(f"A kernel of pool bad{number} did not start: it made no link within 3 seconds")
+        for number, way in enumerate(ENDLESS | LINKS):
+            late = "it made no link within 3 seconds" if way in ENDLESS or "silence" in way else ""
+            server.wait_for_log(f"A kernel of pool bad{number} did not start: {late}")
         assert processes.resident_bytes(server.pid) - before < 40 << 20
         assert_serves(server)
 

@@ -1,6 +1,8 @@
-"""Random scenarios against a server with light test kernels: clients that come, go and break off at any moment, kernels
-that are killed. Afterwards the right number of kernels must be there, no process besides, no client stuck, no answer
-wrong. Everything on the loopback interface; ends by itself.
+"""Random scenarios against a server with light test kernels.
+
+Clients come, go, break off and rob each other at any moment; kernels are killed, stop reading and do not exit, end
+their link before they exit, are closed while they become ready. Afterwards the right number of kernels is there, no
+process besides, no client is stuck, no answer was wrong. Everything on the loopback interface; ends by itself.
 
     tools/chaos --scenarios 1000
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 from tools.bench.chaos.client import RandomClient
 from tools.bench.chaos.end import check_end, pool_kernels
 from tools.bench.cleanup import clear_away_on_sigterm
+from tools.harness.fake_kernel.joining import LinkClosed
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 
@@ -102,10 +105,28 @@ def kill_kernels(server, seed, count, stop):
     for _ in range(count):
         if stop.wait(rng.random() * 0.3):
             return
-        pids = [kernel["ProcessID"] for kernel in pool_kernels(server) if kernel["ProcessID"]]
-        if pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(rng.choice(pids), signal.SIGKILL)
+        kernels = [kernel for kernel in pool_kernels(server) if kernel["ProcessID"]]
+        if not kernels:
+            continue
+        victim = rng.choice(kernels)
+        with contextlib.suppress(ProcessLookupError):
+            if rng.random() < 0.7:
+                os.kill(victim["ProcessID"], signal.SIGKILL)
+            else:
+                stop_kernel(server, victim, rng)
+
+
+def stop_kernel(server, kernel, rng):
+    """Let a kernel neither read nor exit for a moment, and perhaps have it closed meanwhile."""
+    os.kill(kernel["ProcessID"], signal.SIGSTOP)
+    try:
+        if rng.random() < 0.5:
+            with contextlib.suppress(LinkClosed, ConnectionError, TimeoutError), server.connect(timeout=60) as link:
+                link.get_packet()
+                link.command("CloseKernel", kernel["ID"])  # refused if somebody else has it
+        time.sleep(rng.random() * 0.5)
+    finally:
+        os.kill(kernel["ProcessID"], signal.SIGCONT)
 
 
 if __name__ == "__main__":

@@ -143,6 +143,22 @@ class RandomClient:
         self.link.put("EvaluatePacket", Function(self.random.choice(["Die", "Quit"])))
         self.outstanding.append((object(), True))
 
+    def pause(self):
+        """Keep the kernel busy, so that those who want it by its ID wait, and give up."""
+        self.link.put("EvaluatePacket", Function("Sleep", self.random.random()))
+        self.outstanding.append((Symbol("Null"), False))
+
+    def end_link(self):
+        """The kernel's link ends and its process stays: its end is seen late."""
+        self.link.put("EvaluatePacket", Function("CloseLink"))
+        self.outstanding.append((object(), True))
+
+    def close_kernel(self):
+        """Close any kernel, also one that just becomes ready; that of another client is refused."""
+        if self.known:
+            self.link.put("WSCommandPacket", Function("CloseKernel", self.random.choice(self.known[-10:])))
+            self.changed(self.read_reply())
+
     def leave(self):
         self.link.close(politely=self.random.random() < 0.5)
 
@@ -162,6 +178,9 @@ ACTIONS = [
     RandomClient.disconnect,
     RandomClient.abort,
     RandomClient.kill_kernel,
+    RandomClient.pause,
+    RandomClient.end_link,
+    RandomClient.close_kernel,
     RandomClient.leave,
     RandomClient.break_off,
 ]

@@ -154,7 +154,9 @@ def program(code: str | Expression, variables: ScriptVariables = ScriptVariables
         steps.append(_call("SetDelayed", pattern, _call("Throw", left, _TAG)))
     steps.append(_call("Protect", *local))
     value = _call("ToExpression", code) if isinstance(code, str) else code
-    steps.append(_call("List", _VALUE, _call("Map", _show(show), _call("List", value))))
+    # Not a list at first, from which Nothing would vanish.
+    values = _call("Apply", Symbol("List"), _call("Map", _show(show), _call("WSTPServer`Private`Values", value)))
+    steps.append(_call("List", _VALUE, values))
     local += variables.settings()
     return _call("Catch", _call("Block", _call("List", *local), _call("CompoundExpression", *steps)), _TAG)
 

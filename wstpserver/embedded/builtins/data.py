@@ -1,26 +1,36 @@
 """Data: tables (Dataset, Query), and numerical models by SciPy: random variates, fits, interpolation, differential
-equations, optimisation.
+equations, optimisation. And WXF, the binary form of expressions, by the functions of wolframclient, which is an extra.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
 import sympy
-from mathics.core.atoms import Integer, MachineReal, String
+from mathics.core.atoms import ByteArray, Integer, MachineReal, String
 from mathics.core.element import BaseElement
 from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
 from mathics.core.symbols import Symbol
-from mathics.core.systemsymbols import SymbolAll, SymbolEqual, SymbolFunction, SymbolPlus, SymbolRule, SymbolSlot
+from mathics.core.systemsymbols import (
+    SymbolAll,
+    SymbolEqual,
+    SymbolFailed,
+    SymbolFunction,
+    SymbolPlus,
+    SymbolRule,
+    SymbolSlot,
+)
 
+from wstpserver.client.wxf import expression_to_wxf, wxf_to_expression
 from wstpserver.embedded.builtins.collections import call, from_pairs, is_association, pairs_of
 from wstpserver.embedded.builtins.library import Library
 from wstpserver.embedded.builtins.mathematics import NO_ANSWER, solution_rules, to_sympy
 from wstpserver.embedded.builtins.numerics import expression_of, number_of, numbers_of
-from wstpserver.embedded.convert import machine_real
+from wstpserver.embedded.convert import FromWire, ToWire, machine_real
 
 DATA = Library()
 
@@ -571,3 +581,65 @@ def _minimized(
 
 _optimum("NMinimize", 1)
 _optimum("NMaximize", -1)
+
+
+# WXF.
+
+
+class _FullNames:
+    """Definitions for which every name is whole: WXF has the context of each symbol."""
+
+    @staticmethod
+    def lookup_name(name: str) -> str:
+        """The name itself."""
+        return name
+
+    @staticmethod
+    def shorten_name(name: str) -> str:
+        """The name itself."""
+        return name
+
+
+_WXF_MESSAGES = {
+    "nowxf": "The package `1` is not installed where this kernel runs: pip install 'wstpserver[wolframclient]'.",
+    "wxferr": "The data cannot be read: `1`.",
+}
+
+
+def _wxf_value(name: str, work: Callable[[], BaseElement], evaluation: Any) -> BaseElement:
+    try:
+        return work()
+    except ModuleNotFoundError as error:
+        evaluation.message(name, "nowxf", String(str(error.name)))
+    except ValueError as error:
+        evaluation.message(name, "wxferr", String(str(error)))
+    return SymbolFailed
+
+
+@DATA.define("BinarySerialize", 1, options=("PerformanceGoal",), messages=_WXF_MESSAGES,
+             usage="BinarySerialize[expr] gives the WXF of an expression as a byte array.")  # fmt: skip
+def binary_serialize(evaluation: Any, value: BaseElement, *, options: dict[str, BaseElement]) -> BaseElement:
+    """WXF, compressed for the goal "Size"."""
+
+    def work() -> BaseElement:
+        written = expression_to_wxf(ToWire(_FullNames()).convert(value))
+        goal = options.get("PerformanceGoal")
+        if isinstance(goal, String) and goal.value == "Size":
+            written = b"8C:" + zlib.compress(written[2:])
+        return ByteArray(written)
+
+    return _wxf_value("BinarySerialize", work, evaluation)
+
+
+@DATA.define("BinaryDeserialize", 1, 2, messages=_WXF_MESSAGES,
+             usage="BinaryDeserialize[bytes] gives the expression of a byte array of WXF.")  # fmt: skip
+def binary_deserialize(evaluation: Any, data: BaseElement, head: BaseElement | None = None) -> BaseElement | None:
+    """The expression of WXF, with a head around it where one is given, which is put there before it is evaluated."""
+    if not isinstance(data, ByteArray):
+        return None
+
+    def work() -> BaseElement:
+        value = FromWire(_FullNames()).convert(wxf_to_expression(bytes(data.value)))
+        return value if head is None else Expression(head, value)
+
+    return _wxf_value("BinaryDeserialize", work, evaluation)

@@ -12,6 +12,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,16 +20,18 @@ from xml.sax.saxutils import escape
 
 import numpy
 from mathics.builtin.image.base import Image
-from mathics.core.atoms import ByteArray, Integer, MachineReal, Real, String
+from mathics.core.atoms import ByteArray, Integer, MachineReal, NumericArray, Real, String
 from mathics.core.element import BaseElement
 from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
-from mathics.core.symbols import Symbol
+from mathics.core.symbols import Symbol, SymbolFalse
 from mathics.core.systemsymbols import SymbolFailed, SymbolRule
 
 from wstpserver.client.interactive import RasterError, png_of_svg
 from wstpserver.embedded.builtins.library import Library, value_by_other_rules
+from wstpserver.embedded.builtins.numerics import numbers_of
 from wstpserver.embedded.builtins.text import EXPORT_FORMATS, exported_text, imported_text
+from wstpserver.embedded.convert import image_of
 
 GRAPHICS = Library()
 
@@ -51,6 +54,14 @@ _IMAGES: Final = {"PNG": "PNG", "JPEG": "JPEG", "GIF": "GIF", "BMP": "BMP", "TIF
 _POINTS_PER_INCH, _DEFAULT_RESOLUTION = 72.0, 144.0
 
 _OPTIONS: Final = ("ImageSize", "ImageResolution", "Background", "CharacterEncoding")
+
+
+_IMPORT_MESSAGES: Final = {
+    "nffil": "File `1` not found during Import.",
+    "jsonbad": "The text cannot be read: `1`.",
+    "jsonarraymissingsep": "Expecting end of array or a value separator.",
+    "jsonhintposandchar": "An error occurred near character '`1`', at line `2`:`3`",
+}
 
 
 class Unwritable(Exception):
@@ -516,6 +527,41 @@ def image_bytes(image: Image, name: str) -> bytes:
     return _saved(drawn, name)
 
 
+@GRAPHICS.define("Image", 1, 2, options=("ColorSpace", "Interleaving", "MetaInformation", "ImageSize"))
+def image(
+    evaluation: Any, data: BaseElement, kind: BaseElement | None = None, *, options: dict[str, BaseElement]
+) -> BaseElement | None:
+    """An image of an array of pixels of some type, as wolframclient sends those of Pillow; a list alone is Mathics'."""
+    if kind is None and not options and isinstance(data, ListExpression):
+        return None
+    array = data.value if isinstance(data, NumericArray) else numbers_of(data)
+    if array is None or not (kind is None or isinstance(kind, String)):
+        return None
+    space = options.get("ColorSpace")
+    name, colours = "Real" if kind is None else kind.value, space.value if isinstance(space, String) else None
+    return image_of(array, name, colours, planes=options.get("Interleaving") is SymbolFalse)
+
+
+@GRAPHICS.define("ImportByteArray", 1, 2, messages={"fmterr": "Cannot import data as `1` format.", "jsonbad": "`1`."})
+def import_byte_array(evaluation: Any, data: BaseElement, form: BaseElement | None = None) -> BaseElement | None:
+    """Images, and formats of text."""
+    if not isinstance(data, ByteArray) or not (form is None or isinstance(form, String)):
+        return None
+    wanted = _import_format("", form) if form is not None else None
+    if wanted is not None:
+        return _imported("ImportByteArray", data.value.decode("utf-8", "replace"), *wanted, evaluation)
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(io.BytesIO(data.value)) as opened:
+            usual = opened if opened.mode in ("L", "RGB", "RGBA") else opened.convert("RGB")
+            pixels = numpy.asarray(usual)
+    except (OSError, ValueError):
+        evaluation.message("ImportByteArray", "fmterr", form or String("image"))
+        return SymbolFailed
+    return Image(pixels, "Grayscale" if pixels.ndim == 2 else "RGB")
+
+
 def _saved(drawn: Any, name: str) -> bytes:
     if name in ("JPEG", "BMP") and drawn.mode not in ("RGB", "L"):
         drawn = drawn.convert("RGB")
@@ -677,7 +723,7 @@ def export_byte_array(
     return ByteArray(data) if isinstance(data, bytes) else data
 
 
-@GRAPHICS.define("Import", 1, 2, messages={"nffil": "File `1` not found during Import.", "jsonbad": "`1`."})
+@GRAPHICS.define("Import", 1, 2, messages=_IMPORT_MESSAGES)
 def import_file(evaluation: Any, file: BaseElement, form: BaseElement | None = None) -> BaseElement | None:
     """JSON, CSV, TSV and tables; other formats are left to Mathics."""
     name = file.elements[0] if file.has_form("File", 1) else file
@@ -720,6 +766,25 @@ def _import_format(file: str, form: BaseElement | None) -> tuple[str, str] | Non
 def _imported(function: str, text: str, form: str, element: str, evaluation: Any) -> BaseElement | None:
     try:
         return imported_text(text, form, element, evaluation)
+    except json.JSONDecodeError as error:
+        _json_messages(function, error, evaluation)
     except ValueError as error:
         evaluation.message(function, "jsonbad", String(str(error)))
-        return SymbolFailed
+    return SymbolFailed
+
+
+_JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def _json_messages(function: str, error: json.JSONDecodeError, evaluation: Any) -> None:
+    """Say what is wrong with a text, by the messages of a Wolfram kernel where these are known."""
+    opened = ""
+    for token in _JSON_TOKEN.findall(error.doc[: error.pos]):
+        opened = opened + token if token in "[{" else opened[:-1] if token in "]}" else opened
+    if not (opened.endswith("[") and "delimiter" in error.msg):
+        evaluation.message(function, "jsonbad", String(str(error)))
+        return
+    evaluation.message("Import", "jsonarraymissingsep")
+    found = error.doc[error.pos : error.pos + 1] or "EOF"
+    place = (String(found), Integer(error.lineno), Integer(error.colno + 1))
+    evaluation.message("Import", "jsonhintposandchar", *place)

@@ -93,6 +93,7 @@ _by_sympy("TrigToExp", 1, 1, lambda e: sympy.expand(e.rewrite(sympy.exp)))
 _by_sympy("ExpToTrig", 1, 1, lambda e: e.rewrite(sympy.cos).rewrite(sympy.cos) if e.has(sympy.I)
           else e.replace(sympy.exp, lambda x: sympy.cosh(x) + sympy.sinh(x)))  # fmt: skip
 _by_sympy("FactorTerms", 1, 1, lambda e: sympy.Mul(*sympy.factor_terms(e).as_content_primitive(), evaluate=False))
+_by_sympy("Decompose", 2, 2, lambda p, x: sympy.decompose(p, x) if p.is_polynomial(x) else None)
 _by_sympy("Cyclotomic", 2, 2, sympy.cyclotomic_poly)
 _by_sympy("ErfInverse", 1, 1, lambda x: sympy.erfinv(x) if x.is_number else None)
 _by_sympy("SinIntegral", 1, 1, lambda x: sympy.Si(x).evalf() if x.is_Float else (sympy.Si(x) if x == 0 else None))
@@ -135,6 +136,26 @@ def monomial_list(evaluation: Any, polynomial: BaseElement, variables: BaseEleme
         return None
     monomials = [sympy.Mul(c, *(g**e for g, e in zip(gens, powers, strict=True))) for powers, c in poly.terms()]
     return evaluated(monomials, evaluation)
+
+
+@MATHEMATICS.define("CoefficientRules", 1, 2)
+def coefficient_rules(
+    evaluation: Any, polynomial: BaseElement, variables: BaseElement | None = None
+) -> BaseElement | None:
+    """{{exponent, ...} -> coefficient, ...} in lexicographic order."""
+    given = to_sympy(polynomial, evaluation)
+    names = None if variables is None else to_sympy(variables, evaluation)
+    if given is None:
+        return None
+    gens = sorted(given.free_symbols, key=str) if names is None else names if isinstance(names, list) else [names]
+    try:
+        terms = sympy.Poly(given, *gens).terms()
+    except NO_ANSWER:
+        return None
+    rules = [(evaluated(list(powers), evaluation), evaluated(factor, evaluation)) for powers, factor in terms]
+    if any(None in rule for rule in rules):
+        return None
+    return ListExpression(*(Expression(SymbolRule, *rule) for rule in rules))
 
 
 @MATHEMATICS.define("InterpolatingPolynomial", 2)

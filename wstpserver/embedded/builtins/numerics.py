@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -30,6 +30,11 @@ from wstpserver.embedded.builtins.library import Library
 from wstpserver.embedded.convert import list_of_numbers, machine_real, machine_reals
 
 NUMERICS = Library()
+
+SymbolTable = Symbol("System`Table")
+
+#: Values up to which an iterator over machine reals is run through here.
+LONGEST_ITERATION = 1_000_000
 
 #: Terms up to which a sum with numbers as bounds is added up; longer ones are left to SymPy's closed forms.
 LONGEST_SUM = 20_000
@@ -368,7 +373,7 @@ def _real_array(element: ListExpression) -> Any:
     return None
 
 
-# Loops over integers.
+# Loops.
 
 
 @contextlib.contextmanager
@@ -400,33 +405,56 @@ def _loop_variable(evaluation: Any, name: str) -> Iterator[Callable[[BaseElement
 
 def _integers(iterator: BaseElement, evaluation: Any) -> tuple[str, range] | None:
     """The symbol's name and the values of {i, max}, {i, min, max} or {i, min, max, step} with integers as bounds."""
+    found = _iteration(iterator, evaluation)
+    return (found[0], found[1]) if found is not None and isinstance(found[1], range) else None
+
+
+def _iteration(iterator: BaseElement, evaluation: Any) -> tuple[str, range | Sequence[BaseElement]] | None:
+    """The symbol's name and the values of an iterator; None for one that is left to Mathics.
+
+    The values are a range for integers as bounds; elements for {x, {a, b, ...}}, and for bounds with a machine real.
+    """
     if not isinstance(iterator, ListExpression) or not 2 <= len(iterator.elements) <= 4:
         return None
     symbol, *bounds = iterator.elements
     if not isinstance(symbol, Symbol):
         return None
-    values = [bound.evaluate(evaluation) for bound in bounds]
-    if not all(isinstance(value, Integer) for value in values):
+    values = [bound.evaluate(evaluation) or bound for bound in bounds]
+    if len(values) == 1 and isinstance(values[0], ListExpression):
+        return symbol.get_name(), values[0].elements
+    if not all(isinstance(value, Integer | MachineReal) for value in values):
         return None
-    numbers = [value.value for value in values]
-    first, last = (1, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
-    step = numbers[2] if len(numbers) == 3 else 1
-    if step == 0:
+    first, last, step = [Integer(1), *values, Integer(1)] if len(values) == 1 else [*values, Integer(1)][:3]
+    if step.value == 0:
         return None
-    return symbol.get_name(), range(first, last + (1 if step > 0 else -1), step)
+    if isinstance(first, Integer) and isinstance(step, Integer):
+        rounded = math.floor if step.value > 0 else math.ceil
+        end = last.value if isinstance(last, Integer) else rounded(last.value)
+        return symbol.get_name(), range(first.value, end + (1 if step.value > 0 else -1), step.value)
+    count = math.floor((float(last.value) - float(first.value)) / float(step.value) + 1e-10) + 1
+    if count > LONGEST_ITERATION:
+        return None
+    begin, size = float(first.value), float(step.value)
+    return symbol.get_name(), machine_reals([begin + size * number for number in range(count)])
 
 
-@NUMERICS.define("Do", 2)
-def do(evaluation: Any, body: BaseElement, iterator: BaseElement) -> BaseElement | None:
-    """Do over integers."""
-    found = _integers(iterator, evaluation)
+def _elements(values: range | Sequence[BaseElement]) -> Iterator[BaseElement]:
+    return map(Integer, values) if isinstance(values, range) else iter(values)
+
+
+@NUMERICS.define("Do", 2, None)
+def do(evaluation: Any, body: BaseElement, iterator: BaseElement, *rest: BaseElement) -> BaseElement | None:
+    """Do over numbers and lists."""
+    found = _iteration(iterator, evaluation)
     if found is None:
         return None
+    if rest:
+        body = Expression(Symbol("System`Do"), body, *rest)
     name, values = found
     with _loop_variable(evaluation, name) as assign:
-        for value in values:
+        for value in _elements(values):
             evaluation.check_stopped()
-            assign(Integer(value))
+            assign(value)
             try:
                 body.evaluate(evaluation)
             except ContinueInterrupt:
@@ -438,18 +466,20 @@ def do(evaluation: Any, body: BaseElement, iterator: BaseElement) -> BaseElement
     return SymbolNull
 
 
-@NUMERICS.define("Table", 2)
-def table(evaluation: Any, body: BaseElement, iterator: BaseElement) -> BaseElement | None:
-    """Table over integers."""
-    found = _integers(iterator, evaluation)
+@NUMERICS.define("Table", 2, None)
+def table(evaluation: Any, body: BaseElement, iterator: BaseElement, *rest: BaseElement) -> BaseElement | None:
+    """Table over numbers and lists."""
+    found = _iteration(iterator, evaluation)
     if found is None:
         return None
+    if rest:
+        body = Expression(SymbolTable, body, *rest)
     name, values = found
     results: list[BaseElement] = []
     with _loop_variable(evaluation, name) as assign:
-        for value in values:
+        for value in _elements(values):
             evaluation.check_stopped()
-            assign(Integer(value))
+            assign(value)
             results.append(body.evaluate(evaluation) or body)
     return ListExpression(*results)
 

@@ -450,4 +450,7 @@ def close_kernels(evaluation: Any) -> BaseElement:
                  usage="DistributeDefinitions[s, ...]: definitions are always sent with what needs them.")  # fmt: skip
 def distribute_definitions(evaluation: Any, *symbols: BaseElement) -> BaseElement:
     """Nothing to do: each part is sent with the definitions that it uses."""
-    return ListExpression(*(String(symbol.get_name()) for symbol in symbols if isinstance(symbol, Symbol)))
+    known = evaluation.definitions.user
+    names = [symbol.get_name() for symbol in symbols if isinstance(symbol, Symbol)]
+    given = [name for name in names if name in known and (known[name].ownvalues or known[name].downvalues)]
+    return ListExpression(*(String(name.rpartition("`")[2]) for name in given))

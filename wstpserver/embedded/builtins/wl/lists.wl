@@ -61,6 +61,8 @@ ContainsAny[a_List, b_List] := Intersection[a, b] =!= {}
 ContainsNone[a_List, b_List] := Intersection[a, b] === {}
 ContainsExactly[a_List, b_List] := Union[a] === Union[b]
 FlattenAt[l_, n_Integer] := MapAt[Apply[Sequence, #] &, l, n]
+ArrayPad[l_List?VectorQ, n_, Padding -> x_] := ArrayPad[l, n, x]
+ArrayPad[l_List?MatrixQ, n_Integer, Padding -> x_] := ArrayPad[l, n, x]
 ArrayPad[l_List?VectorQ, n_Integer] := ArrayPad[l, n, 0]
 ArrayPad[l_List?VectorQ, n_Integer, x_] := Join[ConstantArray[x, n], l, ConstantArray[x, n]]
 ArrayPad[l_List?VectorQ, {m_Integer, n_Integer}] := Join[ConstantArray[0, m], l, ConstantArray[0, n]]
@@ -136,3 +138,16 @@ ArgMax[f_, x_] := With[{m = Maximize[f, x]}, If[ListQ[m], x /. Last[m], $Failed]
 MinValue[f_, x_] := With[{m = Minimize[f, x]}, If[ListQ[m], First[m], $Failed]]
 MaxValue[f_, x_] := With[{m = Maximize[f, x]}, If[ListQ[m], First[m], $Failed]]
 Roots[e_, x_] := With[{s = Solve[e, x]}, If[ListQ[s], Apply[Or, Map[Apply[Equal, First[#]] &, s]], $Failed]]
+AntisymmetricMatrixQ[m_] := SquareMatrixQ[m] && m === -Transpose[m]
+ArrayRules[m_List] := With[{d = ArrayDepth[m]}, Append[Map[# -> Extract[m, #] &, Position[m, Except[0], {d}, Heads -> False]], Table[Blank[], {d}] -> 0]]
+Extract[e_, n_Integer] := Extract[e, {n}]
+CrossMatrix[r_Integer] := Table[Boole[i == 0 || j == 0], {i, -r, r}, {j, -r, r}]
+BoxMatrix[r_Integer] := ConstantArray[1, {2 r + 1, 2 r + 1}]
+DiamondMatrix[r_Integer] := Table[Boole[Abs[i] + Abs[j] <= r], {i, -r, r}, {j, -r, r}]
+DiskMatrix[r_Integer] := Table[Boole[i^2 + j^2 <= (r + 1/2)^2], {i, -r, r}, {j, -r, r}]
+EqualTo[y_][x_] := x == y
+UnequalTo[y_][x_] := x != y
+GreaterThan[y_][x_] := x > y
+LessThan[y_][x_] := x < y
+GreaterEqualThan[y_][x_] := x >= y
+LessEqualThan[y_][x_] := x <= y

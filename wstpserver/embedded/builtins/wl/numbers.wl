@@ -25,6 +25,7 @@ FactorialPower[x_, n_Integer?NonNegative] := Product[x - i, {i, 0, n - 1}]
 FactorialPower[x_, n_Integer?NonNegative, h_] := Product[x - i h, {i, 0, n - 1}]
 Hyperfactorial[n_Integer?NonNegative] := Product[k^k, {k, n}]
 ThueMorse[n_Integer?NonNegative] := Mod[Total[IntegerDigits[n, 2]], 2]
+HeavisideTheta[x_List] := Map[HeavisideTheta, x]
 HeavisideTheta[x_?NumericQ] := If[x > 0, 1, 0] /; x != 0
 DiracDelta[x_?NumericQ] := 0 /; x != 0
 SetPrecision[x_, MachinePrecision] := N[x]
@@ -42,3 +43,9 @@ Laplacian[f_, v_List] := Total[Map[D[f, {#, 2}] &, v]]
 DSolveValue[e_, f_, x_] := With[{s = DSolve[e, f, x]}, If[ListQ[s], (f /. First[s]), $Failed]]
 NDSolveValue[e_, f_[a_?NumericQ], r__] := With[{s = NDSolve[e, f, r]}, If[ListQ[s], (f /. First[s])[a], $Failed]]
 NDSolveValue[e_, f_, r__] := With[{s = NDSolve[e, f, r]}, If[ListQ[s], (f /. First[s]), $Failed]]
+NumberCompose[c_List, u_List] := Total[c u]
+Dt[f_] := Total[Map[D[f, #] Dt[#] &, Variables[Level[f, {-1}]]]] /; AtomQ[f] === False && FreeQ[f, _Dt]
+Dt[n_?NumericQ] := 0
+Dt[x_Symbol, x_Symbol] := 1
+Dt[f_, x_Symbol] := Total[Map[D[f, #] Dt[#, x] &, Variables[Level[f, {-1}]]]] /; AtomQ[f] === False
+Dt[n_?NumericQ, x_] := 0

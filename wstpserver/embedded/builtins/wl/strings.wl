@@ -50,3 +50,5 @@ TemplateApply[StringTemplate[s_], a_] := TemplateApply[s, a]
 TextString[s_String] := s
 TextString[x_] := ToString[x]
 ContainsOnly[a_List, b_List] := Complement[a, b] === {}
+ByteArrayToString[b_ByteArray] := FromCharacterCode[Normal[b], "UTF8"]
+StringToByteArray[s_String] := ByteArray[ToCharacterCode[s, "UTF8"]]

@@ -21,7 +21,7 @@ let goneSince = null;
 let needsToken = false;
 let token = sessionStorage.getItem("wstpserver-token") || "";
 let tokenIsRight = false;
-let sort = { key: "Order", descending: false };
+let sort = { key: "Pool", descending: false };
 let showAll = false;
 let picked = "";
 let connection = null;
@@ -122,25 +122,27 @@ function host(kernel) {
   return kernel.Host || state.Server.Machine || "";
 }
 
+// `most`: the first click on the title shows the largest first; `natural`: "Client 9" before "Client 10".
+// Kernels that are equal are in the order of their start.
 const COLUMNS = [
-  { key: "Order", title: "Kernel", class: "id mono", value: (kernel) => kernel.order },
-  { key: "Pool", title: "Pool", class: "pool-name", value: (kernel) => kernel.Pool },
+  { key: "ID", title: "Kernel", class: "id mono", value: (kernel) => kernel.id },
+  { key: "Pool", title: "Pool", class: "pool-name", value: (kernel) => kernel.Pool || "", natural: true },
   { key: "State", title: "State", class: "state-cell", value: (kernel) => RANK[look(kernel).cell] ?? 9 },
   { key: "Client", title: "Client", class: "client", value: (kernel) => kernel.Client || "\uffff", natural: true },
-  { key: "BusySince", title: "Evaluating for", class: "busy-time number", value: (kernel) => kernel.BusySince ?? Infinity },
-  { key: "Evaluations", title: "Evaluations", class: "evaluations number", value: (kernel) => -kernel.Evaluations },
-  { key: "Memory", title: "Memory", class: "memory number", value: (kernel) => -(kernel.Memory || 0) },
-  { key: "Host", title: "Host", class: "host", value: host },
+  { key: "BusySince", title: "Evaluating for", class: "busy-time number", value: (kernel) => -(kernel.BusySince ?? Infinity), most: true },
+  { key: "Evaluations", title: "Evaluations", class: "evaluations number", value: (kernel) => kernel.Evaluations, most: true },
+  { key: "Memory", title: "Memory", class: "memory number", value: (kernel) => kernel.Memory || 0, most: true },
+  { key: "Host", title: "Host", class: "host", value: host, natural: true },
 ];
 
 const compareText = new Intl.Collator("en", { numeric: true }).compare;
 
 function sorted(kernels) {
-  const { value } = COLUMNS.find((column) => column.key === sort.key);
+  const { value, natural = false } = COLUMNS.find((column) => column.key === sort.key);
   const sign = sort.descending ? -1 : 1;
   return kernels.sort((one, other) => {
     const a = value(one), b = value(other);
-    const order = typeof a === "string" ? compareText(a, b) : a < b ? -1 : a > b ? 1 : 0;
+    const order = natural ? compareText(a, b) : a < b ? -1 : a > b ? 1 : 0;
     return order * sign || one.order - other.order;
   });
 }
@@ -703,7 +705,8 @@ byId("columns").append(...COLUMNS.map((column) => {
 }), element("th", { class: "acts" }, element("span", { hidden: true }, "Actions")));
 
 function sortBy(key) {
-  sort = { key, descending: sort.key === key && !sort.descending };
+  const { most = false } = COLUMNS.find((column) => column.key === key);
+  sort = { key, descending: sort.key === key ? !sort.descending : most };
   draw();
 }
 

@@ -13,7 +13,7 @@ from wolframclient.language import wl  # noqa: E402
 from wolframclient.serializers import export  # noqa: E402
 
 from wstpserver.client import to_expression, to_python  # noqa: E402
-from wstpserver.gateways.wxf import expression_to_wxf, wxf_to_expression  # noqa: E402
+from wstpserver.client.wxf import expression_to_wxf, wxf_to_expression  # noqa: E402
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol  # noqa: E402
 
 
