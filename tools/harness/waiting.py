@@ -3,16 +3,16 @@ import os
 import select
 import time
 
-#: How often a condition without an event is looked at: at first, in seconds, and later, as a part of the time waited for
-#: it so far. Looks cost the processor that what is waited for needs.
+#: How often a condition without an event is looked at: at first, in seconds, and later, as a part of the time waited so
+#: far. Looks cost the processor that what is waited for needs.
 INTERVAL = 0.005
 PART = 0.08
 
 
-def wait_for(condition, deadline=10.0, what=None, interval=INTERVAL):
+def wait_for(condition, deadline=10.0, what=None, interval=None):
     """The first true value of `condition()`, asked again for `deadline` seconds; AssertionError then.
 
-    `interval`: seconds between the first looks, to be longer for a condition that costs something.
+    `interval`: seconds between two looks, always; without it they become rarer the longer it takes.
     `what` says in the failure what was waited for: a text, or a function that makes one then.
     """
     began = time.monotonic()
@@ -20,7 +20,7 @@ def wait_for(condition, deadline=10.0, what=None, interval=INTERVAL):
         waited = time.monotonic() - began
         if waited > deadline:
             raise AssertionError(f"not within {deadline} s: {what() if callable(what) else what or condition}")
-        time.sleep(max(interval, min(waited * PART, 0.2)))
+        time.sleep(interval or max(INTERVAL, min(waited * PART, 0.2)))
     return value
 
 
