@@ -23,6 +23,7 @@ HEADERS = [
     "wstpepoll.h",
     "wstpspawn.h",
     "wstppeer.h",
+    "wstprelay.h",
 ]
 
 SOURCES = [
@@ -32,6 +33,7 @@ SOURCES = [
     "wstpepoll.c",
     "wstpspawn.c",
     "wstppeer.c",
+    "wstprelay.c",
 ]
 
 ffibuilder = FFI()

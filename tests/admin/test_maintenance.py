@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.admin.helpers import command, run, start
-from tests.support.serving import join, kernel_id, message_of, prompt, serving
+from tests.support.serving import Gate, join, kernel_id, message_of, prompt, serving
 from tests.support.terminal import TerminalProgram
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.kernels import make_kernel
@@ -72,6 +72,33 @@ def test_drain_gives_up_after_its_time(server, client, capfd):
     assert admin(server, "drain", "--pool", "Other") == 0  # nobody is there
     assert admin(server, "drain", "--pool", "Nowhere") == 1
     assert capfd.readouterr().err == "wstpserver-admin: there is no pool Nowhere; the pools are: Main, Other\n"
+
+
+def test_a_drain_closes_idle_links_and_lets_the_others_finish(server, client, tmp_path):
+    gate = Gate(tmp_path)
+    with join(server) as busy:
+        busy.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+        with start("-s", server.address, "drain", "--kick-idle", "0.1") as draining:
+            assert "the administrator closed" in message_of(client.get_packet())
+            assert draining.poll() is None
+            gate.open()
+            assert busy.get_packet() == ("ReturnPacket", gate.path)
+            assert "the administrator closed" in message_of(busy.get_packet())
+            assert draining.wait(PROMPT) == 0
+
+
+def test_a_drain_ends_by_force_if_it_is_to(server, client, tmp_path, capfd):
+    gate = Gate(tmp_path)
+    client.put("EvaluatePacket", gate.busy())
+    gate.wait_until_reached()
+    assert admin(server, "drain", "-t", "0.2", "--kick", "--kick-idle", "0.1") == 0
+    out, err = capfd.readouterr()
+    assert out.startswith("the server is drained")
+    left = r"closed the links of those who were left: 1 client is left: \d+ \(127\.0\.0\.1:\d+, evaluating\)$"
+    assert re.search(left, err)
+    gate.open()
+    assert "the administrator closed" in message_of(client.get_packet())
 
 
 def test_a_drain_that_somebody_ends(server, client):

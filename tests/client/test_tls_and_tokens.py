@@ -189,6 +189,20 @@ def test_a_token(server, monkeypatch):
         assert session.evaluate("x", PROMPT) == 5
 
 
+def test_a_token_for_a_profile(server, tmp_path):
+    path = tmp_path / "profile"
+    with Session.from_profile(path, f"{server.port}@127.0.0.1", PROMPT, token=TOKEN) as session:
+        session.evaluate("x = 6", PROMPT)
+    with Session.from_profile(path, timeout=PROMPT, start=False, token=TOKEN, reconnect=True) as session:
+        assert session.evaluate("x", PROMPT) == 6
+        session.reconnect()
+        assert session.evaluate("x", PROMPT) == 6
+        session.keep_kernel = False
+    assert TOKEN not in path.read_text()
+    with pytest.raises(AccessDenied):
+        Session.from_profile(path, timeout=PROMPT, token="a-guess")
+
+
 def test_a_link_with_a_token_has_its_prompt(server):
     """A link that takes a kernel at once: the prompt is the first that `get` returns."""
     with connect(f"{server.port}@127.0.0.1", PROMPT, token=TOKEN) as link:

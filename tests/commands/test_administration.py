@@ -204,6 +204,19 @@ def test_a_client_is_kicked(server, admin, by, busy, gate):
     since.wait_for(rf"Client \d+ \(.*\) closes the link of Client \d+ \({who if by == 'Address' else ''}")
 
 
+def test_a_client_is_kicked_only_if_it_is_idle(server, admin, gate):
+    with join(server) as link:
+        who = client_of(admin, kernel_id(link))["ID"]
+        assert reason(admin.command("KickClient", who, 3600)) == f"client {who} has not been idle for 3600 s"
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+        assert reason(admin.command("KickClient", who, 0)) == f"client {who} has not been idle for 0 s"
+        gate.open()
+        assert link.get_packet()[0] == "ReturnPacket"
+        wait_for(lambda: admin.command("KickClient", who, 0.1) == SUCCESS, 20.0, "it to be idle for so long")
+        assert "the administrator closed" in message_of(link.get_packet())
+
+
 def test_a_waiting_client_is_kicked(server, admin):
     admin.command("PausePools")
     with server.connect() as link:

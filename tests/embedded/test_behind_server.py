@@ -15,7 +15,7 @@ from wstpserver.wire.values import Symbol
 
 @pytest.fixture(scope="module")
 def server(needs_mathics, tmp_path_factory):
-    """A server with two pools of embedded kernels."""
+    """A server with three pools of embedded kernels."""
     folder = tmp_path_factory.mktemp("server")
     program = folder / "wstpkernel"
     program.write_text(f'#!/bin/sh\nexec {os.sys.executable} -m wstpserver.embedded.main "$@"\n')
@@ -25,6 +25,7 @@ def server(needs_mathics, tmp_path_factory):
     numbers = {"MinimumKernelNumber": 2, "MaximumKernelNumber": 4}
     pools = {
         "Main": pool(program, **numbers, KeepAlive=False, InitializationCode="x=2+2"),
+        "Parallel": pool(program, MinimumKernelNumber=2, MaximumKernelNumber=2, ParallelKernels=True),
         "Other": pool(program, MinimumKernelNumber=1, KernelOptions="-noinit -unknown", InitializationFile=str(file)),
     }
     with ServerProcess(folder, {"Pools": pools}, "-l", "2") as running:
@@ -58,7 +59,36 @@ def test_functions(session):
     assert session.evaluate("Head[WSTPServer`SetReserveKernel[False]]", timeout=PATIENCE) == Symbol("Success")
     assert session.evaluate('Head[WSTPServer`CloseKernel["0000-0000-0000"]]', timeout=PATIENCE) == Symbol("Failure")
     pools = session.evaluate('Keys[WSTPServer`GetServerInformation[]["Pools"]]', timeout=PATIENCE)
-    assert pools == ["Main", "Other"]
+    assert pools == ["Main", "Parallel", "Other"]
+
+
+def test_parallel_functions_give_the_same_and_use_several_kernels(session):
+    """All in one session: its kernels are closed at the end, and their places are taken by new ones."""
+
+    def value(text):
+        return session.evaluate(text, timeout=LOADING_PATIENCE)
+
+    value("offset = 10; double[x_] := 2 helper[x]; helper[x_] := x + offset; k = 7; own = $ProcessID;")
+    assert value("ParallelMap[double, Range[9]]") == [2 * (n + 10) for n in range(1, 10)]
+    assert value("ParallelTable[i + offset, {i, 3, 9, 2}]") == [13, 15, 17, 19]
+    assert value("ParallelTable[i j, {i, 3}, {j, i}]") == [[1], [2, 4], [3, 6, 9]]
+    assert value("ParallelTable[k^2, {k, {2, 3}}]") == [4, 9]
+    assert value("{ParallelSum[i^2, {i, 20}], ParallelProduct[i, {i, 6}]}") == [2870, 720]
+    assert value('ParallelMap[double, <|"a" -> 1, "b" -> 2|>]') == {"a": 22, "b": 24}
+    assert value("Parallelize[Map[double, {1, 2}]]") == [22, 24]
+    processes = value("ParallelEvaluate[$ProcessID]")
+    assert len(set(processes)) == 2 and value("own") not in processes
+    assert value("Length[Union[ParallelTable[Pause[.02]; $ProcessID, {i, 8}]]]") == 2
+    assert value("Length[Kernels[]]") == 2
+    assert value("ParallelMap[If[# == 2, Nothing, #] &, {1, 2, 3}] === {1, 3}") is True
+    assert len(value("CloseKernels[]")) == 2
+    assert value("Kernels[]") == []
+
+
+def test_abort_of_parallel_kernels(session):
+    with pytest.raises(TimeoutError):
+        session.evaluate("ParallelMap[(While[True]; #) &, {1, 2, 3}]", timeout=1)
+    assert session.evaluate(call("Plus", 1, 1), timeout=PATIENCE) == 2
 
 
 def test_connects_elsewhere_from_inside(session):

@@ -1,8 +1,10 @@
 """The program as a process: what it says when it is no kernel, and a cold start."""
 import os
 import socket
+import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,34 @@ def test_shared_memory_is_refused_at_once():
 
 
 @pytest.fixture
+def region():
+    """A file of shared memory like that of a program that has launched a kernel."""
+    path = Path(f"/dev/shm/test{os.getpid()}_shm")
+    if not path.parent.is_dir():
+        pytest.skip("no shared memory in files here")
+    size = 200_120
+    path.write_bytes(struct.pack("=7I", 4, 28, 36, size, 100_000, 28, 0).ljust(size, b"\0"))
+    yield path
+    path.unlink()
+
+
+def test_the_link_in_shared_memory_is_ended(region):
+    """The launching side waits for this word, and does not notice that its child has ended."""
+    before = region.read_bytes()
+    run("-wstp", "-linkprotocol", "SharedMemory", "-linkconnect", "-linkname", region.name)
+    after = region.read_bytes()
+    assert [(place, after[place]) for place in range(len(after)) if after[place] != before[place]] == [(32, 1)]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 200_120, b"\4\0\0\0" * 10])
+def test_another_file_is_left_alone(region, content):
+    region.write_bytes(content)
+    result = run("-wstp", "-linkprotocol", "SharedMemory", "-linkconnect", "-linkname", region.name)
+    assert result.returncode == 69 and "Traceback" not in result.stderr
+    assert region.read_bytes() == content
+
+
+@pytest.fixture
 def without_mathics():
     """The program in a Python that cannot import Mathics."""
     code = "import sys; sys.modules['mathics'] = None; from wstpserver.embedded.main import main; sys.exit(main())"
@@ -61,6 +91,18 @@ def test_names_the_missing_package(without_mathics):
     assert result.returncode == 69
     assert "needs mathics, which is not installed" in result.stderr
     assert "pip install 'wstpserver[mathics]'" in result.stderr
+
+
+def test_ends_the_link_of_the_side_that_waits_for_it(without_mathics):
+    """The vendor's library does not notice otherwise that a kernel it has launched cannot serve."""
+    with socket.create_server(("127.0.0.1", 0)) as data, socket.create_server(("127.0.0.1", 0)) as messages:
+        ports = ",".join(f"{server.getsockname()[1]}@127.0.0.1" for server in (data, messages))
+        run("-wstp", "-linkprotocol", "TCPIP", "-linkconnect", "-linkname", ports, program=without_mathics)
+        for server in (data, messages):
+            server.settimeout(PATIENCE)
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(1) == b""
 
 
 def test_still_tells_its_version_without_mathics(without_mathics):

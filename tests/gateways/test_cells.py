@@ -1,6 +1,12 @@
 """Wolfram Language in Python notebooks: %load_ext wstpserver."""
 
+import signal
+import threading
+
 import pytest
+
+from tests.client.relay import Relay
+from tools.harness.waiting import wait_for
 
 numpy = pytest.importorskip("numpy")
 interactive = pytest.importorskip("IPython.core.interactiveshell", reason="IPython is not installed")
@@ -73,3 +79,53 @@ def test_nobody_listens(shell, served):
     captured = run(shell, "%%wl -s 1@127.0.0.1\n1")
     assert "refused" in captured.stderr and "Traceback" not in captured.stderr
     assert run(shell, f"%%wl -s {served.address} -p Main\n1").outputs[0].data["text/plain"] == "1"
+
+
+def test_the_way_to_the_server_breaks(shell, served):
+    """The session keeps its kernel, between commands and in the middle of one, whose answer is fetched."""
+    with Relay(served.process.port) as relay:
+        run(shell, f"%%wl -s {relay.address} -p Main\nkept = 17")
+        relay.break_all()
+        assert run(shell, "%%wl\nkept + 1").outputs[0].data["text/plain"] == "18"
+        relay.break_all()
+        shell.run_cell("value = %wl kept + 2")
+        assert shell.user_ns["value"] == 19
+        breaking = threading.Timer(0.3, relay.break_all)
+        breaking.start()
+        shell.run_cell("value = %wl Pause[0.6]; kept + 3")
+        breaking.join()
+        assert relay.broken.is_set() and shell.user_ns["value"] == 20
+        run(shell, f"%%wl -s {served.address} -p Main\n1")  # ends the session
+
+
+def test_an_interrupt_keeps_the_session(shell, served):
+    run(shell, "%%wl\nkept = 4")
+    before = set(served.in_use())
+
+    def interrupt():
+        wait_for(lambda: any(served.kernels()[each].busy for each in before), 100, "the evaluation to run")
+        signal.raise_signal(signal.SIGINT)
+
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    captured = run(shell, "%%wl\nWhile[True]")
+    interrupting.join()
+    assert "$Aborted" in captured.stderr and "Traceback" not in captured.stderr + captured.stdout
+    assert run(shell, "%%wl\nkept").outputs[0].data["text/plain"] == "4"
+
+
+def test_text_of_any_kind(shell):
+    captured = run(shell, "%%wl\nFromCharacterCode[{55296, 65}]\nPrint[FromCharacterCode[Range[0, 255]]]\n")
+    assert captured.outputs[0].data["text/plain"] == "\ufffdA" and captured.stdout.endswith("\xff\n")
+    captured = run(shell, "%%wl\n1 + \x00")
+    assert "Syntax" in captured.stderr and "Traceback" not in captured.stderr
+    shell.run_cell('value = %wl StringRepeat["0123456789", 10^6]')
+    assert len(shell.user_ns["value"]) == 10_000_000
+
+
+def test_a_kernel_that_dies(shell, served):
+    """In the middle of an evaluation."""
+    run(shell, "%%wl\nkept = 4")
+    captured = run(shell, '%%wl\nRun["kill -9 " <> ToString[$ProcessID]]; While[True]')
+    assert "KernelLost" in captured.stderr and "new kernel" in captured.stderr and not captured.outputs
+    assert run(shell, "%%wl\nkept").outputs[0].data["text/plain"] == "kept"

@@ -1,17 +1,26 @@
 """The Jupyter kernel: what front ends ask of it, and what becomes of kernels of the pool."""
 
+import contextlib
+import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+from unittest import mock
 
 import pytest
 
 from tools.harness.waiting import wait_for
 
 pytest.importorskip("ipykernel", reason="wstpserver[jupyter] is not installed")
-kernel_test = pytest.importorskip("jupyter_kernel_test")
+# The grammars of addresses that jsonschema builds, if this is there, cost each worker of a run two seconds.
+with mock.patch.dict(sys.modules, {"rfc3987_syntax": None}):
+    kernel_test = pytest.importorskip("jupyter_kernel_test")
+numpy = pytest.importorskip("numpy")
 from jupyter_client.manager import KernelManager  # noqa: E402
 
 from tests.client.relay import Relay  # noqa: E402
@@ -24,12 +33,9 @@ TIMEOUT = 100
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture(scope="module")
-def installed(served, tmp_path_factory):
-    """The environment of a user who has installed the kernel: its folders are in JUPYTER_PATH."""
-    prefix = tmp_path_factory.mktemp("prefix")
-    words = ["install", "--prefix", str(prefix), "--name", NAME, "--server", served.address, "--pool", "Main"]
-    assert main(words) == 0
+@contextlib.contextmanager
+def folders_of_jupyter(prefix):
+    """The environment of a user who has installed kernels below this folder."""
     variables = {
         "JUPYTER_PATH": str(prefix / "share" / "jupyter"), "PYTHONPATH": str(ROOT),
         "JUPYTER_RUNTIME_DIR": str(prefix / "runtime"), "IPYTHONDIR": str(prefix / "ipython"),
@@ -38,6 +44,16 @@ def installed(served, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def installed(served, tmp_path_factory):
+    """The folder below which the kernel is installed."""
+    prefix = tmp_path_factory.mktemp("prefix")
+    words = ["install", "--prefix", str(prefix), "--name", NAME, "--server", served.address, "--pool", "Main"]
+    assert main(words) == 0
+    with folders_of_jupyter(prefix):
         yield prefix
 
 
@@ -202,6 +218,16 @@ def test_text_that_is_too_large_for_a_page(notebook):
     assert reply["status"] == "ok" and data(found)["text/plain"].endswith("(2000000 more characters are not shown)")
 
 
+def test_garbage(notebook):
+    """What no front end sends, and what no front end can be sent."""
+    notebook.client.shell_channel.socket.send_multipart([b"\xff\x00garbage"])
+    notebook.client.shell_channel.socket.send_multipart([b"<IDS|MSG>", b"wrong signature", b"{", b"{", b"{", b"{"])
+    assert notebook.text("FromCharacterCode[{55296, 65}]") == "\ufffdA"
+    assert notebook.text("FromCharacterCode[Range[0, 255]]").endswith("\xff")
+    found, reply = notebook.run("1 + \x00")
+    assert reply["status"] == "error" and reply["ename"] == "Syntax", (found, reply)
+
+
 def test_a_kernel_that_dies_is_replaced(served, notebook):
     message = notebook.begin('Print["running"]; While[True]')
     notebook.outputs(message, until="stream")
@@ -242,14 +268,20 @@ def test_the_way_to_the_server(served, installed):
             assert notebook.text("kept + 1") == "18"
 
 
-def test_jupyter_execute(installed, tmp_path):
-    path = tmp_path / "notebook.ipynb"
+def notebook_file(path, *inputs):
+    """Write a notebook that has not been run yet."""
     cells = [
         {"cell_type": "code", "id": str(number), "source": code, "metadata": {}, "outputs": [], "execution_count": None}
-        for number, code in enumerate(["a = 6", "a * 7", "Plot[Sin[x], {x, 0, 6}]"])
+        for number, code in enumerate(inputs)
     ]
     metadata = {"kernelspec": {"name": NAME, "display_name": "W", "language": "wolfram"}}
     path.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+    return path
+
+
+@pytest.mark.usefixtures("installed")
+def test_jupyter_execute(tmp_path):
+    path = notebook_file(tmp_path / "notebook.ipynb", "a = 6", "a * 7", "Plot[Sin[x], {x, 0, 6}]")
     done = subprocess.run(
         [sys.executable, "-m", "jupyter", "execute", "--inplace", str(path)],
         capture_output=True, text=True, timeout=280,
@@ -258,6 +290,88 @@ def test_jupyter_execute(installed, tmp_path):
     outputs = [cell["outputs"] for cell in json.loads(path.read_text())["cells"]]
     assert outputs[1][0]["data"]["text/plain"] == ["42"]
     assert "<svg" in "".join(outputs[2][0]["data"]["image/svg+xml"])
+
+
+@contextlib.contextmanager
+def jupyterlab(folder):
+    """JupyterLab with this root folder: its address, with the token."""
+    words = ["lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--expose-app-in-browser",
+             f"--ServerApp.root_dir={folder}", "--LabApp.news_url=", "--LabApp.check_for_updates_class="
+             "jupyterlab.NeverCheckForUpdate"]  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "jupyter", *words], stderr=subprocess.PIPE, text=True)
+    try:
+        lines = (re.search(r"http://127\.0\.0\.1:\d+/lab\?token=\w+", line) for line in process.stderr)
+        found = next(filter(None, lines))
+        rest = threading.Thread(target=process.stderr.read)
+        rest.start()
+        yield found[0].split("?")
+        process.terminate()
+        process.wait(TIMEOUT)
+        rest.join(TIMEOUT)
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@contextlib.contextmanager
+def browser(folder):
+    """Chromium without a window."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if None in programs:
+        pytest.skip("chromium and chromium-driver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                 "--window-size=1000,1000", f"--user-data-dir={folder}"):  # fmt: skip
+        options.add_argument(word)
+    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
+    try:
+        driver.set_script_timeout(TIMEOUT)
+        yield driver
+    finally:
+        driver.quit()
+
+
+def test_jupyterlab(served, installed, tmp_path):
+    """A plot is on the screen, a formula is typeset, a message is red."""
+    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
+    before = set(served.in_use())
+    notebook_file(tmp_path / "notebook.ipynb", "Plot[Sin[x], {x, 0, 6}]", "Sqrt[x]/3", "1/0")
+    with browser(installed / "chromium") as driver, jupyterlab(tmp_path) as (address, token):
+        driver.get(f"{address}/tree/notebook.ipynb?{token}")
+
+        def shown(selector, property_of="elements.length"):
+            return driver.execute_script(
+                f"const elements = document.querySelectorAll('.jp-OutputArea-output {selector}');"
+                f"return elements.length && {property_of}"
+            )
+
+        ready = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.info"
+        wait_for(lambda: driver.execute_async_script(
+            f"Promise.resolve({ready}).then(info => arguments[0](!! info))"), TIMEOUT, "a notebook with its kernel",
+        )  # fmt: skip
+        driver.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        wait_for(lambda: shown("img", "elements[0].naturalWidth"), TIMEOUT, "the plot")
+        wait_for(lambda: shown("mjx-container"), TIMEOUT, "the formula")
+        red = ".ansi-red-fg"
+        wait_for(lambda: "Power::infy" in (shown(red, "elements[0].textContent") or ""), TIMEOUT, "a message")
+        plot = driver.find_element("css selector", ".jp-OutputArea-output img").screenshot_as_png
+        if folder := os.environ.get("WSTPSERVER_TEST_SCREENSHOTS"):
+            driver.save_screenshot(os.path.join(folder, "jupyterlab.png"))
+        driver.execute_async_script(
+            "window.jupyterapp.serviceManager.sessions.shutdownAll().then(arguments[0])"
+        )
+    assert _curve_columns(plot) > 100, "the curve goes from the left to the right"
+    wait_for(lambda: set(served.in_use()) <= before, TIMEOUT, "its kernel to be gone")
+
+
+def _curve_columns(png):
+    """How many columns of a picture have a pixel in a colour, neither white nor grey nor black."""
+    image = pytest.importorskip("PIL.Image")
+    pixels = numpy.asarray(image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    return int(((pixels.max(2) - pixels.min(2)) > 40).any(0).sum())
 
 
 def test_wrong_arguments(capsys):

@@ -12,7 +12,6 @@ import sys
 import pytest
 
 from tools.harness import processes
-from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
 
@@ -209,25 +208,6 @@ def test_the_vendors_own_tests(kernel, tmp_path):
         timeout=280
     )  # fmt: skip
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout
-
-
-# Without a kernel
-
-
-@pytest.mark.parametrize("full", [False, True])
-def test_no_kernel(tmp_path, caplog, full):
-    """Nobody listens, or the pool has no kernel to give: the session does not start, and the reason is in the log."""
-    with ServerProcess(tmp_path, {"Pools": {"Main": pool(make_kernel(tmp_path), MaximumKernelNumber=1)}}) as server:
-        address = f"wstp://127.0.0.1:{server.port}/Elsewhere" if full else f"{server.port}@127.0.0.1"
-        if not full:
-            server.stop()
-        program = write_program(tmp_path, PROGRAM, WSTPSERVER=address)
-        session = session_of(program, kernel_loglevel=logging.FATAL)
-        with pytest.raises(WolframKernelException):
-            session.start()
-        session.terminate()
-    wanted = "Elsewhere" if full else "the connection was refused"
-    wait_for(lambda: wanted in caplog.text, PATIENCE, lambda: f"the reason in the log: {caplog.text}")
 
 
 # A client that is none

@@ -1,13 +1,16 @@
 """The vendor-library programs against each other and against raw links: what the other tests stand on."""
 import contextlib
 import subprocess
+import sys
 
 import pytest
 
-from tests.interop.programs import StepError
+from tests.interop.programs import FOLDER, StepError
 from tools.harness import rawlink
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.fake_kernel.codec import Symbol
+
+ROOT = FOLDER.parents[1]
 
 
 @contextlib.contextmanager
@@ -62,3 +65,23 @@ def test_kernel_speaks_to_a_raw_link(vendor_kernel, version):
         assert link.evaluate(call("Echo", "λ😀")) == "λ😀"
         link.close(politely=True)
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "protocol"),
+    [
+        ("from wstpserver.embedded.main import main", ""),
+        ("from wstpserver.cli.kernel import main", ""),
+        ("sys.modules['mathics'] = None; from wstpserver.embedded.main import main", "-linkprotocol TCPIP"),
+    ],
+)
+def test_the_side_that_launches_is_refused(vendor_client, tmp_path, program, protocol):
+    """Its library does not notice that its child has ended; without a protocol it asks for shared memory."""
+    kernel = tmp_path / "kernel"
+    source = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {program}; sys.exit(main())"
+    kernel.write_text(f"#!{sys.executable}\n{source}\n")
+    kernel.chmod(0o755)
+    vendor_client.step(f"open -linkmode launch {protocol} -linkname '{kernel} -wstp'")
+    with pytest.raises(StepError) as caught:
+        vendor_client.step("activate")
+    assert caught.value.code == 1  # the connection was lost

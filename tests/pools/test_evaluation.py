@@ -50,6 +50,21 @@ def test_a_further_evaluation_waits_while_the_kernel_computes(head, output):
     assert not evaluation.busy and evaluation.accepting
 
 
+def test_a_further_evaluation_waits_between_the_result_of_an_input_and_the_prompt():
+    """The kernel reads nothing there, and what is sent then may be meant for a dialog of the next evaluation."""
+    evaluation = played("C EnterText, K OutputName, K ReturnText")
+    assert not any(evaluation.may_go(further) for further in ANSWERED_BY)
+    assert evaluation.written(Head.InputNamePacket) and not evaluation.busy
+    assert played("C Evaluate, K ReturnText").accepting, "nothing that is open is answered so"
+
+
+def test_a_further_evaluation_waits_behind_a_dialog():
+    """The kernel goes on with what the dialog interrupted, and may begin another dialog, for which it is meant."""
+    evaluation = played("C Evaluate, K BeginDialog, K InputName, C EnterText, K EndDialog")
+    assert not any(evaluation.may_go(further) for further in ANSWERED_BY)
+    assert evaluation.written(Head.BeginDialogPacket)
+
+
 @pytest.mark.parametrize("request_", REQUESTS + QUESTIONS)
 def test_an_evaluation_passes_after_a_request_of_the_kernel(request_):
     evaluation = EvaluationStack()
@@ -73,10 +88,10 @@ SCRIPTS = {
     "C EnterText, K OutputName, K ReturnText, K InputName": "idle",
     "C EnterText, K InputName": "idle",
     "C EnterText, K Return": "evaluating",
-    "C EnterText, K ReturnText, C EnterText, K InputName": "evaluating",
-    "C EnterText, K ReturnText, C EnterText, K InputName, K ReturnText, K InputName": "idle",
-    "C EnterText, K ReturnText, C Evaluate, K InputName": "evaluating",
-    "C EnterText, K ReturnText, C Evaluate, K InputName, K Return": "idle",
+    "C EnterText, K Other, K ReturnText, C EnterText, K InputName": "evaluating",
+    "C EnterText, K Other, K ReturnText, C EnterText, K InputName, K ReturnText, K InputName": "idle",
+    "C EnterText, K Other, K ReturnText, C Evaluate, K InputName": "evaluating",
+    "C EnterText, K Other, K ReturnText, C Evaluate, K InputName, K Return": "idle",
     # nested as the documentation of EvaluatePacket allows it
     "C Evaluate, K Evaluate, C Evaluate, K Evaluate, C Return, K Return, C Return": "evaluating",
     "C Evaluate, K Evaluate, C Evaluate, K Evaluate, C Return, K Return, C Return, K Return": "idle",
@@ -88,6 +103,12 @@ SCRIPTS = {
     "C Evaluate, K InputString, C Text, K Return": "idle",
     "C Evaluate, K Input, C Evaluate, K Return": "asking",
     "C Evaluate, K Input, C Evaluate, K Return, C EnterText, K Return": "idle",
+    # the input was no answer, but an evaluation inside the question
+    "C Evaluate, K Input, C EnterText, K ReturnText, K InputName": "asking",
+    "C Evaluate, K Input, C EnterText, K InputName, C Text": "evaluating",
+    "C Evaluate, K Input, C EnterText, K ReturnText, K InputName, C EnterText, K Return": "idle",
+    "C EnterText, K Input, C EnterText, K ReturnText, K InputName": "idle",
+    "K Input, C EnterText, K InputName": "idle",
     # dialogs
     "C Evaluate, K BeginDialog": "in a dialog",
     "C Evaluate, K BeginDialog, K InputName": "in a dialog",

@@ -171,6 +171,7 @@ def test_information_for_those_who_have_a_kernel(mixed):
         assert reason(link.command("GetServerInformation")) == (
             "GetServerInformation is for clients that are bridged to a kernel (InformationFor)"
         )
+        assert "is for clients that are bridged" in reason(link.command("GetKernelBusyStatus", "1111-2222-3333"))
         assert link.command("Authenticate", TOKEN) == SUCCESS
         assert link.get_packet()[0] == "InputNamePacket"
 
@@ -182,8 +183,18 @@ def test_information_for_those_with_a_token(tmp_path):
             for name in ("GetKernelID", "GetMissedOutput", "GetServerInformation"):
                 assert "is for clients with an access token" in reason(link.command(name))
             assert link.command("GetPoolName") == '{"result":"b"}'
+            assert link.command("GetKernelBusyStatus") == '{"result":"False"}'
+            with server.connect(**far()) as other:
+                assert other.get_packet()[0] == "InputNamePacket"
+                assert other.command("Authenticate", TOKEN) == SUCCESS
+                its = kernel_id(other)
+                assert other.command("GetKernelBusyStatus", its) == '{"result":"False"}'
+            for identifier in (its, "1111-2222-3333"):  # no difference tells which kernels there are
+                told = reason(link.command("GetKernelBusyStatus", identifier))
+                assert told == "GetKernelBusyStatus is for clients with an access token (InformationFor)"
             assert link.command("Authenticate", TOKEN) == SUCCESS
-            assert kernel_id(link)
+            own = kernel_id(link)
+            assert link.command("GetKernelBusyStatus", own) == '{"result":"False"}'
         with server.connect() as link:  # ours
             assert link.get_packet()[0] == "InputNamePacket"
             assert information(link)["Pools"].keys() == {"a", "b"}

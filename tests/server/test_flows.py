@@ -83,7 +83,7 @@ SHARED = ("wire/", "settings/", "server/relay/", "server/connection.py", "server
 #: The start of a kernel that fills the pool up again, while a client gets another one.
 NEXT_KERNEL = (
     "server/handshake.py", "server/kernels/kernel_link.py", "server/kernels/launcher.py", "pools/limits.py",
-    "server/kernels/process_info.py", "server/kernels/spawn.py",
+    "server/kernels/process_info.py", "server/kernels/spawn.py", "keeper/processes.py",
 )  # fmt: skip
 
 

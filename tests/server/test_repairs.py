@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections import deque
 from pathlib import Path
 
 from tests.support.serving import Since, join, kernel_process, one_pool, prompt, ready_kernels, serving
@@ -10,7 +11,7 @@ from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import pool
 from tools.harness.waiting import wait_for, wait_gone
-from wstpserver.pools.commands import FRAMES_IN_A_TURN, missed_output
+from wstpserver.pools.commands import BYTES_IN_A_TURN, FRAMES_IN_A_TURN, missed_output
 
 
 def reload(server, configuration):
@@ -89,8 +90,10 @@ def test_much_missed_output_arrives_whole(tmp_path):
 def test_missed_output_is_put_together_in_parts():
     """So that others have their turn between them."""
     frame = b'"DD~Ax\n'
-    parts = list(missed_output([frame] * 10_000, 3))
+    parts = list(missed_output(deque([frame] * 10_000), 3))
     assert max(map(len, parts)) <= FRAMES_IN_A_TURN * len(frame)
+    large = list(missed_output(deque([frame * 2000] * 1000), 3))
+    assert max(map(len, large)) <= BYTES_IN_A_TURN + 2000 * len(frame)
     whole = b"".join(parts)
     assert whole.startswith(b"FA#OD~LReturnPacket\nFB#GD~DList\n\xe4\3\0\0\0\nF10000 #GD~DList\n" + frame)
     assert whole.endswith(frame + b"]") and whole.count(frame) == 10_000

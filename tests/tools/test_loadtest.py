@@ -13,6 +13,7 @@ from tools.bench.load.engine import Load, run_load
 from tools.bench.load.target import parse_address
 from tools.harness import rawlink
 from tools.harness.fake_kernel import joining
+from tools.harness.fake_kernel.codec import Symbol
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ROOT, ServerProcess, pool
 
@@ -145,8 +146,9 @@ def test_garbage_is_noticed(capsys):
 
 @pytest.mark.parametrize(
     ("answers", "error"),
-    [((-1,), "evaluating: wrong answer"), ((), "evaluating: the server closed the link")],
-)
+    [((-1,), "evaluating: wrong answer: -1 instead of 2"),
+     ((Symbol("$Aborted"),), "evaluating: wrong answer: $Aborted"), ((), "evaluating: the server closed the link")],
+)  # fmt: skip
 def test_wrong_answers_are_noticed(capsys, answers, error):
     liar = LyingServer(*answers)
     assert main(["--server", str(liar.port), "--clients", "1", "--evaluations", "2", "--json"]) == 1

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from tools.bench.soak.samples import judge
+from tools.bench.soak.work import is_expected
 from tools.harness.server import ROOT
 
 
@@ -29,6 +30,17 @@ def test_a_set_of_strings_that_grows_is_seen():
 
 def test_too_few_samples_are_not_judged():
     assert judge(rows([1.0, 2.0])) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [("evaluating: wrong answer: $Aborted", True), ("evaluating: the server closed the link", True),
+     ("evaluating: wrong answer: 3 instead of 2", False), ("evaluating: wrong answer: no number", False),
+     ("evaluating: wrong answer: another text", False), ("evaluating: no answer in time", False)],
+)  # fmt: skip
+def test_killed_kernels_excuse_what_they_cause_and_nothing_else(error, expected):
+    """A kernel that is killed within an evaluation answers nothing any more; its client is told $Aborted."""
+    assert is_expected(error) is expected
 
 
 def test_a_short_one(tmp_path):

@@ -122,16 +122,6 @@ for _code in CODES:
     SCRIPTS[f"message {_code} to the client"] = k_message(_code, 5) + evaluate(1, k_message(_code, 6)) + evaluate(2)
 
 
-#: What the server does not count as a kernel does.
-MISCOUNTED = {"the end of a dialog typed ahead of two inputs"}
-
-
-@pytest.mark.parametrize("name", [name for name in SCRIPTS if name not in MISCOUNTED])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_as_over_a_direct_link(scripted, name):
-    assert_same(SCRIPTS[name], *scripted)
-
-
-@pytest.mark.parametrize("name", sorted(MISCOUNTED))
-@pytest.mark.xfail(strict=False, reason="the kernel counts as busy afterwards")
-def test_what_is_miscounted(scripted, name):
     assert_same(SCRIPTS[name], *scripted)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
-import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.turns.conversations import (
@@ -111,8 +110,7 @@ def test_one_after_the_other(scripted, script):
     assert_same(script, *scripted)
 
 
-@pytest.mark.xfail(strict=False, reason="the end of a dialog typed ahead leaves the kernel busy")
 @given(script=conversations(Kind(nested=True, codes=(*CODES, 6, 10)), ahead=True))
-@settings(**COMMON, phases=[Phase.explicit, Phase.generate])  # with Phase.shrink once it is expected to pass
+@settings(**COMMON)
 def test_everything(scripted, script):
     assert_same(script, *scripted)

@@ -2,8 +2,12 @@
 
     tools/bench-elsewhere [--rounds N] [--write docs/performance.md]
 
-All ways take turns in one run. A round trip of an engine is that of 61 bytes through `cat`; its throughput is that of
-`head -c` from there. That of a kernel is the answer of a packed list that it has already.
+All ways take turns in one run. What an engine allows is measured with `cat` behind the same launcher: a round trip is
+that of a line through a `cat` that runs on, the throughput that of `cat FILE` with as many bytes as the list has.
+
+An evaluation elsewhere cannot be faster than one of a kernel of this machine and one round trip of the engine together:
+that is its limit. A packed list, which the kernel has already, cannot be faster than `cat` of the engine, nor than the
+same list of a kernel of this machine.
 """
 import argparse
 import os
@@ -49,9 +53,9 @@ class Cat:
         self.process.wait()
 
 
-def head_rate(launcher, environment):
-    """Bytes in a second from there, counted from the first of them on."""
-    command = [*launcher, "head", "-c", str(SIZE), "/dev/zero"]
+def cat_rate(launcher, environment, file):
+    """Bytes in a second from a file there, counted from the first of them on."""
+    command = [*launcher, "cat", os.fspath(file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         got = first = len(os.read(process.stdout.fileno(), 1 << 18))
         began = time.perf_counter()
@@ -89,6 +93,8 @@ def measure(rounds):
 
 def _measure(folder, slurm, ssh, rounds):
     kernel = make_kernel(folder)
+    file = folder / "list"
+    file.write_bytes(os.urandom(SIZE))
     environment = slurm.environment
     srun = ["srun", "-n1", "-w", "node1"]
     keys = {"KernelAgent": engines.interpreter(), "MinimumKernelNumber": 1}
@@ -113,7 +119,7 @@ def _measure(folder, slurm, ssh, rounds):
                 rates.setdefault(way, []).append(list_rate(link))
             for way, cat in cats.items():
                 trips.setdefault(f"{way} cat", []).extend(cat.round_trips(EVALUATIONS))
-                rates.setdefault(f"{way} cat", []).append(head_rate(launchers[way], environment))
+                rates.setdefault(f"{way} cat", []).append(cat_rate(launchers[way], environment, file))
         for each in (*cats.values(), *links.values()):
             each.close()
     return {way: (statistics.median(trips[way]), statistics.median(rates[way])) for way in trips}
@@ -121,17 +127,16 @@ def _measure(folder, slurm, ssh, rounds):
 
 def table(found):
     here, here_rate = found["this machine"]
-    lines = ["| way | p50 of an evaluation | added | `cat` | packed list | `head` | of the limit |"]
-    lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    lines = ["| way | p50 of an evaluation | added | `cat` | of the limit | packed list | `cat` | of the limit |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for way in ("this machine", "tcp", "ssh", "srun"):
         trip, rate = found[way]
-        bare = found.get(f"{way} cat")
-        limit = min(bare[1], here_rate) if bare else here_rate
-        lines.append(
-            f"| {way} | {trip * 1e6:.0f} µs | {(trip - here) * 1e6:.0f} µs |"
-            f" {f'{bare[0] * 1e6:.0f} µs' if bare else '-'} | {rate / 1e6:.0f} MB/s |"
-            f" {f'{bare[1] / 1e6:.0f} MB/s' if bare else '-'} | {rate / limit:.2f} |"
-        )
+        cells = [f"{trip * 1e6:.0f} µs", f"{(trip - here) * 1e6:.0f} µs"]
+        cat, most = found.get(f"{way} cat", (0.0, here_rate))
+        measured = f"{way} cat" in found
+        cells += [f"{cat * 1e6:.0f} µs" if measured else "-", f"{(here + cat) / trip:.2f}", f"{rate / 1e6:.0f} MB/s"]
+        cells += [f"{most / 1e6:.0f} MB/s" if measured else "-", f"{rate / min(most, here_rate):.2f}"]
+        lines.append(f"| {' | '.join([way, *cells])} |")
     return "\n".join(lines)
 
 

@@ -226,7 +226,10 @@ def _link_options(words: Sequence[str]) -> LinkOptions | None:
     places = [place for place, word in enumerate(lowered[:-1]) if word == "linkprotocol"]
     protocol = words[places[-1] + 1] if places else ""
     if protocol and protocol.lower() not in ("tcp", "tcpip"):
+        from wstpserver.client.connecting import refuse_launch
+
         _tell(_PROTOCOL.format(protocol))
+        refuse_launch(["-" + word.lstrip("-") if word.startswith("--") else word for word in words])
         return None
     if not {"linkname", "linkcreate", "linkmode"}.intersection(lowered):
         raise KernelUsageError("the command line names only half of a link: -linkname is missing")

@@ -89,6 +89,14 @@ class Address:
         """The same without the pool."""
         return replace(self, pool=None)
 
+    def with_access(self, token: str | None, context: ssl.SSLContext | None) -> Address:
+        """The same with this token and this way of checking certificates; None leaves what is there."""
+        return replace(
+            self,
+            token=self.token if token is None else token,
+            context=self.context if context is None else context,
+        )
+
     def __str__(self) -> str:
         return self.link_name
 

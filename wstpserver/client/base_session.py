@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from wstpserver.client.address import Address, parse_address
@@ -116,9 +115,7 @@ class BaseSession:
             self.link = link
             pool = None
         else:
-            address = parse_address(link)
-            if token is not None or tls is not None:
-                address = replace(address, token=token, context=tls)
+            address = parse_address(link).with_access(token, tls)
             pool = address.pool
             self.address = address.server
             self.link = connect(self.address, deadline.remaining(), without_kernel=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import re
 import socket
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -247,6 +250,70 @@ def _new_identity() -> str:
     text[6] = text[6] & 0x0F | 0x40
     text[8] = text[8] & 0x3F | 0x80
     return "-".join((text[:4].hex(), text[4:6].hex(), text[6:8].hex(), text[8:10].hex(), text[10:].hex())).upper()
+
+
+#: What a launching side's library calls its region; it is a file in this folder.
+_REGION_NAME: Final = re.compile(r"[0-9A-Za-z]+_shm")
+_REGIONS: Final = "/dev/shm"
+#: How a region of shared memory begins: the size of its parts, and the whole.
+_REGION_HEAD: Final = (4, 28, 36)
+#: Where in it the launched side says that it has come. Nobody is there then, which the launching side notices.
+_COME: Final = 32
+
+
+def refuse_launch(options: Iterable[str]) -> None:
+    """Have the link end that a launching program waits for.
+
+    The vendor's library does not notice that a program it has launched ended before the link was open, and its
+    `WSActivate` never returns. What it does notice is a link that ends. So a kernel that is not going to serve says so:
+    over TCPIP it connects and closes, and of shared memory it sets the word that says that it has come. Nothing happens
+    where there is no such link, or nobody waits.
+
+    Args:
+        options: The words of the command line, link options and others.
+    """
+    words = list(options)
+    found = {words[place].lower(): words[place + 1] for place in range(len(words) - 1)}
+    if found.get("-linkprotocol", "").lower() == "sharedmemory":
+        _end_region(found.get("-linkname", ""))
+        return
+    try:
+        parsed = parse_link_options(words)
+    except LinkSyntaxError:
+        return
+    for end in (parsed.address.data, parsed.address.message):
+        if parsed.mode == "connect" and end is not None:
+            try:
+                socket.create_connection((end.host, end.port), _REFUSAL_TIME).close()
+            except OSError:
+                return
+
+
+#: Seconds for a connection to a program that waits on this computer.
+_REFUSAL_TIME: Final = 2.0
+
+
+def _end_region(name: str) -> None:
+    """Say in a region of shared memory that the launched side has come, if it is one that nobody has come to."""
+    if _REGION_NAME.fullmatch(name) is None:
+        return
+    try:
+        descriptor = os.open(f"{_REGIONS}/{name}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_size <= _COME:
+            return
+        with mmap.mmap(descriptor, status.st_size) as region:
+            head = memoryview(region).cast("I")
+            if tuple(head[:4]) == (*_REGION_HEAD, status.st_size) and not region[_COME]:
+                region[_COME] = 1
+            head.release()
+    except (OSError, ValueError):
+        return  # it is no such region
+    finally:
+        os.close(descriptor)
 
 
 def open_link(

@@ -20,13 +20,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from wstpserver.client.address import Address, parse_address
 from wstpserver.client.base_session import BaseSession
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import CommandError, KernelLost, ProfileError
 from wstpserver.client.reconnect import KernelSettings, restore
+
+if TYPE_CHECKING:
+    import ssl
 
 KEEP_ALIVE: Final = "KEEPALIVE"
 RESERVE: Final = "RESERVE"
@@ -224,6 +227,8 @@ class ProfileRequest:
     address: str | int | Address
     start: bool | None
     reconnect: float | None
+    token: str | None = None
+    tls: ssl.SSLContext | None = None
 
 
 def session_from_profile(
@@ -260,7 +265,7 @@ def _server(profile: Profile, request: ProfileRequest) -> Address:
     """Where to connect to, and the pool for a new kernel."""
     given = parse_address(request.address)
     server = given if request.address else parse_address(profile.get(SERVER) or "")
-    return replace(server, pool=given.pool or profile.get(POOL))
+    return replace(server, pool=given.pool or profile.get(POOL)).with_access(request.token, request.tls)
 
 
 def _continued(

@@ -211,6 +211,8 @@ class Session(BaseSession):
         results: Results = "python",
         check: bool = False,
         reconnect: bool | float = False,
+        token: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> Self:
         """Open a session with the kernel that a profile names.
 
@@ -227,6 +229,8 @@ class Session(BaseSession):
             results: As for `Session`.
             check: As for `Session`.
             reconnect: As for `Session`.
+            token: As for `Session`. It is not written into the profile.
+            tls: As for `Session`.
 
         Returns:
             The session.
@@ -238,7 +242,7 @@ class Session(BaseSession):
         """
         from wstpserver.client.profile import ProfileRequest, session_from_profile  # which others need not wait for
 
-        request = ProfileRequest(path, address, start, reconnect_time(reconnect))
+        request = ProfileRequest(path, address, start, reconnect_time(reconnect), token, tls)
         make = partial(cls, callbacks=callbacks, results=results, check=check)
         session = session_from_profile(make, request, timeout)
         assert isinstance(session, cls)

@@ -91,7 +91,7 @@ def parse_arguments(words: Sequence[str]) -> KernelArguments:
         return KernelArguments("usage", problem=f"the command line names {link}: -linkname is missing")
     protocol = _value_after(words, lowered, "-linkprotocol")
     if protocol and protocol.lower() not in TCP_PROTOCOLS:
-        return KernelArguments("refused", problem=NO_PROTOCOL.format(protocol))
+        return KernelArguments("refused", tuple(words), problem=NO_PROTOCOL.format(protocol))
     return KernelArguments("kernel", link_options=tuple(words))
 
 
@@ -154,8 +154,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"wstpkernel: {arguments.problem}\n\n{USAGE}", end="", file=sys.stderr)
         return EXIT_USAGE
     if arguments.action == "refused":
-        print(f"wstpkernel: {arguments.problem}", file=sys.stderr)
-        return EXIT_UNAVAILABLE
+        return _refuse(arguments, f"wstpkernel: {arguments.problem}")
     missing = missing_packages()
     if missing:
         return _refuse(arguments, explain_missing(missing))
@@ -163,12 +162,16 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _refuse(arguments: KernelArguments, reason: str) -> int:
-    """Report missing packages on stderr, and to the server of a warm parent."""
-    print(reason, file=sys.stderr)
+    """Report on stderr why there is no kernel; tell the server, or end the link of the program that waits for one."""
+    print(reason, file=sys.stderr, flush=True)
     if arguments.action == "warm-parent":
         from wstpserver.embedded.prefork import report_failure
 
         report_failure(arguments.warm_descriptor, reason)
+    else:
+        from wstpserver.client.connecting import refuse_launch
+
+        refuse_launch(arguments.link_options)
     return EXIT_UNAVAILABLE
 
 

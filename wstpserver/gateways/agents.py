@@ -35,7 +35,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,10 +51,9 @@ from wstpserver.client import (
     KernelLost,
     LinkError,
     LinkSyntaxError,
-    Session,
     parse_address,
 )
-from wstpserver.gateways.cells import LATEX, PNG, SVG, TEXT, Cells, Outcome, Shown, message_text
+from wstpserver.gateways.cells import LATEX, PNG, SVG, TEXT, Cells, Outcome, Shown, message_text, sendable
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 
@@ -99,7 +99,7 @@ class AgentSession:
     """A session of one conversation. One call at a time evaluates in it.
 
     Args:
-        session: The session with its kernel.
+        cells: The session with its kernel.
         owner: The conversation.
 
     Attributes:
@@ -108,12 +108,11 @@ class AgentSession:
         busy: What it evaluates; "" while it evaluates nothing.
     """
 
-    def __init__(self, session: Session, owner: str) -> None:
-        self.id = str(session.kernel_id)
+    def __init__(self, cells: Cells, owner: str) -> None:
+        self.id = str(cells.session.kernel_id)
         self.owner = owner
         self.busy = ""
-        self._session = session
-        self._cells = Cells(session)
+        self._cells = cells
         self._turn = threading.Lock()
         self._used = time.monotonic()
 
@@ -121,6 +120,11 @@ class AgentSession:
     def idle(self) -> float:
         """Seconds since it was used; 0 while it is."""
         return 0.0 if self._turn.locked() else time.monotonic() - self._used
+
+    @property
+    def is_away(self) -> bool:
+        """Whether its kernel is out of reach at present, because the connection has broken."""
+        return self._cells.session.link.ended
 
     def run(self, code: str, timeout: float, output: list[str]) -> Outcome:
         """Evaluate an input; what it prints goes into `output`. Raises as `Cells.run`."""
@@ -139,11 +143,11 @@ class AgentSession:
 
     def abort(self) -> bool:
         """Abort what it evaluates; False if it evaluates nothing."""
-        return self._session.abort(_PATIENCE)
+        return self._cells.session.abort(_PATIENCE)
 
     def close(self) -> None:
         """End it, and its kernel."""
-        self._session.close()
+        self._cells.close()
 
 
 def _ignore(_: object) -> None:
@@ -172,13 +176,7 @@ class Workspace:
                 raise ToolProblem(f"all {self.limits.sessions} sessions are in use; close one that is no longer needed")
             self._opening += 1
         try:
-            session = Session(self._address, _CONNECT_TIMEOUT, callbacks=Callbacks.quiet())
-            try:
-                session.command("GetKernelID", timeout=_CONNECT_TIMEOUT)
-                opened = AgentSession(session, owner)
-            except BaseException:
-                session.close()
-                raise
+            opened = AgentSession(Cells.connect(self._address, _CONNECT_TIMEOUT, callbacks=Callbacks.quiet()), owner)
             with self._lock:
                 self._sessions[opened.id] = opened
             return opened
@@ -204,6 +202,18 @@ class Workspace:
         with self._lock:
             self._sessions.pop(session.id, None)
         session.close()
+
+    @contextmanager
+    def watching(self, session: AgentSession) -> Iterator[None]:
+        """Inside, the session is used. It ends with its kernel, and ToolProblem says so."""
+        try:
+            yield
+        except KernelLost as error:
+            self.close(session)
+            raise ToolProblem(f"the session {session.id} has ended, with everything defined in it: {error}") from error
+        except LinkError as error:
+            advice = f"The session {session.id} is kept; try again when the server is there"
+            raise ToolProblem(f"{error}. {advice}") from error
 
     def close_all(self, chosen: Callable[[AgentSession], bool] = lambda session: True) -> None:
         """End the sessions that are chosen, all by default."""
@@ -273,13 +283,12 @@ class Tools:
         output: list[str] = []
         structure: dict[str, Any] = {"session": session.id}
         try:
-            outcome = session.run(code, limit, output)
-        except EvaluationTimeout:
-            text = f"The evaluation was aborted after {limit:g} s. The session {session.id} is kept."
+            with self._workspace.watching(session):
+                outcome = session.run(code, limit, output)
+        except EvaluationTimeout as error:
+            ended = f"{error}." if session.is_away else f"The evaluation was aborted after {limit:g} s."
+            text = f"{ended} The session {session.id} is kept."
             return ToolAnswer(text, {**structure, "error": text, "output": self._cut("".join(output))}, failed=True)
-        except (KernelLost, LinkError) as error:
-            self._workspace.close(session)
-            raise ToolProblem(f"the session {session.id} has ended, with everything defined in it: {error}") from error
         structure["output"] = self._cut("".join(output))
         structure["messages"] = [self._cut(message_text(message)) for message in outcome.messages[:50]]
         structure["results"] = [self._described(shown) for shown in outcome.results[:200]]
@@ -335,7 +344,8 @@ class Tools:
         known = [self._workspace.find(owner, identifier)] if identifier else self._workspace.of(owner) if keeps else []
         session = known[0] if known else self._workspace.open(owner)
         try:
-            text = session.description(symbol)
+            with self._workspace.watching(session):
+                text = session.description(symbol)
         finally:
             if not known:
                 self._workspace.close(session)
@@ -429,8 +439,8 @@ def make_server(tools: Tools, sessions_at_most: int) -> Any:
             ImageContent(type="image", data=base64.b64encode(data).decode("ascii"), mime_type=kind)
             for kind, data in done.images
         ]
-        content: Any = [TextContent(type="text", text=done.text), *images]
-        return CallToolResult(content=content, structured_content=done.structure, is_error=done.failed)
+        content: Any = [TextContent(type="text", text=sendable(done.text)), *images]
+        return CallToolResult(content=content, structured_content=sendable(done.structure), is_error=done.failed)
 
     async def evaluate(
         code: str, ctx: Context, session: str | None = None, timeout: float | None = None

@@ -22,8 +22,13 @@ import base64
 import json
 import re
 import secrets
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Final
@@ -31,11 +36,15 @@ from typing import Any, Final
 from wstpserver.client import (
     Address,
     Callbacks,
+    CommandError,
     EvaluationAborted,
     EvaluationError,
     EvaluationTimeout,
+    KernelLost,
     KernelMessage,
+    LinkTimeout,
     Session,
+    connect,
     parse_address,
     to_expression,
 )
@@ -50,6 +59,8 @@ PNG: Final = "image/png"
 
 #: Seconds for definitions and small questions.
 _TIMEOUT: Final = 20.0
+#: Seconds between attempts to have a kernel closed that nobody needs any more.
+_RELEASE_PAUSES: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 0.0)
 _LINE: Final = re.compile(r"Out\[(\d+)\]")
 _PROMPT: Final = re.compile(r"In\[(\d+)\]")
 #: What a kernel writes into an SVG that it cannot draw.
@@ -125,7 +136,7 @@ class Cells:
     """Inputs of one session.
 
     Args:
-        session: The session. It may get another kernel: what is defined there is defined again when it is missing.
+        session: The session.
         on_display: Called with what ``Jupyter`Display`` shows; by default it is one of the results.
         on_clear: Called with whether to wait for the next output, for ``Jupyter`ClearOutput``.
     """
@@ -142,16 +153,60 @@ class Cells:
         self._on_clear = on_clear
         self._mark = f"cell-{secrets.token_hex(8)} "
         self._ready = False
+        self._guard: KernelGuard | None = None
+
+    @classmethod
+    def connect(
+        cls,
+        address: Address | str,
+        timeout: float | None,
+        *,
+        callbacks: Callbacks | None = None,
+        on_display: Callable[[Shown], object] | None = None,
+        on_clear: Callable[[bool], object] | None = None,
+    ) -> Cells:
+        """Open a session that takes its kernel back by its ID when the connection breaks or the server restarts.
+
+        For that the server keeps the kernel. It is closed at the end nevertheless: by `close`, or by a small process
+        (`KernelGuard`) if this one is killed, or does not reach the server then.
+
+        Args:
+            address: The server, and its pool.
+            timeout: Seconds to connect and to get a kernel; None for no limit.
+            callbacks: Those of the session.
+            on_display: As for `Cells`.
+            on_clear: As for `Cells`.
+
+        Returns:
+            The cells, to be closed.
+
+        Raises:
+            WSTPError: As `Session`.
+        """
+        session = Session(address, timeout, callbacks=callbacks, reconnect=True)
+        cells = cls(session, on_display=on_display, on_clear=on_clear)
+        if session.address is not None and session.kernel_id is not None:
+            cells._guard = KernelGuard(str(session.address), session.kernel_id)
+        return cells
+
+    def close(self) -> None:
+        """End the session, and its kernel. Any thread may call it, more than once."""
+        link = self.session.link
+        try:
+            link.ready(0)  # looks whether the connection has broken
+        except LinkTimeout:
+            pass  # another thread receives, and knows
+        is_reached = not link.ended
+        self.session.close()
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.end(closed=is_reached)
 
     def prepare(self) -> None:
         """Define what this needs in the kernel. Raises as `Session.evaluate`."""
         text = _DEFINITIONS.replace("@MARK@", self._mark).replace("@LARGEST@", str(_LARGEST_FORMULA))
         self.session.evaluate(text.replace("@PICTURES@", ", ".join(sorted(PICTURES - {"Image"}))), _TIMEOUT, check=True)
         self._ready = True
-
-    def forget_kernel(self) -> None:
-        """The session has another kernel: what was defined is not there."""
-        self._ready = False
 
     def run(self, code: str, timeout: float | None = None, *, callbacks: Callbacks | None = None) -> Outcome:
         """Evaluate an input as at a prompt.
@@ -265,6 +320,72 @@ class Cells:
         return text if text and text != "Null" else f"{name}: a symbol without a description"
 
 
+class KernelGuard:
+    """Has a kernel closed when this process ends without having closed it itself.
+
+    A process of its own waits for that, a shell that takes a megabyte: the server keeps the kernel of a session that
+    reconnects, and nobody would ask for it any more.
+
+    Args:
+        server: The server's address.
+        kernel: The kernel's ID.
+    """
+
+    def __init__(self, server: str, kernel: str) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        code = "import sys; from wstpserver.gateways.cells import release_kernel; release_kernel(*sys.argv[1:])"
+        if sys.platform != "win32":
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", 'read line; test "$line" = closed || exec "$@"', "sh",
+                 sys.executable, "-c", code, server, kernel],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def end(self, *, closed: bool) -> None:
+        """The session has ended. Unless the kernel is `closed`, it is closed now, by the other process."""
+        if self._process is None:
+            return
+        if closed:
+            self._process.communicate(b"closed\n")
+        elif self._process.stdin is not None:
+            self._process.stdin.close()
+            threading.Thread(target=self._process.wait, daemon=True).start()
+
+
+def release_kernel(server: str, kernel: str) -> None:
+    """Close a kernel by its ID, when the server is there again if it is not. One that is gone already is fine.
+
+    Args:
+        server: The server's address.
+        kernel: The kernel's ID.
+    """
+    for pause in _RELEASE_PAUSES:
+        try:
+            with Session(connect(server, _TIMEOUT, without_kernel=True)) as session:
+                session.command("CloseKernel", kernel, timeout=_TIMEOUT)
+            return
+        except CommandError:
+            return
+        except WSTPError:
+            time.sleep(pause)
+
+
+def sendable(value: Any) -> Any:
+    """Return a value of JSON as it can be sent: a kernel's strings may have half a surrogate pair, UTF-8 may not.
+
+    Args:
+        value: Texts, and lists and dictionaries of them. What else there is stays as it is.
+
+    Returns:
+        The same, with U+FFFD for each half.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {sendable(key): sendable(item) for key, item in value.items()}
+    return [sendable(item) for item in value] if isinstance(value, list) else value
+
+
 def message_text(message: KernelMessage) -> str:
     """Return a message as a user sees it, with its name."""
     text = message.text.strip()
@@ -303,6 +424,10 @@ USAGE: Final = """\
   -p, --pool POOL        a kernel of this pool, from now on
   -t, --timeout SECONDS  abort the cell after this time"""
 
+#: Seconds to connect and to get a kernel.
+_CONNECT_TIMEOUT: Final = 60.0
+#: Seconds that an interrupted kernel has to react, once the user has asked twice.
+_PATIENCE: Final = 2.0
 _SYMBOL: Final = re.compile(r"[^\W\d_][^\W_]*(`[^\W\d_][^\W_]*)*")
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -337,33 +462,33 @@ class WolframMagic:
 
     def line(self, line: str) -> Any:
         """Evaluate a line; returns its value."""
-        try:
-            return self._connected().session.evaluate(line, callbacks=self._callbacks(), results="numpy")
-        except WSTPError as error:
-            self._failed(error)
-            return None
+        with self._reporting():
+            session = self._connected().session
+            with _aborting(session):
+                return session.evaluate(line, callbacks=self._callbacks(), results="numpy")
+        return None
 
     def cell(self, line: str, cell: str) -> None:
         """Evaluate a cell and show what it gives."""
-        try:
+        with self._reporting():
             options = _parsed(line)
             self._choose(options)
             cells = self._connected()
-            for name in options["input"]:
-                cells.session.evaluate(Function(Symbol("Set"), (Symbol(name), self._variable(name))), check=True)
-            outcome = cells.run(cell, options["timeout"], callbacks=self._callbacks())
-            for shown in outcome.results:
-                self._show(shown)
-            if outcome.error is not None:
-                self._complain(": ".join(outcome.error))
-                return
-            for name in options["output"]:
-                value = cells.session.evaluate(Symbol(name), callbacks=self._callbacks(), results="numpy")
-                self._shell.user_ns[name] = value
-        except UsageProblem as error:
-            self._complain(f"{error}\n{USAGE}")
-        except WSTPError as error:
-            self._failed(error)
+            with _aborting(cells.session):
+                self._evaluate(cells, cell, options)
+
+    def _evaluate(self, cells: Cells, cell: str, options: dict[str, Any]) -> None:
+        session = cells.session
+        for name in options["input"]:
+            session.evaluate(Function(Symbol("Set"), (Symbol(name), self._variable(name))), check=True)
+        outcome = cells.run(cell, options["timeout"], callbacks=self._callbacks())
+        for shown in outcome.results:
+            self._show(shown)
+        if outcome.error is not None:
+            self._complain(": ".join(outcome.error))
+            return
+        for name in options["output"]:
+            self._shell.user_ns[name] = session.evaluate(Symbol(name), callbacks=self._callbacks(), results="numpy")
 
     def _choose(self, options: dict[str, Any]) -> None:
         """Another server or pool than before means another session."""
@@ -386,24 +511,33 @@ class WolframMagic:
 
     def _connected(self) -> Cells:
         if self._cells is None:
-            session = Session(self._address or "", callbacks=self._callbacks())
-            self._cells = Cells(session, on_display=self._show, on_clear=_clear)
+            self._cells = Cells.connect(
+                self._address or "", _CONNECT_TIMEOUT, callbacks=self._callbacks(), on_display=self._show,
+                on_clear=_clear,
+            )  # fmt: skip
         return self._cells
 
     def _close(self) -> None:
         cells, self._cells = self._cells, None
         if cells is not None:
-            cells.session.close()
+            cells.close()
 
-    def _failed(self, error: WSTPError) -> None:
-        """Say what happened. Where the kernel or the link is gone the next command begins another session."""
-        self._complain(f"{type(error).__name__}: {error}")
-        if self._cells is not None and (self._cells.session.link.ended or type(error).__name__ == "KernelLost"):
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Say what goes wrong inside, without a traceback."""
+        try:
+            yield
+        except UsageProblem as error:
+            self._complain(f"{error}\n{USAGE}")
+        except KernelLost as error:
             self._close()
+            self._complain(f"KernelLost: {error}. The next command gets a new kernel.")
+        except WSTPError as error:
+            self._complain(f"{type(error).__name__}: {error}")
 
     def _callbacks(self) -> Callbacks:
         return Callbacks(
-            on_print=lambda text: print(text, end=""), on_message=self._on_message, on_notice=self._complain,
+            on_print=lambda text: print(sendable(text), end=""), on_message=self._on_message, on_notice=self._complain,
             on_input=input,
         )  # fmt: skip
 
@@ -411,11 +545,30 @@ class WolframMagic:
         self._complain(message_text(message))
 
     def _complain(self, text: str) -> None:
-        print(f"{_RED}{text}{_PLAIN}", file=sys.stderr)
+        print(f"{_RED}{sendable(text)}{_PLAIN}", file=sys.stderr)
 
     def _show(self, shown: Shown) -> None:
         display: Any = import_module("IPython.display")
-        display.publish_display_data(dict(shown.data))
+        display.publish_display_data(sendable(dict(shown.data)))
+
+
+@contextmanager
+def _aborting(session: Session) -> Iterator[None]:
+    """Inside, an interrupt of Python's kernel aborts the evaluation; a second one gives it up if that does not help."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    patience: list[float | None] = [_PATIENCE, None]
+
+    def interrupted(*_: object) -> None:
+        # Not here: this thread may be in the middle of writing, and hold what abort() needs.
+        threading.Thread(target=session.abort, args=(patience.pop() if patience else 0.0,), daemon=True).start()
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _clear(wait: bool) -> None:  # noqa: FBT001 - the interface of `Cells`

@@ -4,14 +4,12 @@ Usage:
   wstpserver-jupyter [options] install [--user | --sys-prefix | --prefix FOLDER]
   wstpserver-jupyter [options] uninstall
   wstpserver-jupyter [options] kernel -f FILE [ARGUMENT...]
-  wstpserver-jupyter [options] release ID
   wstpserver-jupyter --help | --version
 
 Commands:
   install    Register the kernel with Jupyter, for this user if nothing else is said.
   uninstall  Remove it.
   kernel     Be the kernel; Jupyter calls this.
-  release    Close the kernel with this ID. A kernel process that is killed leaves this to do.
 
 Options:
   -s, --server ADDRESS  The server: PORT, PORT@HOST or wstp://HOST:PORT. Without it the environment variable WSTPSERVER
@@ -26,7 +24,7 @@ Options:
   -h, --help            Print this help.
   --version             Print the version.
 
-Exit codes: 0; 1 there is no such kernel to uninstall, or the kernel is not closed; 64 wrong usage; 69 a package is
+Exit codes: 0; 1 there is no such kernel to uninstall, or it cannot be installed; 64 wrong usage; 69 a package is
 missing.
 """
 
@@ -36,7 +34,6 @@ import base64
 import json
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -49,17 +46,14 @@ from docopt import DocoptExit, docopt
 from wstpserver.client import (
     Address,
     Callbacks,
-    CommandError,
     KernelLost,
     KernelMessage,
     LinkError,
     LinkSyntaxError,
-    Session,
-    connect,
     parse_address,
 )
 from wstpserver.client.interactive import completeness, names_beginning
-from wstpserver.gateways.cells import TEXT, Cells, Shown, message_text
+from wstpserver.gateways.cells import TEXT, Cells, Shown, message_text, sendable
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 
@@ -75,8 +69,6 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 64
 EXIT_UNAVAILABLE: Final = 69
 
-#: Seconds for the server to take the command that closes a kernel.
-_RELEASE_TIMEOUT: Final = 30.0
 #: Characters of a text that a front end is given; a page with more does not move any more.
 LARGEST_TEXT: Final = 1_000_000
 #: Seconds to connect and to get a kernel.
@@ -108,8 +100,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LinkSyntaxError as error:
         return _complain(str(error), EXIT_USAGE)
     try:
-        if options["release"]:
-            return _release(options["--server"] or "", options["ID"])
         if options["kernel"]:
             return _run_kernel(options)
         return _install(options) if options["install"] else _uninstall(options["--name"])
@@ -192,19 +182,6 @@ def _run_kernel(options: dict[str, Any]) -> int:
     return 0
 
 
-def _release(server: str, kernel: str) -> int:
-    """Close a kernel. One that is gone already is fine."""
-    try:
-        with Session(connect(server, _RELEASE_TIMEOUT, without_kernel=True)) as session:
-            session.command("CloseKernel", kernel, timeout=_RELEASE_TIMEOUT)
-    except CommandError as error:
-        if "exist" not in str(error).lower() and "no kernel" not in str(error).lower():
-            return _complain(str(error), EXIT_FAILED)
-    except WSTPError as error:
-        return _complain(str(error), EXIT_FAILED)
-    return 0
-
-
 # The kernel
 
 
@@ -213,8 +190,7 @@ class WolframKernel(Kernel):
 
     Evaluations run in the main thread, as ipykernel has it; what a front end asks meanwhile waits. An interrupt is a
     SIGINT: it aborts the evaluation, and the session goes on. The session takes its kernel back by its ID when the
-    connection breaks. For that the server keeps the kernel, so a small process (`KernelGuard`) has it closed if this
-    one is killed.
+    connection breaks.
 
     Attributes:
         address: The server and the pool, for all kernels of this process.
@@ -239,14 +215,13 @@ class WolframKernel(Kernel):
         initialise: Any = super().__init__  # ipykernel has no types here
         initialise(**options)
         self._cells: Cells | None = None
-        self._guard: KernelGuard | None = None
         self._history: list[tuple[int, str, str]] = []
         self._asking = False  # whether the user is asked for input, which an interrupt ends
         self._interrupts = 0
 
     def _send(self, kind: str, content: dict[str, Any]) -> None:
         send: Any = self.send_response
-        send(self.iopub_socket, kind, content)
+        send(self.iopub_socket, kind, sendable(content))
 
     # Evaluation
 
@@ -370,11 +345,9 @@ class WolframKernel(Kernel):
         """The session, connected to a kernel. Raises what `Session` does."""
         if self._cells is None:
             notices = Callbacks(on_notice=lambda text: self._stream("stderr", f"{text}\n"))
-            session = Session(self.address or "", _CONNECT_TIMEOUT, callbacks=notices, reconnect=True)
-            if session.address is not None and session.kernel_id is not None:
-                self._guard = KernelGuard(str(session.address), session.kernel_id)
-            self._cells = Cells(
-                session, on_display=lambda shown: self._publish(shown, self.execution_count),
+            self._cells = Cells.connect(
+                self.address or "", _CONNECT_TIMEOUT, callbacks=notices,
+                on_display=lambda shown: self._publish(shown, self.execution_count),
                 on_clear=lambda wait: self._send("clear_output", {"wait": wait}),
             )  # fmt: skip
             self._interrupts = 0
@@ -383,10 +356,7 @@ class WolframKernel(Kernel):
     def _close(self) -> None:
         cells, self._cells = self._cells, None
         if cells is not None:
-            cells.session.close()
-        if self._guard is not None:
-            self._guard.release()
-            self._guard = None
+            cells.close()
 
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:  # noqa: FBT001 - the interface of ipykernel
         """End the session. A new process has a new kernel."""
@@ -481,32 +451,6 @@ def _shortened(text: str) -> str:
     if len(text) <= LARGEST_TEXT:
         return text
     return f"{text[:LARGEST_TEXT]}... ({len(text) - LARGEST_TEXT} more characters are not shown)"
-
-
-class KernelGuard:
-    """Has a kernel closed when this process ends without saying that it has closed the kernel itself.
-
-    A process of its own waits for that, a shell that takes a megabyte: the server keeps a kernel that is reserved, and
-    nobody would ask for it any more.
-
-    Args:
-        server: The server's address.
-        kernel: The kernel's ID.
-    """
-
-    def __init__(self, server: str, kernel: str) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        words = [sys.executable, "-m", "wstpserver.gateways.jupyter", "release", "--server", server, kernel]
-        if sys.platform != "win32":
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", 'read line; test "$line" = closed || exec "$@"', "sh", *words],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
-
-    def release(self) -> None:
-        """The kernel has been closed: nothing is to be done any more."""
-        if self._process is not None:
-            self._process.communicate(b"closed\n")
 
 
 if __name__ == "__main__":

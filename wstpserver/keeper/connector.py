@@ -31,8 +31,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from wstpserver.keeper import agent as protocol
-from wstpserver.keeper.agent import (
+from wstpserver.keeper import stream as protocol
+from wstpserver.keeper.processes import describe_status
+from wstpserver.keeper.protocol import MARK
+from wstpserver.keeper.relay import RelayChannel, RelayLoop, RelayStream
+from wstpserver.keeper.stream import (
     DATA_CHANNEL,
     HELLO,
     MESSAGE_CHANNEL,
@@ -42,7 +45,6 @@ from wstpserver.keeper.agent import (
     StreamChannel,
     StreamError,
 )
-from wstpserver.keeper.protocol import MARK
 
 #: What a line for the server begins with: U+FDD0, which no text has. It is taken out of everything else.
 REPORT = "\ufdd0"
@@ -50,6 +52,9 @@ _REPORT = REPORT.encode()
 
 #: Characters of a text in a report at most.
 _LONGEST_TEXT = 300
+
+#: The modules that are sent to the other machine, each after those that it uses. Their Python is 3.8.
+AGENT_MODULES = ("processes", "stream", "agent")
 
 #: What ends the wait for the agent's source on the other machine.
 _READY = b"\x1eWSTPSERVER-AGENT?\n"
@@ -115,7 +120,7 @@ class Connector:
         self._environment = json.loads(os.environ.pop(ENVIRONMENT, "{}"))
         self._ports = dict(zip((DATA_CHANNEL, MESSAGE_CHANNEL), ports, strict=True))
         self._name = os.path.basename(order["launcher"][0]) if order["launcher"] else "env"
-        self._loop = Loop()
+        self._loop = RelayLoop()
         self._output = _Output(self._loop)
         self._noise = b""
         self._source: bytes | None = None
@@ -244,7 +249,7 @@ class Connector:
             return
         self._loop.watch(self._from_agent, 0, self._read_noise)
         self._report(host=self._host)
-        self._stream = stream = Stream(self._loop, self._from_agent, self._to_agent, self._take, self._lost)
+        self._stream = stream = RelayStream(self._loop, self._from_agent, self._to_agent, self._take, self._lost)
         for number in (DATA_CHANNEL, MESSAGE_CHANNEL):
             stream.add(_LinkChannel(stream, number, self._check_end, self._hold))
         stream.add(_OutputChannel(stream, self._output))
@@ -258,6 +263,7 @@ class Connector:
             expected = {"token": os.urandom(16).hex(), "secret": os.urandom(32).hex()}
             self._report(**expected)
             start["server"] = {**order["server"], **expected}
+        self._loop.serve(stream)
         stream.send(protocol.START, 0, json.dumps(start).encode())
         self._ping()
         try:
@@ -411,7 +417,7 @@ class Connector:
         self._output.report({key: _printable(fact) if isinstance(fact, str) else fact for key, fact in facts.items()})
 
 
-class _LinkChannel(StreamChannel):
+class _LinkChannel(RelayChannel):
     """A connection of the link, whose end is passed on by the connector. The server waits for no acknowledgement."""
 
     acknowledges = False
@@ -531,17 +537,19 @@ def agent_command(words: list[str]) -> tuple[list[str], bytes | None]:
     """
     if words[-1] != "-":
         return words, None
-    with open(protocol.__file__, "rb") as file:
-        return [*words[:-1], "-c", _READ_A_LINE], file.read() + b"\nmain()\n"
+    return [*words[:-1], "-c", _READ_A_LINE], agent_source().encode()
 
 
-def describe_status(status: int) -> str:
-    """A wait status in words."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        names = {member.value: member.name for member in signal.Signals}
-        return f"signal {number} ({names[number]})" if number in names else f"signal {number}"
-    return f"exit status {os.WEXITSTATUS(status)}"
+def agent_source() -> str:
+    """The agent as one text: the modules that it consists of, and its start."""
+    lines = ["import sys, types"]
+    for name in AGENT_MODULES:
+        full = f"wstpserver.keeper.{name}"
+        with open(os.path.join(os.path.dirname(__file__), f"{name}.py"), encoding="utf-8") as file:
+            source = file.read()
+        lines.append(f"module = sys.modules[{full!r}] = types.ModuleType({full!r})")
+        lines.append(f"exec(compile({source!r}, {full!r}, 'exec'), module.__dict__)")
+    return "\n".join([*lines, "module.main()", ""])
 
 
 def _printable(text: str) -> str:

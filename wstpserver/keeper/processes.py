@@ -2,19 +2,21 @@
 
 A process that is started here is the leader of a session and a process group of its own, and dies with the process that
 started it. Whatever it leaves comes back to that process, which is a child subreaper, also what has left the group by
-`setsid`.
+`setsid`. Where the system has neither (it is not Linux), a guard ends the groups.
+
+The agent of kernels on other machines (`agent.py`) starts its kernel with this module too, so it is Python 3.8.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
 import resource
 import signal
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
@@ -27,7 +29,12 @@ _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 #: Seconds between two rounds of killing.
 _ROUND = 0.01
 
-_libc = ctypes.CDLL(None, use_errno=True)
+try:
+    import ctypes
+
+    _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
+except ImportError:  # a Python without the library that it needs
+    _libc = None
 
 
 def become_subreaper() -> None:
@@ -44,11 +51,12 @@ def die_with_parent(parent: int) -> None:
 
 def set_name(name: str) -> None:
     """Set what tools like ps show, 15 characters at most."""
-    _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+    if _libc is not None:
+        _libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+    if _libc is not None and _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
@@ -174,7 +182,7 @@ def children() -> list[int]:
 def _children_in_proc(me: int) -> list[int]:
     """The same where the system does not list them."""
     found = []
-    for name in os.listdir("/proc"):
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
@@ -183,6 +191,34 @@ def _children_in_proc(me: int) -> list[int]:
             except OSError:
                 continue
     return found
+
+
+def family(pid: int) -> Iterator[int]:
+    """The process and its descendants, as far as the system lists them."""
+    waiting = [pid]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        try:
+            with open(f"/proc/{one}/task/{one}/children", "rb") as file:
+                waiting += [int(word) for word in file.read().split()]
+        except OSError:
+            pass
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """The resident memory of the largest of these processes; 0 where the system does not tell.
+
+    A sum would count shared pages twice.
+    """
+    largest = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/statm", "rb") as file:
+                largest = max(largest, int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        except (OSError, IndexError):
+            pass
+    return largest
 
 
 def variable(pid: int, name: str) -> str:
@@ -230,3 +266,28 @@ def end_all(seconds: float) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(_ROUND)
+
+
+def guard_groups(lines: Iterable[bytes]) -> None:
+    """Kill process groups at the end of *lines*, which is that of the process that writes them.
+
+    Args:
+        lines: `kernel N` for a group that is to be killed, `gone N` for one that needs it no more.
+    """
+    groups: set[int] = set()
+    for line in lines:
+        word, group = line.split()
+        (groups.add if word == b"kernel" else groups.discard)(int(group))
+    for left in groups:
+        kill_group(left)
+
+
+def describe_status(status: int) -> str:
+    """A wait status in words: `exit status 3` or `signal 9 (SIGKILL)`."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"signal {number} ({signal.Signals(number).name})"
+        except ValueError:
+            return f"signal {number}"
+    return f"exit status {os.WEXITSTATUS(status)}"

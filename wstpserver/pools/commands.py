@@ -7,6 +7,7 @@ the administrative commands are this server's own.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,7 @@ FORMS: dict[str, tuple[Sequence[_Reader], ...]] = {
     "GetNumberOfAvailableParallelKernels": ((),),
     "GetPoolName": ((),),
     "GetServerInformation": ((),),
-    "KickClient": ((_text,),),
+    "KickClient": ((_text,), (_text, _seconds)),
     "PausePools": ((), (_text,)),
     "ReloadConfiguration": ((),),
     "RestartServer": ((),),
@@ -109,7 +110,7 @@ ADMINISTRATIVE = frozenset(
     }
 )  # fmt: skip
 
-#: Commands whose answers InformationFor limits.
+#: Commands whose answers InformationFor limits; it limits GetKernelBusyStatus about the kernels of others as well.
 INFORMATION = frozenset({"GetKernelID", "GetMissedOutput", "GetServerInformation"})
 
 
@@ -139,8 +140,9 @@ def parse_command(packet: object) -> Command:
 
 _ABORTED = Symbol("$Aborted")
 
-#: Packets of missed output that are put together before others have their turn.
-FRAMES_IN_A_TURN = 2048
+#: Packets of missed output, and bytes of them, that are put together before others have their turn.
+FRAMES_IN_A_TURN = 1024
+BYTES_IN_A_TURN = 1 << 18
 
 
 def _encode(expression: Expression) -> bytes:
@@ -187,20 +189,24 @@ def aborted(head: PacketHead, output_name: str) -> bytes:
     return _packet("ReturnPacket", _ABORTED)
 
 
-def missed_output(frames: list[bytes], dropped: int) -> Iterator[bytes]:
+def missed_output(frames: deque[bytes], dropped: int) -> Iterator[bytes]:
     """`ReturnPacket[{dropped, {packet, packet, ...}}]` in parts, between which others may have their turn.
 
     The packets are not decoded: an expression with n arguments is its header followed by their bytes.
 
     Args:
-        frames: The packets as they came, without their `]`. They are taken out of the list one by one.
+        frames: The packets as they came, without their `]`. They are taken out one by one.
         dropped: How many there were before these.
     """
     number = encode(dropped, end_packet=False, ascii=False)
     yield b"".join((_header("ReturnPacket", 1), _header("List", 2), number, _header("List", len(frames))))
-    frames.reverse()
     while frames:
-        yield b"".join([frames.pop() for _ in range(min(FRAMES_IN_A_TURN, len(frames)))])
+        part: list[bytes] = []
+        size = 0
+        while frames and len(part) < FRAMES_IN_A_TURN and size < BYTES_IN_A_TURN:
+            part.append(frames.popleft())
+            size += len(part[-1])
+        yield b"".join(part)
     yield b"]"
 
 

@@ -108,7 +108,7 @@ class EvaluationStack:
     """
 
     __slots__ = (
-        "_depth_of_question", "_dialogs", "_open", "_question", "_requested", "_subscribers",
+        "_depth_of_question", "_dialogs", "_doubtful", "_open", "_question", "_requested", "_subscribers",
         "accepting", "asking", "awaiting", "begun", "busy", "counted",
     )  # fmt: skip
 
@@ -119,6 +119,8 @@ class EvaluationStack:
         self._question: PacketHead | None = None
         #: How many evaluations were open when the question came.
         self._depth_of_question = 0
+        #: The question to which an input counts as the answer, while it may still turn out to be an evaluation.
+        self._doubtful: PacketHead | None = None
         #: True if the kernel wrote something else than plain output since it last heard from its client.
         self._requested = False
         self._subscribers: list[Subscriber] = []
@@ -139,6 +141,9 @@ class EvaluationStack:
         if self._question is not None:
             record["question"] = self._question.name
             record["depth_of_question"] = self._depth_of_question
+        if self._doubtful is not None:
+            record["doubtful"] = self._doubtful.name
+            record["depth_of_question"] = self._depth_of_question
         if self._requested:
             record["requested"] = True
         return record
@@ -158,6 +163,8 @@ class EvaluationStack:
         question = record.get("question")
         self._question = None if question is None else PacketHead[question]
         self._depth_of_question = record.get("depth_of_question", 0)
+        doubtful = record.get("doubtful")
+        self._doubtful = None if doubtful is None else PacketHead[doubtful]
         self._requested = record.get("requested", False)
         self._conclude()
 
@@ -203,6 +210,7 @@ class EvaluationStack:
         if head in ANSWERED_BY and (self._question is None or head == _EVALUATE):
             self._begin(head)
         elif self.busy or self._question is not None:
+            self._doubtful = self._question if self.busy and head in ANSWERED_BY else None
             self._question, self._requested = None, False
             self._conclude()
 
@@ -255,23 +263,29 @@ class EvaluationStack:
             return True
         was_busy, was_accepting = self.busy, self.accepting
         question, self._question = self._question, None
-        self._requested = True
+        doubtful, self._doubtful = self._doubtful, None
+        # behind the result of an input the kernel writes its InputNamePacket before it reads, and behind a dialog it
+        # goes on with what the dialog interrupted
+        if head in _RESULTS:
+            if not self._mark_result():
+                self._requested, self._doubtful = True, doubtful
+        elif head != _END_DIALOG:
+            self._requested = True
         if head == _RETURN:
             closed = self._close_innermost_evaluate()
             if question is not None and self._open and closed >= self._depth_of_question:
                 self._question = question  # the evaluation was nested in the question
+        elif head == _INPUT_NAME and doubtful is not None and not self._is_input_open():
+            self._question = doubtful  # what seemed to be its answer was an evaluation, and this is the end of it
         elif head == _INPUT_NAME:
             self._prompt()
         elif head in QUESTIONS:
             self._question, self._depth_of_question = head, len(self._open)
         elif head == _BEGIN_DIALOG:
             self._dialogs.append(False)
-        elif head == _END_DIALOG:
-            if self._dialogs:
-                self._dialogs.pop()
-                self._open = [one for one in self._open if one.level <= len(self._dialogs)]
-        elif head in _RESULTS:
-            self._mark_result()
+        elif head == _END_DIALOG and self._dialogs:
+            self._dialogs.pop()
+            self._open = [one for one in self._open if one.level <= len(self._dialogs)]
         self._conclude()
         if was_busy and not self.busy:
             for subscriber in self._subscribers:
@@ -302,12 +316,21 @@ class EvaluationStack:
         if entered:
             del self._open[results[-1] if results else entered[-1]]
 
-    def _mark_result(self) -> None:
-        """A result came: the InputNamePacket behind it answers the innermost evaluation that is answered by one."""
+    def _is_input_open(self) -> bool:
+        """Whether an evaluation is open on this level that an InputNamePacket answers."""
+        return any(one.head != _EVALUATE and one.level == len(self._dialogs) for one in self._open)
+
+    def _mark_result(self) -> bool:
+        """A result came: the InputNamePacket behind it answers the innermost evaluation that is answered by one.
+
+        Returns:
+            False if no open evaluation is answered so.
+        """
         for one in reversed(self._open):
-            if one.head != _EVALUATE and not one.has_result:
+            if one.head != _EVALUATE:
                 one.has_result = True
-                return
+                return True
+        return False
 
     def _conclude(self) -> None:
         opened, level = self._open, len(self._dialogs)

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from gevent import get_hub
 
+from wstpserver._native import ffi
 from wstpserver.server import peers
 from wstpserver.server.log import Log, counted
 from wstpserver.settings import ServerSettings
@@ -58,6 +59,7 @@ class ConnectionRules:
 
     def __init__(self, settings: ServerSettings, log: Log) -> None:
         self.refusals = RefusalLog(log)
+        self.native = NativeRules(_Networks([ANY]), _Networks([]), None)
         self.reconfigure(settings)
 
     def reconfigure(self, settings: ServerSettings) -> None:
@@ -72,6 +74,9 @@ class ConnectionRules:
         self.has_users = self._users is not None
         #: Whether every connection is admitted.
         self.is_open = not self.has_addresses and not self.has_users
+        self.native.close()
+        #: The same for C, which decides on what comes to the port of the server.
+        self.native = NativeRules(self._addresses, self._proxies, self._users)
 
     def may_be_proxy(self, host: str) -> bool:
         """Whether connections from this host may begin with a PROXY header."""
@@ -92,7 +97,11 @@ class ConnectionRules:
             return ""
         user = peers.quick_user(connected)
         if user is not None:
-            return self._refusal_of_user(user)
+            return self.refusal_of_user(user)
+        return self.refusal_by_owner(connected, remote)
+
+    def refusal_by_owner(self, connected: socket.socket, remote: SocketAddress) -> str:
+        """The same where the quick way has not told whose the connection is: it may come from another computer."""
         try:
             return self._refusal_of_owner(connected.family, remote, connected.getsockname())
         except OSError:
@@ -122,11 +131,52 @@ class ConnectionRules:
             return _NOBODY
         if owner is None:
             return _NOBODY
-        return self._refusal_of_user(owner.user)
+        return self.refusal_of_user(owner.user)
 
-    def _refusal_of_user(self, user: int) -> str:
+    def refusal_of_user(self, user: int) -> str:
+        """Why connections of this user of this computer are not admitted; "" if they are."""
         assert self._users is not None
         return "" if user in self._users or user == _ROOT else f"{_user_name(user)} is not in AllowedUsers"
+
+
+class NativeRules:
+    """The rules as `wstppeer_accept` takes them. A proxy is admitted until it has said for whom it connects.
+
+    Args:
+        addresses: AllowedAddresses.
+        proxies: AcceptProxyProtocolFrom.
+        users: The numbers of AllowedUsers; None for any.
+    """
+
+    def __init__(self, addresses: _Networks, proxies: _Networks, users: frozenset[int] | None) -> None:
+        networks = [] if addresses.is_any else [*addresses.networks, *proxies.networks]
+        self._networks = ffi.new("struct wstppeer_network[]", len(networks))
+        for one, network in zip(self._networks, networks, strict=True):
+            one.family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+            one.bits = network.prefixlen
+            ffi.memmove(one.address, network.network_address.packed, network.max_prefixlen // 8)
+        numbers = [] if users is None else sorted({*users, _ROOT})
+        self._users = ffi.new("uint32_t[]", numbers)
+        self.rules = ffi.new("struct wstppeer_rules *")
+        self.rules.networks, self.rules.users = self._networks, self._users
+        self.rules.network_count = -1 if addresses.is_any else len(networks)
+        self.rules.user_count = -1 if users is None else len(numbers)
+        self._netlink: socket.socket | None = None
+        self.ask_anew()
+
+    def ask_anew(self) -> None:
+        """Use a new socket for the questions about users: an answer on the old one may belong to another question."""
+        self.close()
+        if self.rules.user_count >= 0:
+            self._netlink = peers.open_netlink()
+            self.rules.netlink = -1 if self._netlink is None else self._netlink.fileno()
+
+    def close(self) -> None:
+        """Give the socket for the questions back."""
+        self.rules.netlink = -1
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
 
 
 class _Networks:
@@ -135,7 +185,7 @@ class _Networks:
     def __init__(self, listed: Iterable[str]) -> None:
         listed = tuple(listed)
         self.is_any = ANY in listed
-        self._networks = [ipaddress.ip_network(text) for text in listed if text != ANY]
+        self.networks = [ipaddress.ip_network(text) for text in listed if text != ANY]
         self._verdicts: dict[str, bool] = {}
 
     def __contains__(self, host: str) -> bool:
@@ -146,7 +196,7 @@ class _Networks:
             if len(self._verdicts) >= _MOST_VERDICTS:
                 self._verdicts.clear()
             address = ipaddress.ip_address(host.partition("%")[0])
-            verdict = self._verdicts[host] = any(address in network for network in self._networks)
+            verdict = self._verdicts[host] = any(address in network for network in self.networks)
         return verdict
 
 
@@ -209,23 +259,24 @@ class RefusalLog:
         self.number = 0
         self._timer: Any = None
 
-    def add(self, place: str, address: str, why: str) -> None:
-        """Note that a connection was refused.
+    def add(self, place: str, address: str, why: str, number: int = 1) -> None:
+        """Note that connections were refused.
 
         Args:
             place: What is counted together, in words for the log.
-            address: Where the connection came from, as text.
+            address: Where the (first) connection came from, as text.
             why: The reason.
+            number: How many there were.
         """
-        self.number += 1
+        self.number += number
         known = self._places.get(place)
         if known is not None:
-            known.further += 1
+            known.further += number
         elif len(self._places) < MOST_PLACES:
-            self._places[place] = _Refused(why)
+            self._places[place] = _Refused(why, number - 1)
             self._log.warning(f"Refused a connection from {address}: {why}")
         else:
-            self._elsewhere += 1
+            self._elsewhere += number
         if self._timer is None:
             self._timer = get_hub().loop.timer(self._interval)
             self._timer.start(self.summarise)

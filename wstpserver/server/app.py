@@ -42,7 +42,7 @@ from wstpserver.server.handshake import ClientAcceptor, OpenLink, trace_link
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.persistence import Persistence
-from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
+from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen, own_address
 from wstpserver.server.log import Log, LogSink, counted
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
@@ -83,6 +83,9 @@ def can_start(words: str, settings: ServerSettings) -> str:
         return str(error)
     return ""
 
+#: The environment variable that names the server to clients.
+ADDRESS_VARIABLE = "WSTPSERVER"
+
 
 def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") -> int:
     """Serve until a signal says stop.
@@ -105,6 +108,8 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     except (PortUnavailable, HandoverError) as error:
         options.log.error(str(error))
         return EXIT_UNAVAILABLE
+    # A kernel that wants others to work for it, and a program that a kernel starts, mean this server.
+    os.environ[ADDRESS_VARIABLE] = own_address(listeners[0])
     application = Application(settings, options, listeners, record.get("since"))
     try:
         if record:

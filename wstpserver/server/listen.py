@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import _socket
 import errno
+import ipaddress
+import os
 import socket
 import struct
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 from gevent import get_hub
 from gevent.server import StreamServer
 
+from wstpserver._native import ffi, lib
 from wstpserver.server.access import ConnectionRules
 from wstpserver.server.connection import address_name
 from wstpserver.server.log import Log
@@ -24,10 +26,6 @@ PORT_ATTEMPTS = 20
 
 #: Seconds until the next attempt after the system could not provide a connection.
 EXHAUSTED_PAUSE = 0.5
-
-#: Connections that are refused before other callbacks of the hub have their turn: far fewer than are accepted, because
-#: the bridged clients must not notice them.
-REFUSALS_AT_ONCE = 8
 
 #: The option SO_LINGER that makes `close` reset a connection.
 _RESET = struct.pack("ii", 1, 0)
@@ -81,6 +79,12 @@ def describe(listeners: list[socket.socket], interface: str) -> str:
     hosts = ", ".join(listener.getsockname()[0] for listener in listeners)
     named = hosts == interface.removeprefix("[").removesuffix("]")
     return f"{port} and interface {interface}" + ("" if named else f" ({hosts})")
+
+
+def own_address(listener: socket.socket) -> str:
+    """The address of this server for programs on this computer, `31415@localhost`."""
+    host, port = listener.getsockname()[:2]
+    return f"{port}@{'localhost' if ipaddress.ip_address(host).is_unspecified else host}"
 
 
 def _listen_on(
@@ -158,6 +162,11 @@ def _explain(error: OSError, interface: str, port: int, names: tuple[str, str]) 
     return f"Cannot listen on {where}: {error.strerror or error}"
 
 
+def _place(address: tuple[Any, ...]) -> str:
+    """What refused connections of the users of this computer are counted for."""
+    return f"this computer, {address[0]}"
+
+
 class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hints
     """Accepts connections on one address for as long as there are descriptors for them.
 
@@ -184,51 +193,74 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
         self._log = log
         self._admission = admission
         self._family = int(listener.family)
+        self._descriptor = listener.fileno()
+        #: What C has accepted and refused.
+        self._accepted = ffi.new("struct wstppeer_accepted *")
         self._exhausted = False
         self._pause: Any = None
 
     def do_read(self) -> tuple[socket.socket, tuple[Any, ...]] | None:
         """Accept one connection that is admitted; None if there is none now, or others are to have their turn first."""
-        for _ in range(REFUSALS_AT_ONCE):
-            try:
-                # what `accept` calls; most of the time of that goes into an object that a refused connection needs not
-                descriptor, address = self.socket._accept()
-            except (BlockingIOError, InterruptedError):
-                return None
-            except ConnectionError:  # that one was gone before it was accepted
-                continue
-            except OSError as error:
-                self._wait(error)
-                return None
-            if self._exhausted:
-                self._exhausted = False
-                self._log.information("Connections can be accepted again")
-            admission = self._admission
+        admission = self._admission
+        try:
             if admission is None or admission.is_open:
-                return socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor), address
-            why = admission.refusal_by_address(address[0]) if admission.has_addresses else ""
-            if why:
-                refused = _socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
-                self._refuse(refused, address, address[0], why)
-                continue
-            connected = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
-            if not admission.has_users:
-                return connected, address
-            why = admission.refusal_by_user(connected, address)
-            if not why:
-                return connected, address
-            self._refuse(connected, address, f"this computer, {address[0]}", why)
-        return None
+                descriptor, address = self.socket._accept()
+                connected = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
+            else:
+                connected, address = self._accept_admitted(admission)
+        except (BlockingIOError, InterruptedError, ConnectionError):  # an error: that one was gone before
+            return None
+        except OSError as error:
+            self._wait(error)
+            return None
+        if self._exhausted:
+            self._exhausted = False
+            self._log.information("Connections can be accepted again")
+        return connected, address
 
-    def _refuse(self, refused: _socket.socket, address: tuple[Any, ...], place: str, why: str) -> None:
-        """Reset the connection: nothing of it stays in the system, and the peer hears of it at once."""
+    def _accept_admitted(self, admission: ConnectionRules) -> tuple[socket.socket, tuple[Any, ...]]:
+        """Accept a connection that the rules admit; those before it are reset. OSError as of `accept`."""
+        accepted = self._accepted
+        descriptor = lib.wstppeer_accept(self._descriptor, admission.native.rules, accepted)
+        if not accepted.is_usual:
+            for index in range(accepted.refused_count):
+                self._note(admission, accepted.refused[index])
+            if descriptor < 0:
+                raise OSError(-descriptor, os.strerror(-descriptor))
+        connected = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
+        address = self._address_of(accepted.end)
+        if not accepted.is_usual and accepted.user != 1:
+            if accepted.user < 0:
+                admission.native.ask_anew()
+            why = admission.refusal_by_owner(connected, address)
+            if why:
+                self._reset(connected)
+                admission.refusals.add(_place(address), address_name(address), why)
+                raise BlockingIOError
+        return connected, address
+
+    def _note(self, admission: ConnectionRules, refused: Any) -> None:
+        """Note what C has refused: connections from one host, for one reason."""
+        address = self._address_of(refused.end)
+        if refused.by_user:
+            place, why = _place(address), admission.refusal_of_user(refused.user)
+        else:
+            place, why = address[0], admission.refusal_by_address(address[0])
+        admission.refusals.add(place, address_name(address), why, refused.count)
+
+    def _address_of(self, end: Any) -> tuple[Any, ...]:
+        """As `accept` gives it."""
+        host = ffi.string(end.host).decode("ascii")
+        return (host, end.port) if self._family == socket.AF_INET else (host, end.port, end.flow, end.scope)
+
+    @staticmethod
+    def _reset(refused: socket.socket) -> None:
+        """Nothing of the connection stays in the system, and the peer hears of it at once."""
         try:
             refused.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         except OSError:  # the peer was faster
             pass
         refused.close()
-        assert self._admission is not None
-        self._admission.refusals.add(place, address_name(address), why)
 
     def do_close(self, *_: object) -> None:
         """Leave the connection open when the handler returns: it belongs to the handler."""

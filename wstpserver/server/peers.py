@@ -200,12 +200,24 @@ def diagnosed_owner(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]
     return SocketOwner(inode, user) if inode else None
 
 
-@lru_cache(maxsize=1)
-def _netlink() -> socket.socket:
-    """One for all questions, which are asked one at a time: to open one takes longer than the answer."""
+def open_netlink() -> socket.socket | None:
+    """A socket for `wstppeer_user`, for one question at a time; None where the system has none."""
+    try:
+        return _open_netlink() if _LINUX else None
+    except OSError:
+        return None
+
+
+def _open_netlink() -> socket.socket:
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
     netlink.setblocking(False)  # noqa: FBT003 - the system's; the answer is there when `send` returns
     return netlink
+
+
+@lru_cache(maxsize=1)
+def _netlink() -> socket.socket:
+    """One for all questions, which are asked one at a time: to open one takes longer than the answer."""
+    return _open_netlink()
 
 
 def _question(family: int, local: tuple[Any, ...], remote: tuple[Any, ...]) -> bytes:

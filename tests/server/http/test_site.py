@@ -2,9 +2,13 @@
 
 import contextlib
 import json
+import os
 import re
+import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import psutil
@@ -21,6 +25,7 @@ from tests.support.serving import (
     ready_kernels,
     serving,
 )
+from tools.harness import processes
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
@@ -373,7 +378,91 @@ def test_clients_that_break_off_leave_nothing_behind(site):
     assert site.get("/live").status == 200
 
 
+# Who may connect
+
+
+def test_an_address_that_is_not_admitted_gets_no_answer(tmp_path):
+    pools = {"Main": pool(make_kernel(tmp_path), MinimumKernelNumber=0)}
+    with site_of(tmp_path, pools, AllowedAddresses=["127.0.0.1"]) as site:
+        assert site.get("/live").status == 200
+        for path in ("/", "/metrics", "/live", "/events"):
+            assert _answer_from("127.0.0.2", site.port, path) == b""
+        assert site.metrics()['wstpserver_refused_connections_total{reason="not admitted"}'] == 4
+        refused = r"Refused a connection from 127\.0\.0\.2:\d+ over HTTP: its address is not in AllowedAddresses"
+        assert re.search(refused, site.server.log)
+
+
+def _answer_from(host, port, path):
+    try:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(host, 0)) as connection:
+            connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            return connection.recv(100)
+    except ConnectionError:
+        return b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_a_user_who_is_not_admitted_gets_no_answer(tmp_path):
+    pools = {"Main": pool(make_kernel(tmp_path), MinimumKernelNumber=0)}
+    with site_of(tmp_path, pools, AllowedUsers=["self"]) as site:
+        script = f"""
+import socket
+try:
+    connection = socket.create_connection(("127.0.0.1", {site.port}))
+    connection.sendall(b"GET /metrics HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n")
+    print(len(connection.recv(100)))
+except ConnectionError:
+    print(0)
+"""
+        other = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
+        words = [*other, sys.executable, "-S", "-E", "-c", script]
+        assert subprocess.run(words, capture_output=True, text=True, timeout=60).stdout == "0\n"
+        refused = r"Refused a connection from 127\.0\.0\.1:\d+ over HTTP: user 54321 is not in AllowedUsers"
+        assert re.search(refused, site.server.log)
+        assert site.get("/metrics").status == 200
+
+
 # The port
+
+
+def test_more_connections_than_descriptors(site):
+    """They wait, the log says so once, and they are served when others have left."""
+    seen = len(site.server.log)
+    limits = resource.prlimit(site.server.pid, resource.RLIMIT_NOFILE)
+    used = max(processes.open_descriptors(site.server.pid)) + 1
+    try:
+        resource.prlimit(site.server.pid, resource.RLIMIT_NOFILE, (used + 4, limits[1]))
+        with contextlib.ExitStack() as stack:
+            for _ in range(12):
+                stack.enter_context(socket.create_connection((site.host, site.port), PATIENCE))
+            wait_for(lambda: "No HTTP connection can be accepted" in site.server.log[seen:], PATIENCE, "the log")
+        assert site.get("/live").status == 200
+        wait_for(lambda: "HTTP connections can be accepted again" in site.server.log[seen:], PATIENCE, "the log")
+    finally:
+        resource.prlimit(site.server.pid, resource.RLIMIT_NOFILE, limits)
+    assert site.server.log[seen:].count("No HTTP connection can be accepted") == 1
+
+
+def test_http_goes_on_when_the_server_restarts(site, tmp_path):
+    """On the same port. Pages end, and the next ones show the same kernels."""
+    configuration = one_pool(make_kernel(tmp_path), 1)
+    with serving(tmp_path, {**configuration, "HTTPPort": 0}) as server, join(server) as link:
+        (path,) = tmp_path.glob("*.conf")
+        first = Site(server)
+        path.write_text(json.dumps({**configuration, "HTTPPort": first.port, "KernelsOutliveServer": 0}))
+        with first.events() as page:
+            before = page.wait_for(lambda state: state["Kernels"])
+            server.process.send_signal(signal.SIGUSR2)
+            while page.next() is not None:
+                pass
+        server.wait_for_log("Restarted with 1 kernel and 1 client")
+        second = Site(server)
+        second.find_port(2)
+        assert second.port == first.port
+        with second.events() as page:
+            (kernel,) = page.wait_for(lambda state: state["Kernels"]).values()
+            assert (kernel["ProcessID"], kernel["State"]) == (*[one["ProcessID"] for one in before.values()], "bridged")
+        assert link.evaluate(1) == 1
 
 
 def test_without_a_port_there_is_nothing_of_it(tmp_path):

@@ -75,6 +75,17 @@ def program(tmp_path):
     return os.fspath(path)
 
 
+def test_a_parent_ends_by_itself_when_its_server_stops(tmp_path, program):
+    """It hears of the end although the keeper holds the same socket: it is not killed after a time."""
+    with (tmp_path / "parent.py").open("a") as script:
+        script.write(f"\nopen({os.fspath(tmp_path / 'ended')!r}, 'w').close()\n")
+    with serving(tmp_path, one_pool(program, 1)) as server:
+        ready_kernels(server, 1)
+        assert len(parents(server)) == 1
+        assert server.stop() == 0
+    assert (tmp_path / "ended").exists()
+
+
 def parents(server):
     return [pid for pid in processes.children(server.pid) if "--warm-parent" in processes.command_line(pid)]
 

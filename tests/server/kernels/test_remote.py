@@ -34,8 +34,8 @@ from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ROOT, ServerProcess, pool
 from tools.harness.waiting import wait_for, wait_gone
-from wstpserver.keeper import agent as protocol
-from wstpserver.keeper.connector import REPORT
+from wstpserver.keeper import stream as protocol
+from wstpserver.keeper.connector import AGENT_MODULES, REPORT, agent_source
 from wstpserver.server.kernels.process import RemoteKernel
 
 #: What an engine with a remote shell does to a command.
@@ -339,7 +339,7 @@ def test_connection_that_is_lost_at_random(tmp_path, name, launcher):
 def start_agent(folder, **order):
     """An agent with a kernel; returns the process and the kernel's process ID."""
     agent = subprocess.Popen(
-        [sys.executable, ROOT / "wstpserver" / "keeper" / "agent.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-I", "-c", agent_source()], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert agent.stdout.readline().startswith(protocol.HELLO)
     send(agent, protocol.START, json.dumps({"path": make_kernel(folder, hang=True), "options": [], **order}).encode())
@@ -407,12 +407,16 @@ def test_agent_runs_with_the_oldest_python():
     """What is sent to the other machine is Python 3.8, and imports nothing that has to be installed."""
     import ast
 
-    for name in ("keeper/agent.py", "settings/discovery.py"):
+    sent = {f"wstpserver.keeper.{name}" for name in AGENT_MODULES}
+    for name in (*(f"keeper/{name}.py" for name in AGENT_MODULES), "settings/discovery.py"):
         tree = ast.parse((ROOT / "wstpserver" / name).read_text(), feature_version=(3, 8))
         imported = {
             alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import)
             for alias in node.names
-        } | {node.module.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}  # fmt: skip
+        } | {
+            node.module.partition(".")[0] for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module not in sent
+        }  # fmt: skip
         assert imported <= sys.stdlib_module_names
 
 

@@ -16,6 +16,7 @@ PROGRAMS = {
     "light_kernel": (["output.c", "pattern.c"], ["-static"]),
     "load_client": (["load_link.c", "load_arguments.c", "wire.c", "output.c", "pattern.c"], []),
     "bench_client": (["wire.c", "output.c", "pattern.c"], []),
+    "refused_client": ([], []),
     "no_nagle": ([], ["-shared", "-fPIC", "-ldl"]),
 }
 VENDOR_PROGRAMS = {

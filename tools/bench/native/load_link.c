@@ -109,7 +109,9 @@ static void take(void *owner, const struct token *token)
     else if (token->is_integer && !client->has_integer) {
         client->integer = token->integer;
         client->has_integer = 1;
-    } else if (token->kind == TOKEN_STRING) {
+    } else if (token->kind == TOKEN_SYMBOL && client->text[0] == '\0' && token->text != NULL)
+        copy_text(client->text, sizeof client->text, token);
+    else if (token->kind == TOKEN_STRING) {
         client->text_length = token->length;
         client->text_seen = 0;
         if (token->text != NULL) {
@@ -165,6 +167,21 @@ static void take_prompt(struct client *client)
     client_is_prompted(client);
 }
 
+/* Says what came instead of the right answer: the symbol or text in it, or its number. */
+static void fail_with_answer(struct client *client, int64_t expected)
+{
+    char why[160];
+    if (client->count_asked == 0)
+        snprintf(why, sizeof why, "wrong answer: no evaluation is open");
+    else if (!client->has_integer)
+        snprintf(why, sizeof why, "wrong answer: %s", client->text[0] ? client->text : "no number");
+    else if (client->integer != expected)
+        snprintf(why, sizeof why, "wrong answer: %lld instead of %lld", (long long)client->integer, (long long)expected);
+    else
+        snprintf(why, sizeof why, "wrong answer: another text");
+    link_fail(client, "evaluating", why);
+}
+
 static void take_answer(struct client *client)
 {
     struct asked asked = client->asked[client->first_asked];
@@ -172,7 +189,7 @@ static void take_answer(struct client *client)
         fail_with_packet(client, "an answer");
     else if (client->count_asked == 0 || client->integer != asked.answer || !client->has_integer
              || (load.size > 0 && (client->wrong_text || client->text_length < load.size)))
-        link_fail(client, "evaluating", "wrong answer");
+        fail_with_answer(client, asked.answer);
     else {
         client->first_asked = (client->first_asked + 1) % load.depth;
         client->count_asked--;

@@ -13,8 +13,16 @@ from tools.bench.chaos.end import close_reserved, pool_kernels
 from tools.bench.load.engine import Engine, Load
 from tools.harness.fake_kernel.joining import LinkClosed
 
-#: What evaluating clients may report when their kernel was killed; anything else is a fault of the server.
-EXPECTED = ("the server closed the link", "TextPacket instead of", "InputNamePacket instead of", "$Aborted")
+#: What evaluating clients may report when their kernel was killed; anything else is a fault of the server. The
+#: evaluation that was under way is answered with $Aborted, no other answer may be wrong.
+_EXPECTED = (
+    "the server closed the link", "TextPacket instead of", "InputNamePacket instead of", "wrong answer: $Aborted",
+)  # fmt: skip
+
+
+def is_expected(error):
+    """Whether an evaluating client may report this where kernels are killed."""
+    return any(text in error for text in _EXPECTED)
 
 
 class Work:
@@ -84,7 +92,7 @@ class Work:
                 pass
         self._count("answers", engine.result.answers)
         for error, number in engine.result.errors.items():
-            if not any(text in error for text in EXPECTED):
+            if not is_expected(error):
                 self.faults.append(f"{error} ({load})")
             self._count("lost links", number)
         self._stopping.wait(rng.random())

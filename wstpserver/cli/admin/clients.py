@@ -40,7 +40,7 @@ except ImportError:  # top shows itself once there
 _SAMPLE: Final = 0.5
 
 
-def administer(session: Session, name: str, *arguments: str) -> Any:
+def administer(session: Session, name: str, *arguments: str | float) -> Any:
     """Give a command that is for the administrator.
 
     Raises:

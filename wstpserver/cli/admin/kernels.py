@@ -319,7 +319,14 @@ class _PoolWatch:
 
 
 def drain(
-    address: Address, terminal: Terminal, pool: str | None, timeout: float | None, *, as_json: bool = False
+    address: Address,
+    terminal: Terminal,
+    pool: str | None,
+    timeout: float | None,
+    *,
+    kick_idle: float | None = None,
+    kick: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Admit no more clients to a pool, or to the server, and return when all have left. Who is left is told meanwhile.
 
@@ -328,6 +335,8 @@ def drain(
         terminal: Where to report.
         pool: Name of the pool; None for all pools and the kernels outside pools.
         timeout: Seconds to wait; None for no limit. The pool stays as it is afterwards.
+        kick_idle: Close the links of clients that have had nothing under way for so many seconds; None to close none.
+        kick: Close the links of all that are left after the timeout.
         as_json: Write the clients that are left as JSON, an empty list when there are none.
 
     Raises:
@@ -340,8 +349,15 @@ def drain(
         notice = WaitNotice(terminal, lambda: _describe(left), None if timeout is None else deadline)
         with contextlib.nullcontext() if as_json else notice:
             while left and not deadline.expired:
+                if kick_idle is not None:
+                    _kick_idle(session, left, kick_idle)
                 time.sleep(deadline.at_most(INTERVAL).remaining() or 0.0)
                 left = _left(session, pool)
+        if kick and left:
+            for client in left:
+                _kick(session, client)
+            terminal.complain(f"closed the links of those who were left: {_describe(left)}")
+            left = _left(session, pool)
     if as_json:
         terminal.write(json.dumps(left, ensure_ascii=False, indent=2) + "\n")
     if left:
@@ -361,6 +377,23 @@ def _left(session: Session, pool: str | None) -> list[Mapping[str, Any]]:
         raise ProgramError(f"{what} is not drained any more: it is {state} again")
     found: list[Mapping[str, Any]] = information["Clients"]
     return [one for one in found if (one.get("Occupies") if pool is None else pool in one.get("Occupies", ()))]
+
+
+def _kick_idle(session: Session, left: list[Mapping[str, Any]], seconds: float) -> None:
+    """Close the links of clients that are idle for so long; the server looks again, so that no answer is lost."""
+    for client in left:
+        idle = client.get("SecondsIdle")
+        if isinstance(idle, int | float) and idle >= seconds:
+            _kick(session, client, seconds)
+
+
+def _kick(session: Session, client: Mapping[str, Any], *conditions: float) -> None:
+    try:
+        session.command("KickClient", str(client["ID"]), *conditions)
+    except CommandError as error:
+        if not error.reply or error.reply.get("status") == "PacketMalformed":
+            raise
+        # it has left meanwhile, or has begun something
 
 
 def _describe(left: list[Mapping[str, Any]]) -> str:

@@ -10,7 +10,7 @@ Usage:
   wstpserver-admin [options] clients [--pool POOL] [--json]
   wstpserver-admin [options] kick CLIENT... [--json]
   wstpserver-admin [options] top [--once] [--interval SECONDS] [--sort KEY] [--json]
-  wstpserver-admin [options] drain [--pool POOL] [--timeout SECONDS] [--json]
+  wstpserver-admin [options] drain [--pool POOL] [--kick-idle SECONDS] [--timeout SECONDS [--kick]] [--json]
   wstpserver-admin [options] (pause | resume) [--pool POOL] [--json]
   wstpserver-admin [options] (reload | restart)
   wstpserver-admin [options] stop [--keep-kernels SECONDS]
@@ -51,6 +51,8 @@ Options:
   -p, --pool POOL         wait: for this pool instead of the default pool. Others: this pool, instead of all.
   -k, --kernels N         wait: until N kernels are free, not until the pool's minimum has been started.
   -t, --timeout SECONDS   wait, drain: give up after this time.
+  --kick-idle SECONDS     drain: close the links of clients that have had nothing under way for so long.
+  --kick                  drain: after the timeout close the links of those that are left, whatever is under way.
   -c, --command COMMAND   start: the kernel's command line, instead of that of the default pool.
   -r, --reserved          close: kernels that are reserved for clients that left.
   -a, --all               close: all kernels.
@@ -157,7 +159,15 @@ def _run(arguments: AdminArguments, terminal: Terminal) -> int:
                 as_json=arguments.json,
             )
         case "drain":
-            return drain(address, terminal, arguments.pool, arguments.timeout, as_json=arguments.json)
+            return drain(
+                address,
+                terminal,
+                arguments.pool,
+                arguments.timeout,
+                kick_idle=arguments.kick_idle,
+                kick=arguments.kick,
+                as_json=arguments.json,
+            )
         case "pause":
             return pause(address, terminal, arguments.pool, as_json=arguments.json)
         case "resume":
@@ -201,7 +211,7 @@ _OPTIONS: Final = {
     "clients": ("pool", "json"),
     "kick": ("json",),
     "top": ("once", "interval", "sort", "json"),
-    "drain": ("pool", "timeout", "json"),
+    "drain": ("pool", "timeout", "kick-idle", "kick", "json"),
     "pause": ("pool", "json"),
     "resume": ("pool", "json"),
     "reload": (),
@@ -232,6 +242,10 @@ class AdminArguments:
     #: How many free kernels to wait for; None for the pool's minimum.
     free: int | None = None
     timeout: float | None = None
+    #: For how long clients have to be idle so that drain closes their links; None for no such clients.
+    kick_idle: float | None = None
+    #: Whether drain closes the links of all that are left after the timeout.
+    kick: bool = False
     command_line: str | None = None
     reserved: bool = False
     all: bool = False
@@ -272,6 +286,8 @@ def parse(document: str, words: Sequence[str]) -> AdminArguments:
         pool=found["--pool"],
         free=_number("--kernels", found["--kernels"]),
         timeout=_seconds("--timeout", found["--timeout"]),
+        kick_idle=_seconds("--kick-idle", found["--kick-idle"]),
+        kick=found["--kick"],
         command_line=found["--command"],
         reserved=found["--reserved"],
         all=found["--all"],
@@ -300,7 +316,8 @@ def _parted(known: list[CommandOption], words: Sequence[str]) -> tuple[list[str]
 def _wants_value(known: Iterable[CommandOption], word: str) -> bool:
     """Whether the next word is the value of this one: after ``--pool``, ``-p``, ``-jp``, not ``--pool=x``, ``-px``."""
     if word.startswith("--"):
-        return any(option.value and option.long.startswith(word[2:]) for option in known)
+        exact = [option for option in known if option.long == word[2:]]
+        return any(option.value and option.long.startswith(word[2:]) for option in exact or known)
     for position, letter in enumerate(word[1:], 2):
         option = next((option for option in known if option.short == letter), None)
         if option is None or option.value:
@@ -333,6 +350,8 @@ def _check_command(others: list[str], names: list[str]) -> None:
         raise UsageError(f"{command} needs the ID of a kernel{instead}; wstpserver-admin status shows them")
     if selecting and (rest or ("all" in selecting and len(selecting) > 1)):
         raise UsageError("close takes either IDs, or --all, or --pool and --reserved")
+    if "kick" in names and "timeout" not in names:
+        raise UsageError("--kick says what happens after --timeout; it has no meaning without")
     if command == "kick" and not rest:
         raise UsageError("kick needs the number or the address of a client; wstpserver-admin clients shows them")
     if command == "completion" and rest not in [[shell] for shell in _SHELLS]:

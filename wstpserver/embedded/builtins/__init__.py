@@ -9,16 +9,18 @@ from wstpserver.embedded.builtins.collections import COLLECTIONS, install_named_
 from wstpserver.embedded.builtins.control import CONTROL_BUILTINS
 from wstpserver.embedded.builtins.data import DATA
 from wstpserver.embedded.builtins.graphics import GRAPHICS
+from wstpserver.embedded.builtins.graphs import GRAPHS, install_edges
 from wstpserver.embedded.builtins.library import Library, install_language
 from wstpserver.embedded.builtins.links import LINKS
 from wstpserver.embedded.builtins.mathematics import MATHEMATICS
 from wstpserver.embedded.builtins.numerics import NUMERICS, install_fast_arithmetic, install_nothing
+from wstpserver.embedded.builtins.parallel import PARALLEL
 from wstpserver.embedded.builtins.server_functions import SERVER_BUILTINS
 from wstpserver.embedded.builtins.text import TEXT, install_text
 
 BUILTINS: tuple[type[Builtin], ...] = (*CONTROL_BUILTINS, *SERVER_BUILTINS)
 
-LIBRARIES: tuple[Library, ...] = (COLLECTIONS, DATA, GRAPHICS, LINKS, MATHEMATICS, NUMERICS, TEXT)
+LIBRARIES: tuple[Library, ...] = (COLLECTIONS, DATA, GRAPHICS, GRAPHS, LINKS, MATHEMATICS, NUMERICS, PARALLEL, TEXT)
 
 
 def contribute_builtins(definitions: Definitions) -> None:
@@ -31,5 +33,6 @@ def contribute_builtins(definitions: Definitions) -> None:
         builtin(expression=False).contribute(definitions)
     for library in LIBRARIES:
         library.contribute(definitions)
+    install_edges(definitions)
     install_language(definitions)
     definitions.clear_cache()

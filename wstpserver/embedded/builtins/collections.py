@@ -574,6 +574,47 @@ def _entry(rules: list[Expression], index: BaseElement) -> Expression | None:
     return None
 
 
+# Operator forms: name[argument] as a function of what comes first, or last.
+
+#: Functions whose operator form takes the first argument, with the number of arguments the operator has.
+_FIRST_LATER = {
+    "Append": (1,), "ContainsAll": (1,), "ContainsAny": (1,), "ContainsExactly": (1,), "ContainsNone": (1,),
+    "ContainsOnly": (1,), "CountsBy": (1,), "Delete": (1,), "DeleteCases": (1,), "Drop": (1,), "Extract": (1,),
+    "FirstPosition": (1,), "GatherBy": (1,), "Insert": (2,), "Merge": (1,), "Prepend": (1,), "ReplacePart": (1,),
+    "Select": (1,), "SplitBy": (1,), "SubsetQ": (1,), "TakeLargest": (1,), "TakeLargestBy": (2,), "TakeSmallest": (1,),
+    "TakeSmallestBy": (2,), "OrderingBy": (1,), "KeySortBy": (1,), "StringTake": (1,), "StringDrop": (1,),
+    "StringRepeat": (1,),
+}  # fmt: skip
+#: Functions whose operator form takes the last argument.
+_LAST_LATER = {
+    "AssociationMap": 1, "Array": 1, "Fold": 1, "FoldList": 1, "KeyMap": 1, "KeyValueMap": 1, "Outer": 1,
+    "ParallelMap": 1,
+}  # fmt: skip
+
+
+def _operator(name: str, counts: tuple[int, ...], *, last: bool) -> None:
+    symbol = Symbol(f"System`{name}")
+
+    @COLLECTIONS.define(name, 1, head=True)
+    def of_operator(evaluation: Any, operator: BaseElement, argument: BaseElement) -> BaseElement | None:
+        if not isinstance(operator, Expression) or operator.head is not symbol or len(operator.elements) not in counts:
+            return None
+        given = (*operator.elements, argument) if last else (argument, *operator.elements)
+        return call(evaluation, symbol, *given)
+
+    if name in ("Delete", "GatherBy", "SplitBy"):  # Mathics takes the operator for a function of too few arguments
+
+        @COLLECTIONS.define(name, 1)
+        def as_function(evaluation: Any, argument: BaseElement) -> BaseElement | None:
+            return operator_form(name, argument)
+
+
+for _name, _counts in _FIRST_LATER.items():
+    _operator(_name, _counts, last=False)
+for _name, _count in _LAST_LATER.items():
+    _operator(_name, (_count,), last=True)
+
+
 # Pure functions: #name.
 
 

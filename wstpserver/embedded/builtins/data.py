@@ -1,4 +1,6 @@
-"""Data and numerical models by SciPy: random variates, fits, interpolation, differential equations, optimisation."""
+"""Data: tables (Dataset, Query), and numerical models by SciPy: random variates, fits, interpolation, differential
+equations, optimisation.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ from typing import Any
 
 import numpy
 import sympy
-from mathics.core.atoms import Integer, MachineReal
+from mathics.core.atoms import Integer, MachineReal, String
 from mathics.core.element import BaseElement
 from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
 from mathics.core.symbols import Symbol
-from mathics.core.systemsymbols import SymbolEqual, SymbolPlus, SymbolRule
+from mathics.core.systemsymbols import SymbolAll, SymbolEqual, SymbolFunction, SymbolPlus, SymbolRule, SymbolSlot
 
+from wstpserver.embedded.builtins.collections import call, from_pairs, is_association, pairs_of
 from wstpserver.embedded.builtins.library import Library
 from wstpserver.embedded.builtins.mathematics import NO_ANSWER, solution_rules, to_sympy
 from wstpserver.embedded.builtins.numerics import expression_of, number_of, numbers_of
@@ -26,6 +29,178 @@ SymbolInterpolatingFunction = Symbol("System`InterpolatingFunction")
 
 #: Points of a solution of differential equations, between which it is interpolated.
 POINTS_OF_SOLUTION = 400
+
+#: Rows and columns of a table that are shown.
+SHOWN_ROWS, SHOWN_COLUMNS = 20, 20
+
+# Tables.
+
+SymbolDataset, SymbolQuery = Symbol("System`Dataset"), Symbol("System`Query")
+
+#: Operators that choose or arrange parts: they come before the operators for deeper levels, all others after them.
+_DESCENDING = frozenset(
+    f"System`{name}" for name in (
+        "Select", "SortBy", "GroupBy", "Take", "Drop", "DeleteDuplicates", "DeleteDuplicatesBy", "TakeLargestBy",
+        "TakeSmallestBy", "MaximalBy", "MinimalBy", "ReverseSortBy", "KeyTake", "KeyDrop", "KeySelect", "KeySort",
+        "DeleteMissing", "DeleteCases", "Cases", "Sort", "ReverseSort", "Reverse", "RandomSample", "Values",
+    )
+)  # fmt: skip
+
+
+@DATA.define("Dataset", 1, None, head=True)
+def dataset_query(evaluation: Any, dataset: BaseElement, *operators: BaseElement) -> BaseElement | None:
+    """dataset[op1, op2, ...]: parts and functions for each level."""
+    if not dataset.has_form("Dataset", 1) or not operators:
+        return None
+    return _wrapped(queried(evaluation, dataset.elements[0], operators))
+
+
+@DATA.define("Query", 1, None, head=True)
+def query(evaluation: Any, operators: BaseElement, data: BaseElement) -> BaseElement | None:
+    """Query[op1, op2, ...][data]"""
+    if not isinstance(operators, Expression) or not operators.has_form("Query", None):
+        return None
+    if data.has_form("Dataset", 1):
+        return _wrapped(queried(evaluation, data.elements[0], operators.elements))
+    return queried(evaluation, data, operators.elements)
+
+
+def _wrapped(value: BaseElement) -> BaseElement:
+    return Expression(SymbolDataset, value) if value.has_form(["List", "Association"], None) else value
+
+
+def queried(evaluation: Any, data: BaseElement, operators: Sequence[BaseElement]) -> BaseElement:
+    """The value of a query: each operator works one level deeper than the one before."""
+    if not operators:
+        return data
+    first, rest = operators[0], operators[1:]
+    if first is SymbolAll:
+        return _each(evaluation, data, rest)
+    if isinstance(first, Integer) or _names_part(first):
+        return queried(evaluation, _part(evaluation, data, first), rest)
+    if first.has_form("Span", None) or (isinstance(first, ListExpression) and all(map(_is_index, first.elements))):
+        return _each(evaluation, _part(evaluation, data, first), rest)
+    if isinstance(first, ListExpression):
+        return ListExpression(*(queried(evaluation, data, (one, *rest)) for one in first.elements))
+    function = _with_slots(first)
+    if _operator_name(first) in _DESCENDING:
+        return _each(evaluation, call(evaluation, function, data), rest)
+    return call(evaluation, function, _each(evaluation, data, rest))
+
+
+def _names_part(index: BaseElement) -> bool:
+    return isinstance(index, String) or bool(index.has_form("Key", 1))
+
+
+def _is_index(index: BaseElement) -> bool:
+    return isinstance(index, Integer) or _names_part(index)
+
+
+def _part(evaluation: Any, data: BaseElement, index: BaseElement) -> BaseElement:
+    if not is_association(data) and (_names_part(index) or not isinstance(data, ListExpression)):
+        key = index.elements[0] if index.has_form("Key", 1) else index
+        return Expression(Symbol("System`Missing"), String("PartInvalid"), key)
+    if isinstance(index, Integer) and not 1 <= abs(index.value) <= len(data.elements):
+        return Expression(Symbol("System`Missing"), String("PartAbsent"), index)
+    return call(evaluation, Symbol("System`Part"), data, index)
+
+
+def _each(evaluation: Any, data: BaseElement, operators: Sequence[BaseElement]) -> BaseElement:
+    """The operators for each element of a level."""
+    if not operators:
+        return data
+    if is_association(data):
+        return from_pairs((key, queried(evaluation, value, operators)) for key, value in pairs_of(data))
+    if isinstance(data, ListExpression):
+        return ListExpression(*(queried(evaluation, part, operators) for part in data.elements))
+    return data
+
+
+def _operator_name(operator: BaseElement) -> str:
+    """The function an operator is a form of: Select[test], or Select[#, test] &, or Sort."""
+    if operator.has_form("Function", 1):
+        operator = operator.elements[0]
+    return str(operator.get_name() or operator.get_head_name())
+
+
+def _with_slots(operator: BaseElement) -> BaseElement:
+    """SortBy["key"] means SortBy[#key &]."""
+    body = operator.elements[0] if operator.has_form("Function", 1) else operator
+    if not isinstance(body, Expression) or body.get_head_name() not in _DESCENDING | {"System`CountsBy"}:
+        return operator
+    by_key = [
+        Expression(SymbolFunction, Expression(SymbolSlot, part)) if isinstance(part, String) else part
+        for part in body.elements
+    ]
+    changed = Expression(body.head, *by_key)
+    return Expression(SymbolFunction, changed) if body is not operator else changed
+
+
+@DATA.define("Normal", 1)
+def normal_dataset(evaluation: Any, target: BaseElement) -> BaseElement | None:
+    """The data of a Dataset."""
+    return target.elements[0] if target.has_form("Dataset", 1) else None
+
+
+for _name in ("Length", "Keys", "Values", "Dimensions", "First", "Last"):
+
+    @DATA.define(_name, 1)
+    def of_dataset(evaluation: Any, target: BaseElement, *, _of: str = _name) -> BaseElement | None:
+        """The function of the data."""
+        if not target.has_form("Dataset", 1):
+            return None
+        value = call(evaluation, Symbol(f"System`{_of}"), target.elements[0])
+        return _wrapped(value) if _of in ("First", "Last") else value
+
+
+@DATA.define("Part", 2, None)
+def part_of_dataset(evaluation: Any, target: BaseElement, *indices: BaseElement) -> BaseElement | None:
+    """Parts of a Dataset, as a Dataset where they are collections."""
+    if not target.has_form("Dataset", 1):
+        return None
+    return _wrapped(queried(evaluation, target.elements[0], indices))
+
+
+@DATA.text("Dataset")
+def dataset_text(dataset: Any, evaluation: Any) -> str | None:
+    """A table with the keys as headings."""
+    if len(dataset.elements) != 1:
+        return None
+    data = dataset.elements[0]
+    names: list[BaseElement] = [] if not is_association(data) else [key for key, _ in pairs_of(data)]
+    rows = [value for _, value in pairs_of(data)] if names else list(getattr(data, "elements", ()))
+    if not rows:
+        return f"Dataset[{evaluation.format_output(data, 'text')}]"
+    headings: list[BaseElement] = []
+    for row in rows:
+        if is_association(row):
+            headings += [key for key, _ in pairs_of(row) if key not in headings]
+    table: list[list[BaseElement | None]] = []
+    for row in rows[:SHOWN_ROWS]:
+        if headings:
+            known = dict(pairs_of(row)) if is_association(row) else {headings[0]: row}
+            table.append([known.get(heading) for heading in headings[:SHOWN_COLUMNS]])
+        else:
+            spread = isinstance(row, ListExpression) and not names
+            table.append(list(row.elements[:SHOWN_COLUMNS]) if spread else [row])
+
+    def text(cell: BaseElement | None) -> str:
+        return "" if cell is None else str(evaluation.format_output(cell, "text")).replace("\n", " ")
+
+    lines = [[text(name)] if names else [] for name in (names or rows)[:SHOWN_ROWS]]
+    lines = [line + [text(cell) for cell in row] for line, row in zip(lines, table, strict=True)]
+    if headings:
+        lines.insert(0, ([""] if names else []) + [text(heading) for heading in headings[:SHOWN_COLUMNS]])
+    count = max(map(len, lines))
+    widths = [max(len(line[i]) if i < len(line) else 0 for line in lines) for i in range(count)]
+    shown = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip()
+             for line in lines]  # fmt: skip
+    if headings:
+        shown.insert(1, "-+-".join("-" * width for width in widths))
+    if len(rows) > SHOWN_ROWS:
+        shown.append(f"({len(rows)} rows, {SHOWN_ROWS} are shown)")
+    return "\n".join(shown)
+
 
 # Random variates.
 

@@ -346,10 +346,10 @@ class _Painter:
 
     def _add_cylinder(self, points: Any, element: dict[str, Any]) -> None:
         for start, end in zip(points[::2], points[1::2], strict=False):
-            rings = [_ring(start, end - start, element["radius"], self.ROUND) + shift for shift in (0, end - start)]
-            self._sides(*rings, element)
-            for ring in rings:
-                self._face(ring, element["color"], element.get("opacity", 1))
+            ring = _ring(start, end - start, element["radius"], self.ROUND)
+            self._sides(ring, ring + (end - start), element)
+            for cover in (ring, ring + (end - start)):
+                self._face(cover, element["color"], element.get("opacity", 1))
 
     def _add_cone(self, points: Any, element: dict[str, Any]) -> None:
         for start, end in zip(points[::2], points[1::2], strict=False):

@@ -33,6 +33,7 @@ from mathics.core.parser.util import parse_builtin_rule
 from mathics.core.rules import BaseRule, FunctionApplyRule, Rule
 from mathics.core.symbols import Symbol, strip_context
 from mathics.core.systemsymbols import SymbolBlankNullSequence, SymbolMessageName, SymbolRule, SymbolRuleDelayed
+from mathics.format.form import outputform
 
 #: What messages call the engine.
 ENGINE = f"Mathics3 {version('Mathics3')}"
@@ -48,6 +49,9 @@ _COMMENT = re.compile(r"\(\*.*?\*\)", re.DOTALL)
 
 #: Called with the evaluation, the arguments, and `options`, a dictionary, if the function has any.
 Implementation = Callable[..., "BaseElement | None"]
+
+#: Called with an expression and the evaluation; gives its text in OutputForm, or None for the usual one.
+TextWriter = Callable[[Any, Any], "str | None"]
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,16 @@ class Library:
     def __init__(self, context: str = "System`") -> None:
         self._context = context
         self._functions: list[LibraryFunction] = []
+        self._texts: dict[str, TextWriter] = {}
+
+    def text(self, name: str) -> Callable[[TextWriter], TextWriter]:
+        """Decorate what writes expressions with this head in OutputForm."""
+
+        def register(function: TextWriter) -> TextWriter:
+            self._texts[self._context + name] = function
+            return function
+
+        return register
 
     def define(self, name: str, least: int, most: int | None = -1, **details: Any) -> Callable[[Any], Any]:
         """Decorate the implementation of a function.
@@ -199,6 +213,17 @@ class Library:
         """Define all functions. Rules come before those Mathics has for the same symbol."""
         for function in self._functions:
             _contribute(definitions, self._context + function.name, function)
+        for name, writer in self._texts.items():
+            outputform.EXPR_TO_OUTPUTFORM_TEXT_MAP[name] = _written_by(writer)
+
+
+def _written_by(writer: TextWriter) -> Callable[..., str]:
+    def write(element: Any, evaluation: Any, **options: Any) -> str:
+        text = writer(element, evaluation)
+        default: Callable[..., str] = outputform._default_render_output_form
+        return default(element, evaluation, **options) if text is None else text
+
+    return write
 
 
 def _contribute(definitions: Definitions, name: str, function: LibraryFunction) -> None:
@@ -272,7 +297,8 @@ class BuiltinTable(dict[str, Definition]):
     def _speak(self, definition: Definition, short: str) -> None:
         """Let a function that nothing but our own definitions implements say where they do not apply."""
         if short not in self._sources.symbolic and short not in self._sources.inert:
-            definition.downvalues.append(_PartialRule(definition.name, short, self._told))
+            operator = bool(definition.subvalues)
+            definition.downvalues.append(_PartialRule(definition.name, short, self._told, is_operator=operator))
 
     @staticmethod
     def _extend(definition: Definition, texts: list[str]) -> None:
@@ -400,14 +426,15 @@ def _attributes(names: list[str]) -> int:
 class _PartialRule(_ValueRule):
     """The last rule of a function that only this kernel's own definitions implement: says once that none applied."""
 
-    def __init__(self, name: str, short: str, told: set[str]) -> None:
+    def __init__(self, name: str, short: str, told: set[str], *, is_operator: bool) -> None:
         super().__init__(name, Expression(Symbol(name), Expression(SymbolBlankNullSequence)))
         self._short = short
         self._told = told
+        self._is_operator = is_operator
 
     def value(self, expression: Any, evaluation: Any) -> None:
-        """None, after the message."""
-        if self.name not in self._told:
+        """None, after the message; an operator form, name[argument], is left alone."""
+        if self.name not in self._told and not (self._is_operator and len(expression.elements) == 1):
             if not evaluation.quiet_all:
                 self._told.add(self.name)
             text = f"{self._short} is not implemented for these arguments in this kernel ({ENGINE})."

@@ -460,6 +460,16 @@ class ClientSession:
         since = self._commanded_at
         return since if kernel is None else max(since, kernel.since, kernel.idle_since)
 
+    def has_been_idle_for(self, seconds: float) -> bool:
+        """Whether nothing has been under way for so long, as far as can be told: nor has anything come that is not read
+        yet.
+        """
+        since = self.idle_since()
+        if since is None or time.monotonic() - since < seconds:
+            return False
+        silent = self.seconds_silent()
+        return silent is None or silent >= seconds
+
     def seconds_silent(self) -> float | None:
         """For how long nothing has come from the client; None where the system does not say."""
         received = [self._data.seconds_since_received(), self._messages.seconds_since_received()]
@@ -625,7 +635,7 @@ class ClientSession:
 
     # -- what is written to the client -------------------------------------------------------------------------
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | bytearray) -> None:
         """Write whole frames of the server's own to the client, between other frames."""
         if not data:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import gevent
 from gevent.event import Event
@@ -59,6 +60,10 @@ WAITING = CONNECTING | {"StartKernel", "RestartServer"}
 
 #: Who is told something, by the value of InformationFor.
 _TOLD = {"bridged": "clients that are bridged to a kernel", "token": "clients with an access token"}
+
+
+#: The text of a reply, or the reply itself.
+Answer: TypeAlias = str | bytes | bytearray
 
 
 class CommandFailed(Exception):
@@ -132,18 +137,18 @@ class Handlers:
         #: Why the last kernel that StartKernel started did not become ready, "" if it did.
         self._start_trouble = ""
 
-    def run(self, command: Command, session: ClientSession | None) -> str | bytes:
+    def run(self, command: Command, session: ClientSession | None) -> Answer:
         """Carry out a well-formed command of a client."""
         self._check_rights(command, session, None)
         return self._run(command, session)
 
-    def _run(self, command: Command, session: ClientSession | None) -> str | bytes:
-        handler: Callable[..., str | bytes] = getattr(self, command.name)
+    def _run(self, command: Command, session: ClientSession | None) -> Answer:
+        handler: Callable[..., Answer] = getattr(self, command.name)
         if command.arguments and isinstance(command.arguments[0], bool):
             return handler(session, setting=command.arguments[0])
         return handler(session, *command.arguments)
 
-    def run_inside(self, command: Command, kernel: KernelSession, session: ClientSession | None) -> str | bytes:
+    def run_inside(self, command: Command, kernel: KernelSession, session: ClientSession | None) -> Answer:
         """Carry out a well-formed command from inside *kernel*, which is bridged to the client of *session*.
 
         What ends the kernel's own bridge is only prepared while an evaluation is open in it, because its result has to
@@ -185,7 +190,7 @@ class Handlers:
             why = 'before anything else an access token is needed: WSCommandPacket[Authenticate["token"]]'
         elif name == "StartKernel" and registry.requires_token(None):
             why = str(TokenRequired(name))
-        elif name in INFORMATION and not self._may_be_told(session, inside):
+        elif self._tells(command, session, inside) and not self._may_be_told(session, inside):
             why = f"{name} is for {_TOLD[settings.information_for]} (InformationFor)"
         for argument in command.arguments:
             kernel = registry.kernels.get(argument) if isinstance(argument, str) else None
@@ -193,6 +198,14 @@ class Handlers:
                 why = why or str(TokenRequired(f"kernel {kernel.id}"))
         if why and (inside is not None or not self._is_administrator(session)):
             raise Denied(why)
+
+    @staticmethod
+    def _tells(command: Command, session: ClientSession | None, inside: KernelSession | None) -> bool:
+        """Whether the answer is limited by InformationFor: what the busy status of a kernel is to those who have it."""
+        if command.name != "GetKernelBusyStatus" or not command.arguments:
+            return command.name in INFORMATION
+        own = inside.record if inside is not None else session.record.kernel if session is not None else None
+        return own is None or own.id != command.arguments[0]
 
     def _may_be_told(self, session: ClientSession | None, inside: KernelSession | None) -> bool:
         """Whether InformationFor lets a client without a token know things."""
@@ -343,12 +356,12 @@ class Handlers:
     def GetKernelID(self, session: ClientSession | None) -> str:
         return result(self._kernel_of(session).id)
 
-    def GetMissedOutput(self, session: ClientSession | None) -> bytes:
-        parts = []
+    def GetMissedOutput(self, session: ClientSession | None) -> bytearray:
+        whole = bytearray()  # which grows in place: joining the parts at the end would hold up everybody
         for part in replies.missed_output(*self._supervisor.sessions[self._kernel_of(session)].backlog.drain()):
-            parts.append(part)
+            whole += part
             yield_to_loop()
-        return b"".join(parts)
+        return whole
 
     def GetNumberOfAvailableParallelKernels(self, session: ClientSession | None) -> str:
         return result(str(self._parallel_pool().available))
@@ -386,11 +399,13 @@ class Handlers:
     def GetClientInformation(self, _session: ClientSession) -> str:
         return client_information(self._registry, self._clients.values())
 
-    def KickClient(self, session: ClientSession, who: str) -> str:
+    def KickClient(self, session: ClientSession, who: str, idle: float | None = None) -> str:
         named = who.removeprefix("Client ")
         found = [one for one in self._clients.values() if named in (one.record.number, one.record.address, one.name)]
         if not found:
             raise CommandFailed(f"there is no client {who}")
+        if idle is not None and not all(one.has_been_idle_for(idle) for one in found):
+            raise CommandFailed(f"client {who} has not been idle for {idle:g} s")
         for one in found:
             self._log.information(f"{session.name} closes the link of {one.name}")
             self._send_away(one, Reason.KICKED)
@@ -486,10 +501,10 @@ class Executor:
         """
         connected = False
 
-        def run(command: Command) -> str | bytes:
+        def run(command: Command) -> Answer:
             nonlocal connected
             if seconds is not None:
-                answer: str | bytes = self._handlers.resume(command, session, seconds)
+                answer: Answer = self._handlers.resume(command, session, seconds)
             else:
                 answer = self._handlers.run(command, session)
             connected = command.name in CONNECTING
@@ -570,7 +585,7 @@ class Executor:
         name: str,
         seconds: float | None = None,
     ) -> None:
-        def run(command: Command) -> str | bytes:
+        def run(command: Command) -> Answer:
             if seconds is not None:
                 return self._handlers.resume(command, session, seconds)
             return self._handlers.run_inside(command, kernel, session)
@@ -591,7 +606,7 @@ class Executor:
             self._log.debug(f"Malformed command from {name}: {error}")
             return None
 
-    def _reply(self, command: Command | None, name: str, run: Callable[[Command], str | bytes]) -> bytes:
+    def _reply(self, command: Command | None, name: str, run: Callable[[Command], Answer]) -> bytes | bytearray:
         if command is None:
             return replies.reply(MALFORMED)
         try:
@@ -605,4 +620,4 @@ class Executor:
         except Exception:  # a defect, but the other side must not wait for ever
             self._log.error(f"Internal error in {command.name} for {name}:\n{traceback.format_exc()}")
             return replies.reply(ERROR)
-        return answer if isinstance(answer, bytes) else replies.reply(answer)
+        return replies.reply(answer) if isinstance(answer, str) else answer

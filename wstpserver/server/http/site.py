@@ -572,7 +572,9 @@ class _SiteServer(WSGIServer):  # type: ignore[misc]
             self._timer = self.loop.timer(1.0)
             self._timer.start(self._start_accepting_if_started)
             return None
-        self._exhausted = False
+        if self._exhausted:
+            self._exhausted = False
+            self.server_log.information("HTTP connections can be accepted again")
         return None if accepted is None or self._refuses(*accepted) else accepted
 
     def _refuses(self, connected: socket.socket, address: tuple[Any, ...]) -> bool:

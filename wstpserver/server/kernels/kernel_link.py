@@ -27,7 +27,8 @@ from gevent import get_hub
 from gevent.event import AsyncResult, Event
 from gevent.socket import wait_read
 
-from wstpserver.keeper.agent import DATA_CHANNEL, MESSAGE_CHANNEL, VERSION, proof
+from wstpserver.keeper.agent import proof
+from wstpserver.keeper.stream import DATA_CHANNEL, MESSAGE_CHANNEL, VERSION
 from wstpserver.server.connection import ConnectionClosed, address_name, peer_name
 from wstpserver.server.handshake import LinkHandshakes, OpenLink, PendingConnection
 from wstpserver.server.listen import LinkServer

@@ -91,11 +91,7 @@ class Maintenance:
         for number, session in enumerate(tuple(clients.values()), 1):
             if number % ROUND == 0:
                 gevent.sleep(0)
-            since = session.idle_since()
-            if since is None or time.monotonic() - since < limit:
-                continue
-            silent = session.seconds_silent()
-            if silent is None or silent >= limit:
+            if session.has_been_idle_for(limit):
                 self._log.information(f"The link of {session.name} is closed: {Reason.IDLE.value}")
                 self._send_away(session, Reason.IDLE)
 

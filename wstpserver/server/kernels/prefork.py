@@ -7,6 +7,7 @@ output pipe along with each request. docs/embedded-kernel.md describes the messa
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import signal
 import socket
@@ -270,5 +271,8 @@ class PreforkParent:
         """End the parent and the kernels that are left; returns when they are gone."""
         self._ending = True
         self._reader.kill()
+        # The keeper may hold the same socket: closing this descriptor alone would not tell the parent.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         self.process.stop()

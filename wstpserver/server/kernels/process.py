@@ -15,6 +15,7 @@ from gevent import get_hub
 from gevent.event import AsyncResult, Event
 
 from wstpserver.keeper.connector import REPORT
+from wstpserver.keeper.processes import describe_status
 from wstpserver.server.handover import packed, unpacked
 from wstpserver.server.kernels import process_info
 
@@ -249,17 +250,6 @@ class KernelProcess:
                 return False
             self.exited.wait(min(left, _POLL_INTERVAL))
         return True
-
-
-def describe_status(status: int) -> str:
-    """A wait status in words: `exit status 3` or `signal 9 (SIGKILL)`."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            return f"signal {number} ({signal.Signals(number).name})"
-        except ValueError:
-            return f"signal {number}"
-    return f"exit status {os.WEXITSTATUS(status)}"
 
 
 class KernelOutput:

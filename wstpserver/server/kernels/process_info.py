@@ -31,18 +31,18 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 import gevent
 import psutil
 
+from wstpserver.keeper.processes import family as family_of
+from wstpserver.keeper.processes import resident_bytes
 from wstpserver.server.log import Log
 
 _LINUX = sys.platform.startswith("linux")
-
-#: Bytes of a page of memory.
-_PAGE = os.sysconf("SC_PAGE_SIZE") if _LINUX else 0
 
 #: Processes of one kernel that are looked at, at most.
 _LARGEST_FAMILY = 32
@@ -194,21 +194,7 @@ def family_resident(pid: int) -> int:
     Returns:
         Bytes; 0 where the system does not say.
     """
-    if not _LINUX:
-        return _resident(pid)
-    largest, waiting = 0, [pid]
-    for _ in range(_LARGEST_FAMILY):
-        if not waiting:
-            break
-        one = waiting.pop()
-        try:
-            with open(f"/proc/{one}/statm", "rb") as file:
-                largest = max(largest, int(file.read().split()[1]) * _PAGE)
-            with open(f"/proc/{one}/task/{one}/children", "rb") as file:
-                waiting += map(int, file.read().split())
-        except (OSError, IndexError):  # gone, or a system that does not list children
-            continue
-    return largest
+    return resident_bytes(islice(family_of(pid), _LARGEST_FAMILY)) if _LINUX else _resident(pid)
 
 
 def _root(pid: int, parents: dict[int, int], roots: dict[int, int]) -> int:
@@ -467,17 +453,12 @@ def _signal(send: Callable[[int, int], None], target: int) -> None:
 
 #: The program of the guard. Its input is a pipe from the server that ends when the server does.
 _GUARD = """
-import os, signal, sys
-groups = set()
-for line in sys.stdin:
-    word, group = line.split()
-    (groups.add if word == "kernel" else groups.discard)(int(group))
-for group in groups:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except OSError:
-        pass
+import sys
+sys.path.insert(0, sys.argv[1])
+from wstpserver.keeper.processes import guard_groups
+guard_groups(sys.stdin.buffer)
 """
+_PACKAGES = os.fspath(Path(__file__).parents[3])
 
 
 class OrphanGuard:
@@ -510,7 +491,7 @@ class OrphanGuard:
         if self._input is None:
             # The blocking one: the guard is never waited for while the server runs.
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _GUARD],
+                [sys.executable, "-I", "-S", "-c", _GUARD, _PACKAGES],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _cffi_backend
 from gevent import get_hub, subprocess
 
 from wstpserver._native import ffi, lib
@@ -276,13 +277,14 @@ def _wait_status(return_code: int) -> int:
 
 # Kernels on other machines
 
-#: Runs the connector without the packages that are installed for this Python, which it does not need.
+#: Runs the connector without looking for the packages that are installed for this Python. It needs what the C module is
+#: built upon.
 _RUN = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1));"
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.path.append(sys.argv.pop(1));"
     " from wstpserver.keeper.connector import main; main(sys.argv[1:])"
 )
 _FLAGS = ("-S", "-E", "-s")
-_PACKAGES = os.fspath(Path(__file__).parents[3])
+_PACKAGES = (os.fspath(Path(__file__).parents[3]), os.path.dirname(_cffi_backend.__file__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +322,7 @@ class Elsewhere:
             "discovery": discovery.__file__,
             "server": None if server is None else {"host": server[0], "port": server[1]},
         }
-        return [sys.executable, *_FLAGS, "-c", _RUN, _PACKAGES, json.dumps(order)]
+        return [sys.executable, *_FLAGS, "-c", _RUN, *_PACKAGES, json.dumps(order)]
 
     def variables(self) -> tuple[str, ...]:
         """What the connector needs in its environment, as `NAME=value`."""

@@ -203,9 +203,9 @@ class OutputBacklog(FrameSink):
         """The frames, oldest first, each without its ``]``."""
         return tuple(self._frames or ())
 
-    def drain(self) -> tuple[list[bytes], int]:
+    def drain(self) -> tuple[deque[bytes], int]:
         """Return the frames, oldest first, each without its ``]``, and the number of dropped ones; forget both."""
-        frames, dropped = list(self._frames or ()), self.dropped
+        frames, dropped = self._frames or deque(), self.dropped
         self._frames = None
         self.size = self.dropped = 0
         if self.journal is not None:

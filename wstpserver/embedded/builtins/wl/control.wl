@@ -1,4 +1,4 @@
-(* Control, errors and parallel functions that Mathics3 lacks. *)
+(* Control and errors that Mathics3 lacks. *)
 
 Attributes[Enclose] = {HoldAll}
 Enclose[e_] := Catch[e, $ConfirmationTag]
@@ -6,19 +6,6 @@ Enclose[e_, f_] := Module[{failed = False, r}, r = Catch[r = e; failed = True; r
 Confirm[x_] := If[FailureQ[x] || MissingQ[x], Throw[Failure["ConfirmationFailed", <|"MessageTemplate" -> "Confirmation failed.", "Expression" -> x|>], $ConfirmationTag], x]
 Confirm[x_, info_] := If[FailureQ[x] || MissingQ[x], Throw[Failure["ConfirmationFailed", <|"MessageTemplate" -> info, "Expression" -> x|>], $ConfirmationTag], x]
 ConfirmBy[x_, f_] := If[TrueQ[f[x]], x, Confirm[$Failed]]
-ParallelMap[f_, l_] := Map[f, l]
-ParallelMap[f_, l_, level_] := Map[f, l, level]
-Attributes[ParallelTable] = {HoldAll}
-ParallelTable[e_, i__] := Table[e, i]
-Attributes[ParallelDo] = {HoldAll}
-ParallelDo[e_, i__] := Do[e, i]
-Attributes[ParallelSum] = {HoldAll}
-ParallelSum[e_, i__] := Sum[e, i]
-Attributes[ParallelProduct] = {HoldAll}
-ParallelProduct[e_, i__] := Product[e, i]
-ParallelArray[f_, n_] := Array[f, n]
-Attributes[Parallelize] = {HoldAll}
-Parallelize[e_] := e
 Attributes[RepeatedTiming] = {HoldAll}
 RepeatedTiming[e_] := AbsoluteTiming[e]
 Permute[l_List, p : {__Integer}] := l[[Ordering[p]]]

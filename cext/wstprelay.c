@@ -1,0 +1,171 @@
+/* See wstprelay.h. */
+#include "wstprelay.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+/* The watches are handed to poll(2) as they are. */
+_Static_assert(sizeof(struct wstprelay_watch) == sizeof(struct pollfd), "not a pollfd");
+_Static_assert(offsetof(struct wstprelay_watch, events) == offsetof(struct pollfd, events), "not a pollfd");
+_Static_assert(offsetof(struct wstprelay_watch, ready) == offsetof(struct pollfd, revents), "not a pollfd");
+
+#define HEADER 6
+#define KIND_DATA 0
+
+enum { LEFT_TO_PYTHON = 0, DONE = 1, RETURN = 2 };
+
+static int64_t now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+static int not_now(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+/* Passes whole frames from the stream on. What is no such frame stays in the buffer. */
+static int take(struct wstprelay *relay)
+{
+    ssize_t got = read(relay->incoming, relay->buffer, relay->size);
+    int result = DONE;
+
+    if (got < 0 && not_now())
+        return DONE;
+    if (got <= 0)
+        return LEFT_TO_PYTHON;
+    relay->heard = 1;
+    relay->begin = 0;
+    relay->end = (uint32_t)got;
+    while (relay->end - relay->begin > HEADER) {
+        const uint8_t *frame = relay->buffer + relay->begin;
+        uint32_t length = (uint32_t)frame[0] << 24 | (uint32_t)frame[1] << 16 | (uint32_t)frame[2] << 8 | frame[3];
+        struct wstprelay_end *end;
+        ssize_t sent;
+
+        if (frame[4] != KIND_DATA || frame[5] < 1 || frame[5] > 2)
+            return RETURN;
+        end = &relay->ends[frame[5] - 1];
+        if (end->descriptor < 0 || length == 0 || length > end->credit
+            || length >= relay->end - relay->begin - HEADER || frame[HEADER + length] != '\n')
+            return RETURN;
+        sent = send(end->descriptor, frame + HEADER, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent <= 0)
+            return RETURN;
+        end->credit -= length;
+        end->delivered += (uint32_t)sent;
+        if ((uint32_t)sent < length) {
+            relay->begin += HEADER + (uint32_t)sent;
+            relay->channel = frame[5];
+            relay->left = length - (uint32_t)sent;
+            return RETURN;
+        }
+        relay->begin += HEADER + length + 1;
+        if (end->delivered >= end->enough)
+            result = RETURN;
+    }
+    if (relay->begin < relay->end)
+        return RETURN;
+    relay->begin = relay->end = 0;
+    return result;
+}
+
+/* Passes what a connection has to the stream as a frame. */
+static int pass(struct wstprelay *relay, uint32_t number)
+{
+    struct wstprelay_end *end = &relay->ends[number - 1];
+    uint32_t most = end->may_pass < relay->chunk ? end->may_pass : relay->chunk, size;
+    ssize_t got, sent;
+
+    if (most == 0)
+        return LEFT_TO_PYTHON;
+    got = recv(end->descriptor, relay->frame + HEADER, most, MSG_DONTWAIT);
+    if (got < 0 && not_now())
+        return DONE;
+    if (got <= 0)
+        return LEFT_TO_PYTHON;
+    size = (uint32_t)got;
+    relay->frame[0] = (uint8_t)(size >> 24);
+    relay->frame[1] = (uint8_t)(size >> 16);
+    relay->frame[2] = (uint8_t)(size >> 8);
+    relay->frame[3] = (uint8_t)size;
+    relay->frame[4] = KIND_DATA;
+    relay->frame[5] = (uint8_t)number;
+    relay->frame[HEADER + size] = '\n';
+    end->may_pass -= size;
+    end->passed += size;
+    size += HEADER + 1;
+    sent = write(relay->outgoing, relay->frame, size);
+    if (sent < 0)
+        sent = 0;
+    if ((uint32_t)sent < size) {
+        relay->rest_begin = (uint32_t)sent;
+        relay->rest_end = size;
+        return RETURN;
+    }
+    return end->may_pass == 0 ? RETURN : DONE;
+}
+
+/* Does what is usual with a descriptor that is ready. */
+static int serve(struct wstprelay *relay, const struct wstprelay_watch *watch)
+{
+    uint32_t number;
+
+    if (relay->outgoing < 0 || watch->ready != POLLIN)
+        return LEFT_TO_PYTHON;
+    if (watch->descriptor == relay->incoming)
+        return take(relay);
+    for (number = 1; number <= 2; number++)
+        if (watch->descriptor == relay->ends[number - 1].descriptor)
+            return pass(relay, number);
+    return LEFT_TO_PYTHON;
+}
+
+int32_t wstprelay_wait(struct wstprelay *relay, struct wstprelay_watch *watches, uint32_t count, int32_t milliseconds)
+{
+    int64_t until = milliseconds < 0 ? 0 : now() + milliseconds;
+
+    for (;;) {
+        int ready = poll((struct pollfd *)watches, count, milliseconds), returns = 0;
+        int32_t left = 0;
+        uint32_t index;
+
+        if (ready < 0)
+            return errno == EINTR ? 0 : -errno;
+        if (ready == 0)
+            return 0;
+        for (index = 0; index < count; index++) {
+            if (watches[index].ready == 0)
+                continue;
+            switch (returns ? DONE : serve(relay, &watches[index])) {
+            case LEFT_TO_PYTHON:
+                left++;
+                continue;
+            case RETURN:
+                returns = 1;
+            }
+            watches[index].ready = 0; /* it is done, or is ready the next time as well */
+        }
+        if (left || returns)
+            return left;
+        if (milliseconds >= 0) {
+            int64_t rest = until - now();
+
+            if (rest <= 0)
+                return 0;
+            milliseconds = (int32_t)rest;
+        }
+    }
+}

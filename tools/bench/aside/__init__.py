@@ -1,0 +1,1 @@
+"""What goes on beside a client with a kernel, and what that costs the client."""
