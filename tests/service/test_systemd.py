@@ -1,7 +1,12 @@
 """What the server tells systemd, with a socket of our own in systemd's place."""
 
+import json
+import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,7 +16,7 @@ from tests.support.serving import Gate, one_pool
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.fake_kernel.codec import Symbol
 from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess
+from tools.harness.server import ROOT, ServerProcess
 
 
 @pytest.fixture
@@ -117,3 +122,30 @@ def test_without_a_service_manager(tmp_path, manager):
     with start(tmp_path, manager, **nobody) as server, server.connect() as link:
         assert link.get_packet()[0] == "InputNamePacket"
     assert "Error" not in server.log
+
+
+NAMESPACES = ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child"]
+
+
+def own_systemd():
+    """Whether a systemd can be started here."""
+    needed = [shutil.which(name) for name in ("unshare", "dbus-daemon", "systemctl", "/lib/systemd/systemd")]
+    if not all(needed) or os.getuid() != 0:
+        return False
+    return subprocess.run([*NAMESPACES, "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not own_systemd(), reason="needs root, systemd and dbus-daemon")
+def test_systemd_itself(tmp_path):
+    """The unit of tools/service: the process is the same after a restart, the kernels are after a crash."""
+    words = [*NAMESPACES, sys.executable, "-m", "tests.service.under_systemd", tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=150, cwd=ROOT)
+    assert done.returncode == 0, f"{done.stderr}\n{(tmp_path / 'log').read_text()}"
+    seen = json.loads(done.stdout)
+    said, first = seen["start"]
+    assert (said, first["ActiveState"]) == ("", "active") and first["StatusText"].startswith("listening on port")
+    assert seen["restart"] == [["active"], first, True]
+    after, *found = seen["crash"]
+    assert (after["ActiveState"], after["NRestarts"], found) == ("active", "1", [True, True])
+    assert after["MainPID"] != first["MainPID"]
+    assert seen["stop"] == ["", "inactive"]

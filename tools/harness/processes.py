@@ -25,7 +25,8 @@ def alive(pid):
     return fields is not None and fields[0] not in "ZX"
 
 
-#: What a descriptor is open on that holds the output of a kernel for its next client: there may be one for each kernel.
+#: What a descriptor is open on that holds the output of a kernel for its next client (docs/persistence.md): one for
+#: each kernel that has written without a client, until that is fetched or the kernel is closed. It is no leak.
 KEPT_OUTPUT = "/memfd:wstpserver-output"
 
 #: What the command line of a keeper and its guard ends with.
