@@ -6,6 +6,7 @@ import pytest
 
 from tests.embedded.harness import call, typed
 from tools.harness.known_inputs import LEAST_RIGHT, Judge, read_inputs
+from wstpserver import client
 from wstpserver.wire.values import Function, Symbol
 
 ROOT = Path(__file__).parents[2]
@@ -153,7 +154,7 @@ def test_exact_matrices_stay_exact(kernel):
 def test_table_of_inputs(warm_parent, tmp_path):
     """Nothing wrong, nothing silent, 85 % right: what docs/embedded-kernel.md says."""
     kernel = warm_parent.launch(directory=str(tmp_path))
-    judge = Judge(kernel.link)
+    judge = Judge(kernel.link, client)
     verdicts = [(judge.verdict(text, value)[0], text) for _, text, value in read_inputs()]
     kernel.close()
     assert [(verdict, text) for verdict, text in verdicts if verdict in ("wrong", "silent")] == []

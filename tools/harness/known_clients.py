@@ -4,10 +4,8 @@ import shlex
 import subprocess
 import sys
 
-from tools.harness.known_inputs import CLEAR, call, same, typed
+from tools.harness.known_inputs import CLEAR, Values
 from tools.harness.server import ServerProcess, pool
-from wstpserver.client import Callbacks, Session
-from wstpserver.wire.values import Symbol
 
 #: Seconds for one input, and for the first kernel.
 INPUT_TIMEOUT, START_TIMEOUT = 60.0, 120.0
@@ -29,16 +27,18 @@ def embedded_server(folder):
     return ServerProcess(folder, {"Pools": {"Main": pool(kernel_program(folder), MinimumKernelNumber=1)}}, "-l", "2")
 
 
-def differences(address, inputs, folder):
-    """Evaluate inputs in three ways.
+def differences(address, inputs, folder, client):
+    """Evaluate inputs in three ways. `client`: the package `wstpserver.client`.
 
     Returns:
         [(input, {way: value})] for each input whose values are not the same.
     """
     script = _by_script(address, inputs, folder)
     found, output = [], []
-    callbacks = Callbacks(on_print=output.append, on_message=lambda message: None)
-    with Session(address, timeout=START_TIMEOUT, results="expression", callbacks=callbacks) as session:
+    values = Values(client)
+    call, typed = values.call, values.typed
+    callbacks = client.Callbacks(on_print=output.append, on_message=lambda message: None)
+    with client.Session(address, timeout=START_TIMEOUT, results="expression", callbacks=callbacks) as session:
 
         def evaluate(expression):
             return session.evaluate(expression, timeout=INPUT_TIMEOUT)
@@ -49,15 +49,15 @@ def differences(address, inputs, folder):
             plain = evaluate(text)  # as a user of the Python client writes it
             value_printed = printed.removeprefix("".join(output).strip()).strip() or "Null"
             evaluate(typed(CLEAR))
-            rule = call("Rule", Symbol("FormatType"), Symbol("InputForm"))
+            rule = call("Rule", client.Symbol("FormatType"), client.Symbol("InputForm"))
             java = evaluate(call("ToString", typed(text), rule))
             # Text, such as that of a picture, is compared as text: not all of it can be read again.
-            shown = evaluate(call("ToString", call("Unevaluated", plain), Symbol("InputForm")))
+            shown = evaluate(call("ToString", call("Unevaluated", plain), client.Symbol("InputForm")))
             ways = {"Python client": shown, "J/Link": java, "wstpscript": value_printed}
             if len(set(ways.values())) == 1:
                 continue
             read = [evaluate(typed(f"HoldComplete[{value}]")) for value in ways.values()]
-            if not all(same(read[0], other) for other in read[1:]):
+            if not all(values.same(read[0], other) for other in read[1:]):
                 found.append((text, ways))
     return found
 

@@ -7,8 +7,6 @@ input is *right* if its value is the given one (reals up to 1 part in 10^5), *sa
 import math
 from pathlib import Path
 
-from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
-
 INPUTS = Path(__file__).parents[2] / "tests/embedded/inputs.txt"
 
 #: Seconds for one input.
@@ -33,44 +31,69 @@ def read_inputs(path=INPUTS):
     return found
 
 
-def call(name, *arguments):
-    """name[arguments...]"""
-    return Function(Symbol(name), arguments)
+class Values:
+    """Expressions of the client library.
 
+    Args:
+        client: The package `wstpserver.client`, which is what is tested: the harness does not import it.
+    """
 
-def typed(text):
-    """An expression as text: ToExpression["text"]"""
-    return call("ToExpression", text)
+    def __init__(self, client):
+        self._client = client
 
+    def call(self, name, *arguments):
+        """name[arguments...]"""
+        return self._client.Function(self._client.Symbol(name), arguments)
 
-def same(first, second):
-    """Whether two values are equal, reals nearly."""
-    first, second = (call("List", *v.to_list()) if isinstance(v, PackedArray) else v for v in (first, second))
-    if isinstance(first, BigReal) or isinstance(second, BigReal):
-        return isinstance(first, BigReal) and isinstance(second, BigReal) and first.text[:12] == second.text[:12]
-    if isinstance(first, float) or isinstance(second, float):
-        numbers = isinstance(first, float | int) and isinstance(second, float | int)
-        return numbers and math.isclose(first, second, rel_tol=1e-5, abs_tol=1e-9) and type(first) is type(second)
-    if isinstance(first, Function) and isinstance(second, Function):
-        if len(first.args) != len(second.args) or not same(first.head, second.head):
-            return False
-        return all(same(*pair) for pair in zip(first.args, second.args, strict=True))
-    if isinstance(first, list) and isinstance(second, list):
-        return len(first) == len(second) and all(same(*pair) for pair in zip(first, second, strict=True))
-    return type(first) is type(second) and first == second
+    def typed(self, text):
+        """An expression as text: ToExpression["text"]"""
+        return self.call("ToExpression", text)
+
+    def same(self, first, second):
+        """Whether two values are equal, reals nearly."""
+        first, second = map(self._unpacked, (first, second))
+        big, function = self._client.BigReal, self._client.Function
+        if isinstance(first, big) or isinstance(second, big):
+            return isinstance(first, big) and isinstance(second, big) and first.text[:12] == second.text[:12]
+        if isinstance(first, float) or isinstance(second, float):
+            return type(first) is type(second) and math.isclose(first, second, rel_tol=1e-5, abs_tol=1e-9)
+        if isinstance(first, function) and isinstance(second, function):
+            if len(first.args) != len(second.args) or not self.same(first.head, second.head):
+                return False
+            return all(self.same(*pair) for pair in zip(first.args, second.args, strict=True))
+        if isinstance(first, list) and isinstance(second, list):
+            return len(first) == len(second) and all(self.same(*pair) for pair in zip(first, second, strict=True))
+        return type(first) is type(second) and first == second
+
+    def _unpacked(self, value):
+        return self.call("List", *value.to_list()) if isinstance(value, self._client.PackedArray) else value
+
+    def heads(self, value):
+        """The names of all functions in a value."""
+        if isinstance(value, self._client.Function):
+            yield from self.heads(value.head)
+            for argument in value.args:
+                yield from self.heads(argument)
+        elif isinstance(value, self._client.Symbol):
+            yield value.name
+
+    def held(self, value):
+        """What a HoldComplete holds; None for anything else."""
+        return value.args[0] if isinstance(value, self._client.Function) and value.args else None
 
 
 class Judge:
     """Evaluates inputs in one kernel, over a link of the client library."""
 
-    def __init__(self, link):
+    def __init__(self, link, client):
         self._link = link
+        self._values = Values(client)
         #: Functions that have said that they are not implemented.
         self._told = set()
 
     def evaluate(self, expression):
         """(value, number of messages)"""
-        self._link.put(call("EvaluatePacket", expression))
+        self._link.put(self._values.call("EvaluatePacket", expression))
         messages = 0
         while (packet := self._link.get_packet(INPUT_TIMEOUT)).name != "ReturnPacket":
             messages += packet.name == "MessagePacket"
@@ -80,24 +103,14 @@ class Judge:
 
     def verdict(self, text, value):
         """right, said, silent or wrong; and what came."""
-        self.evaluate(typed(CLEAR))
-        wanted, _ = self.evaluate(typed(value))
-        self.evaluate(typed(CLEAR))
-        got, messages = self.evaluate(typed(text))
-        if same(got, wanted):
+        self.evaluate(self._values.typed(CLEAR))
+        wanted, _ = self.evaluate(self._values.typed(value))
+        self.evaluate(self._values.typed(CLEAR))
+        got, messages = self.evaluate(self._values.typed(text))
+        if self._values.same(got, wanted):
             return "right", got
-        if messages or self._told.intersection(heads(got)):
+        if messages or self._told.intersection(self._values.heads(got)):
             return "said", got
-        held, _ = self.evaluate(typed(f"HoldComplete[{text}]"))
-        unchanged = isinstance(held, Function) and held.args and same(got, held.args[0])
+        held, _ = self.evaluate(self._values.typed(f"HoldComplete[{text}]"))
+        unchanged = self._values.same(got, self._values.held(held))
         return ("silent" if unchanged else "wrong"), got
-
-
-def heads(value):
-    """The names of all functions in a value."""
-    if isinstance(value, Function):
-        yield from heads(value.head)
-        for argument in value.args:
-            yield from heads(argument)
-    elif isinstance(value, Symbol):
-        yield value.name
