@@ -166,7 +166,12 @@ def _without_cuboids(element: BaseElement) -> BaseElement:
     if not isinstance(element, Expression):
         return element
     if element.has_form("Cuboid", None):
-        corners = [[part.round_to_float() for part in corner.elements] for corner in element.elements]
+        given = list(element.elements)
+        if len(given) == 1 and all(isinstance(part, ListExpression) for part in getattr(given[0], "elements", [0])):
+            given = list(given[0].elements)
+        corners = [[part.round_to_float() for part in getattr(corner, "elements", ())] for corner in given]
+        if any(len(corner) != 3 or None in corner for corner in corners):
+            return element
         low = corners[0] if corners else [0.0, 0.0, 0.0]
         high = corners[1] if len(corners) > 1 else [value + 1.0 for value in low]
         return ListExpression(*(_polygon(face) for face in _box_faces(low, high)))
