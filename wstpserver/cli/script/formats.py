@@ -262,6 +262,7 @@ class ResultWriter:
 
 #: How kernels write a picture as text.
 _PICTURE: Final = re.compile(r"-(?:Graphics|Graphics3D|GraphicsBox|Graphics3DBox|Image)-")
+_IMAGE: Final = "-Image-"
 _LINE: Final = re.compile(r"Out\[(\d+)\]")
 #: Seconds that drawing a picture may take.
 _TIMEOUT: Final = 30.0
@@ -289,7 +290,8 @@ class GraphicsFolder:
             return None
         result = Function(Symbol("Out"), (int(line[1]),))
         name = f"Out{line[1]}"
-        drawing = self._svg(result)
+        # A drawing of an image holds its pixels, and few programs that show an image show that.
+        drawing = None if text.strip() == _IMAGE else self._svg(result)
         if drawing is not None:
             return self._write(f"{name}.svg", drawing.lstrip().encode())
         pixels = self._png(result)
