@@ -285,6 +285,18 @@ def test_connect_takes_over(server, client, tmp_path):
         assert terminal.wait(PATIENCE) == 0
 
 
+def test_connect_reads_a_file(server, client, tmp_path):
+    """Standard input that is no terminal is a list of inputs, as for wstpscript."""
+    client.keep_kernel = True
+    client.close()
+    inputs = tmp_path / "inputs"
+    inputs.write_text("Set[z, 6]\nGet[z]\n")
+    with inputs.open() as stream:
+        code, out, err = run("--server", server.address, "connect", client.kernel, stdin=stream)
+    assert code == 0, err
+    assert out.split("]:=")[-2].split()[:2] == ["Out[2]=", "6"], out
+
+
 def test_connect_to_nothing(server):
     code, out, err = admin(server, "connect", "0000-0000-0000")
     assert (code, out) == (1, "")

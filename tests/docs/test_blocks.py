@@ -77,6 +77,7 @@ ELSEWHERE = {
     ("docs/wstpscript.md", "$ wstpscript -code 'Plot"): "tests/script/test_formats.py",
 }
 
+_LANGUAGE = "needs another language, and the library of WSTP"
 _INSTALLS = "installs from the network"
 _ENGINE = "needs an engine that a test cannot start; the launcher's conversation is that of tests/engines"
 _SYSTEM = "changes the system, as root; tests/service checks the files"
@@ -85,6 +86,10 @@ NOT_RUN = {
     ("README.md", "tools/test"): "runs all tests",
     ("docs/agents.md", "pip install"): _INSTALLS,
     ("docs/architecture.md", "client"): "a drawing",
+    ("docs/clients/languages.md", "let mut link"): _LANGUAGE,
+    ("docs/clients/languages.md", "using MathLink"): _LANGUAGE,
+    ("docs/clients/languages.md", "String[] words"): _LANGUAGE,
+    ("docs/clients/languages.md", "const {execFileSync}"): "needs Node.js; tests/script tries the command",
     ("docs/clusters.md", '"KernelLauncher": "kubectl'): _ENGINE,
     ("docs/clusters.md", '"KernelLauncher": "docker'): _ENGINE,
     ("docs/embedded-kernel.md", "pip install"): _INSTALLS,
@@ -99,6 +104,7 @@ NOT_RUN = {
     ("docs/monitoring.md", "apiVersion"): "needs Kubernetes; tests/docs/test_monitoring.py checks the metric",
     ("docs/operating.md", "ssh -N"): "needs another machine",
     ("docs/performance.md", "tools/"): "measures for minutes; tests/tools runs each tool for a moment",
+    ("docs/performance.md", "python -m tools.bench.restarts"): "measures for minutes; tests/tools runs it for a moment",
     ("docs/troubleshooting.md", "sudo -u"): "needs a Wolfram kernel and an account",
     ("docs/wolframclient.md", "pip install"): _INSTALLS,
 }

@@ -48,6 +48,7 @@ def run(kernel):  # noqa: F811 - the fixture above
         ("Catch[Catch[Throw[5], t]]", ScriptOutcome("5", 0)),
         ("Catch[{Catch[Throw[5, t], s]}, t | u, h]", ScriptOutcome("h[5, t]", 0)),
         ("Return[5]", ScriptOutcome("Return[5]", 0)),
+        ("Nothing", ScriptOutcome("Nothing", 0)),
         ("Exit", ScriptOutcome("Exit", 0)),
         ("{Quit, Head[Quit]}", ScriptOutcome("{Quit, Symbol}", 0)),
         ("Attributes[Exit]", ScriptOutcome("{Protected}", 0)),

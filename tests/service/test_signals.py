@@ -1,8 +1,12 @@
 """SIGTERM and SIGINT: running evaluations are answered, every kernel ends, the exit code is 0."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +15,7 @@ from tests.support.serving import Gate, one_pool
 from tools.harness import processes
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess
+from tools.harness.server import ROOT, ServerProcess
 from tools.harness.waiting import wait_for
 
 
@@ -110,6 +114,28 @@ def test_signals_until_the_very_end(tmp_path, number):
 
         wait_for(ended, 20, "the end")
         assert server.process.returncode == 0
+
+
+def catches(process, number):
+    """Whether the process has a handler for a signal by now."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_sigterm_as_soon_as_python_runs(tmp_path):
+    """A service manager that stops the server while it still imports its modules sees an end in good order."""
+    words = ["--port", "0", "--interface", "127.0.0.1", "--log-file", tmp_path / "log"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-m", "wstpserver", *words], env=environment) as process:
+        try:
+            wait_for(lambda: catches(process, signal.SIGTERM), 60, "the handler", 0.001)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 def test_a_killed_server_leaves_no_kernel(tmp_path):

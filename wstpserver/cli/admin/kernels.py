@@ -278,7 +278,9 @@ class _PoolWatch:
             pool = self._find(self._session, limit)
         except (ConnectError, LinkClosed, LinkTimeout) as error:
             self.close()
-            self.reason = str(error)
+            # that there was no time for one more look says less than the look before it
+            if not (self.reason and isinstance(error, LinkTimeout) and limit < ANSWER_TIMEOUT):
+                self.reason = str(error)
             return False
         self.reason = str(pool)
         return self._is_ready(pool)

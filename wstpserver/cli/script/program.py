@@ -154,8 +154,8 @@ def program(code: str | Expression, variables: ScriptVariables = ScriptVariables
         steps.append(_call("SetDelayed", pattern, _call("Throw", left, _TAG)))
     steps.append(_call("Protect", *local))
     value = _call("ToExpression", code) if isinstance(code, str) else code
-    # Not a list at first, from which Nothing would vanish.
-    values = _call("Apply", Symbol("List"), _call("Map", _show(show), _call("WSTPServer`Private`Values", value)))
+    # Not a list at first, from which Nothing would vanish, but something that stays as it is.
+    values = _call("Apply", Symbol("List"), _call("Map", _show(show), _call("Alternatives", value)))
     steps.append(_call("List", _VALUE, values))
     local += variables.settings()
     return _call("Catch", _call("Block", _call("List", *local), _call("CompoundExpression", *steps)), _TAG)

@@ -114,8 +114,9 @@ class InputReader(Protocol):
 
 
 def make_reader(history: InputHistory, complete: Completer) -> InputReader:
-    """The best one there is. A terminal that can do nothing gets the plain one."""
-    if sys.platform == "win32" or os.environ.get("TERM", "dumb") != "dumb":
+    """The best one there is. A terminal that can do nothing gets the plain one, as files and pipes do."""
+    at_terminal = sys.stdin is not None and sys.stdin.isatty()
+    if at_terminal and (sys.platform == "win32" or os.environ.get("TERM", "dumb") != "dumb"):
         try:
             return _toolkit_reader(history, complete)
         except ImportError:  # without the extra [repl]
