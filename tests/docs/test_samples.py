@@ -117,7 +117,7 @@ def python_blocks():
                 yield pytest.param(block, id=f"{source.name}-{number}")
 
 
-@pytest.mark.parametrize("block", python_blocks())
+@pytest.mark.parametrize("block", list(python_blocks()))
 def test_python_compiles(block):
     if ">>>" in block:
         block = "\n".join(example.source for example in doctest.DocTestParser().get_examples(block))
@@ -163,7 +163,7 @@ def run_block(block, address):
     return checked.count
 
 
-@pytest.mark.parametrize("block", programs())
+@pytest.mark.parametrize("block", list(programs()))
 @pytest.mark.timeout(240)
 def test_programs_run(block, server, capsys, tmp_path, monkeypatch):
     pytest.importorskip("numpy")
