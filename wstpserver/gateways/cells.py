@@ -50,6 +50,7 @@ from wstpserver.client import (
 )
 from wstpserver.client.interactive import DRAW_TIMEOUT, PICTURES, png_of
 from wstpserver.wire.errors import WSTPError
+from wstpserver.wire.text import without_surrogates
 from wstpserver.wire.values import Expression, Function, Symbol
 
 TEXT: Final = "text/plain"
@@ -380,7 +381,7 @@ def sendable(value: Any) -> Any:
         The same, with U+FFFD for each half.
     """
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return without_surrogates(value)
     if isinstance(value, dict):
         return {sendable(key): sendable(item) for key, item in value.items()}
     return [sendable(item) for item in value] if isinstance(value, list) else value

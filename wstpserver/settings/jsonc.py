@@ -21,6 +21,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from wstpserver.wire.errors import WSTPError
+from wstpserver.wire.text import without_surrogates
 
 #: Size limit of a configuration file in bytes. The documented sample has 2 KiB; a thousand pools with every
 #: key have less than this.
@@ -304,7 +305,7 @@ class _Scanner:
                 pieces.append(character)
                 self._at += 1
         self._at += 1
-        token.text = token.value = _join_surrogates("".join(pieces))
+        token.text = token.value = without_surrogates("".join(pieces))
         return token
 
     def _escape(self) -> str:
@@ -338,13 +339,6 @@ def _about_word(token: _Token) -> str:
     if _NUMBER.fullmatch(token.text):
         return f"the number {token.shown} is too long"
     return f"unexpected {token.shown}; keys and strings must be in double quotes"
-
-
-def _join_surrogates(text: str) -> str:
-    """Join pairs of surrogate escapes into one character; half a pair becomes U+FFFD."""
-    if not any("\ud800" <= character <= "\udfff" for character in text):
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 # The tree

@@ -188,6 +188,13 @@ def _four_digits(match: re.Match[bytes]) -> bytes:
     return b"\\:%04x\\:%04x" % (0xD800 + high, 0xDC00 + low)
 
 
+def without_surrogates(text: str) -> str:
+    """Join each pair of surrogates to the character that it stands for; half a pair becomes U+FFFD, so that UTF-8 has
+    all of the text.
+    """
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def _join_surrogates(text: str) -> str:
     """Pairs of surrogates as the one character they stand for; lone ones stay."""
     return text.encode("utf-16-be", "surrogatepass").decode("utf-16-be", "surrogatepass")
