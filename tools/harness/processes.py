@@ -116,6 +116,11 @@ def processor_seconds(pid):
     return None if fields is None else (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def exact_processor_seconds(pid):
+    """The same of a process with one thread, to the nanosecond (proc(5): schedstat)."""
+    return int((PROC / str(pid) / "schedstat").read_text().split()[0]) / 1e9
+
+
 def command_line(pid):
     """The command line of a process for a message, "" if it is gone."""
     try:

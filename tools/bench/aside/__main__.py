@@ -16,17 +16,16 @@ import signal
 import socket
 import statistics
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
-from tools.bench.cleanup import QuietStack, clear_away_on_sigterm
-from tools.bench.ends import LightEnds, Program
+from tools.bench.cleanup import clear_away_on_sigterm
+from tools.bench.ends import Program
 from tools.bench.figures import Histogram, percentile, table
 from tools.bench.load.engine import Engine, Load
+from tools.bench.load.target import OwnServer
 from tools.bench.native.build import program
-from tools.harness.server import ServerProcess, pool
+from tools.harness.processes import exact_processor_seconds
 from tools.harness.waiting import wait_for
 
 #: Where refused connections come from.
@@ -52,44 +51,26 @@ def main(arguments=None):
     return 0 if kept else 1
 
 
-class Server(QuietStack):
+class Server(OwnServer):
     """A server with light kernels, whose configuration can be changed."""
 
     def __init__(self, kernels, **keys):
-        super().__init__()
-        with QuietStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="server-")))
-            self.ends = LightEnds(stack)
-            settings = pool(
-                self.ends.kernel, KernelOptions=self.ends.options, MinimumKernelNumber=kernels,
-                MaximumKernelNumber=kernels + 8, ReservePreviouslyConnectedKernels=False,
-            )  # fmt: skip
-            self._configuration = {"Pools": {"Light": settings}, "KernelStartConcurrency": 16, **keys}
-            self._process = ServerProcess(folder, self._configuration, stop_deadline=60 + kernels / 10)
-            stack.enter_context(self._process)
-            self._process.wait_for_log("Pool Light is ready with", 60 + kernels / 5)
-            self.push(stack.pop_all().__exit__)
-        self.port, self.pid = self._process.port, self._process.pid
+        super().__init__(kernels, **keys)
         self._reloads = 0
 
     def reload(self, **keys):
         """Put other values in force, and wait until they are."""
-        path = next(self._process.folder.glob("*.conf"))
-        path.write_text(json.dumps({**self._configuration, "KernelsOutliveServer": 0, **keys}))
-        self._process.process.send_signal(signal.SIGHUP)
+        path = next(self.server.folder.glob("*.conf"))
+        path.write_text(json.dumps({**self.configuration, **keys}))
+        self.server.process.send_signal(signal.SIGHUP)
         self._reloads += 1
         wait_for(
-            lambda: self._process.log.count("The configuration was reloaded") >= self._reloads, 30.0, "a reload"
+            lambda: self.server.log.count("The configuration was reloaded") >= self._reloads, 30.0, "a reload"
         )
 
     def http_port(self):
         """The port for HTTP, once the log names it."""
-        return int(self._process.wait_for_log(r"Status page and metrics on .*: http://\S+:(\d+)/")[1])
-
-
-def processor_seconds(pid):
-    """Time on a processor of a process with one thread, exact to the nanosecond (proc(5): schedstat)."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+        return int(self.server.wait_for_log(r"Status page and metrics on .*: http://\S+:(\d+)/")[1])
 
 
 def alternate(rounds, measure, switch):
@@ -136,12 +117,12 @@ def users(options):
     with Server(8) as server, server.ends.client() as client:
 
         def measure():
-            durations, count, before = [], options.count or 100, processor_seconds(server.pid)
+            durations, count, before = [], options.count or 100, exact_processor_seconds(server.pid)
             for _ in range(count):
                 durations.append(client.step(f"connect {server.port}")[1])
                 client.step("close")
                 time.sleep(0.001)  # the server ends what is left of the last client
-            costs.append((processor_seconds(server.pid) - before) / count * 1e6)
+            costs.append((exact_processor_seconds(server.pid) - before) / count * 1e6)
             return durations
 
         @contextlib.contextmanager
@@ -184,9 +165,9 @@ def refused(options):
                 return
             with Program([program("refused_client"), STRANGER, str(server.port), str(options.rate)]) as strangers:
                 time.sleep(0.1)  # until the rate is steady
-                began, before = time.monotonic(), processor_seconds(server.pid)
+                began, before = time.monotonic(), exact_processor_seconds(server.pid)
                 yield
-                busy, measured = processor_seconds(server.pid) - before, time.monotonic() - began
+                busy, measured = exact_processor_seconds(server.pid) - before, time.monotonic() - began
                 strangers.process.stdin.close()
                 reports.append({**json.loads(strangers.receive()), "processor": busy, "measured": measured})
 
@@ -263,7 +244,7 @@ def monitoring(options):
     others = Load(
         clients=options.kernels - 1, evaluations=10**9, rate=options.evaluations, limit=7200.0, timeout=60.0
     )
-    with Server(options.kernels, HTTPPort=0, MaximumUnpairedConnections=20000) as server:
+    with Server(options.kernels, HTTPPort=0) as server:
         others.port = server.port
         with Engine(others) as engine, server.ends.client() as client:
             engine.wait_until(lambda result: result.prompted == others.clients, 120.0)
@@ -281,14 +262,14 @@ def monitoring(options):
 
             def measure():
                 """Evaluations a millisecond apart, so that the processor is not the bound, for some seconds."""
-                began, before = time.monotonic(), processor_seconds(server.pid)
+                began, before = time.monotonic(), exact_processor_seconds(server.pid)
                 durations = []
                 while len(durations) < (options.count or 4000):
                     durations += client.step("time 1")
                     time.sleep(0.001)
                     engine.read(0.0)
                 seconds = time.monotonic() - began
-                shares.append((processor_seconds(server.pid) - before) / seconds)
+                shares.append((exact_processor_seconds(server.pid) - before) / seconds)
                 return durations
 
             shares = []

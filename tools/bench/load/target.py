@@ -21,9 +21,12 @@ def parse_address(text):
 
 
 class OwnServer(QuietStack):
-    """A wstpserver on a free port of this machine with that many light kernels; ends with the context."""
+    """A wstpserver on a free port of this machine with that many light kernels; ends with the context.
 
-    def __init__(self, kernels, *arguments):
+    `arguments` are those of the program, `keys` those of its configuration.
+    """
+
+    def __init__(self, kernels, *arguments, **keys):
         super().__init__()
         with QuietStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="server-")))
@@ -32,12 +35,13 @@ class OwnServer(QuietStack):
                 self.ends.kernel, KernelOptions=self.ends.options, MinimumKernelNumber=kernels,
                 MaximumKernelNumber=kernels + kernels // 10 + 10, ReservePreviouslyConnectedKernels=False,
             )  # fmt: skip
-            configuration = {
+            self.configuration = {
                 "KernelStartConcurrency": 16, "MaximumUnpairedConnections": 20000, "Pools": {"Light": settings},
                 "KernelsOutliveServer": 60,  # as users have it, where tests do not
+                **keys,
             }  # fmt: skip
             self.server = stack.enter_context(
-                ServerProcess(folder, configuration, *arguments, stop_deadline=60 + kernels / 10)
+                ServerProcess(folder, self.configuration, *arguments, stop_deadline=60 + kernels / 10)
             )
             self.server.wait_for_log(r"Pool Light is ready with", 60 + kernels / 5)
             self.push(stack.pop_all().__exit__)
