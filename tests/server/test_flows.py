@@ -59,6 +59,7 @@ def traced(tmp_path):
         "PYTHONPATH": os.pathsep.join((str(SITE), str(ROOT))),
         "WSTP_FLOW_SOCKET": str(path),
         "WSTP_FLOW_ROOT": str(ROOT),
+        "WSTP_FLOW_WITHOUT": "Maintenance._run",
     }
     with ServerProcess(tmp_path, {"Pools": pools}, environment=environment) as server:
         wait_for(lambda: server.log.count(" is ready with 2 kernels") == 2, 30.0, "both pools to be ready")

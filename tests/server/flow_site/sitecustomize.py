@@ -2,13 +2,16 @@
 thread enters, in order, and knows nothing of the server.
 
 WSTP_FLOW_SOCKET names a Unix socket. Each connection to it gets a line of JSON, the modules entered since the
-connection before, and begins a new list.
+connection before, and begins a new list. WSTP_FLOW_WITHOUT names the function of a greenlet that is left out, because
+the clock and no flow makes it run.
 """
 import json
 import os
 import socket
 import sys
 import threading
+
+from greenlet import getcurrent
 
 
 def serve(listener, entered):
@@ -22,6 +25,7 @@ def serve(listener, entered):
 
 def record(path):
     folder = os.path.join(os.environ["WSTP_FLOW_ROOT"], "wstpserver") + os.sep
+    left_out = os.environ["WSTP_FLOW_WITHOUT"]
     entered = {}
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
@@ -31,7 +35,8 @@ def record(path):
     def enter(frame, event, _argument):
         name = frame.f_code.co_filename
         if event == "call" and name.startswith(folder) and name not in entered:
-            entered[name] = True
+            if getattr(getattr(getcurrent(), "_run", None), "__qualname__", None) != left_out:
+                entered[name] = True
 
     sys.setprofile(enter)
 
