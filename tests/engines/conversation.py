@@ -52,9 +52,7 @@ def send_large(link, size):
 
 
 def abort_among_bulk(link, size, flood=None):
-    """An abort in the middle of so many bytes of text, those of an expression that prints 10,000 bytes at a time: most of
-    them are not sent any more.
-    """
+    """An abort among so many bytes of text, which an expression prints 10,000 at a time: the rest is not sent."""
     link.put("EvaluatePacket", flood or Function("Flood", size // 10_000, 10_000))
     for _ in range(200):
         assert link.get_packet()[0] == "TextPacket"
