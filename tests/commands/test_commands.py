@@ -410,7 +410,10 @@ def test_nobody_waits_for_kernels_that_are_all_reserved(serve):
     wait_for(lambda: [one["State"] for one in kernels(watcher).values()] == ["reserved"])
     with server.connect() as refused:
         head, text = refused.get_packet()
-        assert head == "TextPacket" and "1 of 1 kernels (1 reserved)" in text and "ReservedKernelTimeout" in text
+        assert head == "TextPacket" and "1 of 1 kernels (1 reserved)" in text
+        assert "ReservedKernelTimeout" in text and "wstpserver-admin close --reserved" in text
+        assert "the link is closed unless the client names a kernel by its ID now" in text  # told before the end
+        server.wait_for_log("Information: \n    Client .* waits up to 60 s for a kernel of pool Main")
         assert refused.at_end()
     with server.connect() as impatient:
         impatient.put("EvaluatePacket", call("Plus", 2, 2))  # it names no kernel by its ID
