@@ -35,7 +35,7 @@ def use(server):
     ready_kernels(server, 2)
     assert_serves(server)
     with join(server) as link, classic_client(server) as classic:
-        assert link.evaluate(Function("StringLength", "x" * 1_000_000)) == 1_000_000
+        assert link.evaluate(Function("StringLength", "x" * 8_000_000)) == 8_000_000
         assert classic.get_packet()[0] == "InputNamePacket"
         assert classic.evaluate(2) == 2
         assert "result" in json.loads(link.command("StartKernel", make_kernel(server.folder, "other")))
