@@ -136,7 +136,7 @@ class Dispatcher:
         self.supervisor = Supervisor(
             self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
         )
-        self.registry.moved, self.registry.changed = launcher.persistence.moved, launcher.persistence.changed
+        self.registry.observe(moved=launcher.persistence.moved, setting_changed=launcher.persistence.changed)
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
             self.registry,

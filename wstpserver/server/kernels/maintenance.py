@@ -17,7 +17,8 @@ from wstpserver.pools.states import ENDING, Client, Kernel, KernelState, Reason
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.kernels.initialise import InitialisationFailed
-from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
+from wstpserver.server.kernels.process import resident_memory
+from wstpserver.server.kernels.process_info import MemoryUnknown
 from wstpserver.server.log import Log
 
 #: Seconds between two rounds.
@@ -120,17 +121,15 @@ class Maintenance:
                 self._close_unfit(kernel, why)
 
     def _measure(self, kernels: list[KernelSession]) -> dict[KernelSession, int]:
-        elsewhere = {kernel: kernel.process.remote.memory for kernel in kernels if kernel.process.remote is not None}
-        here = [kernel for kernel in kernels if kernel not in elsewhere]
-        by_pid = {kernel.process.pid: kernel for kernel in here if not kernel.process.exited.ready()}
+        by_process = {kernel.process: kernel for kernel in kernels}
         try:
-            sizes = resident_memory(by_pid) if by_pid else {}
+            sizes = resident_memory(by_process)
         except MemoryUnknown as error:
             if not self._cannot_measure:
                 self._cannot_measure = True
                 self._log.warning(f"KernelMemoryLimit has no effect on this system: {error}")
-            return elsewhere
-        return {by_pid[pid]: size for pid, size in sizes.items()} | elsewhere
+            sizes = resident_memory([process for process in by_process if process.remote is not None])
+        return {by_process[process]: size for process, size in sizes.items()}
 
 
 class EvaluationTimer:

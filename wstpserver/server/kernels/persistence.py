@@ -189,7 +189,7 @@ class Persistence:
         self._changed.pop(kernel, None)
         self._later.pop(kernel, None)
 
-    def moved(self, kernel: Kernel) -> None:
+    def moved(self, kernel: Kernel, _before: KernelState | None, _since: float) -> None:
         """A kernel has another state. That is noted at once in one word; the record follows, for a client that comes
         and goes only once: it would cost as much as all the rest of its connection.
         """
