@@ -132,9 +132,9 @@ class Dispatcher:
         }
         self.registry = Registry(settings, KernelIds(secrets.token_bytes(32)).new, self._carry_out, time.monotonic)
         self.maintenance = Maintenance(self.registry, log, self._close_unfit, self._send_away)
-        timer = EvaluationTimer(self.registry, log, self._abort)
+        self._timer = EvaluationTimer(self.registry, log, self._abort)
         self.supervisor = Supervisor(
-            self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
+            self.registry, launcher, log, lambda: self.settings, self, self.maintenance.check_fresh
         )
         self.registry.observe(moved=launcher.persistence.moved, setting_changed=launcher.persistence.changed)
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
@@ -185,6 +185,7 @@ class Dispatcher:
         self.settings = settings
         self.supervisor.reconfigure(settings)
         self.registry.reconfigure(settings)
+        self._timer.update()
 
     # -- from one process to the next --------------------------------------------------------------------------
 
@@ -259,7 +260,7 @@ class Dispatcher:
         if goes_on and client is not None and client.waiting is not None:
             record["command"] = packed(packet)
             record["wait"] = self.waiting.hand_over(client.waiting)
-        limit = self.supervisor.time_limit(session)
+        limit = self._timer.hand_over(session.record)
         if limit is not None:
             record["time_limit"] = limit
         return record
@@ -286,6 +287,7 @@ class Dispatcher:
             KeyError, ValueError: It is not such a record.
         """
         clients = self.registry.restore(record["registry"])
+        self._timer.update()
         for identifier, one in record["kernels"].items():
             self._restore_kernel(identifier, one)
         found = []
@@ -332,6 +334,8 @@ class Dispatcher:
         try:
             process = self._launcher.process_of_record(record["process"], identifier)
             self.supervisor.go_on(kernel, process, record)
+            if "time_limit" in record:
+                self._timer.go_on(kernel, record["time_limit"])
         except (OSError, KeyError, ValueError) as error:
             self.log.error(f"Kernel {identifier} did not survive the restart: {error}")
 
