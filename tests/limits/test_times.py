@@ -54,7 +54,8 @@ def test_a_limit_that_comes_by_a_reload_holds_and_an_evaluation_that_its_client_
     link, watcher = server.client(), server.client()
     name = kernel_id(link)
     (path,) = tmp_path.glob("*.conf")
-    path.write_text(path.read_text().replace('"MinimumKernelNumber"', '"EvaluationTimeLimit": 0.3, "MinimumKernelNumber"'))
+    limited = '"EvaluationTimeLimit": 0.3, "MinimumKernelNumber"'
+    path.write_text(path.read_text().replace('"MinimumKernelNumber"', limited))
     server.process.send_signal(signal.SIGHUP)
     server.wait_for_log("The configuration was reloaded:")
     link.put("EvaluatePacket", LONG)
