@@ -36,6 +36,7 @@ from wstpserver.pools.states import (
 from wstpserver.settings import PoolSettings, ServerSettings
 
 BRIDGED = KernelState.BRIDGED  # members of an enum are slow to look up
+FREE = KernelState.FREE
 
 #: States of a kernel that a client may get.
 _GIVABLE = frozenset({KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED})
@@ -387,8 +388,9 @@ class Registry:
             if kernel.client is not None:
                 kernel.client = kernel.client.kernel = None
         kernel.state = after
-        self._update_lists(kernel, before)
-        self._tell_of_move(kernel, None, kernel.since)
+        if kernel.pool is not None:
+            self._update_lists(kernel.pool, kernel, before)
+        self._tell_of_new(kernel)
 
     # -- kernels -----------------------------------------------------------------------------------------------
 
@@ -559,7 +561,6 @@ class Registry:
 
     # -- clients -----------------------------------------------------------------------------------------------
 
-    @_transaction
     def add_client(self, client: Client) -> None:
         """Note that a client link is open."""
         self.clients.add(client)
@@ -590,9 +591,12 @@ class Registry:
         self._part_with(client, reason, reason.value)
 
     def _part_with(self, client: Client, reason: Reason, why: str) -> None:
-        self._leave_line(client, why)
-        self._release_pending(client)
-        self._disconnect(client, reason)
+        if client.waiting is not None:
+            self._end_waiting(client.waiting, WaitState.FAILED, why)
+        if client.pending is not None:
+            self._release_pending(client)
+        if client.kernel is not None:
+            self._disconnect(client, reason)
 
     @_transaction
     def connect_to_pool(
@@ -776,7 +780,7 @@ class Registry:
             identifier = self._new_id()
         kernel = Kernel(identifier, pool, command_line, since=self._clock())
         self._add(kernel)
-        self._tell_of_move(kernel, None, kernel.since)
+        self._tell_of_new(kernel)
         self._effects.append(Start(kernel))
         return kernel
 
@@ -788,9 +792,9 @@ class Registry:
             kernel.pool.kernels[kernel.id] = kernel
             kernel.pool.counts[kernel.state] += 1
 
-    def _tell_of_move(self, kernel: Kernel, before: KernelState | None, since: float) -> None:
+    def _tell_of_new(self, kernel: Kernel) -> None:
         for moved in self._moved:
-            moved(kernel, before, since)
+            moved(kernel, None, kernel.since)
 
     def _tell_of_setting(self, kernel: Kernel) -> None:
         for changed in self._setting_changed:
@@ -820,20 +824,20 @@ class Registry:
         before, since = kernel.state, kernel.since
         kernel.move(state)
         kernel.since = self._clock()
-        self._update_lists(kernel, before)
-        self._tell_of_move(kernel, before, since)
+        if kernel.pool is not None:
+            self._update_lists(kernel.pool, kernel, before)
+        for moved in self._moved:
+            moved(kernel, before, since)
 
     @staticmethod
-    def _update_lists(kernel: Kernel, before: KernelState) -> None:
+    def _update_lists(pool: Pool, kernel: Kernel, before: KernelState) -> None:
         """Bring the lists of the kernel's pool in step with its state."""
-        pool = kernel.pool
-        if pool is None:
-            return
         pool.counts[before] -= 1
         pool.counts[kernel.state] += 1
-        pool.fresh.pop(kernel.id, None)
-        pool.used.pop(kernel.id, None)
-        if kernel.state is KernelState.FREE:
+        if before is FREE:
+            pool.fresh.pop(kernel.id, None)
+            pool.used.pop(kernel.id, None)
+        if kernel.state is FREE:
             (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
 
     def _close(self, kernel: Kernel, why: str, told: str = "") -> None:
@@ -900,18 +904,15 @@ class Registry:
     def _begin_waiting(
         self, client: Client, target: Pool | Kernel, purpose: Purpose, *, deferred: bool
     ) -> WaitingClient:
-        self._leave_line(client, "the client asked for another kernel")
+        if client.waiting is not None:
+            self._end_waiting(client.waiting, WaitState.FAILED, "the client asked for another kernel")
         deferred = deferred and client.kernel is not None
         client.waiting = waiting = WaitingClient(client, target, purpose, self._clock(), deferred)
-        waiting.line.join(waiting)
+        target.waiting.join(waiting)
         return waiting
 
-    def _leave_line(self, client: Client, why: str) -> None:
-        if client.waiting is not None:
-            self._end_waiting(client.waiting, WaitState.FAILED, why)
-
     def _end_waiting(self, waiting: WaitingClient, state: WaitState, why: str = "") -> None:
-        waiting.line.leave(waiting)
+        waiting.target.waiting.leave(waiting)
         waiting.client.waiting = None
         waiting.state, waiting.reason = state, why
         for wait_ended in self._wait_ended:
@@ -927,7 +928,8 @@ class Registry:
         waiting.kernel = kernel
         # the wait ends first, so that no kernel which is given up now is offered to this client again
         self._end_waiting(waiting, WaitState.GRANTED)
-        self._release_pending(client)  # it goes where it asked last
+        if client.pending is not None:
+            self._release_pending(client)  # it goes where it asked last
         if kernel.client is not None:
             self._unbridge(kernel, Reason.TAKEN_OVER)
         if waiting.deferred and client.kernel is not None and client.kernel.busy:

@@ -533,7 +533,7 @@ class Pool:
         fresh_first = self.settings.reserve_previously_connected_kernels
         for kernels in (self.fresh, self.used) if fresh_first else (self.used, self.fresh):
             for kernel in kernels.values():
-                if not kernel.busy:
+                if not kernel.evaluation.busy:
                     return kernel
         return None
 

@@ -461,7 +461,8 @@ class Dispatcher:
         """A client link has ended."""
         if self.sessions.pop(session.record, None) is None:
             return
-        self.log.debug(f"{session.name} disconnected: {why}")
+        if self.log.debug_enabled:
+            self.log.debug(f"{session.name} disconnected: {why}")
         if self._silent:
             self._end_silence(session)
         bridge = self._bridge_of(session)
@@ -533,7 +534,9 @@ class Dispatcher:
 
     def _connect_to_default_pool(self, session: ClientSession, purpose: Purpose) -> None:
         pool = self.registry.pools[self.settings.default_pool.name]
-        self._begin_waiting(session, self.registry.connect_to_pool(session.record, pool, purpose))
+        waiting = self.registry.connect_to_pool(session.record, pool, purpose)
+        if waiting.state is not WaitState.GRANTED:
+            self._begin_waiting(session, waiting)
 
     def _begin_waiting(
         self, session: ClientSession, waiting: WaitingClient, handed_over: Mapping[str, Any] | None = None
@@ -665,7 +668,8 @@ class Dispatcher:
             kernel.backlog.drain()  # what it wrote for another client
         session.was_robbed = False
         bridge = self._bridges[effect.kernel] = Bridge(session, kernel, self._shows_prompt)
-        self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
+        if self.log.debug_enabled:
+            self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
         if effect.purpose is not Purpose.COMMAND and session is not self._opening:
             gevent.spawn(bridge.welcome, prompt=effect.purpose in _PROMPTED)
 
@@ -695,8 +699,9 @@ class Dispatcher:
         kernel = bridge.kernel.record
         if self._bridges.get(kernel) is bridge:
             del self._bridges[kernel]
-        lost = f"; {len(dropped)} of its packets were not sent" if dropped else ""
-        self.log.debug(f"{bridge.client.name} is unbridged from kernel {kernel.id}: {reason.value}{lost}")
+        if self.log.debug_enabled:
+            lost = f"; {len(dropped)} of its packets were not sent" if dropped else ""
+            self.log.debug(f"{bridge.client.name} is unbridged from kernel {kernel.id}: {reason.value}{lost}")
         return dropped
 
     def _settled(self, effect: Settled) -> None:
