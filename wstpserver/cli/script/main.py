@@ -35,7 +35,6 @@ from wstpserver.cli.script.program import (
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
 from wstpserver.client import Callbacks, CommandError, EvaluationTimeout, KernelMessage, Session
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.interactive import is_incomplete
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Symbol
@@ -154,6 +153,8 @@ def _input_lines() -> Iterator[str]:
 
 def _expressions(code: str) -> Iterator[str]:
     """The expressions of a script, as its lines make them, each behind as many line ends as to be at its own place."""
+    from wstpserver.client.interactive import is_incomplete  # which few scripts need
+
     begun: list[str] = []
     first = 0
     for number, line in enumerate(code.splitlines()):
