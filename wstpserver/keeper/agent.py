@@ -30,6 +30,7 @@ from wstpserver.keeper.processes import (
     end_all,
     family,
     guard_groups,
+    has_open,
     resident_bytes,
 )
 from wstpserver.keeper.stream import (
@@ -334,27 +335,12 @@ class KernelHere:
                 inodes = [fields[9] for fields in (line.split() for line in table) if fields[1:3] == wanted]
         except OSError:
             return True
-        return any(_has_open(pid, f"socket:[{inode}]") for inode in inodes for pid in family(self.pid))
+        return any(has_open(pid, inode) for inode in inodes for pid in family(self.pid))
 
 
 def _as_listed(address: tuple[Any, ...]) -> str:
     """An IPv4 address as /proc shows it."""
     return "{:08X}:{:04X}".format(struct.unpack("=I", socket.inet_aton(address[0]))[0], address[1])
-
-
-def _has_open(pid: int, target: str) -> bool:
-    folder = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return False
-    for name in names:
-        try:
-            if os.readlink(f"{folder}/{name}") == target:
-                return True
-        except OSError:
-            pass
-    return False
 
 
 def proof(secret: bytes, *words: bytes) -> bytes:
