@@ -5,7 +5,9 @@ from tools.harness.fake_kernel.codec import Function, Packed, Symbol
 
 EVERY_CHARACTER = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
 
-TEXTS = [EVERY_CHARACTER, "", "äöü €", "\U0001d11e\U0010ffff", "\ud7ff\ue000", "\x01\x1e\x7f\x9b", "中" * 5000, "x" * 100_000]
+TEXTS = [
+    EVERY_CHARACTER, "", "äöü €", "\U0001d11e\U0010ffff", "\ud7ff\ue000", "\x01\x1e\x7f\x9b", "中" * 5000, "x" * 100_000
+]  # fmt: skip
 
 ABORT = 3
 
