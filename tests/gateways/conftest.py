@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.test_tls_and_tokens import certificate  # noqa: F401 - a fixture
 from tests.support.embedded import make_embedded_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for

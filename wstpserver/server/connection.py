@@ -269,6 +269,9 @@ class Connection:
         if self.on_close is not None:
             self.on_close()
         self.handle.descriptor = -1
+        if self._reader is None and self._writer is None:
+            self.socket.close()
+            return
         watchers = (self._reader, self._writer)
         self._reader = self._writer = None
         get_hub().cancel_waits_close_and_then(watchers, ConnectionClosed("the connection was closed"),

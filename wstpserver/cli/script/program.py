@@ -179,14 +179,15 @@ def _show(form: str) -> Expression:
     return _call("Function", _SHOWN, _call("If", _call("Or", *special), _SHOWN, text), Symbol("HoldAllComplete"))
 
 
+_NUMBER: Final = r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:\*\^|[eE])[+-]?\d+)?\s*"
 #: Types of arguments that need no `Interpreter` -> what they look like, and how they are made of their text.
 _TYPES: Final = {
-    "String": (re.compile(r".*", re.DOTALL), None),
-    "Integer": (re.compile(r"\s*[+-]?\d+\s*"), "ToExpression"),
-    "Real": (re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:\*\^|[eE])[+-]?\d+)?\s*"), "ToExpression"),
-    "Number": (re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:\*\^|[eE])[+-]?\d+)?\s*"), "ToExpression"),
-    "Boolean": (re.compile(r"(?i:\s*(?:true|false)\s*)"), "Symbol"),
-    "Expression": (re.compile(r".*", re.DOTALL), "ToExpression"),
+    "String": (r"(?s:.*)", None),
+    "Integer": (r"\s*[+-]?\d+\s*", "ToExpression"),
+    "Real": (_NUMBER, "ToExpression"),
+    "Number": (_NUMBER, "ToExpression"),
+    "Boolean": (r"(?i:\s*(?:true|false)\s*)", "Symbol"),
+    "Expression": (r"(?s:.*)", "ToExpression"),
 }
 
 
@@ -213,7 +214,7 @@ def _argument(text: str, type_name: str) -> Expression:
     if known is None:
         return Function(_call("Interpreter", type_name), (text,))
     pattern, head = _TYPES[known]
-    if not pattern.fullmatch(text):
+    if not re.fullmatch(pattern, text):
         raise UsageError(f"-args: {text!r} is no {known}")
     if head is None:
         return text

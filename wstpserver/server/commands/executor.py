@@ -524,7 +524,7 @@ class Executor:
             connected = command.name in CONNECTING
             return answer
 
-        session.replied.clear()
+        session.replied = Event()
         try:
             command = self._parse(packet, session.name)
             if packet is not None and command is not None and command.name in WAITING:
