@@ -62,6 +62,7 @@ def test_the_kernels_of_a_profile_do_not_wait_for_each_other(server, tmp_path, c
 
 
 def test_a_named_pool_takes_no_kernel_of_another(server, capfd):
+    server.wait_for_log("Pool Main is ready")
     before = kernels_of(server)
     since = Since(server)
     assert main(["-wstpserver", server.address, "-kernelpool", "Full", "-code", ""]) == 0
