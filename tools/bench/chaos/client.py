@@ -145,8 +145,10 @@ class RandomClient:
 
     def pause(self):
         """Keep the kernel busy, so that those who want it by its ID wait, and give up."""
-        self.link.put("EvaluatePacket", Function("Sleep", self.random.random()))
-        self.outstanding.append((Symbol("Null"), False))
+        number = next(NUMBERS)
+        sleep = Function("Sleep", self.random.random())
+        self.link.put("EvaluatePacket", Function("CompoundExpression", sleep, number))
+        self.outstanding.append((number, False))
 
     def end_link(self):
         """The kernel's link ends and its process stays: its end is seen late."""
