@@ -310,3 +310,17 @@ def test_the_guard_ends_with_the_server(tmp_path):
         assert len(processes.children(server.pid)) == 2
         assert server.stop() == 0
         server.assert_no_process_left()
+
+
+def test_whether_a_process_has_ended_is_known_without_proc(monkeypatch, start):
+    """There psutil knows no process at all."""
+
+    def unknown(pid):
+        raise process_info.psutil.NoSuchProcess(pid)
+
+    sleeper = start(SLEEPER)
+    monkeypatch.setattr(process_info.psutil, "Process", unknown)
+    assert not process_info.has_ended(sleeper.pid)
+    sleeper.kill()
+    sleeper.wait()
+    assert process_info.has_ended(sleeper.pid)

@@ -62,8 +62,6 @@ class RandomClient:
 
     def take(self, head, values):
         self.history.append((head, *values))
-        if head == "TextPacket" and "taken its place" in values[0]:
-            self.outstanding = [(number, True) for number, _ in self.outstanding]
         if head != "ReturnPacket":
             return
         value = values[0]
