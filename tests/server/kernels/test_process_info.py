@@ -312,15 +312,16 @@ def test_the_guard_ends_with_the_server(tmp_path):
         server.assert_no_process_left()
 
 
-def test_whether_a_process_has_ended_is_known_without_proc(monkeypatch, start):
+def test_whether_a_process_has_ended_is_known_without_proc(monkeypatch):
     """There psutil knows no process at all."""
 
     def unknown(pid):
         raise process_info.psutil.NoSuchProcess(pid)
 
-    sleeper = start(SLEEPER)
     monkeypatch.setattr(process_info.psutil, "Process", unknown)
-    assert not process_info.has_ended(sleeper.pid)
-    sleeper.kill()
-    sleeper.wait()
+    with subprocess.Popen(SLEEPER) as sleeper:
+        try:
+            assert not process_info.has_ended(sleeper.pid)
+        finally:
+            sleeper.kill()
     assert process_info.has_ended(sleeper.pid)
