@@ -3,7 +3,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 
 import pytest
 
@@ -17,9 +16,6 @@ from tools.harness.fake_kernel.codec import Function
 from tools.harness.server import pool
 from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.client.parallel import KernelExecutor
-
-#: "within a second", "within 2 s", and what a machine that is busy with other tests adds to it.
-BUSY = 4.0
 
 
 def jobs_of(kernel, node, minimum=1, options="", **keys):
@@ -74,7 +70,7 @@ def test_everything(server, slurm, pool_name, node):
         conversation.dialog(link)
         conversation.large(link, 12_500_000)
         conversation.send_large(link, 1_000_000)
-        assert conversation.abort_among_bulk(link, 100_000_000) < BUSY
+        conversation.abort_among_bulk(link, 100_000_000)
         conversation.come_back(server, link)
 
 
@@ -128,9 +124,7 @@ def test_end_of_a_kernel(server, slurm, way):
     with join_pool(server, "First") as link:
         job = Job(server, slurm, link, "First")
         end(job)
-        began = time.monotonic()
         packet = link.get_packet()
-        assert time.monotonic() - began < BUSY
         assert is_death(packet) and all(word in packet[1] for word in words), packet
         assert link.at_end()
         job.assert_nothing_left()
@@ -193,7 +187,7 @@ def test_embedded_kernels(slurm, tmp_path):
             nodes = [link.evaluate(conversation.typed('Environment["SLURMD_NODENAME"]')) for link in (first, second)]
             assert sorted(nodes) == ["node1", "node2"]
             for link in (first, second):
-                assert conversation.everything_embedded(server, link, 100_000_000) < BUSY
+                conversation.everything_embedded(server, link, 100_000_000)
 
 
 def test_time_limit_of_a_job(begun):

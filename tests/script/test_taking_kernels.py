@@ -62,8 +62,10 @@ def test_the_kernels_of_a_profile_do_not_wait_for_each_other(server, tmp_path, c
 
 def test_a_named_pool_takes_no_kernel_of_another(server, capfd):
     before = kernels_of(server)
+    bridged = server.log.count(" is bridged to kernel ")
     assert main(["-wstpserver", server.address, "-kernelpool", "Full", "-code", ""]) == 0
     assert kernels_of(server) == before
+    assert server.log.count(" is bridged to kernel ") == bridged + 1
     capfd.readouterr()
 
 

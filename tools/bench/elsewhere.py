@@ -5,9 +5,13 @@
 All ways take turns in one run. What an engine allows is measured with `cat` behind the same launcher: a round trip is
 that of a line through a `cat` that runs on, the throughput that of `cat FILE` with as many bytes as the list has.
 
+The line is as long as a small evaluation is in the stream of the agent, it is sent by a process that waits in a loop of
+gevent as the server does, and each one follows an evaluation of a kernel of this machine: a machine that does nothing
+else passes lines to and fro in half of the time, because nobody sleeps and everything stays in the caches.
+
 An evaluation elsewhere cannot be faster than one of a kernel of this machine and one round trip of the engine together:
-that is its limit. A packed list, which the kernel has already, cannot be faster than `cat` of the engine, nor than the
-same list of a kernel of this machine.
+what it takes longer is compared with the round trip. A packed list, which the kernel has already, cannot be faster than
+`cat` of the engine, nor than the same list of a kernel of this machine.
 """
 import argparse
 import os
@@ -17,7 +21,10 @@ import statistics
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+
+from gevent.os import make_nonblocking, nb_read, nb_write
 
 from tools.harness import engines
 from tools.harness.fake_kernel.codec import Function, Symbol
@@ -29,6 +36,9 @@ REALS = 2_500_000
 SIZE = 8 * REALS
 EVALUATIONS = 40
 
+#: As many bytes as `EvaluatePacket` of a small number has in a frame of the agent's stream.
+LINE = b"x" * 35 + b"\n"
+
 
 class Cat:
     """`cat` behind a launcher."""
@@ -37,16 +47,19 @@ class Cat:
         self.process = subprocess.Popen(
             [*launcher, "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
         )
-        self.round_trips(10)
+        for pipe in (self.process.stdin, self.process.stdout):
+            make_nonblocking(pipe.fileno())
+        for _ in range(10):
+            self.round_trip()
 
-    def round_trips(self, number):
+    def round_trip(self):
+        """The seconds that a line takes."""
         out, back = self.process.stdin.fileno(), self.process.stdout.fileno()
-        for _ in range(number):
-            began = time.perf_counter()
-            left = os.write(out, b"x" * 60 + b"\n")
-            while left:
-                left -= len(os.read(back, left))
-            yield time.perf_counter() - began
+        began = time.perf_counter()
+        left = nb_write(out, LINE)
+        while left:
+            left -= len(nb_read(back, 1 << 16))
+        return time.perf_counter() - began
 
     def close(self):
         self.process.kill()
@@ -64,11 +77,11 @@ def cat_rate(launcher, environment, file):
         return (got - first) / (time.perf_counter() - began)
 
 
-def round_trips(link, number):
-    for value in range(number):
-        began = time.perf_counter()
-        link.evaluate(value)
-        yield time.perf_counter() - began
+def round_trip(link, value):
+    """The seconds that an evaluation takes."""
+    began = time.perf_counter()
+    link.evaluate(value)
+    return time.perf_counter() - began
 
 
 def list_rate(link):
@@ -115,27 +128,37 @@ def _measure(folder, slurm, ssh, rounds):
         cats = {way: Cat(words, environment) for way, words in launchers.items()}
         for _ in range(rounds):
             for way, link in links.items():
-                trips.setdefault(way, []).extend(round_trips(link, EVALUATIONS))
                 rates.setdefault(way, []).append(list_rate(link))
+                trips.setdefault(way, []).append(_median(partial(round_trip, link)))
             for way, cat in cats.items():
-                trips.setdefault(f"{way} cat", []).extend(cat.round_trips(EVALUATIONS))
                 rates.setdefault(f"{way} cat", []).append(cat_rate(launchers[way], environment, file))
+
+                def evaluate_and_pass_a_line(value, cat=cat):
+                    links["this machine"].evaluate(value)
+                    return cat.round_trip()
+
+                trips.setdefault(f"{way} cat", []).append(_median(evaluate_and_pass_a_line))
         for each in (*cats.values(), *links.values()):
             each.close()
     return {way: (statistics.median(trips[way]), statistics.median(rates[way])) for way in trips}
 
 
+def _median(once):
+    return statistics.median(once(value) for value in range(EVALUATIONS))
+
+
 def table(found):
     here, here_rate = found["this machine"]
-    lines = ["| way | p50 of an evaluation | added | `cat` | of the limit | packed list | `cat` | of the limit |"]
+    lines = ["| way | p50 of an evaluation | added | `cat` | `cat` / added | packed list | `cat` | of the limit |"]
     lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for way in ("this machine", "tcp", "ssh", "srun"):
         trip, rate = found[way]
-        cells = [f"{trip * 1e6:.0f} µs", f"{(trip - here) * 1e6:.0f} µs"]
         cat, most = found.get(f"{way} cat", (0.0, here_rate))
-        measured = f"{way} cat" in found
-        cells += [f"{cat * 1e6:.0f} µs" if measured else "-", f"{(here + cat) / trip:.2f}", f"{rate / 1e6:.0f} MB/s"]
-        cells += [f"{most / 1e6:.0f} MB/s" if measured else "-", f"{rate / min(most, here_rate):.2f}"]
+        cells = [f"{trip * 1e6:.0f} µs"]
+        cells += [f"{(trip - here) * 1e6:.0f} µs" if trip is not here else "-"]
+        cells += [f"{cat * 1e6:.0f} µs", f"{cat / (trip - here):.2f}"] if cat else ["-", "-"]
+        cells += [f"{rate / 1e6:.0f} MB/s"]
+        cells += [f"{most / 1e6:.0f} MB/s" if cat else "-", f"{rate / min(most, here_rate):.2f}"]
         lines.append(f"| {' | '.join([way, *cells])} |")
     return "\n".join(lines)
 

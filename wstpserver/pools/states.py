@@ -221,8 +221,8 @@ class Kernel:
     #: When it became ready, and when its last evaluation ended.
     ready_at: float = 0.0
     idle_since: float = 0.0
-    #: When the outermost of its open evaluations began; of no meaning while it is idle.
-    busy_since: float = 0.0
+    #: When the outermost of its open evaluations began; None while it is idle.
+    busy_since: float | None = None
     #: The client that has it, or gets it when the evaluation in that client's present kernel is answered.
     client: Client | None = None
     #: The setting of SetReserveKernel; None leaves it to the pool.
@@ -262,6 +262,10 @@ class Kernel:
             if name in record:
                 setattr(kernel, name, record[name])
         kernel.evaluation.restore(record.get("evaluation", {}))
+        if not kernel.busy:
+            kernel.busy_since = None
+        elif kernel.busy_since is None:  # the evaluation was passed on in C, and nothing more is known
+            kernel.busy_since = max(kernel.since, kernel.idle_since)
         return kernel
 
     def move(self, state: KernelState) -> None:
@@ -302,7 +306,7 @@ _KERNEL_FIELDS: dict[str, Any] = {
     "since": 0.0,
     "ready_at": 0.0,
     "idle_since": 0.0,
-    "busy_since": 0.0,
+    "busy_since": None,
     "reserve": None,
     "uses": 0,
     "evaluations": 0,
@@ -529,7 +533,7 @@ class Pool:
         fresh_first = self.settings.reserve_previously_connected_kernels
         for kernels in (self.fresh, self.used) if fresh_first else (self.used, self.fresh):
             for kernel in kernels.values():
-                if not kernel.busy:
+                if not kernel.evaluation.busy:
                     return kernel
         return None
 

@@ -558,7 +558,8 @@ class Application:
         """Serve one client from its handshake to its end."""
         self._number += 1
         name = f"Client {self._number} ({link.address})"
-        self._log.debug(f"{name} connected")
+        if self._log.debug_enabled:
+            self._log.debug(f"{name} connected")
         try:
             if self._log.trace_enabled:
                 trace_link(self._log, link, name)
@@ -572,8 +573,9 @@ class Application:
                 header=link.header,
             )
             self._converse(session, link)
-        finally:  # also after a defect: a client must not wait for ever
+        except BaseException:  # a defect, but a client must not wait for ever
             link.close()
+            raise
 
     def _converse(
         self, session: ClientSession, link: OpenLink, record: Mapping[str, Any] | None = None

@@ -196,13 +196,13 @@ class LinkHandshakes:
         #: Connections that were accepted in this round of the hub.
         self._fresh: list[PairingConnection] = []
 
-    def __len__(self) -> int:
-        return len(self._pairing.pending)
+        #: The connections that are no link yet, oldest first.
+        self.pending = self._pairing.pending
 
     @property
     def oldest(self) -> PairingConnection | None:
         """The connection that has been pending for the longest time."""
-        return next(iter(self._pairing.pending), None)
+        return next(iter(self.pending), None)
 
     def accept(self, connected: socket.socket, address: str, *, may_be_proxied: bool = False) -> None:
         """Take a connection to the port for data connections, which may be the one for all.
@@ -291,7 +291,7 @@ class LinkHandshakes:
     def _read_fresh(self) -> None:
         fresh, self._fresh = self._fresh, []
         for connection in fresh:
-            if connection.reads:
+            if not connection.transport.stream.ended:  # it was not dropped meanwhile
                 self._read(connection)
 
     def _read(self, connection: PairingConnection) -> None:
@@ -570,7 +570,7 @@ class ClientAcceptor:
 
     def __len__(self) -> int:
         """How many connections are no link yet."""
-        return len(self._handshakes)
+        return len(self._handshakes.pending)
 
     def hand_over(self) -> list[dict[str, Any]]:
         """What another process needs to go on with the connections that are no link yet (`handover`)."""
@@ -588,7 +588,7 @@ class ClientAcceptor:
 
     def handle(self, connected: socket.socket, address: tuple[Any, ...]) -> None:
         """Take one accepted connection. Returns at once."""
-        while len(self._handshakes) >= self._settings.maximum_unpaired_connections:
+        while len(self._handshakes.pending) >= self._settings.maximum_unpaired_connections:
             self._drop("it has not become a link, and its place is needed by a new connection")
         proxied = self._admission.has_proxies and self._admission.may_be_proxy(address[0])
         self._handshakes.accept(connected, address_name(address), may_be_proxied=proxied)

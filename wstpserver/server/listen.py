@@ -267,8 +267,13 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             pass
         refused.close()
 
-    def do_close(self, *_: object) -> None:
-        """Leave the connection open when the handler returns: it belongs to the handler."""
+    def do_handle(self, connected: socket.socket, address: tuple[Any, ...]) -> None:
+        """Give a connection to the handler, to which it belongs from then on."""
+        try:
+            self._handle(connected, address)
+        except BaseException:  # a defect, but a client must not wait for ever
+            connected.close()
+            raise
 
     def close(self) -> None:
         """Close the port."""

@@ -73,7 +73,7 @@ def format_of(name: str | None) -> Format:
         return Format()
     form = _FORMS.get(name.lower())
     if form is not None:
-        return Format(name, f"ToString[#, {form}] &" if form else "")
+        return Format(name, f"ToString[Unevaluated[#], {form}] &" if form else "")
     image = _IMAGES.get(name.lower())
     if image is None:
         return Format(name, f"ExportString[#, {_quoted(name)}] &", "", name.lower() in _BINARY, export=True)

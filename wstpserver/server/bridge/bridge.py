@@ -91,7 +91,6 @@ class Bridge:
         client.channel.attach(PeerSink(kernel.writer, client.queue, direct=not to_kernel))
         client.queue.attach(self)
         kernel.attach(self, PeerSink(client.writer, kernel, client.is_closing, direct=not to_client))
-        self.update_fastpath()
 
     def _move(self, state: BridgeState) -> None:
         if state not in BRIDGE_TRANSITIONS[self.state]:

@@ -44,6 +44,10 @@ _ROUND_ENDED = ChannelEvent.ROUND_ENDED
 _COMMAND = ChannelEvent.COMMAND
 _MAY_STREAM = ChannelEvent.MAY_STREAM
 
+#: Of clients that have no command under way; each command has an event of its own.
+_REPLIED = Event()
+_REPLIED.set()
+
 #: Of a `ClientSession`, what is handed over as it is.
 _FLAGS = ("has_commanded", "awaits_replacement", "takes_kernels_itself", "was_robbed")
 
@@ -180,7 +184,7 @@ class EvaluationQueue:
             The heads of the packets that are dropped because they were meant for this kernel, in order.
         """
         self._target = None
-        if keep:
+        if keep or self.is_empty:
             return ()
         heads = [item.head for item in self._items if isinstance(item, _Packet)]
         if self._channel.drop_held():
@@ -296,7 +300,8 @@ class EvaluationQueue:
 
     def release(self) -> None:
         """Send what can go now, in a greenlet, because the kernel's channel must go on reading meanwhile."""
-        self._tell_changed()
+        if self._changed is not None:
+            self._changed.set()
         if self._items and not self._sending:
             self._sending = True
             gevent.spawn(self._send)
@@ -404,9 +409,8 @@ class ClientSession:
         self.has_commanded = False
         #: When the link was opened, and when the client last commanded something, by the monotonic clock, in seconds.
         self.opened = self._commanded_at = time.monotonic()
-        #: Clear while a command of this client is being carried out and has no reply yet.
-        self.replied = Event()
-        self.replied.set()
+        #: Not set while a command of this client is being carried out and has no reply yet.
+        self.replied = _REPLIED
         #: Packets of the server that are to be written when no reply is due, and the greenlet that does it.
         self._announcements = b""
         self._announcing: gevent.Greenlet | None = None
@@ -540,7 +544,7 @@ class ClientSession:
         self.writer.go_on(unpacked(link.get("unsent", "")), object() if link.get("open_tail") else None)
         self._message_writer.go_on(unpacked(link.get("messages_unsent", "")))
         if "command" in record:
-            self.replied.clear()  # its greenlet goes on with the command
+            self.replied = Event()  # its greenlet goes on with the command
         self.announce(unpacked(record.get("announcements", "")))
         if record.get("closing"):
             self.close_link(unpacked(record.get("last", "")))
@@ -564,10 +568,10 @@ class ClientSession:
             return "its connection broke"
         if self.closing:
             return "the server closed it"
-        self.closing = True  # nothing of what waits is sent any more, and C counts no more answers with this channel
-        if self.peer is not None:
-            self.peer.update_fastpath()
+        self.closing = True  # nothing of what waits is sent any more
         if self.queue.waits or self._kernel_is_busy():
+            if self.peer is not None:
+                self.peer.update_fastpath()  # C counts no more answers with this channel
             # An abort that was sent just before the end is here already, on the other connection: one look at it, and
             # one turn of the greenlet that reads it.
             yield_to_loop()
@@ -671,7 +675,9 @@ class ClientSession:
 
     def welcome(self, greeting: bytes, packets: bytes) -> None:
         """Write what a client is told when its bridge begins, behind what was announced before."""
-        self.send_first(greeting, self._take_announcements() + packets)
+        if self._announcements:
+            packets = self._take_announcements() + packets
+        self.send_first(greeting, packets)
 
     def send_message(self, code: int, argument: int) -> None:
         """Send an out-of-band message to the client."""

@@ -132,11 +132,11 @@ class Dispatcher:
         }
         self.registry = Registry(settings, KernelIds(secrets.token_bytes(32)).new, self._carry_out, time.monotonic)
         self.maintenance = Maintenance(self.registry, log, self._close_unfit, self._send_away)
-        timer = EvaluationTimer(self.registry, log, self._abort)
+        self._timer = EvaluationTimer(self.registry, log, self._abort)
         self.supervisor = Supervisor(
-            self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
+            self.registry, launcher, log, lambda: self.settings, self, self.maintenance.check_fresh
         )
-        self.registry.moved, self.registry.changed = launcher.persistence.moved, launcher.persistence.changed
+        self.registry.observe(moved=launcher.persistence.moved, setting_changed=launcher.persistence.changed)
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
             self.registry,
@@ -185,6 +185,7 @@ class Dispatcher:
         self.settings = settings
         self.supervisor.reconfigure(settings)
         self.registry.reconfigure(settings)
+        self._timer.update()
 
     # -- from one process to the next --------------------------------------------------------------------------
 
@@ -259,7 +260,7 @@ class Dispatcher:
         if goes_on and client is not None and client.waiting is not None:
             record["command"] = packed(packet)
             record["wait"] = self.waiting.hand_over(client.waiting)
-        limit = self.supervisor.time_limit(session)
+        limit = self._timer.hand_over(session.record)
         if limit is not None:
             record["time_limit"] = limit
         return record
@@ -286,6 +287,7 @@ class Dispatcher:
             KeyError, ValueError: It is not such a record.
         """
         clients = self.registry.restore(record["registry"])
+        self._timer.update()
         for identifier, one in record["kernels"].items():
             self._restore_kernel(identifier, one)
         found = []
@@ -332,6 +334,8 @@ class Dispatcher:
         try:
             process = self._launcher.process_of_record(record["process"], identifier)
             self.supervisor.go_on(kernel, process, record)
+            if "time_limit" in record:
+                self._timer.go_on(kernel, record["time_limit"])
         except (OSError, KeyError, ValueError) as error:
             self.log.error(f"Kernel {identifier} did not survive the restart: {error}")
 
@@ -457,7 +461,8 @@ class Dispatcher:
         """A client link has ended."""
         if self.sessions.pop(session.record, None) is None:
             return
-        self.log.debug(f"{session.name} disconnected: {why}")
+        if self.log.debug_enabled:
+            self.log.debug(f"{session.name} disconnected: {why}")
         if self._silent:
             self._end_silence(session)
         bridge = self._bridge_of(session)
@@ -529,7 +534,9 @@ class Dispatcher:
 
     def _connect_to_default_pool(self, session: ClientSession, purpose: Purpose) -> None:
         pool = self.registry.pools[self.settings.default_pool.name]
-        self._begin_waiting(session, self.registry.connect_to_pool(session.record, pool, purpose))
+        waiting = self.registry.connect_to_pool(session.record, pool, purpose)
+        if waiting.state is not WaitState.GRANTED:
+            self._begin_waiting(session, waiting)
 
     def _begin_waiting(
         self, session: ClientSession, waiting: WaitingClient, handed_over: Mapping[str, Any] | None = None
@@ -661,7 +668,8 @@ class Dispatcher:
             kernel.backlog.drain()  # what it wrote for another client
         session.was_robbed = False
         bridge = self._bridges[effect.kernel] = Bridge(session, kernel, self._shows_prompt)
-        self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
+        if self.log.debug_enabled:
+            self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
         if effect.purpose is not Purpose.COMMAND and session is not self._opening:
             gevent.spawn(bridge.welcome, prompt=effect.purpose in _PROMPTED)
 
@@ -691,8 +699,9 @@ class Dispatcher:
         kernel = bridge.kernel.record
         if self._bridges.get(kernel) is bridge:
             del self._bridges[kernel]
-        lost = f"; {len(dropped)} of its packets were not sent" if dropped else ""
-        self.log.debug(f"{bridge.client.name} is unbridged from kernel {kernel.id}: {reason.value}{lost}")
+        if self.log.debug_enabled:
+            lost = f"; {len(dropped)} of its packets were not sent" if dropped else ""
+            self.log.debug(f"{bridge.client.name} is unbridged from kernel {kernel.id}: {reason.value}{lost}")
         return dropped
 
     def _settled(self, effect: Settled) -> None:

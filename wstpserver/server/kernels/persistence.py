@@ -189,28 +189,31 @@ class Persistence:
         self._changed.pop(kernel, None)
         self._later.pop(kernel, None)
 
-    def moved(self, kernel: Kernel) -> None:
+    def moved(self, kernel: Kernel, _before: KernelState | None, _since: float) -> None:
         """A kernel has another state. That is noted at once in one word; the record follows, for a client that comes
         and goes only once: it would cost as much as all the rest of its connection.
         """
         session = self._sessions.get(kernel)
         if session is not None and session.notes is not None:
             session.notes.state.state = _NUMBERS[kernel.state]
-            self.changed(kernel, soon=False)
+            self._write_soon_after(kernel)
 
     def changed(self, kernel: Kernel, *, soon: bool = True) -> None:
         """Something about a kernel is to be noted: when the loop comes round, or a little later."""
         if kernel not in self._sessions:
             return
         if not soon:
-            self._later[kernel] = None
-            if self._timer is None:
-                self._timer = get_hub().loop.timer(LATER)
-                self._timer.start(self._write_later)
+            self._write_soon_after(kernel)
             return
         if not self._changed:
             get_hub().loop.run_callback(self._write_changed)
         self._changed[kernel] = None
+
+    def _write_soon_after(self, kernel: Kernel) -> None:
+        self._later[kernel] = None
+        if self._timer is None:
+            self._timer = get_hub().loop.timer(LATER)
+            self._timer.start(self._write_later)
 
     def _write_changed(self) -> None:
         changed, self._changed = self._changed, {}

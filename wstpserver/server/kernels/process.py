@@ -16,6 +16,7 @@ from gevent.event import AsyncResult, Event
 
 from wstpserver.keeper.connector import REPORT
 from wstpserver.keeper.processes import describe_status
+from wstpserver.server.connection import yield_to_loop
 from wstpserver.server.handover import packed, unpacked
 from wstpserver.server.kernels import process_info
 
@@ -35,6 +36,9 @@ LAST_LINES = 10
 
 #: Bytes of output read before other greenlets have their turn. Each line of it is an entry of the log at level debug.
 TURN_SIZE = 8192
+
+#: Kernels whose memory is looked at before other greenlets have their turn.
+MEMORY_TURN = 4
 
 #: How much of a line that has not ended is kept, in bytes, and how much of a line is shown, in characters.
 _KEPT = 4096
@@ -250,6 +254,32 @@ class KernelProcess:
                 return False
             self.exited.wait(min(left, _POLL_INTERVAL))
         return True
+
+
+def resident_memory(processes: Iterable[KernelProcess]) -> dict[KernelProcess, int]:
+    """The resident memory of kernels, on this machine and on others, in bytes. Other greenlets run meanwhile.
+
+    Returns:
+        What is known; a process that is gone is missing.
+
+    Raises:
+        MemoryUnknown: A kernel runs on this machine, and the system does not say.
+    """
+    sizes = {}
+    number = 0
+    for process in tuple(processes):
+        if process.remote is not None:
+            size = process.remote.memory
+        elif process.exited.ready():
+            continue
+        else:
+            number += 1
+            if number % MEMORY_TURN == 0:
+                yield_to_loop()
+            size = process_info.resident_memory(process.pid)
+        if size:
+            sizes[process] = size
+    return sizes
 
 
 class KernelOutput:

@@ -22,7 +22,6 @@ from wstpserver.server.handover import link_of_record
 from wstpserver.server.handshake import trace_link
 from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFailed, initialise, reset
 from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
-from wstpserver.server.kernels.maintenance import EvaluationTimer
 from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.persistence import scan_of
 from wstpserver.server.kernels.process import KernelProcess
@@ -98,7 +97,6 @@ class Supervisor:
         log: The log.
         settings: Returns the configuration.
         owner: Hears of the kernels' links and commands.
-        timer: Limits the time of evaluations.
         check_fresh: Raises `InitialisationFailed` for a kernel that must not be given to anybody.
     """
 
@@ -109,7 +107,6 @@ class Supervisor:
         log: Log,
         settings: Callable[[], ServerSettings],
         owner: KernelOwner,
-        timer: EvaluationTimer,
         check_fresh: Callable[[KernelSession], None],
     ) -> None:
         self._registry = registry
@@ -118,7 +115,6 @@ class Supervisor:
         self._log = log
         self._settings = settings
         self._owner = owner
-        self._timer = timer
         self._check_fresh = check_fresh
         #: All kernels whose link is made and whose process is not known to be gone.
         self.sessions: dict[Kernel, KernelSession] = {}
@@ -223,7 +219,6 @@ class Supervisor:
         process, link = self._launcher.launch(kernel.id, path, options, timeout, surroundings, elsewhere, began)
         if self._log.trace_enabled:
             trace_link(self._log, link, f"Kernel {kernel.id}")
-        self._timer.watch(kernel)
         session = KernelSession(self._owner, kernel, process, link, settings.missed_output_limit)
         notes = self._persistence.make_notes(link.data.socket.fileno(), len(link.leftover))
         if notes is not None:
@@ -242,8 +237,7 @@ class Supervisor:
         Args:
             kernel: What the registry knows of it.
             process: The process.
-            record: What `KernelSession.hand_over` returned, with descriptors of this process; "time_limit" is as of
-                `EvaluationTimer.hand_over`.
+            record: What `KernelSession.hand_over` returned, with descriptors of this process.
 
         Raises:
             OSError: Its link does not exist any more.
@@ -260,15 +254,8 @@ class Supervisor:
             self._take_notes(session, notes, position, scan_of(record))
         session.go_on(record)
         self._persistence.keep(session)
-        self._timer.watch(kernel)
-        if "time_limit" in record:
-            self._timer.go_on(kernel, record["time_limit"])
         self.sessions[kernel] = session
         return session
-
-    def time_limit(self, session: KernelSession) -> dict[str, Any] | None:
-        """The limit of the evaluation that is under way in a kernel, for `go_on`."""
-        return self._timer.hand_over(session.record)
 
     def end_process(self, kernel: Kernel, process: KernelProcess | None) -> None:
         """Go on with the end of a kernel that is closing and has no session here."""
@@ -459,7 +446,6 @@ class Supervisor:
     def _forget(self, kernel: Kernel) -> None:
         self.sessions.pop(kernel, None)
         self._persistence.forget(kernel)
-        self._timer.forget(kernel)
         self._registry.gone(kernel)
 
 
