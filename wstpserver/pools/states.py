@@ -241,7 +241,7 @@ class Kernel:
         """What another process needs to go on with it."""
         record: dict[str, Any] = {"id": self.id, "state": self.state.value}
         if self.pool is not None:
-            record["pool"] = self.pool.name
+            record["pool"] = self.pool.settings.name
         for name, default in _KERNEL_FIELDS.items():
             value = getattr(self, name)
             if value is not default and value != default:

@@ -424,7 +424,8 @@ class ClientSession:
         self.command: CommandInHand | None = None
         #: What is written last, when the link is being closed and nothing was written for that yet.
         self._last = b""
-        self._reader = MessageReader()
+        #: Made for the first message.
+        self._reader: MessageReader | None = None
         #: Messages that were received and have not been passed on yet.
         self._messages_in_hand = 0
 
@@ -514,7 +515,7 @@ class ClientSession:
             self.greeting_version,
             self.address,
             received=received,
-            messages_received=self._reader.pending,
+            messages_received=self._reader.pending if self._reader is not None else b"",
             messages_unsent=self._message_writer.unsent,
             open_tail=self.writer.has_open_tail,
         )
@@ -580,7 +581,8 @@ class ClientSession:
 
     def run_messages(self, leftover: bytes) -> None:
         """Pass on the client's messages until the message connection ends."""
-        run_messages(self._messages, self._message, leftover, self._reader)
+        self._reader = reader = MessageReader()
+        run_messages(self._messages, self._message, leftover, reader)
         self.messages_ended()
 
     def messages_ended(self) -> None:
