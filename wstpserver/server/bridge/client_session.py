@@ -12,7 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.pools.states import Client
-from wstpserver.server import access
+from wstpserver.server import GracePeriods, access
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import (
     Connection,
@@ -29,9 +29,6 @@ from wstpserver.server.relay.sinks import FrameWriter, ended
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.packets import MessageReader, PacketHead
 from wstpserver.wire.proxy_protocol import ProxyHeader
-
-#: Seconds after which a link that is closing is ended, whether the other side has read everything or not.
-LINGER = 10.0
 
 #: Bytes that a queued packet costs beside its own.
 QUEUED_PACKET_COST = 200
@@ -76,6 +73,8 @@ class CommandInHand(NamedTuple):
 
 class ClientOwner(Protocol):
     """What hears of a client's life."""
+
+    grace: GracePeriods
 
     def client_needs_kernel(self, session: ClientSession) -> bool:
         """The client sent something for a kernel and has none; False if it is not to be kept for one."""
@@ -614,7 +613,7 @@ class ClientSession:
 
     def _end_later(self) -> None:
         if self._linger is None:
-            self._linger = get_hub().loop.timer(LINGER)
+            self._linger = get_hub().loop.timer(self._owner.grace.client)
             self._linger.start(gevent.spawn, self._end_overdue)
 
     def _end_overdue(self) -> None:
