@@ -65,8 +65,8 @@ def abort_among_bulk(link, size, flood=None):
 
 
 def everything_embedded(server, link, reals):
-    """All of it with an embedded kernel. A packed list of so many reals goes there and comes back; the kernel keeps it as
-    an array, because lists that it computes with take some microseconds for each number.
+    """All of it with an embedded kernel. A packed list of so many reals goes there and comes back; the kernel keeps it
+    as an array, because lists that it computes with take some microseconds for each number.
     """
     evaluations(link, 1000)
     unicode(link)
