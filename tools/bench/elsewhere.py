@@ -11,8 +11,8 @@ gevent as the server does, and each one follows an evaluation of a kernel of thi
 else passes lines to and fro in half of the time, because nobody sleeps and everything stays in the caches.
 
 An evaluation elsewhere cannot be faster than one of a kernel of this machine and one round trip of the engine together:
-that is its limit, and what it takes longer is also compared with the round trip alone. A packed list, which the kernel has already, cannot be faster than
-`cat` of the engine, nor than the same list of a kernel of this machine.
+that is its limit, and what it takes longer is also compared with the round trip alone. A packed list, which the kernel
+has already, cannot be faster than `cat` of the engine, nor than the same list of a kernel of this machine.
 """
 import argparse
 import json
@@ -102,7 +102,7 @@ def list_rate(link):
 
 
 def measure(rounds):
-    """(median round trip in seconds, median rate in bytes a second) by the name of the way, of its cat and its limit."""
+    """(median round trip in seconds, median rate in bytes a second) by the name of the way, its cat and its limit."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("slurm", "ssh"):
@@ -136,7 +136,8 @@ def _measure(folder, slurm, ssh, rounds):
         for _ in range(rounds):
             for way, link in links.items():
                 rates.setdefault(way, []).append(list_rate(link))
-                trips.setdefault(way, []).append(statistics.median(round_trip(link, each) for each in range(EVALUATIONS)))
+                times = [round_trip(link, value) for value in range(EVALUATIONS)]
+                trips.setdefault(way, []).append(statistics.median(times))
             for way, cat in cats.items():
                 rates.setdefault(f"{way} cat", []).append(cat_rate(launchers[way], environment, file))
 
