@@ -21,7 +21,14 @@ REFUSED = {
     "pidfd": {"calls": starting.PIDFD},
     "netlink": {"netlink": True},
     "splice": {"calls": starting.SPLICE},
-    "all of them": {"calls": (*starting.CLOSE_RANGE, *starting.PIDFD, *starting.SPLICE), "netlink": True},
+    "epoll_pwait2": {"calls": starting.EPOLL_PWAIT2},
+    "memfd_create": {"calls": starting.MEMFD},
+    "all of them": {
+        "calls": (
+            *starting.CLOSE_RANGE, *starting.EPOLL_PWAIT2, *starting.MEMFD, *starting.PIDFD, *starting.SPLICE,
+        ),
+        "netlink": True,
+    },
 }
 
 
@@ -51,7 +58,8 @@ def use(server):
 )  # fmt: skip
 def test_system_calls_that_are_refused(tmp_path, what, error):
     environment = starting.refusing(tmp_path, error, **REFUSED[what])
-    configuration = one_pool(make_kernel(tmp_path), 2, MaximumKernelNumber=8)
+    outliving = {"KernelsOutliveServer": 60}  # notes are made for the next server, if they can be
+    configuration = one_pool(make_kernel(tmp_path), 2, root=outliving, MaximumKernelNumber=8)
     with serving(tmp_path, configuration, environment=environment) as server:
         use(server)
 
