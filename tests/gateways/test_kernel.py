@@ -331,15 +331,19 @@ def test_given_twice():
 
 
 @pytest.mark.skipif(library_path() is None, reason="WSTP_LIBRARY names no library")
-def test_the_words_of_mathlink_jl(program, server):
-    """What MathLink.jl opens a link with, without a program's name before it: its own launch, and that of our page."""
+def test_the_words_of_libraries(program, server):
+    """Those by which MathLink.jl and wstp-node launch a kernel, and those of our page for the former."""
     library = VendorLibrary(library_path())
-    link = library.open_words("-linkname", f'"{program}" -mathlink', "-linkmode", "launch")
-    try:
-        with pytest.raises(VendorError, match="connection was lost"):
-            link.activate(PATIENCE)
-    finally:
-        link.close()
+    for words in (
+        ("-linkname", f'"{program}" -mathlink', "-linkmode", "launch"),
+        ("wstp", "-linkname", f'"{program}" -wstp', "-linkmode", "launch"),
+    ):
+        link = library.open_words(*words)
+        try:
+            with pytest.raises(VendorError, match="connection was lost"):
+                link.activate(PATIENCE)
+        finally:
+            link.close()
     name = f"{server.port}@localhost"
     words = ("-linkmode", "connect", "-linkprotocol", "TCPIP", "-linkname", name, "-linkoptions", "4")
     link = library.open_words(*words)
