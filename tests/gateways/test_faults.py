@@ -9,7 +9,7 @@ Other faults are beside the other tests of each gateway:
 | text (`test_kernel_text`) | here | `test_the_kernel_dies` | here | here |
 | wolframclient | here | `test_a_kernel_that_is_killed` | `test_large_values` | `test_garbage` |
 | Jupyter | here | `test_a_kernel_that_dies_is_replaced` | `test_a_hundred_megabytes` | `test_garbage` |
-| %%wl (`test_cells`) | here | `test_a_kernel_that_dies` | `test_text_of_any_kind` | `test_text_of_any_kind` |
+| %%wl (`test_magic`) | here | `test_a_kernel_that_dies` | `test_text_of_any_kind` | `test_text_of_any_kind` |
 | agents | here | `test_a_kernel_that_dies` | `test_errors_and_limits` | `test_garbage` |
 
 A server that is restarted under sessions: `test_the_server_is_restarted` of %%wl and agents. A connection that breaks:
