@@ -66,12 +66,13 @@ def test_a_limit_that_comes_by_a_reload_holds_and_an_evaluation_that_its_client_
 
 
 def test_a_kernel_that_does_not_react_to_the_abort_is_closed(serve):
-    server = serve({"Main": {"MinimumKernelNumber": 1, "MaximumKernelNumber": 2, "EvaluationTimeLimit": 0.3}})
+    limited = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 2, "EvaluationTimeLimit": 0.3}
+    server = serve({"Main": limited}, grace={"abort": 0.5})
     link = server.client()
     name = kernel_id(link)
     link.put("EvaluatePacket", call("Deaf", 600))
     assert link.get_packet() == ("TextPacket", f"WSTPServer: {TOO_LONG} and is aborted\n")
-    late = f"{TOO_LONG} and did not end within 5 s after it was aborted"
+    late = f"{TOO_LONG} and did not end within 0.5 s after it was aborted"
     assert link.get_packet() == ("TextPacket", f"WSTPServer: the kernel was closed: {late}\n")
     assert link.at_end()
     server.wait_for_log(f"Warning: \n    Kernel {name} is closed: an evaluation has taken")

@@ -98,8 +98,8 @@ class Registry:
     outermost call returns, in order, also where the call ends with `Refused`. *carry_out* must not wait; the effects of
     what it asks of the registry in turn follow behind those that are there.
 
-    A client asks for a kernel with `connect_to_pool` or `connect_to_kernel` and gets a `WaitingClient`. That is
-    granted, or it waits until it is settled; each has one `Settled` effect at its end.
+    A client asks for a kernel with `connect_to_pool` or `connect_to_kernel` and gets a `WaitingClient`. That is settled
+    already, or it waits in a line; each that has stood in one has one `Settled` effect at its end.
 
     Args:
         settings: The configuration.
@@ -632,6 +632,8 @@ class Registry:
         elif turned_away:
             self._end_waiting(waiting, WaitState.FAILED, not_admitted(pool.admission, pool))
         else:
+            client.waiting = waiting
+            pool.waiting.join(waiting)
             self._fill(pool)
         return waiting
 
@@ -647,7 +649,8 @@ class Registry:
             Refused: The client cannot have it.
         """
         self._check_givable(client, kernel)
-        waiting = self._begin_waiting(client, kernel, purpose, deferred=deferred)
+        client.waiting = waiting = self._begin_waiting(client, kernel, purpose, deferred=deferred)
+        kernel.waiting.join(waiting)
         if kernel.client is client:  # it has it, or is to have it
             if kernel is client.kernel:
                 self._release_pending(client)
@@ -835,8 +838,7 @@ class Registry:
         pool.counts[before] -= 1
         pool.counts[kernel.state] += 1
         if before is FREE:
-            pool.fresh.pop(kernel.id, None)
-            pool.used.pop(kernel.id, None)
+            (pool.used if kernel.uses else pool.fresh).pop(kernel.id, None)
         if kernel.state is FREE:
             (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
 
@@ -906,18 +908,17 @@ class Registry:
     ) -> WaitingClient:
         if client.waiting is not None:
             self._end_waiting(client.waiting, WaitState.FAILED, "the client asked for another kernel")
-        deferred = deferred and client.kernel is not None
-        client.waiting = waiting = WaitingClient(client, target, purpose, self._clock(), deferred)
-        target.waiting.join(waiting)
-        return waiting
+        return WaitingClient(client, target, purpose, self._clock(), deferred and client.kernel is not None)
 
     def _end_waiting(self, waiting: WaitingClient, state: WaitState, why: str = "") -> None:
-        waiting.target.waiting.leave(waiting)
-        waiting.client.waiting = None
+        client = waiting.client
         waiting.state, waiting.reason = state, why
+        if client.waiting is waiting:
+            waiting.target.waiting.leave(waiting)
+            client.waiting = None
+            self._effects.append(Settled(waiting))
         for wait_ended in self._wait_ended:
             wait_ended(waiting)
-        self._effects.append(Settled(waiting))
 
     def _fail_waiting(self, kernel: Kernel, why: str) -> None:
         for waiting in tuple(kernel.waiting):

@@ -241,7 +241,7 @@ class Kernel:
         """What another process needs to go on with it."""
         record: dict[str, Any] = {"id": self.id, "state": self.state.value}
         if self.pool is not None:
-            record["pool"] = self.pool.name
+            record["pool"] = self.pool.settings.name
         for name, default in _KERNEL_FIELDS.items():
             value = getattr(self, name)
             if value is not default and value != default:
@@ -540,15 +540,17 @@ class Pool:
 
 # -- effects -----------------------------------------------------------------------------------------------------
 
+# Not frozen: to make a frozen one takes three times as long, and each connection makes some.
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Start:
     """Launch a process for *kernel*."""
 
     kernel: Kernel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Close:
     """End the process of *kernel*; *why* is for the log."""
 
@@ -556,14 +558,14 @@ class Close:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reset:
     """Run the ResetCode of its pool in *kernel*."""
 
     kernel: Kernel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bridged:
     """Join *client* and *kernel*. *named*: the client has asked for it by its ID."""
 
@@ -573,7 +575,7 @@ class Bridged:
     named: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unbridged:
     """Part *client* and *kernel*.
 
@@ -591,14 +593,14 @@ class Unbridged:
     told: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """The client does not wait any longer: its state says what has become of it."""
 
     waiting: WaitingClient
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MoveFailed:
     """The kernel that *client* was granted has gone before the client got it."""
 
@@ -606,7 +608,7 @@ class MoveFailed:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnswerAwaited:
     """Whether something is to be done when the evaluation in *kernel* is answered has changed (`Kernel.deferred`)."""
 

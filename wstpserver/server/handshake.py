@@ -114,34 +114,36 @@ def trace_link(log: Log, link: OpenLink, name: str) -> None:
 class PendingConnection:
     """A TCP connection that is not a link or a part of one yet."""
 
-    __slots__ = (
-        "address", "beginning", "header", "is_refused", "listener", "listener_watcher", "received", "sent", "since",
-        "skipped", "spoke_at", "stream", "watcher",
-    )  # fmt: skip
+    #: What has come of a PROXY header; None where there can be none (any more).
+    beginning: bytes | None = None
+    #: What a proxy says of the client; None if it connected by itself.
+    header: ProxyHeader | None = None
+    #: Whether it is dropped because the client that the proxy names is not admitted.
+    is_refused = False
+    #: Calls back when bytes have come in; None while nothing is to be read.
+    watcher: Any = None
+    #: The port that was opened for its message connection in classic mode.
+    listener: socket.socket | None = None
+    listener_watcher: Any = None
+    #: What has come in, and how many bytes went out: another process goes through the same conversation again.
+    received = b""
+    sent = 0
+    #: How much had come in when we spoke first, None if we did not.
+    spoke_at: int | None = None
+    #: How much of what is to be sent was sent by another process.
+    skipped = 0
 
-    def __init__(self, stream: Connection, address: str) -> None:
+    def __init__(self, stream: Connection, peer: tuple[Any, ...] | str) -> None:
         self.stream = stream
-        self.address = address
-        #: What has come of a PROXY header; None where there can be none (any more).
-        self.beginning: bytes | None = None
-        #: What a proxy says of the client; None if it connected by itself.
-        self.header: ProxyHeader | None = None
-        #: Whether it is dropped because the client that the proxy names is not admitted.
-        self.is_refused = False
+        #: Where it comes from, as the system or `address_name` says it.
+        self.peer = peer
         #: When it was accepted, as of `time.monotonic`.
         self.since = time.monotonic()
-        #: Calls back when bytes have come in; None while nothing is to be read.
-        self.watcher: Any = None
-        #: The port that was opened for its message connection in classic mode.
-        self.listener: socket.socket | None = None
-        self.listener_watcher: Any = None
-        #: What has come in, and how many bytes went out: another process goes through the same conversation again.
-        self.received = b""
-        self.sent = 0
-        #: How much had come in when we spoke first, None if we did not.
-        self.spoke_at: int | None = None
-        #: How much of what is to be sent was sent by another process.
-        self.skipped = 0
+
+    @property
+    def address(self) -> str:
+        """Where it comes from, for the log."""
+        return address_name(self.peer)
 
     def stop_reading(self) -> None:
         """Leave what comes in to somebody else."""
@@ -204,12 +206,14 @@ class LinkHandshakes:
         """The connection that has been pending for the longest time."""
         return next(iter(self.pending), None)
 
-    def accept(self, connected: socket.socket, address: str, *, may_be_proxied: bool = False) -> None:
+    def accept(
+        self, connected: socket.socket, address: tuple[Any, ...] | str, *, may_be_proxied: bool = False
+    ) -> None:
         """Take a connection to the port for data connections, which may be the one for all.
 
         Args:
             connected: the connection.
-            address: where it comes from, for the log.
+            address: where it comes from.
             may_be_proxied: whether it may begin with a PROXY header.
         """
         pending = _pending(connected, address)
@@ -353,7 +357,7 @@ class LinkHandshakes:
         pending.beginning = None
         peer = pending.address
         if header is not None and header.client is not None:
-            pending.address = f"{address_name(header.client)} via {peer}"
+            pending.peer = f"{address_name(header.client)} via {peer}"
         pending.header = header
         assert self._refusal_behind_proxy is not None
         why = self._refusal_behind_proxy(_host(peer), header)
@@ -506,7 +510,7 @@ def _record(connection: PairingConnection, numbers: Mapping[PairingConnection, i
     return record
 
 
-def _pending(connected: socket.socket, address: str) -> PendingConnection | None:
+def _pending(connected: socket.socket, address: tuple[Any, ...] | str) -> PendingConnection | None:
     """None, and closed, if the connection is gone already."""
     try:
         return PendingConnection(Connection(connected), address)
@@ -591,7 +595,7 @@ class ClientAcceptor:
         while len(self._handshakes.pending) >= self._settings.maximum_unpaired_connections:
             self._drop("it has not become a link, and its place is needed by a new connection")
         proxied = self._admission.has_proxies and self._admission.may_be_proxy(address[0])
-        self._handshakes.accept(connected, address_name(address), may_be_proxied=proxied)
+        self._handshakes.accept(connected, address, may_be_proxied=proxied)
         if self._timer is None:
             self._drop_overdue()
 

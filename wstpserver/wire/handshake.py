@@ -268,15 +268,17 @@ class Handshake(ABC):
             U+FFFF have to be rewritten: see `frames.EscapeRewriter`.
     """
 
+    complete = False
+    peer: PeerGreeting | None = None
+    version: int | None = None
+    #: Of _received[0] in the stream.
+    _offset = 0
+    _error: RemoteProtocolError | None = None
+
     def __init__(self) -> None:
-        self.complete = False
-        self.peer: PeerGreeting | None = None
-        self.version: int | None = None
         self._received = bytearray()
-        self._offset = 0  # of _received[0] in the stream
         self._outgoing = bytearray()
         self._events: list[Event] = []
-        self._error: RemoteProtocolError | None = None
         self._steps = self._conversation()
 
     @abstractmethod
@@ -321,7 +323,7 @@ class Handshake(ABC):
 
     def leftover(self) -> bytes:
         """What came in behind the end of the handshake, handed out once; b"" before that end."""
-        if not self.complete:
+        if not self.complete or not self._received:
             return b""
         leftover = bytes(self._received)
         self._offset += len(leftover)
@@ -367,6 +369,11 @@ class Handshake(ABC):
                 raise RemoteProtocolError(f"a greeting line of more than {LINE_LIMIT} bytes", self._offset)
             yield
         return self._take(end + 1)[:-1]
+
+    def _skip(self, size: int) -> None:
+        """The same, where nobody wants to know them."""
+        del self._received[:size]
+        self._offset += size
 
     def _take_lines(self, number: int) -> bytes | None:
         """So many lines with their line feeds; None if they are not all here."""
@@ -436,11 +443,9 @@ class ListenHandshake(Handshake):
     It reads the peer's version before it greets. In classic mode the peer may do the same: see `speak`.
     """
 
-    def __init__(self) -> None:
-        self._message_port: int | None = None
-        self._spoken: int | None = None
-        self._awaits_greeting = False
-        super().__init__()
+    _message_port: int | None = None
+    _spoken: int | None = None
+    _awaits_greeting = False
 
     @property
     def awaits_greeting(self) -> bool:
@@ -485,7 +490,7 @@ class ListenHandshake(Handshake):
             line = bytes(self._received[: len(_TEMPLATES[0])])
             match = _ID_LINE.fullmatch(line)
             if match is not None:
-                self._take(len(line))
+                self._skip(len(line))
                 return match
             template = _fitting_template(self._received)
             if template is not None:
@@ -505,7 +510,9 @@ class ListenHandshake(Handshake):
         channel: Channel = "data" if line[2] == b"data" else "mesg"
         self._events.append(LinkIdentified("uuid", line[1].decode().upper(), channel))
         if channel == "data":
-            yield from self._read(len(WORDS))
+            while len(self._received) < len(WORDS):
+                yield
+            self._skip(len(WORDS))
             self._outgoing += WORDS + _OPENING
             yield from self._answer()
 

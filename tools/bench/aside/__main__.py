@@ -47,7 +47,7 @@ def main(arguments=None):
     parser.add_argument("what", choices=MEASURES)
     add = parser.add_argument
     add("--rounds", type=int, default=20, help="how often it is switched on and off (20)")
-    add("--count", type=int, help="connections or evaluations in each half of a round")
+    add("--count", type=int, help="connections, evaluations or missed packets in each half of a round")
     add("--rate", type=int, default=10_000, help="refused: connections a second (10000)")
     add("--kernels", type=int, default=1000, help="monitoring: kernels, each with a client (1000)")
     add("--evaluations", type=float, default=500.0, help="monitoring: evaluations a second, of all clients (500)")
@@ -296,36 +296,37 @@ def monitoring(options):
 
 # missed output
 
-#: Packets of about 20 bytes, more than MissedOutputLimit keeps, and how the reply with them ends: with the answer to
-#: the evaluation that wrote them.
+#: Packets of about 20 bytes, more than MissedOutputLimit keeps.
 PACKETS = 400_000
-REPLY_ENDS = encode(PACKETS) + b"]"
 
 
 class Fetching(threading.Thread):
-    """Reads the reply to GetMissedOutput[], which it asks for. `began` and `ended` are times, `size` the bytes."""
+    """Reads the reply to GetMissedOutput[], which it asks for; it ends with the answer to the evaluation that wrote the
+    packets, *count*. `began` and `ended` are times, `size` the bytes.
+    """
 
-    def __init__(self, link):
+    def __init__(self, link, count):
         super().__init__(daemon=True)
         self._data = link.data
+        self._reply_ends = encode(count) + b"]"
         self.size, self.ended = 0, None
         self.began = time.monotonic()
         link.put("WSCommandPacket", Function("GetMissedOutput"))
         self.start()
 
     def run(self):
-        buffer, last = bytearray(1 << 20), b""
-        while not last.endswith(REPLY_ENDS):
+        buffer, last, length = bytearray(1 << 20), b"", len(self._reply_ends)
+        while last != self._reply_ends:
             size = self._data.recv_into(buffer)
             assert size, "the server has closed the link"
             self.size += size
-            last = (last + buffer[max(0, size - len(REPLY_ENDS)) : size])[-len(REPLY_ENDS) :]
+            last = (last + buffer[max(0, size - length) : size])[-length:]
         self.ended = time.monotonic()
 
 
 def missed(options):
     """Evaluations of one client while another fetches all that a kernel has written without a client."""
-    fetches = []
+    fetches, count = [], options.count or PACKETS
     with tempfile.TemporaryDirectory(prefix="kernels-") as folder, Server(1) as server:
         flooding = pool(make_kernel(Path(folder)), MinimumKernelNumber=1, MaximumKernelNumber=1, Default=False)
         server.reload(Pools={**server.configuration["Pools"], "Flooding": flooding})
@@ -338,8 +339,10 @@ def missed(options):
             @contextlib.contextmanager
             def switch(is_on):
                 if is_on:
-                    other.put("EvaluatePacket", Function("Flood", PACKETS, 1))
-                    other.command("DisconnectKernel")
+                    other.put("EvaluatePacket", Function("Flood", count, 1))
+                    other.put("WSCommandPacket", Function("DisconnectKernel"))
+                    while other.get_packet()[0] != "ReturnPacket":
+                        pass  # the first packets, which come before the reply
                     wait_for(lambda: "False" in other.command("GetKernelBusyStatus", kernel), 120.0, "the packets")
                     assert "Success" in other.command("ConnectKernel", kernel, 30)
                     other.get_packet()
@@ -347,9 +350,9 @@ def missed(options):
 
             def measure(is_on):
                 """The evaluations between the command and the end of its reply, or in a third of a second."""
-                fetching = Fetching(other) if is_on else None
+                fetching = Fetching(other, count) if is_on else None
                 durations, ends = [], time.monotonic() + 0.3
-                while fetching.ended is None if fetching is not None else time.monotonic() < ends:
+                while not durations or (time.monotonic() < ends if fetching is None else fetching.ended is None):
                     durations += client.step("time 20")
                 if fetching is not None:
                     fetching.join()

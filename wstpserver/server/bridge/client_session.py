@@ -12,7 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.pools.states import Client
-from wstpserver.server import access
+from wstpserver.server import GracePeriods, access
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import (
     Connection,
@@ -29,9 +29,6 @@ from wstpserver.server.relay.sinks import FrameWriter, ended
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.packets import MessageReader, PacketHead
 from wstpserver.wire.proxy_protocol import ProxyHeader
-
-#: Seconds after which a link that is closing is ended, whether the other side has read everything or not.
-LINGER = 10.0
 
 #: Bytes that a queued packet costs beside its own.
 QUEUED_PACKET_COST = 200
@@ -76,6 +73,8 @@ class CommandInHand(NamedTuple):
 
 class ClientOwner(Protocol):
     """What hears of a client's life."""
+
+    grace: GracePeriods
 
     def client_needs_kernel(self, session: ClientSession) -> bool:
         """The client sent something for a kernel and has none; False if it is not to be kept for one."""
@@ -424,7 +423,8 @@ class ClientSession:
         self.command: CommandInHand | None = None
         #: What is written last, when the link is being closed and nothing was written for that yet.
         self._last = b""
-        self._reader = MessageReader()
+        #: Made for the first message.
+        self._reader: MessageReader | None = None
         #: Messages that were received and have not been passed on yet.
         self._messages_in_hand = 0
 
@@ -514,7 +514,7 @@ class ClientSession:
             self.greeting_version,
             self.address,
             received=received,
-            messages_received=self._reader.pending,
+            messages_received=self._reader.pending if self._reader is not None else b"",
             messages_unsent=self._message_writer.unsent,
             open_tail=self.writer.has_open_tail,
         )
@@ -580,7 +580,8 @@ class ClientSession:
 
     def run_messages(self, leftover: bytes) -> None:
         """Pass on the client's messages until the message connection ends."""
-        run_messages(self._messages, self._message, leftover, self._reader)
+        self._reader = reader = MessageReader()
+        run_messages(self._messages, self._message, leftover, reader)
         self.messages_ended()
 
     def messages_ended(self) -> None:
@@ -612,7 +613,7 @@ class ClientSession:
 
     def _end_later(self) -> None:
         if self._linger is None:
-            self._linger = get_hub().loop.timer(LINGER)
+            self._linger = get_hub().loop.timer(self._owner.grace.client)
             self._linger.start(gevent.spawn, self._end_overdue)
 
     def _end_overdue(self) -> None:

@@ -33,6 +33,7 @@ from wstpserver.pools.states import (
     WaitingClient,
     WaitState,
 )
+from wstpserver.server import GRACE, GracePeriods
 from wstpserver.server.access import AccessTokens, RefusalLog
 from wstpserver.server.bridge.bridge import Bridge
 from wstpserver.server.bridge.client_session import ClientSession
@@ -92,6 +93,7 @@ class Dispatcher:
         facts: What the server says of itself.
         tokens: The access tokens; None for none.
         control: Reloads and stops the server; None where nothing does.
+        grace: How long clients, kernels and evaluations have to come to their end.
     """
 
     def __init__(
@@ -102,7 +104,9 @@ class Dispatcher:
         facts: ServerFacts | None = None,
         tokens: AccessTokens | None = None,
         control: ServerControl | None = None,
+        grace: GracePeriods = GRACE,
     ) -> None:
+        self.grace = grace
         self._launcher = launcher
         self.settings = settings
         #: One function for all clients.
@@ -132,9 +136,9 @@ class Dispatcher:
         }
         self.registry = Registry(settings, KernelIds(secrets.token_bytes(32)).new, self._carry_out, time.monotonic)
         self.maintenance = Maintenance(self.registry, log, self._close_unfit, self._send_away)
-        self._timer = EvaluationTimer(self.registry, log, self._abort)
+        self._timer = EvaluationTimer(self.registry, log, self._abort, grace.abort)
         self.supervisor = Supervisor(
-            self.registry, launcher, log, lambda: self.settings, self, self.maintenance.check_fresh
+            self.registry, launcher, log, lambda: self.settings, self, self.maintenance.check_fresh, grace
         )
         self.registry.observe(moved=launcher.persistence.moved, setting_changed=launcher.persistence.changed)
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)

@@ -26,9 +26,6 @@ INTERVAL = 1.0
 #: Clients looked at before other greenlets have their turn.
 ROUND = 200
 
-#: Seconds that a kernel has to answer once it was told to abort.
-ABORT_GRACE = 5.0
-
 
 class Maintenance:
     """Goes through the kernels once a second, of pools with such a limit only, and through clients if they have one.
@@ -142,12 +139,14 @@ class EvaluationTimer:
         registry: Closes kernels.
         log: Is told of what is aborted and closed.
         abort: Tells the client of a kernel what is aborted, and the kernel to abort.
+        grace: Seconds that a kernel has to answer once it was told to abort.
     """
 
-    def __init__(self, registry: Registry, log: Log, abort: Callable[[Kernel, str], None]) -> None:
+    def __init__(self, registry: Registry, log: Log, abort: Callable[[Kernel, str], None], grace: float) -> None:
         self._registry = registry
         self._log = log
         self._abort = abort
+        self._grace = grace
         self._timers: dict[Kernel, Any] = {}
         #: When each of them fires, by the monotonic clock, and what is aborted already.
         self._due: dict[Kernel, tuple[float, str]] = {}
@@ -220,13 +219,13 @@ class EvaluationTimer:
             return
         what = f"an evaluation has taken longer than {limit:g} s (EvaluationTimeLimit)"
         self._log.warning(f"Kernel {kernel.id}: {what} and is aborted")
-        self._set(kernel, ABORT_GRACE, self._not_aborted, kernel, what, aborted=what)
+        self._set(kernel, self._grace, self._not_aborted, kernel, what, aborted=what)
         self._abort(kernel, f"{what} and is aborted")
 
     def _not_aborted(self, kernel: Kernel, what: str) -> None:
         if not self._is_due(kernel):
             return
-        why = f"{what} and did not end within {ABORT_GRACE:g} s after it was aborted"
+        why = f"{what} and did not end within {self._grace:g} s after it was aborted"
         self._log.warning(f"Kernel {kernel.id} is closed: {why}")
         self._registry.close(kernel, why, told=f"the kernel was closed: {why}")
 

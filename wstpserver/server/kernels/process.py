@@ -16,14 +16,10 @@ from gevent.event import AsyncResult, Event
 
 from wstpserver.keeper.connector import REPORT
 from wstpserver.keeper.processes import describe_status
+from wstpserver.server import GRACE, GracePeriods
 from wstpserver.server.connection import yield_to_loop
 from wstpserver.server.handover import packed, unpacked
 from wstpserver.server.kernels import process_info
-
-#: Seconds a kernel has to exit by itself after its link was closed, then after SIGTERM, then after SIGKILL.
-LINK_GRACE = 2.0
-TERMINATE_GRACE = 3.0
-KILL_GRACE = 5.0
 
 #: Seconds that the end of the output is waited for once a process has exited: a child may hold the pipe open.
 OUTPUT_GRACE = 0.5
@@ -220,17 +216,17 @@ class KernelProcess:
         except PermissionError:  # macOS: a group whose members are all zombies
             pass
 
-    def stop(self, grace: float = LINK_GRACE) -> None:
+    def stop(self, grace: GracePeriods = GRACE) -> None:
         """End the process in stages; its link has been closed already.
 
-        Returns when the process is gone, or has not exited KILL_GRACE seconds after SIGKILL. The rest of its group is
-        killed in any case, also when the process exits by itself.
+        Returns when the process is gone, or has not exited in time after SIGKILL. The rest of its group is killed in
+        any case, also when the process exits by itself.
         """
-        if not self._wait(grace):
+        if not self._wait(grace.link):
             self.kill_group(signal.SIGTERM)
-            self._wait(TERMINATE_GRACE)
+            self._wait(grace.terminate)
         self.kill_group(signal.SIGKILL)
-        gone = self._wait(KILL_GRACE)
+        gone = self._wait(grace.kill)
         if not self.stopped.ready():
             self.stopped.set(gone)
         if self._output is not None:

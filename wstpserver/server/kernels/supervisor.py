@@ -17,6 +17,7 @@ from gevent.pool import Group
 from wstpserver.pools.limits import start_timeout
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Kernel, KernelState, Pool
+from wstpserver.server import GracePeriods
 from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
 from wstpserver.server.handover import link_of_record
 from wstpserver.server.handshake import trace_link
@@ -98,6 +99,7 @@ class Supervisor:
         settings: Returns the configuration.
         owner: Hears of the kernels' links and commands.
         check_fresh: Raises `InitialisationFailed` for a kernel that must not be given to anybody.
+        grace: How long kernels have to come to their end.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Supervisor:
         settings: Callable[[], ServerSettings],
         owner: KernelOwner,
         check_fresh: Callable[[KernelSession], None],
+        grace: GracePeriods,
     ) -> None:
         self._registry = registry
         self._launcher = launcher
@@ -116,6 +119,7 @@ class Supervisor:
         self._settings = settings
         self._owner = owner
         self._check_fresh = check_fresh
+        self._grace = grace
         #: All kernels whose link is made and whose process is not known to be gone.
         self.sessions: dict[Kernel, KernelSession] = {}
         #: True once the server is being stopped.
@@ -263,7 +267,7 @@ class Supervisor:
 
     def _end_process(self, kernel: Kernel, process: KernelProcess | None) -> None:
         if process is not None:
-            process.stop()
+            process.stop(self._grace)
         self._forget(kernel)
 
     def _report(self, kernel: Kernel, session: KernelSession, linked: float, ready: float) -> None:
@@ -285,7 +289,7 @@ class Supervisor:
 
     def _failed(self, kernel: Kernel, session: KernelSession | None, reason: str) -> None:
         if session is not None:
-            session.stop()
+            session.stop(self._grace)
         if kernel.state is not KernelState.STARTING:
             return
         self.sessions.pop(kernel, None)
@@ -408,7 +412,7 @@ class Supervisor:
         self._settle(kernel, "it was closed while it was starting")
         session = self.sessions.get(kernel)
         if session is not None:
-            session.stop()
+            session.stop(self._grace)
         self._forget(kernel)
 
     def link_ended(self, session: KernelSession) -> None:
@@ -440,7 +444,7 @@ class Supervisor:
         told = "" if in_good_order else f"the kernel {death}"
         self._registry.lost(kernel, in_good_order=in_good_order, can_continue=can_continue, told=told)
         session.channel.lost()
-        session.stop()
+        session.stop(self._grace)
         self._forget(kernel)
 
     def _forget(self, kernel: Kernel) -> None:

@@ -103,6 +103,23 @@ class Channel:
     #: it). Each class has a counter of its own.
     bytes_received = ffi.new("uint64_t *")
 
+    # What a new channel begins with.
+    frame = FrameState.BOUNDARY
+    _kept = b""
+    #: The buffer that is being processed, and what follows after it, of what was received before `run`.
+    _processed: Buffer | None = None
+    _later = b""
+    #: True after `halt`, and set when the channel goes on after that.
+    _halting = False
+    _halted: Event | None = None
+    _turn_ends = 0.0
+    _sink: Sink | None = None
+    _loop: epoll_loop.EpollLoop | None = None
+    #: The greenlet that waits in the loop, what it was woken for, and an answer to be reported before that.
+    greenlet: Any = None
+    arrival: tuple[Buffer, int] | None = None
+    late_answer: PacketHead | None = None
+
     def __init__(
         self,
         connection: Connection,
@@ -113,7 +130,6 @@ class Channel:
     ) -> None:
         self.connection = connection
         self.scanner = scanner
-        self.frame = FrameState.BOUNDARY
         self._on_event = on_event
         state = self.state = ffi.new("struct wstpcopy *")
         state.source = connection.handle
@@ -124,20 +140,6 @@ class Channel:
         # Not methods: a partial object saves a Python frame for each round.
         self._receive = partial(lib.wstpcopy_receive, state)
         self._scan_on = partial(lib.wstpcopy_next, state)
-        self._kept = b""
-        #: The buffer that is being processed, and what follows after it, of what was received before `run`.
-        self._processed: Buffer | None = None
-        self._later = b""
-        #: True after `halt`, and set when the channel goes on after that.
-        self._halting = False
-        self._halted: Event | None = None
-        self._turn_ends = 0.0
-        self._sink: Sink | None = None
-        self._loop: epoll_loop.EpollLoop | None = None
-        #: The greenlet that waits in the loop, what it was woken for, and an answer to be reported before that.
-        self.greenlet: Any = None
-        self.arrival: tuple[Buffer, int] | None = None
-        self.late_answer: PacketHead | None = None
 
     # -- rounds --------------------------------------------------------------------------------------------------
 

@@ -63,15 +63,16 @@ class ClientChannel(Channel):
     asks = True
     bytes_received = ffi.new("uint64_t *")
 
+    #: The kernel's channel that C counts answers of; written by `apply`.
+    peer: Channel | None = None
+    _held_part: bytes | bytearray = b""
+
     def __init__(self, connection: Connection, on_event: OnEvent, on_passed: OnPassed) -> None:
         super().__init__(connection, on_event, FrameScanner((), None), _EVALUATIONS, _EVALUATIONS)
         state = self.state
         state.counted = state.large = _EVALUATIONS
         state.one_shot, state.paired, state.held = 1, _EVALUATE, HELD_FRAME_SIZE
-        #: The kernel's channel that C counts answers of; written by `apply`.
-        self.peer: Channel | None = None
         self._on_passed = on_passed
-        self._held_part: bytes | bytearray = b""
 
     # -- the bridge ------------------------------------------------------------------------------------------------
 
