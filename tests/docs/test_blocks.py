@@ -75,6 +75,8 @@ ELSEWHERE = {
     ("docs/wolframclient.md", "WolframLanguageSession("): "tests/gateways/test_wolframclient.py",
     ("docs/wstpscript.md", "wstpscript: waiting"): "tests/script/test_taking_kernels.py",
     ("docs/wstpscript.md", "$ wstpscript -code 'Plot"): "tests/script/test_formats.py",
+    ("docs/wstpscript.md", "$ wstpscript -code 'Do["): "tests/script/test_script.py",
+    ("docs/wstpscript.md", "$ cat power"): "tests/gateways/test_wolframscript.py",
 }
 
 _LANGUAGE = "needs another language, and the library of WSTP"

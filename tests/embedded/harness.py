@@ -31,10 +31,15 @@ def typed(text):
     return call("ToExpression", text)
 
 
-def link_options(listener, uuid=False):
-    """What a parent appends to a kernel's command line."""
+def link_options(listener):
+    """What a parent appends to a kernel's command line: for a listener with one port, that it is a link server's."""
     options = ["-linkprotocol", "TCPIP", "-linkconnect", "-linkname", listener.link_name]
-    return [*options, "-linkoptions", "4"] if uuid else options
+    return options if listener.address.message else [*options, "-linkoptions", "4"]
+
+
+def libraries(pid):
+    """The paths of the files a process has mapped, its extension modules among them (Linux)."""
+    return {line.split(maxsplit=5)[5] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/" in line}
 
 
 def kernel_environment(home):
@@ -151,10 +156,10 @@ class WarmParent:
         os.close(writer)
         return self._launches, reader
 
-    def launch(self, uuid=False, prompt=True, **request):
+    def launch(self, prompt=True, **request):
         """A Kernel whose first prompt has been read."""
-        with listen("0@127.0.0.1", classic=not uuid) as listener:
-            launch, output = self.request(["-wstp", *link_options(listener, uuid)], **request)
+        with listen("0@127.0.0.1") as listener:
+            launch, output = self.request(["-wstp", *link_options(listener)], **request)
             link = listener.accept(PATIENCE)
         kernel = Kernel(link, self.event("launched", launch=launch)["pid"], output)
         if prompt:

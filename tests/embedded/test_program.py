@@ -15,6 +15,7 @@ from tests.embedded.harness import (
     Kernel,
     call,
     kernel_environment,
+    libraries,
     link_options,
 )
 from wstpserver.client import listen
@@ -148,6 +149,11 @@ def test_cold_start(needs_mathics, tmp_path):
             assert (prompt.name, *prompt.arguments) == ("InputNamePacket", "In[1]:= ")
             assert kernel.evaluate(call("Plus", 2, 2)) == 4
             assert "-noprompt" in kernel.evaluate("$CommandLine").args
+            before = libraries(kernel.pid)
+            assert kernel.evaluate("Round[x /. FindRoot[Cos[x] == x, {x, 1}], 0.001]") == 0.739
+            assert kernel.evaluate('NIntegrate[x, {x, 0, 1}, Method -> "Quadrature"]') == pytest.approx(0.5)
+            # 45 MB that a cold kernel loads when it needs them, and not before
+            assert {"optimize", "integrate"} <= {Path(new).parent.name for new in libraries(kernel.pid) - before}
             kernel.close()
             assert process.wait(PATIENCE) == 0
         finally:

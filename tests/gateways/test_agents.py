@@ -164,6 +164,9 @@ def test_errors_and_limits(http):
             assert longer.is_error and "at most 200 seconds" in text(longer)
             large = await call(client, "evaluate", code='StringRepeat["x", 100000]', session=session)
             assert "95000 more characters" in text(large)
+            code = 'Print[StringRepeat["0123456789", 10^7]]; 3'
+            printed = await call(client, "evaluate", code=code, session=session)
+            assert "99995001 more characters" in text(printed) and len(text(printed)) < 6000
             extra = []
             while True:
                 more = await call(client, "evaluate", code="1", session="new")
@@ -240,6 +243,27 @@ def test_a_kernel_that_dies(http, served):
             ended = await running
             assert ended.is_error and "has ended" in text(ended)
             assert "no session" in text(await call(client, "evaluate", code="1", session=session))
+
+    asyncio.run(talk())
+
+
+def test_the_server_is_restarted(http, served, tmp_path):
+    """While a call evaluates, which goes on."""
+    gate = tmp_path / "gate"
+
+    async def talk():
+        async with http.client() as client:
+            session = session_of(await call(client, "evaluate", code="kept = 21", session="new"))
+            waits = f'While[! FileExistsQ["{gate}"], Pause[0.02]]; kept + 1'
+            running = asyncio.ensure_future(call(client, "evaluate", code=waits, session=session))
+            while not served.kernels()[session].busy:
+                await asyncio.sleep(0.02)
+            await asyncio.to_thread(served.restart)
+            gate.touch()
+            assert (await running).structured_content["results"][0]["text"] == "22"
+            kept = await call(client, "evaluate", code="kept", session=session)
+            assert kept.structured_content["results"][0]["text"] == "21"
+            assert not (await call(client, "close", session=session)).is_error
 
     asyncio.run(talk())
 

@@ -218,6 +218,12 @@ def test_text_that_is_too_large_for_a_page(notebook):
     assert reply["status"] == "ok" and data(found)["text/plain"].endswith("(2000000 more characters are not shown)")
 
 
+def test_a_hundred_megabytes(notebook):
+    found, reply = notebook.run('Print[StringRepeat["0123456789", 10^7]]; 3')
+    assert found[0][1]["text"].endswith("(99000001 more characters are not shown)"), reply
+    assert reply["status"] == "ok" and data(found[1:])["text/plain"] == "3"
+
+
 def test_garbage(notebook):
     """What no front end sends, and what no front end can be sent."""
     notebook.client.shell_channel.socket.send_multipart([b"\xff\x00garbage"])

@@ -131,6 +131,20 @@ def test_the_kernel_ends(program):
         assert process.wait(PATIENCE) == 0
 
 
+def test_the_kernel_is_killed_in_the_middle_of_its_output(program, server):
+    with rawlink.running_kernel(program) as (link, process):
+        link.get_packet()
+        assert (number := link.evaluate(call("KernelProcess")))
+        link.put("EvaluatePacket", call("Flood", 1 << 30))
+        assert link.get_packet()[0] == "TextPacket"
+        os.kill(number, signal.SIGKILL)
+        while not link.at_end():
+            pass
+        link.close()
+        assert process.wait(PATIENCE) == 0
+    nothing_is_left(server)
+
+
 def test_a_parent_that_is_killed_leaves_nothing(program, server):
     with rawlink.running_kernel(program) as (link, process):
         link.get_packet()

@@ -8,6 +8,7 @@ from tools.harness.server import ROOT
 #: Numbers of system calls that are the same everywhere, and of socket().
 PIDFD = (424, 434, 438)
 CLOSE_RANGE = (436,)
+SPLICE = (76 if platform.machine() in ("aarch64", "arm64") else 275,)
 SOCKET = 198 if platform.machine() in ("aarch64", "arm64") else 41
 
 _REFUSE = """

@@ -10,6 +10,7 @@ from tests.server import starting
 from tests.support.serving import assert_serves, join, one_pool, ready_kernels, serving
 from tools.harness import processes
 from tools.harness.fake_kernel import joining
+from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.rawlink import RawLink
 
@@ -19,6 +20,7 @@ REFUSED = {
     "close_range": {"calls": starting.CLOSE_RANGE},
     "pidfd": {"calls": starting.PIDFD},
     "netlink": {"netlink": True},
+    "splice": {"calls": starting.SPLICE},
 }
 
 
@@ -33,7 +35,7 @@ def use(server):
     ready_kernels(server, 2)
     assert_serves(server)
     with join(server) as link, classic_client(server) as classic:
-        assert link.evaluate(1) == 1
+        assert link.evaluate(Function("StringLength", "x" * 8_000_000)) == 8_000_000
         assert classic.get_packet()[0] == "InputNamePacket"
         assert classic.evaluate(2) == 2
         assert "result" in json.loads(link.command("StartKernel", make_kernel(server.folder, "other")))

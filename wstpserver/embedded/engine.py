@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from wstpserver.embedded.process import prepare_limits
@@ -27,6 +29,17 @@ WARM_UP = (
     "Names[\"System`Pl*\"]", "Get[\"a-file-that-does-not-exist\"]", "MatrixForm[{{1}}]", "Sort[{3, 1, 2}]",
     "Factor[x^2 - 1]", "Simplify[x + x]", "Det[{{1, 2}, {3, 4}}]", "Prime[10]", "FactorInteger[12]", "Sum[i, {i, 3}]",
 )  # fmt: skip
+
+#: Packages that Mathics and SymPy ask for when they are loaded, and use nowhere that this kernel does. Matplotlib takes
+#: half a second and writes into the user's home directory.
+UNUSED = ("matplotlib", "networkx", "nltk", "wordcloud", "scipy.sparse")
+
+#: Packages whose functions Mathics imports when it is loaded, and calls in few evaluations. Together they take 50 MB,
+#: and half a second, so that a cold kernel imports them when it calls one.
+DEFERRED = ("scipy.optimize", "scipy.integrate", "requests")
+
+#: What a process that forks kernels imports before, so that no kernel has to.
+BEFORE_FORK = ("scipy.optimize", "scipy.integrate", "scipy.linalg", "scipy.special", "scipy.spatial")
 
 #: Numbers a table may gain before it is emptied after an evaluation.
 TABLE_LIMIT = 20_000
@@ -49,8 +62,9 @@ class Engine:
             ImportError: A package is missing.
             Exception: Whatever Mathics raises when it cannot be loaded.
         """
+        gc.disable()  # collections take a quarter of the time, and find nothing
         with _stdout_to_stderr():
-            with _hidden("matplotlib"):
+            with _hidden(UNUSED), _deferred(DEFERRED):
                 _load_builtins()
             from mathics.core.definitions import Definitions
 
@@ -91,7 +105,9 @@ class Engine:
         self.evaluation.reset()
 
     def load_definitions(self) -> None:
-        """Parse the definitions that are parsed at first use otherwise: for a process that forks kernels."""
+        """Load what is loaded at first use otherwise, packages and definitions: for a process that forks kernels."""
+        for name in BEFORE_FORK:
+            importlib.import_module(name)
         self.definitions.builtin.load_all()
         self.definitions.clear_cache()
         _settle_memory()
@@ -151,6 +167,7 @@ def _settle_memory() -> None:
 
     An evaluation makes many objects that live until its end; collecting less often is a tenth faster.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -164,20 +181,43 @@ def _load_builtins() -> None:
 
 
 @contextlib.contextmanager
-def _hidden(module: str) -> Iterator[None]:
-    """Make `import module` fail within the block.
-
-    Mathics imports every package it knows to ask for its version. Matplotlib takes half a second and writes into the
-    user's home directory, and nothing in Mathics uses it.
-    """
-    if module in sys.modules:
+def _hidden(names: Iterable[str]) -> Iterator[None]:
+    """Make the import of modules fail within the block, unless they are there already."""
+    with _replaced(dict.fromkeys(names)):
         yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def _deferred(names: Iterable[str]) -> Iterator[None]:
+    """Let modules that are imported within the block be loaded when one of their functions is called."""
+    with _replaced({name: _DeferredModule(name) for name in names}):
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
+    """Have other modules in place of those that are not yet imported, within the block."""
+    missing = {name: module for name, module in modules.items() if name not in sys.modules}
+    sys.modules.update(missing)  # type: ignore[arg-type]
     try:
         yield
     finally:
-        del sys.modules[module]
+        for name in missing:
+            del sys.modules[name]
+
+
+class _DeferredModule(ModuleType):
+    """Has every function that is asked for; to call one imports the module."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        module = self.__name__
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            return getattr(importlib.import_module(module), name)(*arguments, **options)
+
+        return call
 
 
 @contextlib.contextmanager

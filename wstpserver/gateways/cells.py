@@ -85,7 +85,8 @@ WSTPServer`Cells`shown[HoldComplete[v_]] := Quiet[Which[
   True, {"text", ""}]];
 WSTPServer`Cells`take[line_] := Replace[WSTPServer`Cells`kept[line], {
   held_HoldComplete :> (Unset[WSTPServer`Cells`kept[line]]; Replace[held,
-    {HoldComplete[v_] :> WSTPServer`Cells`shown[HoldComplete[v]], _ :> {"text", ""}}]),
+    {HoldComplete[v_] :> If[StringQ[Unevaluated[v]], {"text", ""}, WSTPServer`Cells`shown[HoldComplete[v]]],
+     _ :> {"text", ""}}]),
   _ :> {"text", ""}}];
 WSTPServer`Cells`raster[held_] := Quiet[Replace[held, HoldComplete[v_] :> ExportString[v, {"Base64", "PNG"}]]];
 Jupyter`Display[e_] := With[{value = e}, Print["@MARK@", ExportString[

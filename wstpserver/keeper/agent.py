@@ -23,6 +23,7 @@ import types
 from functools import partial
 from typing import Any, Callable, NoReturn  # noqa: UP035 - Python 3.8
 
+from wstpserver.keeper.passing import PassingChannel, PassingLoop
 from wstpserver.keeper.processes import (
     Starter,
     become_subreaper,
@@ -396,7 +397,7 @@ class Agent:
     EXIT_GRACE = 0.3
 
     def __init__(self) -> None:
-        self._loop = Loop()
+        self._loop = PassingLoop()
         self._kernel: KernelHere | None = None
         self._finished = False
         self._why = ""
@@ -413,7 +414,9 @@ class Agent:
         os.write(1, HELLO + json.dumps(hello).encode() + b"\n")
         self._stream = Stream(self._loop, 0, 1, self._take, self._lost)
         for number in (DATA_CHANNEL, MESSAGE_CHANNEL, OUTPUT_CHANNEL):
-            self._stream.add(StreamChannel(self._stream, number, self._check_exit))
+            kind = PassingChannel if number == DATA_CHANNEL else StreamChannel
+            self._stream.add(kind(self._stream, number, self._check_exit))
+        self._loop.serve(self._stream)
         self._loop.call_later(1.0, self._tick)
 
     def run(self) -> None:

@@ -33,6 +33,10 @@ from wstpserver.wire.preview import PREVIEW_BYTES, preview
 #: nothing or, being a command, a tenth of a millisecond, so neither frames nor bytes are a measure.
 TURN = 0.001
 
+#: Bytes that are sent before others have their turn: the system takes several megabytes in one call, if the peer reads
+#: fast, and needs a millisecond for two of them.
+SEND_PORTION = 1 << 18
+
 #: Seconds that an acknowledgement waits for an answer to go with; at most twice as many.
 ACKNOWLEDGEMENT_DELAY = 0.004
 
@@ -181,6 +185,9 @@ class Connection:
         Raises:
             ConnectionClosed: the connection is gone, or was ended meanwhile.
         """
+        if len(data) > SEND_PORTION:
+            self._send_rest(memoryview(data))
+            return
         sent = 0 if self.unsent is not None else self._send_some(data)
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:])
@@ -222,7 +229,7 @@ class Connection:
                 raise ConnectionClosed("the connection was ended")
             try:
                 hub.wait(self._writer)
-                view = view[self.socket.send(view) :]
+                view = view[self.socket.send(view[:SEND_PORTION]) :]
             except _NOT_NOW:
                 continue
             except _KeepUnsent:

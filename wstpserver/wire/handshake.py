@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
@@ -96,8 +95,7 @@ def first_lines(version: int, *, without_kernel: bool = False) -> bytes:
 LINE_LIMIT: Final = 4096  # bytes
 
 
-@dataclass(frozen=True)
-class PeerGreeting:
+class PeerGreeting(NamedTuple):
     """What the peer said about itself.
 
     Attributes:
@@ -106,7 +104,7 @@ class PeerGreeting:
     """
 
     version: int
-    words: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, str] = MappingProxyType({})
 
     @property
     def formats(self) -> tuple[int, ...]:

@@ -314,11 +314,14 @@ class Channel:
 
     def _stream(self, data: memoryview | bytearray | bytes) -> None:
         """Write a part of a frame to the sink, and let C go on with that frame if it may."""
-        assert self._sink is not None
+        sink = self._sink
+        assert sink is not None
         self.frame = FrameState.STREAMING
-        self._sink.write(data, at_boundary=False)
-        # the frame in progress has begun to go to the sink and may go on there in C
-        self.state.passing = self.scanner.state.frame_start + 1 if self._sink.in_frame() else 0
+        sink.write(data, at_boundary=False)
+        # The frame in progress has begun to go to the sink and may go on there in C, unless the bridge has ended while
+        # this waited for the other side to read.
+        may_go_on = self._sink is sink and sink.in_frame()
+        self.state.passing = self.scanner.state.frame_start + 1 if may_go_on else 0
 
     def frame_begun(self) -> None:
         """A part of a large frame passed in C, and more may. Called in the hub, before any greenlet runs."""
