@@ -19,14 +19,7 @@ import gevent
 from gevent import get_hub
 
 from wstpserver.server.access import ConnectionRules
-from wstpserver.server.connection import (
-    Connection,
-    ConnectionClosed,
-    FrameTracer,
-    MessageTracer,
-    TracedStream,
-    address_name,
-)
+from wstpserver.server.connection import Connection, ConnectionClosed, address_name
 from wstpserver.server.log import Log
 from wstpserver.server.peers import have_same_owner
 from wstpserver.settings import ServerSettings
@@ -91,24 +84,6 @@ class OpenLink:
         """Give both connections back."""
         self.data.close()
         self.messages.close()
-
-
-def trace_link(log: Log, link: OpenLink, name: str) -> None:
-    """From now on log the traffic of a link, beginning with what has been read of it.
-
-    Args:
-        log: gets the entries, at level trace.
-        link: its two connections are replaced.
-        name: what the entries call its peer, such as `Client 1`.
-    """
-    rest, link.unsent = link.unsent, b""  # not a frame
-    if rest:
-        link.data.try_send(rest)
-    frames, records = FrameTracer(log, f"{name} sent"), MessageTracer(log, f"{name} sent")
-    frames.take(link.leftover)
-    records.take(link.messages_leftover)
-    link.data = TracedStream(link.data, frames, FrameTracer(log, f"{name} received"))
-    link.messages = TracedStream(link.messages, records, MessageTracer(log, f"{name} received"))
 
 
 class PendingConnection:

@@ -43,11 +43,12 @@ from wstpserver.server.commands.executor import Executor, Handlers, ServerContro
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
 from wstpserver.server.handover import link_of_record, packed, unpacked
-from wstpserver.server.handshake import OpenLink, trace_link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.maintenance import EvaluationTimer, Maintenance
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.proxy_protocol import ProxyHeader

@@ -19,7 +19,6 @@ from wstpserver.pools.states import Kernel, KernelState, Pool
 from wstpserver.server import GracePeriods
 from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
 from wstpserver.server.handover import link_of_record
-from wstpserver.server.handshake import trace_link
 from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFailed, initialise, reset
 from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
 from wstpserver.server.kernels.notes import KernelNotes
@@ -27,6 +26,7 @@ from wstpserver.server.kernels.persistence import scan_of
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.kernels.spawn import INHERITED, Surroundings, elsewhere_of
 from wstpserver.server.log import Log
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import PoolSettings, ServerSettings
 from wstpserver.settings.discovery import kernel_kind
 
