@@ -77,13 +77,13 @@ class ClientChannel(Channel):
     # -- the bridge ------------------------------------------------------------------------------------------------
 
     def attach(self, sink: PeerSink) -> None:
-        """A bridge begins: frames go to *sink*, as far as the callback lets them."""
+        """A bridge begins: frames go to *sink*, as far as the callback lets them. `apply` follows."""
         self._sink = sink
         self.state.sink = ffi.NULL if sink.connection is None else sink.connection.handle
-        self.state.permitted = self.state.passing = 0
+        self.state.passing = 0
 
     def detach(self) -> bool:
-        """The bridge ends.
+        """The bridge ends. `apply` has taken every permission away.
 
         Returns:
             True if a frame was going to the sink in parts: its rest is skipped, and `completion` says what completes
@@ -94,7 +94,7 @@ class ClientChannel(Channel):
             self.frame = _SKIPPING
         self._sink = None
         self.state.sink = ffi.NULL
-        self.state.permitted = self.state.passing = 0
+        self.state.passing = 0
         return broken
 
     def completion(self, limit: int) -> Iterator[bytes]:
