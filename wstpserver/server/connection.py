@@ -56,6 +56,16 @@ class ConnectionClosed(Exception):
     """The connection is gone, or was ended on this side while a greenlet waited on it."""
 
 
+#: Whether what a listener accepts has the options of the listener.
+INHERITS_OPTIONS = sys.platform.startswith("linux")
+
+
+def set_options(connection: socket.socket) -> None:
+    """Set the options that all connections have, on a connection or a listener."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class _KeepUnsent(Exception):
     """Wakes a greenlet that waits to send more."""
 
@@ -68,16 +78,17 @@ class Connection:
 
     Args:
         connected: a connected TCP socket, owned by this object from now on.
+        has_options: `set_options` was called for it, or for its listener where that is as good.
     """
 
     __slots__ = (
         "_closed", "_keeps_unsent", "_reader", "_writer", "ended", "handle", "on_close", "socket", "unsent"
     )  # fmt: skip
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, *, has_options: bool = False) -> None:
         connected.setblocking(False)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not has_options:
+            set_options(connected)
         self.socket = connected
         #: What C code knows of it: the descriptor, -1 when it is closed or if C must not use it.
         self.handle = ffi.new("struct wstpcopy_end *", (connected.fileno(), 0))
