@@ -48,6 +48,14 @@ _EVALUATIONS = head_bits(ANSWERED_BY)
 OnPassed = Callable[[PacketHead, int, int], bool]
 
 
+def _ignore_event(_event: ChannelEvent, _head: PacketHead, _data: memoryview | bytes | None) -> bool:
+    return False
+
+
+def _ignore_passed(_head: PacketHead, _begun: int, _answered: int) -> bool:
+    return False
+
+
 class ClientChannel(Channel):
     """Reads a client's data connection for as long as the link lives.
 
@@ -73,6 +81,10 @@ class ClientChannel(Channel):
         state.counted = state.large = _EVALUATIONS
         state.one_shot, state.paired, state.held = 1, _EVALUATE, HELD_FRAME_SIZE
         self._on_passed = on_passed
+
+    def close(self) -> None:
+        """The connection is closed: report nothing more."""
+        self._on_event, self._on_passed = _ignore_event, _ignore_passed
 
     # -- the bridge ------------------------------------------------------------------------------------------------
 
