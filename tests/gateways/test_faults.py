@@ -9,7 +9,7 @@ Other faults are beside the other tests of each gateway:
 | text (`test_kernel_text`) | here | `test_the_kernel_dies` | here | here |
 | wolframclient | here | `test_a_kernel_that_is_killed` | `test_large_values` | `test_garbage` |
 | Jupyter | here | `test_a_kernel_that_dies_is_replaced` | `test_a_hundred_megabytes` | `test_garbage` |
-| %%wl (`test_cells`) | here | `test_a_kernel_that_dies` | `test_text_of_any_kind` | `test_text_of_any_kind` |
+| %%wl (`test_magic`) | here | `test_a_kernel_that_dies` | `test_text_of_any_kind` | `test_text_of_any_kind` |
 | agents | here | `test_a_kernel_that_dies` | `test_errors_and_limits` | `test_garbage` |
 
 A server that is restarted under sessions: `test_the_server_is_restarted` of %%wl and agents. A connection that breaks:
@@ -18,7 +18,6 @@ A server that is restarted under sessions: `test_the_server_is_restarted` of %%w
 
 import asyncio
 import logging
-import os
 import subprocess
 import sys
 
@@ -150,13 +149,10 @@ def python_notebook(address, folder, go_away):
 def agent(address, folder, go_away):
     """The tools of wstpserver-mcp, by the SDK's client."""
     pytest.importorskip("mcp.server.mcpserver", reason="wstpserver[mcp] is not installed")
-    from mcp import Client, StdioServerParameters
-
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WSTPSERVER": address}
-    words = ["-m", "wstpserver.gateways.agents"]
+    from tests.gateways.test_agents import in_process
 
     async def talk():
-        async with Client(StdioServerParameters(command=sys.executable, args=words, env=environment)) as client:
+        async with in_process(address) as client:
             full = await client.call_tool("evaluate", {"code": "1"})
             go_away()
             away = await client.call_tool("evaluate", {"code": "1"})
