@@ -3,7 +3,11 @@ from tests.server.transfers import read_frame
 from tests.support.serving import ABORTED, kernel_id, reconnect
 from tools.harness.fake_kernel.codec import Function, Packed, Symbol
 
-TEXTS = ["", "äöü €", "\U0001d11e\U0010ffff", "\ud7ff\ue000", "\x01\x1e\x7f\x9b", "中" * 5000, "x" * 100_000]
+EVERY_CHARACTER = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+
+TEXTS = [
+    EVERY_CHARACTER, "", "äöü €", "\U0001d11e\U0010ffff", "\ud7ff\ue000", "\x01\x1e\x7f\x9b", "中" * 5000, "x" * 100_000
+]  # fmt: skip
 
 ABORT = 3
 
@@ -65,8 +69,9 @@ def abort_among_bulk(link, size, flood=None):
 
 
 def everything_embedded(server, link, reals):
-    """All of it with an embedded kernel. A packed list of so many reals goes there and comes back; the kernel keeps it
-    as an array, because lists that it computes with take some microseconds for each number.
+    """All of it with an embedded kernel. A packed list of so many reals goes there and comes back.
+
+    The kernel keeps it as an array, because lists that it computes with take some microseconds for each number.
     """
     evaluations(link, 1000)
     unicode(link)

@@ -12,9 +12,10 @@ import pytest
 from tests.interop.conftest import compiled, vendor_library  # noqa: F401 - fixtures
 from tests.interop.vendor import PACKETS, VendorLibrary
 from tests.scenarios.frontend import PATIENCE, call
+from tools.harness.fake_kernel.codec import Symbol
 from tools.harness.server import ROOT
 from tools.harness.waiting import wait_for
-from wstpserver.wire.values import Symbol
+from wstpserver.wire import values
 
 ANSWER = re.compile(r"kernel ([0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4})\n(.*)\n")
 
@@ -45,7 +46,7 @@ def link(vendor_library, embedded_server):  # noqa: F811
         with library.open_string(f"-linkmode connect -linkprotocol TCPIP -linkname {name} -linkoptions 4") as opened:
             opened.activate(PATIENCE)
             assert next_packet(opened) == ("InputNamePacket", "In[1]:= ")
-            opened.put(call("WSCommandPacket", call("SetKeepAlive", Symbol("False"))))
+            opened.put(call("WSCommandPacket", call("SetKeepAlive", values.Symbol("False"))))
             assert next_packet(opened)[0] == "ReturnPacket"
             yield opened
 

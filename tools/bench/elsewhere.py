@@ -11,8 +11,8 @@ gevent as the server does, and each one follows an evaluation of a kernel of thi
 else passes lines to and fro in half of the time, because nobody sleeps and everything stays in the caches.
 
 An evaluation elsewhere cannot be faster than one of a kernel of this machine and one round trip of the engine together:
-what it takes longer is compared with the round trip. A packed list, which the kernel has already, cannot be faster than
-`cat` of the engine, nor than the same list of a kernel of this machine.
+that is its limit, and what it takes longer is also compared with the round trip alone. A packed list, which the kernel
+has already, cannot be faster than `cat` of the engine, nor than the same list of a kernel of this machine.
 """
 import argparse
 import json
@@ -26,7 +26,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 from gevent.os import make_nonblocking, nb_read, nb_write
@@ -103,7 +102,7 @@ def list_rate(link):
 
 
 def measure(rounds):
-    """(median round trip in seconds, median rate in bytes a second) by the name of the way."""
+    """(median round trip in seconds, median rate in bytes a second) by the name of the way, its cat and its limit."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("slurm", "ssh"):
@@ -137,32 +136,29 @@ def _measure(folder, slurm, ssh, rounds):
         for _ in range(rounds):
             for way, link in links.items():
                 rates.setdefault(way, []).append(list_rate(link))
-                trips.setdefault(way, []).append(_median(partial(round_trip, link)))
+                times = [round_trip(link, value) for value in range(EVALUATIONS)]
+                trips.setdefault(way, []).append(statistics.median(times))
             for way, cat in cats.items():
                 rates.setdefault(f"{way} cat", []).append(cat_rate(launchers[way], environment, file))
 
-                def evaluate_and_pass_a_line(value, cat=cat):
-                    links["this machine"].evaluate(value)
-                    return cat.round_trip()
-
-                trips.setdefault(f"{way} cat", []).append(_median(evaluate_and_pass_a_line))
+                pairs = [(round_trip(links["this machine"], value), cat.round_trip()) for value in range(EVALUATIONS)]
+                trips.setdefault(f"{way} cat", []).append(statistics.median(line for _, line in pairs))
+                trips.setdefault(f"{way} limit", []).append(statistics.median(map(sum, pairs)))
         for each in (*cats.values(), *links.values()):
             each.close()
-    return {way: (statistics.median(trips[way]), statistics.median(rates[way])) for way in trips}
-
-
-def _median(once):
-    return statistics.median(once(value) for value in range(EVALUATIONS))
+    return {way: (statistics.median(trips[way]), statistics.median(rates.get(way, [0.0]))) for way in trips}
 
 
 def table(found):
     here, here_rate = found["this machine"]
-    lines = ["| way | p50 of an evaluation | added | `cat` | `cat` / added | packed list | `cat` | of the limit |"]
-    lines += ["| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    heads = ["way", "p50 of an evaluation", "limit", "of the limit", "added", "`cat`", "`cat` / added"]
+    heads += ["packed list", "`cat`", "of the limit"]
+    lines = [f"| {' | '.join(heads)} |", "| --- |" + " ---: |" * 9]
     for way in ("this machine", "tcp", "ssh", "srun"):
         trip, rate = found[way]
         cat, most = found.get(f"{way} cat", (0.0, here_rate))
-        cells = [f"{trip * 1e6:.0f} µs"]
+        limit, _ = found.get(f"{way} limit", (0.0, 0.0))
+        cells = [f"{trip * 1e6:.0f} µs", *([f"{limit * 1e6:.0f} µs", f"{limit / trip:.2f}"] if limit else ["-", "-"])]
         cells += [f"{(trip - here) * 1e6:.0f} µs" if trip is not here else "-"]
         cells += [f"{cat * 1e6:.0f} µs", f"{cat / (trip - here):.2f}"] if cat else ["-", "-"]
         cells += [f"{rate / 1e6:.0f} MB/s"]

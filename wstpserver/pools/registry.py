@@ -369,6 +369,7 @@ class Registry:
         target = self._target_of(record)
         if target is not None:
             client.waiting = waiting = WaitingClient.of_record(record, client, target)
+            waiting.waited = True
             waiting.line.join(waiting)
 
     def _target_of(self, record: Mapping[str, Any]) -> Pool | Kernel | None:
@@ -634,6 +635,7 @@ class Registry:
         else:
             client.waiting = waiting
             pool.waiting.join(waiting)
+            waiting.waited = True
             self._fill(pool)
         return waiting
 
@@ -658,7 +660,8 @@ class Registry:
             self._end_waiting(waiting, WaitState.GRANTED)
             return waiting
         self._offer(kernel)
-        if kernel.client is not None and waiting.state is WaitState.WAITING:
+        waiting.waited = waiting.state is WaitState.WAITING
+        if kernel.client is not None and waiting.waited:
             self._effects.append(AnswerAwaited(kernel))
         return waiting
 

@@ -406,8 +406,8 @@ class WaitingClient:
     kernel: Kernel | None = None
     #: Why it was not granted.
     reason: str = ""
-    #: True once its end is waited for: it was not settled at once.
-    timed: bool = False
+    #: True if it was not settled at once.
+    waited: bool = False
 
     def record(self) -> dict[str, Any]:
         """What another process needs to go on with it."""

@@ -38,12 +38,13 @@ from wstpserver.server.handover import (
     read_check_words,
     unpacked,
 )
-from wstpserver.server.handshake import ClientAcceptor, OpenLink, trace_link
+from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen, own_address
 from wstpserver.server.log import Log, LogSink, counted
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
 from wstpserver.settings.model import changes

@@ -19,14 +19,7 @@ import gevent
 from gevent import get_hub
 
 from wstpserver.server.access import ConnectionRules
-from wstpserver.server.connection import (
-    Connection,
-    ConnectionClosed,
-    FrameTracer,
-    MessageTracer,
-    TracedStream,
-    address_name,
-)
+from wstpserver.server.connection import INHERITS_OPTIONS, Connection, ConnectionClosed, address_name
 from wstpserver.server.log import Log
 from wstpserver.server.peers import have_same_owner
 from wstpserver.settings import ServerSettings
@@ -91,24 +84,6 @@ class OpenLink:
         """Give both connections back."""
         self.data.close()
         self.messages.close()
-
-
-def trace_link(log: Log, link: OpenLink, name: str) -> None:
-    """From now on log the traffic of a link, beginning with what has been read of it.
-
-    Args:
-        log: gets the entries, at level trace.
-        link: its two connections are replaced.
-        name: what the entries call its peer, such as `Client 1`.
-    """
-    rest, link.unsent = link.unsent, b""  # not a frame
-    if rest:
-        link.data.try_send(rest)
-    frames, records = FrameTracer(log, f"{name} sent"), MessageTracer(log, f"{name} sent")
-    frames.take(link.leftover)
-    records.take(link.messages_leftover)
-    link.data = TracedStream(link.data, frames, FrameTracer(log, f"{name} received"))
-    link.messages = TracedStream(link.messages, records, MessageTracer(log, f"{name} received"))
 
 
 class PendingConnection:
@@ -207,7 +182,12 @@ class LinkHandshakes:
         return next(iter(self.pending), None)
 
     def accept(
-        self, connected: socket.socket, address: tuple[Any, ...] | str, *, may_be_proxied: bool = False
+        self,
+        connected: socket.socket,
+        address: tuple[Any, ...] | str,
+        *,
+        may_be_proxied: bool = False,
+        has_options: bool = False,
     ) -> None:
         """Take a connection to the port for data connections, which may be the one for all.
 
@@ -215,8 +195,9 @@ class LinkHandshakes:
             connected: the connection.
             address: where it comes from.
             may_be_proxied: whether it may begin with a PROXY header.
+            has_options: as for `Connection`.
         """
-        pending = _pending(connected, address)
+        pending = _pending(connected, address, has_options=has_options)
         if pending is None:
             return
         if may_be_proxied:
@@ -510,10 +491,12 @@ def _record(connection: PairingConnection, numbers: Mapping[PairingConnection, i
     return record
 
 
-def _pending(connected: socket.socket, address: tuple[Any, ...] | str) -> PendingConnection | None:
+def _pending(
+    connected: socket.socket, address: tuple[Any, ...] | str, *, has_options: bool = False
+) -> PendingConnection | None:
     """None, and closed, if the connection is gone already."""
     try:
-        return PendingConnection(Connection(connected), address)
+        return PendingConnection(Connection(connected, has_options=has_options), address)
     except OSError:
         connected.close()
         return None
@@ -591,11 +574,11 @@ class ClientAcceptor:
         self._drop_overdue()
 
     def handle(self, connected: socket.socket, address: tuple[Any, ...]) -> None:
-        """Take one accepted connection. Returns at once."""
+        """Take one connection that a `LinkServer` has accepted. Returns at once."""
         while len(self._handshakes.pending) >= self._settings.maximum_unpaired_connections:
             self._drop("it has not become a link, and its place is needed by a new connection")
         proxied = self._admission.has_proxies and self._admission.may_be_proxy(address[0])
-        self._handshakes.accept(connected, address, may_be_proxied=proxied)
+        self._handshakes.accept(connected, address, may_be_proxied=proxied, has_options=INHERITS_OPTIONS)
         if self._timer is None:
             self._drop_overdue()
 

@@ -15,7 +15,7 @@ from gevent.server import StreamServer
 
 from wstpserver._native import ffi, lib
 from wstpserver.server.access import ConnectionRules
-from wstpserver.server.connection import address_name
+from wstpserver.server.connection import address_name, set_options
 from wstpserver.server.log import Log
 
 #: Connections that the system keeps until they are accepted.
@@ -138,6 +138,7 @@ def _listener(family: int, address: tuple[Any, ...]) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        set_options(listener)
         listener.bind(address)
         listener.listen(BACKLOG)
     except BaseException:
@@ -189,6 +190,7 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             admission: says which connections are admitted; None for all.
         """
         listener.setblocking(False)
+        set_options(listener)  # it may be from an older program; where connections have its options, that is all
         super().__init__(listener, handle, spawn=None)
         self._log = log
         self._admission = admission

@@ -94,7 +94,7 @@ class LinkConnection(Generic[T]):
     Attributes:
         transport: What the caller knows it by.
         identity: What it has said it is, once it has; None for a classic message connection.
-        partner: The other connection of its link, from PAIRED on.
+        partner: The other connection of its link, while they are PAIRED.
     """
 
     # members of an enum are slow to look up, and what most connections never set is set here
@@ -379,6 +379,7 @@ class Pairing(Generic[T]):
         assert partner is not None, "a paired connection has a partner"
         for half in (connection, partner):
             half._move(LinkStep.GREET)
+            half.partner = None  # which would keep both alive
             del self._pending[half]
         events.append(LinkOpened(connection, partner, unsent))
 

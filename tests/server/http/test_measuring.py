@@ -129,8 +129,6 @@ def test_the_peak_of_waiting_clients_has_those_who_waited_between_two_samples():
     scene = Measured()
     scene.bridged()
     waiting = [scene.registry.connect_to_pool(scene.client(), scene.pool) for _ in range(3)]
-    for one in waiting:
-        one.timed = True
     scene.pass_time(0.5)
     for one in waiting:
         scene.registry.give_up(one.client, "test", state=WaitState.TIMED_OUT)

@@ -13,6 +13,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import os
 import signal
 import socket
 import statistics
@@ -328,6 +329,8 @@ def missed(options):
     """Evaluations of one client while another fetches all that a kernel has written without a client."""
     fetches, count = [], options.count or PACKETS
     with tempfile.TemporaryDirectory(prefix="kernels-") as folder, Server(1) as server:
+        gate = Path(folder, "gate")
+        os.mkfifo(gate)
         flooding = pool(make_kernel(Path(folder)), MinimumKernelNumber=1, MaximumKernelNumber=1, Default=False)
         server.reload(Pools={**server.configuration["Pools"], "Flooding": flooding})
         with server.ends.client() as client, rawlink.connect(server.port, without_kernel=True, timeout=60.0) as other:
@@ -339,10 +342,10 @@ def missed(options):
             @contextlib.contextmanager
             def switch(is_on):
                 if is_on:
-                    other.put("EvaluatePacket", Function("Flood", count, 1))
-                    other.put("WSCommandPacket", Function("DisconnectKernel"))
-                    while other.get_packet()[0] != "ReturnPacket":
-                        pass  # the first packets, which come before the reply
+                    steps = Function("BusyUntil", str(gate)), Function("Flood", count, 1)
+                    other.put("EvaluatePacket", Function("CompoundExpression", *steps))
+                    assert "Success" in other.command("DisconnectKernel")
+                    gate.write_bytes(b".")
                     wait_for(lambda: "False" in other.command("GetKernelBusyStatus", kernel), 120.0, "the packets")
                     assert "Success" in other.command("ConnectKernel", kernel, 30)
                     other.get_packet()

@@ -111,6 +111,14 @@ class ClientPeer(Protocol):
 _NOTHING: deque[_Packet | _Message] = deque()
 
 
+def _yes() -> bool:
+    return True
+
+
+def _no() -> bool:
+    return False
+
+
 class EvaluationQueue:
     """Hands the packets of one client to its bridge, or keeps them until the kernel can take them.
 
@@ -225,6 +233,10 @@ class EvaluationQueue:
     def wake(self) -> None:
         """The link is ending: nothing waits here any longer."""
         self._tell_changed()
+
+    def close(self) -> None:
+        """The link has ended: ask its session nothing more."""
+        self._closing, self._needs_kernel = _yes, _no
 
     # -- what the client sends ---------------------------------------------------------------------------------
 
@@ -637,6 +649,9 @@ class ClientSession:
         self.writer.give_up()
         self._data.close()
         self._messages.close()
+        # which would keep it alive until the garbage collector comes
+        self.channel.close()
+        self.queue.close()
 
     # -- what is written to the client -------------------------------------------------------------------------
 

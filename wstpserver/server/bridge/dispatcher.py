@@ -43,11 +43,12 @@ from wstpserver.server.commands.executor import Executor, Handlers, ServerContro
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
 from wstpserver.server.handover import link_of_record, packed, unpacked
-from wstpserver.server.handshake import OpenLink, trace_link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.maintenance import EvaluationTimer, Maintenance
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.proxy_protocol import ProxyHeader
@@ -115,7 +116,6 @@ class Dispatcher:
         self.sessions: dict[Client, ClientSession] = {}
         #: Clients that were turned away because of MaximumClients.
         self.turned_away = 0
-        self._bridges: dict[Kernel, Bridge] = {}
         #: Clients that have been parted with for a restart, which still have to read why.
         self._leaving: list[ClientSession] = []
         self._acknowledgements = LateAcknowledgements()
@@ -177,7 +177,8 @@ class Dispatcher:
 
     def evaluating(self) -> list[KernelSession]:
         """The kernels in which an evaluation of a bridged client is open."""
-        return [bridge.kernel for bridge in self._bridges.values() if bridge.kernel.busy]
+        kernels = [session.kernel for session in self.sessions.values()]
+        return [kernel for kernel in kernels if kernel is not None and kernel.busy]
 
     @staticmethod
     def wait_until_idle(kernels: Iterable[KernelSession], timeout: float) -> None:
@@ -365,7 +366,7 @@ class Dispatcher:
         session.go_on(record)
         kernel = self.supervisor.sessions.get(client.kernel) if client.kernel is not None else None
         if kernel is not None:
-            bridge = self._bridges[kernel.record] = Bridge(session, kernel, self._shows_prompt)
+            bridge = Bridge(session, kernel, self._shows_prompt)
             bridge.go_on(record.get("bridge", {"welcomed": True}))
         waiting = client.waiting
         if waiting is not None and waiting.purpose not in _BY_COMMAND:
@@ -631,7 +632,7 @@ class Dispatcher:
 
     def kernel_link_ended(self, kernel: KernelSession) -> None:
         """The kernel's link has ended, by itself or because the server closes it."""
-        bridge = self._bridges.get(kernel.record)
+        bridge = self._bridge_at(kernel)
         if bridge is not None:
             bridge.hold()
         self.supervisor.link_ended(kernel)
@@ -641,10 +642,11 @@ class Dispatcher:
         self.registry.close(kernel, why, told=f"the kernel was closed: {why}")
 
     def _abort(self, kernel: Kernel, why: str) -> None:
-        bridge = self._bridges.get(kernel)
+        session = self.supervisor.sessions[kernel]
+        bridge = self._bridge_at(session)
         if bridge is not None:
             bridge.client.announce(replies.notice(why))
-        self.supervisor.sessions[kernel].send_message(MessageCode.ABORT, 0)
+        session.send_message(MessageCode.ABORT, 0)
 
     # -- effects -----------------------------------------------------------------------------------------------
 
@@ -660,8 +662,15 @@ class Dispatcher:
     def _reset(self, effect: Reset) -> None:
         self.supervisor.reset(effect.kernel)
 
-    def _bridge_of(self, session: ClientSession) -> Bridge | None:
+    @staticmethod
+    def _bridge_of(session: ClientSession) -> Bridge | None:
         return session.peer if isinstance(session.peer, Bridge) else None
+
+    @staticmethod
+    def _bridge_at(kernel: KernelSession | None) -> Bridge | None:
+        """The bridge of a kernel; None also while one that has ended discards an answer."""
+        peer = kernel.peer if kernel is not None else None
+        return peer if isinstance(peer, Bridge) and peer.client.peer is peer else None
 
     def _shows_prompt(self) -> bool:
         return self.settings.send_input_name_packet_upon_kernel_connection
@@ -671,15 +680,16 @@ class Dispatcher:
         if not effect.named:
             kernel.backlog.drain()  # what it wrote for another client
         session.was_robbed = False
-        bridge = self._bridges[effect.kernel] = Bridge(session, kernel, self._shows_prompt)
+        bridge = Bridge(session, kernel, self._shows_prompt)
         if self.log.debug_enabled:
             self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
         if effect.purpose is not Purpose.COMMAND and session is not self._opening:
             gevent.spawn(bridge.welcome, prompt=effect.purpose in _PROMPTED)
 
     def _unbridged(self, effect: Unbridged) -> None:
-        session, bridge = self.sessions.get(effect.client), self._bridges.get(effect.kernel)
-        if bridge is None or session is None:
+        session = self.sessions.get(effect.client)
+        bridge = self._bridge_of(session) if session is not None else None
+        if bridge is None or session is None or bridge.kernel.record is not effect.kernel:
             return
         reason = effect.reason
         dropped = self._end_bridge(bridge, reason, keep_queue=effect.keep_queue)
@@ -701,16 +711,13 @@ class Dispatcher:
     def _end_bridge(self, bridge: Bridge, reason: Reason, *, keep_queue: bool) -> tuple[Any, ...]:
         dropped = bridge.end(keep_queue=keep_queue)
         kernel = bridge.kernel.record
-        if self._bridges.get(kernel) is bridge:
-            del self._bridges[kernel]
         if self.log.debug_enabled:
             lost = f"; {len(dropped)} of its packets were not sent" if dropped else ""
             self.log.debug(f"{bridge.client.name} is unbridged from kernel {kernel.id}: {reason.value}{lost}")
         return dropped
 
     def _settled(self, effect: Settled) -> None:
-        if effect.waiting.timed:
-            self.waiting.settle(effect.waiting)
+        self.waiting.settle(effect.waiting)
 
     def _move_failed(self, effect: MoveFailed) -> None:
         session = self.sessions.get(effect.client)
@@ -718,7 +725,7 @@ class Dispatcher:
             session.announce(replies.notice(f"ConnectKernel failed: {effect.why}"))
 
     def _answer_awaited(self, effect: AnswerAwaited) -> None:
-        bridge = self._bridges.get(effect.kernel)
+        bridge = self._bridge_at(self.supervisor.sessions.get(effect.kernel))
         if bridge is not None:
             bridge.update_fastpath()
             if bridge.client.record.pending is not None:

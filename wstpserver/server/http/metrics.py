@@ -294,7 +294,7 @@ class Meter:
 
     def _wait_ended(self, waiting: WaitingClient) -> None:
         meter = self._of(waiting.target if isinstance(waiting.target, Pool) else waiting.target.pool)
-        if waiting.timed:  # it was not settled at once
+        if waiting.waited:
             meter.waiting = max(meter.waiting, len(waiting.line) + 1)
         meter.waits[waiting.state] += 1
         meter.wait_seconds.observe(max(0.0, self._clock() - waiting.since))

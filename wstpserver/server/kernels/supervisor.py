@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 import gevent
@@ -20,7 +19,6 @@ from wstpserver.pools.states import Kernel, KernelState, Pool
 from wstpserver.server import GracePeriods
 from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
 from wstpserver.server.handover import link_of_record
-from wstpserver.server.handshake import trace_link
 from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFailed, initialise, reset
 from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
 from wstpserver.server.kernels.notes import KernelNotes
@@ -28,6 +26,7 @@ from wstpserver.server.kernels.persistence import scan_of
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.kernels.spawn import INHERITED, Surroundings, elsewhere_of
 from wstpserver.server.log import Log
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import PoolSettings, ServerSettings
 from wstpserver.settings.discovery import kernel_kind
 
@@ -50,20 +49,10 @@ LONGEST_TURN = 5.0
 _UNSETTLED = frozenset({KernelState.RESETTING, KernelState.DYING})
 
 
-class ProcessState(Enum):
-    """How far a kernel's process has come."""
-
-    SPAWNED = "spawned"
-    LINKED = "linked"
-    INITIALISED = "initialised"
-    EXITED = "exited"
-
-
 @dataclass(slots=True)
 class _Start:
     """A kernel that is starting."""
 
-    state: ProcessState = ProcessState.SPAWNED
     #: Starts it; None while it waits for its turn.
     greenlet: gevent.Greenlet | None = None
     #: Its process, once there is one.
@@ -159,21 +148,20 @@ class Supervisor:
         self._launcher.line.join(kernel, self._begin)
 
     def _begin(self, kernel: Kernel) -> None:
-        self._starts[kernel].greenlet = self._group.spawn(self._run, kernel, self._starts[kernel])
+        self._starts[kernel].greenlet = self._group.spawn(self._run, kernel)
 
     def wait_until_started(self, kernel: Kernel) -> str | None:
         """Wait for a kernel that was just asked for; None if it is ready, else why it is not."""
         outcome: str | None = self._starts[kernel].outcome.get()
         return outcome
 
-    def _run(self, kernel: Kernel, start: _Start) -> None:
+    def _run(self, kernel: Kernel) -> None:
         began = time.monotonic()
         session = None
         try:
             try:
                 path, options = self._program(kernel)
                 session = self._launch(kernel, path, options)
-                start.state = ProcessState.LINKED
             finally:
                 self._launcher.line.leave(kernel)
             launched = time.monotonic()
@@ -184,7 +172,6 @@ class Supervisor:
         except (LaunchFailed, InitialisationFailed, ValueError) as error:
             self._failed(kernel, session, str(error))
             return
-        start.state = ProcessState.INITIALISED
         if not self._registry.ready(kernel):
             return  # it is being closed, and `_end` ends this greenlet
         self._persistence.keep(session)

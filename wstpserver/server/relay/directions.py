@@ -48,6 +48,14 @@ _EVALUATIONS = head_bits(ANSWERED_BY)
 OnPassed = Callable[[PacketHead, int, int], bool]
 
 
+def _ignore_event(_event: ChannelEvent, _head: PacketHead, _data: memoryview | bytes | None) -> bool:
+    return False
+
+
+def _ignore_passed(_head: PacketHead, _begun: int, _answered: int) -> bool:
+    return False
+
+
 class ClientChannel(Channel):
     """Reads a client's data connection for as long as the link lives.
 
@@ -74,16 +82,20 @@ class ClientChannel(Channel):
         state.one_shot, state.paired, state.held = 1, _EVALUATE, HELD_FRAME_SIZE
         self._on_passed = on_passed
 
+    def close(self) -> None:
+        """The connection is closed: report nothing more."""
+        self._on_event, self._on_passed = _ignore_event, _ignore_passed
+
     # -- the bridge ------------------------------------------------------------------------------------------------
 
     def attach(self, sink: PeerSink) -> None:
-        """A bridge begins: frames go to *sink*, as far as the callback lets them."""
+        """A bridge begins: frames go to *sink*, as far as the callback lets them. `apply` follows."""
         self._sink = sink
         self.state.sink = ffi.NULL if sink.connection is None else sink.connection.handle
-        self.state.permitted = self.state.passing = 0
+        self.state.passing = 0
 
     def detach(self) -> bool:
-        """The bridge ends.
+        """The bridge ends. `apply` has taken every permission away.
 
         Returns:
             True if a frame was going to the sink in parts: its rest is skipped, and `completion` says what completes
@@ -94,7 +106,7 @@ class ClientChannel(Channel):
             self.frame = _SKIPPING
         self._sink = None
         self.state.sink = ffi.NULL
-        self.state.permitted = self.state.passing = 0
+        self.state.passing = 0
         return broken
 
     def completion(self, limit: int) -> Iterator[bytes]:
