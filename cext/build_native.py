@@ -24,6 +24,7 @@ HEADERS = [
     "wstpspawn.h",
     "wstppeer.h",
     "wstprelay.h",
+    "wstpjoin.h",
 ]
 
 SOURCES = [
@@ -34,6 +35,7 @@ SOURCES = [
     "wstpspawn.c",
     "wstppeer.c",
     "wstprelay.c",
+    "wstpjoin.c",
 ]
 
 ffibuilder = FFI()

@@ -25,8 +25,8 @@ enum {
     TURNS = 8,              /* looks at the set before the caller's other work comes, while there is nothing to report */
     MOST_SKIPPED = 4,       /* of so many turns, bulk gets one even if something small is always ready */
     QUIET = 2000000,        /* nanoseconds without anything small after which only bulk is expected */
-    WAIT_TIME = 250000,     /* nanoseconds to wait for more */
-    LONGEST_RUN = 500000,   /* nanoseconds without a look at the caller's other work */
+    WAIT_TIME = 1000000,    /* nanoseconds to wait for more: an answer from another machine takes half of it */
+    LONGEST_RUN = 500000,   /* nanoseconds without a look at the caller's other work, unless the call waits */
     LONGEST_CALL = 10000000 /* nanoseconds; half of it when no evaluation is under way */
 };
 
@@ -326,21 +326,27 @@ static int has_other_work(const struct wstpepoll *loop)
 static void run_while_active(struct call *call)
 {
     int64_t began = call->time, looked = began, wait_time = 0;
-    int count, last = 0;
+    int count, last = 0, late;
 
     for (;;) {
         count = take_turn(call, wait_time);
         call->time = now();
-        if (count < 0 || (count == 0 && last) || call->time - looked >= LONGEST_RUN
+        if (count < 0 || (count == 0 && last)
             || call->time - began >= (call->open > 0 ? LONGEST_CALL : LONGEST_CALL / 2))
             return;
         wait_time = 0;
         last = count <= 1;
-        if (last && !has_other_work(call->loop)) {
+        late = call->time - looked >= LONGEST_RUN;
+        if (!last && !late)
+            continue;
+        if (!has_other_work(call->loop)) {
             looked = call->time;
-            wait_time = WAIT_TIME;
-            call->loop->waited++;
-        }
+            if (last) {
+                wait_time = WAIT_TIME;
+                call->loop->waited++;
+            }
+        } else if (late)
+            return;
     }
 }
 

@@ -62,9 +62,9 @@ void wstpepoll_unwatch(int epoll, struct wstpcopy *channel);
  * Does rounds for channels that wait and have something to receive, and returns how many events there are. The first verdict
  * that is not "sent, and counted" ends it: that channel does not wait any more, and its places are those in the buffer.
  *
- * If the caller is `alone`, with no other work, and was here less than a quarter of a millisecond ago, the call waits for
- * more: a quarter of a millisecond at a time, ten milliseconds in all, until `others` is readable because of anything else
- * or there is an event of a channel without a peer. So an evaluation and its answer cost nothing but system calls.
+ * If the caller is `alone`, with no other work, and was here less than a millisecond ago, the call waits for more: a
+ * millisecond at a time, ten milliseconds in all, until `others` is readable because of anything else or there is an event of
+ * a channel without a peer. So an evaluation and its answer cost nothing but system calls.
  *
  * The rest of a small frame whose beginning was received is looked for at once, and for some microseconds if the caller is
  * `alone` and no other channel has anything: the rest is sent as soon as the acknowledgement of the beginning arrives.

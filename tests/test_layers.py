@@ -26,7 +26,7 @@ ALLOWED = {
     "keeper": {"_native"},
     "embedded": {"wire", "client"},
     "server": {"_native", "wire", "settings", "pools", "keeper"},
-    "gateways": {"wire", "settings", "client"},
+    "gateways": {"_native", "wire", "settings", "client"},
     "cli": {"wire", "settings", "client", "server", "gateways", "keeper"},
 }
 

@@ -13,6 +13,6 @@ def load_ipython_extension(shell: Any) -> None:
     Args:
         shell: IPython's shell.
     """
-    from wstpserver.gateways.cells import load
+    from wstpserver.gateways.magic import load
 
     load(shell)

@@ -129,7 +129,8 @@ def test_an_abort_while_a_kernel_is_waited_for():
 LEAVES_OPEN = """
 import os, signal, sys
 from wstpserver.client import Session
-session = Session(sys.argv[1])
+# one that reconnects has its kernel kept until `close`, which is called when the interpreter exits
+session = Session(sys.argv[1], reconnect=sys.argv[2] == "0")
 session.evaluate("1 + 1")
 print("evaluated", flush=True)
 if sys.argv[2] != "0":

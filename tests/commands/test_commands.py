@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sys
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+from gevent.event import Event
 
 from tests.support.serving import (
     ABORTED,
@@ -24,6 +27,9 @@ from tests.support.serving import (
 from tools.harness.fake_kernel.codec import Function, Symbol, encode
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.waiting import wait_for, wait_gone
+from wstpserver.pools import commands as replies
+from wstpserver.server.commands.executor import Executor
+from wstpserver.server.log import Log
 
 
 def test_get_kernel_id(serve):
@@ -228,14 +234,19 @@ def test_start_kernel_with_and_without_a_command_line(serve):
 
 def test_parallel_kernels(serve):
     server = serve(
-        {"Main": {}, "Workers": {"ParallelKernels": True, "MinimumKernelNumber": 2, "KeepAlive": False}}
-    )
+        {
+            "Main": {},
+            "Workers": {
+                "ParallelKernels": True, "MinimumKernelNumber": 2, "MaximumKernelNumber": 3, "KeepAlive": False,
+            },
+        }
+    )  # fmt: skip
     links = [server.client() for _ in range(2)]
-    wait_for(lambda: links[0].command("GetNumberOfAvailableParallelKernels") == '{"result":"2"}')
+    wait_for(lambda: links[0].command("GetNumberOfAvailableParallelKernels") == '{"result":"3"}')  # one can be started
     for number, link in enumerate(links, 1):
         assert enter(link, "ConnectParallelKernel", *[10] * (number - 1)) == SUCCESS
         assert json.loads(link.command("GetPoolName")) == {"result": "Workers"}
-    assert links[0].command("GetNumberOfAvailableParallelKernels") == '{"result":"0"}'
+    assert links[0].command("GetNumberOfAvailableParallelKernels") == '{"result":"1"}'
     third = enter(links[0], "DisconnectKernel")
     assert third == SUCCESS
 
@@ -365,6 +376,21 @@ def test_huge_integers_are_malformed(serve, command):
     assert link.evaluate(call("Plus", 2, 2)) == 4
 
 
+def test_a_defect_is_answered_as_well(tmp_path):
+    """No exception of a handler leaves a command without its reply."""
+    log = Log(path=str(tmp_path / "log"))
+    sent = []
+    session = SimpleNamespace(name="Client 1", replied=Event(), command=None, send=sent.append)
+    executor = Executor(Mock(**{"run.side_effect": RuntimeError("a defect")}), log)
+    try:
+        executor.run_for_client(session, encode(Function("WSCommandPacket", call("GetKernelID"))))
+    finally:
+        log.close()
+    assert sent == [replies.reply(ERROR)] and session.replied.is_set()
+    text = (tmp_path / "log").read_text()
+    assert "Internal error in GetKernelID for Client 1" in text and "RuntimeError: a defect" in text
+
+
 def test_an_unused_kernel_of_the_pool_counts_whatever_is_said_about_its_future(serve):
     link = serve({"Main": {"MaximumKernelNumber": 1}}).client()
     name = kernel_id(link)
@@ -384,7 +410,10 @@ def test_nobody_waits_for_kernels_that_are_all_reserved(serve):
     wait_for(lambda: [one["State"] for one in kernels(watcher).values()] == ["reserved"])
     with server.connect() as refused:
         head, text = refused.get_packet()
-        assert head == "TextPacket" and "1 of 1 kernels (1 reserved)" in text and "ReservedKernelTimeout" in text
+        assert head == "TextPacket" and "1 of 1 kernels (1 reserved)" in text
+        assert "ReservedKernelTimeout" in text and "wstpserver-admin close --reserved" in text
+        assert "the link is closed unless the client names a kernel by its ID now" in text  # told before the end
+        server.wait_for_log("Information: \n    Client .* waits up to 60 s for a kernel of pool Main")
         assert refused.at_end()
     with server.connect() as impatient:
         impatient.put("EvaluatePacket", call("Plus", 2, 2))  # it names no kernel by its ID

@@ -54,8 +54,8 @@ ELSEWHERE = {
     ("docs/install.md", "buildah"): "tests/cli/test_container.py",
     ("docs/jupyter.md", "pip install"): "tests/gateways/test_jupyter.py",
     ("docs/jupyter.md", "jupyter execute"): "tests/gateways/test_jupyter.py",
-    ("docs/jupyter.md", "%"): "tests/gateways/test_cells.py",
-    ("docs/jupyter.md", "primes ="): "tests/gateways/test_cells.py",
+    ("docs/jupyter.md", "%"): "tests/gateways/test_magic.py",
+    ("docs/jupyter.md", "primes ="): "tests/gateways/test_magic.py",
     ("docs/monitoring.md", "curl"): "tests/docs/test_monitoring.py",
     ("docs/monitoring.md", "scrape_configs"): "tests/docs/test_monitoring.py",
     ("docs/operating.md", "WSTPServer: Logger (0, 2020"): "tests/server/test_log.py",
@@ -75,6 +75,8 @@ ELSEWHERE = {
     ("docs/wolframclient.md", "WolframLanguageSession("): "tests/gateways/test_wolframclient.py",
     ("docs/wstpscript.md", "wstpscript: waiting"): "tests/script/test_taking_kernels.py",
     ("docs/wstpscript.md", "$ wstpscript -code 'Plot"): "tests/script/test_formats.py",
+    ("docs/wstpscript.md", "$ wstpscript -code 'Do["): "tests/script/test_script.py",
+    ("docs/wstpscript.md", "$ cat power"): "tests/gateways/test_wolframscript.py",
 }
 
 _LANGUAGE = "needs another language, and the library of WSTP"

@@ -1,6 +1,5 @@
 """Every command line, option, exit code and environment variable of the pages is one of the programs'."""
 
-import ast
 import contextlib
 import importlib
 import io
@@ -161,11 +160,8 @@ def test_exit_codes_of_the_kernel_are_those_of_the_program():
 
 def read_variables():
     """The variables of this project that its programs read: strings of the sources that look like one."""
-    found = set()
-    for path in (ROOT / "wstpserver").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found |= set(re.findall(r"^WSTP[A-Z]+(?:_[A-Z]+)*$", node.value))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "wstpserver").rglob("*.py"))
+    found = set(re.findall(r"""["'](WSTP[A-Z]+(?:_[A-Z]+)*)["']""", sources))
     # the server marks its kernels' environment with the last one; nobody else sets it
     return found - {"WSTP", "WSTPSERVER_INSTANCE"}
 

@@ -208,9 +208,15 @@ PHRASES = {
 }
 
 
+#: Finds that a text has none of them, as most, in a tenth of the time.
+ANY_PHRASE = re.compile("|".join(PHRASES), re.IGNORECASE)
+
+
 def complaints(text):
     """The phrases in a text, and what to write instead."""
     text = re.sub(r"\s+", " ", text)
+    if not ANY_PHRASE.search(text):
+        return []
     found = {phrase: re.search(phrase, text, re.IGNORECASE) for phrase in PHRASES}
     return [f"{match.group()!r}: write {PHRASES[phrase]!r}" for phrase, match in found.items() if match]
 
@@ -236,5 +242,8 @@ def shown_texts(path):
 
 def test_messages_of_the_programs_are_in_plain_english():
     modules = sorted((ROOT / "wstpserver").rglob("*.py"))
+    # a look at all of the text first, its strings joined, tells which modules need a closer one
+    wordings = {path: re.sub(r'"\s*\n\s*[rf]?"', "", path.read_text(encoding="utf-8")) for path in modules}
+    modules = [path for path in modules if complaints(wordings[path])]
     texts = {path: [line for text in shown_texts(path) for line in complaints(text)] for path in modules}
     assert {path.name: lines for path, lines in texts.items() if lines} == {}

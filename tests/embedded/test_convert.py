@@ -105,6 +105,21 @@ def test_numeric_array(kernel):
     assert value == call("NumericArray", PackedArray.from_list([n + 0.5 for n in range(1, 301)]), "Real64")
 
 
+@pytest.mark.parametrize("kind", ["real64", "real32", "int32", "int64"])
+def test_numeric_array_both_ways(kernel, kind):
+    """It is kept as it came."""
+    code = {"real64": "d", "real32": "f", "int32": "i", "int64": "q"}[kind]
+    name = {"real64": "Real64", "real32": "Real32", "int32": "Integer32", "int64": "Integer64"}[kind]
+    sent = call("NumericArray", PackedArray(array(code, range(600)), kind, (2, 300)), name)
+    assert kernel.evaluate(call("Head", call("Set", Symbol("kept"), sent))) == Symbol("NumericArray")
+    assert kernel.evaluate(Symbol("kept")) == sent
+
+
+def test_numeric_array_of_another_type_is_an_expression(kernel):
+    sent = call("NumericArray", PackedArray(array("i", range(300)), "int32", (300,)), "Real64")
+    assert kernel.evaluate(sent) == sent
+
+
 def test_large_array_both_ways(kernel):
     values = array("d", [random.random() for _ in range(100_000)])
     sent = PackedArray(values, "real64", (100_000,))

@@ -1,11 +1,13 @@
 """What a client does with a kernel that runs elsewhere: the same for every engine and both kinds of kernels."""
-import time
-
 from tests.server.transfers import read_frame
 from tests.support.serving import ABORTED, kernel_id, reconnect
-from tools.harness.fake_kernel.codec import Function, Symbol
+from tools.harness.fake_kernel.codec import Function, Packed, Symbol
 
-TEXTS = ["", "äöü €", "\U0001d11e\U0010ffff", "\ud7ff\ue000", "\x01\x1e\x7f\x9b", "中" * 5000, "x" * 100_000]
+EVERY_CHARACTER = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+
+TEXTS = [
+    EVERY_CHARACTER, "", "äöü €", "\U0001d11e\U0010ffff", "\ud7ff\ue000", "\x01\x1e\x7f\x9b", "中" * 5000, "x" * 100_000
+]  # fmt: skip
 
 ABORT = 3
 
@@ -54,37 +56,36 @@ def send_large(link, size):
 
 
 def abort_among_bulk(link, size, flood=None):
-    """Returns the seconds from an abort to the answer, in the middle of so many bytes of text, those of an expression
-    that prints 10,000 bytes at a time.
-    """
+    """An abort among so many bytes of text, which an expression prints 10,000 at a time: the rest is not sent."""
     link.put("EvaluatePacket", flood or Function("Flood", size // 10_000, 10_000))
     for _ in range(200):
         assert link.get_packet()[0] == "TextPacket"
-    began = time.monotonic()
     link.send_message(ABORT)
     packets = 0
     while (packet := link.get_packet())[0] == "TextPacket":
         packets += 1
     assert packet == ("ReturnPacket", ABORTED), packet
     assert packets < size // 10_000 - 1000  # the rest was not sent
-    return time.monotonic() - began
 
 
-def everything_embedded(server, link, size):
-    """All of it with an embedded kernel, whose lists are slow to make: the text has so many bytes. Returns the seconds
-    that an abort took.
+def everything_embedded(server, link, reals):
+    """All of it with an embedded kernel. A packed list of so many reals goes there and comes back.
+
+    The kernel keeps it as an array, because lists that it computes with take some microseconds for each number.
     """
     evaluations(link, 1000)
     unicode(link)
     output_while_it_happens(link, "InputString", "InputStringPacket")
     dialog(link, "EnterTextPacket", "Return[5]")
     large(link, 20_000, typed("RandomReal[1, 20000]"))
-    large(link, size // 8, typed(f'StringRepeat["x", {size} + 100]'))
+    packed = Function("List", Packed(0xF6, reals, bytes(8 * reals)))
+    kept = Function("Set", Symbol("x"), Function("NumericArray", packed, "Real64"))
+    assert link.evaluate(Function("CompoundExpression", kept, 7)) == 7
+    large(link, reals, Symbol("x"))
     send_large(link, 1_000_000)
-    flood = typed(f'With[{{line = StringRepeat["x", 9999]}}, Do[Print[line], {{{size // 10_000}}}]]')
-    seconds = abort_among_bulk(link, size, flood)
+    flood = typed('With[{line = StringRepeat["x", 9999]}, Do[Print[line], {10000}]]')
+    abort_among_bulk(link, 100_000_000, flood)
     come_back(server, link)
-    return seconds
 
 
 def typed(text):

@@ -3,7 +3,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 
 import pytest
 
@@ -18,9 +17,6 @@ from tools.harness.server import pool
 from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.client.parallel import KernelExecutor
 
-#: "within a second", "within 2 s", and what a machine that is busy with other tests adds to it.
-BUSY = 4.0
-
 
 def jobs_of(kernel, node, minimum=1, options="", **keys):
     """A pool whose kernels are jobs on one node, with further options of srun."""
@@ -32,31 +28,36 @@ def jobs_of(kernel, node, minimum=1, options="", **keys):
 
 @pytest.fixture(scope="module")
 def server(slurm, kernel, tmp_path_factory):
-    """Two pools of two kernels, one for each node; one on node3, and one whose jobs may take a minute. Clients get no
-    kernel before they ask for one.
+    """Two pools of two kernels, one for each node; one each on node3 and node4, and one whose jobs may take a minute.
+    Clients get no kernel before they ask for one.
     """
     pools = {
         "First": jobs_of(kernel, "node1", 2), "Second": jobs_of(kernel, "node2", 2),
-        "Apart": jobs_of(kernel, "node3", 1, "-p apart"), "Limited": jobs_of(kernel, "node2", 1, "-t 1"),
+        "Apart": jobs_of(kernel, "node3", 1, "-p apart"), "Gone": jobs_of(kernel, "node4", 1, "-p apart"),
+        "Limited": jobs_of(kernel, "node2", 1, "-t 1"),
     }  # fmt: skip
     configuration = {"Pools": pools, "EnableAutomaticKernelConnection": False}
     with serving(tmp_path_factory.mktemp("server"), configuration, environment=slurm.environment) as running:
-        ready_kernels(running, 6)
+        ready_kernels(running, 7)
         yield running
 
 
 @pytest.fixture(scope="module", autouse=True)
 def begun(server, slurm):
     """(link, job) of kernels that Slurm ends while the other tests run: it takes half a minute to notice that the time
-    of a job is over, and the agent takes as long to notice that a node has lost its slurmd.
+    of a job is over, and some seconds that a node is gone; the agent takes half a minute to notice that a node has lost
+    its slurmd.
     """
     with contextlib.ExitStack() as links:
         made = {}
-        for pool_name in ("Limited", "Apart"):
+        for pool_name in ("Limited", "Apart", "Gone"):
             link = links.enter_context(join_pool(server, pool_name, timeout=60.0))
             made[pool_name] = link, Job(server, slurm, link, pool_name)
         slurm.run("scontrol", "update", f"JobId={made['Limited'][1].number}", "EndTime=now")
         slurm.nodes["node3"].kill()
+        slurm.nodes["node4"].kill()
+        gone = made["Gone"][1]
+        engines.signal_all([processes.parent(gone.agent), gone.agent, gone.kernel])
         yield made
 
 
@@ -72,9 +73,9 @@ def test_everything(server, slurm, pool_name, node):
         conversation.unicode(link)
         conversation.output_while_it_happens(link)
         conversation.dialog(link)
-        conversation.large(link, 12_500_000)
+        conversation.large(link, 1_250_000)
         conversation.send_large(link, 1_000_000)
-        assert conversation.abort_among_bulk(link, 100_000_000) < BUSY
+        conversation.abort_among_bulk(link, 100_000_000)
         conversation.come_back(server, link)
 
 
@@ -128,9 +129,7 @@ def test_end_of_a_kernel(server, slurm, way):
     with join_pool(server, "First") as link:
         job = Job(server, slurm, link, "First")
         end(job)
-        began = time.monotonic()
         packet = link.get_packet()
-        assert time.monotonic() - began < BUSY
         assert is_death(packet) and all(word in packet[1] for word in words), packet
         assert link.at_end()
         job.assert_nothing_left()
@@ -179,7 +178,7 @@ def test_executor_on_two_nodes(slurm, kernel, tmp_path):
 
 
 def test_embedded_kernels(slurm, tmp_path):
-    """KernelPath is found where the job runs."""
+    """KernelPath is found where the job runs. Through srun, 100 MB pass here, there and back."""
     folder = make_embedded_kernel(tmp_path).parent
     keys = {"KernelLauncher": "srun -n1 -c17", "KernelAgent": engines.interpreter(), "MinimumKernelNumber": 2,
             "KernelStartTimeout": 100, "KeepAlive": True}  # fmt: skip
@@ -192,8 +191,8 @@ def test_embedded_kernels(slurm, tmp_path):
             assert information(first)["Pools"]["Embedded"]["KernelPath"] == "automatic"
             nodes = [link.evaluate(conversation.typed('Environment["SLURMD_NODENAME"]')) for link in (first, second)]
             assert sorted(nodes) == ["node1", "node2"]
-            for link in (first, second):
-                assert conversation.everything_embedded(server, link, 100_000_000) < BUSY
+            for link, reals in ((first, 12_500_000), (second, 125_000)):
+                conversation.everything_embedded(server, link, reals)
 
 
 def test_time_limit_of_a_job(begun):
@@ -214,17 +213,10 @@ def test_slurmd_that_is_killed(begun):
     job.assert_nothing_left(45.0)
 
 
-def test_node_that_dies(server, slurm):
-    """The last test of the module, because the node stays away. The engine takes its time to notice."""
-    with join_pool(server, "First") as link:
-        job = Job(server, slurm, link, "First")
-        slurm.nodes["node1"].kill()
-        for kernel in (each["HostProcessID"] for each in kernels(link, "First").values() if each["HostProcessID"]):
-            agent = processes.parent(kernel)
-            engines.signal_all([processes.parent(agent), agent, kernel])
-        packet = link.get_packet()
-        assert is_death(packet) and "srun: error: Node failure on node1" in packet[1], packet
-        assert link.at_end()
-        job.assert_nothing_left()
-    with join_pool(server, "Second") as link:
-        assert link.evaluate(1) == 1
+def test_node_that_dies(begun):
+    """With all that runs on it."""
+    link, job = begun["Gone"]
+    packet = link.get_packet()
+    assert is_death(packet) and "srun: error: Node failure on node4" in packet[1], packet
+    assert link.at_end()
+    job.assert_nothing_left()

@@ -1,11 +1,14 @@
 """A server with embedded kernels, which all tests of this folder share."""
 
+import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.client.test_tls_and_tokens import certificate  # noqa: F401 - a fixture
 from tests.support.embedded import make_embedded_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
@@ -32,6 +35,13 @@ class Served:
     def in_use(self):
         """The kernels that clients have, by ID."""
         return {identifier: kernel for identifier, kernel in self.kernels().items() if kernel.state == "bridged"}
+
+    def restart(self):
+        """Restart it as an administrator does, which keeps clients and kernels."""
+        restarts = self.process.log.count("Restarted with ")
+        os.kill(self.process.pid, signal.SIGUSR2)
+        self.process.wait_for_log(f"(?s)(Restarted with .*){{{restarts + 1}}}|was not restarted", START)
+        assert "was not restarted" not in self.process.log
 
     def assert_nothing_is_left(self, before):
         """Within seconds no client has a kernel any more, and those that were used are gone.

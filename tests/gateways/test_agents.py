@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import re
 import signal
@@ -16,7 +17,8 @@ import pytest
 from tests.client.relay import Relay
 from tests.gateways.conftest import ROOT
 from tools.harness.waiting import wait_for
-from wstpserver.gateways.agents import main
+from wstpserver.client import parse_address
+from wstpserver.gateways.agents import Limits, Tools, Workspace, main, make_server
 
 TOKEN = "a-token-for-tests"
 #: Seconds for what takes one at most on a computer that has nothing else to do.
@@ -27,28 +29,58 @@ pytestmark = [
     pytest.mark.skipif(find_spec("mcp") is None, reason="wstpserver[mcp] is not installed"),
 ]
 
-PROGRAM = (sys.executable, "-m", "wstpserver.gateways.agents")
+PAGE = (ROOT / "docs" / "agents.md").read_text()
+#: What the page has users configure, and the command that it has them type.
+(CONFIGURED,) = json.loads(re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)[1])["mcpServers"].values()
+(LISTENING,) = re.findall(r"^    (wstpserver-mcp --http .*)$", PAGE, re.MULTILINE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def program(tmp_path_factory):
+    """The program is on the search path."""
+    path = tmp_path_factory.mktemp("bin") / "wstpserver-mcp"
+    path.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom wstpserver.gateways.agents import main\nsys.exit(main())\n"
+    )
+    path.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+        yield path
 
 
 def environment(served):
-    return {**os.environ, "PYTHONPATH": str(ROOT), "WSTPSERVER": served.address, "WSTPSERVER_MCP_TOKEN": TOKEN}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "WSTPSERVER": served.address}
 
 
-def stdio(served, *words):
-    """A client that starts the program."""
+def stdio(served):
+    """A client that starts the program as the page configures it."""
     from mcp import Client, StdioServerParameters
 
-    arguments = [*PROGRAM[1:], *words]
-    return Client(StdioServerParameters(command=PROGRAM[0], args=arguments, env=environment(served)))
+    return Client(StdioServerParameters(**CONFIGURED, env=environment(served)))
+
+
+@contextlib.asynccontextmanager
+async def in_process(address):
+    """A client of the same tools in this process."""
+    from mcp import Client
+
+    workspace = Workspace(parse_address(address), Limits())
+    try:
+        async with Client(make_server(Tools(workspace), workspace.limits.sessions)) as client:
+            yield client
+    finally:
+        await asyncio.to_thread(workspace.close_all)
 
 
 class HttpServer:
-    """The program listening on a free port."""
+    """The program listening as the page says, on a free port."""
 
-    def __init__(self, served, *words):
+    def __init__(self, served, folder, *words):
+        (folder / "token.txt").write_text(f"{TOKEN}\n")
         self._process = subprocess.Popen(
-            [*PROGRAM, "--http", "--port", "0", *words], env=environment(served), stderr=subprocess.PIPE, text=True
-        )
+            [*LISTENING.replace("--port 8000", "--port 0").split(), *words], env=environment(served), cwd=folder,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         found = re.search(r"http://\S+", self._process.stderr.readline())
         self.url = found[0]
         self._rest = threading.Thread(target=self._process.stderr.read, daemon=True)
@@ -82,8 +114,10 @@ class HttpServer:
 
 
 @pytest.fixture(scope="module")
-def http(served):
-    server = HttpServer(served, "--sessions", "3", "--timeout", "100", "--longest", "200", "--characters", "5000")
+def http(served, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("http")
+    limits = {"--sessions": "3", "--timeout": "100", "--longest": "200", "--characters": "5000"}
+    server = HttpServer(served, folder, *(word for limit in limits.items() for word in limit))
     yield server
     server.stop()
 
@@ -164,6 +198,9 @@ def test_errors_and_limits(http):
             assert longer.is_error and "at most 200 seconds" in text(longer)
             large = await call(client, "evaluate", code='StringRepeat["x", 100000]', session=session)
             assert "95000 more characters" in text(large)
+            code = 'Print[StringRepeat["0123456789", 10^7]]; 3'
+            printed = await call(client, "evaluate", code=code, session=session)
+            assert "99995001 more characters" in text(printed) and len(text(printed)) < 6000
             extra = []
             while True:
                 more = await call(client, "evaluate", code="1", session="new")
@@ -244,11 +281,32 @@ def test_a_kernel_that_dies(http, served):
     asyncio.run(talk())
 
 
+def test_the_server_is_restarted(http, served, tmp_path):
+    """While a call evaluates, which goes on."""
+    gate = tmp_path / "gate"
+
+    async def talk():
+        async with http.client() as client:
+            session = session_of(await call(client, "evaluate", code="kept = 21", session="new"))
+            waits = f'While[! FileExistsQ["{gate}"], Pause[0.02]]; kept + 1'
+            running = asyncio.ensure_future(call(client, "evaluate", code=waits, session=session))
+            while not served.kernels()[session].busy:
+                await asyncio.sleep(0.02)
+            await asyncio.to_thread(served.restart)
+            gate.touch()
+            assert (await running).structured_content["results"][0]["text"] == "22"
+            kept = await call(client, "evaluate", code="kept", session=session)
+            assert kept.structured_content["results"][0]["text"] == "21"
+            assert not (await call(client, "close", session=session)).is_error
+
+    asyncio.run(talk())
+
+
 def test_the_way_to_the_server_breaks(served):
     """A session takes its kernel back by its ID. It is kept also while the server is out of reach."""
 
     async def talk(relay):
-        async with stdio(served, "--server", relay.address) as client:
+        async with in_process(relay.address) as client:
             session = session_of(await call(client, "evaluate", code="kept = 17"))
             relay.break_all()
             again = await call(client, "evaluate", code="kept + 1", session=session)
@@ -307,7 +365,7 @@ def test_the_token(http):
 def test_a_client_that_is_killed_leaves_nothing(served):
     before = set(served.in_use())
     process = subprocess.Popen(
-        PROGRAM, env=environment(served), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ["wstpserver-mcp"], env=environment(served), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         for line in (

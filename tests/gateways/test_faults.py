@@ -2,19 +2,22 @@
 
 Other faults are beside the other tests of each gateway:
 
-| gateway | kernel killed in the middle | large results | binary garbage |
-| --- | --- | --- | --- |
-| link (`test_kernel`) | `test_the_kernel_ends` | `test_large_expressions_...` | `test_garbage_from_the_parent` |
-| text (`test_kernel_text`) | `test_the_kernel_dies` | here | here |
-| wolframclient | `test_a_kernel_that_is_killed` | `test_large_values` | `test_garbage` |
-| Jupyter | `test_a_kernel_that_dies_is_replaced` | `test_text_that_is_too_large_...` | `test_garbage` |
-| Python notebooks (`test_cells`) | `test_a_kernel_that_dies` | `test_text_of_any_kind` | `test_text_of_any_kind` |
-| agents | `test_a_kernel_that_dies` | `test_errors_and_limits` | `test_garbage` |
+| gateway | server away, pool full | kernel killed in the middle | 100 MB | binary garbage |
+| --- | --- | --- | --- | --- |
+| link (`test_kernel`, `test_kernel_link`) | `test_no_server`, `test_a_pool_that_is_full` |
+  `test_the_kernel_is_killed_...` | `test_a_hundred_megabytes_...` | `test_garbage_from_the_parent` |
+| text (`test_kernel_text`) | here | `test_the_kernel_dies` | here | here |
+| wolframclient | here | `test_a_kernel_that_is_killed` | `test_large_values` | `test_garbage` |
+| Jupyter | here | `test_a_kernel_that_dies_is_replaced` | `test_a_hundred_megabytes` | `test_garbage` |
+| %%wl (`test_magic`) | here | `test_a_kernel_that_dies` | `test_text_of_any_kind` | `test_text_of_any_kind` |
+| agents | here | `test_a_kernel_that_dies` | `test_errors_and_limits` | `test_garbage` |
+
+A server that is restarted under sessions: `test_the_server_is_restarted` of %%wl and agents. A connection that breaks:
+`test_the_way_to_the_server...` of these and of Jupyter. A client of a gateway that is killed: `..._leaves_nothing`.
 """
 
 import asyncio
 import logging
-import os
 import subprocess
 import sys
 
@@ -146,13 +149,10 @@ def python_notebook(address, folder, go_away):
 def agent(address, folder, go_away):
     """The tools of wstpserver-mcp, by the SDK's client."""
     pytest.importorskip("mcp.server.mcpserver", reason="wstpserver[mcp] is not installed")
-    from mcp import Client, StdioServerParameters
-
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WSTPSERVER": address}
-    words = ["-m", "wstpserver.gateways.agents"]
+    from tests.gateways.test_agents import in_process
 
     async def talk():
-        async with Client(StdioServerParameters(command=sys.executable, args=words, env=environment)) as client:
+        async with in_process(address) as client:
             full = await client.call_tool("evaluate", {"code": "1"})
             go_away()
             away = await client.call_tool("evaluate", {"code": "1"})
@@ -184,5 +184,6 @@ def test_text_of_any_kind(full):
     full.holder.close()
     address = f"{full.port}@127.0.0.1"
     wait_for(lambda: said_by_text(address)[0] == 0, PATIENCE, "a kernel")
-    status, out, err = said_by_text(address, b"\x00\xff\xfe\x80\n1 + 1\n")
-    assert "Out[" in out and "= 2\n" in out and "Traceback" not in out + err, (status, out, err)
+    status, out, err = said_by_text(address, b"\x00\xff\xfe\x80\n1 + 1\nMakeString[100000000]\n")
+    assert "Out[" in out and "= 2\n" in out and "Traceback" not in err, (status, out[:10_000], err)
+    assert out.count("x") >= 100_000_000

@@ -218,6 +218,12 @@ def test_text_that_is_too_large_for_a_page(notebook):
     assert reply["status"] == "ok" and data(found)["text/plain"].endswith("(2000000 more characters are not shown)")
 
 
+def test_a_hundred_megabytes(notebook):
+    found, reply = notebook.run('Print[StringRepeat["0123456789", 10^7]]; 3')
+    assert found[0][1]["text"].endswith("(99000001 more characters are not shown)"), reply
+    assert reply["status"] == "ok" and data(found[1:])["text/plain"] == "3"
+
+
 def test_garbage(notebook):
     """What no front end sends, and what no front end can be sent."""
     notebook.client.shell_channel.socket.send_multipart([b"\xff\x00garbage"])
@@ -281,12 +287,9 @@ def notebook_file(path, *inputs):
 
 @pytest.mark.usefixtures("installed")
 def test_jupyter_execute(tmp_path):
+    NbClientApp = pytest.importorskip("nbclient.cli", reason="nbclient is not installed").NbClientApp
     path = notebook_file(tmp_path / "notebook.ipynb", "a = 6", "a * 7", "Plot[Sin[x], {x, 0, 6}]")
-    done = subprocess.run(
-        [sys.executable, "-m", "jupyter", "execute", "--inplace", str(path)],
-        capture_output=True, text=True, timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
+    NbClientApp().initialize(["--inplace", str(path)])  # what the program `jupyter execute` does
     outputs = [cell["outputs"] for cell in json.loads(path.read_text())["cells"]]
     assert outputs[1][0]["data"]["text/plain"] == ["42"]
     assert "<svg" in "".join(outputs[2][0]["data"]["image/svg+xml"])

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.interop.vendor import VendorLibrary
+from tests.interop.vendor import VendorError, VendorLibrary
 from tools.harness import rawlink
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.fake_kernel.codec import Symbol as symbol
@@ -129,6 +129,20 @@ def test_the_kernel_ends(program):
         assert link.at_end()
         link.close()
         assert process.wait(PATIENCE) == 0
+
+
+def test_the_kernel_is_killed_in_the_middle_of_its_output(program, server):
+    with rawlink.running_kernel(program) as (link, process):
+        link.get_packet()
+        assert (number := link.evaluate(call("KernelProcess")))
+        link.put("EvaluatePacket", call("Flood", 1 << 30))
+        assert link.get_packet()[0] == "TextPacket"
+        os.kill(number, signal.SIGKILL)
+        while not link.at_end():
+            pass
+        link.close()
+        assert process.wait(PATIENCE) == 0
+    nothing_is_left(server)
 
 
 def test_a_parent_that_is_killed_leaves_nothing(program, server):
@@ -314,6 +328,35 @@ def test_given_twice():
 
 
 # The vendor's library as the parent
+
+
+@pytest.mark.skipif(library_path() is None, reason="WSTP_LIBRARY names no library")
+def test_the_words_of_libraries(program, server):
+    """Those by which MathLink.jl and wstp-node launch a kernel, and those of our page for the former."""
+    library = VendorLibrary(library_path())
+    for words in (
+        ("-linkname", f'"{program}" -mathlink', "-linkmode", "launch"),
+        ("wstp", "-linkname", f'"{program}" -wstp', "-linkmode", "launch"),
+    ):
+        link = library.open_words(*words)
+        try:
+            with pytest.raises(VendorError, match="connection was lost"):
+                link.activate(PATIENCE)
+        finally:
+            link.close()
+    name = f"{server.port}@localhost"
+    words = ("-linkmode", "connect", "-linkprotocol", "TCPIP", "-linkname", name, "-linkoptions", "4")
+    link = library.open_words(*words)
+    try:
+        link.activate(PATIENCE)
+        assert link.get(PATIENCE) == packet("InputNamePacket", "In[1]:= ")
+        link.put(packet("WSCommandPacket", packet("SetKeepAlive", Symbol("False"))))
+        assert link.get(PATIENCE).head == Symbol("ReturnPacket")
+        link.put(evaluate_packet(packet("Plus", 1, 2)))
+        assert link.get(PATIENCE) == return_packet(3)
+    finally:
+        link.close()
+    nothing_is_left(server)
 
 
 @pytest.mark.skipif(library_path() is None, reason="WSTP_LIBRARY names no library")

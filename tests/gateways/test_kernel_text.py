@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.gateways.conftest import ROOT
+from tests.gateways.conftest import ROOT, write_program
 from tests.support.serving import Gate
 from tests.support.terminal import TerminalProgram
 from tools.harness.kernels import make_kernel
@@ -90,6 +90,39 @@ def test_a_terminal(terminal):
     terminal.enter('"a", "b"]', "Out[2]= ab\n\nIn[3]:= ")
     terminal.keys("\x04")
     assert terminal.wait() == 0
+
+
+def test_as_sage_talks_to_it(served, tmp_path):
+    """The command, the prompt, the file for long inputs and the interrupt of sage/interfaces/mathematica.py."""
+    prompt = re.compile(r"(?s)(.*?)In\[[0-9]+\]:= ")
+    math = write_program(tmp_path, "import sys; from wstpserver.cli.kernel import main; sys.exit(main())")
+    command = ["sh", "-c", f"stty -echo; {math} -rawterm"]
+
+    def evaluate(line):
+        sage.keys(line + "\n")
+        text = sage.expect(prompt, PATIENCE)[1]
+        begin = text.find("Out[")
+        end = begin + text[begin:].find("=")
+        return (text[:begin] + text[end + 1 :]).strip() if begin >= 0 else text.strip()
+
+    with TerminalProgram(command, tmp_path, environment(served.address)) as sage:
+        sage.expect(prompt, PATIENCE)
+        assert evaluate("2+2") == "4"
+        assert evaluate("sage1=Sin[x]^2;") == ""
+        assert evaluate("InputForm[sage1, NumberMarks->False]") == "Sin[x]^2"
+        assert evaluate("Print[1]; Print[2]") == "1\n2"
+        assert evaluate('SetDirectory["/tmp"]') == "/tmp"
+        assert "Power::infy" in evaluate("1/0")
+        long = tmp_path / "interface"
+        long.write_text(f"sage2={'+'.join(['1'] * 2000)};")
+        assert evaluate(f'<<"{long}"') == "" and evaluate("sage2") == "2000"
+        sage.keys('Print["runs"]; While[True]\n')
+        sage.expect("runs\n", PATIENCE)
+        sage.keys("\x03\n")
+        sage.expect("Interrupt> ", PATIENCE)
+        sage.keys("a\n")
+        sage.expect(prompt, PATIENCE)
+        assert evaluate("sage2 + 1") == "2001"
 
 
 def test_ctrl_c_in_an_evaluation_gives_the_menu(terminal, tmp_path):

@@ -63,6 +63,10 @@ def test_a_script_that_is_a_program(wolframscript, served, tmp_path):
     script.chmod(0o755)
     assert wolframscript(str(script), "5", "-print") == (0, "25\n", "")
     assert wolframscript("square.wls", "6") == (0, "36\n", "")
+    script.write_text("#!/usr/bin/env -S wolframscript -function -signature Integer Integer\n#1^#2 &\n")
+    assert wolframscript(str(script), "2", "100") == (0, f"{2**100}\n", "")
+    script.write_text(f"#!{tmp_path}/bin/wolframscript -function\nStringJoin[#2, #1] &\n")
+    assert wolframscript(str(script), "-code", "b") == (0, "b-code\n", "")
     assert wolframscript("-version")[1].startswith("wolframscript ")
     served.assert_nothing_is_left(before)
 

@@ -147,9 +147,9 @@ def test_the_librarys_close_is_told_at_once(ends):
 
 
 def test_large_arrays(ends):
-    """24 MB each way, packed."""
+    """8 MB each way, packed."""
     ours, theirs = ends
-    count = 3_000_000
+    count = 1_000_000
     data = PackedArray.from_list([0.5] * count)
     worker = Worker(lambda: theirs.get_reals())
     ours.put(data)

@@ -63,11 +63,14 @@ class VendorLibrary:
 
     def open_argv(self, arguments: Iterable[str]) -> VendorLink:
         """A link by a program's arguments (without the program's name); not yet activated."""
-        words = ["program", *arguments]
+        return self.open_words("program", *arguments)
+
+    def open_words(self, *words: str) -> VendorLink:
+        """The same by these words exactly, the first of which a program's name usually is."""
         error = c_int()
         argv = (c_char_p * (len(words) + 1))(*[word.encode() for word in words], None)
         pointer = self.call("OpenArgcArgv", self._environment, len(words), argv, byref(error))
-        return self._opened(pointer, error.value, " ".join(words[1:]))
+        return self._opened(pointer, error.value, " ".join(words))
 
     def _opened(self, pointer: int | None, error: int, what: str) -> VendorLink:
         if not pointer:

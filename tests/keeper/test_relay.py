@@ -1,4 +1,4 @@
-"""What passes in C keeps to the rules of the stream, in whatever pieces it comes."""
+"""What passes without a handler, in C or in the agent, keeps to the rules of the stream in whatever pieces it comes."""
 import contextlib
 import os
 import random
@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from wstpserver.keeper import stream as protocol
+from wstpserver.keeper.passing import PassingChannel, PassingLoop
 from wstpserver.keeper.relay import RelayChannel, RelayLoop, RelayStream
 
 DATA, MESSAGES = protocol.DATA_CHANNEL, protocol.MESSAGE_CHANNEL
@@ -27,21 +28,34 @@ def frame(kind, channel=0, payload=b""):
     return struct.pack(">IBB", len(payload), kind, channel) + payload + b"\n"
 
 
-class Carrier:
-    """The loop of a connector in a thread. The test is the agent, and has the other ends of both connections."""
+SIDES = {
+    "connector": (RelayLoop, RelayStream, RelayChannel),
+    "agent": (PassingLoop, protocol.Stream, PassingChannel),
+}
 
-    def __init__(self):
+
+@pytest.fixture(params=SIDES)
+def side(request):
+    """What passes bytes: the loop, the stream and the channels."""
+    return SIDES[request.param]
+
+
+class Carrier:
+    """The loop of one side in a thread. The test is the other side, and has the other ends of both connections."""
+
+    def __init__(self, side):
+        make_loop, make_stream, make_channel = side
         incoming, self._to_stream = os.pipe()
         self._from_stream, outgoing = os.pipe()
         stopping, self._stop = os.pipe()
-        self._descriptors = (incoming, self._to_stream, self._from_stream, outgoing, stopping, self._stop)
-        self._loop = RelayLoop()
+        self._descriptors = [incoming, self._to_stream, self._from_stream, outgoing, stopping, self._stop]
+        self._loop = make_loop()
         self.taken, self.ended = [], []
-        stream = RelayStream(self._loop, incoming, outgoing, lambda *words: self.taken.append(words), self._lost)
+        stream = make_stream(self._loop, incoming, outgoing, lambda *words: self.taken.append(words), self._lost)
         self.ends = {}
         for number in (DATA, MESSAGES):
             ours, self.ends[number] = connected_pair()
-            stream.add(RelayChannel(stream, number)).open(ours)
+            stream.add(make_channel(stream, number)).open(ours)
         self._loop.serve(stream)
         self._loop.watch(stopping, select.POLLIN, self._finish)
         self._thread = threading.Thread(target=self._loop.run)
@@ -59,6 +73,11 @@ class Carrier:
         with self._writing:
             while data:
                 data = data[os.write(self._to_stream, data) :]
+
+    def hang_up(self):
+        """End the stream."""
+        os.close(self._to_stream)
+        self._descriptors.remove(self._to_stream)
 
     def hear(self):
         """The next frame of the stream: kind, channel, payload."""
@@ -99,14 +118,14 @@ def in_pieces(data, rng):
         data = data[size:]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_bytes_pass_in_both_directions(seed):
+@pytest.mark.parametrize("seed", range(3))
+def test_bytes_pass_in_both_directions(side, seed):
     """Four million bytes each way, which need credit, with control frames in between."""
     rng = random.Random(seed)
     there = [rng.randbytes(rng.choice((1, 30, 500, 20_000, 120_000))) for _ in range(120)]
     back = {number: rng.randbytes(2_000_000 if number == DATA else 50_000) for number in (DATA, MESSAGES)}
     expected, got = b"".join(there), {DATA: bytearray(), MESSAGES: bytearray()}
-    with Carrier() as carrier:
+    with Carrier(side) as carrier:
 
         def speak():
             text = bytearray()
@@ -146,8 +165,8 @@ def test_bytes_pass_in_both_directions(seed):
     assert carrier.ended == [] and {kind for kind, _, _ in carrier.taken} == {protocol.MEMORY}
 
 
-def test_a_peer_that_does_not_read_holds_up_its_own_channel_alone():
-    with Carrier() as carrier:
+def test_a_peer_that_does_not_read_holds_up_its_own_channel_alone(side):
+    with Carrier(side) as carrier:
         carrier.ends[DATA].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for _ in range(protocol.WINDOW // 100_000):
             carrier.say(frame(protocol.DATA, DATA, bytes(100_000)))
@@ -170,8 +189,8 @@ VIOLATIONS = {
 
 
 @pytest.mark.parametrize("way", VIOLATIONS)
-def test_who_leaves_the_protocol_is_given_up(way):
-    with Carrier() as carrier:
+def test_who_leaves_the_protocol_is_given_up(side, way):
+    with Carrier(side) as carrier:
         carrier.say(frame(protocol.DATA, DATA, b"before"))
         assert carrier.ends[DATA].recv(100) == b"before"
         carrier.say(VIOLATIONS[way])
@@ -179,11 +198,20 @@ def test_who_leaves_the_protocol_is_given_up(way):
     assert len(carrier.ended) == 1
 
 
-def test_the_end_of_the_stream_is_noticed():
-    with Carrier() as carrier:
+def test_the_end_of_the_stream_is_noticed(side):
+    with Carrier(side) as carrier:
         carrier.say(frame(protocol.DATA, DATA, b"last"))
         assert carrier.ends[DATA].recv(100) == b"last"
         carrier.ends[DATA].close()
         while (heard := carrier.hear())[0] != protocol.END:
             pass
         assert heard == (protocol.END, DATA, b"")
+
+
+def test_the_end_of_the_other_side_is_noticed(side):
+    with Carrier(side) as carrier:
+        carrier.say(frame(protocol.DATA, DATA, b"last"))
+        assert carrier.ends[DATA].recv(100) == b"last"
+        carrier.hang_up()
+        carrier.join()
+    assert carrier.ended == ["it has ended"]

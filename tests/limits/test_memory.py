@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 
-import psutil
 import pytest
 
 from tests.support.serving import kernel_id, kernels
@@ -16,7 +15,9 @@ from tools.harness import processes
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.kernels import make_kernel
 from tools.harness.waiting import wait_for, wait_gone
-from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
+from wstpserver.server.kernels import process_info
+from wstpserver.server.kernels.process import KernelProcess, RemoteKernel, resident_memory
+from wstpserver.server.kernels.process_info import MemoryUnknown
 
 LIMIT = 60_000_000
 MUCH = call("UseMemory", 90_000_000)
@@ -87,19 +88,40 @@ def sleeper():
 
 
 def test_the_largest_process_of_a_kernel_counts(sleeper):
-    sizes = resident_memory([sleeper])
-    assert set(sizes) == {sleeper}
-    assert processes.resident_bytes(sleeper) < 40_000_000 < sizes[sleeper] < 80_000_000
+    kernel = KernelProcess(sleeper)
+    sizes = resident_memory([kernel])
+    assert set(sizes) == {kernel}
+    assert processes.resident_bytes(sleeper) < 40_000_000 < sizes[kernel] < 80_000_000
 
 
 def test_a_process_that_is_gone_has_no_size():
     process = subprocess.Popen(["true"], start_new_session=True)
     process.wait()
-    assert resident_memory([process.pid]) == {}
+    assert resident_memory([KernelProcess(process.pid)]) == {}
 
 
-def test_a_system_that_does_not_say_is_no_failure(monkeypatch, tmp_path):
-    """As where /proc is not mounted."""
-    monkeypatch.setattr(psutil, "PROCFS_PATH", os.fspath(tmp_path / "nothing"))
-    with pytest.raises(MemoryUnknown, match="cannot be listed: No such file"):
-        resident_memory([1])
+def test_a_system_that_does_not_say_is_no_failure(monkeypatch):
+    """As where /proc is not mounted; what is known of kernels elsewhere does not come from there."""
+    monkeypatch.setattr(process_info, "is_available", lambda: False)
+    here, elsewhere = KernelProcess(os.getpid()), KernelProcess(os.getpid())
+    elsewhere.remote = RemoteKernel(("ssh",), print)
+    elsewhere.remote.memory = 1000
+    with pytest.raises(MemoryUnknown, match="/proc is not mounted"):
+        resident_memory([here, elsewhere])
+    assert resident_memory([elsewhere]) == {elsewhere: 1000}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are listed on Linux")
+def test_what_any_thread_of_a_kernel_has_started_belongs_to_it():
+    code = (
+        "import subprocess, sys, threading\n"
+        "def run():\n"
+        "    with subprocess.Popen(['cat'], stdin=-1):\n"
+        "        print(flush=True); sys.stdin.read()\n"
+        "thread = threading.Thread(target=run); thread.start(); thread.join()\n"
+    )
+    with subprocess.Popen([sys.executable, "-S", "-E", "-c", code], stdin=-1, stdout=-1) as process:
+        process.stdout.readline()
+        (child,) = processes.children(process.pid)
+        assert set(process_info.family(process.pid)) == {process.pid, child}
+        process.stdin.close()

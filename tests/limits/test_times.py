@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from tests.support.serving import SUCCESS, enter, kernel_id, kernels
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.fake_kernel.codec import Function as call
@@ -45,10 +47,17 @@ def test_a_long_evaluation_is_aborted_and_the_session_goes_on(serve):
     assert link.get_packet() == told, "the time of a dialog counts"
 
 
-def test_an_evaluation_that_its_client_has_left_is_aborted_as_well(serve):
-    server = serve({"Main": {"MinimumKernelNumber": 2, "EvaluationTimeLimit": 0.3}})
+def test_a_limit_that_comes_by_a_reload_holds_and_an_evaluation_that_its_client_has_left_is_aborted_as_well(
+    serve, tmp_path
+):
+    server = serve({"Main": {"MinimumKernelNumber": 2}})
     link, watcher = server.client(), server.client()
     name = kernel_id(link)
+    (path,) = tmp_path.glob("*.conf")
+    limited = '"EvaluationTimeLimit": 0.3, "MinimumKernelNumber"'
+    path.write_text(path.read_text().replace('"MinimumKernelNumber"', limited))
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log("The configuration was reloaded:")
     link.put("EvaluatePacket", LONG)
     link.close()
     server.wait_for_log(rf"Kernel {name}: an evaluation has taken longer than 0\.3 s \(EvaluationTimeLimit\)")
@@ -57,12 +66,13 @@ def test_an_evaluation_that_its_client_has_left_is_aborted_as_well(serve):
 
 
 def test_a_kernel_that_does_not_react_to_the_abort_is_closed(serve):
-    server = serve({"Main": {"MinimumKernelNumber": 1, "MaximumKernelNumber": 2, "EvaluationTimeLimit": 0.3}})
+    limited = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 2, "EvaluationTimeLimit": 0.3}
+    server = serve({"Main": limited}, grace={"abort": 0.5})
     link = server.client()
     name = kernel_id(link)
     link.put("EvaluatePacket", call("Deaf", 600))
     assert link.get_packet() == ("TextPacket", f"WSTPServer: {TOO_LONG} and is aborted\n")
-    late = f"{TOO_LONG} and did not end within 5 s after it was aborted"
+    late = f"{TOO_LONG} and did not end within 0.5 s after it was aborted"
     assert link.get_packet() == ("TextPacket", f"WSTPServer: the kernel was closed: {late}\n")
     assert link.at_end()
     server.wait_for_log(f"Warning: \n    Kernel {name} is closed: an evaluation has taken")

@@ -9,6 +9,8 @@ import pytest
 
 from wstpserver.pools.commands import FORMS, Command, MalformedCommand, parse_command
 from wstpserver.wire.decode import decode
+from wstpserver.wire.encode import encode
+from wstpserver.wire.tokens import encode_size
 from wstpserver.wire.values import Function, Symbol
 
 DATA = Path(__file__).parents[1] / "data"
@@ -38,6 +40,15 @@ def test_commands_as_the_library_writes_them_are_understood(name, wire):
 def test_malformed_packets_as_the_library_writes_them_are_refused(name, wire):
     with pytest.raises(MalformedCommand):
         parse_command(decode(wire))
+
+
+@pytest.mark.parametrize(("letter", "codec"), [(b"B", "latin-1"), (b"C", "utf-16-be"), (b"F", "utf-32-le")])
+def test_a_name_of_70_characters_is_read_in_formats_without_a_count(letter, codec):
+    name = "é" * 70
+    payload = letter + b"~ " + name.encode(codec)
+    whole = encode(packet(Function(Symbol("ConnectKernel"), ("?",))))
+    wire = whole.replace(encode("?", end_packet=False), b'"' + encode_size(len(payload)) + payload + b"\n")
+    assert parse_command(decode(wire)) == Command("ConnectKernel", (name,))
 
 
 def test_arguments_become_python_values():

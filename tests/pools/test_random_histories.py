@@ -47,6 +47,9 @@ class RandomHistory(History):
         purpose = Purpose.INSIDE if inside else Purpose.COMMAND
         waiting = self.registry.connect_to_pool(client, target, purpose, deferred=inside)
         self.waiting.append(waiting)
+        if waiting.state is not WaitState.WAITING:  # the caller sees it, and nobody else is told
+            assert waiting not in self.settled
+            self.settled.append(waiting)
         if target.admission is Admission.DRAINING:
             assert waiting.state is WaitState.FAILED or waiting.kernel is own
         elif target.admission is Admission.PAUSED:

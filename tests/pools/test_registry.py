@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tests.pools.scene import RecordingRegistry, begin, bridged, end, waits
+from tests.pools.scene import RecordingRegistry, Scene, begin, bridged, end, waits
 from wstpserver.pools.registry import Refused, Registry
 from wstpserver.pools.states import (
     Bridged,
@@ -25,6 +25,7 @@ from wstpserver.pools.states import (
     WaitState,
 )
 from wstpserver.settings import ServerSettings
+from wstpserver.wire.packets import PacketHead
 
 
 def make(pools=None, **values) -> RecordingRegistry:
@@ -622,15 +623,23 @@ def test_effects_are_carried_out_when_the_outermost_call_returns():
 
 
 class Recorder:
-    """Everything that an observer hears, as words."""
+    """Everything that observers hear, as words."""
 
-    def __init__(self):
+    def __init__(self, registry):
         self.heard = []
+        registry.observe(moved=self.moved, lost=self.lost, wait_ended=self.wait_ended)
+        registry.observe(evaluated=self.evaluated, setting_changed=self.setting_changed)
 
-    def kernel_moved(self, kernel, before):
+    def moved(self, kernel, before, _since):
         self.heard.append((kernel.id[:4], before.value if before else None, kernel.state.value))
 
-    def kernel_lost(self, kernel, *, in_good_order):
+    def evaluated(self, kernel, change, number, since):
+        self.heard.append((kernel.id[:4], change.name, number, since))
+
+    def setting_changed(self, kernel):
+        self.heard.append((kernel.id[:4], kernel.reserve, kernel.client.keep_alive))
+
+    def lost(self, kernel, *, in_good_order):
         self.heard.append((kernel.id[:4], "ended" if in_good_order else "died"))
 
     def wait_ended(self, waiting):
@@ -639,8 +648,7 @@ class Recorder:
 
 def test_an_observer_hears_of_every_change_in_order():
     registry = make([{"MinimumKernelNumber": 1, "MaximumKernelNumber": 1, "KeepAlive": False}])
-    recorder = Recorder()
-    registry.observe(recorder)
+    recorder = Recorder(registry)
     (kernel,) = warm(registry)
     one, other = client(registry, "one"), client(registry, "other")
     registry.connect_to_pool(one, registry.pools["P0"])
@@ -658,4 +666,30 @@ def test_an_observer_hears_of_every_change_in_order():
     assert recorder.heard == [
         ("0001", "bridged", "dying"), ("0001", "died"), ("0001", "dying", "closing"), ("0001", "closing", "gone"),
         ("0002", None, "starting"), ("0002", "starting", "gone"),
+    ]  # fmt: skip
+
+
+def test_an_observer_hears_of_evaluations_and_settings():
+    scene = Scene()
+    recorder = Recorder(scene.registry)
+    one = scene.bridged()
+    recorder.heard.clear()
+    ready = scene.now
+    scene.now += 1
+    begin(scene.kernel)
+    scene.now += 2
+    scene.kernel.evaluation.written(PacketHead.CallPacket)
+    begin(scene.kernel)  # inside the other one
+    end(scene.kernel)
+    assert scene.kernel.busy_since == ready + 1
+    end(scene.kernel)
+    assert scene.kernel.busy_since is None
+    scene.now += 3
+    scene.kernel.evaluation.passed(PacketHead.EvaluatePacket, 5, 4)  # and one is open
+    scene.registry.set_reserve(scene.kernel, setting=True)
+    scene.registry.set_keep_alive(one, setting=False)
+    assert recorder.heard == [
+        ("0000", "BEGUN", 1, 0.0), ("0000", "BEGUN", 1, ready + 1), ("0000", "IDLE", 0, ready + 1),
+        ("0000", "PASSED", 4, ready + 3), ("0000", "BEGUN", 1, ready + 6),
+        ("0000", True, None), ("0000", True, False),
     ]  # fmt: skip

@@ -1,9 +1,11 @@
 """The command line: one dash or two, in any order, and what is wrong."""
 
+import os
+
 import pytest
 
 from wstpserver.cli.options import UsageError
-from wstpserver.cli.script.arguments import DOCUMENT, NAMES, ScriptArguments, parse
+from wstpserver.cli.script.arguments import DOCUMENT, NAMES, ScriptArguments, parse, unfold_script_call
 from wstpserver.client import LinkSyntaxError
 
 
@@ -89,6 +91,7 @@ def test_the_help_names_every_option():
         (["-file", "f", "-print", "-x", "-code"], ScriptArguments(file="f", words=("-x", "-code"), print_result=True)),
         (["-file", "f", "--", "-print"], ScriptArguments(file="f", words=("-print",))),
         (["-script", "f", "a", "b"], ScriptArguments(file="f", words=("a", "b"))),
+        (["-script", "f", "--abs", "1", "-h"], ScriptArguments(file="f", words=("--abs", "1", "-h"))),
         (["-", "a"], ScriptArguments(file="-", words=("a",))),
         (["-code", "x", "a", "-timeout", "1"], ScriptArguments(code="x", words=("a",), timeout=1.0)),
         (["-code", "x", "--", "-foo", "7"], ScriptArguments(code="x", words=("-foo", "7"))),
@@ -132,3 +135,43 @@ def test_words_of_wolframscript(words, meaning):
 def test_wrong_words_of_wolframscript(words, says):
     with pytest.raises(UsageError, match=says):
         parse(words)
+
+
+# Called by the system, for the first line of a script
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "meaning"),
+    [
+        ("/usr/bin/env wolframscript", ["{}", "5", "-print"], {"file": "{}", "words": ("5", "-print")}),
+        ("/usr/bin/wolframscript -function", ["-function", "{}", "2", "-3"],
+         {"function": "\n#1 + #2 &", "values": ("2", "-3")}),
+        ("/usr/bin/env -S wolframscript -function -signature Integer City",
+         ["-function", "-signature", "Integer", "City", "{}", "2", "Oxford, England"],
+         {"function": "\n#1 + #2 &", "signature": ("Integer", "City"), "values": ("2", "Oxford, England")}),
+        ("/usr/bin/wolframscript -fun -s Integer", ["-fun -s Integer", "{}", "2", "3"],
+         {"function": "\n#1 + #2 &", "signature": ("Integer",), "values": ("2", "3")}),
+        ("/usr/bin/wolframscript -signature 'Of A' -function", ["-signature", "Of A", "-function", "{}"],
+         {"function": "\n#1 + #2 &", "signature": ("Of A",)}),
+        ("/usr/local/bin/WolframScript -script", ["-script", "{}", "--help", "-o"],
+         {"file": "{}", "words": ("--help", "-o")}),
+        ("/usr/bin/env -S wolframscript -print All -format PNG", ["-print", "All", "-format", "PNG", "{}"],
+         {"file": "{}", "print_result": True, "print_all": True, "format": "PNG"}),
+        ("/usr/bin/wolframscript -linewise", ["-linewise", "{}"], {"file": "{}", "linewise": True}),
+        # Not called so: the line names other options, or is none.
+        ("/usr/bin/env wolframscript -function", ["-print", "{}", "-timeout", "2"],
+         {"file": "{}", "print_result": True, "words": ("-timeout", "2")}),
+        (None, ["-print", "{}", "a"], {"file": "{}", "print_result": True, "words": ("a",)}),
+        ("/usr/bin/wolframscript", ["-function", "{}", "-args", "1"], {"function": "{}", "values": ("1",)}),
+    ],
+)  # fmt: skip
+def test_calls_of_a_script(tmp_path, line, words, meaning):
+    script = tmp_path / "a script.wls"
+    script.write_text(f"{'' if line is None else f'#!{line}'}\n#1 + #2 &")
+    named = {key: str(script) if value == "{}" else value for key, value in meaning.items()}
+    assert parse(unfold_script_call([word.replace("{}", str(script)) for word in words])) == ScriptArguments(**named)
+
+
+def test_a_pipe_is_not_read_for_that(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert unfold_script_call(["-file", str(tmp_path / "pipe")]) == ["-file", str(tmp_path / "pipe")]

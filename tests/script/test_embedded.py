@@ -4,6 +4,7 @@ import pytest
 
 from tests.embedded.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
 from tests.embedded.harness import PATIENCE
+from wstpserver.cli.script.formats import format_of
 from wstpserver.cli.script.program import ScriptOutcome, ScriptVariables, change_folder, program, read_outcome
 from wstpserver.client import Callbacks, Session
 from wstpserver.wire.values import Symbol
@@ -62,6 +63,16 @@ def test_outcomes(run, code, outcome):
 
 def test_output_and_messages(run):
     assert run("Print[1]; 1/0; Print[2]; 3") == (ScriptOutcome("3", 0), "1\n2\n", ["Power::infy"])
+
+
+def test_a_value_that_stays_as_it_is_with_a_message_gives_it_once(run):
+    outcome = ScriptOutcome("{1, 2, 3}[[7]]", 0)
+    assert run("{1, 2, 3}[[7]]") == (outcome, "", ["Part::partw"])
+    assert run("Sequence[1, {1, 2, 3}[[7]]]")[2] == ["Part::partw"]
+    told = []
+    shown = program("{1, 2, 3}[[7]]", show=format_of("InputForm").show)
+    value = run.session.evaluate(shown, PATIENCE, callbacks=Callbacks(on_message=told.append))
+    assert read_outcome(value).text == "Part[{1, 2, 3}, 7]" and len(told) == 1
 
 
 def test_a_syntax_error(run):

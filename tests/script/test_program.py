@@ -2,7 +2,7 @@
 
 import pytest
 
-from wstpserver.cli.script.program import ScriptOutcome, program, read_outcome
+from wstpserver.cli.script.program import ScriptOutcome, ScriptVariables, program, read_outcome
 from wstpserver.wire.encode import encode
 from wstpserver.wire.values import Function, PackedArray, Symbol
 
@@ -53,3 +53,23 @@ def test_the_program_holds_the_code_as_a_string():
             pending.extend((part.head, *part.args))
     assert found == [Function(Symbol("ToExpression"), (code,))]
     encode(program(code))
+
+
+def test_the_program_names_no_symbol_that_a_kernel_may_lack():
+    """Naming it would create it, for the code to see."""
+    names = set()
+    pending = [program("1", ScriptVariables("s.wl", ("s.wl",), "line"), "ToString[#, CForm] &"), program("1")]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Symbol):
+            names.add(part.name)
+        elif isinstance(part, Function):
+            pending.extend((part.head, *part.args))
+    assert names <= {
+        "$Aborted", "$Failed", "$InputFileName", "$PrintForms", "$ScriptCommandLine", "$ScriptInputString",
+        "Alternatives", "Append", "Apply", "BlankNullSequence", "Block", "Catch", "CompoundExpression", "Exit", "First",
+        "Function", "HoldAllComplete", "If", "List", "Map", "Null", "Or", "OutputForm", "Pattern", "Protect", "Quit",
+        "SameQ", "Select", "Set", "SetDelayed", "Slot", "SymbolName", "Throw", "ToExpression", "ToString",
+        "Unevaluated", "Unprotect", "WSTPServer`Private`scriptExit", "WSTPServer`Private`shown",
+        "WSTPServer`Private`status",
+    }  # fmt: skip

@@ -220,6 +220,13 @@ def test_a_kernel_that_dies(run):
 def test_time_is_over(run):
     with takes(0.5):
         status, out, err = run({"endless": endless}, "-timeout", "0.5", "-code", "endless")
+    assert (status, out) == (1, "$TimedOut\n")
+    assert "told to abort" in err
+
+
+def test_time_is_over_for_a_script_that_prints_no_result(run, tmp_path):
+    (tmp_path / "s.wl").write_text("endless")
+    status, out, err = run({"endless": endless}, "-timeout", "0.5", "-file", str(tmp_path / "s.wl"))
     assert (status, out) == (1, "")
     assert "told to abort" in err
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.client.helpers import PROMPT, peer
 from tests.script.helpers import ScriptKernel, kernels_of, process, served, without_waiting
+from tests.support.serving import Since
 from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
 from tools.harness.kernels import make_kernel
@@ -61,9 +62,13 @@ def test_the_kernels_of_a_profile_do_not_wait_for_each_other(server, tmp_path, c
 
 
 def test_a_named_pool_takes_no_kernel_of_another(server, capfd):
+    server.wait_for_log("Pool Main is ready")
     before = kernels_of(server)
+    since = Since(server)
     assert main(["-wstpserver", server.address, "-kernelpool", "Full", "-code", ""]) == 0
     assert kernels_of(server) == before
+    since.wait_for("is unbridged from kernel .*: the client's link ended")
+    assert since.log.count(" is bridged to kernel ") == 1
     capfd.readouterr()
 
 

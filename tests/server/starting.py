@@ -8,6 +8,9 @@ from tools.harness.server import ROOT
 #: Numbers of system calls that are the same everywhere, and of socket().
 PIDFD = (424, 434, 438)
 CLOSE_RANGE = (436,)
+EPOLL_PWAIT2 = (441,)
+SPLICE = (76 if platform.machine() in ("aarch64", "arm64") else 275,)
+MEMFD = (279 if platform.machine() in ("aarch64", "arm64") else 319,)
 SOCKET = 198 if platform.machine() in ("aarch64", "arm64") else 41
 
 _REFUSE = """

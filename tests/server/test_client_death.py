@@ -242,20 +242,22 @@ def test_while_its_kernel_writes(single, gate, how):
 
 
 @pytest.mark.parametrize("size", [1000, 500_000])
-def test_a_client_that_dies_while_its_kernel_does_not_read(single, gate, size):
+def test_a_client_that_dies_while_its_kernel_does_not_read(tmp_path, gate, size):
     """Megabytes of this client's are stuck in front of a kernel that is busy: still the client is given up, and what
     the server had in hand of its frames needs no kernel any more."""
     beginning, end = long_text("TextPacket", size)
-    link = join(single)
-    link.put("EvaluatePacket", gate.busy())
-    gate.wait_until_reached()
-    send_until_stuck(link.data, (beginning + b"x" * size + end) * (LARGE // size))
-    since = Since(single)
-    link.close()
-    since.wait_for(UNBRIDGED)
-    gate.open()
-    with join(single) as following:
-        assert following.evaluate("mine") == "mine"
+    keys = {"MaximumKernelNumber": 1, "ReservePreviouslyConnectedKernels": False}
+    with serving(tmp_path, one_pool(make_kernel(tmp_path), 1, **keys), grace={"client": 0.5}) as server:
+        link = join(server)
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+        send_until_stuck(link.data, (beginning + b"x" * size + end) * (LARGE // size))
+        since = Since(server)
+        link.close()
+        since.wait_for(UNBRIDGED)
+        gate.open()
+        with join(server) as following:
+            assert following.evaluate("mine") == "mine"
 
 
 def test_the_next_client_of_the_same_id(single, gate):

@@ -27,6 +27,9 @@ from tools.harness.waiting import wait_for, wait_gone
 #: "within a second", and what a machine that is busy with other tests adds to it.
 SOON = 3.0
 
+#: What a client is told.
+REPLACED = "WSTPServer: the kernel died; a new one takes its place, without its definitions\n"
+
 DEATHS = {
     "by an exit": (Function("Die", 3), "exit status 3"),
     "by a signal": (Function("DieBySignal", 9), "signal 9 (SIGKILL)"),
@@ -232,13 +235,22 @@ def test_silent_replacement(server, how):
         old = kernel_id(link)
         link.put("EvaluatePacket", expression)
         link.put("EvaluatePacket", Function("Plus", 40, 2))
-        notice = "WSTPServer: the kernel died; a new one takes its place, without its definitions\n"
         assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted")), "the evaluation has ended for the client"
-        assert link.get_packet() == ("TextPacket", notice)
+        assert link.get_packet() == ("TextPacket", REPLACED)
         assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
         assert link.get_packet() == ("ReturnPacket", 42)
         assert link.evaluate(Function("Evaluations")) == 2
         assert kernel_id(link) != old
+
+
+def test_silent_replacement_in_the_middle_of_a_line_of_text(server):
+    with join(server) as link:
+        link.command("SetAllowSilentKernelReplacement", Symbol("True"))
+        link.put("EnterTextPacket", "Die[]")
+        assert [link.get_packet() for _ in range(4)] == [
+            ("OutputNamePacket", "Out[1]= "), ("ReturnTextPacket", "$Aborted"), ("TextPacket", REPLACED),
+            ("InputNamePacket", "In[1]:= "),
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize("comes", [True, False])

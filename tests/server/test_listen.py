@@ -11,6 +11,7 @@ from tests.support.serving import one_pool
 from tools.harness.processes import own_descriptors
 from tools.harness.server import ServerProcess
 from wstpserver.server import listen as listen_module
+from wstpserver.server.connection import INHERITS_OPTIONS
 from wstpserver.server.listen import PortUnavailable, describe, listen
 
 
@@ -34,6 +35,14 @@ def addresses(interface, port=0):
 def test_one_address():
     ((host, port),) = addresses("127.0.0.1")
     assert host == "127.0.0.1" and port > 0
+
+
+@pytest.mark.skipif(not INHERITS_OPTIONS, reason="the options are set for each connection")
+def test_what_is_accepted_has_the_options_of_the_listener():
+    (listener,) = listen("127.0.0.1", 0)
+    with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 @pytest.mark.parametrize("interface", ["", "localhost"])

@@ -3,15 +3,20 @@
 import json
 import os
 import signal
+import time
 from collections import deque
 from pathlib import Path
+
+import gevent
 
 from tests.support.serving import Since, join, kernel_process, one_pool, prompt, ready_kernels, serving
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import pool
 from tools.harness.waiting import wait_for, wait_gone
-from wstpserver.pools.commands import BYTES_IN_A_TURN, FRAMES_IN_A_TURN, missed_output
+from wstpserver.pools.commands import BYTES_IN_A_PART, FRAMES_IN_A_PART, missed_output
+from wstpserver.server.commands.executor import PACKING_TURN, put_together
+from wstpserver.server.connection import yield_to_loop
 
 
 def reload(server, configuration):
@@ -91,9 +96,34 @@ def test_missed_output_is_put_together_in_parts():
     """So that others have their turn between them."""
     frame = b'"DD~Ax\n'
     parts = list(missed_output(deque([frame] * 10_000), 3))
-    assert max(map(len, parts)) <= FRAMES_IN_A_TURN * len(frame)
-    large = list(missed_output(deque([frame * 2000] * 1000), 3))
-    assert max(map(len, large)) <= BYTES_IN_A_TURN + 2000 * len(frame)
+    assert max(map(len, parts)) <= FRAMES_IN_A_PART * len(frame)
+    large = list(missed_output(deque([frame * 2000, frame * 50_000, frame] * 10), 3))
+    assert max(map(len, large)) <= BYTES_IN_A_PART
+    assert b"".join(large).endswith((frame * 52_001) * 10 + b"]")
     whole = b"".join(parts)
     assert whole.startswith(b"FA#OD~LReturnPacket\nFB#GD~DList\n\xe4\3\0\0\0\nF10000 #GD~DList\n" + frame)
     assert whole.endswith(frame + b"]") and whole.count(frame) == 10_000
+
+
+def test_others_have_their_turn_while_missed_output_is_put_together():
+    turns = []
+
+    def take_turns():
+        while True:
+            yield_to_loop()
+            turns.append(time.monotonic())
+
+    def parts():
+        for number in range(10):
+            began = time.monotonic()
+            while time.monotonic() < began + PACKING_TURN:
+                pass
+            yield b"%d" % number
+
+    other = gevent.spawn(take_turns)
+    gevent.sleep(0)
+    try:
+        assert put_together(parts()) == b"0123456789"
+        assert len(turns) >= 5
+    finally:
+        other.kill()

@@ -6,9 +6,10 @@ import re
 import pytest
 
 from tests.server.connections import tcp_pair
-from wstpserver.server.connection import Connection, FrameTracer, MessageTracer
-from wstpserver.server.handshake import OpenLink, trace_link
+from wstpserver.server.connection import Connection
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.log import Log, LogLevel
+from wstpserver.server.trace import FrameTracer, MessageTracer, trace_link
 from wstpserver.wire.encode import encode
 from wstpserver.wire.packets import CLOSING, encode_message
 from wstpserver.wire.values import Function, Symbol

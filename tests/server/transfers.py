@@ -51,7 +51,7 @@ def wait_until_still(look, looks=40):
         seen.append(look())
         return len(seen) >= looks and all(seen[-1]) and set(seen[-looks:]) == {seen[-1]}
 
-    wait_for(still, 60.0, "the transfer to stand still")
+    wait_for(still, 60.0, "the transfer to stand still", interval=0.05)
 
 
 class Peak:

@@ -70,7 +70,7 @@ class Process:
     def kill_group(self, _signal):
         pass
 
-    def stop(self):
+    def stop(self, _grace=None):
         if not self.exited.ready():
             self.exited.set(0)
 

@@ -60,8 +60,8 @@ def refuses(server):
 
 @pytest.mark.timeout(60)
 def test_an_evaluation_that_does_not_end_is_not_waited_for_for_ever(tmp_path):
-    """10 seconds for evaluations, then up to 5 for the kernel: this one ignores its link's end and SIGTERM."""
-    kernel = make_kernel(tmp_path, ignore_term=True)
+    """It has 10 seconds. What follows is in tests/server/test_stopping.py, with less time."""
+    kernel = make_kernel(tmp_path)
     with ServerProcess(tmp_path, one_pool(kernel, MinimumKernelNumber=1)) as server, server.connect() as link:
         link.get_packet()
         link.put("EvaluatePacket", call("CompoundExpression", call("Print", "begun"), call("Deaf", 100)))

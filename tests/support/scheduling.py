@@ -14,8 +14,9 @@ from xdist.scheduler import LoadFileScheduling
 #: Files that share a server with embedded kernels, a parent of embedded kernels, or compiled programs. The files of a
 #: folder, or files by name.
 TOGETHER = (
-    ("tests/gateways/test_agents.py", "tests/gateways/test_jupyter.py", "tests/gateways/test_kernel_text.py",
-     "tests/gateways/test_wolframclient.py", "tests/gateways/test_wolframscript.py"),
+    ("tests/gateways/test_agents.py", "tests/gateways/test_magic.py", "tests/gateways/test_jupyter.py",
+     "tests/gateways/test_kernel_text.py", "tests/gateways/test_wolframclient.py",
+     "tests/gateways/test_wolframscript.py"),
     ("tests/embedded/test_associations.py", "tests/embedded/test_convert.py", "tests/embedded/test_evaluator.py",
      "tests/embedded/test_interrupts.py", "tests/embedded/test_links.py", "tests/embedded/test_output.py",
      "tests/embedded/test_questions.py", "tests/embedded/test_repl.py", "tests/embedded/test_server_functions.py",

@@ -283,14 +283,14 @@ def reset(connection):
 
 @pytest.fixture
 def serve(tmp_path):
-    """serve(pools={name: keys}, **root keys) -> ServerProcess with client(); stopped at the end of the test."""
+    """serve(pools={name: keys}, grace={...}, **root keys) -> ServerProcess with client(); stopped behind the test."""
     kernel = make_kernel(tmp_path)
     with contextlib.ExitStack() as stack:
 
-        def start(pools=None, **keys):
+        def start(pools=None, grace=None, **keys):
             pools = pools or {"Main": {}}
             configuration = {"Pools": {name: pool(kernel, **values) for name, values in pools.items()}, **keys}
-            server = stack.enter_context(serving(tmp_path, configuration))
+            server = stack.enter_context(serving(tmp_path, configuration, grace=grace))
             server.kernel_path = kernel
 
             def client(*, prompt=True):

@@ -1,7 +1,7 @@
 """What goes on beside a client: connections are really refused, at the rate asked for, and every one is counted."""
 import argparse
 
-from tools.bench.aside.__main__ import by_state, refused
+from tools.bench.aside.__main__ import by_state, missed, refused
 
 
 def test_connections_are_refused_while_a_client_evaluates():
@@ -9,6 +9,12 @@ def test_connections_are_refused_while_a_client_evaluates():
     figures, _ = refused(options)
     assert figures["connections a second"] > 500
     assert figures["milliseconds until refused"]["count"] > 100
+    assert figures["p99"]["with"] > 0 < figures["p99"]["without"]
+
+
+def test_a_client_evaluates_while_another_fetches_missed_output():
+    figures, _ = missed(argparse.Namespace(rounds=1, count=3000))
+    assert figures["bytes of a reply"] > 30_000
     assert figures["p99"]["with"] > 0 < figures["p99"]["without"]
 
 

@@ -14,6 +14,7 @@ from tools.harness import processes
 from tools.harness.waiting import wait_for
 
 SLURM_PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "scancel", "sinfo")
+NODES = ("node1", "node2", "node3", "node4")
 SSH_PROGRAMS = ("sshd", "ssh", "ssh-keygen")
 
 _SLURM_CONF = """\
@@ -50,8 +51,9 @@ JobCompType=jobcomp/none
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={first} CPUs={processors} RealMemory=4000 State=UNKNOWN
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={second} CPUs={processors} RealMemory=4000 State=UNKNOWN
 NodeName=node3 NodeHostname={host} NodeAddr=127.0.0.1 Port={third} CPUs={processors} RealMemory=4000 State=UNKNOWN
+NodeName=node4 NodeHostname={host} NodeAddr=127.0.0.1 Port={fourth} CPUs={processors} RealMemory=4000 State=UNKNOWN
 PartitionName=main Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
-PartitionName=apart Nodes=node3 Default=NO MaxTime=INFINITE State=UP
+PartitionName=apart Nodes=node3,node4 Default=NO MaxTime=INFINITE State=UP
 """
 
 
@@ -101,7 +103,7 @@ class Daemon:
 class Slurm:
     """slurmctld, slurmd for node1 and node2, and munged, as context manager. Programs run with `environment`.
 
-    node3 is in a partition of its own (`-p apart`), for tests that do it harm.
+    node3 and node4 are in a partition of their own (`-p apart`), for tests that do them harm.
     """
 
     def __init__(self, folder, processors=32):
@@ -121,7 +123,7 @@ class Slurm:
 
     def _start(self):
         folder = self.folder
-        for name in ("state", "spool-node1", "spool-node2", "spool-node3", "munge"):
+        for name in ("state", *(f"spool-{node}" for node in NODES), "munge"):
             (folder / name).mkdir()
             (folder / name).chmod(0o755)
         key, socket_path = folder / "munge" / "munge.key", folder / "munge" / "munge.socket"
@@ -132,17 +134,20 @@ class Slurm:
             f"--pid-file={folder}/munge/pid", f"--log-file={folder}/munge/log", f"--seed-file={folder}/munge/seed",
         )  # fmt: skip
         wait_for(socket_path.exists, 10.0, self._logs)
-        controller, first, second, third = free_ports(4)
+        controller, first, second, third, fourth = free_ports(5)
         configuration = folder / "slurm.conf"
         configuration.write_text(_SLURM_CONF.format(
-            controller=controller, first=first, second=second, third=third, munge=socket_path, folder=folder,
-            user=getpass.getuser(), host=socket.gethostname(), processors=self.processors,
+            controller=controller, first=first, second=second, third=third, fourth=fourth, munge=socket_path,
+            folder=folder, user=getpass.getuser(), host=socket.gethostname(), processors=self.processors,
         ))  # fmt: skip
         self.environment = {**os.environ, "SLURM_CONF": str(configuration)}
         self._serve("slurmctld", "-D", "-c", "-f", str(configuration))
-        for node in ("node1", "node2", "node3"):
+        for node in NODES:
             self.start_node(node)
-        wait_for(lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 3, 30.0, self._logs, 0.1)
+        wait_for(self._is_ready, 30.0, self._logs, 0.1)
+
+    def _is_ready(self):
+        return self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES)
 
     def _serve(self, *arguments):
         daemon = Daemon(self.folder, *arguments, environment=self.environment or None)
@@ -172,7 +177,7 @@ class Slurm:
         if self.daemons[1:]:
             self.run("scancel", "--full", "-s", "KILL", "-u", getpass.getuser())
         for daemon in reversed(self.daemons):
-            daemon.stop()
+            daemon.kill()
         left = [pid for pid in processes.marked(f"SLURM_CONF={self.folder}/") if pid != os.getpid()]
         signal_all(left)  # of a node that a test has killed
 

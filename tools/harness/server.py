@@ -14,6 +14,12 @@ from tools.harness import processes, rawlink
 from tools.harness.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
+#: The program with the grace periods that its first word says, as JSON.
+WITH_GRACE = (
+    "import json, sys; from wstpserver.cli.serve import main; from wstpserver.server import GracePeriods;"
+    " sys.exit(main(sys.argv[2:], GracePeriods(**json.loads(sys.argv[1]))))"
+)
+
 LISTENING = re.compile(r"Listening for new connections on port (\d+)")
 
 
@@ -28,6 +34,7 @@ class ServerProcess:
     configuration: a dict as in wstpserver.conf, or its text, or None (no -c: the program searches). Kernels end with
         the server unless the dict says KernelsOutliveServer: nothing is left of a server that a test kills.
     root: the checkout whose server it is, with its C module.
+    grace: attributes of `GracePeriods` by name, where a test would wait for the usual ones.
     usual_address: whether it gets `--port 0 --interface 127.0.0.1`; the arguments say it otherwise.
     Its HOME, XDG_RUNTIME_DIR and working directory are `folder`. Leaving the block stops it with SIGTERM and
     asserts that it exits with 0 and that no process it started is left; all are ended, whatever happens.
@@ -36,7 +43,7 @@ class ServerProcess:
 
     def __init__(
         self, folder, configuration=None, *arguments, environment=None, stop_deadline=30.0, usual_address=True,
-        root=ROOT
+        root=ROOT, grace=None
     ):
         self.folder = Path(folder)
         self.root = Path(root)
@@ -48,6 +55,7 @@ class ServerProcess:
         self._arguments = [*address, *configured, *arguments]
         self._environment = environment or {}
         self._stop_deadline = stop_deadline
+        self._grace = grace
         self._lines = []
         self._changed = threading.Condition()
         self._ended = False
@@ -77,8 +85,9 @@ class ServerProcess:
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
         environment |= {"HOME": str(self.folder), "XDG_RUNTIME_DIR": str(self.folder)}
         environment |= {"PYTHONPATH": str(self.root), self.mark: "1"}
+        program = ["-m", "wstpserver"] if self._grace is None else ["-c", WITH_GRACE, json.dumps(self._grace)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "wstpserver", *self._arguments],
+            [sys.executable, *program, *self._arguments],
             cwd=self.folder, env=environment | self._environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,  # Ctrl-C is for the tests, which then stop it

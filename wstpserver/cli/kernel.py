@@ -35,7 +35,6 @@ import os
 import sys
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from wstpserver.client.address import Address, LinkOptions, parse_address, parse_link_options
@@ -246,7 +245,7 @@ def _address(arguments: ProgramArguments) -> Address:
     """
     address = parse_address(arguments.address)
     pool = arguments.pool or address.pool or os.environ.get(POOL_VARIABLE, "").strip() or None
-    return replace(address, pool=pool)
+    return address._replace(pool=pool)
 
 
 def _for_wolframclient(code: str, arguments: ProgramArguments) -> int:

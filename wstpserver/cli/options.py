@@ -15,19 +15,17 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-_OPTION_LINE = re.compile(
-    r"^ +(?:-(?P<short>\w), )?--(?P<long>[\w-]+)(?: (?P<value>\[?[A-Z]+\]?))?(?:  |$)", re.MULTILINE
-)
+#: Compiled where it is used: other programs import this module for its error.
+_OPTION_LINE = r"(?m)^ +(?:-(?P<short>\w), )?--(?P<long>[\w-]+)(?: (?P<value>\[?[A-Z]+\]?))?(?:  |$)"
 
 
 class UsageError(Exception):
     """The command line is wrong; the text says how."""
 
 
-@dataclass(frozen=True)
-class CommandOption:
+class CommandOption(NamedTuple):
     """An option of the help text.
 
     Attributes:
@@ -50,7 +48,7 @@ def options_of(document: str) -> list[CommandOption]:
     """Return the options that a docopt help text lists."""
     return [
         CommandOption(match["short"] or "", match["long"], match["value"] or "")
-        for match in _OPTION_LINE.finditer(document)
+        for match in re.finditer(_OPTION_LINE, document)
     ]
 
 

@@ -40,7 +40,7 @@ from typing import Any, TextIO
 from docopt import DocoptExit, docopt
 
 from wstpserver.cli.options import UsageError, normalise
-from wstpserver.server import CAN_START, HANDOVER_VARIABLE, ServeOptions
+from wstpserver.server import CAN_START, GRACE, HANDOVER_VARIABLE, GracePeriods, ServeOptions
 from wstpserver.server.log import Log, LogLevel, parse_log_level
 from wstpserver.settings.jsonc import ConfigurationError
 from wstpserver.settings.loader import LoadedSettings, Source, load_settings, parse_port, read_environment
@@ -64,11 +64,12 @@ EXIT_CONFIGURATION = 78
 DOCUMENT = __doc__ or ""
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None, grace: GracePeriods = GRACE) -> int:
     """Run the program `wstpserver`.
 
     Args:
         words: The command line without the program's name; None for that of this process.
+        grace: How long things have to come to their end.
 
     Returns:
         The exit code.
@@ -84,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments["--version"]:
         _print(f"wstpserver {VERSION}\n", sys.stdout)
         return EXIT_OK
-    return _check(arguments) if arguments["--check"] else _serve(arguments)
+    return _check(arguments) if arguments["--check"] else _serve(arguments, grace)
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _check(arguments: dict[str, Any]) -> int:
     return EXIT_CONFIGURATION if loaded.skipped else EXIT_OK
 
 
-def _serve(arguments: dict[str, Any]) -> int:
+def _serve(arguments: dict[str, Any], grace: GracePeriods) -> int:
     handed_over = os.environ.pop(HANDOVER_VARIABLE, "")
     if handed_over.startswith("check "):
         return _check_restart(arguments, handed_over)
@@ -138,7 +139,7 @@ def _serve(arguments: dict[str, Any]) -> int:
         _print(f"wstpserver: {message}\n", sys.stderr)
         return EXIT_CONFIGURATION
     try:
-        code = _load_and_run(arguments, log, handed_over)
+        code = _load_and_run(arguments, log, handed_over, grace)
     finally:
         log.close()
     if code != EXIT_OK and not _log_is_stderr(arguments):
@@ -180,13 +181,14 @@ class _ProgramLog(Log):
         super().error(message)
 
 
-def _load_and_run(arguments: dict[str, Any], log: Log, handed_over: str) -> int:
+def _load_and_run(arguments: dict[str, Any], log: Log, handed_over: str, grace: GracePeriods) -> int:
     """Load the settings and run the server; the log's last error is the reason for an exit code other than 0.
 
     Args:
         arguments: The command line.
         log: The log.
         handed_over: What the program before this one in this process has left (`HANDOVER_VARIABLE`), "" for nothing.
+        grace: How long things have to come to their end.
     """
     try:
         loaded = load_settings(_source(arguments))
@@ -196,7 +198,7 @@ def _load_and_run(arguments: dict[str, Any], log: Log, handed_over: str) -> int:
     _report_configuration(loaded, log)
     if loaded.skipped and (not _log_is_stderr(arguments) or sys.stderr.isatty()):
         _print(_skipped_notice(loaded), sys.stderr)
-    options = _options(arguments, loaded, log)
+    options = _options(arguments, loaded, log, grace)
     if options.origins["advertise"] == DISABLE_ADVERTISING and "--advertise" in arguments["given"]:
         log.information(f"The server is not advertised, because {DISABLE_ADVERTISING} is set")
     try:
@@ -242,7 +244,9 @@ def _source(arguments: dict[str, Any]) -> Source:
     return Source(path=arguments["--configuration-file"], command_line=command_line)
 
 
-def _options(arguments: dict[str, Any], loaded: LoadedSettings, log: Log) -> ServeOptions:
+def _options(
+    arguments: dict[str, Any], loaded: LoadedSettings, log: Log, grace: GracePeriods = GRACE
+) -> ServeOptions:
     given = arguments["given"]
     origins = {
         name: f"--{name.replace('_', '-')}" if f"--{name.replace('_', '-')}" in given else "default"
@@ -263,6 +267,7 @@ def _options(arguments: dict[str, Any], loaded: LoadedSettings, log: Log) -> Ser
         configuration_file=loaded.path,
         loaded=loaded,
         origins=origins,
+        grace=grace,
     )
 
 

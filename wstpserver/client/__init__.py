@@ -33,6 +33,8 @@ Every time-out is in seconds, counts for the whole call, and None means no limit
 `WSTPError`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from wstpserver.client.address import (
     Address,
     Endpoint,
@@ -64,10 +66,12 @@ from wstpserver.client.errors import (
 )
 from wstpserver.client.evaluation import Callbacks, ExpressionOutput, KernelMessage, TextOutput
 from wstpserver.client.link import Link, Packet
-from wstpserver.client.listener import Listener, listen
 from wstpserver.client.session import KernelFunction, Session
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError, WSTPError
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
+
+if TYPE_CHECKING:
+    from wstpserver.client.listener import Listener, listen
 
 __all__ = [
     "AccessDenied", "Address", "BigReal", "Callbacks", "CommandError", "ConnectError", "Endpoint",
@@ -79,3 +83,12 @@ __all__ = [
     "WSTPError", "connect", "default_address", "listen", "open_link", "parse_address", "parse_link_options",
     "to_expression", "to_python",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """What listens is imported when it is used: a program that connects need not wait for it."""
+    if name in ("Listener", "listen"):
+        from wstpserver.client import listener
+
+        return getattr(listener, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wstpserver.client.errors import LinkSyntaxError
 
@@ -31,15 +29,15 @@ TOKEN_FILE_VARIABLE: Final = "WSTPSERVER_TOKEN_FILE"
 #: The bit of ``-linkoptions`` that chooses UUID mode.
 UUID_BIT: Final = 4
 
-_URL = re.compile(r"wstp(?P<tls>s?)://(?P<authority>[^/?#]*)(?:/(?P<pool>[^/?#]*))?/?", re.IGNORECASE)
+#: Compiled for addresses that may be one: most are none.
+_URL = r"(?i:wstp(?P<tls>s?)://(?P<authority>[^/?#]*)(?:/(?P<pool>[^/?#]*))?/?)"
 _PROTOCOLS: Final = ("tcpip", "tcp")
 _MODES: Final = {"connect": "connect", "listen": "listen", "create": "listen", "launch": "launch"}
 _MODE_FLAGS: Final = {"-linkconnect": "connect", "-linkcreate": "listen", "-linklaunch": "launch"}
 _UUID_NAMES: Final = ("mluseuuidtcpipconnection", "wsuseuuidtcpipconnection")
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A host and a TCP port.
 
     Attributes:
@@ -55,8 +53,7 @@ class Endpoint:
         return f"{self.port}@[{self.host}]" if ":" in self.host else f"{self.port}@{self.host}"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a link leads.
 
     Attributes:
@@ -72,8 +69,8 @@ class Address:
     message: Endpoint | None = None
     pool: str | None = None
     tls: bool = False
-    token: str | None = field(default=None, repr=False, compare=False)
-    context: ssl.SSLContext | None = field(default=None, repr=False, compare=False)
+    token: str | None = None
+    context: ssl.SSLContext | None = None
 
     @property
     def link_name(self) -> str:
@@ -86,12 +83,11 @@ class Address:
     @property
     def server(self) -> Address:
         """The same without the pool."""
-        return replace(self, pool=None)
+        return self._replace(pool=None)
 
     def with_access(self, token: str | None, context: ssl.SSLContext | None) -> Address:
         """The same with this token and this way of checking certificates; None leaves what is there."""
-        return replace(
-            self,
+        return self._replace(
             token=self.token if token is None else token,
             context=self.context if context is None else context,
         )
@@ -99,9 +95,26 @@ class Address:
     def __str__(self) -> str:
         return self.link_name
 
+    def __eq__(self, other: object) -> bool:
+        return self[:_PLACE] == other[:_PLACE] if isinstance(other, Address) else NotImplemented
 
-@dataclass(frozen=True, slots=True)
-class LinkOptions:
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:_PLACE])
+
+    def __repr__(self) -> str:
+        """Without the token, which is a secret."""
+        fields = (f"{name}={value!r}" for name, value in zip(self._fields[:_PLACE], self, strict=False))
+        return f"Address({', '.join(fields)})"
+
+
+#: So many fields of an address say where it leads; what follows says how a client gets in.
+_PLACE: Final = 4
+
+
+class LinkOptions(NamedTuple):
     """What link options say.
 
     Attributes:
@@ -187,7 +200,7 @@ def _unquoted(pool: str) -> str:
 
 
 def _read_address(text: str) -> Address:
-    url = _URL.fullmatch(text)
+    url = re.fullmatch(_URL, text) if "://" in text else None
     if url:
         pool = _unquoted(url["pool"]) if url["pool"] else None
         host, port = _split_host_port(url["authority"])
@@ -285,6 +298,8 @@ def _words(options: str | Iterable[str]) -> list[str]:
     if not isinstance(options, str):
         return list(options)
     try:
+        import shlex  # which takes a while
+
         return shlex.split(options)
     except ValueError as error:
         raise LinkSyntaxError(f"the link options {options!r} cannot be split: {error}") from None

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -276,7 +275,7 @@ class SessionThread:
             finally:
                 self._asking = None
 
-        return Callbacks(*(_called_by(wait_for, getattr(callbacks, field.name)) for field in fields(callbacks)))
+        return Callbacks._make(_called_by(wait_for, callback) for callback in callbacks)
 
 
 async def _over(call: asyncio.Future[Any], patience: float) -> None:

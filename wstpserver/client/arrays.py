@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from wstpserver.wire.values import Expression, Function, LongDouble, PackedArray, Symbol
@@ -28,7 +27,6 @@ _TYPES: Final = {int: "int64", float: "float64", complex: "complex128"}
 _COMPLEX: Final = (Symbol("Complex"), Symbol("System`Complex"))
 
 
-@dataclass(frozen=True)
 class NumericArray:
     """``NumericArray[data, "type"]``.
 
@@ -37,8 +35,22 @@ class NumericArray:
         type: The kernel's name of the type, such as "Real64".
     """
 
-    data: Expression
-    type: str
+    __slots__ = ("data", "type")
+
+    def __init__(self, data: Expression, type: str) -> None:
+        self.data = data
+        self.type = type
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, NumericArray):
+            return NotImplemented
+        return self.data == other.data and self.type == other.type
+
+    def __hash__(self) -> int:
+        return hash((self.data, self.type))
+
+    def __repr__(self) -> str:
+        return f"NumericArray(data={self.data!r}, type={self.type!r})"
 
     def as_expression(self) -> Function:
         """Return the expression that this array stands for."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from wstpserver.client.address import TOKEN_FILE_VARIABLE
 from wstpserver.client.deadline import Deadline
@@ -88,6 +86,8 @@ def reply_of(packet: Packet, prefix: str = "") -> dict[str, Any]:
     """
     text = packet.arguments[0] if packet.arguments else None
     try:
+        import json  # which takes a while; a program that only evaluates needs none of it
+
         reply = json.loads(text) if isinstance(text, str) else None
     except ValueError:
         reply = None
@@ -164,8 +164,7 @@ def missed_packets(packet: Packet) -> tuple[int, tuple[Expression, ...]]:
 # What a server says of its pools and kernels (GetServerInformation). Other servers may say less.
 
 
-@dataclass(frozen=True)
-class KernelInformation:
+class KernelInformation(NamedTuple):
     """One kernel. What the server does not say is None.
 
     Attributes:
@@ -213,8 +212,7 @@ class KernelInformation:
         return self.state in ("free", "reserved", "bridged")
 
 
-@dataclass(frozen=True)
-class PoolInformation:
+class PoolInformation(NamedTuple):
     """One pool.
 
     Attributes:
@@ -268,11 +266,10 @@ class PoolInformation:
         return f"pool {self.name} has {len(self.kernels)}{most} kernels ({counted}){trouble}"
 
 
-@dataclass(frozen=True)
-class ServerInformation:
+class ServerInformation(NamedTuple):
     """All pools by name, in the order of the configuration, and the kernels outside them."""
 
-    pools: dict[str, PoolInformation] = field(default_factory=dict)
+    pools: dict[str, PoolInformation]
     outside: tuple[KernelInformation, ...] = ()
 
     @property

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 import socket
-import stat
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from wstpserver.client.address import (
@@ -23,7 +20,6 @@ from wstpserver.client.commands import authenticate
 from wstpserver.client.deadline import Deadline
 from wstpserver.client.errors import ConnectError, LinkClosed, LinkSyntaxError, LinkTimeout
 from wstpserver.client.link import Link
-from wstpserver.client.listener import listen
 from wstpserver.client.messages import MessageChannel
 from wstpserver.client.transport import NOT_ADMITTED, Connection, connect_again, connect_socket
 from wstpserver.wire.errors import RemoteProtocolError
@@ -85,7 +81,7 @@ def connect(
     if token is None:
         token = default_token() if without_kernel else ""
     deadline = Deadline(timeout)
-    parsed = replace(parsed, context=tls or parsed.context)
+    parsed = parsed._replace(context=tls or parsed.context)
     link = _opened(parsed, deadline, limits, classic=use_classic, without_kernel=without_kernel, version=version)
     if token:
         try:
@@ -297,6 +293,9 @@ def _end_region(name: str) -> None:
     """Say in a region of shared memory that the launched side has come, if it is one that nobody has come to."""
     if _REGION_NAME.fullmatch(name) is None:
         return
+    import mmap  # both of which others need not wait for
+    import stat
+
     try:
         descriptor = os.open(f"{_REGIONS}/{name}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -349,6 +348,8 @@ def open_link(
     deadline = Deadline(timeout)
     if parsed.mode == "connect":
         return connect(parsed.address, deadline.remaining(), classic=not parsed.uuid, limits=limits)
+    from wstpserver.client.listener import listen  # which those who connect need not wait for
+
     with listen(parsed.address, classic=not parsed.uuid, limits=limits) as listener:
         if on_listening is not None:
             on_listening(listener.link_name)

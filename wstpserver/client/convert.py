@@ -34,15 +34,11 @@ are converted, too.
 from __future__ import annotations
 
 import array
-import base64
-import binascii
-import datetime
 import math
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from fractions import Fraction
 from importlib import import_module
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 from wstpserver.client.arrays import (
     INT64,
@@ -66,6 +62,10 @@ from wstpserver.wire.values import (
     Real32,
     Symbol,
 )
+
+if TYPE_CHECKING:  # the others take a while to import, and are imported where such a value is at hand
+    import datetime
+    from fractions import Fraction
 
 #: The form of the values that a session returns. "python": Python values, see above; "numpy": NumPy arrays among them;
 #: "expression": as they are on the wire.
@@ -185,7 +185,12 @@ def _opened(item: Any) -> list[Any] | None:
 
 def _writer(kind: type) -> Callable[[Any], Expression] | None:
     """The function for values of this type or of one that it derives from."""
-    return next((writer for base in kind.__mro__ if (writer := _WRITERS.get(base)) is not None), None)
+    return next((writer for base in kind.__mro__ if (writer := _WRITERS.get(base) or _named(base)) is not None), None)
+
+
+def _named(kind: type) -> Callable[[Any], Expression] | None:
+    """The function for a type of a module that is not imported here."""
+    return _WRITERS_BY_NAME.get(f"{kind.__module__}.{kind.__name__}")
 
 
 def _other_value(item: Any) -> Any:
@@ -231,7 +236,13 @@ def _decimal_expression(value: Decimal) -> Expression:
 
 
 def _byte_array_expression(value: Any) -> Function:
-    return Function(Symbol("ByteArray"), (base64.b64encode(value).decode("ascii"),))
+    return Function(Symbol("ByteArray"), (_base64(bytes(value)),))
+
+
+def _base64(data: bytes) -> str:
+    from binascii import b2a_base64
+
+    return b2a_base64(data, newline=False).decode("ascii")
 
 
 def _date_expression(value: datetime.date) -> Function:
@@ -265,15 +276,18 @@ _WRITERS: Final[dict[type, Callable[[Any], Expression]]] = {
     str: str.__str__,
     float: lambda value: _real_expression(float(value)),
     complex: _complex_expression,
-    Fraction: _fraction_expression,
     Decimal: _decimal_expression,
     bytes: _byte_array_expression,
     bytearray: _byte_array_expression,
     memoryview: _byte_array_expression,
-    datetime.datetime: _datetime_expression,
-    datetime.date: _date_expression,
     list: PackedArray.from_list,
     tuple: PackedArray.from_list,
+}
+#: The same for types of modules that take a while to import.
+_WRITERS_BY_NAME: Final[dict[str, Callable[[Any], Expression]]] = {
+    "fractions.Fraction": _fraction_expression,
+    "datetime.datetime": _datetime_expression,
+    "datetime.date": _date_expression,
 }
 
 
@@ -471,6 +485,8 @@ def _dict(parts: list[Any], whole: Expression) -> Any:
 def _rational(arguments: tuple[Expression, ...]) -> Fraction | None:
     match arguments:
         case (int(numerator), int(denominator)) if denominator > 1 and math.gcd(numerator, denominator) == 1:
+            from fractions import Fraction
+
             return Fraction(int(numerator), int(denominator))
     return None
 
@@ -492,11 +508,13 @@ def _directed_infinity(arguments: tuple[Expression, ...]) -> float | None:
 def _byte_array(arguments: tuple[Expression, ...]) -> bytes | None:
     match arguments:
         case (str(text),):
+            import binascii
+
             try:
-                data = base64.b64decode(text, validate=True)
-            except (binascii.Error, ValueError):
+                data = binascii.a2b_base64(text)
+            except ValueError:
                 return None
-            return data if base64.b64encode(data).decode("ascii") == text else None
+            return data if _base64(data) == text else None
     return None
 
 
@@ -504,6 +522,8 @@ def _date(arguments: tuple[Expression, ...]) -> datetime.date | None:
     """A date or a datetime; None for other granularities and calendars, and for years that Python has not."""
     if len(arguments) not in (2, 4) or arguments[2:3] not in ((), ("Gregorian",)):
         return None
+    import datetime
+
     parts = _elements(arguments[0])
     try:
         match arguments[1], parts:
@@ -540,6 +560,8 @@ def _time_zone(expression: Expression) -> datetime.tzinfo | None:
 
         return zoneinfo.ZoneInfo(expression)
     if isinstance(expression, (int, float)):
+        import datetime
+
         return datetime.timezone(datetime.timedelta(hours=expression))
     raise TypeError(f"no time zone: {expression!r}")
 

@@ -9,7 +9,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import Any, Final, NamedTuple
 
 from wstpserver.client.convert import to_expression
@@ -66,8 +65,7 @@ class ExpressionOutput(NamedTuple):
     prompt: str
 
 
-@dataclass(frozen=True)
-class Callbacks:
+class Callbacks(NamedTuple):
     """Functions called while an evaluation runs, in the thread that waits for it.
 
     An exception raised in one of them aborts the evaluation and propagates to the caller.
@@ -101,7 +99,7 @@ class Callbacks:
 
     def over(self, other: Callbacks) -> Callbacks:
         """Return these callbacks, and where one is missing that of `other`."""
-        return Callbacks(*(getattr(self, field.name) or getattr(other, field.name) for field in fields(self)))
+        return Callbacks._make(mine or its for mine, its in zip(self, other, strict=True))
 
     @classmethod
     def quiet(cls) -> Callbacks:

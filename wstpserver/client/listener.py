@@ -11,7 +11,6 @@ import socket
 import threading
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from wstpserver.client.address import Address, Endpoint, parse_address
@@ -40,14 +39,14 @@ MAXIMUM_PENDING: Final = 256
 GREETING_TIMEOUT: Final = 10.0
 
 
-@dataclass(eq=False)
 class _Arrival:
     """An accepted connection, until when it must be part of a link, and when its peer's silence is answered."""
 
-    connection: Connection
-    peer: Endpoint
-    deadline: Deadline = field(default_factory=lambda: Deadline(GREETING_TIMEOUT))
-    silence: Deadline | None = None
+    def __init__(self, connection: Connection, peer: Endpoint) -> None:
+        self.connection = connection
+        self.peer = peer
+        self.deadline = Deadline(GREETING_TIMEOUT)
+        self.silence: Deadline | None = None
 
 
 _Pending: TypeAlias = LinkConnection[_Arrival]

@@ -14,13 +14,10 @@ A value that holds ``#``, quotes, line ends or outer blanks is written as a JSON
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wstpserver.client.address import Address, parse_address
 from wstpserver.client.base_session import BaseSession
@@ -30,6 +27,7 @@ from wstpserver.client.reconnect import KernelSettings, restore
 
 if TYPE_CHECKING:
     import ssl
+    from pathlib import Path
 
 KEEP_ALIVE: Final = "KEEPALIVE"
 RESERVE: Final = "RESERVE"
@@ -64,6 +62,8 @@ class Profile:
         if not value.startswith('"'):
             return value or None
         try:
+            import json  # which takes a while, and few values need it
+
             return str(json.loads(value)) or None
         except ValueError:
             raise ProfileError(f"{self.path}, line {position + 1}: {value} is no string") from None
@@ -105,6 +105,8 @@ class Profile:
 
     def save(self) -> None:
         """Write it, whole or not at all, readable by its owner only. A link is followed. ProfileError."""
+        from pathlib import Path  # which takes a while, and is for those who have a profile
+
         target = Path(os.path.realpath(self.path))
         draft = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
         try:
@@ -157,7 +159,11 @@ def _write_private(path: Path, text: str) -> None:
 
 def _quoted(value: str) -> str:
     plain = value and value == value.strip() and not re.search(r'[#"\x00-\x1f\x7f-\x9f\u2028\u2029]', value)
-    return value if plain else json.dumps(value)
+    if plain:
+        return value
+    import json
+
+    return json.dumps(value)
 
 
 def open_profile(path: str | os.PathLike[str] | None, *, continues: bool) -> Profile:
@@ -173,6 +179,8 @@ def open_profile(path: str | os.PathLike[str] | None, *, continues: bool) -> Pro
     Raises:
         ProfileError: It cannot be read or understood, or is not there where it must be.
     """
+    from pathlib import Path  # which takes a while, and is for those who have a profile
+
     where = default_profile_path() if path is None else Path(path)
     profile = load_profile(where)
     if profile is None:
@@ -219,8 +227,7 @@ def record_kernel(session: BaseSession, profile: Profile, server: Address | None
     profile.save()
 
 
-@dataclass(frozen=True)
-class ProfileRequest:
+class ProfileRequest(NamedTuple):
     """What was asked for; see the arguments of `Session.from_profile`. `reconnect`: seconds, None for not at all."""
 
     path: str | os.PathLike[str] | None
@@ -265,7 +272,7 @@ def _server(profile: Profile, request: ProfileRequest) -> Address:
     """Where to connect to, and the pool for a new kernel."""
     given = parse_address(request.address)
     server = given if request.address else parse_address(profile.get(SERVER) or "")
-    return replace(server, pool=given.pool or profile.get(POOL)).with_access(request.token, request.tls)
+    return server._replace(pool=given.pool or profile.get(POOL)).with_access(request.token, request.tls)
 
 
 def _continued(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from wstpserver.client.address import Address
@@ -50,7 +49,6 @@ def reconnect_time(reconnect: float) -> float | None:
     return RECONNECT_TIME if reconnect is True else float(reconnect) if reconnect else None
 
 
-@dataclass
 class KernelSettings:
     """What the server is told about a session's kernel. It holds for one connection only.
 
@@ -59,8 +57,9 @@ class KernelSettings:
         reserve: Whether only clients that name its ID get it afterwards; None for what its pool says.
     """
 
-    keep_alive: bool | None = None
-    reserve: bool | None = None
+    def __init__(self, *, keep_alive: bool | None = None, reserve: bool | None = None) -> None:
+        self.keep_alive = keep_alive
+        self.reserve = reserve
 
     def commands(self) -> list[tuple[str, bool]]:
         """Return the commands that say so, and their settings."""
@@ -68,7 +67,6 @@ class KernelSettings:
         return [(name, value) for name, value in wanted if value is not None]
 
 
-@dataclass
 class Restored:
     """A link that has the kernel again.
 
@@ -81,12 +79,13 @@ class Restored:
         busy: Whether the kernel is in the middle of an evaluation.
     """
 
-    link: Link
-    prompt: str | None = None
-    dropped: int = 0
-    missed: tuple[Packet, ...] = ()
-    question: Packet | None = None
-    busy: bool = False
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.prompt: str | None = None
+        self.dropped = 0
+        self.missed: tuple[Packet, ...] = ()
+        self.question: Packet | None = None
+        self.busy = False
 
 
 def restore(

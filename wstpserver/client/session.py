@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from wstpserver.client import interactive
 from wstpserver.client.address import Address
 from wstpserver.client.base_session import BaseSession
 from wstpserver.client.connecting import CONNECT_TIMEOUT
@@ -197,7 +197,10 @@ class Session(BaseSession):
             token=token,
             tls=tls,
         )
-        interactive.register(self)
+        if "IPython" in sys.modules:
+            from wstpserver.client import interactive  # which is for those that are there
+
+            interactive.register(self)
 
     @classmethod
     def from_profile(
@@ -488,6 +491,8 @@ class Session(BaseSession):
         Returns:
             The SVG text; None if the expression is no picture or the kernel cannot draw it.
         """
+        from wstpserver.client import interactive
+
         return interactive.svg(self, to_expression(expression))
 
     def latex(self, expression: Any) -> str | None:
@@ -499,6 +504,8 @@ class Session(BaseSession):
         Returns:
             LaTeX between dollar signs; None if the kernel cannot write it.
         """
+        from wstpserver.client import interactive
+
         return interactive.latex(self, to_expression(expression))
 
 

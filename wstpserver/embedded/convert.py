@@ -116,9 +116,9 @@ class FromWire:
                 del done[len(done) - item.count :]
                 done.append(_build(done.pop(), arguments))
             elif kind is Function:
-                image = _image(item) if item.args and type(item.args[0]) is PackedArray else None
-                if image is not None:
-                    done.append(image)
+                atom = _atom_of_array(item) if item.args and type(item.args[0]) is PackedArray else None
+                if atom is not None:
+                    done.append(atom)
                     continue
                 waiting.append(_Build(len(item.args)))
                 waiting.extend(reversed(item.args))
@@ -168,13 +168,32 @@ class FromWire:
         return elements[0]
 
 
-def _image(function: Function) -> BaseElement | None:
-    """The image that Image[array, type, rules ...] stands for; None if it is none.
+def _atom_of_array(function: Function) -> BaseElement | None:
+    """The atom that head[array, type ...] stands for; None if it is none.
 
-    wolframclient sends those of Pillow so. As lists, they would cost some microseconds for each number of a pixel.
+    As lists, these would cost some microseconds for each number.
     """
-    if _name_of(function.head) != "Image" or len(function.args) < 2:
+    name = _name_of(function.head)
+    if name == "NumericArray" and len(function.args) == 2:
+        return _numeric_array_of(*function.args)
+    if name == "Image" and len(function.args) > 1:
+        return _image(function)
+    return None
+
+
+def _numeric_array_of(array: Any, kind: Any) -> BaseElement | None:
+    """The array that NumericArray[array, type] stands for; None if it is none."""
+    if array.heads is not None:
         return None
+    try:
+        atom = NumericArray(array.to_numpy())
+    except ValueError:  # no type that Mathics knows
+        return None
+    return atom if atom._type_name == kind else None
+
+
+def _image(function: Function) -> BaseElement | None:
+    """The image that Image[array, type, rules ...] stands for, as wolframclient sends those of Pillow; or None."""
     array, kind, *rules = function.args
     options: dict[str, Any] = {}
     for rule in rules:

@@ -124,12 +124,12 @@ class AgentSession:
         """Whether its kernel is out of reach at present, because the connection has broken."""
         return self._cells.session.link.ended
 
-    def run(self, code: str, timeout: float, output: list[str]) -> Outcome:
-        """Evaluate an input; what it prints goes into `output`. Raises as `Cells.run`."""
+    def run(self, code: str, timeout: float, output: Callable[[str], object]) -> Outcome:
+        """Evaluate an input; `output` gets what it prints. Raises as `Cells.run`."""
         with self._turn:
             self.busy = code
             try:
-                return self._cells.run(code, timeout, callbacks=Callbacks(on_print=output.append, on_notice=_ignore))
+                return self._cells.run(code, timeout, callbacks=Callbacks(on_print=output, on_notice=_ignore))
             finally:
                 self.busy, self._used = "", time.monotonic()
 
@@ -278,16 +278,16 @@ class Tools:
         if not 0 < limit <= self._limits.longest:
             most = self._limits.longest
             raise ToolProblem(f"a time limit is more than 0 and at most {most:g} seconds, not {limit:g}")
-        output: list[str] = []
+        output = _Printed(self._limits.characters)
         structure: dict[str, Any] = {"session": session.id}
         try:
             with self._workspace.watching(session):
-                outcome = session.run(code, limit, output)
+                outcome = session.run(code, limit, output.add)
         except EvaluationTimeout as error:
             ended = f"{error}." if session.is_away else f"The evaluation was aborted after {limit:g} s."
             text = f"{ended} The session {session.id} is kept."
-            return ToolAnswer(text, {**structure, "error": text, "output": self._cut("".join(output))}, failed=True)
-        structure["output"] = self._cut("".join(output))
+            return ToolAnswer(text, {**structure, "error": text, "output": str(output)}, failed=True)
+        structure["output"] = str(output)
         structure["messages"] = [self._cut(message_text(message)) for message in outcome.messages[:50]]
         structure["results"] = [self._described(shown) for shown in outcome.results[:200]]
         lines = [structure["output"].rstrip("\n"), *structure["messages"]]
@@ -306,8 +306,7 @@ class Tools:
         return described
 
     def _cut(self, text: str) -> str:
-        most = self._limits.characters
-        return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters are not shown)"
+        return _shortened(text, len(text), self._limits.characters)
 
     def abort(self, owner: str, identifier: str) -> ToolAnswer:
         """Abort what a session evaluates."""
@@ -350,6 +349,29 @@ class Tools:
         if text is None:
             return ToolAnswer(f"This kernel knows no symbol {symbol}.", {"symbol": symbol, "found": False}, failed=True)
         return ToolAnswer(self._cut(text), {"symbol": symbol, "found": True, "text": self._cut(text)})
+
+
+class _Printed:
+    """What an evaluation prints, as far as an agent is given it. The rest, which may have no end, is only counted."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept = ""
+        self._length = 0
+
+    def add(self, text: str) -> None:
+        """Take a text that is printed."""
+        self._length += len(text)
+        if len(self._kept) < self._most:
+            self._kept += text[: self._most - len(self._kept)]
+
+    def __str__(self) -> str:
+        return _shortened(self._kept, self._length, self._most)
+
+
+def _shortened(text: str, length: int, most: int) -> str:
+    """The beginning of a text of this length, and how much of it is missing."""
+    return text if length <= most else f"{text[:most]}... ({length - most} more characters are not shown)"
 
 
 def _image(shown: Shown) -> tuple[str, bytes] | None:

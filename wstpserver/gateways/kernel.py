@@ -1,24 +1,26 @@
 """A kernel of a pool for a program that launches a kernel: the link of that program, joined to a link of the server.
 
 The process connects to the link of its parent as a kernel does, takes a kernel, says its prompt, and passes bytes on
-unchanged, on both connections and in both directions. So both links are greeted with one version of the protocol
-(docs/wire-protocol.md, section 2). It ends with either link.
+unchanged, on both connections and in both directions, in C until the link ends. So both links are greeted with one
+version of the protocol (docs/wire-protocol.md, section 2). It ends with either link.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
+import select
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from wstpserver._native import ffi, lib
 from wstpserver.client import (
     Address,
     Callbacks,
     CommandError,
     LinkClosed,
-    LinkError,
     LinkOptions,
     Session,
     connect,
@@ -41,6 +43,8 @@ _GREETING: Final = 30.0
 _ANSWER: Final = 10.0
 #: Seconds for the other half of a link to end when one has.
 _LAST: Final = 2.0
+#: Bytes that are received at a time.
+_BUFFER: Final = 256 << 10
 _NEVER: Final = Deadline(None)
 _FALSE: Final = Symbol("False")
 #: The end of a packet, which may come later than the packet.
@@ -55,8 +59,7 @@ class ParentGone(WSTPError):
     """The program that launched this one has ended its link before there was a kernel."""
 
 
-@dataclass(frozen=True)
-class PoolKernel:
+class PoolKernel(NamedTuple):
     """Which kernel to take.
 
     Attributes:
@@ -140,19 +143,47 @@ def _connect_to_pool(session: Session, pool: str) -> None:
 
 
 class _Relay:
-    """Passes bytes on between the links of the parent and of the server.
+    """Passes bytes on between the links of the parent and of the server, in C (cext/wstpjoin.h).
 
-    The parent is listened to from the beginning, so that it is noticed when it goes while a kernel is waited for.
+    The parent is watched from the beginning, so that it is noticed when it goes while a kernel is waited for.
     """
 
     def __init__(self, parent: DetachedLink) -> None:
         self._parent = parent
-        self._ended: queue.SimpleQueue[_Stream] = queue.SimpleQueue()
+        self._unread = parent.unread
         self._waiting: Link | None = None
         self._lock = threading.Lock()
         self.parent_is_gone = False
-        self._from_parent = _Stream(parent.data, parent.unread, self._parent_ended)
-        self._from_parent.start()
+        self._wake, self._awakened = os.pipe()
+        self._watch = threading.Thread(target=self._watch_parent, daemon=True)
+        self._watch.start()
+
+    def _watch_parent(self) -> None:
+        """Wait until the parent says something, goes, or is not to be watched any more."""
+        poll = select.poll()
+        for watched in (self._parent.data, self._wake):
+            poll.register(watched, select.POLLIN)
+        data = None
+        while data is None:
+            if any(descriptor == self._wake for descriptor, _ in poll.poll()):
+                return
+            data = self._parent.data.receive_now()
+        if data:
+            self._unread += data  # a parent that does not wait for the prompt; it is not gone
+            return
+        with self._lock:
+            self.parent_is_gone = True
+            link = self._waiting
+        if link is not None:
+            link.close(0.0)
+
+    def _stop_watching(self) -> None:
+        with self._lock:
+            self._waiting = None
+        os.write(self._awakened, b".")
+        self._watch.join()
+        os.close(self._wake)
+        os.close(self._awakened)
 
     def on_parent_gone(self, link: Link) -> None:
         """Close this link if the parent goes before `run`. LinkClosed if it has gone."""
@@ -161,100 +192,108 @@ class _Relay:
             if self.parent_is_gone:
                 link.close()
 
-    def _parent_ended(self, stream: _Stream) -> None:
-        with self._lock:
-            self.parent_is_gone = True
-            link = self._waiting
-        if link is not None:
-            link.close(0.0)
-        self._ended.put(stream)
-
     def give_up(self) -> None:
         """End the parent's link: there is no kernel for it."""
+        self._stop_watching()
         for connection in (self._parent.messages, self._parent.data):
             connection.finish_sending()
-        self._from_parent.drop()
-        self._from_parent.join(_LAST)
+        limit = Deadline(_LAST)
+        while self._parent.data.receive(limit):
+            pass  # unread bytes would make the end a reset
 
     def run(self, server: DetachedLink) -> None:
         """Pass on until one of the links has ended, and everything that came before that end has been passed on."""
-        with self._lock:
-            self._waiting = None
-        to_parent = _Stream(server.data, server.unread.lstrip(_END_OF_PACKET), self._ended.put, skip=_END_OF_PACKET)
-        to_parent.pass_on_to(self._parent.data)
-        to_parent.start()
-        for source, first, sink in (
-            (self._parent.messages, self._parent.unread_messages, server.messages),
-            (server.messages, server.unread_messages, self._parent.messages),
-        ):
-            messages = _Stream(source, first, lambda stream: None)
-            messages.pass_on_to(sink)
-            messages.start()
-        self._from_parent.pass_on_to(server.data)
-        if self._ended.get() is to_parent:
-            # The kernel has ended, and a kernel's end is that of its whole link.
-            self._parent.messages.finish_sending()
-        else:
-            server.messages.finish_sending()
+        self._stop_watching()
+        parent = self._parent
+        # C takes the bytes from the socket itself, which are not those of a connection with TLS.
+        joined = _Joined() if type(server.data) is Connection else _JoinedByThreads()
+        joined.add(parent.data, server.data, self._unread)
+        joined.add(server.data, parent.data, server.unread, skip=_END_OF_PACKET)
+        joined.add(parent.messages, server.messages, parent.unread_messages)
+        joined.add(server.messages, parent.messages, server.unread_messages)
+        ended = joined.wait(None)
+        while ended not in _DATA:
+            ended = joined.wait(None)
+        # The kernel has ended, and a kernel's end is that of its whole link; or the parent has.
+        (server.messages if ended == _FROM_PARENT else parent.messages).finish_sending()
+        limit = Deadline(_LAST)
+        while ended is not None and (ended := joined.wait(limit.remaining())) not in _DATA:
+            pass  # at the latest the end of this process ends the other half
+
+
+#: The places of the ways between the data connections, in the order in which `_Relay.run` adds them.
+_FROM_PARENT, _TO_PARENT = _DATA = (0, 1)
+
+
+class _Joined:
+    """Ways of bytes from one connection to another, all in C."""
+
+    def __init__(self) -> None:
+        self._ways: Any = ffi.new("struct wstpjoin_way[4]")
+        self._count = 0
+        self._kept: list[Any] = []
+
+    def add(self, source: Connection, sink: Connection, first: bytes, skip: bytes = b"") -> None:
+        """Add a way.
+
+        Args:
+            source: Where bytes come from.
+            sink: Where they go.
+            first: Bytes that were received from there already.
+            skip: A byte that is dropped at the beginning, however often it comes.
+        """
+        size = max(_BUFFER, len(first))
+        buffer = ffi.new("uint8_t[]", size)
+        ffi.memmove(buffer, first, len(first))
+        self._kept += (source, sink, buffer)
+        way = self._ways[self._count]
+        way.source, way.sink, way.buffer, way.size = source.fileno(), sink.fileno(), buffer, size
+        way.begin, way.end, way.skip = 0, len(first), skip[0] if skip else -1
+        self._count += 1
+
+    def wait(self, seconds: float | None) -> int | None:
+        """Pass on until one more way has ended; its place, or None when the time is over first."""
+        limit = Deadline(seconds)
+        while True:
+            remaining = limit.remaining()
+            ended = int(lib.wstpjoin(self._ways, self._count, -1 if remaining is None else int(remaining * 1000)))
+            if ended >= 0:
+                return ended if ended < self._count else None
+            if ended != -errno.EINTR:
+                raise OSError(-ended, os.strerror(-ended))
+
+
+class _JoinedByThreads:
+    """The same for a server that is reached with TLS, whose bytes C has no part in."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def add(self, source: Connection, sink: Connection, first: bytes, skip: bytes = b"") -> None:
+        """Add a way, as to `_Joined`."""
+        words = (self._count, source, sink, first, skip)
+        threading.Thread(target=self._pass, args=words, daemon=True).start()
+        self._count += 1
+
+    def wait(self, seconds: float | None) -> int | None:
+        """Wait until one more way has ended; its place, or None when the time is over first."""
         try:
-            self._ended.get(timeout=_LAST)
+            return self._ended.get(timeout=seconds)
         except queue.Empty:
-            pass  # the end of this process ends the other half
+            return None
 
-
-class _Stream(threading.Thread):
-    """One direction of one connection: receives, and sends on what came, also what came before it knew where to.
-
-    Args:
-        source: Where bytes come from.
-        first: Bytes that were received from there already.
-        on_end: Called when the source has ended and everything has been sent on.
-        skip: A byte that is dropped at the beginning, however often it comes.
-    """
-
-    def __init__(
-        self, source: Connection, first: bytes, on_end: Callable[[_Stream], None], skip: bytes = b""
-    ) -> None:
-        super().__init__(daemon=True)
-        self._source = source
-        self._first = first
-        self._on_end = on_end
-        self._skip = skip
-        self._sink: Connection | None = None
-        self._decided = threading.Event()
-
-    def pass_on_to(self, sink: Connection) -> None:
-        """Say where the bytes go."""
-        self._sink = sink
-        self._decided.set()
-
-    def drop(self) -> None:
-        """From now on what comes goes nowhere."""
-        self._decided.set()
-
-    def run(self) -> None:
-        """Pass on until the end of the source."""
-        data = self._first or self._source.receive(_NEVER)
+    def _pass(self, place: int, source: Connection, sink: Connection, data: bytes | None, skip: bytes) -> None:
+        is_taken = True
+        data = data or source.receive(_NEVER)
         while data:
-            self._decided.wait()
-            data = data.lstrip(self._skip) if self._skip else data
-            if data:
-                self._skip = b""
-                self._send(data)
-            data = self._source.receive(_NEVER)
-        if self._sink is not None:
-            self._sink.finish_sending()
-        self._on_end(self)
-
-    def _send(self, data: bytes) -> None:
-        if self._sink is None:
-            return
-        try:
-            self._sink.send(data, _NEVER)
-        except LinkClosed:
-            self._sink = None  # what else comes is read to the end: unread bytes would make the end a reset
-
-
-def link_problem(error: LinkError) -> str:
-    """What is wrong with the link of the parent, for the user."""
-    return f"the link of the program that launched this kernel: {error}"
+            data = data.lstrip(skip) if skip else data
+            if data and is_taken:
+                skip = b""
+                try:
+                    sink.send(data, _NEVER)
+                except LinkClosed:
+                    is_taken = False  # what else comes is read to the end: unread bytes would make the end a reset
+            data = source.receive(_NEVER)
+        sink.finish_sending()
+        self._ended.put(place)

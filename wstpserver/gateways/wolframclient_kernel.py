@@ -13,18 +13,14 @@ wolframclient's functions and converted here (`client.wxf`).
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-import secrets
 import select
 import signal
 import sys
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from wstpserver.client import Address, Callbacks, EvaluationError, KernelLost, KernelMessage, LinkError, Session
 from wstpserver.client.wxf import Bytes, byte_array, expression_to_wxf, list_of, wxf_to_expression
@@ -59,15 +55,12 @@ _START: Final = re.compile(
 )
 _DEBUG, _INFO, _WARN, _ERROR, _NO_LOG = 1, 2, 3, 4, 99
 
-logger = logging.getLogger(__name__)
-
 
 class MissingPackage(Exception):
     """A package of the extra is not installed; the text names it and says how to get it."""
 
 
-@dataclass(frozen=True)
-class KernelStart:
+class KernelStart(NamedTuple):
     """What the client asks for with `-run`.
 
     Attributes:
@@ -121,7 +114,7 @@ def serve(
     with _Sockets(start) as sockets:
         log = _KernelLog(sockets, start.level)
         try:
-            kernel = _take_kernel(address, log, [Path(path).read_text("utf-8") for path in initialization_files])
+            kernel = _take_kernel(address, log, [_text_in(path) for path in initialization_files])
         except (OSError, WSTPError) as error:
             log.fail(f"no kernel for wolframclient: {error}")
             sockets.monitor.close(0)
@@ -136,6 +129,11 @@ def serve(
                     return EXIT_OK
                 log.fail(f"the kernel has ended: {error}")
                 return EXIT_ENDED
+
+
+def _text_in(path: str | os.PathLike[str]) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 def _require_packages() -> None:
@@ -340,7 +338,7 @@ class _Kernel:
         self.quits = False
         self._log = log
         #: Begins what the kernel writes for the log and not for its user.
-        self._mark = f"log-{secrets.token_hex(8)} "
+        self._mark = f"log-{os.urandom(8).hex()} "
 
     def initialize(self, files: Sequence[str]) -> None:
         """Evaluate what the client has a kernel evaluate at its start."""
@@ -393,7 +391,7 @@ class _BinaryKernel(_Kernel):
         self._run(_BINARY.replace("@MARK@", self._mark).replace("@LEVEL@", str(self._log.level)))
 
     def _callbacks(self) -> Callbacks:
-        return Callbacks(on_print=self._printed, on_message=lambda message: logger.debug("%s", message.text))
+        return Callbacks(on_print=self._printed, on_message=lambda message: None)
 
     def _printed(self, text: str) -> None:
         if text.startswith(self._mark):

@@ -23,12 +23,14 @@ import types
 from functools import partial
 from typing import Any, Callable, NoReturn  # noqa: UP035 - Python 3.8
 
+from wstpserver.keeper.passing import PassingChannel, PassingLoop
 from wstpserver.keeper.processes import (
     Starter,
     become_subreaper,
     end_all,
     family,
     guard_groups,
+    has_open,
     resident_bytes,
 )
 from wstpserver.keeper.stream import (
@@ -333,27 +335,12 @@ class KernelHere:
                 inodes = [fields[9] for fields in (line.split() for line in table) if fields[1:3] == wanted]
         except OSError:
             return True
-        return any(_has_open(pid, f"socket:[{inode}]") for inode in inodes for pid in family(self.pid))
+        return any(has_open(pid, inode) for inode in inodes for pid in family(self.pid))
 
 
 def _as_listed(address: tuple[Any, ...]) -> str:
     """An IPv4 address as /proc shows it."""
     return "{:08X}:{:04X}".format(struct.unpack("=I", socket.inet_aton(address[0]))[0], address[1])
-
-
-def _has_open(pid: int, target: str) -> bool:
-    folder = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return False
-    for name in names:
-        try:
-            if os.readlink(f"{folder}/{name}") == target:
-                return True
-        except OSError:
-            pass
-    return False
 
 
 def proof(secret: bytes, *words: bytes) -> bytes:
@@ -410,7 +397,7 @@ class Agent:
     EXIT_GRACE = 0.3
 
     def __init__(self) -> None:
-        self._loop = Loop()
+        self._loop = PassingLoop()
         self._kernel: KernelHere | None = None
         self._finished = False
         self._why = ""
@@ -427,7 +414,9 @@ class Agent:
         os.write(1, HELLO + json.dumps(hello).encode() + b"\n")
         self._stream = Stream(self._loop, 0, 1, self._take, self._lost)
         for number in (DATA_CHANNEL, MESSAGE_CHANNEL, OUTPUT_CHANNEL):
-            self._stream.add(StreamChannel(self._stream, number, self._check_exit))
+            kind = PassingChannel if number == DATA_CHANNEL else StreamChannel
+            self._stream.add(kind(self._stream, number, self._check_exit))
+        self._loop.serve(self._stream)
         self._loop.call_later(1.0, self._tick)
 
     def run(self) -> None:

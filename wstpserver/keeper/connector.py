@@ -54,7 +54,7 @@ _REPORT = REPORT.encode()
 _LONGEST_TEXT = 300
 
 #: The modules that are sent to the other machine, each after those that it uses. Their Python is 3.8.
-AGENT_MODULES = ("processes", "stream", "agent")
+AGENT_MODULES = ("processes", "stream", "passing", "agent")
 
 #: What ends the wait for the agent's source on the other machine.
 _READY = b"\x1eWSTPSERVER-AGENT?\n"

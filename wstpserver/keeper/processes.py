@@ -194,16 +194,34 @@ def _children_in_proc(me: int) -> list[int]:
 
 
 def family(pid: int) -> Iterator[int]:
-    """The process and its descendants, as far as the system lists them."""
+    """The process and its descendants, as far as the system lists them: those that a thread has started under it."""
     waiting = [pid]
     while waiting:
         one = waiting.pop()
         yield one
         try:
-            with open(f"/proc/{one}/task/{one}/children", "rb") as file:
-                waiting += [int(word) for word in file.read().split()]
+            for thread in os.listdir(f"/proc/{one}/task"):
+                with open(f"/proc/{one}/task/{thread}/children", "rb") as file:
+                    waiting += [int(word) for word in file.read().split()]
+        except OSError:  # gone, or a system that lists none
+            pass
+
+
+def has_open(pid: int, inode: int | str) -> bool:
+    """Whether the process has the socket with this inode open; False also where that is hidden from this user."""
+    wanted = f"socket:[{inode}]"
+    folder = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    for name in names:
+        try:
+            if os.readlink(f"{folder}/{name}") == wanted:
+                return True
         except OSError:
             pass
+    return False
 
 
 def resident_bytes(pids: Iterable[int]) -> int:

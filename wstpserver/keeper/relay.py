@@ -50,14 +50,13 @@ class RelayStream(Stream):
 
     def begin(self, relay: Any) -> None:
         """Tell C once what it works with."""
-        relay.incoming = self._incoming
-        relay.buffer, relay.size = ffi.from_buffer(self._buffer), len(self._buffer)
+        relay.incoming = self.incoming
+        relay.buffer, relay.size = ffi.from_buffer(self.buffer), len(self.buffer)
         relay.frame, relay.chunk = ffi.from_buffer(self.scratch), CHUNK
 
     def lend(self, relay: Any) -> None:
         """Tell C what may pass."""
-        waits = self.blocked or self._end or self._left or self._expects_end or self._rest or self._urgent
-        relay.outgoing = -1 if waits else self._outgoing
+        relay.outgoing = self.outgoing if self.idle else -1
         relay.begin = relay.end = relay.left = relay.rest_begin = relay.rest_end = relay.heard = 0
         for index, number in enumerate(_CHANNELS):
             channel = self.channels.get(number)
@@ -71,8 +70,7 @@ class RelayStream(Stream):
         if relay.heard:
             self.heard = time.monotonic()
         if relay.rest_end:
-            self._rest = memoryview(bytes(self.scratch[relay.rest_begin : relay.rest_end]))
-            self._wait_writable()
+            self.keep(self.scratch[relay.rest_begin : relay.rest_end])
         for index, number in enumerate(_CHANNELS):
             if relay.ends[index].descriptor >= 0:
                 channel = self.channels[number]

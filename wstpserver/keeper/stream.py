@@ -42,8 +42,10 @@ VERSION = 1
 HELLO = b"\x1eWSTPSERVER-AGENT "
 
 DATA, CREDIT, END, BREAK, PING, PONG, START, STOP, STARTED, OPEN, MEMORY, EXITED, FAILED = range(13)
-_HEADER = struct.Struct(">IBB")
-_LINE_FEED = 10
+HEADER = struct.Struct(">IBB")
+LINE_FEED = 10
+#: Bytes of a frame beside its payload.
+FRAME = HEADER.size + 1
 _CREDIT = struct.Struct(">I")
 SIZE = struct.Struct(">Q")
 
@@ -208,11 +210,11 @@ class Stream:
         self.loop = loop
         self.channels: dict[int, StreamChannel] = {}
         self.heard = time.monotonic()
-        self._incoming, self._outgoing = incoming, outgoing
+        self.incoming, self.outgoing = incoming, outgoing
         self._take, self._lost = take, lost
         self._ended = False
-        self._buffer = memoryview(bytearray(1 << 20))
-        self._whole = [self._buffer]
+        self.buffer = memoryview(bytearray(1 << 20))
+        self._whole = [self.buffer]
         self._start = self._end = 0
         #: The channel whose bytes are being read, and how many of them are left.
         self._current: StreamChannel | None = None
@@ -222,8 +224,8 @@ class Stream:
         self._rest = memoryview(b"")
         self._urgent = bytearray()
         #: Where channels read to; the header of the frame stands in front.
-        self.scratch = memoryview(bytearray(_HEADER.size + CHUNK + 1))
-        self.payload = [self.scratch[_HEADER.size : -1]]
+        self.scratch = memoryview(bytearray(HEADER.size + CHUNK + 1))
+        self.payload = [self.scratch[HEADER.size : -1]]
         #: Whether nothing more can be written now.
         self.blocked = False
         for descriptor in (incoming, outgoing):
@@ -240,11 +242,16 @@ class Stream:
         """Read and write no more."""
         if not self._ended:
             self._ended = self.blocked = True
-            self.loop.watch(self._incoming, 0, self._readable)
-            self.loop.watch(self._outgoing, 0, self._writable)
+            self.loop.watch(self.incoming, 0, self._readable)
+            self.loop.watch(self.outgoing, 0, self._writable)
             self._lost(why)
 
     # -- writing -------------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits in either direction."""
+        return not (self.blocked or self._end or self._left or self._expects_end or self._rest or self._urgent)
 
     @property
     def flushed(self) -> bool:
@@ -254,7 +261,7 @@ class Stream:
     def wait_flushed(self) -> None:
         """Wait until some more can be written, and write it. For when the loop does not run any more."""
         poll = select.poll()
-        poll.register(self._outgoing, select.POLLOUT)
+        poll.register(self.outgoing, select.POLLOUT)
         if poll.poll(SILENCE * 1000):
             self._writable(0)
         else:
@@ -262,18 +269,22 @@ class Stream:
 
     def send(self, kind: int, channel: int = 0, payload: bytes = b"") -> None:
         """Send a frame that goes before the bytes of channels."""
-        self._urgent += _HEADER.pack(len(payload), kind, channel) + payload + b"\n"
+        self._urgent += HEADER.pack(len(payload), kind, channel) + payload + b"\n"
         self._flush()
 
     def send_data(self, channel: int, size: int) -> None:
         """Send *size* bytes that stand in `scratch` behind the place for the header; only if not `blocked`."""
-        _HEADER.pack_into(self.scratch, 0, size, DATA, channel)
-        self.scratch[_HEADER.size + size] = _LINE_FEED
-        frame = self.scratch[: _HEADER.size + size + 1]
+        HEADER.pack_into(self.scratch, 0, size, DATA, channel)
+        self.scratch[HEADER.size + size] = LINE_FEED
+        frame = self.scratch[: HEADER.size + size + 1]
         sent = self._write(frame)
         if sent < len(frame):
-            self._rest = memoryview(bytes(frame[sent:]))
-            self._wait_writable()
+            self.keep(frame[sent:])
+
+    def keep(self, rest: memoryview) -> None:
+        """Write the rest of a frame, which can not be written now, as soon as possible."""
+        self._rest = memoryview(bytes(rest))
+        self._wait_writable()
 
     def _flush(self) -> None:
         while not self._ended:
@@ -289,7 +300,7 @@ class Stream:
 
     def _write(self, data: memoryview) -> int:
         try:
-            return os.write(self._outgoing, data)
+            return os.write(self.outgoing, data)
         except NOT_NOW:
             return 0
         except OSError:  # most likely the reader is gone, and reading finds the end
@@ -299,7 +310,7 @@ class Stream:
     def _wait_writable(self) -> None:
         if not self._ended:
             self.blocked = True
-            self.loop.watch(self._outgoing, select.POLLOUT, self._writable)
+            self.loop.watch(self.outgoing, select.POLLOUT, self._writable)
             for channel in self.channels.values():
                 channel.arm()
 
@@ -307,7 +318,7 @@ class Stream:
         self._flush()
         if not self._rest:
             self.blocked = self._ended
-            self.loop.watch(self._outgoing, 0, self._writable)
+            self.loop.watch(self.outgoing, 0, self._writable)
             for channel in self.channels.values():
                 channel.arm()
 
@@ -315,22 +326,19 @@ class Stream:
 
     def _readable(self, _events: int) -> None:
         try:
-            size = os.readv(self._incoming, [self._buffer[self._end :]] if self._end else self._whole)
+            size = os.readv(self.incoming, [self.buffer[self._end :]] if self._end else self._whole)
         except NOT_NOW:
             return
         except OSError as error:
             self.end(f"it cannot be read: {error.strerror}")
             return
+        self.received(size)
+
+    def received(self, size: int) -> None:
+        """Take so many bytes, which were read behind those that the buffer had; none is the end."""
         if not size:
             self.end("it has ended")
             return
-        if not (self._end or self._left or self._expects_end) and size > _HEADER.size:
-            length, kind, number = _HEADER.unpack_from(self._buffer)
-            if kind == DATA and size == _HEADER.size + length + 1 and self._buffer[size - 1] == _LINE_FEED:
-                channel = self.channels.get(number)
-                if channel is not None and channel.take(self._buffer[_HEADER.size : size - 1]):
-                    self.heard = time.monotonic()
-                    return
         self.heard = time.monotonic()
         self._end += size
         self._take_buffer()
@@ -344,13 +352,13 @@ class Stream:
 
     def feed(self, data: bytes) -> None:
         """Take bytes that were read already. Raises StreamError."""
-        self._buffer[self._end : self._end + len(data)] = data
+        self.buffer[self._end : self._end + len(data)] = data
         self._end += len(data)
         self._consume()
 
     def _consume(self) -> None:
         """Take what is in the buffer. Raises StreamError."""
-        buffer = self._buffer
+        buffer = self.buffer
         while self._start < self._end and not self._ended:
             available = self._end - self._start
             if self._left:
@@ -364,30 +372,30 @@ class Stream:
             if self._expects_end:
                 self._expects_end = False
                 self._start += 1
-                if buffer[self._start - 1] != _LINE_FEED:
+                if buffer[self._start - 1] != LINE_FEED:
                     raise StreamError("what it sends is not in frames")
                 continue
-            if available < _HEADER.size:
+            if available < HEADER.size:
                 break
-            length, kind, number = _HEADER.unpack_from(buffer, self._start)
+            length, kind, number = HEADER.unpack_from(buffer, self._start)
             if kind == DATA:
                 self._current = channel = self._channel(number)
                 channel.expect(length)
-                begin = self._start + _HEADER.size
-                if begin + length < self._end and buffer[begin + length] == _LINE_FEED:  # it is here as a whole
+                begin = self._start + HEADER.size
+                if begin + length < self._end and buffer[begin + length] == LINE_FEED:  # it is here as a whole
                     self._start = begin + length + 1
                     channel.deliver(buffer[begin : begin + length])
                     continue
                 self._left = length
                 self._expects_end = not length
-                self._start += _HEADER.size
+                self._start += HEADER.size
                 continue
             if length > LARGEST_CONTROL or kind > FAILED:
                 raise StreamError("what it sends is not in frames")
-            if available < _HEADER.size + length + 1:
+            if available < HEADER.size + length + 1:
                 break
-            payload = bytes(buffer[self._start + _HEADER.size : self._start + _HEADER.size + length])
-            self._start += _HEADER.size + length
+            payload = bytes(buffer[self._start + HEADER.size : self._start + HEADER.size + length])
+            self._start += HEADER.size + length
             self._expects_end = True
             self._dispatch(kind, number, payload)
         rest = self._end - self._start
@@ -512,7 +520,7 @@ class StreamChannel:
             return
         self._under_way += size
         if self._urgent:
-            stream.send(DATA, self.number, bytes(stream.scratch[_HEADER.size : _HEADER.size + size]))
+            stream.send(DATA, self.number, bytes(stream.scratch[HEADER.size : HEADER.size + size]))
         else:
             stream.send_data(self.number, size)
         if self.acknowledges and QUICKACK is not None and self._socket is not None:
@@ -554,21 +562,6 @@ class StreamChannel:
         if size > self._credit or not self.receiving or self._socket is None:
             raise StreamError("it sends more than it was given credit for")
         self._credit -= size
-
-    def take(self, data: memoryview) -> bool:
-        """Write what has come as a frame of its own, if that is possible at once; whether it was."""
-        size = len(data)
-        if self._queue or self._broken or size > self._credit or not self.receiving or self._socket is None:
-            return False
-        try:
-            sent = os.write(self._descriptor, data)
-        except OSError:
-            return False
-        self._credit -= size
-        self._written += sent
-        if sent < size or self._written >= CREDIT_STEP:
-            self.deliver(data[sent:])
-        return True
 
     def deliver(self, data: memoryview) -> None:
         """Write bytes, or keep what cannot be written now."""

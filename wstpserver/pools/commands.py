@@ -140,9 +140,9 @@ def parse_command(packet: object) -> Command:
 
 _ABORTED = Symbol("$Aborted")
 
-#: Packets of missed output, and bytes of them, that are put together before others have their turn.
-FRAMES_IN_A_TURN = 1024
-BYTES_IN_A_TURN = 1 << 18
+#: Packets of missed output, and bytes of them, that are put together before anybody looks at the clock.
+FRAMES_IN_A_PART = 64
+BYTES_IN_A_PART = 1 << 16
 
 
 def _encode(expression: Expression) -> bytes:
@@ -189,8 +189,9 @@ def aborted(head: PacketHead, output_name: str) -> bytes:
     return _packet("ReturnPacket", _ABORTED)
 
 
-def missed_output(frames: deque[bytes], dropped: int) -> Iterator[bytes]:
-    """`ReturnPacket[{dropped, {packet, packet, ...}}]` in parts, between which others may have their turn.
+def missed_output(frames: deque[bytes], dropped: int) -> Iterator[bytes | memoryview]:
+    """`ReturnPacket[{dropped, {packet, packet, ...}}]` in parts that cost next to nothing each, so that others may have
+    their turn between them.
 
     The packets are not decoded: an expression with n arguments is its header followed by their bytes.
 
@@ -203,10 +204,14 @@ def missed_output(frames: deque[bytes], dropped: int) -> Iterator[bytes]:
     while frames:
         part: list[bytes] = []
         size = 0
-        while frames and len(part) < FRAMES_IN_A_TURN and size < BYTES_IN_A_TURN:
+        while frames and len(part) < FRAMES_IN_A_PART and size + len(frames[0]) <= BYTES_IN_A_PART:
             part.append(frames.popleft())
             size += len(part[-1])
         yield b"".join(part)
+        if frames and len(frames[0]) > BYTES_IN_A_PART:
+            large = memoryview(frames.popleft())
+            for begin in range(0, len(large), BYTES_IN_A_PART):
+                yield large[begin : begin + BYTES_IN_A_PART]
     yield b"]"
 
 

@@ -159,7 +159,7 @@ def remedy(pool: Pool) -> str:
         kept = f"are closed after {limit:g} s without a client" if limit else "are kept for ever"
         ways.append(
             f"reserved kernels go only to clients that name their IDs, and {kept} (ReservedKernelTimeout);"
-            " wstpserver-admin lists and closes them"
+            " `wstpserver-admin close --reserved` closes them"
         )
     if pool.counts[KernelState.BRIDGED]:
         ways.append("a bridged kernel becomes available when its client leaves it")

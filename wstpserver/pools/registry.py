@@ -36,6 +36,7 @@ from wstpserver.pools.states import (
 from wstpserver.settings import PoolSettings, ServerSettings
 
 BRIDGED = KernelState.BRIDGED  # members of an enum are slow to look up
+FREE = KernelState.FREE
 
 #: States of a kernel that a client may get.
 _GIVABLE = frozenset({KernelState.FREE, KernelState.RESERVED, KernelState.BRIDGED})
@@ -56,19 +57,20 @@ class TokenRequired(Refused):
         super().__init__(f"{what} needs an access token: {how}")
 
 
-class Observer(Protocol):
-    """What hears of changes in a registry in the moment in which they happen, in the middle of a transaction: it must
-    not call the registry.
-    """
+#: Called when a kernel has come into its state, with the state before, and since when it was in that; None and the
+#: present: it was just made.
+Moved = Callable[[Kernel, KernelState | None, float], object]
 
-    def kernel_moved(self, kernel: Kernel, before: KernelState | None) -> None:
-        """The kernel has come into its state from *before*; None: it was just made."""
+#: Called when the evaluations in a kernel have changed, with the change, its number (`EvaluationChange`), and since
+#: when the kernel was busy, or idle, before.
+Evaluated = Callable[[Kernel, EvaluationChange, int, float], object]
 
-    def kernel_lost(self, kernel: Kernel, *, in_good_order: bool) -> None:
-        """It is settled how a kernel has ended that the server did not close."""
 
-    def wait_ended(self, waiting: WaitingClient) -> None:
-        """A client has left the line of a pool or a kernel, perhaps in the moment in which it asked."""
+class Lost(Protocol):
+    """Called when it is settled how a kernel has ended that the server did not close."""
+
+    def __call__(self, kernel: Kernel, /, *, in_good_order: bool) -> object:
+        """The kernel ended by itself (*in_good_order*) or died."""
 
 
 def _transaction(
@@ -96,8 +98,8 @@ class Registry:
     outermost call returns, in order, also where the call ends with `Refused`. *carry_out* must not wait; the effects of
     what it asks of the registry in turn follow behind those that are there.
 
-    A client asks for a kernel with `connect_to_pool` or `connect_to_kernel` and gets a `WaitingClient`. That is
-    granted, or it waits until it is settled; each has one `Settled` effect at its end.
+    A client asks for a kernel with `connect_to_pool` or `connect_to_kernel` and gets a `WaitingClient`. That is settled
+    already, or it waits in a line; each that has stood in one has one `Settled` effect at its end.
 
     Args:
         settings: The configuration.
@@ -122,19 +124,42 @@ class Registry:
         self.pools = {pool.name: Pool(pool, self.seats) for pool in settings.pools}
         #: Pools that would start kernels if there were seats for them, in the order of asking.
         self._short: dict[Pool, None] = {}
-        #: Called when the state of a kernel has changed, and when a setting has that decides about it.
-        self.moved: Callable[[Kernel], object] = _ignore
-        self.changed: Callable[[Kernel], object] = _ignore
         self._new_id = new_id
         self._carry_out = carry_out
         self._clock = clock
         self._effects: deque[Effect] = deque()
         self._depth = 0
-        self._observers: tuple[Observer, ...] = ()
+        self._moved: tuple[Moved, ...] = ()
+        self._evaluated: tuple[Evaluated, ...] = ()
+        self._lost: tuple[Lost, ...] = ()
+        self._wait_ended: tuple[Callable[[WaitingClient], object], ...] = ()
+        self._setting_changed: tuple[Callable[[Kernel], object], ...] = ()
 
-    def observe(self, observer: Observer) -> None:
-        """Tell *observer* of every change from now on. Nobody is told, and nothing is paid for it, before that."""
-        self._observers += (observer,)
+    def observe(
+        self,
+        *,
+        moved: Moved | None = None,
+        evaluated: Evaluated | None = None,
+        lost: Lost | None = None,
+        wait_ended: Callable[[WaitingClient], object] | None = None,
+        setting_changed: Callable[[Kernel], object] | None = None,
+    ) -> None:
+        """Call these functions at every change from now on, in the moment in which it happens, in the middle of a
+        transaction: they must not call the registry. Nothing is paid for what nobody observes.
+
+        Args:
+            moved: Hears of changes of a kernel's state.
+            evaluated: Hears of the evaluations in kernels.
+            lost: Hears how kernels have ended that the server did not close.
+            wait_ended: Hears when a client has left the line of a pool or a kernel, perhaps in the moment in which it
+                asked.
+            setting_changed: Hears when a setting has changed that decides what becomes of a kernel.
+        """
+        self._moved += (moved,) if moved is not None else ()
+        self._evaluated += (evaluated,) if evaluated is not None else ()
+        self._lost += (lost,) if lost is not None else ()
+        self._wait_ended += (wait_ended,) if wait_ended is not None else ()
+        self._setting_changed += (setting_changed,) if setting_changed is not None else ()
 
     def _carry_out_effects(self) -> None:
         self._depth += 1
@@ -344,6 +369,7 @@ class Registry:
         target = self._target_of(record)
         if target is not None:
             client.waiting = waiting = WaitingClient.of_record(record, client, target)
+            waiting.waited = True
             waiting.line.join(waiting)
 
     def _target_of(self, record: Mapping[str, Any]) -> Pool | Kernel | None:
@@ -363,8 +389,9 @@ class Registry:
             if kernel.client is not None:
                 kernel.client = kernel.client.kernel = None
         kernel.state = after
-        self._update_lists(kernel, before)
-        self._tell_of_move(kernel, None)
+        if kernel.pool is not None:
+            self._update_lists(kernel.pool, kernel, before)
+        self._tell_of_new(kernel)
 
     # -- kernels -----------------------------------------------------------------------------------------------
 
@@ -484,8 +511,8 @@ class Registry:
         """
         if kernel.state in (KernelState.CLOSING, KernelState.GONE):
             return
-        for observer in self._observers:
-            observer.kernel_lost(kernel, in_good_order=in_good_order)
+        for lost in self._lost:
+            lost(kernel, in_good_order=in_good_order)
         client, pool = kernel.client, kernel.pool
         replacing = False
         if client is not None:
@@ -535,7 +562,6 @@ class Registry:
 
     # -- clients -----------------------------------------------------------------------------------------------
 
-    @_transaction
     def add_client(self, client: Client) -> None:
         """Note that a client link is open."""
         self.clients.add(client)
@@ -566,9 +592,12 @@ class Registry:
         self._part_with(client, reason, reason.value)
 
     def _part_with(self, client: Client, reason: Reason, why: str) -> None:
-        self._leave_line(client, why)
-        self._release_pending(client)
-        self._disconnect(client, reason)
+        if client.waiting is not None:
+            self._end_waiting(client.waiting, WaitState.FAILED, why)
+        if client.pending is not None:
+            self._release_pending(client)
+        if client.kernel is not None:
+            self._disconnect(client, reason)
 
     @_transaction
     def connect_to_pool(
@@ -604,6 +633,9 @@ class Registry:
         elif turned_away:
             self._end_waiting(waiting, WaitState.FAILED, not_admitted(pool.admission, pool))
         else:
+            client.waiting = waiting
+            pool.waiting.join(waiting)
+            waiting.waited = True
             self._fill(pool)
         return waiting
 
@@ -619,7 +651,8 @@ class Registry:
             Refused: The client cannot have it.
         """
         self._check_givable(client, kernel)
-        waiting = self._begin_waiting(client, kernel, purpose, deferred=deferred)
+        client.waiting = waiting = self._begin_waiting(client, kernel, purpose, deferred=deferred)
+        kernel.waiting.join(waiting)
         if kernel.client is client:  # it has it, or is to have it
             if kernel is client.kernel:
                 self._release_pending(client)
@@ -627,7 +660,8 @@ class Registry:
             self._end_waiting(waiting, WaitState.GRANTED)
             return waiting
         self._offer(kernel)
-        if kernel.client is not None and waiting.state is WaitState.WAITING:
+        waiting.waited = waiting.state is WaitState.WAITING
+        if kernel.client is not None and waiting.waited:
             self._effects.append(AnswerAwaited(kernel))
         return waiting
 
@@ -684,7 +718,7 @@ class Registry:
         """Keep the client's kernel when the bridge ends, or close it."""
         client.keep_alive = setting
         if client.kernel is not None:
-            self.changed(client.kernel)
+            self._tell_of_setting(client.kernel)
 
     @_transaction
     def set_allow_replacement(self, client: Client, *, setting: bool) -> None:
@@ -695,7 +729,7 @@ class Registry:
     def set_reserve(self, kernel: Kernel, *, setting: bool) -> None:
         """Reserve the kernel when its bridge ends, or do not."""
         kernel.reserve = setting
-        self.changed(kernel)
+        self._tell_of_setting(kernel)
 
     @_transaction
     def stop_awaiting(self, kernel: Kernel, *, keep_alive: bool | None) -> None:
@@ -752,7 +786,7 @@ class Registry:
             identifier = self._new_id()
         kernel = Kernel(identifier, pool, command_line, since=self._clock())
         self._add(kernel)
-        self._tell_of_move(kernel, None)
+        self._tell_of_new(kernel)
         self._effects.append(Start(kernel))
         return kernel
 
@@ -764,43 +798,51 @@ class Registry:
             kernel.pool.kernels[kernel.id] = kernel
             kernel.pool.counts[kernel.state] += 1
 
-    def _tell_of_move(self, kernel: Kernel, before: KernelState | None) -> None:
-        for observer in self._observers:
-            observer.kernel_moved(kernel, before)
+    def _tell_of_new(self, kernel: Kernel) -> None:
+        for moved in self._moved:
+            moved(kernel, None, kernel.since)
+
+    def _tell_of_setting(self, kernel: Kernel) -> None:
+        for changed in self._setting_changed:
+            changed(kernel)
 
     def _evaluation_changed(self, kernel: Kernel, change: EvaluationChange, number: int) -> None:
+        before = kernel.busy_since
+        since = kernel.idle_since if before is None else before
+        if change is BEGUN:
+            if before is None:  # not in the middle of another one
+                kernel.busy_since = self._clock()
+        elif change is PASSED:
+            kernel.idle_since = self._clock()
+            if before is not None:  # with another one than before
+                kernel.busy_since = kernel.idle_since
+        elif change is IDLE:
+            kernel.idle_since, kernel.busy_since = self._clock(), None
+        for evaluated in self._evaluated:
+            evaluated(kernel, change, number, since)
         if change is BEGUN or change is PASSED:
             if kernel.state is BRIDGED:
                 kernel.evaluations += number
-            if change is PASSED:
-                kernel.idle_since = kernel.busy_since = self._clock()
-            elif kernel.busy_since <= kernel.idle_since:  # not in the middle of another one
-                kernel.busy_since = self._clock()
-            return
-        if change is IDLE:
-            kernel.idle_since = self._clock()
-        if kernel.state is not BRIDGED or kernel.deferred:
+        elif kernel.state is not BRIDGED or kernel.deferred:
             self.evaluation_answered(kernel)
 
     def _move(self, kernel: Kernel, state: KernelState) -> None:
-        before = kernel.state
+        before, since = kernel.state, kernel.since
         kernel.move(state)
         kernel.since = self._clock()
-        self.moved(kernel)
-        self._update_lists(kernel, before)
-        self._tell_of_move(kernel, before)
+        if kernel.pool is not None:
+            self._update_lists(kernel.pool, kernel, before)
+        for moved in self._moved:
+            moved(kernel, before, since)
 
     @staticmethod
-    def _update_lists(kernel: Kernel, before: KernelState) -> None:
+    def _update_lists(pool: Pool, kernel: Kernel, before: KernelState) -> None:
         """Bring the lists of the kernel's pool in step with its state."""
-        pool = kernel.pool
-        if pool is None:
-            return
         pool.counts[before] -= 1
         pool.counts[kernel.state] += 1
-        pool.fresh.pop(kernel.id, None)
-        pool.used.pop(kernel.id, None)
-        if kernel.state is KernelState.FREE:
+        if before is FREE:
+            (pool.used if kernel.uses else pool.fresh).pop(kernel.id, None)
+        if kernel.state is FREE:
             (pool.used if kernel.uses else pool.fresh)[kernel.id] = kernel
 
     def _close(self, kernel: Kernel, why: str, told: str = "") -> None:
@@ -867,23 +909,19 @@ class Registry:
     def _begin_waiting(
         self, client: Client, target: Pool | Kernel, purpose: Purpose, *, deferred: bool
     ) -> WaitingClient:
-        self._leave_line(client, "the client asked for another kernel")
-        deferred = deferred and client.kernel is not None
-        client.waiting = waiting = WaitingClient(client, target, purpose, self._clock(), deferred)
-        waiting.line.join(waiting)
-        return waiting
-
-    def _leave_line(self, client: Client, why: str) -> None:
         if client.waiting is not None:
-            self._end_waiting(client.waiting, WaitState.FAILED, why)
+            self._end_waiting(client.waiting, WaitState.FAILED, "the client asked for another kernel")
+        return WaitingClient(client, target, purpose, self._clock(), deferred and client.kernel is not None)
 
     def _end_waiting(self, waiting: WaitingClient, state: WaitState, why: str = "") -> None:
-        waiting.line.leave(waiting)
-        waiting.client.waiting = None
+        client = waiting.client
         waiting.state, waiting.reason = state, why
-        for observer in self._observers:
-            observer.wait_ended(waiting)
-        self._effects.append(Settled(waiting))
+        if client.waiting is waiting:
+            waiting.target.waiting.leave(waiting)
+            client.waiting = None
+            self._effects.append(Settled(waiting))
+        for wait_ended in self._wait_ended:
+            wait_ended(waiting)
 
     def _fail_waiting(self, kernel: Kernel, why: str) -> None:
         for waiting in tuple(kernel.waiting):
@@ -894,7 +932,8 @@ class Registry:
         waiting.kernel = kernel
         # the wait ends first, so that no kernel which is given up now is offered to this client again
         self._end_waiting(waiting, WaitState.GRANTED)
-        self._release_pending(client)  # it goes where it asked last
+        if client.pending is not None:
+            self._release_pending(client)  # it goes where it asked last
         if kernel.client is not None:
             self._unbridge(kernel, Reason.TAKEN_OVER)
         if waiting.deferred and client.kernel is not None and client.kernel.busy:
@@ -982,10 +1021,6 @@ class Registry:
             return
         client.kernel = client.keep_alive = client.allow_replacement = client.departure = None
         self._effects.append(effect)
-
-
-def _ignore(_kernel: Kernel) -> None:
-    pass
 
 
 def _reorder(kernels: OrderedDict[str, Kernel], order: Iterable[str]) -> None:

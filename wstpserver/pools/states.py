@@ -221,8 +221,8 @@ class Kernel:
     #: When it became ready, and when its last evaluation ended.
     ready_at: float = 0.0
     idle_since: float = 0.0
-    #: When the outermost of its open evaluations began; of no meaning while it is idle.
-    busy_since: float = 0.0
+    #: When the outermost of its open evaluations began; None while it is idle.
+    busy_since: float | None = None
     #: The client that has it, or gets it when the evaluation in that client's present kernel is answered.
     client: Client | None = None
     #: The setting of SetReserveKernel; None leaves it to the pool.
@@ -241,7 +241,7 @@ class Kernel:
         """What another process needs to go on with it."""
         record: dict[str, Any] = {"id": self.id, "state": self.state.value}
         if self.pool is not None:
-            record["pool"] = self.pool.name
+            record["pool"] = self.pool.settings.name
         for name, default in _KERNEL_FIELDS.items():
             value = getattr(self, name)
             if value is not default and value != default:
@@ -262,6 +262,10 @@ class Kernel:
             if name in record:
                 setattr(kernel, name, record[name])
         kernel.evaluation.restore(record.get("evaluation", {}))
+        if not kernel.busy:
+            kernel.busy_since = None
+        elif kernel.busy_since is None:  # the evaluation was passed on in C, and nothing more is known
+            kernel.busy_since = max(kernel.since, kernel.idle_since)
         return kernel
 
     def move(self, state: KernelState) -> None:
@@ -302,7 +306,7 @@ _KERNEL_FIELDS: dict[str, Any] = {
     "since": 0.0,
     "ready_at": 0.0,
     "idle_since": 0.0,
-    "busy_since": 0.0,
+    "busy_since": None,
     "reserve": None,
     "uses": 0,
     "evaluations": 0,
@@ -402,8 +406,8 @@ class WaitingClient:
     kernel: Kernel | None = None
     #: Why it was not granted.
     reason: str = ""
-    #: True once its end is waited for: it was not settled at once.
-    timed: bool = False
+    #: True if it was not settled at once.
+    waited: bool = False
 
     def record(self) -> dict[str, Any]:
         """What another process needs to go on with it."""
@@ -529,22 +533,24 @@ class Pool:
         fresh_first = self.settings.reserve_previously_connected_kernels
         for kernels in (self.fresh, self.used) if fresh_first else (self.used, self.fresh):
             for kernel in kernels.values():
-                if not kernel.busy:
+                if not kernel.evaluation.busy:
                     return kernel
         return None
 
 
 # -- effects -----------------------------------------------------------------------------------------------------
 
+# Not frozen: to make a frozen one takes three times as long, and each connection makes some.
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Start:
     """Launch a process for *kernel*."""
 
     kernel: Kernel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Close:
     """End the process of *kernel*; *why* is for the log."""
 
@@ -552,14 +558,14 @@ class Close:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reset:
     """Run the ResetCode of its pool in *kernel*."""
 
     kernel: Kernel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bridged:
     """Join *client* and *kernel*. *named*: the client has asked for it by its ID."""
 
@@ -569,7 +575,7 @@ class Bridged:
     named: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unbridged:
     """Part *client* and *kernel*.
 
@@ -587,14 +593,14 @@ class Unbridged:
     told: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """The client does not wait any longer: its state says what has become of it."""
 
     waiting: WaitingClient
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MoveFailed:
     """The kernel that *client* was granted has gone before the client got it."""
 
@@ -602,7 +608,7 @@ class MoveFailed:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnswerAwaited:
     """Whether something is to be done when the evaluation in *kernel* is answered has changed (`Kernel.deferred`)."""
 

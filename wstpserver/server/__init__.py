@@ -1,4 +1,5 @@
-"""The server: links, bridges, kernels and commands. `ServeOptions` is what a program gives to `app.run`.
+"""The server: links, bridges, kernels and commands. `ServeOptions` is what a program gives to `app.run`, with the
+`GracePeriods` that everything has to come to its end.
 
 The rest of the package needs gevent, which a program that only checks a configuration does not load.
 """
@@ -21,6 +22,31 @@ CAN_START = "wstpserver: the program can start"
 
 
 @dataclass(frozen=True)
+class GracePeriods:
+    """Seconds that things have to come to an end by themselves, before they are ended.
+
+    Attributes:
+        evaluations: Those that are under way when the server is told to stop.
+        client: A client whose link is closed, to read what was sent to it.
+        link: A kernel whose link was closed, before SIGTERM.
+        terminate: A kernel after SIGTERM, before SIGKILL.
+        kill: A kernel after SIGKILL, before it is given up.
+        abort: A kernel that was told to abort an evaluation (EvaluationTimeLimit), before it is closed.
+    """
+
+    evaluations: float = 10.0
+    client: float = 10.0
+    link: float = 2.0
+    terminate: float = 3.0
+    kill: float = 5.0
+    abort: float = 5.0
+
+
+#: Those of every server that a user starts.
+GRACE = GracePeriods()
+
+
+@dataclass(frozen=True)
 class ServeOptions:
     """What the command line and the environment ask of one run of the server, checked.
 
@@ -34,6 +60,7 @@ class ServeOptions:
         configuration_file: the file in use; None if there is none.
         loaded: what came from it; `reload_settings(loaded)` loads it anew.
         origins: where the value of each field comes from, by the name of the field.
+        grace: how long things have to come to their end.
     """
 
     port: int
@@ -45,3 +72,4 @@ class ServeOptions:
     configuration_file: Path | None
     loaded: LoadedSettings
     origins: Mapping[str, str]
+    grace: GracePeriods = GRACE

@@ -22,7 +22,7 @@ from wstpserver.pools.states import Client
 from wstpserver.server import ServeOptions, systemd
 from wstpserver.server.access import AccessTokens, ConnectionRules, is_administrator, origin
 from wstpserver.server.advertise import Advertiser
-from wstpserver.server.bridge.client_session import LINGER, ClientSession
+from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.commands.executor import ServerControl
 from wstpserver.server.commands.information import ServerFacts
@@ -38,12 +38,13 @@ from wstpserver.server.handover import (
     read_check_words,
     unpacked,
 )
-from wstpserver.server.handshake import ClientAcceptor, OpenLink, trace_link
+from wstpserver.server.handshake import ClientAcceptor, OpenLink
 from wstpserver.server.kernels.keeper_client import KeeperClient, open_keeper
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen, own_address
 from wstpserver.server.log import Log, LogSink, counted
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import ConfigurationError, ServerSettings
 from wstpserver.settings.loader import LoadedSettings, read_tokens, reload_settings
 from wstpserver.settings.model import changes
@@ -55,9 +56,6 @@ if TYPE_CHECKING:
 
 EXIT_OK = 0
 EXIT_UNAVAILABLE = 69
-
-#: Seconds that evaluations have to finish after SIGTERM or SIGINT.
-FINISHING_TIME = 10.0
 
 #: Seconds between two attempts to write log entries that could not be written.
 LOG_FLUSH_INTERVAL = 5.0
@@ -200,7 +198,9 @@ class Application:
         self._admission = ConnectionRules(settings, self._log)
         self._tokens = AccessTokens(self._admission.refusals)
         control = ServerControl(self.reload, self._stop_by_command, self._restart, self._leave)
-        self._dispatcher = Dispatcher(settings, self._log, self._launcher, self._facts, self._tokens, control)
+        self._dispatcher = Dispatcher(
+            settings, self._log, self._launcher, self._facts, self._tokens, control, options.grace
+        )
         self._acceptor = ClientAcceptor(settings, self._log, self._serve, self._admission)
         self._servers = [
             LinkServer(listener, self._acceptor.handle, self._log, self._admission) for listener in listeners
@@ -363,7 +363,7 @@ class Application:
         clients = self._dispatcher.go_on(record)
         self._launcher.end_others(record.get("launcher", {}))
         for one in record.get("leaving", ()):
-            gevent.spawn(_see_off, one)
+            gevent.spawn(_see_off, one, self._options.grace.client)
         self._acceptor.go_on(record.get("unpaired", ()))
         for session, link, one in clients:
             gevent.spawn(self._serve_on, session, link, one)
@@ -459,8 +459,9 @@ class Application:
         withdrawing = gevent.spawn(self._advertiser.stop) if self._advertiser is not None else None
         evaluating = self._dispatcher.evaluating()
         if evaluating:
-            self._log.debug(f"Evaluations under way: {len(evaluating)}; they have {FINISHING_TIME:g} s to finish")
-            finishing = gevent.spawn(self._dispatcher.wait_until_idle, evaluating, FINISHING_TIME)
+            seconds = self._options.grace.evaluations
+            self._log.debug(f"Evaluations under way: {len(evaluating)}; they have {seconds:g} s to finish")
+            finishing = gevent.spawn(self._dispatcher.wait_until_idle, evaluating, seconds)
             gevent.wait([finishing, self._hurrying], count=1)
         self._dispatcher.stop()
         self._launcher.stop()
@@ -558,7 +559,8 @@ class Application:
         """Serve one client from its handshake to its end."""
         self._number += 1
         name = f"Client {self._number} ({link.address})"
-        self._log.debug(f"{name} connected")
+        if self._log.debug_enabled:
+            self._log.debug(f"{name} connected")
         try:
             if self._log.trace_enabled:
                 trace_link(self._log, link, name)
@@ -572,8 +574,9 @@ class Application:
                 header=link.header,
             )
             self._converse(session, link)
-        finally:  # also after a defect: a client must not wait for ever
+        except BaseException:  # a defect, but a client must not wait for ever
             link.close()
+            raise
 
     def _converse(
         self, session: ClientSession, link: OpenLink, record: Mapping[str, Any] | None = None
@@ -598,7 +601,7 @@ class Application:
                 session.release()
 
 
-def _see_off(record: Mapping[str, Any]) -> None:
+def _see_off(record: Mapping[str, Any], seconds: float) -> None:
     """Let a client read what is left for it, and throw away what it still sends: a link that is closed with bytes
     unread is reset, and what its peer has not read yet is lost.
     """
@@ -606,7 +609,7 @@ def _see_off(record: Mapping[str, Any]) -> None:
         link = link_of_record(record)
     except OSError:
         return
-    with gevent.Timeout(LINGER, exception=False):
+    with gevent.Timeout(seconds, exception=False):
         try:
             link.data.send(unpacked(record.get("unsent", "")))
             link.data.finish_sending()

@@ -5,8 +5,6 @@ The vendor's library writes one frame in several small writes with Nagle's algor
 the one before was acknowledged, and Linux delays an acknowledgement for 40 ms unless there is something to send
 (docs/wire-protocol.md, section 7). So every connection acknowledges at once what it receives, except where the answer
 carries the acknowledgement soon (`LateAcknowledgements`).
-
-A `TracedStream` is a connection that shows the log what passes.
 """
 
 from __future__ import annotations
@@ -17,21 +15,22 @@ import struct
 import sys
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 from gevent import get_hub, getcurrent
 from gevent.event import Event
 
 from wstpserver._native import ffi
-from wstpserver.server.log import SHOWN_CONTENT, Log, shorten
-from wstpserver.wire.frames import END, ERROR, FrameScanner
 from wstpserver.wire.packets import MessageCode, MessageReader, encode_message
-from wstpserver.wire.preview import PREVIEW_BYTES, preview
 
 #: Seconds after which a greenlet that always finds something to do yields to the loop. A frame may cost next to
 #: nothing or, being a command, a tenth of a millisecond, so neither frames nor bytes are a measure.
 TURN = 0.001
+
+#: Bytes that are sent before others have their turn: the system takes several megabytes in one call, if the peer reads
+#: fast, and needs a millisecond for two of them.
+SEND_PORTION = 1 << 18
 
 #: Seconds that an acknowledgement waits for an answer to go with; at most twice as many.
 ACKNOWLEDGEMENT_DELAY = 0.004
@@ -57,6 +56,16 @@ class ConnectionClosed(Exception):
     """The connection is gone, or was ended on this side while a greenlet waited on it."""
 
 
+#: Whether what a listener accepts has the options of the listener.
+INHERITS_OPTIONS = sys.platform.startswith("linux")
+
+
+def set_options(connection: socket.socket) -> None:
+    """Set the options that all connections have, on a connection or a listener."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class _KeepUnsent(Exception):
     """Wakes a greenlet that waits to send more."""
 
@@ -69,16 +78,17 @@ class Connection:
 
     Args:
         connected: a connected TCP socket, owned by this object from now on.
+        has_options: `set_options` was called for it, or for its listener where that is as good.
     """
 
     __slots__ = (
         "_closed", "_keeps_unsent", "_reader", "_writer", "ended", "handle", "on_close", "socket", "unsent"
     )  # fmt: skip
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, *, has_options: bool = False) -> None:
         connected.setblocking(False)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not has_options:
+            set_options(connected)
         self.socket = connected
         #: What C code knows of it: the descriptor, -1 when it is closed or if C must not use it.
         self.handle = ffi.new("struct wstpcopy_end *", (connected.fileno(), 0))
@@ -181,6 +191,9 @@ class Connection:
         Raises:
             ConnectionClosed: the connection is gone, or was ended meanwhile.
         """
+        if len(data) > SEND_PORTION:
+            self._send_rest(memoryview(data))
+            return
         sent = 0 if self.unsent is not None else self._send_some(data)
         if sent < len(data):
             self._send_rest(memoryview(data)[sent:])
@@ -222,7 +235,7 @@ class Connection:
                 raise ConnectionClosed("the connection was ended")
             try:
                 hub.wait(self._writer)
-                view = view[self.socket.send(view) :]
+                view = view[self.socket.send(view[:SEND_PORTION]) :]
             except _NOT_NOW:
                 continue
             except _KeepUnsent:
@@ -262,6 +275,9 @@ class Connection:
         if self.on_close is not None:
             self.on_close()
         self.handle.descriptor = -1
+        if self._reader is None and self._writer is None:
+            self.socket.close()
+            return
         watchers = (self._reader, self._writer)
         self._reader = self._writer = None
         get_hub().cancel_waits_close_and_then(watchers, ConnectionClosed("the connection was closed"),
@@ -498,113 +514,3 @@ class MessageWatch:
     def reading(self) -> bool:
         """Whether messages have come."""
         return self._greenlet is not None
-
-
-# -- what the log shows at its level trace ---------------------------------------------------------------------------
-
-# A link is traced by putting a `TracedStream` in the place of each of its streams before anything reads them. Links of
-# a server that does not trace keep their plain streams, so tracing costs nothing then. A frame that the server passes
-# on appears twice: on the link it came from and on the link it went to.
-
-
-class Tracer(Protocol):
-    """Looks at one direction of one connection."""
-
-    def take(self, data: bytes | memoryview) -> None:
-        """These bytes have come in or gone out."""
-
-    def end(self) -> None:
-        """The connection is closed."""
-
-
-class FrameTracer:
-    """Logs each frame of a data connection when it is complete."""
-
-    def __init__(self, log: Log, action: str) -> None:
-        """
-        Args:
-            log: gets the entries.
-            action: how they begin, such as `Client 1 sent`.
-        """
-        self._log = log
-        self._action = action
-        self._scanner = FrameScanner((), None)
-        self._beginning = bytearray()
-
-    def take(self, data: bytes | memoryview) -> None:
-        """Log the frames that these bytes complete."""
-        scanner, view = self._scanner, memoryview(data)
-        while view and scanner.error is None:
-            verdict = scanner.scan_bytes(view)
-            self._beginning += view[: min(scanner.used, PREVIEW_BYTES - len(self._beginning))]
-            view = view[scanner.used :]
-            if verdict == END:
-                self._frame(f"({scanner.frame_bytes} bytes)")
-            elif verdict == ERROR:
-                content = shorten(bytes(self._beginning) + bytes(view[:SHOWN_CONTENT]))
-                self._beginning.clear()
-                self._log.trace(f"{self._action} bytes that are not an expression ({scanner.error}): {content}")
-            elif scanner.at_boundary:  # a late "]"
-                self._beginning.clear()
-
-    def _frame(self, note: str) -> None:
-        head = self._scanner.head_name.decode("ascii", "replace") or "an expression"
-        content = shorten(preview(bytes(self._beginning), SHOWN_CONTENT))
-        self._beginning.clear()
-        self._log.trace(f"{self._action} {shorten(head)} {note}: {content}")
-
-    def end(self) -> None:
-        """Log the beginning of a frame that stays incomplete."""
-        if self._beginning:
-            self._frame(f"(broken off after {self._scanner.frame_bytes} bytes)")
-
-
-class MessageTracer:
-    """Logs each message of a message connection."""
-
-    def __init__(self, log: Log, action: str) -> None:
-        self._log = log
-        self._action = action
-        self._reader = MessageReader()
-
-    def take(self, data: bytes | memoryview) -> None:
-        """Log the messages that these bytes complete."""
-        for code, argument in self._reader.feed(data):
-            name = f" ({code.name})" if isinstance(code, MessageCode) else ""
-            self._log.trace(f"{self._action} message {int(code)}{name}, argument {argument}")
-
-    def end(self) -> None:
-        """Nothing is logged for half a message."""
-
-
-class TracedStream(Connection):
-    """A stream that shows its tracers what passes."""
-
-    __slots__ = ("_received", "_sent")
-
-    def __init__(self, stream: Connection, received: Tracer, sent: Tracer) -> None:
-        """Take the place of *stream*, which must not be used any more."""
-        super().__init__(stream.detach())
-        self.handle.descriptor = -1  # no bytes pass in C
-        self._received = received
-        self._sent = sent
-
-    def try_receive(self, view: memoryview) -> int | None:
-        size = super().try_receive(view)
-        if size:
-            self._received.take(view[:size])
-        return size
-
-    def try_send(self, data: bytes) -> int:
-        sent = super().try_send(data)
-        self._sent.take(data[:sent])
-        return sent
-
-    def send(self, data: bytes | bytearray | memoryview) -> None:
-        super().send(data)
-        self._sent.take(memoryview(data))
-
-    def close(self) -> None:
-        self._received.end()
-        self._sent.end()
-        super().close()

@@ -19,14 +19,7 @@ import gevent
 from gevent import get_hub
 
 from wstpserver.server.access import ConnectionRules
-from wstpserver.server.connection import (
-    Connection,
-    ConnectionClosed,
-    FrameTracer,
-    MessageTracer,
-    TracedStream,
-    address_name,
-)
+from wstpserver.server.connection import INHERITS_OPTIONS, Connection, ConnectionClosed, address_name
 from wstpserver.server.log import Log
 from wstpserver.server.peers import have_same_owner
 from wstpserver.settings import ServerSettings
@@ -93,55 +86,39 @@ class OpenLink:
         self.messages.close()
 
 
-def trace_link(log: Log, link: OpenLink, name: str) -> None:
-    """From now on log the traffic of a link, beginning with what has been read of it.
-
-    Args:
-        log: gets the entries, at level trace.
-        link: its two connections are replaced.
-        name: what the entries call its peer, such as `Client 1`.
-    """
-    rest, link.unsent = link.unsent, b""  # not a frame
-    if rest:
-        link.data.try_send(rest)
-    frames, records = FrameTracer(log, f"{name} sent"), MessageTracer(log, f"{name} sent")
-    frames.take(link.leftover)
-    records.take(link.messages_leftover)
-    link.data = TracedStream(link.data, frames, FrameTracer(log, f"{name} received"))
-    link.messages = TracedStream(link.messages, records, MessageTracer(log, f"{name} received"))
-
-
 class PendingConnection:
     """A TCP connection that is not a link or a part of one yet."""
 
-    __slots__ = (
-        "address", "beginning", "header", "is_refused", "listener", "listener_watcher", "received", "sent", "since",
-        "skipped", "spoke_at", "stream", "watcher",
-    )  # fmt: skip
+    #: What has come of a PROXY header; None where there can be none (any more).
+    beginning: bytes | None = None
+    #: What a proxy says of the client; None if it connected by itself.
+    header: ProxyHeader | None = None
+    #: Whether it is dropped because the client that the proxy names is not admitted.
+    is_refused = False
+    #: Calls back when bytes have come in; None while nothing is to be read.
+    watcher: Any = None
+    #: The port that was opened for its message connection in classic mode.
+    listener: socket.socket | None = None
+    listener_watcher: Any = None
+    #: What has come in, and how many bytes went out: another process goes through the same conversation again.
+    received = b""
+    sent = 0
+    #: How much had come in when we spoke first, None if we did not.
+    spoke_at: int | None = None
+    #: How much of what is to be sent was sent by another process.
+    skipped = 0
 
-    def __init__(self, stream: Connection, address: str) -> None:
+    def __init__(self, stream: Connection, peer: tuple[Any, ...] | str) -> None:
         self.stream = stream
-        self.address = address
-        #: What has come of a PROXY header; None where there can be none (any more).
-        self.beginning: bytes | None = None
-        #: What a proxy says of the client; None if it connected by itself.
-        self.header: ProxyHeader | None = None
-        #: Whether it is dropped because the client that the proxy names is not admitted.
-        self.is_refused = False
+        #: Where it comes from, as the system or `address_name` says it.
+        self.peer = peer
         #: When it was accepted, as of `time.monotonic`.
         self.since = time.monotonic()
-        #: Calls back when bytes have come in; None while nothing is to be read.
-        self.watcher: Any = None
-        #: The port that was opened for its message connection in classic mode.
-        self.listener: socket.socket | None = None
-        self.listener_watcher: Any = None
-        #: What has come in, and how many bytes went out: another process goes through the same conversation again.
-        self.received = b""
-        self.sent = 0
-        #: How much had come in when we spoke first, None if we did not.
-        self.spoke_at: int | None = None
-        #: How much of what is to be sent was sent by another process.
-        self.skipped = 0
+
+    @property
+    def address(self) -> str:
+        """Where it comes from, for the log."""
+        return address_name(self.peer)
 
     def stop_reading(self) -> None:
         """Leave what comes in to somebody else."""
@@ -196,23 +173,31 @@ class LinkHandshakes:
         #: Connections that were accepted in this round of the hub.
         self._fresh: list[PairingConnection] = []
 
-    def __len__(self) -> int:
-        return len(self._pairing.pending)
+        #: The connections that are no link yet, oldest first.
+        self.pending = self._pairing.pending
 
     @property
     def oldest(self) -> PairingConnection | None:
         """The connection that has been pending for the longest time."""
-        return next(iter(self._pairing.pending), None)
+        return next(iter(self.pending), None)
 
-    def accept(self, connected: socket.socket, address: str, *, may_be_proxied: bool = False) -> None:
+    def accept(
+        self,
+        connected: socket.socket,
+        address: tuple[Any, ...] | str,
+        *,
+        may_be_proxied: bool = False,
+        has_options: bool = False,
+    ) -> None:
         """Take a connection to the port for data connections, which may be the one for all.
 
         Args:
             connected: the connection.
-            address: where it comes from, for the log.
+            address: where it comes from.
             may_be_proxied: whether it may begin with a PROXY header.
+            has_options: as for `Connection`.
         """
-        pending = _pending(connected, address)
+        pending = _pending(connected, address, has_options=has_options)
         if pending is None:
             return
         if may_be_proxied:
@@ -291,7 +276,7 @@ class LinkHandshakes:
     def _read_fresh(self) -> None:
         fresh, self._fresh = self._fresh, []
         for connection in fresh:
-            if connection.reads:
+            if not connection.transport.stream.ended:  # it was not dropped meanwhile
                 self._read(connection)
 
     def _read(self, connection: PairingConnection) -> None:
@@ -353,7 +338,7 @@ class LinkHandshakes:
         pending.beginning = None
         peer = pending.address
         if header is not None and header.client is not None:
-            pending.address = f"{address_name(header.client)} via {peer}"
+            pending.peer = f"{address_name(header.client)} via {peer}"
         pending.header = header
         assert self._refusal_behind_proxy is not None
         why = self._refusal_behind_proxy(_host(peer), header)
@@ -506,10 +491,12 @@ def _record(connection: PairingConnection, numbers: Mapping[PairingConnection, i
     return record
 
 
-def _pending(connected: socket.socket, address: str) -> PendingConnection | None:
+def _pending(
+    connected: socket.socket, address: tuple[Any, ...] | str, *, has_options: bool = False
+) -> PendingConnection | None:
     """None, and closed, if the connection is gone already."""
     try:
-        return PendingConnection(Connection(connected), address)
+        return PendingConnection(Connection(connected, has_options=has_options), address)
     except OSError:
         connected.close()
         return None
@@ -570,7 +557,7 @@ class ClientAcceptor:
 
     def __len__(self) -> int:
         """How many connections are no link yet."""
-        return len(self._handshakes)
+        return len(self._handshakes.pending)
 
     def hand_over(self) -> list[dict[str, Any]]:
         """What another process needs to go on with the connections that are no link yet (`handover`)."""
@@ -587,11 +574,11 @@ class ClientAcceptor:
         self._drop_overdue()
 
     def handle(self, connected: socket.socket, address: tuple[Any, ...]) -> None:
-        """Take one accepted connection. Returns at once."""
-        while len(self._handshakes) >= self._settings.maximum_unpaired_connections:
+        """Take one connection that a `LinkServer` has accepted. Returns at once."""
+        while len(self._handshakes.pending) >= self._settings.maximum_unpaired_connections:
             self._drop("it has not become a link, and its place is needed by a new connection")
         proxied = self._admission.has_proxies and self._admission.may_be_proxy(address[0])
-        self._handshakes.accept(connected, address_name(address), may_be_proxied=proxied)
+        self._handshakes.accept(connected, address, may_be_proxied=proxied, has_options=INHERITS_OPTIONS)
         if self._timer is None:
             self._drop_overdue()
 

@@ -15,7 +15,7 @@ from gevent.server import StreamServer
 
 from wstpserver._native import ffi, lib
 from wstpserver.server.access import ConnectionRules
-from wstpserver.server.connection import address_name
+from wstpserver.server.connection import address_name, set_options
 from wstpserver.server.log import Log
 
 #: Connections that the system keeps until they are accepted.
@@ -138,6 +138,7 @@ def _listener(family: int, address: tuple[Any, ...]) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        set_options(listener)
         listener.bind(address)
         listener.listen(BACKLOG)
     except BaseException:
@@ -189,6 +190,7 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             admission: says which connections are admitted; None for all.
         """
         listener.setblocking(False)
+        set_options(listener)  # it may be from an older program; where connections have its options, that is all
         super().__init__(listener, handle, spawn=None)
         self._log = log
         self._admission = admission
@@ -267,8 +269,13 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             pass
         refused.close()
 
-    def do_close(self, *_: object) -> None:
-        """Leave the connection open when the handler returns: it belongs to the handler."""
+    def do_handle(self, connected: socket.socket, address: tuple[Any, ...]) -> None:
+        """Give a connection to the handler, to which it belongs from then on."""
+        try:
+            self._handle(connected, address)
+        except BaseException:  # a defect, but a client must not wait for ever
+            connected.close()
+            raise
 
     def close(self) -> None:
         """Close the port."""

@@ -19,6 +19,7 @@ from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 from wstpserver._native import ffi, lib
+from wstpserver.keeper.processes import has_open
 from wstpserver.server.kernels import process_info
 
 _LINUX = sys.platform.startswith("linux")
@@ -86,7 +87,7 @@ def holder(connected: socket.socket, pid: int) -> int | None:
     owner = peer_owner(connected)
     if owner is None:
         return None
-    return next((process for process in process_info.family(pid) if _has_open(process, owner.inode)), None)
+    return next((process for process in process_info.family(pid) if has_open(process, owner.inode)), None)
 
 
 def have_same_owner(first: socket.socket, second: socket.socket) -> bool:
@@ -109,7 +110,7 @@ def have_same_owner(first: socket.socket, second: socket.socket) -> bool:
     holders = list(_holders(owner.inode))
     if not holders:
         return True
-    return any(_has_open(pid, other.inode) for pid in holders)
+    return any(has_open(pid, other.inode) for pid in holders)
 
 
 def peer_owner(connected: socket.socket) -> SocketOwner | None:
@@ -267,21 +268,4 @@ def _hexadecimal(family: int, address: tuple[Any, ...]) -> str:
 
 def _holders(inode: int) -> Iterator[int]:
     """The processes that have the socket open; the newest are asked first, because clients are newer than kernels."""
-    return (pid for pid in reversed(process_info.pids()) if _has_open(pid, inode))
-
-
-def _has_open(pid: int, inode: int) -> bool:
-    """Whether the process has the socket open."""
-    wanted = f"socket:[{inode}]"
-    folder = f"/proc/{pid}/fd"
-    try:
-        names = os.listdir(folder)
-    except OSError:  # gone, or hidden from this user
-        return False
-    for name in names:
-        try:
-            if os.readlink(f"{folder}/{name}") == wanted:
-                return True
-        except OSError:
-            continue
-    return False
+    return (pid for pid in reversed(process_info.pids()) if has_open(pid, inode))

@@ -7,7 +7,6 @@ link. The grammar is that of docs/wire-protocol.md, section 3; the exact contrac
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Any, Final
 
 from wstpserver._native import ffi, lib
@@ -39,7 +38,8 @@ TAIL: Final = 3
 #: The stream is not WSTP; sticky. See `FrameScanner.error` and `FrameScanner.error_offset`.
 ERROR: Final = -1
 
-_ALL: Final = 2**64 - 1
+#: All heads, as `head_bits` says it.
+ALL_HEADS: Final = 2**64 - 1
 #: The head for each code.
 HEADS: Final[tuple[PacketHead, ...]] = tuple(PacketHead)
 
@@ -47,13 +47,8 @@ HEADS: Final[tuple[PacketHead, ...]] = tuple(PacketHead)
 def head_bits(heads: Iterable[PacketHead] | None) -> int:
     """Bit `1 << code` for each of these heads, as the C module takes sets of heads; None: all bits."""
     if heads is None:
-        return _ALL
-    return _bits(frozenset(heads)) if heads else 0
-
-
-@lru_cache(maxsize=32)  # each link and each bridge asks for the same few
-def _bits(heads: frozenset[PacketHead]) -> int:
-    return sum(1 << head for head in heads)
+        return ALL_HEADS
+    return sum(1 << head for head in frozenset(heads))
 
 
 class FrameScanner:
@@ -86,8 +81,8 @@ class FrameScanner:
         max_block: int = 0,
     ) -> None:
         state = self.state = ffi.new("struct wstpscan *")
-        state.stop_at_head = head_bits(stop_at_head)
-        state.stop_at_end = head_bits(stop_at_end)
+        state.stop_at_head = head_bits(stop_at_head) if stop_at_head != () else 0
+        state.stop_at_end = head_bits(stop_at_end) if stop_at_end is not None else ALL_HEADS
         state.max_block = max_block
 
     def scan_bytes(self, data: bytes | bytearray | memoryview) -> int:
@@ -98,13 +93,6 @@ class FrameScanner:
         """
         with ffi.from_buffer("uint8_t[]", data) as pointer:
             return lib.wstpscan_scan(self.state, pointer, len(pointer))  # type: ignore[no-any-return]
-
-    def set_stops(
-        self, stop_at_head: Iterable[PacketHead] | None, stop_at_end: Iterable[PacketHead] | None
-    ) -> None:
-        """Changes what `scan_bytes` stops at, from the next call on; arguments as for the constructor."""
-        self.state.stop_at_head = head_bits(stop_at_head)
-        self.state.stop_at_end = head_bits(stop_at_end)
 
     @property
     def used(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar
@@ -96,8 +95,7 @@ def first_lines(version: int, *, without_kernel: bool = False) -> bytes:
 LINE_LIMIT: Final = 4096  # bytes
 
 
-@dataclass(frozen=True)
-class PeerGreeting:
+class PeerGreeting(NamedTuple):
     """What the peer said about itself.
 
     Attributes:
@@ -106,7 +104,7 @@ class PeerGreeting:
     """
 
     version: int
-    words: Mapping[str, str] = field(default_factory=dict)
+    words: Mapping[str, str] = MappingProxyType({})
 
     @property
     def formats(self) -> tuple[int, ...]:
@@ -270,15 +268,17 @@ class Handshake(ABC):
             U+FFFF have to be rewritten: see `frames.EscapeRewriter`.
     """
 
+    complete = False
+    peer: PeerGreeting | None = None
+    version: int | None = None
+    #: Of _received[0] in the stream.
+    _offset = 0
+    _error: RemoteProtocolError | None = None
+
     def __init__(self) -> None:
-        self.complete = False
-        self.peer: PeerGreeting | None = None
-        self.version: int | None = None
         self._received = bytearray()
-        self._offset = 0  # of _received[0] in the stream
         self._outgoing = bytearray()
         self._events: list[Event] = []
-        self._error: RemoteProtocolError | None = None
         self._steps = self._conversation()
 
     @abstractmethod
@@ -323,7 +323,7 @@ class Handshake(ABC):
 
     def leftover(self) -> bytes:
         """What came in behind the end of the handshake, handed out once; b"" before that end."""
-        if not self.complete:
+        if not self.complete or not self._received:
             return b""
         leftover = bytes(self._received)
         self._offset += len(leftover)
@@ -369,6 +369,11 @@ class Handshake(ABC):
                 raise RemoteProtocolError(f"a greeting line of more than {LINE_LIMIT} bytes", self._offset)
             yield
         return self._take(end + 1)[:-1]
+
+    def _skip(self, size: int) -> None:
+        """The same, where nobody wants to know them."""
+        del self._received[:size]
+        self._offset += size
 
     def _take_lines(self, number: int) -> bytes | None:
         """So many lines with their line feeds; None if they are not all here."""
@@ -438,11 +443,9 @@ class ListenHandshake(Handshake):
     It reads the peer's version before it greets. In classic mode the peer may do the same: see `speak`.
     """
 
-    def __init__(self) -> None:
-        self._message_port: int | None = None
-        self._spoken: int | None = None
-        self._awaits_greeting = False
-        super().__init__()
+    _message_port: int | None = None
+    _spoken: int | None = None
+    _awaits_greeting = False
 
     @property
     def awaits_greeting(self) -> bool:
@@ -487,7 +490,7 @@ class ListenHandshake(Handshake):
             line = bytes(self._received[: len(_TEMPLATES[0])])
             match = _ID_LINE.fullmatch(line)
             if match is not None:
-                self._take(len(line))
+                self._skip(len(line))
                 return match
             template = _fitting_template(self._received)
             if template is not None:
@@ -507,7 +510,9 @@ class ListenHandshake(Handshake):
         channel: Channel = "data" if line[2] == b"data" else "mesg"
         self._events.append(LinkIdentified("uuid", line[1].decode().upper(), channel))
         if channel == "data":
-            yield from self._read(len(WORDS))
+            while len(self._received) < len(WORDS):
+                yield
+            self._skip(len(WORDS))
             self._outgoing += WORDS + _OPENING
             yield from self._answer()
 

@@ -25,7 +25,6 @@ from collections import deque
 from collections.abc import KeysView, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from types import MappingProxyType
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -75,16 +74,18 @@ class LinkStep(Enum):
     END = auto()
 
 
+# Members of an enum are slow to look up.
+_PAIRED = LinkState.PAIRED
+_CLOSING = LinkState.CLOSING
+
 #: state -> step -> next state. What is not here cannot happen.
-TRANSITIONS: Final[Mapping[LinkState, Mapping[LinkStep, LinkState]]] = MappingProxyType(
-    {
-        LinkState.ACCEPTED: {LinkStep.IDENTIFY: LinkState.IDENTIFIED, LinkStep.END: LinkState.CLOSING},
-        LinkState.IDENTIFIED: {LinkStep.PAIR: LinkState.PAIRED, LinkStep.END: LinkState.CLOSING},
-        LinkState.PAIRED: {LinkStep.GREET: LinkState.OPEN, LinkStep.END: LinkState.CLOSING},
-        LinkState.OPEN: {LinkStep.END: LinkState.CLOSING},
-        LinkState.CLOSING: {},
-    }
-)
+TRANSITIONS: Final[Mapping[LinkState, Mapping[LinkStep, LinkState]]] = {
+    LinkState.ACCEPTED: {LinkStep.IDENTIFY: LinkState.IDENTIFIED, LinkStep.END: LinkState.CLOSING},
+    LinkState.IDENTIFIED: {LinkStep.PAIR: LinkState.PAIRED, LinkStep.END: LinkState.CLOSING},
+    LinkState.PAIRED: {LinkStep.GREET: LinkState.OPEN, LinkStep.END: LinkState.CLOSING},
+    LinkState.OPEN: {LinkStep.END: LinkState.CLOSING},
+    LinkState.CLOSING: {},
+}
 
 
 class LinkConnection(Generic[T]):
@@ -93,17 +94,17 @@ class LinkConnection(Generic[T]):
     Attributes:
         transport: What the caller knows it by.
         identity: What it has said it is, once it has; None for a classic message connection.
-        partner: The other connection of its link, from PAIRED on.
+        partner: The other connection of its link, while they are PAIRED.
     """
 
-    __slots__ = ("_handshake", "_state", "identity", "partner", "transport")
+    # members of an enum are slow to look up, and what most connections never set is set here
+    identity: LinkIdentified | None = None
+    partner: LinkConnection[T] | None = None
+    _state = LinkState.ACCEPTED
 
     def __init__(self, transport: T, handshake: ListenHandshake | None) -> None:
         self.transport = transport
-        self.identity: LinkIdentified | None = None
-        self.partner: LinkConnection[T] | None = None
         self._handshake = handshake  # None: a classic message connection has none
-        self._state = LinkState.ACCEPTED
 
     @property
     def state(self) -> LinkState:
@@ -113,7 +114,8 @@ class LinkConnection(Generic[T]):
     @property
     def reads(self) -> bool:
         """Whether what comes in on it is for the pairing. If not, the bytes are the link's and can stay unread."""
-        return self._handshake is not None and not self._handshake.complete and self._state is not LinkState.CLOSING
+        handshake = self._handshake
+        return handshake is not None and not handshake.complete and self._state is not _CLOSING
 
     @property
     def peer(self) -> PeerGreeting | None:
@@ -136,16 +138,16 @@ class LinkConnection(Generic[T]):
 
     def _move(self, step: LinkStep) -> None:
         """The only place where `state` changes."""
-        following = TRANSITIONS[self._state].get(step)
-        if following is None:
-            raise LocalProtocolError(f"{step.name} of a connection that is {self._state.name}")
-        self._state = following
+        try:
+            self._state = TRANSITIONS[self._state][step]
+        except KeyError:
+            raise LocalProtocolError(f"{step.name} of a connection that is {self._state.name}") from None
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Send(Generic[T]):
     """These bytes go out on the connection: far fewer than the system takes for a new connection without waiting."""
 
@@ -153,7 +155,7 @@ class Send(Generic[T]):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenMessagePort(Generic[T]):
     """A classic link needs a port for its message connection.
 
@@ -164,7 +166,7 @@ class OpenMessagePort(Generic[T]):
     connection: LinkConnection[T]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AwaitSilence(Generic[T]):
     """The peer may be waiting for us to greet first (classic mode: our own connecting side does).
 
@@ -175,7 +177,7 @@ class AwaitSilence(Generic[T]):
     connection: LinkConnection[T]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LinkOpened(Generic[T]):
     """Two connections are a link, and have left the pairing.
 
@@ -190,7 +192,7 @@ class LinkOpened(Generic[T]):
     unsent: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dropped(Generic[T]):
     """The connection becomes no link; the caller closes it.
 
@@ -238,7 +240,7 @@ class Pairing(Generic[T]):
     def receive(self, connection: LinkConnection[T], data: bytes) -> list[Event[T]]:
         """Takes what came in on a connection that `reads`; b"" is the end of what the peer sends."""
         handshake = connection._handshake
-        if handshake is None or handshake.complete or connection._state is LinkState.CLOSING:
+        if handshake is None or handshake.complete or connection._state is _CLOSING:
             raise LocalProtocolError("what comes in on this connection is not for the pairing")
         try:
             if not data:
@@ -360,14 +362,12 @@ class Pairing(Generic[T]):
     def _go_on(self, connection: LinkConnection[T], events: list[Event[T]]) -> None:
         """Reports what there is to send on a data connection, and the link if it is complete."""
         handshake, identity = connection._handshake, connection.identity
-        if handshake is None or connection._state is LinkState.CLOSING:
-            return
-        if identity is not None and identity.channel == "mesg":
+        if handshake is None or connection._state is _CLOSING or (identity is not None and identity.channel == "mesg"):
             return
         if self._turns and connection in self._turns and connection is not self._turns[0]:
             return
         outgoing = handshake.data_to_send()
-        if handshake.complete and connection._state is LinkState.PAIRED:
+        if handshake.complete and connection._state is _PAIRED:
             self._open(connection, outgoing, events)
         elif outgoing:
             events.append(Send(connection, outgoing))
@@ -379,6 +379,7 @@ class Pairing(Generic[T]):
         assert partner is not None, "a paired connection has a partner"
         for half in (connection, partner):
             half._move(LinkStep.GREET)
+            half.partner = None  # which would keep both alive
             del self._pending[half]
         events.append(LinkOpened(connection, partner, unsent))
 

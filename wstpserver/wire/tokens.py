@@ -7,7 +7,6 @@ their errors count from data[0]; the decoder makes stream offsets of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from wstpserver.wire.errors import RemoteProtocolError
@@ -66,28 +65,40 @@ NUMBER_TOKENS: Final = {
 }
 
 
-@dataclass(frozen=True)
 class DecoderLimits:
     """How much of a peer's expression the decoder takes.
 
     What is beyond these is a RemoteProtocolError as soon as it is announced. Memory is only ever taken for bytes that
     have come in, so a limit may exceed the memory there is.
+
+    Args:
+        depth: Levels of nesting. A level takes some 250 bytes of memory while it is open.
+        count: Arguments of one function, leaves of one array.
+        text: Bytes of one string, symbol or written-out number.
+        packed: Bytes of numbers in one packed block.
+        digits: Digits of one integer: reading n digits takes about n**1.6 steps, 10 million of them half a minute.
+        header: Bytes of the dimensions of one array.
+        expression: Bytes of one whole expression; None for no limit.
     """
 
-    #: Levels of nesting. A level takes some 250 bytes of memory while it is open.
-    depth: int = 2_000_000
-    #: Arguments of one function, leaves of one array.
-    count: int = 1 << 31
-    #: Bytes of one string, symbol or written-out number.
-    text: int = 1 << 31
-    #: Bytes of numbers in one packed block.
-    packed: int = 1 << 36
-    #: Digits of one integer: reading n digits takes about n**1.6 steps, 10 million of them half a minute.
-    digits: int = 10_000_000
-    #: Bytes of the dimensions of one array.
-    header: int = 1 << 16
-    #: Bytes of one whole expression; None for no limit.
-    expression: int | None = None
+    def __init__(
+        self,
+        *,
+        depth: int = 2_000_000,
+        count: int = 1 << 31,
+        text: int = 1 << 31,
+        packed: int = 1 << 36,
+        digits: int = 10_000_000,
+        header: int = 1 << 16,
+        expression: int | None = None,
+    ) -> None:
+        self.depth = depth
+        self.count = count
+        self.text = text
+        self.packed = packed
+        self.digits = digits
+        self.header = header
+        self.expression = expression
 
 
 class Incomplete(Exception):

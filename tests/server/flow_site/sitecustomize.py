@@ -34,9 +34,10 @@ def record(path):
 
     def enter(frame, event, _argument):
         name = frame.f_code.co_filename
-        if event == "call" and name.startswith(folder) and name not in entered:
-            if getattr(getattr(getcurrent(), "_run", None), "__qualname__", None) != left_out:
-                entered[name] = True
+        if event != "call" or not name.startswith(folder) or name in entered:
+            return
+        if getattr(getattr(getcurrent(), "_run", None), "__qualname__", None) != left_out:
+            entered[name] = True
 
     sys.setprofile(enter)
 

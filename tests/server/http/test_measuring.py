@@ -10,7 +10,8 @@ import pytest
 from tests.pools.scene import RecordingRegistry, Scene, begin, end
 from wstpserver.pools.states import WaitState
 from wstpserver.server.http.metrics import LAG_BOUNDS, POINT_INTERVAL, Histogram, Meter, Point, Sources
-from wstpserver.server.kernels.process_info import family_resident
+from wstpserver.server.kernels.process import KernelProcess
+from wstpserver.server.kernels.process_info import resident_memory
 from wstpserver.wire.packets import PacketHead
 
 
@@ -128,8 +129,6 @@ def test_the_peak_of_waiting_clients_has_those_who_waited_between_two_samples():
     scene = Measured()
     scene.bridged()
     waiting = [scene.registry.connect_to_pool(scene.client(), scene.pool) for _ in range(3)]
-    for one in waiting:
-        one.timed = True
     scene.pass_time(0.5)
     for one in waiting:
         scene.registry.give_up(one.client, "test", state=WaitState.TIMED_OUT)
@@ -208,9 +207,8 @@ def test_lag_is_how_late_a_sample_is():
 
 def test_the_memory_of_all_kernels_is_looked_at_in_turn():
     scene = Measured(MinimumKernelNumber=25, MaximumKernelNumber=25)
-    process = SimpleNamespace(pid=os.getpid())
     scene.supervisor.sessions.update(
-        (kernel, SimpleNamespace(record=kernel, process=process)) for kernel in scene.kernels
+        (kernel, SimpleNamespace(record=kernel, process=KernelProcess(os.getpid()))) for kernel in scene.kernels
     )
     scene.sample()
     assert 0 < len(scene.meter.memory) < 25
@@ -229,7 +227,7 @@ def test_the_memory_of_a_wrapper_is_that_of_the_kernel_which_it_starts():
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as wrapper:
         try:
             assert wrapper.stdout.readline() == "here\n"
-            assert 50_000_000 < family_resident(wrapper.pid) < 200_000_000
+            assert 50_000_000 < resident_memory(wrapper.pid) < 200_000_000
         finally:
             wrapper.stdin.close()
-    assert family_resident(wrapper.pid) == 0
+    assert resident_memory(wrapper.pid) == 0

@@ -11,6 +11,7 @@ from tests.support.serving import join, kernel_id, kernel_process, one_pool, rea
 from tools.harness import processes
 from tools.harness.kernels import make_kernel
 from tools.harness.waiting import wait_for, wait_gone
+from wstpserver.server import GracePeriods
 from wstpserver.server.kernels import prefork
 from wstpserver.server.kernels.prefork import PreforkFailed, PreforkParent
 
@@ -139,7 +140,7 @@ def test_a_parent_that_goes_on_late_leaves_no_kernel_that_nobody_wants(program, 
                 parent.launch(["-wstp"], lines.append, 20.0)
             assert not parent.usable
             os.kill(parent.process.pid, signal.SIGCONT)
-            first.stop(0)
+            first.stop(GracePeriods(link=0.0))
             assert parent.process.exited.get() == signal.SIGKILL
     finally:
         parent.stop()

@@ -8,6 +8,7 @@ import gevent
 import pytest
 
 from tools.harness.processes import own_descriptors
+from wstpserver.server import GracePeriods
 from wstpserver.server.kernels import process
 from wstpserver.server.kernels.process import LAST_LINES, TURN_SIZE, KernelOutput
 from wstpserver.server.kernels.spawn import spawn
@@ -24,7 +25,7 @@ def pipes():
 
 def stop(child, grace=20.0):
     with gevent.Timeout(30):
-        child.stop(grace)
+        child.stop(GracePeriods(link=grace))
 
 
 @pytest.fixture
@@ -144,14 +145,12 @@ class Unkillable(process.KernelProcess):
         """Nothing happens."""
 
 
-def test_a_process_that_cannot_be_killed_is_given_up(monkeypatch):
-    for grace in ("LINK_GRACE", "TERMINATE_GRACE", "KILL_GRACE"):
-        monkeypatch.setattr(process, grace, 0.05)
+def test_a_process_that_cannot_be_killed_is_given_up():
     child = start("import time; time.sleep(1000)", [])
     try:
         unkillable = Unkillable(child.pid)
         with gevent.Timeout(20):
-            unkillable.stop(0.05)
+            unkillable.stop(GracePeriods(link=0.05, terminate=0.05, kill=0.05))
         assert unkillable.stopped.get() is False
         assert not unkillable.exited.ready()
     finally:
@@ -171,7 +170,7 @@ def test_a_process_whose_parent_reports_nothing_is_looked_at():
             os.kill(child.pid, signal.SIGSTOP)
             grandchild = process.KernelProcess(int(lines[0]), reports_exit=False)
             os.kill(grandchild.pid, signal.SIGKILL)
-            grandchild.stop(20.0)
+            grandchild.stop(GracePeriods(link=20.0))
         assert grandchild.stopped.get() is True
     finally:
         stop(child, 0)

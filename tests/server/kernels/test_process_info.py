@@ -310,3 +310,18 @@ def test_the_guard_ends_with_the_server(tmp_path):
         assert len(processes.children(server.pid)) == 2
         assert server.stop() == 0
         server.assert_no_process_left()
+
+
+def test_whether_a_process_has_ended_is_known_without_proc(monkeypatch):
+    """There psutil knows no process at all."""
+
+    def unknown(pid):
+        raise process_info.psutil.NoSuchProcess(pid)
+
+    monkeypatch.setattr(process_info.psutil, "Process", unknown)
+    with subprocess.Popen(SLEEPER) as sleeper:
+        try:
+            assert not process_info.has_ended(sleeper.pid)
+        finally:
+            sleeper.kill()
+    assert process_info.has_ended(sleeper.pid)

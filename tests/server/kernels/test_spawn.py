@@ -9,6 +9,7 @@ from wstpserver._native import lib
 
 from tools.harness import processes
 from tools.harness.waiting import wait_gone
+from wstpserver.server import GracePeriods
 from wstpserver.server.kernels import spawn
 
 OPEN = "import os; print(*sorted(os.listdir('/proc/self/fd'), key=int), flush=True)"
@@ -31,7 +32,7 @@ def ended(arguments, **options):
     lines = []
     child = spawn.spawn(arguments, lines.append, **options)
     with gevent.Timeout(20):
-        child.stop(grace=20)
+        child.stop(GracePeriods(link=20.0))
     return lines, child.exited.get()
 
 

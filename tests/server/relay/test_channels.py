@@ -143,6 +143,23 @@ def test_a_frame_that_streams_is_broken_off_with_its_bridge():
     assert client.frames == [EVALUATION] and len(completions) == 1
 
 
+def test_a_bridge_that_ends_while_a_part_is_written():
+    """The kernel does not read, so a part of a frame waits for it; meanwhile the client's other connection ends."""
+    data = frame("EvaluatePacket", 3 * HELD_FRAME_SIZE, 1)
+
+    class Unread(Collector):
+        def write(self, data, *, at_boundary):
+            super().write(data, at_boundary=at_boundary)
+            assert client.channel.detach()
+
+    client = Client([], streams=True)
+    client.channel = ClientChannel(Pieces([data[:100_000], data[100_000:] + EVALUATION]), client, client.passed)
+    client.channel.attach(Unread())
+    client.channel.run()
+    assert client.channel.state.passing == 0 and client.channel.frame is FrameState.BOUNDARY
+    assert without_ends(client.frames) == without_ends([EVALUATION])
+
+
 def test_what_is_held_can_be_dropped():
     data = frame("EvaluatePacket", 3 * HELD_FRAME_SIZE, 1)
     dropped = []

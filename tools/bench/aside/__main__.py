@@ -3,6 +3,7 @@
     python -m tools.bench.aside users          set-up of a connection with AllowedUsers ["self"] and without
     python -m tools.bench.aside refused        evaluations while connections are refused, 10,000 a second
     python -m tools.bench.aside monitoring     processor and evaluations with /metrics read and the page open
+    python -m tools.bench.aside missed         evaluations while another client fetches 16 MiB of small missed packets
 
 Each compares one server with itself: what is measured is switched on and off again and again, so that the load of the
 machine and the place that the scheduler gave to the processes hit both alike. The exit code is 1 beyond a bound.
@@ -12,12 +13,15 @@ import contextlib
 import gzip
 import http.client
 import json
+import os
 import signal
 import socket
 import statistics
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 from tools.bench.cleanup import clear_away_on_sigterm
 from tools.bench.ends import Program
@@ -25,7 +29,11 @@ from tools.bench.figures import Histogram, percentile, table
 from tools.bench.load.engine import Engine, Load
 from tools.bench.load.target import OwnServer
 from tools.bench.native.build import program
+from tools.harness import rawlink
+from tools.harness.fake_kernel.codec import Function, encode
+from tools.harness.kernels import make_kernel
 from tools.harness.processes import exact_processor_seconds
+from tools.harness.server import pool
 from tools.harness.waiting import wait_for
 
 #: Where refused connections come from.
@@ -40,7 +48,7 @@ def main(arguments=None):
     parser.add_argument("what", choices=MEASURES)
     add = parser.add_argument
     add("--rounds", type=int, default=20, help="how often it is switched on and off (20)")
-    add("--count", type=int, help="connections or evaluations in each half of a round")
+    add("--count", type=int, help="connections, evaluations or missed packets in each half of a round")
     add("--rate", type=int, default=10_000, help="refused: connections a second (10000)")
     add("--kernels", type=int, default=1000, help="monitoring: kernels, each with a client (1000)")
     add("--evaluations", type=float, default=500.0, help="monitoring: evaluations a second, of all clients (500)")
@@ -74,12 +82,12 @@ class Server(OwnServer):
 
 
 def alternate(rounds, measure, switch):
-    """{False: values, True: values} of `measure()` with what is compared switched off and on, in turn."""
+    """{False: values, True: values} of `measure(is_on)` with what is compared switched off and on, in turn."""
     values = {False: [], True: []}
     for number in range(rounds):
         for is_on in ((False, True), (True, False))[number % 2]:
             with switch(is_on):
-                values[is_on].append(measure())
+                values[is_on].append(measure(is_on))
     return values
 
 
@@ -116,7 +124,7 @@ def users(options):
     costs = []
     with Server(8) as server, server.ends.client() as client:
 
-        def measure():
+        def measure(_is_on):
             durations, count, before = [], options.count or 100, exact_processor_seconds(server.pid)
             for _ in range(count):
                 durations.append(client.step(f"connect {server.port}")[1])
@@ -172,7 +180,7 @@ def refused(options):
                 reports.append({**json.loads(strangers.receive()), "processor": busy, "measured": measured})
 
         figures = compared(
-            alternate(options.rounds, lambda: client.step(f"time {options.count or 5000}"), switch)
+            alternate(options.rounds, lambda _is_on: client.step(f"time {options.count or 5000}"), switch)
         )
     ends = Histogram()
     for report in reports:
@@ -260,7 +268,7 @@ def monitoring(options):
                         time.sleep(2.0)  # the first event holds everything
                     yield
 
-            def measure():
+            def measure(_is_on):
                 """Evaluations a millisecond apart, so that the processor is not the bound, for some seconds."""
                 began, before = time.monotonic(), exact_processor_seconds(server.pid)
                 durations = []
@@ -287,7 +295,82 @@ def monitoring(options):
     return figures, statistics.mean(differences) < 0.01
 
 
-MEASURES = {"users": users, "refused": refused, "monitoring": monitoring}
+# missed output
+
+#: Packets of about 20 bytes, more than MissedOutputLimit keeps.
+PACKETS = 400_000
+
+
+class Fetching(threading.Thread):
+    """Reads the reply to GetMissedOutput[], which it asks for; it ends with the answer to the evaluation that wrote the
+    packets, *count*. `began` and `ended` are times, `size` the bytes.
+    """
+
+    def __init__(self, link, count):
+        super().__init__(daemon=True)
+        self._data = link.data
+        self._reply_ends = encode(count) + b"]"
+        self.size, self.ended = 0, None
+        self.began = time.monotonic()
+        link.put("WSCommandPacket", Function("GetMissedOutput"))
+        self.start()
+
+    def run(self):
+        buffer, last, length = bytearray(1 << 20), b"", len(self._reply_ends)
+        while last != self._reply_ends:
+            size = self._data.recv_into(buffer)
+            assert size, "the server has closed the link"
+            self.size += size
+            last = (last + buffer[max(0, size - length) : size])[-length:]
+        self.ended = time.monotonic()
+
+
+def missed(options):
+    """Evaluations of one client while another fetches all that a kernel has written without a client."""
+    fetches, count = [], options.count or PACKETS
+    with tempfile.TemporaryDirectory(prefix="kernels-") as folder, Server(1) as server:
+        gate = Path(folder, "gate")
+        os.mkfifo(gate)
+        flooding = pool(make_kernel(Path(folder)), MinimumKernelNumber=1, MaximumKernelNumber=1, Default=False)
+        server.reload(Pools={**server.configuration["Pools"], "Flooding": flooding})
+        with server.ends.client() as client, rawlink.connect(server.port, without_kernel=True, timeout=60.0) as other:
+            client.step(f"connect {server.port}")
+            assert "Success" in other.command("ConnectKernel", "Flooding", 30)
+            other.get_packet()
+            kernel = json.loads(other.command("GetKernelID"))["result"]
+
+            @contextlib.contextmanager
+            def switch(is_on):
+                if is_on:
+                    steps = Function("BusyUntil", str(gate)), Function("Flood", count, 1)
+                    other.put("EvaluatePacket", Function("CompoundExpression", *steps))
+                    assert "Success" in other.command("DisconnectKernel")
+                    gate.write_bytes(b".")
+                    wait_for(lambda: "False" in other.command("GetKernelBusyStatus", kernel), 120.0, "the packets")
+                    assert "Success" in other.command("ConnectKernel", kernel, 30)
+                    other.get_packet()
+                yield
+
+            def measure(is_on):
+                """The evaluations between the command and the end of its reply, or in a third of a second."""
+                fetching = Fetching(other, count) if is_on else None
+                durations, ends = [], time.monotonic() + 0.3
+                while not durations or (time.monotonic() < ends if fetching is None else fetching.ended is None):
+                    durations += client.step("time 20")
+                if fetching is not None:
+                    fetching.join()
+                    fetches.append(fetching)
+                return durations
+
+            figures = compared(alternate(options.rounds, measure, switch))
+    figures["milliseconds of a fetch"] = round(
+        1e3 * statistics.median(one.ended - one.began for one in fetches), 1
+    )
+    figures["bytes of a reply"] = statistics.median(one.size for one in fetches)
+    return figures, figures["p99"]["with"] < 5000
+
+
+MEASURES = {"users": users, "refused": refused, "monitoring": monitoring, "missed": missed}
 
 
 if __name__ == "__main__":

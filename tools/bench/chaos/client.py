@@ -62,8 +62,6 @@ class RandomClient:
 
     def take(self, head, values):
         self.history.append((head, *values))
-        if head == "TextPacket" and "taken its place" in values[0]:
-            self.outstanding = [(number, True) for number, _ in self.outstanding]
         if head != "ReturnPacket":
             return
         value = values[0]
@@ -145,8 +143,10 @@ class RandomClient:
 
     def pause(self):
         """Keep the kernel busy, so that those who want it by its ID wait, and give up."""
-        self.link.put("EvaluatePacket", Function("Sleep", self.random.random()))
-        self.outstanding.append((Symbol("Null"), False))
+        number = next(NUMBERS)
+        sleep = Function("Sleep", self.random.random())
+        self.link.put("EvaluatePacket", Function("CompoundExpression", sleep, number))
+        self.outstanding.append((number, False))
 
     def end_link(self):
         """The kernel's link ends and its process stays: its end is seen late."""

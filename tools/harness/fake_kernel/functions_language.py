@@ -1,5 +1,5 @@
 """Functions that calculate: numbers, strings, lists, symbols."""
-import struct
+from array import array
 
 from tools.harness.fake_kernel.codec import Function, Packed, Symbol
 from tools.harness.fake_kernel.registry import FALSE, FUNCTIONS, NULL, TRUE, function, held
@@ -91,7 +91,7 @@ def make_string(session, size):
 @function("MakeArray")
 def make_array(session, size):
     """MakeArray[n]: the reals 0. ... n-1. as one packed block."""
-    reals = struct.pack(f"<{size}d", *range(size))
+    reals = array("d", range(size)).tobytes()
     return Function("List", *([Packed(0xF6, size, reals)] if size else []))
 
 

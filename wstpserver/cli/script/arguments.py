@@ -12,8 +12,8 @@ Usage:
 
 Options (one dash or two):
   -c, -code CODE           Code; of several expressions the result of the last one is printed.
-  -f, -file FILE           A script file (- for standard input); only what it prints itself is shown. -script is
-                           the same.
+  -f, -file FILE           A script file (- for standard input); only what it prints itself is shown.
+  -script FILE             The same; all words that follow are arguments of the script.
   -function CODE           A function, such as 'StringReverse' or '#1^#2 &'. -fun is the same.
   -s, -signature TYPE...   The types of its arguments: String (without it, all), Integer, Real, Number, Boolean,
                            Expression, or another one of $InterpreterTypes.
@@ -25,8 +25,9 @@ Options (one dash or two):
   -charset ENCODING        Write in this encoding, such as UTF-8 or ISOLatin1; None writes bytes as they are.
   -linewise                Evaluate the code, script or function once for each line of standard input. The line is
                            $ScriptInputString, for a function its last argument, and without any of them the code.
-  -timeout SECONDS [V]     Give up after this time, in a session for each input; the evaluation is aborted. With a
-                           value V that is printed, and it is no error.
+  -timeout SECONDS [V]     Give up after this time, in a session for each input; the evaluation is aborted. In place
+                           of the result $TimedOut is printed, and it is an error; with V that is printed, and it is
+                           none.
   -wstpserver [ADDRESS]    The server: PORT, PORT@HOST, or wstp://HOST:PORT/POOL (wstps:// with TLS). Without it the
                            environment variable WSTPSERVER, else 31415@localhost, or if nothing listens there the
                            first server that is advertised on the network.
@@ -44,7 +45,8 @@ Options (one dash or two):
   -version                 Print the version.
 
 $ScriptCommandLine is the name of the script and its arguments. Words behind a script's name are the script's from the
-first one on that is none of these options; behind a name without -file, all.
+first one on that is none of these options; behind a name without -file, all. A file that begins with a line such as
+#!/usr/bin/env -S wstpscript -function -signature Integer is a program: its arguments are those of the function in it.
 
 Printed output goes to stdout and messages to stderr while the evaluation runs. A Null result prints nothing. Ctrl-C
 aborts the evaluation. Without a profile the kernel is closed at the end. An interactive session ends with Ctrl-D,
@@ -144,6 +146,68 @@ class ScriptArguments(NamedTuple):
     verbose: bool = False
     help: bool = False
     version: bool = False
+
+
+def unfold_script_call(words: Sequence[str]) -> list[str]:
+    """The words that mean the same, if the system has called this program for the first line of a script.
+
+    Then the words are the options in that line, the script, and the arguments that it was called with, which are its
+    own, whatever they look like. Linux gives all options of the line in one word; `env -S` and other systems take it
+    apart.
+
+    Args:
+        words: The words of the command line.
+
+    Returns:
+        The options, then `-file` with the script, or `-function` with the function in it, then its arguments. Words of
+        another kind are returned as they are.
+    """
+    for place in range(1, len(words)):
+        if not words[place - 1].strip() or words[place].startswith("-"):
+            continue
+        line = _interpreter_line(words[place])
+        options = list(words[:place]) if place > 1 else _split(words[0])
+        if options and line[-len(options) :] == options:
+            return _script_call(options, words[place], words[place + 1 :])
+    return list(words)
+
+
+def _interpreter_line(path: str) -> list[str]:
+    """The words of a script's first line, if that names its interpreter."""
+    if not os.path.isfile(path):  # a pipe, say, which can be read only once
+        return []
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(_LONGEST_LINE)
+    except OSError:
+        return []
+    line = line.removeprefix(b"\xef\xbb\xbf")
+    return _split(line[2:].decode("utf-8", "replace")) if line.startswith(b"#!") else []
+
+
+def _split(line: str) -> list[str]:
+    import shlex  # which takes a while, and is for scripts only
+
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
+
+
+#: Bytes of a first line that are looked at; systems take fewer.
+_LONGEST_LINE: Final = 4096
+
+
+def _script_call(options: list[str], script: str, arguments: Sequence[str]) -> list[str]:
+    names = [NAMES.get(word.lstrip("-").lower()) if word.startswith("-") else None for word in options]
+    if names[-1] == "file":
+        del options[-1]
+    if "function" not in names:
+        return [*options, "-file", script, "--", *arguments]
+    from wstpserver.cli.script.program import read_source
+
+    options[names.index("function")] = f"-function={read_source(script)}"
+    return [*options, "-args", *arguments]
 
 
 def parse(words: Sequence[str]) -> ScriptArguments:
@@ -268,6 +332,8 @@ class _Reader:
                 self._words.clear()
             else:
                 self._option(_known(name, word), value if equals else None)
+                if name.lower() == "script" and self._words and self._words[0] != "--":
+                    self._words.appendleft("--")  # as for kernels, whose option this is
         return self._given
 
     def _argument(self, word: str) -> None:

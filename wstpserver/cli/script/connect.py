@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from wstpserver.cli.script.program import read_outcome
@@ -64,8 +62,7 @@ _NOBODY: Final = "No server is advertised on this network either. Start wstpserv
 _RESULTS: Final = ("ReturnPacket", "ReturnTextPacket", "ReturnExpressionPacket")
 
 
-@dataclass(frozen=True)
-class KernelChoice:
+class KernelChoice(NamedTuple):
     """Which kernel to take.
 
     Attributes:
@@ -145,7 +142,7 @@ class _Notices:
         self.settled = False
         self._last = ""
         self._notice = callbacks.on_notice
-        self.callbacks = replace(callbacks, on_notice=self._noticed)
+        self.callbacks = callbacks._replace(on_notice=self._noticed)
 
     def _noticed(self, text: str) -> None:
         self._last = one_line(text.removeprefix(NOTICE_PREFIX))
@@ -223,7 +220,7 @@ def open_session(
         remaining = deadline.remaining()
         advertised = discover(DISCOVERY_TIME if remaining is None else min(DISCOVERY_TIME, remaining))
     for found, text in advertised:
-        address = replace(parse_address(text), token="")  # who advertises a server need not be trusted with it
+        address = parse_address(text)._replace(token="")  # who advertises a server need not be trusted with it
         try:
             session = opened(address)
         except ConnectError:
@@ -258,9 +255,9 @@ def _profile(choice: KernelChoice) -> Profile | None:
     if name is None:
         return None
     profile = open_profile(name or None, continues=choice.continue_profile is not None)
-    folder = Path(os.path.realpath(profile.path)).parent
+    folder = os.path.dirname(os.path.realpath(profile.path))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
         import tempfile  # which takes a while
 
         with tempfile.TemporaryFile(dir=folder):
@@ -270,7 +267,6 @@ def _profile(choice: KernelChoice) -> Profile | None:
     return profile
 
 
-@dataclass
 class _Taking:
     """Takes a kernel for a session that has none, or one of the default pool.
 
@@ -278,12 +274,21 @@ class _Taking:
         pool: The pool to take it of; None for the default pool.
     """
 
-    session: Session
-    address: Address
-    pool: str | None
-    profile: Profile | None
-    deadline: Deadline
-    terminal: Terminal
+    def __init__(
+        self,
+        session: Session,
+        address: Address,
+        pool: str | None,
+        profile: Profile | None,
+        deadline: Deadline,
+        terminal: Terminal,
+    ) -> None:
+        self.session = session
+        self.address = address
+        self.pool = pool
+        self.profile = profile
+        self.deadline = deadline
+        self.terminal = terminal
 
     def for_once(self, *, keep: bool) -> None:
         """Take a kernel that ends with this program, unless its pool is to `keep` it."""

@@ -11,7 +11,6 @@ import codecs
 import os
 import re
 import sys
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal
@@ -74,7 +73,7 @@ def format_of(name: str | None) -> Format:
         return Format()
     form = _FORMS.get(name.lower())
     if form is not None:
-        return Format(name, f"ToString[#, {form}] &" if form else "")
+        return Format(name, f"ToString[Unevaluated[#], {form}] &" if form else "")
     image = _IMAGES.get(name.lower())
     if image is None:
         return Format(name, f"ExportString[#, {_quoted(name)}] &", "", name.lower() in _BINARY, export=True)
@@ -273,7 +272,7 @@ class GraphicsFolder:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._folder: Path | None = None
+        self._folder: str | None = None
 
     def save(self, label: str, text: str) -> str | None:
         """Save a result that is a picture.
@@ -329,9 +328,10 @@ class GraphicsFolder:
             if self._folder is None:
                 import tempfile  # which takes a while
 
-                self._folder = Path(tempfile.mkdtemp(prefix="wstpscript-"))
-            path = self._folder / name
-            path.write_bytes(data)
+                self._folder = tempfile.mkdtemp(prefix="wstpscript-")
+            path = os.path.join(self._folder, name)
+            with open(path, "wb") as file:
+                file.write(data)
         except OSError as error:
             return f"The picture cannot be saved: {error.strerror}"
         return f"Saved as {path}"

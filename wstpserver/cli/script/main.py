@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from wstpserver.cli.script.arguments import DOCUMENT, ScriptArguments, parse
+from wstpserver.cli.script.arguments import DOCUMENT, ScriptArguments, parse, unfold_script_call
 from wstpserver.cli.script.connect import (
     KernelChoice,
     ScriptSession,
@@ -35,7 +35,6 @@ from wstpserver.cli.script.program import (
 from wstpserver.cli.terminal import ExitCode, ProgramError, Terminal, run_program
 from wstpserver.client import Callbacks, CommandError, EvaluationTimeout, KernelMessage, Session
 from wstpserver.client.deadline import Deadline
-from wstpserver.client.interactive import is_incomplete
 from wstpserver.version import VERSION
 from wstpserver.wire.errors import WSTPError
 from wstpserver.wire.values import Expression, Symbol
@@ -44,6 +43,8 @@ from wstpserver.wire.values import Expression, Symbol
 _ABORT_GRACE: Final = 1.0
 #: The name of the vendor's program, which this one may be called by.
 _OTHER_NAME: Final = "wolframscript"
+#: What is printed in place of a result that took too long.
+_TIMED_OUT: Final = "$TimedOut"
 #: The variable that holds standard input. Nobody waits for standard input who does not use it.
 _INPUT: Final = "$ScriptInputString"
 
@@ -61,7 +62,7 @@ def _own_name() -> str:
 
 
 def _main(words: Sequence[str], terminal: Terminal) -> int:
-    arguments = parse(words)
+    arguments = parse(unfold_script_call(words))
     if arguments.help:
         terminal.write(DOCUMENT)
         return ExitCode.OK
@@ -154,6 +155,8 @@ def _input_lines() -> Iterator[str]:
 
 def _expressions(code: str) -> Iterator[str]:
     """The expressions of a script, as its lines make them, each behind as many line ends as to be at its own place."""
+    from wstpserver.client.interactive import is_incomplete  # which few scripts need
+
     begun: list[str] = []
     first = 0
     for number, line in enumerate(code.splitlines()):
@@ -309,6 +312,8 @@ def _run(
             answer = _answer(session, program(code, variables, form.show if prints else ""), limit)
         except EvaluationTimeout:
             if arguments.timeout_value is None:
+                if prints:
+                    writer.write(Result(_TIMED_OUT))
                 raise
             writer.write(Result(arguments.timeout_value))
             continue

@@ -9,7 +9,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any, BinaryIO, NamedTuple
 
@@ -105,11 +104,11 @@ def _server(task: MapTask, terminal: Terminal) -> Address:
         except ConnectError:
             for name, found in discover(DISCOVERY_TIME):
                 terminal.complain(f"using {name} at {found}")
-                here = replace(parse_address(found), token="")  # who advertises a server need not be trusted with it
+                here = parse_address(found)._replace(token="")  # who advertises a server need not be trusted with it
                 break
             else:
                 raise
-    return replace(here, pool=task.pool or here.pool)
+    return here._replace(pool=task.pool or here.pool)
 
 
 def _check_function(text: str, executor: KernelExecutor) -> None:

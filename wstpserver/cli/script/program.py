@@ -83,6 +83,7 @@ _VALUE: Final = "value"
 _EXIT: Final = "exit"
 _TAG: Final = Symbol("WSTPServer`Private`scriptExit")
 _STATUS: Final = Symbol("WSTPServer`Private`status")
+_SHOWN: Final = Symbol("WSTPServer`Private`shown")
 _SLOT: Final = Function(Symbol("Slot"), (1,))
 _SPECIAL: Final = ("Null", "$Failed", "$Aborted")
 
@@ -163,6 +164,8 @@ def program(code: str | Expression, variables: ScriptVariables = ScriptVariables
 
 def _show(form: str) -> Expression:
     """A function that applies `form` to a value, or gives the symbol itself where it is one that means something here.
+    The value is not evaluated again: one that stays as it is with a message, such as ``{1, 2}[[7]]``, would give the
+    message twice.
 
     Without `form` it gives the value's text. ScriptForm is the plain text of wolframscript, in one line and without the
     quotes of strings; where it is missing OutputForm is the nearest. The symbol is looked for by its name: naming it
@@ -170,19 +173,21 @@ def _show(form: str) -> Expression:
     """
     is_script_form = _call("Function", _call("SameQ", _call("SymbolName", _SLOT), "ScriptForm"))
     forms = _call("Append", _call("Select", Symbol("$PrintForms"), is_script_form), Symbol("OutputForm"))
-    special: list[Expression] = [_call("SameQ", _SLOT, Symbol(name)) for name in _SPECIAL]
-    text = Function(_call("ToExpression", form), (_SLOT,)) if form else _call("ToString", _SLOT, _call("First", forms))
-    return _call("Function", _call("If", _call("Or", *special), _SLOT, text))
+    value = _call("Unevaluated", _SHOWN)
+    special: list[Expression] = [_call("SameQ", value, Symbol(name)) for name in _SPECIAL]
+    text = Function(_call("ToExpression", form), (value,)) if form else _call("ToString", value, _call("First", forms))
+    return _call("Function", _SHOWN, _call("If", _call("Or", *special), _SHOWN, text), Symbol("HoldAllComplete"))
 
 
+_NUMBER: Final = r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:\*\^|[eE])[+-]?\d+)?\s*"
 #: Types of arguments that need no `Interpreter` -> what they look like, and how they are made of their text.
 _TYPES: Final = {
-    "String": (re.compile(r".*", re.DOTALL), None),
-    "Integer": (re.compile(r"\s*[+-]?\d+\s*"), "ToExpression"),
-    "Real": (re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:\*\^|[eE])[+-]?\d+)?\s*"), "ToExpression"),
-    "Number": (re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:(?:\*\^|[eE])[+-]?\d+)?\s*"), "ToExpression"),
-    "Boolean": (re.compile(r"(?i:\s*(?:true|false)\s*)"), "Symbol"),
-    "Expression": (re.compile(r".*", re.DOTALL), "ToExpression"),
+    "String": (r"(?s:.*)", None),
+    "Integer": (r"\s*[+-]?\d+\s*", "ToExpression"),
+    "Real": (_NUMBER, "ToExpression"),
+    "Number": (_NUMBER, "ToExpression"),
+    "Boolean": (r"(?i:\s*(?:true|false)\s*)", "Symbol"),
+    "Expression": (r"(?s:.*)", "ToExpression"),
 }
 
 
@@ -209,7 +214,7 @@ def _argument(text: str, type_name: str) -> Expression:
     if known is None:
         return Function(_call("Interpreter", type_name), (text,))
     pattern, head = _TYPES[known]
-    if not pattern.fullmatch(text):
+    if not re.fullmatch(pattern, text):
         raise UsageError(f"-args: {text!r} is no {known}")
     if head is None:
         return text

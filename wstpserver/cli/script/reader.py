@@ -12,7 +12,6 @@ all signals, and no further Ctrl-C is heard. `Attention` mends both.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -21,13 +20,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from wstpserver.cli.terminal import Terminal
 from wstpserver.client import LinkError, Session
 from wstpserver.client.interactive import is_incomplete
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 try:
     import termios
@@ -60,7 +61,7 @@ class InputHistory:
         if self.entries and self.entries[-1] == entry:
             return False
         self.entries.append(entry)
-        self._write(json.dumps(entry) + "\n", os.O_APPEND)
+        self._write([entry], os.O_APPEND)
         return True
 
     def _read(self) -> list[str]:
@@ -74,21 +75,25 @@ class InputHistory:
         return [entry for entry in entries if entry]
 
     def _rewrite(self) -> None:
-        self._write("".join(json.dumps(entry) + "\n" for entry in self.entries), os.O_TRUNC)
+        self._write(self.entries, os.O_TRUNC)
 
-    def _write(self, text: str, flag: int) -> None:
+    def _write(self, entries: Iterable[str], flag: int) -> None:
         if self._path is None:
             return
+        import json  # which takes a while, and sessions on a pipe remember nothing
+
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | flag, 0o600)
             with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+                file.write("".join(json.dumps(entry) + "\n" for entry in entries))
         except OSError:
             self._path = None
 
 
 def _history_entry(line: str) -> str | None:
+    import json
+
     try:
         value = json.loads(line)
     except ValueError:

@@ -84,14 +84,14 @@ class Bridge:
         self._welcomed = False
         self._prompt_sink: PromptSink | None = None
         # Between a link at version 6 and one below that, the one below gets other escapes.
-        to_kernel = kernel.writer.rewrites = client.greeting_version >= ESCAPES_SINCE > kernel.greeting_version
-        to_client = client.writer.rewrites = kernel.greeting_version >= ESCAPES_SINCE > client.greeting_version
+        of_client, of_kernel = client.greeting_version, kernel.greeting_version
+        to_kernel = kernel.writer.rewrites = of_client >= ESCAPES_SINCE > of_kernel
+        to_client = client.writer.rewrites = of_kernel >= ESCAPES_SINCE > of_client
         self._rewrites = to_kernel or to_client
         client.peer = self
         client.channel.attach(PeerSink(kernel.writer, client.queue, direct=not to_kernel))
         client.queue.attach(self)
         kernel.attach(self, PeerSink(client.writer, kernel, client.is_closing, direct=not to_client))
-        self.update_fastpath()
 
     def _move(self, state: BridgeState) -> None:
         if state not in BRIDGE_TRANSITIONS[self.state]:

@@ -12,7 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from wstpserver.pools.states import Client
-from wstpserver.server import access
+from wstpserver.server import GracePeriods, access
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.connection import (
     Connection,
@@ -30,9 +30,6 @@ from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.packets import MessageReader, PacketHead
 from wstpserver.wire.proxy_protocol import ProxyHeader
 
-#: Seconds after which a link that is closing is ended, whether the other side has read everything or not.
-LINGER = 10.0
-
 #: Bytes that a queued packet costs beside its own.
 QUEUED_PACKET_COST = 200
 
@@ -43,6 +40,10 @@ _FRAME = ChannelEvent.FRAME
 _ROUND_ENDED = ChannelEvent.ROUND_ENDED
 _COMMAND = ChannelEvent.COMMAND
 _MAY_STREAM = ChannelEvent.MAY_STREAM
+
+#: Of clients that have no command under way; each command has an event of its own.
+_REPLIED = Event()
+_REPLIED.set()
 
 #: Of a `ClientSession`, what is handed over as it is.
 _FLAGS = ("has_commanded", "awaits_replacement", "takes_kernels_itself", "was_robbed")
@@ -72,6 +73,8 @@ class CommandInHand(NamedTuple):
 
 class ClientOwner(Protocol):
     """What hears of a client's life."""
+
+    grace: GracePeriods
 
     def client_needs_kernel(self, session: ClientSession) -> bool:
         """The client sent something for a kernel and has none; False if it is not to be kept for one."""
@@ -106,6 +109,14 @@ class ClientPeer(Protocol):
 
 #: What waits where nothing does: an idle client has no queue of its own, which would take 760 bytes.
 _NOTHING: deque[_Packet | _Message] = deque()
+
+
+def _yes() -> bool:
+    return True
+
+
+def _no() -> bool:
+    return False
 
 
 class EvaluationQueue:
@@ -180,7 +191,7 @@ class EvaluationQueue:
             The heads of the packets that are dropped because they were meant for this kernel, in order.
         """
         self._target = None
-        if keep:
+        if keep or self.is_empty:
             return ()
         heads = [item.head for item in self._items if isinstance(item, _Packet)]
         if self._channel.drop_held():
@@ -222,6 +233,10 @@ class EvaluationQueue:
     def wake(self) -> None:
         """The link is ending: nothing waits here any longer."""
         self._tell_changed()
+
+    def close(self) -> None:
+        """The link has ended: ask its session nothing more."""
+        self._closing, self._needs_kernel = _yes, _no
 
     # -- what the client sends ---------------------------------------------------------------------------------
 
@@ -296,7 +311,8 @@ class EvaluationQueue:
 
     def release(self) -> None:
         """Send what can go now, in a greenlet, because the kernel's channel must go on reading meanwhile."""
-        self._tell_changed()
+        if self._changed is not None:
+            self._changed.set()
         if self._items and not self._sending:
             self._sending = True
             gevent.spawn(self._send)
@@ -404,9 +420,8 @@ class ClientSession:
         self.has_commanded = False
         #: When the link was opened, and when the client last commanded something, by the monotonic clock, in seconds.
         self.opened = self._commanded_at = time.monotonic()
-        #: Clear while a command of this client is being carried out and has no reply yet.
-        self.replied = Event()
-        self.replied.set()
+        #: Not set while a command of this client is being carried out and has no reply yet.
+        self.replied = _REPLIED
         #: Packets of the server that are to be written when no reply is due, and the greenlet that does it.
         self._announcements = b""
         self._announcing: gevent.Greenlet | None = None
@@ -420,7 +435,8 @@ class ClientSession:
         self.command: CommandInHand | None = None
         #: What is written last, when the link is being closed and nothing was written for that yet.
         self._last = b""
-        self._reader = MessageReader()
+        #: Made for the first message.
+        self._reader: MessageReader | None = None
         #: Messages that were received and have not been passed on yet.
         self._messages_in_hand = 0
 
@@ -510,7 +526,7 @@ class ClientSession:
             self.greeting_version,
             self.address,
             received=received,
-            messages_received=self._reader.pending,
+            messages_received=self._reader.pending if self._reader is not None else b"",
             messages_unsent=self._message_writer.unsent,
             open_tail=self.writer.has_open_tail,
         )
@@ -540,7 +556,7 @@ class ClientSession:
         self.writer.go_on(unpacked(link.get("unsent", "")), object() if link.get("open_tail") else None)
         self._message_writer.go_on(unpacked(link.get("messages_unsent", "")))
         if "command" in record:
-            self.replied.clear()  # its greenlet goes on with the command
+            self.replied = Event()  # its greenlet goes on with the command
         self.announce(unpacked(record.get("announcements", "")))
         if record.get("closing"):
             self.close_link(unpacked(record.get("last", "")))
@@ -564,10 +580,10 @@ class ClientSession:
             return "its connection broke"
         if self.closing:
             return "the server closed it"
-        self.closing = True  # nothing of what waits is sent any more, and C counts no more answers with this channel
-        if self.peer is not None:
-            self.peer.update_fastpath()
+        self.closing = True  # nothing of what waits is sent any more
         if self.queue.waits or self._kernel_is_busy():
+            if self.peer is not None:
+                self.peer.update_fastpath()  # C counts no more answers with this channel
             # An abort that was sent just before the end is here already, on the other connection: one look at it, and
             # one turn of the greenlet that reads it.
             yield_to_loop()
@@ -576,7 +592,8 @@ class ClientSession:
 
     def run_messages(self, leftover: bytes) -> None:
         """Pass on the client's messages until the message connection ends."""
-        run_messages(self._messages, self._message, leftover, self._reader)
+        self._reader = reader = MessageReader()
+        run_messages(self._messages, self._message, leftover, reader)
         self.messages_ended()
 
     def messages_ended(self) -> None:
@@ -608,7 +625,7 @@ class ClientSession:
 
     def _end_later(self) -> None:
         if self._linger is None:
-            self._linger = get_hub().loop.timer(LINGER)
+            self._linger = get_hub().loop.timer(self._owner.grace.client)
             self._linger.start(gevent.spawn, self._end_overdue)
 
     def _end_overdue(self) -> None:
@@ -632,6 +649,9 @@ class ClientSession:
         self.writer.give_up()
         self._data.close()
         self._messages.close()
+        # which would keep it alive until the garbage collector comes
+        self.channel.close()
+        self.queue.close()
 
     # -- what is written to the client -------------------------------------------------------------------------
 
@@ -671,7 +691,9 @@ class ClientSession:
 
     def welcome(self, greeting: bytes, packets: bytes) -> None:
         """Write what a client is told when its bridge begins, behind what was announced before."""
-        self.send_first(greeting, self._take_announcements() + packets)
+        if self._announcements:
+            packets = self._take_announcements() + packets
+        self.send_first(greeting, packets)
 
     def send_message(self, code: int, argument: int) -> None:
         """Send an out-of-band message to the client."""

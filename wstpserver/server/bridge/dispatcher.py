@@ -33,6 +33,7 @@ from wstpserver.pools.states import (
     WaitingClient,
     WaitState,
 )
+from wstpserver.server import GRACE, GracePeriods
 from wstpserver.server.access import AccessTokens, RefusalLog
 from wstpserver.server.bridge.bridge import Bridge
 from wstpserver.server.bridge.client_session import ClientSession
@@ -42,11 +43,12 @@ from wstpserver.server.commands.executor import Executor, Handlers, ServerContro
 from wstpserver.server.commands.information import ServerFacts
 from wstpserver.server.connection import Connection, LateAcknowledgements
 from wstpserver.server.handover import link_of_record, packed, unpacked
-from wstpserver.server.handshake import OpenLink, trace_link
+from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.launcher import Launcher
 from wstpserver.server.kernels.maintenance import EvaluationTimer, Maintenance
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.log import Log
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import ServerSettings
 from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.proxy_protocol import ProxyHeader
@@ -92,6 +94,7 @@ class Dispatcher:
         facts: What the server says of itself.
         tokens: The access tokens; None for none.
         control: Reloads and stops the server; None where nothing does.
+        grace: How long clients, kernels and evaluations have to come to their end.
     """
 
     def __init__(
@@ -102,7 +105,9 @@ class Dispatcher:
         facts: ServerFacts | None = None,
         tokens: AccessTokens | None = None,
         control: ServerControl | None = None,
+        grace: GracePeriods = GRACE,
     ) -> None:
+        self.grace = grace
         self._launcher = launcher
         self.settings = settings
         #: One function for all clients.
@@ -111,7 +116,6 @@ class Dispatcher:
         self.sessions: dict[Client, ClientSession] = {}
         #: Clients that were turned away because of MaximumClients.
         self.turned_away = 0
-        self._bridges: dict[Kernel, Bridge] = {}
         #: Clients that have been parted with for a restart, which still have to read why.
         self._leaving: list[ClientSession] = []
         self._acknowledgements = LateAcknowledgements()
@@ -132,11 +136,11 @@ class Dispatcher:
         }
         self.registry = Registry(settings, KernelIds(secrets.token_bytes(32)).new, self._carry_out, time.monotonic)
         self.maintenance = Maintenance(self.registry, log, self._close_unfit, self._send_away)
-        timer = EvaluationTimer(self.registry, log, self._abort)
+        self._timer = EvaluationTimer(self.registry, log, self._abort, grace.abort)
         self.supervisor = Supervisor(
-            self.registry, launcher, log, lambda: self.settings, self, timer, self.maintenance.check_fresh
+            self.registry, launcher, log, lambda: self.settings, self, self.maintenance.check_fresh, grace
         )
-        self.registry.moved, self.registry.changed = launcher.persistence.moved, launcher.persistence.changed
+        self.registry.observe(moved=launcher.persistence.moved, setting_changed=launcher.persistence.changed)
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)
         handlers = Handlers(
             self.registry,
@@ -173,7 +177,8 @@ class Dispatcher:
 
     def evaluating(self) -> list[KernelSession]:
         """The kernels in which an evaluation of a bridged client is open."""
-        return [bridge.kernel for bridge in self._bridges.values() if bridge.kernel.busy]
+        kernels = [session.kernel for session in self.sessions.values()]
+        return [kernel for kernel in kernels if kernel is not None and kernel.busy]
 
     @staticmethod
     def wait_until_idle(kernels: Iterable[KernelSession], timeout: float) -> None:
@@ -185,6 +190,7 @@ class Dispatcher:
         self.settings = settings
         self.supervisor.reconfigure(settings)
         self.registry.reconfigure(settings)
+        self._timer.update()
 
     # -- from one process to the next --------------------------------------------------------------------------
 
@@ -259,7 +265,7 @@ class Dispatcher:
         if goes_on and client is not None and client.waiting is not None:
             record["command"] = packed(packet)
             record["wait"] = self.waiting.hand_over(client.waiting)
-        limit = self.supervisor.time_limit(session)
+        limit = self._timer.hand_over(session.record)
         if limit is not None:
             record["time_limit"] = limit
         return record
@@ -286,6 +292,7 @@ class Dispatcher:
             KeyError, ValueError: It is not such a record.
         """
         clients = self.registry.restore(record["registry"])
+        self._timer.update()
         for identifier, one in record["kernels"].items():
             self._restore_kernel(identifier, one)
         found = []
@@ -332,6 +339,8 @@ class Dispatcher:
         try:
             process = self._launcher.process_of_record(record["process"], identifier)
             self.supervisor.go_on(kernel, process, record)
+            if "time_limit" in record:
+                self._timer.go_on(kernel, record["time_limit"])
         except (OSError, KeyError, ValueError) as error:
             self.log.error(f"Kernel {identifier} did not survive the restart: {error}")
 
@@ -357,7 +366,7 @@ class Dispatcher:
         session.go_on(record)
         kernel = self.supervisor.sessions.get(client.kernel) if client.kernel is not None else None
         if kernel is not None:
-            bridge = self._bridges[kernel.record] = Bridge(session, kernel, self._shows_prompt)
+            bridge = Bridge(session, kernel, self._shows_prompt)
             bridge.go_on(record.get("bridge", {"welcomed": True}))
         waiting = client.waiting
         if waiting is not None and waiting.purpose not in _BY_COMMAND:
@@ -457,7 +466,8 @@ class Dispatcher:
         """A client link has ended."""
         if self.sessions.pop(session.record, None) is None:
             return
-        self.log.debug(f"{session.name} disconnected: {why}")
+        if self.log.debug_enabled:
+            self.log.debug(f"{session.name} disconnected: {why}")
         if self._silent:
             self._end_silence(session)
         bridge = self._bridge_of(session)
@@ -529,7 +539,9 @@ class Dispatcher:
 
     def _connect_to_default_pool(self, session: ClientSession, purpose: Purpose) -> None:
         pool = self.registry.pools[self.settings.default_pool.name]
-        self._begin_waiting(session, self.registry.connect_to_pool(session.record, pool, purpose))
+        waiting = self.registry.connect_to_pool(session.record, pool, purpose)
+        if waiting.state is not WaitState.GRANTED:
+            self._begin_waiting(session, waiting)
 
     def _begin_waiting(
         self, session: ClientSession, waiting: WaitingClient, handed_over: Mapping[str, Any] | None = None
@@ -620,7 +632,7 @@ class Dispatcher:
 
     def kernel_link_ended(self, kernel: KernelSession) -> None:
         """The kernel's link has ended, by itself or because the server closes it."""
-        bridge = self._bridges.get(kernel.record)
+        bridge = self._bridge_at(kernel)
         if bridge is not None:
             bridge.hold()
         self.supervisor.link_ended(kernel)
@@ -630,10 +642,11 @@ class Dispatcher:
         self.registry.close(kernel, why, told=f"the kernel was closed: {why}")
 
     def _abort(self, kernel: Kernel, why: str) -> None:
-        bridge = self._bridges.get(kernel)
+        session = self.supervisor.sessions[kernel]
+        bridge = self._bridge_at(session)
         if bridge is not None:
             bridge.client.announce(replies.notice(why))
-        self.supervisor.sessions[kernel].send_message(MessageCode.ABORT, 0)
+        session.send_message(MessageCode.ABORT, 0)
 
     # -- effects -----------------------------------------------------------------------------------------------
 
@@ -649,8 +662,15 @@ class Dispatcher:
     def _reset(self, effect: Reset) -> None:
         self.supervisor.reset(effect.kernel)
 
-    def _bridge_of(self, session: ClientSession) -> Bridge | None:
+    @staticmethod
+    def _bridge_of(session: ClientSession) -> Bridge | None:
         return session.peer if isinstance(session.peer, Bridge) else None
+
+    @staticmethod
+    def _bridge_at(kernel: KernelSession | None) -> Bridge | None:
+        """The bridge of a kernel; None also while one that has ended discards an answer."""
+        peer = kernel.peer if kernel is not None else None
+        return peer if isinstance(peer, Bridge) and peer.client.peer is peer else None
 
     def _shows_prompt(self) -> bool:
         return self.settings.send_input_name_packet_upon_kernel_connection
@@ -660,14 +680,16 @@ class Dispatcher:
         if not effect.named:
             kernel.backlog.drain()  # what it wrote for another client
         session.was_robbed = False
-        bridge = self._bridges[effect.kernel] = Bridge(session, kernel, self._shows_prompt)
-        self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
+        bridge = Bridge(session, kernel, self._shows_prompt)
+        if self.log.debug_enabled:
+            self.log.debug(f"{session.name} is bridged to kernel {kernel.record.id}")
         if effect.purpose is not Purpose.COMMAND and session is not self._opening:
             gevent.spawn(bridge.welcome, prompt=effect.purpose in _PROMPTED)
 
     def _unbridged(self, effect: Unbridged) -> None:
-        session, bridge = self.sessions.get(effect.client), self._bridges.get(effect.kernel)
-        if bridge is None or session is None:
+        session = self.sessions.get(effect.client)
+        bridge = self._bridge_of(session) if session is not None else None
+        if bridge is None or session is None or bridge.kernel.record is not effect.kernel:
             return
         reason = effect.reason
         dropped = self._end_bridge(bridge, reason, keep_queue=effect.keep_queue)
@@ -689,15 +711,13 @@ class Dispatcher:
     def _end_bridge(self, bridge: Bridge, reason: Reason, *, keep_queue: bool) -> tuple[Any, ...]:
         dropped = bridge.end(keep_queue=keep_queue)
         kernel = bridge.kernel.record
-        if self._bridges.get(kernel) is bridge:
-            del self._bridges[kernel]
-        lost = f"; {len(dropped)} of its packets were not sent" if dropped else ""
-        self.log.debug(f"{bridge.client.name} is unbridged from kernel {kernel.id}: {reason.value}{lost}")
+        if self.log.debug_enabled:
+            lost = f"; {len(dropped)} of its packets were not sent" if dropped else ""
+            self.log.debug(f"{bridge.client.name} is unbridged from kernel {kernel.id}: {reason.value}{lost}")
         return dropped
 
     def _settled(self, effect: Settled) -> None:
-        if effect.waiting.timed:
-            self.waiting.settle(effect.waiting)
+        self.waiting.settle(effect.waiting)
 
     def _move_failed(self, effect: MoveFailed) -> None:
         session = self.sessions.get(effect.client)
@@ -705,7 +725,7 @@ class Dispatcher:
             session.announce(replies.notice(f"ConnectKernel failed: {effect.why}"))
 
     def _answer_awaited(self, effect: AnswerAwaited) -> None:
-        bridge = self._bridges.get(effect.kernel)
+        bridge = self._bridge_at(self.supervisor.sessions.get(effect.kernel))
         if bridge is not None:
             bridge.update_fastpath()
             if bridge.client.record.pending is not None:

@@ -12,6 +12,7 @@ from gevent.event import Event
 from wstpserver._native import lib
 from wstpserver.pools.evaluation import QUESTIONS, REPORTED_HEADS
 from wstpserver.pools.states import Kernel, KernelState
+from wstpserver.server import GracePeriods
 from wstpserver.server.connection import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.handover import link_record, packed, unpacked
 from wstpserver.server.handshake import OpenLink
@@ -400,12 +401,12 @@ class KernelSession:
             self.evaluation.written(channel.scanner.head)
         return True
 
-    def stop(self) -> None:
+    def stop(self, grace: GracePeriods) -> None:
         """Close the link and end the process; returns when that is gone. The last frames may still be on their way
         to a client that reads slowly; the link is given back after that.
         """
         self.link.end()
-        self.process.stop()
+        self.process.stop(grace)
         gevent.spawn(self._release)
 
     def _release(self) -> None:

@@ -74,7 +74,6 @@ class WaitingClients:
         if waiting.state is not WaitState.WAITING:
             settled(waiting)
             return
-        waiting.timed = True
         wait = self._waits[waiting] = _Wait(settled, [], time.monotonic() + seconds)
         hopeless = self._hopeless(waiting, seconds) if not insists() else ""
         if hopeless and (waiting.purpose is not Purpose.AUTOMATIC or tell is None or seconds <= NOTICE_DELAY):

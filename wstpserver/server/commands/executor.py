@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TypeAlias
 
 import gevent
@@ -57,6 +58,10 @@ CONNECTING = frozenset({"ConnectKernel", "ConnectParallelKernel"})
 
 #: Commands that may have to wait for something.
 WAITING = CONNECTING | {"StartKernel", "RestartServer"}
+
+#: Seconds for which missed output is put together before others have their turn: each evaluation of theirs waits for
+#: two such turns, one on each way.
+PACKING_TURN = 0.0001
 
 #: Who is told something, by the value of InformationFor.
 _TOLD = {"bridged": "clients that are bridged to a kernel", "token": "clients with an access token"}
@@ -357,11 +362,8 @@ class Handlers:
         return result(self._kernel_of(session).id)
 
     def GetMissedOutput(self, session: ClientSession | None) -> bytearray:
-        whole = bytearray()  # which grows in place: joining the parts at the end would hold up everybody
-        for part in replies.missed_output(*self._supervisor.sessions[self._kernel_of(session)].backlog.drain()):
-            whole += part
-            yield_to_loop()
-        return whole
+        kernel = self._supervisor.sessions[self._kernel_of(session)]
+        return put_together(replies.missed_output(*kernel.backlog.drain()))
 
     def GetNumberOfAvailableParallelKernels(self, session: ClientSession | None) -> str:
         return result(str(self._parallel_pool().available))
@@ -463,6 +465,18 @@ class Handlers:
         return self._registry.pools[settings.name]
 
 
+def put_together(parts: Iterable[bytes | memoryview]) -> bytearray:
+    """All the parts in one, with a turn for others after each `PACKING_TURN`."""
+    whole = bytearray()  # which grows in place: joining the parts at the end would hold up everybody
+    turn_ends = monotonic() + PACKING_TURN
+    for part in parts:
+        whole += part
+        if monotonic() >= turn_ends:
+            yield_to_loop()
+            turn_ends = monotonic() + PACKING_TURN
+    return whole
+
+
 @dataclass(slots=True)
 class _Running:
     """A command of a kernel that waits for something."""
@@ -510,7 +524,7 @@ class Executor:
             connected = command.name in CONNECTING
             return answer
 
-        session.replied.clear()
+        session.replied = Event()
         try:
             command = self._parse(packet, session.name)
             if packet is not None and command is not None and command.name in WAITING:

@@ -6,7 +6,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +17,8 @@ from wstpserver.pools.limits import is_hopeless, not_admitted, occupancy, occupi
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import READY, Admission, Kernel, KernelState, Pool, WaitingClient
 from wstpserver.server.bridge.client_session import ClientSession
-from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
+from wstpserver.server.kernels.process import KernelProcess, resident_memory
+from wstpserver.server.kernels.process_info import MemoryUnknown
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.settings import ServerSettings
 from wstpserver.version import VERSION
@@ -142,17 +143,13 @@ def _state_of(session: ClientSession) -> str:
     return "evaluating" if record.kernel.busy else "idle"
 
 
-def _memory(supervisor: Supervisor) -> dict[int, int]:
-    """Bytes of resident memory by process ID, as far as this system tells."""
-    processes = [session.process for session in tuple(supervisor.sessions.values())]
-    elsewhere = {each.pid: each.remote.memory for each in processes if each.remote is not None and each.remote.memory}
-    here = [each.pid for each in processes if each.remote is None]
-    if not here:  # else all processes of the computer would be looked at
-        return elsewhere
+def _memory(supervisor: Supervisor) -> dict[KernelProcess, int]:
+    """Bytes of resident memory of the kernels, as far as this system tells."""
+    processes = [session.process for session in supervisor.sessions.values()]
     try:
-        return resident_memory(here) | elsewhere
+        return resident_memory(processes)
     except MemoryUnknown:
-        return elsewhere
+        return resident_memory([process for process in processes if process.remote is not None])
 
 
 def describe_pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:
@@ -187,13 +184,13 @@ def pool_trouble(supervisor: Supervisor, pool: Pool) -> str:
 
 
 def describe_kernel(
-    supervisor: Supervisor, memory: dict[int, int], record: Kernel, *, addresses: bool
+    supervisor: Supervisor, memory: Mapping[KernelProcess, int], record: Kernel, *, addresses: bool
 ) -> dict[str, Any]:
     """What is told of a kernel.
 
     Args:
         supervisor: Knows the processes.
-        memory: Bytes of resident memory by process ID, as far as it is known.
+        memory: Bytes of resident memory, as far as they are known.
         record: The kernel.
         addresses: Whether the address of its client is told.
     """
@@ -208,7 +205,7 @@ def describe_kernel(
         "State": record.state.value,
         "ProcessID": kernel.process.pid if kernel is not None else None,
         "Busy": record.busy,
-        "SecondsBusy": round(now - record.busy_since, 3) if record.busy else None,
+        "SecondsBusy": round(now - record.busy_since, 3) if record.busy_since is not None else None,
         "Reserved": record.reserved_when_unbridged,
         "KeepAlive": keep_alive,
         "SecondsInState": round(now - record.since, 3),
@@ -216,7 +213,7 @@ def describe_kernel(
         "Client": (client.name if addresses else client.short_name) if client is not None else None,
         "Evaluations": record.evaluations,
         **_place(supervisor, record),
-        **({"Memory": memory[kernel.process.pid]} if kernel is not None and kernel.process.pid in memory else {}),
+        **({"Memory": memory[kernel.process]} if kernel is not None and kernel.process in memory else {}),
     }
 
 

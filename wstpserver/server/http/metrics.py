@@ -1,8 +1,8 @@
 """What the server measures while HTTP is on, and how Prometheus gets it.
 
-Nothing is added to the path of the data. The registry tells an observer of starts, ends and waits, the evaluations of
-each kernel tell a subscriber of begins and ends (of those that pass in C, of numbers), and bytes are counted in C. What
-has to be looked at (peaks, memory, the loop) is sampled once a second, a few kernels at a time.
+Nothing is added to the path of the data. The registry tells its observers of starts, ends, waits and evaluations (of
+those that pass in C, of numbers), and bytes are counted in C. What has to be looked at (peaks, memory, the loop) is
+sampled once a second, a few kernels at a time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
@@ -20,8 +20,8 @@ import gevent
 from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import ENDING, READY, Kernel, KernelState, Pool, WaitingClient, WaitState
-from wstpserver.server.connection import yield_to_loop
-from wstpserver.server.kernels.process_info import family_resident
+from wstpserver.server.kernels.process import resident_memory
+from wstpserver.server.kernels.process_info import MemoryUnknown
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.relay.directions import ClientChannel, KernelChannel
 from wstpserver.version import VERSION
@@ -39,10 +39,8 @@ POINTS = 360
 #: Points that make up a recent peak: a minute.
 RECENT_POINTS = 6
 
-#: Kernels whose memory is looked at in one sample, and before other greenlets have their turn. All kernels are looked
-#: at within `MEMORY_ROUND` seconds.
+#: Kernels whose memory is looked at in one sample; all kernels are looked at within `MEMORY_ROUND` seconds.
 MEMORY_AT_LEAST = 10
-MEMORY_TURN = 4
 MEMORY_ROUND = 60.0
 
 #: Seconds that a call into C may take in which evaluations follow each other (cext/wstpepoll.c).
@@ -124,9 +122,8 @@ class PoolMeter:
     #: The peaks since the last point.
     used: int = 0
     waiting: int = 0
-    #: How many kernels evaluate, and the sum of the times when they began.
-    open: int = 0
-    began: float = 0.0
+    #: The kernels in which an evaluation of a client is open.
+    evaluating: set[Kernel] = field(default_factory=set)
     #: What `busy_seconds` was at the last point, and when that was.
     busy_before: float = 0.0
     point_at: float = 0.0
@@ -144,7 +141,34 @@ class PoolMeter:
 
     def busy_seconds(self, now: float) -> float:
         """Seconds that kernels have spent evaluating, added up over kernels."""
-        return self.evaluation_seconds.total + self.open * now - self.began
+        return self.evaluation_seconds.total + sum([now - (kernel.busy_since or now) for kernel in self.evaluating])
+
+    def evaluated(self, kernel: Kernel, change: EvaluationChange, number: int, since: float, now: float) -> None:
+        """Count evaluations. Of those that were answered in one call into C each counts with their mean, because no
+        more is known; the first of them may have begun long before.
+
+        Args:
+            kernel: The kernel.
+            change: What has changed.
+            number: How many evaluations were answered in turn.
+            since: When the kernel had become busy, or idle, before that, in seconds.
+            now: The time, in seconds.
+        """
+        if change is IDLE:
+            if kernel in self.evaluating:
+                self.evaluation_seconds.observe(now - since)
+                self.evaluating.discard(kernel)
+        elif kernel.state is not BRIDGED:  # what the server itself evaluates does not count
+            return
+        elif change is BEGUN:
+            self.evaluating.add(kernel)
+        elif change is PASSED:
+            elapsed = now - since
+            if kernel in self.evaluating and elapsed > LONGEST_CALL:
+                self.evaluation_seconds.observe(elapsed - LONGEST_CALL)
+                number -= 1
+            if number:
+                self.evaluation_seconds.observe(min(elapsed, LONGEST_CALL) / number, number)
 
     def end_point(self, now: float) -> None:
         """Note the last ten seconds in the history."""
@@ -164,66 +188,6 @@ class PoolMeter:
             max([self.used, *(point.used for point in recent)]),
             max([self.waiting, *(point.waiting for point in recent)]),
         )
-
-
-class _Watch:
-    """Hears of the evaluations of one kernel."""
-
-    __slots__ = ("_clock", "began", "heard", "kernel", "made", "meter")
-
-    def __init__(self, kernel: Kernel, meter: PoolMeter, clock: Callable[[], float]) -> None:
-        self.kernel = kernel
-        self.meter = meter
-        self._clock = clock
-        #: When the kernel was made, when the outermost open evaluation began, and when it was last heard of.
-        self.made = self.heard = clock()
-        self.began = 0.0
-        kernel.evaluation.subscribe(self.changed)
-
-    def changed(self, change: EvaluationChange, number: int) -> None:
-        """The kernel's evaluations have changed."""
-        now = self._clock()
-        if change is BEGUN:
-            if not self.began and self.kernel.state is BRIDGED:  # what the server itself evaluates does not count
-                self._begin(now)
-        elif change is PASSED:
-            self._passed(now, number)
-        elif change is IDLE and self.began:
-            self.meter.evaluation_seconds.observe(now - self.began)
-            self.stop()
-        self.heard = now
-
-    def _begin(self, now: float) -> None:
-        self.began = now
-        self.meter.open += 1
-        self.meter.began += now
-
-    def _passed(self, now: float, number: int) -> None:
-        """So many evaluations were answered in one call into C: each counts with their mean, because no more is known.
-        The first of them may have begun long before.
-        """
-        if self.kernel.state is not BRIDGED:
-            return
-        seconds = self.meter.evaluation_seconds
-        if self.began:
-            elapsed = now - self.began
-            self.stop()
-            self._begin(now)
-            if elapsed > LONGEST_CALL:
-                seconds.observe(elapsed - LONGEST_CALL)
-                number -= 1
-        else:
-            elapsed = now - self.heard
-        if number:
-            seconds.observe(min(elapsed, LONGEST_CALL) / number, number)
-
-    def stop(self) -> None:
-        """No evaluation is open any more, or the kernel is ending."""
-        if self.began:
-            meter = self.meter
-            meter.open -= 1
-            meter.began = meter.began - self.began if meter.open else 0.0
-            self.began = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,14 +231,13 @@ class Meter:
         self.points_until = time.time()
         self._due = clock() + SAMPLE_INTERVAL
         self._next_point = clock() + POINT_INTERVAL
-        self._watches: dict[Kernel, _Watch] = {}
         self._unmeasured: Iterator[Kernel] = iter(())
         self._of(None)
         for pool in sources.registry.pools.values():
             self._of(pool).notice()
-        for kernel in sources.registry.kernels.values():  # HTTP may be switched on later than the server
-            self._watch_of(kernel)
-        sources.registry.observe(self)
+        sources.registry.observe(
+            moved=self._moved, evaluated=self._evaluated, lost=self._lost, wait_ended=self._wait_ended
+        )
         self._greenlet: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -292,9 +255,8 @@ class Meter:
         return max(self._lags)
 
     def busy_since(self, kernel: Kernel) -> float | None:
-        """When the evaluation in *kernel* began, by the monotonic clock, in seconds; None if it is idle or unknown."""
-        watch = self._watches.get(kernel)
-        return watch.began or None if watch is not None else None
+        """When the evaluation of a client in *kernel* began, by the monotonic clock, in seconds; None without one."""
+        return kernel.busy_since if kernel in self._of(kernel.pool).evaluating else None
 
     def _of(self, pool: Pool | None) -> PoolMeter:
         name = pool.name if pool is not None else ""
@@ -303,46 +265,36 @@ class Meter:
             meter = self.pools[name] = PoolMeter(pool, point_at=self._clock())
         return meter
 
-    def _watch_of(self, kernel: Kernel) -> _Watch:
-        """What hears of the kernel's evaluations, from now on if it was not known: a restart brings kernels with it."""
-        watch = self._watches.get(kernel)
-        if watch is None:
-            watch = self._watches[kernel] = _Watch(kernel, self._of(kernel.pool), self._clock)
-        return watch
+    # -- what the registry tells (`Registry.observe`) ----------------------------------------------------------
 
-    # -- what the registry tells -------------------------------------------------------------------------------
-
-    def kernel_moved(self, kernel: Kernel, before: KernelState | None) -> None:
-        """See `wstpserver.pools.registry.Observer`."""
+    def _moved(self, kernel: Kernel, before: KernelState | None, since: float) -> None:
         meter = self._of(kernel.pool)
         state = kernel.state
         if before is None:
             meter.starts += 1
-            self._watch_of(kernel)
             return
         if before is KernelState.STARTING:
             if state is KernelState.FREE:
-                meter.start_seconds.observe(kernel.since - self._watch_of(kernel).made)
+                meter.start_seconds.observe(kernel.since - since)
             elif state is KernelState.GONE:
                 meter.failures += 1
         if state in ENDING:
-            self._watch_of(kernel).stop()
+            meter.evaluating.discard(kernel)
         if state is KernelState.GONE:
-            meter = self._watch_of(kernel).meter
-            del self._watches[kernel]
             meter.evaluations += kernel.evaluations
             meter.memory -= self.memory.pop(kernel, 0)
         meter.notice()
 
-    def kernel_lost(self, kernel: Kernel, *, in_good_order: bool) -> None:
-        """See `wstpserver.pools.registry.Observer`."""
+    def _evaluated(self, kernel: Kernel, change: EvaluationChange, number: int, since: float) -> None:
+        self._of(kernel.pool).evaluated(kernel, change, number, since, self._clock())
+
+    def _lost(self, kernel: Kernel, *, in_good_order: bool) -> None:
         if not in_good_order:
             self._of(kernel.pool).deaths += 1
 
-    def wait_ended(self, waiting: WaitingClient) -> None:
-        """See `wstpserver.pools.registry.Observer`."""
+    def _wait_ended(self, waiting: WaitingClient) -> None:
         meter = self._of(waiting.target if isinstance(waiting.target, Pool) else waiting.target.pool)
-        if waiting.timed:  # it was not settled at once
+        if waiting.waited:
             meter.waiting = max(meter.waiting, len(waiting.line) + 1)
         meter.waits[waiting.state] += 1
         meter.wait_seconds.observe(max(0.0, self._clock() - waiting.since))
@@ -371,9 +323,6 @@ class Meter:
                 del self.pools[name]  # it is not configured any more, and its last kernel is gone
         for pool in self.sources.registry.pools.values():
             self._of(pool).notice()
-        if len(self._watches) != len(self.sources.registry.kernels):
-            for kernel in self.sources.registry.kernels.values():
-                self._watch_of(kernel)
         if now >= self._next_point:
             self._next_point += POINT_INTERVAL * (1 + (now - self._next_point) // POINT_INTERVAL)
             self.points_until = time.time()
@@ -383,19 +332,20 @@ class Meter:
     def _look_at_memory(self) -> None:
         sessions = self.sources.supervisor.sessions
         count = max(MEMORY_AT_LEAST, int(len(sessions) * SAMPLE_INTERVAL / MEMORY_ROUND) + 1)
-        for number in range(1, min(count, len(sessions)) + 1):
-            kernel = next(self._unmeasured, None)
-            if kernel is None:
-                self._unmeasured = iter(tuple(sessions))
-                kernel = next(self._unmeasured, None)
-            session = sessions.get(kernel) if kernel is not None else None
-            if session is not None and kernel in self._watches:
-                size = family_resident(session.process.pid)
-                meter = self._watches[session.record].meter
-                meter.memory += size - self.memory.get(session.record, 0)
-                self.memory[session.record] = size
-            if number % MEMORY_TURN == 0:
-                yield_to_loop()
+        looked_at = list(islice(self._unmeasured, count))
+        if len(looked_at) < count:
+            self._unmeasured = iter(tuple(sessions))
+            looked_at += islice(self._unmeasured, min(count - len(looked_at), len(sessions)))
+        processes = {sessions[kernel].process: kernel for kernel in looked_at if kernel in sessions}
+        try:
+            sizes = resident_memory(processes)
+        except MemoryUnknown:
+            return
+        for process, kernel in processes.items():
+            if kernel.state is not KernelState.GONE:
+                size = sizes.get(process, 0)
+                self._of(kernel.pool).memory += size - self.memory.get(kernel, 0)
+                self.memory[kernel] = size
 
 
 # -- for Prometheus --------------------------------------------------------------------------------------------------

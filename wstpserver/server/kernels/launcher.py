@@ -15,6 +15,7 @@ from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
+from wstpserver.server import GracePeriods
 from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels import process_info
@@ -36,6 +37,9 @@ from wstpserver.server.peers import holder, owners_are_known
 
 #: The program of the embedded kernel: its kernels are forked from a prefork parent where that works.
 EMBEDDED_PROGRAM = "wstpkernel"
+
+#: Of a process that has made no link.
+_NO_LINK = GracePeriods(link=0.0)
 
 #: Options that say "this kernel uses a link"; one of them goes first unless the configuration has one.
 _LINK_MODE_OPTIONS = ("-wstp", "-mathlink")
@@ -193,7 +197,7 @@ class Launcher:
                 expected.close()
             self._put_away(listener, linked=link is not None)
             if process is not None and link is None:
-                process.stop(grace=0)
+                process.stop(_NO_LINK)
 
     def find_keeper(self) -> KeeperClient | None:
         """Return the keeper, after finding or starting another one if it is gone, which may wait; None without one."""
@@ -317,11 +321,11 @@ class Launcher:
             return
         for pid in tuple(self._keeper.processes):
             if pid not in self._processes:
-                self._helpers.spawn(self._child_of_record({"pid": pid}, self._parent_log).stop, 0)
+                self._helpers.spawn(self._child_of_record({"pid": pid}, self._parent_log).stop, _NO_LINK)
         for parent in (*self._parents.values(), *self._replaced):
             for pid in process_info.children(parent.process.pid):
                 if pid not in self._processes:
-                    self._helpers.spawn(parent.kernel_of_record({"pid": pid}, self._parent_log).stop, 0)
+                    self._helpers.spawn(parent.kernel_of_record({"pid": pid}, self._parent_log).stop, _NO_LINK)
 
     def _keep_parent(self, parent: PreforkParent) -> None:
         self.persistence.keep_parent(parent.process.pid, parent.held(), parent.descriptor)
@@ -331,7 +335,7 @@ class Launcher:
         for one in record.get("processes", ()):
             if one["pid"] not in self._processes:
                 process = self.process_of_record(one, "that was starting")
-                self._helpers.spawn(process.stop, 0)
+                self._helpers.spawn(process.stop, _NO_LINK)
         # of what has ended before this program began the system tells nobody again
         os.kill(os.getpid(), signal.SIGCHLD)
 
@@ -442,7 +446,7 @@ class Launcher:
 
     def _stop_unwanted(self, spawned: AsyncResult) -> None:
         if spawned.successful():
-            self._helpers.spawn(spawned.get().stop, 0)
+            self._helpers.spawn(spawned.get().stop, _NO_LINK)
 
     def _track(self, process: KernelProcess) -> KernelProcess:
         if self._pid_file is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import gevent
@@ -17,7 +16,8 @@ from wstpserver.pools.states import ENDING, Client, Kernel, KernelState, Reason
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.bridge.kernel_session import KernelSession
 from wstpserver.server.kernels.initialise import InitialisationFailed
-from wstpserver.server.kernels.process_info import MemoryUnknown, resident_memory
+from wstpserver.server.kernels.process import resident_memory
+from wstpserver.server.kernels.process_info import MemoryUnknown
 from wstpserver.server.log import Log
 
 #: Seconds between two rounds.
@@ -25,9 +25,6 @@ INTERVAL = 1.0
 
 #: Clients looked at before other greenlets have their turn.
 ROUND = 200
-
-#: Seconds that a kernel has to answer once it was told to abort.
-ABORT_GRACE = 5.0
 
 
 class Maintenance:
@@ -120,39 +117,52 @@ class Maintenance:
                 self._close_unfit(kernel, why)
 
     def _measure(self, kernels: list[KernelSession]) -> dict[KernelSession, int]:
-        elsewhere = {kernel: kernel.process.remote.memory for kernel in kernels if kernel.process.remote is not None}
-        here = [kernel for kernel in kernels if kernel not in elsewhere]
-        by_pid = {kernel.process.pid: kernel for kernel in here if not kernel.process.exited.ready()}
+        by_process = {kernel.process: kernel for kernel in kernels}
         try:
-            sizes = resident_memory(by_pid) if by_pid else {}
+            sizes = resident_memory(by_process)
         except MemoryUnknown as error:
             if not self._cannot_measure:
                 self._cannot_measure = True
                 self._log.warning(f"KernelMemoryLimit has no effect on this system: {error}")
-            return elsewhere
-        return {by_pid[pid]: size for pid, size in sizes.items()} | elsewhere
+            sizes = resident_memory([process for process in by_process if process.remote is not None])
+        return {by_process[process]: size for process, size in sizes.items()}
 
 
 class EvaluationTimer:
     """EvaluationTimeLimit: aborts evaluations that take too long, and closes kernels that do not react to that.
 
-    There is one timer for each evaluation in a pool with a limit; nothing at all for the others. The time of an
-    evaluation goes from the moment it is sent to the kernel until the kernel is idle, the dialogs and questions in it
-    included, whether a client is bridged all the time or not.
+    There is one timer for each evaluation in a pool with a limit; nothing at all for the others, and evaluations are
+    not heard of before there is such a pool. The time of an evaluation goes from the moment it is sent to the kernel
+    until the kernel is idle, the dialogs and questions in it included, whether a client is bridged all the time or not.
 
     Args:
         registry: Closes kernels.
         log: Is told of what is aborted and closed.
         abort: Tells the client of a kernel what is aborted, and the kernel to abort.
+        grace: Seconds that a kernel has to answer once it was told to abort.
     """
 
-    def __init__(self, registry: Registry, log: Log, abort: Callable[[Kernel, str], None]) -> None:
+    def __init__(self, registry: Registry, log: Log, abort: Callable[[Kernel, str], None], grace: float) -> None:
         self._registry = registry
         self._log = log
         self._abort = abort
+        self._grace = grace
         self._timers: dict[Kernel, Any] = {}
         #: When each of them fires, by the monotonic clock, and what is aborted already.
         self._due: dict[Kernel, tuple[float, str]] = {}
+        self._observes = False
+        self.update()
+
+    def update(self) -> None:
+        """Begin to hear of evaluations if a pool limits them. To be called when the pools or their settings change."""
+        pools = self._registry.pools.values()
+        if any(pool.settings.evaluation_time_limit for pool in pools):
+            self._observe()
+
+    def _observe(self) -> None:
+        if not self._observes:
+            self._observes = True
+            self._registry.observe(evaluated=self._evaluated, moved=self._moved)
 
     def hand_over(self, kernel: Kernel) -> dict[str, Any] | None:
         """What another process needs to go on with the limit of a kernel's evaluation; None if there is none."""
@@ -163,35 +173,34 @@ class EvaluationTimer:
 
     def go_on(self, kernel: Kernel, record: Mapping[str, Any]) -> None:
         """Go on with a limit; *record* is what `hand_over` returned in another process."""
+        self._observe()  # the pool may have no limit any more
         left, what = max(0.0, record["due"] - time.monotonic()), record["aborted"]
         if what:
             self._set(kernel, left, self._not_aborted, kernel, what, aborted=what)
         else:
             self._set(kernel, left, self._too_long, kernel, evaluation_limit(kernel))
 
-    def watch(self, kernel: Kernel) -> None:
-        """Limit the evaluations of a kernel from now on."""
-        kernel.evaluation.subscribe(partial(self._changed, kernel))
+    def _moved(self, kernel: Kernel, _before: KernelState | None, _since: float) -> None:
+        if kernel.state in ENDING:
+            self._forget(kernel)
 
-    def forget(self, kernel: Kernel) -> None:
-        """The kernel is gone."""
+    def _forget(self, kernel: Kernel) -> None:
         timer = self._timers.pop(kernel, None)
         if timer is not None:
             del self._due[kernel]
             timer.stop()
             timer.close()
 
-    def _changed(self, kernel: Kernel, change: EvaluationChange, _number: int) -> None:
+    def _evaluated(self, kernel: Kernel, change: EvaluationChange, _number: int, _since: float) -> None:
         if not self._timers and (kernel.pool is None or not kernel.pool.settings.evaluation_time_limit):
             return
         if change is IDLE:
-            if kernel in self._timers:
-                self.forget(kernel)
+            self._forget(kernel)
         elif change is BEGUN:
             if kernel not in self._timers:
                 self._begin(kernel)
         elif change is PASSED and kernel.busy:  # with another one than before
-            self.forget(kernel)
+            self._forget(kernel)
             self._begin(kernel)
 
     def _begin(self, kernel: Kernel) -> None:
@@ -210,13 +219,13 @@ class EvaluationTimer:
             return
         what = f"an evaluation has taken longer than {limit:g} s (EvaluationTimeLimit)"
         self._log.warning(f"Kernel {kernel.id}: {what} and is aborted")
-        self._set(kernel, ABORT_GRACE, self._not_aborted, kernel, what, aborted=what)
+        self._set(kernel, self._grace, self._not_aborted, kernel, what, aborted=what)
         self._abort(kernel, f"{what} and is aborted")
 
     def _not_aborted(self, kernel: Kernel, what: str) -> None:
         if not self._is_due(kernel):
             return
-        why = f"{what} and did not end within {ABORT_GRACE:g} s after it was aborted"
+        why = f"{what} and did not end within {self._grace:g} s after it was aborted"
         self._log.warning(f"Kernel {kernel.id} is closed: {why}")
         self._registry.close(kernel, why, told=f"the kernel was closed: {why}")
 
@@ -225,5 +234,5 @@ class EvaluationTimer:
         timer = self._timers.get(kernel)
         if timer is None or timer.active:  # another evaluation has begun
             return False
-        self.forget(kernel)
+        self._forget(kernel)
         return kernel.state not in ENDING

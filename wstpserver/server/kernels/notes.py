@@ -24,6 +24,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ujson
+
 from wstpserver._native import ffi, lib
 from wstpserver.server.relay.epoll_loop import BUFFER_SIZE
 from wstpserver.wire.frames import HEADS
@@ -220,7 +222,7 @@ class KernelNotes:
 
     def write(self, record: Mapping[str, Any]) -> bool:
         """Note what the server knows of the kernel; False if that is too much."""
-        data = json.dumps(record, separators=(",", ":")).encode()
+        data = ujson.dumps(record).encode()  # each client that comes and goes leads to one
         if len(data) > LONG_RECORD_SIZE:
             return False
         place = 1 if self.state.valid_record == 0 else 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 from gevent import get_hub
@@ -22,6 +23,11 @@ from wstpserver.server.relay.epoll_loop import share_buffers
 
 #: Seconds after which a change is noted that is not worth more: the latest prompt.
 LATER = 0.05
+
+#: Seconds after which the record of a kernel follows that has another state, and how many are written at a time. Where
+#: clients come and go, kernels change all the time, and a record costs a tenth of a connection.
+MOVES_LATER = 1.0
+MOVES_AT_ONCE = 50
 
 #: The names under which the keeper holds things.
 _NOTES, _KERNEL, _OUTPUT, _PARENT = "notes", "kernel:", "output:", "parent:"
@@ -71,6 +77,9 @@ class Persistence:
         self._changed: dict[Kernel, None] = {}
         self._later: dict[Kernel, None] = {}
         self._timer: Any = None
+        #: Those that have had another state since their record was written, the oldest first.
+        self._moved: dict[Kernel, None] = {}
+        self._moves_timer: Any = None
 
     def begin(self, keeper: KeeperClient | None, descriptor: int | None = None) -> None:
         """Use this keeper from now on.
@@ -188,15 +197,16 @@ class Persistence:
             self.keeper.release(_OUTPUT + kernel.id)
         self._changed.pop(kernel, None)
         self._later.pop(kernel, None)
+        self._moved.pop(kernel, None)
 
-    def moved(self, kernel: Kernel) -> None:
-        """A kernel has another state. That is noted at once in one word; the record follows, for a client that comes
-        and goes only once: it would cost as much as all the rest of its connection.
-        """
+    def moved(self, kernel: Kernel, _before: KernelState | None, _since: float) -> None:
+        """A kernel has another state. That is noted at once in one word; the record follows."""
         session = self._sessions.get(kernel)
         if session is not None and session.notes is not None:
             session.notes.state.state = _NUMBERS[kernel.state]
-            self.changed(kernel, soon=False)
+            self._moved[kernel] = None
+            if self._moves_timer is None:
+                self._write_moved_after(MOVES_LATER)
 
     def changed(self, kernel: Kernel, *, soon: bool = True) -> None:
         """Something about a kernel is to be noted: when the loop comes round, or a little later."""
@@ -225,11 +235,25 @@ class Persistence:
         for kernel in later:
             self._write(kernel)
 
+    def _write_moved_after(self, seconds: float) -> None:
+        self._moves_timer = get_hub().loop.timer(seconds)
+        self._moves_timer.start(self._write_moved)
+
+    def _write_moved(self) -> None:
+        self._moves_timer.stop()
+        self._moves_timer.close()
+        self._moves_timer = None
+        for kernel in tuple(islice(self._moved, MOVES_AT_ONCE)):
+            self._write(kernel)
+        if self._moved:
+            self._write_moved_after(LATER)
+
     def _write_all(self) -> None:
         for kernel in tuple(self._sessions):
             self._write(kernel)
 
     def _write(self, kernel: Kernel) -> None:
+        self._moved.pop(kernel, None)
         session = self._sessions.get(kernel)
         if session is None or session.notes is None:
             return
@@ -312,6 +336,8 @@ def _kernel_record(found: Recovered) -> dict[str, Any]:
     kernel: dict[str, Any] = dict(found.record["kernel"])
     if found.state is not None:
         kernel["state"] = _STATES[found.state].value
+        kernel["uses"] = max(1, kernel.get("uses", 0))  # it has been bridged since the record was written
+        kernel["needs_reset"] = True
     if kernel["state"] not in _LASTING:
         raise NotesLost(f"it was {kernel['state']}")
     noted = found.record["at"][0]

@@ -16,13 +16,10 @@ from gevent.event import AsyncResult, Event
 
 from wstpserver.keeper.connector import REPORT
 from wstpserver.keeper.processes import describe_status
+from wstpserver.server import GRACE, GracePeriods
+from wstpserver.server.connection import yield_to_loop
 from wstpserver.server.handover import packed, unpacked
 from wstpserver.server.kernels import process_info
-
-#: Seconds a kernel has to exit by itself after its link was closed, then after SIGTERM, then after SIGKILL.
-LINK_GRACE = 2.0
-TERMINATE_GRACE = 3.0
-KILL_GRACE = 5.0
 
 #: Seconds that the end of the output is waited for once a process has exited: a child may hold the pipe open.
 OUTPUT_GRACE = 0.5
@@ -35,6 +32,9 @@ LAST_LINES = 10
 
 #: Bytes of output read before other greenlets have their turn. Each line of it is an entry of the log at level debug.
 TURN_SIZE = 8192
+
+#: Kernels whose memory is looked at before other greenlets have their turn.
+MEMORY_TURN = 4
 
 #: How much of a line that has not ended is kept, in bytes, and how much of a line is shown, in characters.
 _KEPT = 4096
@@ -216,17 +216,17 @@ class KernelProcess:
         except PermissionError:  # macOS: a group whose members are all zombies
             pass
 
-    def stop(self, grace: float = LINK_GRACE) -> None:
+    def stop(self, grace: GracePeriods = GRACE) -> None:
         """End the process in stages; its link has been closed already.
 
-        Returns when the process is gone, or has not exited KILL_GRACE seconds after SIGKILL. The rest of its group is
-        killed in any case, also when the process exits by itself.
+        Returns when the process is gone, or has not exited in time after SIGKILL. The rest of its group is killed in
+        any case, also when the process exits by itself.
         """
-        if not self._wait(grace):
+        if not self._wait(grace.link):
             self.kill_group(signal.SIGTERM)
-            self._wait(TERMINATE_GRACE)
+            self._wait(grace.terminate)
         self.kill_group(signal.SIGKILL)
-        gone = self._wait(KILL_GRACE)
+        gone = self._wait(grace.kill)
         if not self.stopped.ready():
             self.stopped.set(gone)
         if self._output is not None:
@@ -250,6 +250,32 @@ class KernelProcess:
                 return False
             self.exited.wait(min(left, _POLL_INTERVAL))
         return True
+
+
+def resident_memory(processes: Iterable[KernelProcess]) -> dict[KernelProcess, int]:
+    """The resident memory of kernels, on this machine and on others, in bytes. Other greenlets run meanwhile.
+
+    Returns:
+        What is known; a process that is gone is missing.
+
+    Raises:
+        MemoryUnknown: A kernel runs on this machine, and the system does not say.
+    """
+    sizes = {}
+    number = 0
+    for process in tuple(processes):
+        if process.remote is not None:
+            size = process.remote.memory
+        elif process.exited.ready():
+            continue
+        else:
+            number += 1
+            if number % MEMORY_TURN == 0:
+                yield_to_loop()
+            size = process_info.resident_memory(process.pid)
+        if size:
+            sizes[process] = size
+    return sizes
 
 
 class KernelOutput:

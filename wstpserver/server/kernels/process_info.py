@@ -29,13 +29,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-import gevent
 import psutil
 
 from wstpserver.keeper.processes import family as family_of
@@ -46,9 +46,6 @@ _LINUX = sys.platform.startswith("linux")
 
 #: Processes of one kernel that are looked at, at most.
 _LARGEST_FAMILY = 32
-
-#: Processes looked at before other greenlets have their turn.
-_ROUND = 100
 
 _ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
@@ -130,6 +127,9 @@ def marked(variable: str, value: str) -> list[int]:
 
 def family(pid: int) -> Iterator[int]:
     """The process and its descendants. The descendants are looked up only when they are asked for."""
+    if _children_are_listed():
+        yield from family_of(pid)
+        return
     yield pid
     try:
         descendants = psutil.Process(pid).children(recursive=True)
@@ -137,6 +137,13 @@ def family(pid: int) -> Iterator[int]:
         return
     for process in descendants:
         yield process.pid
+
+
+@cache
+def _children_are_listed() -> bool:
+    """Whether the system lists the children of a process, so that one need not look at all processes for them."""
+    pid = os.getpid()
+    return _LINUX and os.path.exists(f"/proc/{pid}/task/{pid}/children")
 
 
 def children(pid: int) -> list[int]:
@@ -147,69 +154,23 @@ def children(pid: int) -> list[int]:
         return []
 
 
-def resident_memory(pids: Collection[int]) -> dict[int, int]:
-    """The resident memory of kernels.
+def resident_memory(pid: int) -> int:
+    """The resident memory of one kernel in bytes, 0 if it is gone.
 
     The process that was started for a kernel may be a wrapper around the real kernel, and a kernel may have started
-    other processes: the largest process of a family counts. A sum would count shared pages twice, and all of them while
-    a kernel forks.
-
-    Args:
-        pids: the process that was started for each kernel.
-
-    Returns:
-        Bytes for each of the pids. A process that is gone is missing. Other greenlets run meanwhile.
-
-    Raises:
-        MemoryUnknown: the system does not say.
-    """
-    roots = {pid: pid for pid in pids}
-    parents: dict[int, int] = {}
-    sizes: dict[int, int] = {}
-    try:
-        for number, process in enumerate(psutil.process_iter(["ppid"]), 1):
-            parents[process.pid] = process.info["ppid"]
-            if number % _ROUND == 0:
-                gevent.sleep(0)
-    except OSError as error:
-        raise MemoryUnknown(f"the processes cannot be listed: {error.strerror or error}") from None
-    for number, pid in enumerate(parents, 1):
-        root = _root(pid, parents, roots)
-        if root:
-            sizes[root] = max(sizes.get(root, 0), _resident(pid))
-        if number % _ROUND == 0:
-            gevent.sleep(0)
-    return {pid: size for pid, size in sizes.items() if size}
-
-
-def family_resident(pid: int) -> int:
-    """The resident memory of one kernel, as `resident_memory` has it, without a look at all processes of the computer.
-
-    On Linux, children that a process has started from its first thread are looked at as well, which is how a wrapper
-    starts the real kernel; elsewhere only the process itself.
+    other processes: the largest process of its family counts. A sum would count shared pages twice, and all of them
+    while a kernel forks.
 
     Args:
         pid: the process that was started for the kernel.
 
-    Returns:
-        Bytes; 0 where the system does not say.
+    Raises:
+        MemoryUnknown: the system does not say.
     """
-    return resident_bytes(islice(family_of(pid), _LARGEST_FAMILY)) if _LINUX else _resident(pid)
-
-
-def _root(pid: int, parents: dict[int, int], roots: dict[int, int]) -> int:
-    """Which kernel a process belongs to, 0 for none; *roots* remembers the answers."""
-    path = []
-    while pid not in roots:
-        path.append(pid)
-        roots[pid] = 0  # for the case of a cycle, which a list that changes while it is read may show
-        pid = parents.get(pid, 0)
-        if not pid:
-            break
-    root = roots.get(pid, 0)
-    for each in path:
-        roots[each] = root
-    return root
+    if not is_available():
+        raise MemoryUnknown("/proc is not mounted")
+    members = islice(family(pid), _LARGEST_FAMILY)
+    return resident_bytes(members) if _LINUX else max(map(_resident, members))
 
 
 def _resident(pid: int) -> int:

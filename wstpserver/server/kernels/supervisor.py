@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 import gevent
@@ -17,17 +16,17 @@ from gevent.pool import Group
 from wstpserver.pools.limits import start_timeout
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import Kernel, KernelState, Pool
+from wstpserver.server import GracePeriods
 from wstpserver.server.bridge.kernel_session import KernelOwner, KernelSession
 from wstpserver.server.handover import link_of_record
-from wstpserver.server.handshake import trace_link
 from wstpserver.server.kernels.initialise import InitialisationFailed, ResetFailed, initialise, reset
 from wstpserver.server.kernels.launcher import Launcher, LaunchFailed, command_line
-from wstpserver.server.kernels.maintenance import EvaluationTimer
 from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.persistence import scan_of
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.kernels.spawn import INHERITED, Surroundings, elsewhere_of
 from wstpserver.server.log import Log
+from wstpserver.server.trace import trace_link
 from wstpserver.settings import PoolSettings, ServerSettings
 from wstpserver.settings.discovery import kernel_kind
 
@@ -50,20 +49,10 @@ LONGEST_TURN = 5.0
 _UNSETTLED = frozenset({KernelState.RESETTING, KernelState.DYING})
 
 
-class ProcessState(Enum):
-    """How far a kernel's process has come."""
-
-    SPAWNED = "spawned"
-    LINKED = "linked"
-    INITIALISED = "initialised"
-    EXITED = "exited"
-
-
 @dataclass(slots=True)
 class _Start:
     """A kernel that is starting."""
 
-    state: ProcessState = ProcessState.SPAWNED
     #: Starts it; None while it waits for its turn.
     greenlet: gevent.Greenlet | None = None
     #: Its process, once there is one.
@@ -98,8 +87,8 @@ class Supervisor:
         log: The log.
         settings: Returns the configuration.
         owner: Hears of the kernels' links and commands.
-        timer: Limits the time of evaluations.
         check_fresh: Raises `InitialisationFailed` for a kernel that must not be given to anybody.
+        grace: How long kernels have to come to their end.
     """
 
     def __init__(
@@ -109,8 +98,8 @@ class Supervisor:
         log: Log,
         settings: Callable[[], ServerSettings],
         owner: KernelOwner,
-        timer: EvaluationTimer,
         check_fresh: Callable[[KernelSession], None],
+        grace: GracePeriods,
     ) -> None:
         self._registry = registry
         self._launcher = launcher
@@ -118,8 +107,8 @@ class Supervisor:
         self._log = log
         self._settings = settings
         self._owner = owner
-        self._timer = timer
         self._check_fresh = check_fresh
+        self._grace = grace
         #: All kernels whose link is made and whose process is not known to be gone.
         self.sessions: dict[Kernel, KernelSession] = {}
         #: True once the server is being stopped.
@@ -159,21 +148,20 @@ class Supervisor:
         self._launcher.line.join(kernel, self._begin)
 
     def _begin(self, kernel: Kernel) -> None:
-        self._starts[kernel].greenlet = self._group.spawn(self._run, kernel, self._starts[kernel])
+        self._starts[kernel].greenlet = self._group.spawn(self._run, kernel)
 
     def wait_until_started(self, kernel: Kernel) -> str | None:
         """Wait for a kernel that was just asked for; None if it is ready, else why it is not."""
         outcome: str | None = self._starts[kernel].outcome.get()
         return outcome
 
-    def _run(self, kernel: Kernel, start: _Start) -> None:
+    def _run(self, kernel: Kernel) -> None:
         began = time.monotonic()
         session = None
         try:
             try:
                 path, options = self._program(kernel)
                 session = self._launch(kernel, path, options)
-                start.state = ProcessState.LINKED
             finally:
                 self._launcher.line.leave(kernel)
             launched = time.monotonic()
@@ -184,7 +172,6 @@ class Supervisor:
         except (LaunchFailed, InitialisationFailed, ValueError) as error:
             self._failed(kernel, session, str(error))
             return
-        start.state = ProcessState.INITIALISED
         if not self._registry.ready(kernel):
             return  # it is being closed, and `_end` ends this greenlet
         self._persistence.keep(session)
@@ -223,7 +210,6 @@ class Supervisor:
         process, link = self._launcher.launch(kernel.id, path, options, timeout, surroundings, elsewhere, began)
         if self._log.trace_enabled:
             trace_link(self._log, link, f"Kernel {kernel.id}")
-        self._timer.watch(kernel)
         session = KernelSession(self._owner, kernel, process, link, settings.missed_output_limit)
         notes = self._persistence.make_notes(link.data.socket.fileno(), len(link.leftover))
         if notes is not None:
@@ -242,8 +228,7 @@ class Supervisor:
         Args:
             kernel: What the registry knows of it.
             process: The process.
-            record: What `KernelSession.hand_over` returned, with descriptors of this process; "time_limit" is as of
-                `EvaluationTimer.hand_over`.
+            record: What `KernelSession.hand_over` returned, with descriptors of this process.
 
         Raises:
             OSError: Its link does not exist any more.
@@ -260,15 +245,8 @@ class Supervisor:
             self._take_notes(session, notes, position, scan_of(record))
         session.go_on(record)
         self._persistence.keep(session)
-        self._timer.watch(kernel)
-        if "time_limit" in record:
-            self._timer.go_on(kernel, record["time_limit"])
         self.sessions[kernel] = session
         return session
-
-    def time_limit(self, session: KernelSession) -> dict[str, Any] | None:
-        """The limit of the evaluation that is under way in a kernel, for `go_on`."""
-        return self._timer.hand_over(session.record)
 
     def end_process(self, kernel: Kernel, process: KernelProcess | None) -> None:
         """Go on with the end of a kernel that is closing and has no session here."""
@@ -276,7 +254,7 @@ class Supervisor:
 
     def _end_process(self, kernel: Kernel, process: KernelProcess | None) -> None:
         if process is not None:
-            process.stop()
+            process.stop(self._grace)
         self._forget(kernel)
 
     def _report(self, kernel: Kernel, session: KernelSession, linked: float, ready: float) -> None:
@@ -298,7 +276,7 @@ class Supervisor:
 
     def _failed(self, kernel: Kernel, session: KernelSession | None, reason: str) -> None:
         if session is not None:
-            session.stop()
+            session.stop(self._grace)
         if kernel.state is not KernelState.STARTING:
             return
         self.sessions.pop(kernel, None)
@@ -421,7 +399,7 @@ class Supervisor:
         self._settle(kernel, "it was closed while it was starting")
         session = self.sessions.get(kernel)
         if session is not None:
-            session.stop()
+            session.stop(self._grace)
         self._forget(kernel)
 
     def link_ended(self, session: KernelSession) -> None:
@@ -453,13 +431,12 @@ class Supervisor:
         told = "" if in_good_order else f"the kernel {death}"
         self._registry.lost(kernel, in_good_order=in_good_order, can_continue=can_continue, told=told)
         session.channel.lost()
-        session.stop()
+        session.stop(self._grace)
         self._forget(kernel)
 
     def _forget(self, kernel: Kernel) -> None:
         self.sessions.pop(kernel, None)
         self._persistence.forget(kernel)
-        self._timer.forget(kernel)
         self._registry.gone(kernel)
 
 

@@ -9,7 +9,7 @@ A channel reports to one callback, with a `ChannelEvent`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from time import monotonic
@@ -24,7 +24,7 @@ from wstpserver.server.relay import epoll_loop
 from wstpserver.server.relay.epoll_loop import PORTION, Buffer, give_buffer, take_buffer
 from wstpserver.server.relay.sinks import Sink
 from wstpserver.wire.errors import RemoteProtocolError
-from wstpserver.wire.frames import END, HEADS, MORE, TAIL, FrameScanner, head_bits
+from wstpserver.wire.frames import END, HEADS, MORE, TAIL, FrameScanner
 from wstpserver.wire.packets import PacketHead
 
 #: A frame from a client goes to the kernel only when it is whole, if that is at most so many bytes; commands and
@@ -91,7 +91,8 @@ class Channel:
         connection: the data connection.
         on_event: the callback.
         scanner: finds the frames; stops at the ends of those that Python has to see.
-        direct: heads of frames that may leave in C, to the sink's connection, before this object hears of them.
+        direct: heads of frames that may leave in C, to the sink's connection, before this object hears of them; as of
+            `head_bits`.
         reported: those of them that are reported after they have left.
     """
 
@@ -102,41 +103,43 @@ class Channel:
     #: it). Each class has a counter of its own.
     bytes_received = ffi.new("uint64_t *")
 
+    # What a new channel begins with.
+    frame = FrameState.BOUNDARY
+    _kept = b""
+    #: The buffer that is being processed, and what follows after it, of what was received before `run`.
+    _processed: Buffer | None = None
+    _later = b""
+    #: True after `halt`, and set when the channel goes on after that.
+    _halting = False
+    _halted: Event | None = None
+    _turn_ends = 0.0
+    _sink: Sink | None = None
+    _loop: epoll_loop.EpollLoop | None = None
+    #: The greenlet that waits in the loop, what it was woken for, and an answer to be reported before that.
+    greenlet: Any = None
+    arrival: tuple[Buffer, int] | None = None
+    late_answer: PacketHead | None = None
+
     def __init__(
         self,
         connection: Connection,
         on_event: OnEvent,
         scanner: FrameScanner,
-        direct: Iterable[PacketHead],
-        reported: Iterable[PacketHead],
+        direct: int,
+        reported: int,
     ) -> None:
         self.connection = connection
         self.scanner = scanner
-        self.frame = FrameState.BOUNDARY
         self._on_event = on_event
         state = self.state = ffi.new("struct wstpcopy *")
         state.source = connection.handle
         state.scan = scanner.state
         state.total = self.bytes_received
-        state.direct = head_bits(direct)
-        state.reported = head_bits(reported)
+        state.direct = direct
+        state.reported = reported
         # Not methods: a partial object saves a Python frame for each round.
         self._receive = partial(lib.wstpcopy_receive, state)
         self._scan_on = partial(lib.wstpcopy_next, state)
-        self._kept = b""
-        #: The buffer that is being processed, and what follows after it, of what was received before `run`.
-        self._processed: Buffer | None = None
-        self._later = b""
-        #: True after `halt`, and set when the channel goes on after that.
-        self._halting = False
-        self._halted: Event | None = None
-        self._turn_ends = 0.0
-        self._sink: Sink | None = None
-        self._loop: epoll_loop.EpollLoop | None = None
-        #: The greenlet that waits in the loop, what it was woken for, and an answer to be reported before that.
-        self.greenlet: Any = None
-        self.arrival: tuple[Buffer, int] | None = None
-        self.late_answer: PacketHead | None = None
 
     # -- rounds --------------------------------------------------------------------------------------------------
 
@@ -155,6 +158,8 @@ class Channel:
             if leftover:
                 self.bytes_received[0] += len(leftover)
                 self._take(leftover)
+            else:
+                self._wait_in_loop()  # from now on the loop hears what comes in; the first round looks what is here
             while self._round():
                 if self._halting and self.in_hand is not None:
                     self._stand_still()
@@ -309,11 +314,14 @@ class Channel:
 
     def _stream(self, data: memoryview | bytearray | bytes) -> None:
         """Write a part of a frame to the sink, and let C go on with that frame if it may."""
-        assert self._sink is not None
+        sink = self._sink
+        assert sink is not None
         self.frame = FrameState.STREAMING
-        self._sink.write(data, at_boundary=False)
-        # the frame in progress has begun to go to the sink and may go on there in C
-        self.state.passing = self.scanner.state.frame_start + 1 if self._sink.in_frame() else 0
+        sink.write(data, at_boundary=False)
+        # The frame in progress has begun to go to the sink and may go on there in C, unless the bridge has ended while
+        # this waited for the other side to read.
+        may_go_on = self._sink is sink and sink.in_frame()
+        self.state.passing = self.scanner.state.frame_start + 1 if may_go_on else 0
 
     def frame_begun(self) -> None:
         """A part of a large frame passed in C, and more may. Called in the hub, before any greenlet runs."""

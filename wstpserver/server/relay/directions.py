@@ -25,22 +25,35 @@ from wstpserver.server.relay.channel import HELD_FRAME_SIZE, Channel, ChannelEve
 from wstpserver.server.relay.epoll_loop import Buffer
 from wstpserver.server.relay.sinks import NullSink, PeerSink, Sink
 from wstpserver.wire.errors import LocalProtocolError
-from wstpserver.wire.frames import FrameScanner, head_bits
+from wstpserver.wire.frames import ALL_HEADS, FrameScanner, head_bits
 from wstpserver.wire.packets import PacketHead
 
 assert MAXIMUM_COMMAND_SIZE <= HELD_FRAME_SIZE
 
 # Members of an enum are slow to look up.
 _COMMAND = PacketHead.WSCommandPacket
+_EVALUATE = PacketHead.EvaluatePacket
+_OPEN = BridgeState.OPEN
 _HELD = FrameState.HELD
 _STREAMING = FrameState.STREAMING
 _SKIPPING = FrameState.SKIPPING
 _BOUNDARY = FrameState.BOUNDARY
 
+#: Evaluations of a client, as C takes them.
+_EVALUATIONS = head_bits(ANSWERED_BY)
+
 #: So many evaluations with this head passed in C, and so many answers to them, in turn. Called in the hub, where
 #: nothing may wait, or in the channel's greenlet with (head, 1, 0). True: the last answer could not be accounted for,
 #: and the kernel's channel reports it.
 OnPassed = Callable[[PacketHead, int, int], bool]
+
+
+def _ignore_event(_event: ChannelEvent, _head: PacketHead, _data: memoryview | bytes | None) -> bool:
+    return False
+
+
+def _ignore_passed(_head: PacketHead, _begun: int, _answered: int) -> bool:
+    return False
 
 
 class ClientChannel(Channel):
@@ -58,27 +71,31 @@ class ClientChannel(Channel):
     asks = True
     bytes_received = ffi.new("uint64_t *")
 
+    #: The kernel's channel that C counts answers of; written by `apply`.
+    peer: Channel | None = None
+    _held_part: bytes | bytearray = b""
+
     def __init__(self, connection: Connection, on_event: OnEvent, on_passed: OnPassed) -> None:
-        super().__init__(connection, on_event, FrameScanner((), None), ANSWERED_BY, ANSWERED_BY)
-        self.state.counted = self.state.reported
-        self.state.one_shot = 1
-        self.state.paired = PacketHead.EvaluatePacket
-        self.state.large, self.state.held = self.state.direct, HELD_FRAME_SIZE
-        #: The kernel's channel that C counts answers of; written by `apply`.
-        self.peer: Channel | None = None
+        super().__init__(connection, on_event, FrameScanner((), None), _EVALUATIONS, _EVALUATIONS)
+        state = self.state
+        state.counted = state.large = _EVALUATIONS
+        state.one_shot, state.paired, state.held = 1, _EVALUATE, HELD_FRAME_SIZE
         self._on_passed = on_passed
-        self._held_part: bytes | bytearray = b""
+
+    def close(self) -> None:
+        """The connection is closed: report nothing more."""
+        self._on_event, self._on_passed = _ignore_event, _ignore_passed
 
     # -- the bridge ------------------------------------------------------------------------------------------------
 
     def attach(self, sink: PeerSink) -> None:
-        """A bridge begins: frames go to *sink*, as far as the callback lets them."""
+        """A bridge begins: frames go to *sink*, as far as the callback lets them. `apply` follows."""
         self._sink = sink
         self.state.sink = ffi.NULL if sink.connection is None else sink.connection.handle
-        self.state.permitted = self.state.passing = 0
+        self.state.passing = 0
 
     def detach(self) -> bool:
-        """The bridge ends.
+        """The bridge ends. `apply` has taken every permission away.
 
         Returns:
             True if a frame was going to the sink in parts: its rest is skipped, and `completion` says what completes
@@ -89,7 +106,7 @@ class ClientChannel(Channel):
             self.frame = _SKIPPING
         self._sink = None
         self.state.sink = ffi.NULL
-        self.state.permitted = self.state.passing = 0
+        self.state.passing = 0
         return broken
 
     def completion(self, limit: int) -> Iterator[bytes]:
@@ -176,9 +193,14 @@ class ClientChannel(Channel):
 _KEPT = frozenset({PacketHead.InputNamePacket}) | QUESTIONS
 #: Packets of which no part goes on before the whole is there.
 _HELD_HEADS = frozenset({PacketHead.WSCommandPacket}) | _KEPT
-_STOPS = frozenset(PacketHead) - PLAIN_OUTPUT
-_DIRECT = frozenset(PacketHead) - {PacketHead.WSCommandPacket}
-_COUNTED = frozenset({PacketHead.ReturnPacket})
+_DIRECT_HEADS = frozenset(PacketHead) - {PacketHead.WSCommandPacket}
+
+# The same and others as C takes them, computed once.
+_STOPS = head_bits(frozenset(PacketHead) - PLAIN_OUTPUT)
+_DIRECT = head_bits(_DIRECT_HEADS)
+_LARGE = head_bits(_DIRECT_HEADS - _HELD_HEADS)
+_REPORTED = head_bits(REPORTED_HEADS)
+_COUNTED = head_bits({PacketHead.ReturnPacket})
 
 #: Other frames from a kernel are passed on in one piece up to this many bytes, so that the client wakes once for each.
 HELD_OUTPUT_SIZE = 16384
@@ -213,11 +235,12 @@ class KernelChannel(Channel):
     bytes_received = ffi.new("uint64_t *")
 
     def __init__(self, connection: Connection, on_event: OnEvent) -> None:
-        super().__init__(connection, on_event, FrameScanner((), _STOPS), _DIRECT, REPORTED_HEADS)
-        self.state.counted = head_bits(_COUNTED)
+        super().__init__(connection, on_event, FrameScanner((), None), _DIRECT, _REPORTED)
+        self.scanner.state.stop_at_end = _STOPS
+        self.state.counted = _COUNTED
         self.state.silent = self.state.permitted = 1
         self.state.paired = ANSWERED_BY[PacketHead.EvaluatePacket]
-        self.state.large, self.state.held = head_bits(_DIRECT - _HELD_HEADS), HELD_OUTPUT_SIZE
+        self.state.large, self.state.held = _LARGE, HELD_OUTPUT_SIZE
         self._sink: Sink = NullSink()
         self._next: Sink | None = None
         self._notes: Notes | None = None
@@ -277,12 +300,12 @@ class KernelChannel(Channel):
         else:
             self._next = sink
             self.state.sink = ffi.NULL  # the end of this frame must be seen here, wherever it is received
-            self.scanner.set_stops((), None)
+            self.scanner.state.stop_at_end = ALL_HEADS
 
     def _use(self, sink: Sink) -> None:
         self._sink, self._next = sink, None
         self.state.sink = ffi.NULL if sink.connection is None else sink.connection.handle
-        self.scanner.set_stops((), None if sink.every_frame else _STOPS)
+        self.scanner.state.stop_at_end = ALL_HEADS if sink.every_frame else _STOPS
 
     def completion(self) -> Iterator[bytes] | None:
         """What would complete the frame that the connection has ended in; None if nothing can."""
@@ -385,7 +408,7 @@ def permissions(
         deferred: a command takes effect when the evaluation has ended.
         rewrites: bytes have to be rewritten between the two (docs/wire-protocol.md, section 2).
     """
-    if bridge is not BridgeState.OPEN or not queue_empty or closing or deferred or rewrites:
+    if bridge is not _OPEN or not queue_empty or closing or deferred or rewrites:
         return NOTHING
     return _ALL[accepting, plain]
 

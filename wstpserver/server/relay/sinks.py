@@ -205,12 +205,14 @@ class OutputBacklog(FrameSink):
 
     def drain(self) -> tuple[deque[bytes], int]:
         """Return the frames, oldest first, each without its ``]``, and the number of dropped ones; forget both."""
-        frames, dropped = self._frames or deque(), self.dropped
+        frames, dropped = self._frames, self.dropped
+        if frames is None and not dropped:
+            return deque(), 0
         self._frames = None
         self.size = self.dropped = 0
         if self.journal is not None:
             self.journal.clear()
-        return frames, dropped
+        return frames or deque(), dropped
 
 
 class FunctionSink(FrameSink):
@@ -311,7 +313,10 @@ class FrameWriter:
                 data = b"]" + bytes(data)
         self._sending = True
         try:
-            self._send(data)
+            if self._rewriter is None:
+                self.connection.send(data)
+            else:
+                self._send(data)
             if self._completion is not None:  # the frame was abandoned while we waited
                 for data in self._completion:
                     self._send(data)

@@ -1,5 +1,6 @@
 (* Functions of strings that Mathics3 lacks. *)
 
+InputForm[e_, NumberMarks -> _] := InputForm[e]
 StringStartsQ[s_String, p_] := StringMatchQ[s, p ~~ ___]
 StringStartsQ[l_List, p_] := Map[StringStartsQ[#, p] &, l]
 StringStartsQ[p_] := Function[s, StringStartsQ[s, p]]
