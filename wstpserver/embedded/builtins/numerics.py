@@ -558,8 +558,10 @@ def clip_packed(evaluation: Any, items: BaseElement, bounds: BaseElement | None 
         return None
     if not all(isinstance(limit, MachineReal) for limit in limits) and (array < -1).any() | (array > 1).any():
         return None
-    values = [number_of(limit) for limit in limits]
-    return None if None in values else list_of_array(numpy.clip(array, *values))
+    least, most = (number_of(limit) for limit in limits)
+    if not isinstance(least, float) or not isinstance(most, float):
+        return None
+    return list_of_array(numpy.clip(array, least, most))
 
 
 @NUMERICS.define("Join", 2, None)
