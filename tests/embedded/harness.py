@@ -5,7 +5,6 @@ import select
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from wstpserver.client import LinkClosed, listen
@@ -40,6 +39,12 @@ def link_options(listener):
 def libraries(pid):
     """The paths of the files a process has mapped, its extension modules among them (Linux)."""
     return {line.split(maxsplit=5)[5] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/" in line}
+
+
+def processor_time(pid):
+    """Ticks of processor time that a process has taken (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def kernel_environment(home):
@@ -85,14 +90,13 @@ class Kernel:
         """The value of an expression, or of what a text means."""
         return self.evaluate_packets(typed(expression) if isinstance(expression, str) else expression)[-1][1]
 
-    def seconds_to_abort(self, expression, after=None):
-        """(value, seconds from the abort to it); the abort goes out when `after`, a packet's name, has come."""
+    def aborted(self, expression, after=None):
+        """The value of an aborted evaluation; the abort goes out when `after`, a packet's name, has come."""
         self.send("EvaluatePacket", expression)
         if after is not None:
             self.packets_until(after)
-        start = time.monotonic()
         self.link.abort()
-        return self.packets_until("ReturnPacket")[-1][1], time.monotonic() - start
+        return self.packets_until("ReturnPacket")[-1][1]
 
     def wait_until_closed(self):
         try:
@@ -156,9 +160,9 @@ class WarmParent:
         os.close(writer)
         return self._launches, reader
 
-    def launch(self, prompt=True, **request):
+    def launch(self, prompt=True, classic=False, **request):
         """A Kernel whose first prompt has been read."""
-        with listen("0@127.0.0.1") as listener:
+        with listen("0@127.0.0.1", classic=classic) as listener:
             launch, output = self.request(["-wstp", *link_options(listener)], **request)
             link = listener.accept(PATIENCE)
         kernel = Kernel(link, self.event("launched", launch=launch)["pid"], output)

@@ -27,7 +27,7 @@ def test_tables_are_emptied_when_they_have_grown(atoms):
 
 
 def test_arrays_pass_by_the_tables(atoms):
-    from wstpserver.embedded.convert import integers, machine_reals
+    from wstpserver.embedded.arrays import integers, machine_reals
 
     known = len(atoms.Integer._integers), len(atoms.MachineReal._machine_reals)
     assert [atom.value for atom in integers(range(10**6, 10**6 + 100))] == list(range(10**6, 10**6 + 100))
@@ -37,7 +37,7 @@ def test_arrays_pass_by_the_tables(atoms):
 
 
 def test_numbers_of_arrays_are_equal_to_others(atoms):
-    from wstpserver.embedded.convert import integers, machine_reals
+    from wstpserver.embedded.arrays import integers, machine_reals
 
     (integer,), (real,) = integers([10**6]), machine_reals([0.0625])
     assert integer == atoms.Integer(10**6) and hash(integer) == hash(atoms.Integer(10**6))

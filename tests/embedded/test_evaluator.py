@@ -54,7 +54,7 @@ def test_input_in_an_initialization_file_asks_and_can_be_aborted(kernel, tmp_pat
     assert kernel.packets_until("InputPacket") == [("InputPacket", "? ")]
     kernel.send("TextPacket", "4")
     assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 5)]
-    value, _ = kernel.seconds_to_abort(call("Get", str(file)), after="InputPacket")
+    value = kernel.aborted(call("Get", str(file)), after="InputPacket")
     assert value == Symbol("$Aborted")
 
 

@@ -85,7 +85,7 @@ def test_other_protocols_are_refused(kernel):
 @pytest.mark.parametrize("text", ["LinkRead[l]", "LinkWrite[l, 1]", "LinkActivate[l]"])
 def test_an_abort_ends_the_wait_for_the_other_side(kernel, text):
     kernel.evaluate("l = LinkCreate[];")
-    value, _ = kernel.seconds_to_abort(typed(f"Print[1]; {text}"), after="TextPacket")
+    value = kernel.aborted(typed(f"Print[1]; {text}"), after="TextPacket")
     assert value == Symbol("$Aborted")
     assert kernel.evaluate("1 + 1") == 2
 

@@ -47,7 +47,7 @@ def test_other_packets_wait_for_the_end_of_the_question(kernel):
 
 
 def test_late_answer_to_an_aborted_question_is_dropped(kernel):
-    value, _ = kernel.seconds_to_abort(typed("Input[]"), after="InputPacket")
+    value = kernel.aborted(typed("Input[]"), after="InputPacket")
     assert value == Symbol("$Aborted")
     kernel.send("TextPacket", "1")
     assert kernel.evaluate_packets(call("Plus", 1, 1)) == [("ReturnPacket", 2)]
@@ -88,7 +88,7 @@ def test_dialogs_nest(kernel):
 def test_abort_in_a_dialog(kernel):
     kernel.send("EvaluatePacket", typed("{Dialog[], 2}"))
     kernel.packets_until("InputNamePacket")
-    value, _ = kernel.seconds_to_abort(typed("Print[1]; Pause[30]"), after="TextPacket")
+    value = kernel.aborted(typed("Print[1]; Pause[300]"), after="TextPacket")
     assert value == Symbol("$Aborted")  # the evaluation inside
     assert kernel.evaluate(call("Plus", 1, 1)) == 2
     kernel.link.abort()  # now the one around it

@@ -125,7 +125,7 @@ def test_quit(kernel, text):
 
 
 def test_abort_of_a_line(kernel):
-    kernel.send("EnterTextPacket", "Print[1]; Pause[30]")
+    kernel.send("EnterTextPacket", "Print[1]; Pause[300]")
     kernel.packets_until("TextPacket")
     kernel.link.abort()
     assert kernel.packets_until("InputNamePacket") == [

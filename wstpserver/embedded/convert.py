@@ -2,9 +2,6 @@
 
 A link can carry an expression a million levels deep, so the conversions use a stack of their own and do not recurse.
 Symbols without a context are looked up as the parser does, in $Context and $ContextPath at that moment.
-
-Mathics keeps every number it makes in a table for ever, so that equal numbers are one object. Only speed depends on
-that, and for the many numbers of an array the table is a loss: those are made without it.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import binascii
 import math
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy
@@ -29,20 +26,24 @@ from mathics.core.atoms import (
     Rational,
     String,
 )
-from mathics.core.element import BaseElement, ElementsProperties
+from mathics.core.element import BaseElement
 from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
 from mathics.core.number import dps
 from mathics.core.symbols import Symbol, SymbolConstant, SymbolList
-from mathics.core.systemsymbols import (
-    SymbolByteArray,
-    SymbolComplex,
-    SymbolDirectedInfinity,
-    SymbolIndeterminate,
-    SymbolRational,
-)
+from mathics.core.systemsymbols import SymbolByteArray, SymbolComplex, SymbolRational
 from mpmath.libmp import from_str, round_nearest, to_str
 
+from wstpserver.embedded.arrays import (
+    PACK_FROM,
+    PackedList,
+    array_of_list,
+    integers,
+    list_of_array,
+    list_of_numbers,
+    machine_real,
+    machine_reals,
+)
 from wstpserver.wire.values import BigReal, Function, LongDouble, PackedArray
 from wstpserver.wire.values import Symbol as WireSymbol
 
@@ -51,12 +52,6 @@ MACHINE_DIGITS = 17
 
 #: Decimal digits of one bit.
 DIGITS_PER_BIT = 0.30103
-
-#: Integers of this size are so common that the copies in Mathics' table are used.
-SMALL_INTEGERS = range(-256, 1025)
-
-#: A rectangular list of at least so many machine numbers is sent as a packed array, as by Wolfram kernels.
-PACK_FROM = 250
 
 #: Lists with more dimensions are not packed.
 PACK_DEPTH = 8
@@ -161,6 +156,8 @@ class FromWire:
         raise TypeError(f"no expression: {value!r}")
 
     def _array(self, array: PackedArray) -> BaseElement:
+        if array.heads is None and 0 not in array.shape and array.kind != "real128":
+            return list_of_array(array.to_numpy())
         values = array.flat()
         if array.kind == "real128":
             values = [float(value) for value in values]
@@ -243,15 +240,6 @@ def _rows(head: Symbol, elements: list[BaseElement], size: int, count: int) -> l
     return [list_of_numbers(group) for group in groups]
 
 
-def list_of_numbers(elements: list[BaseElement]) -> ListExpression:
-    """A list; for numbers, what Mathics would find out by looking at each of them is told."""
-    kind = type(elements[0]) if elements else None
-    if kind not in (MachineReal, Integer) or not all(type(element) is kind for element in elements):
-        return ListExpression(*elements)
-    known = ElementsProperties(elements_fully_evaluated=True, is_flat=True, is_ordered=False, is_uniform=True)
-    return ListExpression(*elements, elements_properties=known, literal_values=tuple(e._value for e in elements))
-
-
 def _build(head: BaseElement, arguments: list[BaseElement]) -> BaseElement:
     """head[arguments], as the atom it stands for where Mathics has one: a rational, a complex number, a byte array."""
     if head is SymbolList:
@@ -273,44 +261,6 @@ def _build(head: BaseElement, arguments: list[BaseElement]) -> BaseElement:
 
 def _are(arguments: list[BaseElement], count: int, kind: type) -> bool:
     return len(arguments) == count and all(isinstance(argument, kind) for argument in arguments)
-
-
-def machine_real(value: float) -> BaseElement:
-    """A machine real; infinities and not-a-number as the expressions a kernel has for them."""
-    if math.isfinite(value):
-        return MachineReal(value)
-    if math.isnan(value):
-        return SymbolIndeterminate
-    return Expression(SymbolDirectedInfinity, Integer(1 if value > 0 else -1))
-
-
-def machine_reals(values: Sequence[float]) -> list[BaseElement]:
-    """Many machine reals, made without Mathics' table (0.4 us each)."""
-    if not all(map(math.isfinite, values)):
-        return [machine_real(value) for value in values]
-    new, kind = object.__new__, MachineReal
-    reals: list[BaseElement] = []
-    for value in values:
-        real = new(kind)
-        real._value = value
-        real.hash = hash((kind, value))
-        reals.append(real)
-    return reals
-
-
-def integers(values: Sequence[int]) -> list[BaseElement]:
-    """Many integers, made without Mathics' table (1 us each). `patches` supplies their SymPy counterparts."""
-    new, kind = object.__new__, Integer
-    numbers: list[BaseElement] = []
-    for value in values:
-        if value in SMALL_INTEGERS:
-            numbers.append(Integer(value))
-            continue
-        number = new(kind)
-        number._value = value
-        number.hash = hash((kind, value))
-        numbers.append(number)
-    return numbers
 
 
 def real_from_text(text: str) -> BaseElement | None:
@@ -380,6 +330,8 @@ class ToWire:
                 done.append(symbol)
             elif kind in self._leaves:
                 done.append(self._leaves[kind](item))
+            elif kind is PackedList:
+                done.append(_packed(item.array))
             elif isinstance(item, Expression):
                 packed = pack(item) if kind is ListExpression else None
                 if packed is not None:
@@ -410,17 +362,27 @@ class ToWire:
 
 def pack(expression: ListExpression) -> PackedArray | None:
     """A rectangular list of machine numbers as a packed array; None if it is too small or no such list."""
+    rows = [array_of_list(row) for row in expression.elements]
+    if rows and all(row is not None for row in rows) and len({(row.shape, row.dtype) for row in rows}) == 1:
+        return _packed(numpy.stack(rows))
     shape = [len(expression.elements)]
     flat: tuple[BaseElement, ...] | list[BaseElement] = expression.elements
-    while flat and type(flat[0]) is ListExpression and len(shape) < PACK_DEPTH:
+    while flat and isinstance(flat[0], ListExpression) and len(shape) < PACK_DEPTH:
         size = len(flat[0].elements)
-        if not all(type(row) is ListExpression and len(row.elements) == size for row in flat):
+        if not all(isinstance(row, ListExpression) and len(row.elements) == size for row in flat):
             return None
         shape.append(size)
         flat = [element for row in flat for element in row.elements]
     if len(flat) < PACK_FROM:
         return None
     return _pack_flat(flat, tuple(shape))
+
+
+def _packed(values: Any) -> PackedArray:
+    """A NumPy array in the narrowest kind that a Wolfram kernel uses for it."""
+    if values.dtype.kind == "i" and int(values.min()) in INT32 and int(values.max()) in INT32:
+        values = values.astype(numpy.int32)
+    return PackedArray.from_numpy(values)
 
 
 def _pack_flat(flat: tuple[BaseElement, ...] | list[BaseElement], shape: tuple[int, ...]) -> PackedArray | None:

@@ -18,6 +18,7 @@ from mathics.core.systemsymbols import SymbolFullForm, SymbolInputForm
 from mathics.format.box import formatvalues
 from mathics.format.form import outputform
 
+from wstpserver.embedded.arrays import PackedList, list_of_array
 from wstpserver.embedded.evaluator import replace_everywhere
 
 #: Lists shorter than this are left to Mathics.
@@ -92,6 +93,8 @@ def _do_format(element: BaseElement, evaluation: Evaluation, form: Symbol) -> An
 
 
 def _is_number_list(element: BaseElement) -> bool:
+    if type(element) is PackedList:
+        return bool(element.array.ndim == 1)
     return (
         type(element) is ListExpression
         and len(element.elements) >= FAST_FROM
@@ -141,7 +144,7 @@ def _cost_within(expression: BaseElement, budget: float) -> bool:
             budget -= _own_cost(item)
             if budget < 0:
                 return False
-            if isinstance(item, Expression):
+            if isinstance(item, Expression) and type(item) is not PackedList:
                 below.append(item.head)
                 below.extend(item.elements)
         if not below:
@@ -159,6 +162,8 @@ def _own_cost(item: BaseElement) -> float:
         return 1 / NUMBERS_PER_UNIT if bits < LONG_INTEGER else bits / BITS_PER_UNIT
     if kind is String:
         return 1 + len(item.value) / CHARACTERS_PER_UNIT
+    if type(item) is PackedList:
+        return float(item.array.size) / NUMBERS_PER_UNIT
     return 0 if isinstance(item, Expression) else 1
 
 
@@ -166,6 +171,8 @@ def _cut(expression: BaseElement, budget: float, depth: int) -> BaseElement:
     """A copy that costs about `budget`; each element gets its share."""
     if not isinstance(expression, Expression):
         return _cut_atom(expression, budget)
+    if type(expression) is PackedList:
+        return _cut_array(expression.array)
     elements = expression.elements
     if depth > DEPTH // 2:
         return _gap(len(elements))
@@ -181,6 +188,16 @@ def _cut(expression: BaseElement, budget: float, depth: int) -> BaseElement:
     if isinstance(expression, ListExpression):
         return ListExpression(*shown)
     return Expression(expression.head, *shown)
+
+
+def _cut_array(array: Any) -> BaseElement:
+    """The list of a large array with the middle of each dimension left out."""
+    kept = list_of_array(array[:KEPT]), list_of_array(array[-KEPT:])
+    if len(array) <= 2 * KEPT:
+        kept = list_of_array(array), ListExpression()
+    gap = [_gap(len(array) - 2 * KEPT)] if len(array) > 2 * KEPT else []
+    rows = [*kept[0].elements, *gap, *kept[1].elements]
+    return ListExpression(*(_cut_array(row.array) if type(row) is PackedList else row for row in rows))
 
 
 def _cut_atom(atom: BaseElement, budget: float) -> BaseElement:

@@ -277,5 +277,5 @@ class KernelRepl:
 
 def leave_on_quit(expression: BaseElement) -> None:
     """Raise SystemExit if the whole input is Quit or Exit."""
-    if expression in QUIT_SYMBOLS:
+    if isinstance(expression, Symbol) and expression in QUIT_SYMBOLS:
         raise SystemExit(EXIT_OK)

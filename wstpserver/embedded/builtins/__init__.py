@@ -14,13 +14,16 @@ from wstpserver.embedded.builtins.library import Library, install_language
 from wstpserver.embedded.builtins.links import LINKS
 from wstpserver.embedded.builtins.mathematics import MATHEMATICS
 from wstpserver.embedded.builtins.numerics import NUMERICS, install_fast_arithmetic, install_nothing
+from wstpserver.embedded.builtins.packed import PACKED
 from wstpserver.embedded.builtins.parallel import PARALLEL
 from wstpserver.embedded.builtins.server_functions import SERVER_BUILTINS
 from wstpserver.embedded.builtins.text import TEXT, install_text
 
 BUILTINS: tuple[type[Builtin], ...] = (*CONTROL_BUILTINS, *SERVER_BUILTINS)
 
-LIBRARIES: tuple[Library, ...] = (COLLECTIONS, DATA, GRAPHICS, GRAPHS, LINKS, MATHEMATICS, NUMERICS, PARALLEL, TEXT)
+LIBRARIES: tuple[Library, ...] = (
+    COLLECTIONS, DATA, GRAPHICS, GRAPHS, LINKS, MATHEMATICS, NUMERICS, PACKED, PARALLEL, TEXT,
+)  # fmt: skip
 
 
 def contribute_builtins(definitions: Definitions) -> None:

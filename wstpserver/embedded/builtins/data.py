@@ -26,11 +26,12 @@ from mathics.core.systemsymbols import (
 )
 
 from wstpserver.client.wxf import expression_to_wxf, wxf_to_expression
+from wstpserver.embedded.arrays import machine_real
 from wstpserver.embedded.builtins.collections import call, from_pairs, is_association, pairs_of
 from wstpserver.embedded.builtins.library import Library
 from wstpserver.embedded.builtins.mathematics import NO_ANSWER, solution_rules, to_sympy
 from wstpserver.embedded.builtins.numerics import expression_of, number_of, numbers_of
-from wstpserver.embedded.convert import FromWire, ToWire, machine_real
+from wstpserver.embedded.convert import FromWire, ToWire
 
 DATA = Library()
 

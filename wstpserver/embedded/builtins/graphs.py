@@ -21,8 +21,8 @@ from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
 from mathics.core.symbols import Symbol, SymbolFalse, SymbolTrue
 
+from wstpserver.embedded.arrays import machine_real
 from wstpserver.embedded.builtins.library import Library
-from wstpserver.embedded.convert import machine_real
 
 GRAPHS = Library()
 

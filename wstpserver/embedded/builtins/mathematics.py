@@ -16,10 +16,10 @@ from mathics.core.systemsymbols import SymbolEqual, SymbolRule
 from sympy.polys.matrices import DomainMatrix
 from sympy.simplify.fu import TR8, TR9
 
+from wstpserver.embedded.arrays import machine_real
 from wstpserver.embedded.builtins.collections import in_order
 from wstpserver.embedded.builtins.library import Library, value_by_other_rules
 from wstpserver.embedded.builtins.numerics import expression_of
-from wstpserver.embedded.convert import machine_real
 
 MATHEMATICS = Library()
 

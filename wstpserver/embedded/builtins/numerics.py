@@ -18,6 +18,20 @@ from mathics.core.rules import Rule
 from mathics.core.symbols import Symbol, SymbolNull
 from mathics.core.systemsymbols import SymbolPlus
 
+from wstpserver.embedded.arrays import (
+    PACK_FROM,
+    PackedList,
+    Unsuited,
+    array_of_list,
+    element_of,
+    list_of_array,
+    list_of_numbers,
+    machine_real,
+    machine_reals,
+    operand,
+    operate,
+    packed_list,
+)
 from wstpserver.embedded.builtins.collections import (
     SymbolNothing,
     call,
@@ -27,7 +41,7 @@ from wstpserver.embedded.builtins.collections import (
     is_association,
 )
 from wstpserver.embedded.builtins.library import Library
-from wstpserver.embedded.convert import list_of_numbers, machine_real, machine_reals
+from wstpserver.embedded.builtins.packed import array_of_values, sums_are_safe, table_of_arrays
 
 NUMERICS = Library()
 
@@ -61,6 +75,9 @@ def array_of(element: BaseElement) -> Any:
 
     Shape: that of the list. Type: float64, or complex128 if there is a complex number.
     """
+    packed = array_of_list(element)
+    if packed is not None:
+        return packed if packed.dtype.kind == "f" else None
     rows: list[Any] = [element]
     shape: list[int] = []
     while rows and all(isinstance(row, ListExpression) for row in rows):
@@ -84,10 +101,8 @@ def _is_machine(element: BaseElement) -> bool:
 def expression_of(value: Any) -> BaseElement:
     """A NumPy array or number as an expression; complex numbers without imaginary part stay complex."""
     if isinstance(value, numpy.ndarray) and value.ndim:
-        if value.ndim > 1:
-            return ListExpression(*map(expression_of, value))
         if value.dtype.kind == "f":
-            return list_of_numbers(machine_reals(value.tolist()))
+            return list_of_array(value)
         return ListExpression(*map(expression_of, value))
     if isinstance(value, complex | numpy.complexfloating):
         return Complex(MachineReal(float(value.real)), MachineReal(float(value.imag)))
@@ -203,6 +218,9 @@ def least_squares(evaluation: Any, matrix: BaseElement, right: BaseElement) -> B
 
 def _exact_array(element: BaseElement) -> Any:
     """A list of exact numbers as an array of floats."""
+    packed = array_of_list(element)
+    if packed is not None:
+        return packed.astype(float)
     rows = element.elements if isinstance(element, ListExpression) else ()
     if not rows:
         return None
@@ -269,23 +287,16 @@ def _over_associations(expression: Expression, evaluation: Any) -> BaseElement |
     return from_pairs(pairs)
 
 
-# Arithmetic of lists of machine reals.
+# Arithmetic of lists of machine numbers.
 
 #: Lists from which on an operation on all elements is left to NumPy.
 FAST_FROM = 32
-
-_ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
-    "System`Sin": numpy.sin, "System`Cos": numpy.cos, "System`Tan": numpy.tan, "System`ArcTan": numpy.arctan,
-    "System`Log": numpy.log, "System`Abs": numpy.abs, "System`Sinh": numpy.sinh, "System`Cosh": numpy.cosh,
-    "System`Tanh": numpy.tanh,
-}  # fmt: skip
-
 
 _COMBINE: dict[str, Callable[[list[int]], int]] = {"System`Plus": sum, "System`Times": math.prod}
 
 
 def install_fast_arithmetic() -> None:
-    """Let functions that Mathics threads over lists thread over associations, and take lists of machine reals whole."""
+    """Let functions that Mathics threads over lists thread over associations, and take lists of numbers whole."""
     original = Expression.thread
 
     def thread(self: Expression, evaluation: Any, head: Any = None) -> Any:
@@ -293,10 +304,8 @@ def install_fast_arithmetic() -> None:
             value = _over_associations(self, evaluation)
             if value is not None:
                 return True, value
-        if head is None and any(
-            type(part) is ListExpression and len(part.elements) >= FAST_FROM for part in self._elements
-        ):
-            value = _of_integers(self) or _of_reals(self)
+        if head is None and any(_is_long(part) for part in self._elements):
+            value = _of_integers(self) or _of_arrays(self)
             if value is not None:
                 return True, value
         return original(self, evaluation, head)
@@ -304,69 +313,52 @@ def install_fast_arithmetic() -> None:
     Expression.thread = thread
 
 
-def _of_reals(expression: Expression) -> BaseElement | None:
-    """The value of a function of lists of machine reals and numbers; None where Mathics has to find it."""
-    name = expression.get_head_name()
-    parts = [_operand(part) for part in expression.elements]
-    if any(part is None for part in parts):
+def _is_long(part: BaseElement) -> bool:
+    if type(part) is PackedList:
+        return True
+    return type(part) is ListExpression and len(part.elements) >= FAST_FROM
+
+
+def _of_arrays(expression: Expression) -> BaseElement | None:
+    """The value of a function of lists of machine numbers; None where Mathics has to find it."""
+    try:
+        operands = [_operand(part) for part in expression.elements]
+        value = operate(expression.get_head_name(), operands)
+    except Unsuited:
         return None
-    shapes = {part.shape for part in parts if isinstance(part, numpy.ndarray)}
-    if len(shapes) != 1:
-        return None
-    with numpy.errstate(all="ignore"):
-        if name == "System`Plus":
-            result = sum(parts[1:], parts[0])
-        elif name == "System`Times":
-            result = _product(parts)
-        elif name == "System`Power" and len(parts) == 2:
-            result = numpy.power(*parts)
-        elif name in _ELEMENTWISE and len(parts) == 1:
-            result = _ELEMENTWISE[name](parts[0])
-        else:
-            return None
-    if not isinstance(result, numpy.ndarray) or result.dtype != float or not numpy.isfinite(result).all():
-        return None
-    return expression_of(result)
+    return element_of(value)
 
 
 def _of_integers(expression: Expression) -> BaseElement | None:
     """Sums and products of lists of integers, and integers; None for anything else."""
     combine = _COMBINE.get(expression.get_head_name())
+    if combine is None or any(type(part) not in (ListExpression, Integer) for part in expression.elements):
+        return None
     lists = [part.elements for part in expression.elements if type(part) is ListExpression]
-    if combine is None or len({len(part) for part in lists}) != 1:
+    if len({len(part) for part in lists}) != 1 or not all({*map(type, part)} == {Integer} for part in lists):
         return None
-    single = [part for part in expression.elements if type(part) is not ListExpression]
-    if not all(type(part) is Integer for part in single) or not all({*map(type, part)} == {Integer} for part in lists):
-        return None
-    rest = [part._value for part in single]
+    rest = [part._value for part in expression.elements if type(part) is Integer]
     return list_of_numbers([Integer(combine([*(e._value for e in row), *rest])) for row in zip(*lists, strict=True)])
 
 
-def _product(parts: list[Any]) -> Any:
-    result = parts[0]
-    for part in parts[1:]:
-        result = result * part
-    return result
-
-
 def _operand(element: BaseElement) -> Any:
-    """An array of a list that holds machine reals only, or the float of a number other than an exact zero."""
-    if type(element) is ListExpression:
-        return _real_array(element)
-    if element.get_name() == "System`E":
-        return numpy.e
-    if isinstance(element, Integer | Rational | MachineReal):
-        value = number_of(element)
-        return None if value == 0 and not isinstance(element, MachineReal) else value
-    return None
+    if type(element) is not ListExpression:
+        return operand(element)
+    array = _real_array(element)
+    if array is None:
+        raise Unsuited
+    return array
 
 
 def _real_array(element: ListExpression) -> Any:
+    packed = array_of_list(element)
+    if packed is not None:
+        return packed if packed.dtype.kind == "f" else None
     parts = element.elements
     if all(type(part) is MachineReal for part in parts):
         values = [part._value for part in parts]
         return numpy.array(values) if values and set(map(type, values)) == {float} else None
-    if parts and all(type(part) is ListExpression for part in parts):
+    if parts and all(isinstance(part, ListExpression) for part in parts):
         rows = [_real_array(part) for part in parts]
         if all(row is not None for row in rows) and len({row.shape for row in rows}) == 1:
             return numpy.array(rows)
@@ -475,13 +467,16 @@ def table(evaluation: Any, body: BaseElement, iterator: BaseElement, *rest: Base
     if rest:
         body = Expression(SymbolTable, body, *rest)
     name, values = found
+    whole = table_of_arrays(evaluation, body, name, values)
+    if whole is not None:
+        return whole
     results: list[BaseElement] = []
     with _loop_variable(evaluation, name) as assign:
         for value in _elements(values):
             evaluation.check_stopped()
             assign(value)
             results.append(body.evaluate(evaluation) or body)
-    return ListExpression(*results)
+    return packed_list(results)
 
 
 @NUMERICS.define("Sum", 2)
@@ -493,6 +488,9 @@ def add_up(evaluation: Any, body: BaseElement, iterator: BaseElement) -> BaseEle
     terms = table(evaluation, body, iterator)
     if terms is None:
         return None
+    array = array_of_list(terms)
+    if array is not None and array.dtype.kind == "i" and sums_are_safe(array):
+        return Integer(int(array.sum()))
     if all(type(term) is Integer for term in terms.elements):
         return Integer(sum(term.value for term in terms.elements))
     added: BaseElement = Expression(SymbolPlus, *terms.elements).evaluate(evaluation)
@@ -504,14 +502,17 @@ def number_range(evaluation: Any, *bounds: BaseElement) -> BaseElement | None:
     """Range of integers and of machine reals, told that it is a list of numbers."""
     if all(isinstance(bound, Integer) for bound in bounds):
         found = _integers(ListExpression(Symbol("System`Private`i"), *bounds), evaluation)
-        return None if found is None else list_of_numbers([Integer(value) for value in found[1]])
+        if found is None:
+            return None
+        array = array_of_values(found[1]) if len(found[1]) >= PACK_FROM else None
+        return list_of_array(array) if array is not None else list_of_numbers([Integer(value) for value in found[1]])
     if not all(isinstance(bound, Integer | MachineReal) for bound in bounds) or len(bounds) < 2:
         return None
     first, last, step = (float(bound.value) for bound in (*bounds, Integer(1))[:3])
     count = math.floor((last - first) / step + 1e-10) + 1 if step else 0
     if not isinstance(bounds[0], MachineReal) or count < 1:  # exact numbers up to a real bound; an empty list
         return None
-    return list_of_numbers(machine_reals([first + step * number for number in range(count)]))
+    return list_of_array(first + step * numpy.arange(count))
 
 
 @NUMERICS.define("MemoryInUse", 0)
@@ -571,7 +572,7 @@ def array_reshape(
 @NUMERICS.define("Total", 1)
 def total(evaluation: Any, items: BaseElement) -> BaseElement | None:
     """The sum of the integers or machine reals of a list, without a term for each."""
-    if not isinstance(items, ListExpression):
+    if not isinstance(items, ListExpression) or type(items) is PackedList:
         return None
     kinds = {type(item) for item in items.elements}
     if kinds == {Integer}:

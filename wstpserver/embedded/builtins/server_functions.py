@@ -19,7 +19,7 @@ from mathics.core.list import ListExpression
 from mathics.core.symbols import Symbol, SymbolFalse, SymbolNull, SymbolTrue
 from mathics.core.systemsymbols import SymbolAssociation, SymbolRule
 
-from wstpserver.embedded.convert import machine_real
+from wstpserver.embedded.arrays import machine_real
 from wstpserver.wire.values import Symbol as WireSymbol
 
 SymbolSuccess, SymbolFailure = Symbol("System`Success"), Symbol("System`Failure")

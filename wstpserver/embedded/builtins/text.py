@@ -33,8 +33,8 @@ from mathics.eval.strings import eval_ToString
 from mathics_scanner.characters import NAME_TO_WL_UNICODE
 from mathics_scanner.escape_sequences import parse_escape_sequence
 
+from wstpserver.embedded.arrays import machine_real
 from wstpserver.embedded.builtins.library import Library, value_by_other_rules
-from wstpserver.embedded.convert import machine_real
 from wstpserver.embedded.format import full_form_text
 
 TEXT = Library()
