@@ -11,7 +11,6 @@ from tests.server.whole import Peer, Process, packet
 from tests.support.serving import SUCCESS
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.server import ROOT
-from wstpserver.server import handover
 from wstpserver.server.bridge.dispatcher import Dispatcher
 from wstpserver.server.connection import Connection
 from wstpserver.server.handover import (
@@ -171,7 +170,7 @@ def test_nothing_unsent_leaves_the_connection_free_for_c(pairs):
 
 
 def test_a_record_in_an_unnamed_file_where_the_system_has_no_memory_files(monkeypatch):
-    monkeypatch.delattr(handover.os, "memfd_create", raising=False)
+    monkeypatch.delattr(os, "memfd_create", raising=False)
     descriptor = store({"clients": [2]})
     assert fetch(descriptor)["clients"] == [2]
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.server import starting
-from tests.support.serving import assert_serves, join, one_pool, ready_kernels, serving
+from tests.support.serving import assert_serves, join, one_pool, ready_kernels, restart, serving
 from tools.harness import processes
 from tools.harness.fake_kernel import joining
 from tools.harness.fake_kernel.codec import Function
@@ -39,7 +39,7 @@ def classic_client(server):
 
 
 def use(server):
-    """Kernels that start and end, clients of both modes, a kernel that is started by a command."""
+    """Kernels that start and end, clients of both modes, a kernel that is started by a command, a restart."""
     ready_kernels(server, 2)
     assert_serves(server)
     with join(server) as link, classic_client(server) as classic:
@@ -47,6 +47,8 @@ def use(server):
         assert classic.get_packet()[0] == "InputNamePacket"
         assert classic.evaluate(2) == 2
         assert "result" in json.loads(link.command("StartKernel", make_kernel(server.folder, "other")))
+        restart(server)
+        assert link.evaluate(3) == 3
     assert "Turned away" not in server.log
 
 

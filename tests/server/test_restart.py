@@ -26,6 +26,7 @@ from tests.support.serving import (
     prompt,
     ready_kernels,
     reconnect,
+    restart,
     send_beginning,
     serving,
     wait_until_busy,
@@ -40,7 +41,6 @@ from wstpserver.server.app import can_start
 from wstpserver.server.handover import check_words
 from wstpserver.settings import ServerSettings
 
-RESTARTED = "Restarted with |was not restarted"
 ABORT = 3
 
 SCENARIOS = {}
@@ -50,15 +50,6 @@ def scenario(function):
     """A generator that brings something under way, yields while the server is restarted, and then checks."""
     SCENARIOS[function.__name__] = function
     return function
-
-
-def restart(server):
-    """Restart a server; returns what it logs from then on, once it has."""
-    since = Since(server)
-    os.kill(server.pid, signal.SIGUSR2)
-    since.wait_for(RESTARTED)
-    assert "Restarted with " in since.log, since.log
-    return since
 
 
 def compute(link, folder, name):

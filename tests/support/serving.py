@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import struct
 from pathlib import Path
 
@@ -311,3 +312,12 @@ def gate(tmp_path):
     made = Gate(tmp_path)
     yield made
     made.close()
+
+
+def restart(server):
+    """Restart a server; returns what it logs from then on, once it has."""
+    since = Since(server)
+    os.kill(server.pid, signal.SIGUSR2)
+    since.wait_for("Restarted with |was not restarted")
+    assert "Restarted with " in since.log, since.log
+    return since

@@ -50,6 +50,27 @@ class BadMessage(Exception):
     """A datagram that is no message; the text says why."""
 
 
+def memory_file(name: str) -> int:
+    """Make a file without a place in any folder, in memory where the system allows that.
+
+    Args:
+        name: What lists of open files show.
+
+    Returns:
+        Its descriptor, which belongs to the caller and is not inherited.
+
+    Raises:
+        OSError: There is no memory or no space for it.
+    """
+    try:
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    except (AttributeError, OSError):  # another system, or a filter of system calls
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+
+
 def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
     """Send one message.
 
@@ -66,7 +87,7 @@ def send(connection: socket.socket, message: dict[str, Any], descriptors: Sequen
     if len(data) <= LARGEST:
         _send(connection, data, descriptors)
         return
-    file = os.memfd_create("wstpserver-message", os.MFD_CLOEXEC)
+    file = memory_file("wstpserver-message")
     try:
         with open(os.dup(file), "wb") as writer:
             writer.write(data)

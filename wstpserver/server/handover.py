@@ -42,7 +42,6 @@ import re
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
@@ -51,6 +50,7 @@ import gevent
 from gevent import subprocess
 from gevent.event import Event
 
+from wstpserver.keeper.protocol import memory_file
 from wstpserver.server import CAN_START, HANDOVER_VARIABLE, systemd
 from wstpserver.server.connection import Connection, yield_to_loop
 from wstpserver.server.handshake import OpenLink
@@ -141,13 +141,9 @@ def store(record: Mapping[str, Any]) -> int:
     Raises:
         OSError: That is not possible.
     """
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("wstpserver-handover", 0)
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-            os.set_inheritable(descriptor, True)
+    descriptor = memory_file("wstpserver-handover")
     try:
+        os.set_inheritable(descriptor, True)
         with open(descriptor, "wb", closefd=False) as file:
             file.write(encode(record))
     except BaseException:

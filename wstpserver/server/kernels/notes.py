@@ -27,6 +27,7 @@ from typing import Any
 import ujson
 
 from wstpserver._native import ffi, lib
+from wstpserver.keeper.protocol import memory_file
 from wstpserver.server.relay.epoll_loop import BUFFER_SIZE
 from wstpserver.wire.frames import HEADS
 from wstpserver.wire.packets import PacketHead
@@ -113,12 +114,12 @@ class NotesFile:
 
     Raises:
         NotesLost: The other server was another version of the program, with another layout.
-        OSError: The system has no such files, or no memory for it.
+        OSError: There is no memory or no space for it.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
         if descriptor is None:
-            self.descriptor = os.memfd_create("wstpserver-notes", os.MFD_CLOEXEC)
+            self.descriptor = memory_file("wstpserver-notes")
             os.truncate(self.descriptor, _END)
             os.pwrite(self.descriptor, _LAYOUT, 0)
         else:
@@ -347,7 +348,7 @@ class Journal:
     def append(self, frame: bytes) -> None:
         """Note one more frame."""
         if self._file < 0:
-            self._file = os.memfd_create("wstpserver-output", os.MFD_CLOEXEC)
+            self._file = memory_file("wstpserver-output")
             self._size = self._first = self._HEAD.size
             os.pwrite(self._file, self._HEAD.pack(self._first, 0), 0)
             self._hold(self._file)
@@ -369,7 +370,7 @@ class Journal:
     def _shorten(self, total: int) -> None:
         """Begin another file, with what is kept."""
         kept = os.pread(self._file, self._size - self._first, self._first)
-        file = os.memfd_create("wstpserver-output", os.MFD_CLOEXEC)
+        file = memory_file("wstpserver-output")
         self._first, self._size = self._HEAD.size, self._HEAD.size + len(kept)
         os.pwrite(file, self._HEAD.pack(self._first, total) + kept, 0)
         self._hold(file)
