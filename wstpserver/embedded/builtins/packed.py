@@ -22,6 +22,7 @@ from mathics.eval.assignments import ASSIGNMENT_FUNCTION_MAP
 
 from wstpserver.embedded.arrays import (
     PACK_FROM,
+    PackedList,
     Unsuited,
     array_of_list,
     element_of,
@@ -185,6 +186,43 @@ def map_packed(evaluation: Any, function: BaseElement, items: BaseElement) -> Ba
             return element_of(array.astype(float) if name == "System`N" else operate(name, [array]))
         value = value_over(*_applied(function, array), evaluation)
         return element_of(value) if isinstance(value, numpy.ndarray) else None
+    except Unsuited:
+        return None
+
+
+@PACKED.define("Partition", 2, 3)
+def partition(
+    evaluation: Any, items: BaseElement, size: BaseElement, offset: BaseElement | None = None
+) -> BaseElement | None:
+    """Partition[list, n, d], of lists of all kinds: Mathics takes a millisecond for each part."""
+    up_to = size.has_form("UpTo", 1)
+    length = size.elements[0].get_int_value() if up_to else size.get_int_value()
+    step = length if offset is None else offset.get_int_value()
+    if not isinstance(items, Expression) or not length or not step or length < 1 or step < 1:
+        return None
+    count = len(items.elements) if array_of_list(items) is None else len(items.array)
+    starts = range(0, count if up_to else count - length + 1, step)
+    array = array_of_list(items)
+    if array is not None and not up_to and starts:
+        return list_of_array(array[numpy.add.outer(numpy.array(starts), numpy.arange(length))])
+    elements = items.elements
+    parts = [elements[start : start + length] for start in starts]
+    if isinstance(items, ListExpression):
+        return ListExpression(*(list_of_numbers(list(part)) for part in parts))
+    return Expression(items.head, *(Expression(items.head, *part) for part in parts))
+
+
+@PACKED.define("MapThread", 2)
+def map_thread_packed(evaluation: Any, function: BaseElement, lists: BaseElement) -> BaseElement | None:
+    """MapThread of arithmetic over packed lists."""
+    if isinstance(lists, PackedList):
+        arrays = list(lists.array)
+    else:
+        arrays = [array_of_list(items) for items in getattr(lists, "elements", ())]
+    if not arrays or any(array is None for array in arrays) or len({array.shape for array in arrays}) != 1:
+        return None
+    try:
+        return element_of(operate(function.get_name(), arrays))
     except Unsuited:
         return None
 
