@@ -172,6 +172,15 @@ def part_of_dataset(evaluation: Any, target: BaseElement, *indices: BaseElement)
     return _wrapped(queried(evaluation, target.elements[0], indices))
 
 
+@DATA.define("DateObject", 1, head=True)
+def date_property(evaluation: Any, date: BaseElement, name: BaseElement) -> BaseElement | None:
+    """date["Year"] and other elements of a date."""
+    if not isinstance(date, Expression) or date.get_head_name() != "System`DateObject" or not date.elements:
+        return None
+    value = call(evaluation, Symbol("System`DateValue"), date, name)
+    return None if value.has_form("DateValue", None) else value
+
+
 @DATA.text("Dataset")
 def dataset_text(dataset: Any, evaluation: Any) -> str | None:
     """A table with the keys as headings."""

@@ -90,6 +90,15 @@ def mod(evaluation: Any, number: BaseElement, modulus: BaseElement, offset: Base
     return rest
 
 
+@MATHEMATICS.define("IntegerDigits", 1, 3)
+def integer_digits(evaluation: Any, numbers: BaseElement, *rest: BaseElement) -> BaseElement | None:
+    """IntegerDigits of the elements of a list."""
+    if not isinstance(numbers, ListExpression):
+        return None
+    function = Symbol("System`IntegerDigits")
+    return ListExpression(*(call(evaluation, function, number, *rest) for number in numbers.elements))
+
+
 def _is_real(element: BaseElement, evaluation: Any) -> bool:
     if isinstance(element, Integer | Rational | MachineReal):
         return True

@@ -212,6 +212,30 @@ def partition(
     return Expression(items.head, *(Expression(items.head, *part) for part in parts))
 
 
+@PACKED.define("Partition", 4, 5)
+def padded_partition(
+    evaluation: Any, items: BaseElement, size: BaseElement, offset: BaseElement, align: BaseElement, *pad: BaseElement
+) -> BaseElement | None:
+    """Partition[list, n, d, 1, pad]: parts begin at every d-th element, and go on with `pad` at the end of the list."""
+    length, step = size.get_int_value(), offset.get_int_value()
+    aligned = align.get_int_value() == 1 or (
+        align.has_form("List", 2) and all(part.get_int_value() == 1 for part in align.elements)
+    )
+    if not isinstance(items, ListExpression) or not length or not step or length < 1 or step < 1 or not aligned:
+        return None
+    elements = list(items.elements)
+    following = [*pad[0].elements] if pad and isinstance(pad[0], ListExpression) else list(pad) or elements
+    parts = []
+    for start in range(0, len(elements), step):
+        part = elements[start : start + length]
+        if following:
+            place = start + len(part)
+            first = place % len(elements) if following is elements else 0
+            part += [following[(first + extra) % len(following)] for extra in range(length - len(part))]
+        parts.append(list_of_numbers(part))
+    return ListExpression(*parts)
+
+
 @PACKED.define("MapThread", 2)
 def map_thread_packed(evaluation: Any, function: BaseElement, lists: BaseElement) -> BaseElement | None:
     """MapThread of arithmetic over packed lists."""
