@@ -177,8 +177,13 @@ def date_property(evaluation: Any, date: BaseElement, name: BaseElement) -> Base
     """date["Year"] and other elements of a date."""
     if not isinstance(date, Expression) or date.get_head_name() != "System`DateObject" or not date.elements:
         return None
-    value = call(evaluation, Symbol("System`DateValue"), date, name)
-    return None if value.has_form("DateValue", None) else value
+    parts = ("Year", "Month", "Day", "Hour", "Minute", "Second")
+    given = getattr(date.elements[0], "elements", ())
+    wanted = name.value if isinstance(name, String) else ""
+    if wanted == "DayName":
+        return call(evaluation, Symbol("System`DayName"), ListExpression(*given[:3]))
+    place = parts.index(wanted) if wanted in parts else len(given)
+    return given[place] if place < len(given) else None
 
 
 @DATA.text("Dataset")
