@@ -101,7 +101,7 @@ def test_the_table_has_every_function():
 
 def test_the_embedded_kernel_has_these_functions():
     pytest.importorskip("mathics")
-    from wstpserver.embedded.builtins.server_functions import SERVER_BUILTINS
+    from wstpserver.embedded.builtins.control import SERVER_BUILTINS
 
     names = {name for name, _, _ in FUNCTIONS}
     assert {builtin.__name__ for builtin in SERVER_BUILTINS} - {"Success"} == names

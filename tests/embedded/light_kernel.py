@@ -4,8 +4,7 @@ import sys
 import threading
 
 from wstpserver.client.errors import LinkError
-from wstpserver.embedded.prefork import PreforkChildren, PreforkParent, PreforkSocket
-from wstpserver.embedded.process import open_kernel_link
+from wstpserver.embedded.process import PreforkChildren, PreforkParent, PreforkSocket, open_kernel_link
 from wstpserver.wire.packets import packet
 
 

@@ -41,7 +41,7 @@ LONGEST = (
     "tests/server/test_stopping.py",
     "tests/service/test_advertising.py",
     "tests/service/test_supervisord.py",
-    "tests/embedded/test_prefork.py",
+    "tests/embedded/test_process.py",
     "tests/embedded/test_behind_server.py",
     "tests/server/test_kernel_starts.py",
     "tests/server/http/test_page.py",

@@ -7,6 +7,7 @@ Wolfram kernels do.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +19,14 @@ from wstpserver.embedded.process import (
     EXIT_SOFTWARE,
     EXIT_UNAVAILABLE,
     EXIT_USAGE,
+    PreforkChildren,
+    PreforkParent,
+    PreforkSocket,
+    ServerGone,
     end_process,
     open_kernel_link,
     prepare_environment,
+    report_failure,
 )
 
 #: Options that make a kernel speak over a link instead of a terminal.
@@ -165,8 +171,6 @@ def _refuse(arguments: KernelArguments, reason: str) -> int:
     """Report on stderr why there is no kernel; tell the server, or end the link of the program that waits for one."""
     print(reason, file=sys.stderr, flush=True)
     if arguments.action == "warm-parent":
-        from wstpserver.embedded.prefork import report_failure
-
         report_failure(arguments.warm_descriptor, reason)
     else:
         from wstpserver.client.connecting import refuse_launch
@@ -178,10 +182,48 @@ def _refuse(arguments: KernelArguments, reason: str) -> int:
 def _run(arguments: KernelArguments) -> int:
     prepare_environment()  # before the imports below: Mathics and NumPy read it once
     if arguments.action == "warm-parent":
-        from wstpserver.embedded.prefork import run_warm_parent
-
-        return run_warm_parent(arguments.warm_descriptor)
+        return _run_warm_parent(arguments.warm_descriptor)
     return _run_cold_kernel(arguments.link_options)
+
+
+def _run_warm_parent(descriptor: int) -> int:
+    """Load Mathics, then start kernels on request until the server is gone.
+
+    Args:
+        descriptor: The inherited socket.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        prefork_socket = PreforkSocket(descriptor)
+    except OSError as error:
+        print(f"wstpkernel: descriptor {descriptor} is no socket of a server: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        from wstpserver.embedded.engine import Engine
+        from wstpserver.embedded.session import serve
+
+        engine = Engine()
+        engine.load_definitions()
+        prefork_socket.send(event="ready")
+    except ServerGone:
+        return EXIT_OK
+    except Exception as error:
+        reason = f"Mathics cannot be loaded: {type(error).__name__}: {error}"
+        print(f"wstpkernel: {reason}", file=sys.stderr)
+        try:
+            prefork_socket.send(event="failed", reason=reason)
+        except ServerGone:
+            pass
+        return EXIT_SOFTWARE
+
+    def run_kernel(arguments: Sequence[str]) -> int:
+        return serve(engine, open_kernel_link(arguments))
+
+    return PreforkParent(prefork_socket, PreforkChildren(run_kernel)).run()
 
 
 def _run_cold_kernel(link_options: Sequence[str]) -> NoReturn:

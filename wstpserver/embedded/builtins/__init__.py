@@ -6,7 +6,7 @@ from mathics.core.builtin import Builtin
 from mathics.core.definitions import Definitions
 
 from wstpserver.embedded.builtins.collections import COLLECTIONS, install_named_slots
-from wstpserver.embedded.builtins.control import CONTROL_BUILTINS
+from wstpserver.embedded.builtins.control import CONTROL_BUILTINS, SERVER_BUILTINS
 from wstpserver.embedded.builtins.data import DATA
 from wstpserver.embedded.builtins.graphics import GRAPHICS
 from wstpserver.embedded.builtins.graphs import GRAPHS, install_edges
@@ -16,7 +16,6 @@ from wstpserver.embedded.builtins.mathematics import MATHEMATICS
 from wstpserver.embedded.builtins.numerics import NUMERICS, install_fast_arithmetic, install_nothing
 from wstpserver.embedded.builtins.packed import PACKED
 from wstpserver.embedded.builtins.parallel import PARALLEL
-from wstpserver.embedded.builtins.server_functions import SERVER_BUILTINS
 from wstpserver.embedded.builtins.text import TEXT, install_text
 
 BUILTINS: tuple[type[Builtin], ...] = (*CONTROL_BUILTINS, *SERVER_BUILTINS)
