@@ -61,14 +61,17 @@ def test_what_has_connected_before_the_server_was_there_has_the_options_as_well(
         connected.close()
         arrived.set()
 
-    log = Log(path=str(tmp_path / "log"))
-    with contextlib.closing(log), socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(listener.getsockname()), gevent.Timeout(60):
-            arrived = Event()
-            server = LinkServer(listener, handle, log)
-            server.start()
-            arrived.wait()
-            server.close()
+    arrived, log = Event(), Log(path=str(tmp_path / "log"))
+    with (
+        contextlib.closing(log),
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        gevent.Timeout(60),
+    ):
+        server = LinkServer(listener, handle, log)
+        server.start()
+        arrived.wait()
+        server.close()
     assert accepted == [[True, True]]
 
 

@@ -45,6 +45,8 @@ _ANSWER: Final = 10.0
 _LAST: Final = 2.0
 #: Bytes that are received at a time.
 _BUFFER: Final = 256 << 10
+#: What a system says of a connection beside errors that the other side has ended, whatever is unread.
+_PEER_ENDED: Final[int] = getattr(select, "POLLRDHUP", 0)
 _NEVER: Final = Deadline(None)
 _FALSE: Final = Symbol("False")
 #: The end of a packet, which may come later than the packet.
@@ -159,18 +161,19 @@ class _Relay:
         self._watch.start()
 
     def _watch_parent(self) -> None:
-        """Wait until the parent says something, goes, or is not to be watched any more."""
+        """Wait until the parent goes, or is not to be watched any more."""
         poll = select.poll()
         for watched in (self._parent.data, self._wake):
             poll.register(watched, select.POLLIN)
         data = None
-        while data is None:
+        while data != b"":
             if any(descriptor == self._wake for descriptor, _ in poll.poll()):
                 return
             data = self._parent.data.receive_now()
-        if data:
-            self._unread += data  # a parent that does not wait for the prompt; it is not gone
-            return
+            if data:  # it does not wait for the prompt
+                self._unread += data
+                if len(self._unread) >= _BUFFER:  # what else it says stays unread, its end is told beside that
+                    poll.modify(self._parent.data, _PEER_ENDED)
         with self._lock:
             self.parent_is_gone = True
             link = self._waiting

@@ -190,7 +190,7 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
             admission: says which connections are admitted; None for all.
         """
         listener.setblocking(False)
-        #: False if the listener is from an older program, or from systemd: what has connected already lacks the options.
+        #: False if somebody else has made the listener: what has connected already lacks the options.
         self._inherits = INHERITS_OPTIONS and has_options(listener)
         set_options(listener)
         super().__init__(listener, handle, spawn=None)
