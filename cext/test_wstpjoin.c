@@ -53,6 +53,23 @@ static void passes(void)
     tear_down();
 }
 
+/* The limit is for silence: however much there is, and however long it takes, it passes first. */
+static void passes_all_that_is_there(void)
+{
+    uint32_t index, taken = 0;
+    uint8_t got[SIZE];
+    ssize_t read_now;
+
+    set_up();
+    for (index = 0; index < 10; index++)
+        REQUIRE(write(left[0], much + index * SIZE, SIZE) == SIZE);
+    REQUIRE(wstpjoin(ways, 2, 0) == 2);
+    while ((read_now = read(right[0], got, sizeof got)) > 0)
+        taken += (uint32_t)read_now;
+    REQUIRE(taken == 10 * SIZE);
+    tear_down();
+}
+
 static void skips(void)
 {
     uint8_t got[10];
@@ -126,6 +143,7 @@ static void reads_to_the_end_for_a_peer_that_is_gone(void)
 int main(void)
 {
     passes();
+    passes_all_that_is_there();
     skips();
     waits_for_a_slow_sink();
     ends();

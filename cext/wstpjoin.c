@@ -11,21 +11,12 @@
 #include <poll.h>
 #include <stddef.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
 #endif
 
 #define MOST 16 /* ways at a time */
-
-static int64_t now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-}
 
 static int not_now(void)
 {
@@ -86,7 +77,6 @@ static void pass(struct wstpjoin_way *way)
 
 int32_t wstpjoin(struct wstpjoin_way *ways, uint32_t count, int32_t milliseconds)
 {
-    int64_t until = milliseconds < 0 ? 0 : now() + milliseconds;
     struct pollfd watched[MOST];
     uint32_t which[MOST];
 
@@ -94,6 +84,7 @@ int32_t wstpjoin(struct wstpjoin_way *ways, uint32_t count, int32_t milliseconds
         return -EINVAL;
     for (;;) {
         uint32_t index, number = 0;
+        int ready;
 
         for (index = 0; index < count; index++) {
             struct wstpjoin_way *way = &ways[index];
@@ -107,8 +98,11 @@ int32_t wstpjoin(struct wstpjoin_way *ways, uint32_t count, int32_t milliseconds
             watched[number].events = way->begin < way->end ? POLLOUT : POLLIN;
             watched[number++].revents = 0;
         }
-        if (poll(watched, (nfds_t)number, milliseconds) < 0)
+        ready = poll(watched, (nfds_t)number, milliseconds);
+        if (ready < 0)
             return -errno;
+        if (ready == 0)
+            return (int32_t)count;
         for (index = 0; index < number; index++) {
             struct wstpjoin_way *way = &ways[which[index]];
 
@@ -120,13 +114,6 @@ int32_t wstpjoin(struct wstpjoin_way *ways, uint32_t count, int32_t milliseconds
                 pass(way);
             if (way->ended)
                 return (int32_t)which[index];
-        }
-        if (milliseconds >= 0) {
-            int64_t rest = until - now();
-
-            if (rest <= 0)
-                return (int32_t)count;
-            milliseconds = (int32_t)rest;
         }
     }
 }

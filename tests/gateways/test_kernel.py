@@ -19,6 +19,7 @@ from tools.harness.waiting import wait_for
 from wstpserver.cli.kernel import KernelUsageError, main, parse
 from wstpserver.client import Session, connect, listen
 from wstpserver.client.commands import server_information
+from wstpserver.client.deadline import Deadline
 from wstpserver.wire.packets import evaluate_packet, packet, return_packet
 from wstpserver.wire.values import Symbol
 
@@ -267,14 +268,19 @@ def test_a_pool_that_is_full(server, tmp_path):
         assert "no kernel: the server gives no kernel of pool Full" in said
 
 
-def test_a_parent_that_goes_while_a_kernel_is_waited_for(server, tmp_path):
+@pytest.mark.parametrize("size", [0, 400_000])
+def test_a_parent_that_goes_while_a_kernel_is_waited_for(server, tmp_path, size):
+    """Also one that has not waited for the prompt, and has said something."""
     path = write_program(tmp_path, server, options="--pool Full")
     with rawlink.running_kernel(path) as (link, _):
         link.get_packet()
         with listen("0@127.0.0.1", classic=True) as listener:
             command = [path, "-wstp", "-linkconnect", "-linkname", listener.link_name]
             with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-                listener.accept(PATIENCE).close()
+                ends = listener.accept(PATIENCE).detach()
+                ends.data.send(b"x" * size, Deadline(PATIENCE))
+                ends.data.close()
+                ends.messages.close()
                 assert process.wait(PATIENCE) == 0
                 assert "has ended its link" in process.stderr.read()
     nothing_is_left(server, "Full")

@@ -17,6 +17,7 @@ from tests.support.serving import (
     Gate,
     assert_no_internal_error,
     busy,
+    evaluate_length,
     join,
     kernel_id,
     kernel_process,
@@ -27,6 +28,7 @@ from tests.support.serving import (
     ready_kernels,
     reconnect,
     serving,
+    wait_until_busy,
 )
 from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
@@ -210,6 +212,29 @@ def test_a_kernel_in_the_middle_of_a_frame_of_its_client_is_closed(tmp_path, ker
         wait_gone(process)
         with join(second) as link:
             assert "ExecutionError" in link.command("ConnectKernel", identifier)
+
+
+def test_an_answer_behind_one_that_was_thrown_away(tmp_path, kernel, killed):
+    """The client before has left in the middle of a packet, and the server is killed soon after that: what the next
+    client is answered is kept.
+    """
+    gate = Gate(tmp_path)
+    configuration = lasting(kernel, 1, MaximumKernelNumber=2, ReservePreviouslyConnectedKernels=False)
+    with killed(configuration) as server:
+        with join(server) as link:
+            identifier = kernel_id(link)
+            link.put_raw(evaluate_length(1_000_000)[0] + b"x" * 200_000)
+            wait_until_busy(server, identifier)
+        with join(server) as link:
+            link.command("ConnectKernel", identifier, 20)
+            link.put("EvaluatePacket", Function("CompoundExpression", gate.busy(), "mine"))
+            gate.wait_until_reached()
+            server.stop(signal.SIGKILL)
+    gate.open()
+    with following(tmp_path, configuration, server) as second, join(second) as link:
+        reconnect(link, identifier)
+        settled(link)
+        assert missed(link) == (0, [("ReturnPacket", "mine")])
 
 
 def test_a_kernel_waits_for_its_client(tmp_path, kernel, killed):

@@ -1,18 +1,22 @@
 """The port: taken, free, or refused with a reason."""
+import contextlib
 import errno
 import os
 import re
 import signal
 import socket
 
+import gevent
 import pytest
+from gevent.event import Event
 
 from tests.support.serving import one_pool
 from tools.harness.processes import own_descriptors
 from tools.harness.server import ServerProcess
 from wstpserver.server import listen as listen_module
 from wstpserver.server.connection import INHERITS_OPTIONS
-from wstpserver.server.listen import PortUnavailable, describe, listen
+from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
+from wstpserver.server.log import Log
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +47,32 @@ def test_what_is_accepted_has_the_options_of_the_listener():
     with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_what_has_connected_before_the_server_was_there_has_the_options_as_well(tmp_path):
+    """Of a listener that systemd made, say: the first client is why the server is started."""
+    accepted = []
+
+    def handle(connected, _address):
+        accepted.append([
+            bool(connected.getsockopt(*option))
+            for option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        ])  # fmt: skip
+        connected.close()
+        arrived.set()
+
+    arrived, log = Event(), Log(path=str(tmp_path / "log"))
+    with (
+        contextlib.closing(log),
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        gevent.Timeout(60),
+    ):
+        server = LinkServer(listener, handle, log)
+        server.start()
+        arrived.wait()
+        server.close()
+    assert accepted == [[True, True]]
 
 
 @pytest.mark.parametrize("interface", ["", "localhost"])

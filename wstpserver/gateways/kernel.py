@@ -41,10 +41,12 @@ _KERNEL_WAIT: Final = 60.0
 _GREETING: Final = 30.0
 #: Seconds that the server's answers to commands may take after what it waits for itself.
 _ANSWER: Final = 10.0
-#: Seconds for the other half of a link to end when one has.
+#: Seconds without a byte after which the other half of a link counts as ended when one has.
 _LAST: Final = 2.0
 #: Bytes that are received at a time.
 _BUFFER: Final = 256 << 10
+#: What a system says of a connection beside errors that the other side has ended, whatever is unread.
+_PEER_ENDED: Final[int] = getattr(select, "POLLRDHUP", 0)
 _NEVER: Final = Deadline(None)
 _FALSE: Final = Symbol("False")
 #: The end of a packet, which may come later than the packet.
@@ -159,18 +161,19 @@ class _Relay:
         self._watch.start()
 
     def _watch_parent(self) -> None:
-        """Wait until the parent says something, goes, or is not to be watched any more."""
+        """Wait until the parent goes, or is not to be watched any more."""
         poll = select.poll()
         for watched in (self._parent.data, self._wake):
             poll.register(watched, select.POLLIN)
         data = None
-        while data is None:
+        while data != b"":
             if any(descriptor == self._wake for descriptor, _ in poll.poll()):
                 return
             data = self._parent.data.receive_now()
-        if data:
-            self._unread += data  # a parent that does not wait for the prompt; it is not gone
-            return
+            if data:  # it does not wait for the prompt
+                self._unread += data
+                if len(self._unread) >= _BUFFER:  # what else it says stays unread, its end is told beside that
+                    poll.modify(self._parent.data, _PEER_ENDED)
         with self._lock:
             self.parent_is_gone = True
             link = self._waiting
@@ -216,8 +219,7 @@ class _Relay:
             ended = joined.wait(None)
         # The kernel has ended, and a kernel's end is that of its whole link; or the parent has.
         (server.messages if ended == _FROM_PARENT else parent.messages).finish_sending()
-        limit = Deadline(_LAST)
-        while ended is not None and (ended := joined.wait(limit.remaining())) not in _DATA:
+        while ended is not None and (ended := joined.wait(_LAST)) not in _DATA:
             pass  # at the latest the end of this process ends the other half
 
 
@@ -252,11 +254,10 @@ class _Joined:
         self._count += 1
 
     def wait(self, seconds: float | None) -> int | None:
-        """Pass on until one more way has ended; its place, or None when the time is over first."""
-        limit = Deadline(seconds)
+        """Pass on until one more way has ended; its place, or None if nothing moves for this time."""
+        milliseconds = -1 if seconds is None else int(seconds * 1000)
         while True:
-            remaining = limit.remaining()
-            ended = int(lib.wstpjoin(self._ways, self._count, -1 if remaining is None else int(remaining * 1000)))
+            ended = int(lib.wstpjoin(self._ways, self._count, milliseconds))
             if ended >= 0:
                 return ended if ended < self._count else None
             if ended != -errno.EINTR:
@@ -268,6 +269,7 @@ class _JoinedByThreads:
 
     def __init__(self) -> None:
         self._count = 0
+        self._passed = 0
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def add(self, source: Connection, sink: Connection, first: bytes, skip: bytes = b"") -> None:
@@ -277,11 +279,14 @@ class _JoinedByThreads:
         self._count += 1
 
     def wait(self, seconds: float | None) -> int | None:
-        """Wait until one more way has ended; its place, or None when the time is over first."""
-        try:
-            return self._ended.get(timeout=seconds)
-        except queue.Empty:
-            return None
+        """Wait until one more way has ended; its place, or None if nothing moves for this time."""
+        while True:
+            passed = self._passed
+            try:
+                return self._ended.get(timeout=seconds)
+            except queue.Empty:
+                if self._passed == passed:
+                    return None
 
     def _pass(self, place: int, source: Connection, sink: Connection, data: bytes | None, skip: bytes) -> None:
         is_taken = True
@@ -292,6 +297,7 @@ class _JoinedByThreads:
                 skip = b""
                 try:
                     sink.send(data, _NEVER)
+                    self._passed += len(data)
                 except LinkClosed:
                     is_taken = False  # what else comes is read to the end: unread bytes would make the end a reset
             data = source.receive(_NEVER)

@@ -66,6 +66,14 @@ def set_options(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def has_options(connection: socket.socket) -> bool:
+    """Whether `set_options` was called for a connection or a listener."""
+    return bool(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        and connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    )
+
+
 class _KeepUnsent(Exception):
     """Wakes a greenlet that waits to send more."""
 

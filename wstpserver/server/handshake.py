@@ -19,7 +19,7 @@ import gevent
 from gevent import get_hub
 
 from wstpserver.server.access import ConnectionRules
-from wstpserver.server.connection import INHERITS_OPTIONS, Connection, ConnectionClosed, address_name
+from wstpserver.server.connection import Connection, ConnectionClosed, address_name
 from wstpserver.server.log import Log
 from wstpserver.server.peers import have_same_owner
 from wstpserver.settings import ServerSettings
@@ -578,7 +578,7 @@ class ClientAcceptor:
         while len(self._handshakes.pending) >= self._settings.maximum_unpaired_connections:
             self._drop("it has not become a link, and its place is needed by a new connection")
         proxied = self._admission.has_proxies and self._admission.may_be_proxy(address[0])
-        self._handshakes.accept(connected, address, may_be_proxied=proxied, has_options=INHERITS_OPTIONS)
+        self._handshakes.accept(connected, address, may_be_proxied=proxied, has_options=True)
         if self._timer is None:
             self._drop_overdue()
 

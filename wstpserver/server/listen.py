@@ -15,7 +15,7 @@ from gevent.server import StreamServer
 
 from wstpserver._native import ffi, lib
 from wstpserver.server.access import ConnectionRules
-from wstpserver.server.connection import address_name, set_options
+from wstpserver.server.connection import INHERITS_OPTIONS, address_name, has_options, set_options
 from wstpserver.server.log import Log
 
 #: Connections that the system keeps until they are accepted.
@@ -185,12 +185,14 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
         """
         Args:
             listener: the listening socket.
-            handle: gets each connection that is admitted.
+            handle: gets each connection that is admitted, with the options of `set_options`.
             log: hears when no connection can be accepted any more.
             admission: says which connections are admitted; None for all.
         """
         listener.setblocking(False)
-        set_options(listener)  # it may be from an older program; where connections have its options, that is all
+        #: False if somebody else has made the listener: what has connected already lacks the options.
+        self._inherits = INHERITS_OPTIONS and has_options(listener)
+        set_options(listener)
         super().__init__(listener, handle, spawn=None)
         self._log = log
         self._admission = admission
@@ -272,10 +274,19 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
     def do_handle(self, connected: socket.socket, address: tuple[Any, ...]) -> None:
         """Give a connection to the handler, to which it belongs from then on."""
         try:
+            if not self._inherits:
+                self._set_options(connected)
             self._handle(connected, address)
         except BaseException:  # a defect, but a client must not wait for ever
             connected.close()
             raise
+
+    @staticmethod
+    def _set_options(connected: socket.socket) -> None:
+        try:
+            set_options(connected)
+        except OSError:  # the peer has gone already, which the handler finds
+            pass
 
     def close(self) -> None:
         """Close the port."""

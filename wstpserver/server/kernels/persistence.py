@@ -366,7 +366,10 @@ def _session_record(
     if len(descriptors) > 2:
         lines = {"descriptor": descriptors[2], "rest": "", "lines": []}
         session["process"] = {**session["process"], "output": lines}
-    session |= {name: found.record[name] for name in ("input_name", "question", "discards") if name in found.record}
+    session |= {name: found.record[name] for name in ("input_name", "question") if name in found.record}
+    # a kernel whose answer is thrown away is idle before it is bridged again
+    if found.record.get("discards") and (found.state is None or _STATES[found.state] is not KernelState.BRIDGED):
+        session["discards"] = True
     session |= {"notes": held["notes"], "position": found.position, "begun": found.begun}
     dropped = 0
     if output is not None:
