@@ -55,6 +55,7 @@ TOO_LARGE_POWERS = ("mpz.pow outrageous exponent", "mpq.pow outrageous exp num")
 #: Mathics has the names of these messages, but not their text.
 NO_LOOP = "No enclosing For, While, or Do found for {}[]."
 
+
 #: Characters of an exception's text that are shown to a user.
 SHOWN_EXCEPTION = 200
 
@@ -255,8 +256,10 @@ class EvaluationRunner:
             self.evaluation.say("General", "nomem", "The current computation was aborted because there was "
                                 "insufficient memory available to complete the computation.")  # fmt: skip
             return SymbolAborted
-        shown = f"{type(error).__name__}: {error}"[:SHOWN_EXCEPTION]
-        self.evaluation.say("General", "escaped", f"The evaluator failed with {shown}. The session goes on.")
+        # Texts of other kinds of exceptions speak of Python's objects.
+        reason = f" ({error})" if isinstance(error, ValueError | ArithmeticError | OSError) and str(error) else ""
+        self.evaluation.say("General", "escaped", f"The evaluator failed{reason[:SHOWN_EXCEPTION]}. Its standard error "
+                            "has the details. The session goes on.")  # fmt: skip
         return SymbolFailed
 
 

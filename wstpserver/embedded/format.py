@@ -109,6 +109,12 @@ def _render_list(expression: Expression, evaluation: Evaluation, **options: Any)
                  for element in expression.elements]  # fmt: skip
     else:
         parts = [outputform.render_output_form(element, evaluation, **options) for element in expression.elements]
+    if any("\n" in part for part in parts):  # a table within a list would break its line
+        parts = [
+            f"Dataset[{outputform.render_output_form(element.elements[0], evaluation, **options)}]"
+            if element.has_form("Dataset", 1) else part
+            for element, part in zip(expression.elements, parts, strict=True)
+        ]  # fmt: skip
     return "{" + ", ".join(parts) + "}"
 
 

@@ -14,7 +14,7 @@ from wstpserver.embedded.builtins.library import Library, install_language
 from wstpserver.embedded.builtins.links import LINKS
 from wstpserver.embedded.builtins.mathematics import MATHEMATICS
 from wstpserver.embedded.builtins.numerics import NUMERICS, install_fast_arithmetic, install_nothing
-from wstpserver.embedded.builtins.packed import PACKED
+from wstpserver.embedded.builtins.packed import PACKED, install_part_assignment
 from wstpserver.embedded.builtins.parallel import PARALLEL
 from wstpserver.embedded.builtins.text import TEXT, install_text
 
@@ -31,6 +31,7 @@ def contribute_builtins(definitions: Definitions) -> None:
     install_named_slots()
     install_nothing()
     install_fast_arithmetic()
+    install_part_assignment()
     for builtin in BUILTINS:
         builtin(expression=False).contribute(definitions)
     for library in LIBRARIES:

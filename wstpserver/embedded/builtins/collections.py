@@ -479,12 +479,41 @@ for _name, _least, _most in (
     ("Total", 1, 2), ("Mean", 1, 1), ("Median", 1, 1), ("Variance", 1, 1), ("StandardDeviation", 1, 1), ("Max", 1, 1),
     ("Min", 1, 1), ("First", 1, 2), ("Last", 1, 2), ("MemberQ", 2, 2), ("Cases", 2, 2), ("Count", 2, 2),
     ("Tally", 1, 1),
-    ("Accumulate", 1, 1), ("AnyTrue", 2, 2), ("AllTrue", 2, 2), ("NoneTrue", 2, 2), ("FirstCase", 2, 3),
+    ("AnyTrue", 2, 2), ("AllTrue", 2, 2), ("NoneTrue", 2, 2), ("FirstCase", 2, 3),
     ("SelectFirst", 2, 3), ("MinMax", 1, 2),
 ):  # fmt: skip
     _on_values(_name, _least, _most)
 for _name, _least, _most in (("Fold", 2, 3), ("FoldList", 2, 3), ("Apply", 2, 2), ("Scan", 2, 2)):
     _on_values(_name, _least, _most, place=_most - 1)
+
+
+@COLLECTIONS.define("FoldList", 2, 3)
+def fold_list(
+    evaluation: Any, function: BaseElement, start: BaseElement, items: BaseElement | None = None
+) -> BaseElement | None:
+    """{x, f[x, a], ...}: Mathics evaluates all of it again for each element."""
+    whole = start if items is None else items
+    if not isinstance(whole, Expression) or is_association(whole):
+        return None
+    elements = list(whole.elements)
+    if items is None:
+        if not elements:
+            return whole
+        start = elements.pop(0)
+    values = [start]
+    for element in elements:
+        values.append(call(evaluation, function, values[-1], element))
+    return ListExpression(*values) if isinstance(whole, ListExpression) else Expression(whole.head, *values)
+
+
+@COLLECTIONS.define("Accumulate", 1)
+def accumulate(evaluation: Any, items: BaseElement) -> BaseElement | None:
+    """The sums of the first elements, of an association by key."""
+    plus = Symbol("System`Plus")
+    if not is_association(items):
+        return fold_list(evaluation, plus, items)
+    sums = fold_list(evaluation, plus, ListExpression(*values_of(items)))
+    return from_pairs(zip(entries_of(items), getattr(sums, "elements", ()), strict=True))
 
 
 def _sorted_association(name: str, least: int, most: int, arrange: Callable[..., list[Expression] | None]) -> None:

@@ -172,6 +172,20 @@ def part_of_dataset(evaluation: Any, target: BaseElement, *indices: BaseElement)
     return _wrapped(queried(evaluation, target.elements[0], indices))
 
 
+@DATA.define("DateObject", 1, head=True)
+def date_property(evaluation: Any, date: BaseElement, name: BaseElement) -> BaseElement | None:
+    """date["Year"] and other elements of a date."""
+    if not isinstance(date, Expression) or date.get_head_name() != "System`DateObject" or not date.elements:
+        return None
+    parts = ("Year", "Month", "Day", "Hour", "Minute", "Second")
+    given = getattr(date.elements[0], "elements", ())
+    wanted = name.value if isinstance(name, String) else ""
+    if wanted == "DayName":
+        return call(evaluation, Symbol("System`DayName"), ListExpression(*given[:3]))
+    place = parts.index(wanted) if wanted in parts else len(given)
+    return given[place] if place < len(given) else None
+
+
 @DATA.text("Dataset")
 def dataset_text(dataset: Any, evaluation: Any) -> str | None:
     """A table with the keys as headings."""

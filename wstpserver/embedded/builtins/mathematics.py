@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import sympy
-from mathics.core.atoms import Integer, Rational
+from mathics.core.atoms import Integer, MachineReal, PrecisionReal, Rational
 from mathics.core.convert.sympy import from_sympy
 from mathics.core.element import BaseElement
 from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
 from mathics.core.symbols import Symbol, SymbolFalse, SymbolTrue
-from mathics.core.systemsymbols import SymbolEqual, SymbolRule
+from mathics.core.systemsymbols import SymbolEqual, SymbolIndeterminate, SymbolRule
 from sympy.polys.matrices import DomainMatrix
 from sympy.simplify.fu import TR8, TR9
 
 from wstpserver.embedded.arrays import machine_real
-from wstpserver.embedded.builtins.collections import in_order
+from wstpserver.embedded.builtins.collections import call, in_order
 from wstpserver.embedded.builtins.library import Library, value_by_other_rules
 from wstpserver.embedded.builtins.numerics import expression_of
 
@@ -65,6 +65,47 @@ def _by_sympy(name: str, least: int, most: int, function: Callable[..., Any], us
             return evaluated(function(*given), evaluation)
         except NO_ANSWER:
             return None
+
+
+@MATHEMATICS.define("Mod", 2, 3)
+def mod(evaluation: Any, number: BaseElement, modulus: BaseElement, offset: BaseElement | None = None) -> Any:
+    """Mod of numbers that are no integers, and with an offset; Mathics has that of two integers."""
+    parts = [number, modulus] if offset is None else [number, modulus, offset]
+    if any(isinstance(part, ListExpression) for part in parts) or not all(_is_real(part, evaluation) for part in parts):
+        return None
+    if all(isinstance(part, Integer) for part in parts[:2]) and offset is None and modulus.get_int_value():
+        return Integer(number.value % modulus.value)
+    if call(evaluation, Symbol("System`PossibleZeroQ"), modulus) is SymbolTrue:
+        evaluation.message("Mod", "indet", Expression(Symbol("System`Mod"), *parts))
+        return SymbolIndeterminate
+    plus, times = Symbol("System`Plus"), Symbol("System`Times")
+    above = number if offset is None else call(evaluation, plus, number, call(evaluation, times, Integer(-1), offset))
+    ratio = call(evaluation, times, above, call(evaluation, Symbol("System`Power"), modulus, Integer(-1)))
+    count = call(evaluation, Symbol("System`Floor"), ratio)
+    if not isinstance(count, Integer):
+        return None
+    rest: Any = call(evaluation, plus, number, call(evaluation, times, Integer(-count.value), modulus))
+    if isinstance(rest, Integer) and any(isinstance(part, MachineReal) for part in parts):
+        return machine_real(float(rest.value))
+    return rest
+
+
+@MATHEMATICS.define("IntegerDigits", 1, 3)
+def integer_digits(evaluation: Any, numbers: BaseElement, *rest: BaseElement) -> BaseElement | None:
+    """IntegerDigits of the elements of a list."""
+    if not isinstance(numbers, ListExpression):
+        return None
+    function = Symbol("System`IntegerDigits")
+    return ListExpression(*(call(evaluation, function, number, *rest) for number in numbers.elements))
+
+
+def _is_real(element: BaseElement, evaluation: Any) -> bool:
+    if isinstance(element, Integer | Rational | MachineReal):
+        return True
+    return isinstance(element, Symbol | Expression | PrecisionReal) and (
+        call(evaluation, Symbol("System`NumericQ"), element) is SymbolTrue
+        and call(evaluation, Symbol("System`Im"), element).get_int_value() == 0
+    )
 
 
 def _polynomial(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from mathics.core.interrupt import BreakInterrupt, ContinueInterrupt, ReturnInte
 from mathics.core.list import ListExpression
 from mathics.core.rules import Rule
 from mathics.core.symbols import Symbol, SymbolNull
-from mathics.core.systemsymbols import SymbolPlus
+from mathics.core.systemsymbols import SymbolPlus, SymbolSequence
 
 from wstpserver.embedded.arrays import (
     PACK_FROM,
@@ -260,14 +261,22 @@ def inverse_fourier(evaluation: Any, items: BaseElement) -> BaseElement | None:
 
 
 def install_nothing() -> None:
-    """Let Nothing disappear from lists, which Mathics evaluates without asking for rules."""
+    """Let Nothing disappear from lists, and Sequence be spliced into them, when they have been evaluated.
+
+    Mathics evaluates the elements of a list without asking for rules, and splices a Sequence that they give later, so
+    that Length[{Sequence @@ {1, 2}}] is 1.
+    """
     original = ListExpression.evaluate_elements
 
     def evaluate_elements(self: ListExpression, evaluation: Any) -> Any:
         evaluated = original(self, evaluation)
-        if SymbolNothing not in evaluated._elements:
-            return evaluated
-        return ListExpression(*(element for element in evaluated._elements if element is not SymbolNothing))
+        elements = evaluated._elements
+        if any(type(element) is Expression and element._head is SymbolSequence for element in elements):
+            spliced = [part.elements if part.has_form("Sequence", None) else (part,) for part in elements]
+            elements = tuple(itertools.chain.from_iterable(spliced))
+        if SymbolNothing in elements:
+            elements = tuple(element for element in elements if element is not SymbolNothing)
+        return evaluated if elements is evaluated._elements else ListExpression(*elements)
 
     ListExpression.evaluate_elements = evaluate_elements
 

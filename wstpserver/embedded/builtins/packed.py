@@ -1,4 +1,8 @@
-"""Functions of packed lists, which leave the list packed. What is no packed list is left to the other definitions."""
+"""Functions of packed lists, which leave the list packed. What is no packed list is left to the other definitions.
+
+Assignment to parts of a list is here for lists of all kinds: that of Mathics changes the parts in place, which other
+symbols share, takes no negative places, and replaces whole rows for x[[All, 1]] = v.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,17 @@ from typing import Any
 
 import numpy
 from mathics.core.atoms import Integer, MachineReal
+from mathics.core.attributes import A_PROTECTED
 from mathics.core.element import BaseElement
+from mathics.core.expression import Expression
 from mathics.core.list import ListExpression
-from mathics.core.symbols import Symbol, SymbolFalse, SymbolTrue
+from mathics.core.symbols import Symbol, SymbolFalse, SymbolList, SymbolTrue
+from mathics.core.systemsymbols import SymbolAssociation, SymbolRule
+from mathics.eval.assignments import ASSIGNMENT_FUNCTION_MAP
 
 from wstpserver.embedded.arrays import (
     PACK_FROM,
+    PackedList,
     Unsuited,
     array_of_list,
     element_of,
@@ -22,6 +31,7 @@ from wstpserver.embedded.arrays import (
     machine_real,
     operand,
     operate,
+    packed_list,
     truth_over,
     value_over,
 )
@@ -180,6 +190,67 @@ def map_packed(evaluation: Any, function: BaseElement, items: BaseElement) -> Ba
         return None
 
 
+@PACKED.define("Partition", 2, 3)
+def partition(
+    evaluation: Any, items: BaseElement, size: BaseElement, offset: BaseElement | None = None
+) -> BaseElement | None:
+    """Partition[list, n, d], of lists of all kinds: Mathics takes a millisecond for each part."""
+    up_to = size.has_form("UpTo", 1)
+    length = size.elements[0].get_int_value() if up_to else size.get_int_value()
+    step = length if offset is None else offset.get_int_value()
+    if not isinstance(items, Expression) or not length or not step or length < 1 or step < 1:
+        return None
+    count = len(items.elements) if array_of_list(items) is None else len(items.array)
+    starts = range(0, count if up_to else count - length + 1, step)
+    array = array_of_list(items)
+    if array is not None and not up_to and starts:
+        return list_of_array(array[numpy.add.outer(numpy.array(starts), numpy.arange(length))])
+    elements = items.elements
+    parts = [elements[start : start + length] for start in starts]
+    if isinstance(items, ListExpression):
+        return ListExpression(*(list_of_numbers(list(part)) for part in parts))
+    return Expression(items.head, *(Expression(items.head, *part) for part in parts))
+
+
+@PACKED.define("Partition", 4, 5)
+def padded_partition(
+    evaluation: Any, items: BaseElement, size: BaseElement, offset: BaseElement, align: BaseElement, *pad: BaseElement
+) -> BaseElement | None:
+    """Partition[list, n, d, 1, pad]: parts begin at every d-th element, and go on with `pad` at the end of the list."""
+    length, step = size.get_int_value(), offset.get_int_value()
+    aligned = align.get_int_value() == 1 or (
+        align.has_form("List", 2) and all(part.get_int_value() == 1 for part in align.elements)
+    )
+    if not isinstance(items, ListExpression) or not length or not step or length < 1 or step < 1 or not aligned:
+        return None
+    elements = list(items.elements)
+    following = [*pad[0].elements] if pad and isinstance(pad[0], ListExpression) else list(pad) or elements
+    parts = []
+    for start in range(0, len(elements), step):
+        part = elements[start : start + length]
+        if following:
+            place = start + len(part)
+            first = place % len(elements) if following is elements else 0
+            part += [following[(first + extra) % len(following)] for extra in range(length - len(part))]
+        parts.append(list_of_numbers(part))
+    return ListExpression(*parts)
+
+
+@PACKED.define("MapThread", 2)
+def map_thread_packed(evaluation: Any, function: BaseElement, lists: BaseElement) -> BaseElement | None:
+    """MapThread of arithmetic over packed lists."""
+    if isinstance(lists, PackedList):
+        arrays = list(lists.array)
+    else:
+        arrays = [array_of_list(items) for items in getattr(lists, "elements", ())]
+    if not arrays or any(array is None for array in arrays) or len({array.shape for array in arrays}) != 1:
+        return None
+    try:
+        return element_of(operate(function.get_name(), arrays))
+    except Unsuited:
+        return None
+
+
 def _applied(function: BaseElement, array: Any) -> tuple[BaseElement, dict[str, Any]]:
     """The body of a pure function of one argument, and its places; see `value_over`.
 
@@ -285,3 +356,137 @@ def table_of_arrays(
         return element_of(found) if isinstance(found, numpy.ndarray) else None
     except Unsuited:
         return None
+
+
+# Assignment to parts.
+
+
+class _NoPart(Exception):
+    """There is no such part, or the values do not fit it; the arguments are those of a message: symbol, tag, others."""
+
+
+def install_part_assignment() -> None:
+    """Have x[[...]] = value done here. Once per process."""
+    ASSIGNMENT_FUNCTION_MAP["System`Part"] = assign_part
+
+
+def assign_part(
+    builtin: Any, left: Expression, _reference: Any, value: BaseElement, evaluation: Any, *_details: Any
+) -> bool:
+    """symbol[[indices...]] = value, for all functions that assign; the interface is that of Mathics.
+
+    Returns:
+        Whether there are such parts; if not, a message says so.
+    """
+    symbol = left.elements[0] if left.elements else left
+    definitions = evaluation.definitions
+    name = symbol.get_name() if isinstance(symbol, Symbol) else ""
+    owned = definitions.get_ownvalues(name) if name else ()
+    if not name:
+        evaluation.message(builtin.get_name(), "setps", symbol)
+    elif definitions.get_attributes(name) & A_PROTECTED:
+        evaluation.message(builtin.get_name(), "wrsym", symbol)
+    elif not owned:
+        evaluation.message(builtin.get_name(), "noval", symbol)
+    else:
+        indices = [index.evaluate(evaluation) or index for index in left.elements[1:]]
+        whole = owned[0].replace
+        try:
+            changed = _with_element(whole, indices, value)
+            if changed is None:
+                changed = _with_parts(whole, indices, value)
+        except _NoPart as error:
+            evaluation.say(*error.args)
+            return False
+        definitions.set_ownvalue(name, changed)
+        return True
+    return False
+
+
+def _with_element(whole: BaseElement, indices: list[BaseElement], value: BaseElement) -> BaseElement | None:
+    """A packed list with one number of its own kind replaced; None for everything else."""
+    array = array_of_list(whole)
+    if array is None or len(indices) != array.ndim or type(value) is not {"f": MachineReal, "i": Integer}.get(
+        array.dtype.kind
+    ):
+        return None
+    places = [index.get_int_value() for index in indices]
+    if any(
+        not place or not -size <= place <= size or index.get_head_name() != "System`Integer"
+        for place, size, index in zip(places, array.shape, indices, strict=True)
+    ):
+        return None
+    number = value.value
+    if not (math.isfinite(number) if array.dtype.kind == "f" else abs(number) < 2**63):
+        return None
+    changed = array.copy()
+    changed[tuple(place - 1 if place > 0 else place for place in places)] = number
+    return list_of_array(changed)
+
+
+def _with_parts(whole: BaseElement, indices: Sequence[BaseElement], value: BaseElement) -> BaseElement:
+    """A copy of an expression with the parts at these indices replaced; what is not changed is shared.
+
+    Raises:
+        _NoPart: There are none.
+    """
+    if not indices:
+        return value
+    index, *rest = indices
+    if not isinstance(whole, Expression):
+        raise _NoPart("Part", "partd", "Part specification is longer than depth of object.")
+    elements = list(whole.elements)
+    if index.get_int_value() == 0:
+        head = _with_parts(whole.head, rest, value)
+        return ListExpression(*elements) if head is SymbolList else Expression(head, *elements)
+    places = _places(index, whole)
+    values = [value]
+    if not isinstance(places, list):
+        places = [places]
+    elif isinstance(value, ListExpression):
+        if len(value.elements) != len(places):
+            raise _NoPart("Set", "shape", f"{len(places)} parts cannot be given {len(value.elements)} values.")
+        values = list(value.elements)
+    else:
+        values = [value] * len(places)
+    for place, new in zip(places, values, strict=True):
+        old = elements[place]
+        if whole.head is SymbolAssociation and old.has_form(("Rule", "RuleDelayed"), 2):
+            elements[place] = Expression(SymbolRule, old.elements[0], _with_parts(old.elements[1], rest, new))
+        else:
+            elements[place] = _with_parts(old, rest, new)
+    if isinstance(whole, ListExpression):
+        return packed_list(elements)
+    return Expression(whole.head, *elements)
+
+
+def _places(index: BaseElement, whole: Expression) -> int | list[int]:
+    """The places of an index in the tuple of elements, one or several.
+
+    Raises:
+        _NoPart: There are none, or it is no index.
+    """
+    size = len(whole.elements)
+    if index.get_name() == "System`All":
+        return list(range(size))
+    if index.has_form("Span", 2, 3):
+        bounds = [None if bound.get_name() == "System`All" else bound.get_int_value() for bound in index.elements]
+        first, last = (1 if bounds[0] is None else bounds[0]), (size if bounds[1] is None else bounds[1])
+        step = 1 if len(bounds) < 3 or bounds[2] is None else bounds[2]
+        begin, end = (place + size + 1 if place < 0 else place for place in (first, last))
+        if step and 1 <= begin <= size + 1 and 0 <= end <= size:
+            return [place - 1 for place in range(begin, end + (1 if step > 0 else -1), step)]
+        raise _NoPart("Part", "take", f"There are no positions {first} through {last} in {size} parts.")
+    if isinstance(index, ListExpression):
+        return [place for part in index.elements for place in [_places(part, whole)] if isinstance(place, int)]
+    if whole.head is SymbolAssociation and type(index) is not Integer:
+        key = index.elements[0] if index.has_form("Key", 1) else index
+        for place, rule in enumerate(whole.elements):
+            if isinstance(rule, Expression) and rule.elements[0] == key:
+                return place
+        raise _NoPart("Part", "keyw", "There is no such key in the association.")
+    number = index.get_int_value()
+    if not number or not -size <= number <= size:
+        shown = index.get_int_value() if number is not None else "with this specification"
+        raise _NoPart("Part", "partw", f"Part {shown} of an expression with {size} parts does not exist.")
+    return int(number - 1 if number > 0 else number + size)

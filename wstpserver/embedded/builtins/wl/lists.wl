@@ -151,3 +151,4 @@ GreaterThan[y_][x_] := x > y
 LessThan[y_][x_] := x < y
 GreaterEqualThan[y_][x_] := x >= y
 LessEqualThan[y_][x_] := x <= y
+BooleanTable[e_, v_List] := Map[Function[values, e /. Thread[v -> values]], Tuples[{True, False}, Length[v]]]

@@ -49,3 +49,15 @@ Dt[n_?NumericQ] := 0
 Dt[x_Symbol, x_Symbol] := 1
 Dt[f_, x_Symbol] := Total[Map[D[f, #] Dt[#, x] &, Variables[Level[f, {-1}]]]] /; AtomQ[f] === False
 Dt[n_?NumericQ, x_] := 0
+DayCount[a_, b_] := DateDifference[a, b]
+InverseFunction[Sin] := ArcSin
+InverseFunction[Cos] := ArcCos
+InverseFunction[Tan] := ArcTan
+InverseFunction[Sinh] := ArcSinh
+InverseFunction[Cosh] := ArcCosh
+InverseFunction[Tanh] := ArcTanh
+InverseFunction[ArcSin] := Sin
+InverseFunction[ArcCos] := Cos
+InverseFunction[ArcTan] := Tan
+InverseFunction[Exp] := Log
+InverseFunction[Log] := Exp
