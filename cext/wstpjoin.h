@@ -25,10 +25,11 @@ struct wstpjoin_way {
     uint32_t ended;          /* 1: the source has ended, and everything has been sent on */
 };
 
-/* Passes bytes on until one way more has ended, or until nothing has moved for so many milliseconds, -1 without a limit. The end of a source is
- * passed on, too: nothing more can be sent into its sink then. A sink whose peer is gone gets nothing more, and its source
- * is read to the end, because unread bytes would make the end of the source's connection a reset. Returns the index of the way
- * that has ended, the first one if there are several, or `count` when nothing moves; -errno, such as -EINTR. */
+/* Passes bytes on until one way more has ended, or until nothing has moved for so many milliseconds, -1 without a limit.
+ * The end of a source is passed on, too: nothing more can be sent into its sink then. A sink whose peer is gone gets nothing
+ * more, and its source is read to the end, because unread bytes would make the end of the source's connection a reset.
+ * Returns the index of the way that has ended, the first one if there are several, or `count` when nothing moves; -errno,
+ * such as -EINTR. */
 int32_t wstpjoin(struct wstpjoin_way *ways, uint32_t count, int32_t milliseconds);
 
 /* cffi: end */
