@@ -82,7 +82,7 @@ def two_ends(**options):
 
 
 @contextlib.contextmanager
-def takes(low, high=5.0):
+def takes(low, high=15.0):
     """The block takes between `low` and `high` seconds.
 
     The upper end is for a machine that is busy. What would be too slow takes longer than that, or for ever.

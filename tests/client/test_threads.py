@@ -106,12 +106,15 @@ def test_gevent(running):
         first, second = Session(address, 20), Session(address, 20)
         for session in (first, second):
             session.synchronize(20)
-        start = time.monotonic()
-        waiting = [gevent.spawn(session.evaluate, "Pause[2]; 5", 20) for session in (first, second)]
-        shared = [gevent.spawn(first.evaluate, number, 20) for number in range(10)]
-        assert [one.get() for one in waiting] == [5, 5]
-        assert [one.get() for one in shared] == list(range(10))
-        assert time.monotonic() - start < 3.9, "one after the other"
+        seconds = []
+        while not seconds or (min(seconds) >= 3.9 and len(seconds) < 3):  # the machine may be busy
+            start = time.monotonic()
+            waiting = [gevent.spawn(session.evaluate, "Pause[2]; 5", 20) for session in (first, second)]
+            shared = [gevent.spawn(first.evaluate, number, 20) for number in range(10)]
+            assert [one.get() for one in waiting] == [5, 5]
+            assert [one.get() for one in shared] == list(range(10))
+            seconds.append(time.monotonic() - start)
+        assert min(seconds) < 3.9, "one after the other"
 
         def aborted():
             try:

@@ -100,10 +100,14 @@ def test_connects_elsewhere_from_inside(session):
 
 
 def test_further_kernel_starts_in_no_time(session):
-    start = time.monotonic()
-    name = session.command("StartKernel")
-    assert time.monotonic() - start < 2
-    session.command("CloseKernel", name)
+    assert session.evaluate("x", timeout=LOADING_PATIENCE) == 4  # the others have started
+    seconds = []
+    while not seconds or (min(seconds) > 2 and len(seconds) < 5):  # the machine may be busy
+        start = time.monotonic()
+        name = session.command("StartKernel", timeout=PATIENCE)
+        seconds.append(time.monotonic() - start)
+        session.command("CloseKernel", name)
+    assert min(seconds) < 2
 
 
 def test_abort_through_the_server(session):

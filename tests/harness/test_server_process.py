@@ -38,7 +38,7 @@ def test_a_killed_server_leaves_no_kernel(tmp_path):
             kernel = link.evaluate(call("KernelProcess"))
         server.expect_exit(-signal.SIGKILL)
         server.stop(signal.SIGKILL)
-        wait_gone(kernel, 5.0)
+        wait_gone(kernel, 30.0)
         server.assert_no_process_left()
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -235,6 +236,26 @@ def test_an_answer_behind_one_that_was_thrown_away(tmp_path, kernel, killed):
         reconnect(link, identifier)
         settled(link)
         assert missed(link) == (0, [("ReturnPacket", "mine")])
+
+
+def test_an_evaluation_is_not_older_than_it_is(tmp_path, kernel, killed):
+    """What was noted in the middle of another one says nothing of it."""
+    first, gate = Gate(tmp_path, "first"), Gate(tmp_path)
+    configuration = lasting(kernel, 1, MaximumKernelNumber=3)
+    with killed(configuration) as server, join(server) as link:
+        identifier = kernel_id(link)
+        link.put("EvaluatePacket", first.busy())
+        first.wait_until_reached()
+        assert link.command("SetReserveKernel", TRUE) == SUCCESS
+        first.open()
+        link.get_packet()
+        began = time.monotonic()
+        link.put("EvaluatePacket", gate.busy())
+        gate.wait_until_reached()
+        server.stop(signal.SIGKILL)
+    with following(tmp_path, configuration, server) as second, join(second) as link:
+        assert 0 <= kernels(link, "a")[identifier]["SecondsBusy"] < time.monotonic() - began
+        gate.open()
 
 
 def test_a_kernel_waits_for_its_client(tmp_path, kernel, killed):

@@ -112,7 +112,7 @@ def test_a_system_that_does_not_say_is_no_failure(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="children are listed on Linux")
-def test_what_any_thread_of_a_kernel_has_started_belongs_to_it():
+def test_what_any_thread_of_a_kernel_has_started_belongs_to_it(monkeypatch):
     code = (
         "import subprocess, sys, threading\n"
         "def run():\n"
@@ -123,5 +123,8 @@ def test_what_any_thread_of_a_kernel_has_started_belongs_to_it():
     with subprocess.Popen([sys.executable, "-S", "-E", "-c", code], stdin=-1, stdout=-1) as process:
         process.stdout.readline()
         (child,) = processes.children(process.pid)
+        assert set(process_info.family(process.pid)) == {process.pid, child}
+        listed = os.listdir  # a thread that ends meanwhile stands in the list, and is not there any more
+        monkeypatch.setattr(os, "listdir", lambda path: ["ended", *listed(path)])
         assert set(process_info.family(process.pid)) == {process.pid, child}
         process.stdin.close()

@@ -57,9 +57,12 @@ def test_map_of_nothing_and_of_unequal_lengths(executor):
 
 
 def test_both_kernels_work(executor):
-    began = time.monotonic()
-    list(executor.map("Sleep", [0.25] * 8))
-    assert time.monotonic() - began < 8 * 0.25
+    seconds = []
+    while not seconds or (min(seconds) >= 8 * 0.25 and len(seconds) < 5):  # the machine may be busy
+        began = time.monotonic()
+        list(executor.map("Sleep", [0.25] * 8))
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 8 * 0.25
 
 
 @pytest.mark.parametrize("name", ["Packed", "MakeArray"])

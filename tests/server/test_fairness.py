@@ -12,7 +12,7 @@ from tools.harness.fake_kernel.codec import Function, encode
 from tools.harness.kernels import make_kernel
 
 #: Seconds that an answer may take beside a flood; without any fairness it is ten times as much.
-PATIENCE = 2.0
+PATIENCE = 10.0
 
 COMMAND = encode(Function("WSCommandPacket", Function("GetServerInformation"))) + b"]"
 EVALUATION = encode(Function("EvaluatePacket", Function("Plus", 1, 1))) + b"]"

@@ -51,7 +51,7 @@ def test_both_directions_at_once(server):
             sender.start()
         began = time.monotonic()
         assert_serves(server)
-        assert time.monotonic() - began < 10.0
+        assert time.monotonic() - began < 30.0
         for link in links[:2]:
             assert read_frame(link)[0] > size
         for sender, link in zip(senders, links[2:], strict=True):

@@ -50,7 +50,7 @@ def test_what_is_accepted_has_the_options_of_the_listener():
 
 
 def test_what_has_connected_before_the_server_was_there_has_the_options_as_well(tmp_path):
-    """Of a listener that systemd made, say: the first client is why the server is started."""
+    """Of a listener that an older program has made, say."""
     accepted = []
 
     def handle(connected, _address):

@@ -393,11 +393,11 @@ def test_a_named_pipe_can_be_logged_to(path):
 
 def test_a_disabled_level_costs_next_to_nothing(path):
     log = Log(LogLevel.ERROR, str(path))
-    start = time.perf_counter()
+    start = time.process_time()  # which other programs have no part in
     for _ in range(100_000):
         if log.trace_enabled:
             log.trace("never")
         log.debug("never")
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     log.close()
     assert path.read_bytes() == b""

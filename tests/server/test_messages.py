@@ -23,7 +23,7 @@ from tools.harness.waiting import wait_for, wait_gone
 
 TERMINATE, INTERRUPT, ABORT = 1, 2, 3
 #: Seconds that an abort may take, however much data is on its way.
-PROMPTLY = 2.0
+PROMPTLY = 10.0
 
 
 def test_abort_during_an_evaluation_keeps_the_session(server, gate):

@@ -110,7 +110,7 @@ def test_the_wait_is_over(tmp_path, seconds):
                 " 1 of 1 kernels (1 bridged)\n"
             )
             assert link.at_end()
-        assert seconds <= time.monotonic() - began < seconds + 5.0
+        assert seconds <= time.monotonic() - began < seconds + 30.0
         server.wait_for_log(r"Warning: \n    Client \d+ \(127.0.0.1:\d+\) was given up on: no kernel of pool a")
         assert first.evaluate(1) == 1
         first.close()

@@ -200,11 +200,15 @@ def family(pid: int) -> Iterator[int]:
         one = waiting.pop()
         yield one
         try:
-            for thread in os.listdir(f"/proc/{one}/task"):
+            threads = os.listdir(f"/proc/{one}/task")
+        except OSError:  # gone, or a system that lists none
+            continue
+        for thread in threads:
+            try:
                 with open(f"/proc/{one}/task/{thread}/children", "rb") as file:
                     waiting += [int(word) for word in file.read().split()]
-        except OSError:  # gone, or a system that lists none
-            pass
+            except OSError:  # that thread has ended meanwhile; its children belong to another one
+                pass
 
 
 def has_open(pid: int, inode: int | str) -> bool:

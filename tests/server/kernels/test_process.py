@@ -124,7 +124,7 @@ def test_a_child_that_holds_the_pipe_is_not_waited_for():
                 gevent.sleep(0.01)
         began = time.monotonic()
         stop(child)
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 20.0
         assert child.last_output() == lines[0]
         assert pipes() == before
     finally:

@@ -241,8 +241,8 @@ def test_no_kernel_survives_a_server_that_is_killed(tmp_path, busy):
             began = time.monotonic()
             server.stop(signal.SIGKILL)
             for kernel in kernels:
-                wait_gone(kernel, 5.0)
-            assert time.monotonic() - began < 5.0
+                wait_gone(kernel, 30.0)
+            assert time.monotonic() - began < 30.0
             assert link.at_end()
 
 

@@ -313,7 +313,7 @@ class TestStartThatFails:
         (server, names), (_, reason) = failing, FAILURES[what]
         server.wait_for_log(f"A kernel of pool {names[what]} did not start: (.*\n?)*?.*{re.escape(reason)}")
         with server.connect() as link:
-            wait_for(lambda: reason in information(link)["Pools"][names[what]]["Trouble"], 10.0)
+            wait_for(lambda: reason in information(link)["Pools"][names[what]]["Trouble"], 30.0)
 
 
 def test_client_that_waits_hears_the_reason(tmp_path):

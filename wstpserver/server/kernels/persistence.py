@@ -7,6 +7,7 @@ the keeper has held, so that the server goes on with the kernels of one that was
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Protocol
@@ -346,6 +347,7 @@ def _kernel_record(found: Recovered) -> dict[str, Any]:
         kernel.pop("evaluation", None)
         if found.busy:
             kernel["evaluation"] = {"open": [[found.head.name, 0, False]]}
+            kernel["busy_since"] = time.monotonic()  # or some time before; nobody aborts it because of another one
     return kernel
 
 
