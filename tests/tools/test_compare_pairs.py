@@ -1,7 +1,5 @@
 """What several sittings have measured counts together, whatever each of them has."""
-import select
-import subprocess
-import sys
+import os
 
 import pytest
 
@@ -101,25 +99,15 @@ def test_another_way_begins_each_round():
     assert in_turn({}, 1) == []
 
 
-BUSY = """
-import time
-print("begin", flush=True)
-end = time.process_time() + 0.5
-while time.process_time() < end:
-    pass
-print("done", flush=True)
-input()
-"""
-
-
 def test_quiet_is_when_nobody_works(monkeypatch):
-    busy = subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
-    try:
-        assert busy.stdout.readline() == b"begin\n"
-        wait_until_quiet([busy.pid], look=0.3)
-        assert select.select([busy.stdout], [], [], 0)[0]
-        monkeypatch.setattr(pairs, "LONGEST_REST", 0.0)
-        monkeypatch.setattr("time.sleep", lambda _: pytest.fail("there is no time left"))
-        wait_until_quiet([busy.pid])
-    finally:
-        busy.communicate(b"\n")
+    used, looks = iter([1.0, 1.01, 1.02, 1.02]), []
+    monkeypatch.setattr(pairs.processes, "processor_seconds", lambda _: next(used))
+    monkeypatch.setattr("time.sleep", looks.append)
+    wait_until_quiet([os.getpid()], look=0.3)
+    assert looks == [0.3] * 3 and not list(used)
+
+
+def test_there_is_an_end_to_the_rest(monkeypatch):
+    monkeypatch.setattr(pairs, "LONGEST_REST", 0.0)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("there is no time left"))
+    wait_until_quiet([os.getpid()])
