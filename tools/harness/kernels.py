@@ -18,7 +18,7 @@ def make_kernel(folder, name="kernel", **behaviour):
     exit_at_once=True           ends before it connects, with exit_code=N (0)
     hang=True                   never connects
     start_delay=seconds         connects later
-    start_gate="path"           a FIFO: it connects when somebody opens the FIFO for writing
+    start_gate="path"           a FIFO: it connects when somebody has opened it for writing, and written or closed it
     connect_from_child=True     a child process is the kernel; the first process waits for it
     grandchild=True             leaves a child process that ignores SIGTERM, SIGINT and SIGHUP
     ignore_term=True            ignores SIGTERM and SIGINT itself

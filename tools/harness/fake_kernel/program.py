@@ -38,9 +38,9 @@ def misbehave_before_connecting(options):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     if options.grandchild:
         start_grandchild()
-    if options.start_gate:  # a FIFO: opening it waits for the test to open it too
-        with open(options.start_gate, "rb"):
-            pass
+    if options.start_gate:  # a FIFO: opening it waits for the test to open it too, and reading for what it writes
+        with open(options.start_gate, "rb") as gate:
+            gate.read(1)
     if options.start_delay:
         time.sleep(options.start_delay)
     flood(options.flood_before)
