@@ -185,8 +185,8 @@ def test_strangers_at_the_ports_of_a_kernel(tmp_path):
                 stranger = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20.0))
                 stranger.sendall(b"need_msg_portN")
             since.wait_for("Turned away a connection from .* to the port of kernel process")
-            with open(gate, "wb"):
-                ready_kernels(server, 1)
+            open(gate, "wb").close()
+            ready_kernels(server, 1)
         assert_serves(server)
         for port in ports:  # nobody listens there any more
             with pytest.raises(ConnectionRefusedError):
