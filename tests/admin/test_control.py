@@ -386,7 +386,7 @@ def test_restart_waits_for_the_program_that_goes_on(tmp_path, capsys):
     with ServerProcess(tmp_path, {"Pools": {"Main": pool(make_kernel(tmp_path))}}) as server:
         assert main(["--server", str(server.port), "restart"]) == 0
         assert "the server was restarted" in capsys.readouterr().out
-        assert "Restarted with" in server.log
+        server.wait_for_log("Restarted with")
 
 
 @pytest.mark.parametrize(

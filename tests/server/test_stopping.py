@@ -30,7 +30,7 @@ def stop_soon(server, number=signal.SIGTERM, seconds=9.5):
     assert server.stop(number) == 0
     assert time.monotonic() - began < seconds
     assert not server.processes()
-    assert "Information: \n    Stopped" in server.log
+    server.wait_for_log("Information: \n    Stopped")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
