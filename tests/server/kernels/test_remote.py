@@ -311,7 +311,7 @@ class TestStartThatFails:
     @pytest.mark.parametrize("what", FAILURES)
     def test_reason(self, failing, what):
         (server, names), (_, reason) = failing, FAILURES[what]
-        server.wait_for_log(f"A kernel of pool {names[what]} did not start: [^\0]*?{re.escape(reason)}")
+        server.wait_for_log(f"A kernel of pool {names[what]} did not start: (?s:.*?){re.escape(reason)}")
         with server.connect() as link:
             wait_for(lambda: reason in information(link)["Pools"][names[what]]["Trouble"], 30.0)
 
