@@ -50,7 +50,8 @@ def serve(tmp_path):
 
         def __enter__(self):
             self._process.__enter__()
-            self._process.wait_for_log(f"Pool {POOL} is ready")
+            for name in ("Main", POOL):
+                self._process.wait_for_log(f"Pool {name} is ready")
             return Served(self._process)
 
         def __exit__(self, *error):
