@@ -2,8 +2,10 @@
 import contextlib
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +28,23 @@ LISTENING = re.compile(r"Listening for new connections on port (\d+)")
 def pool(kernel, **keys):
     """The settings of one pool with this KernelPath; keys as in the configuration file."""
     return {"KernelPath": os.fspath(kernel), **keys}
+
+
+def free_ports(number=1):
+    """Ports that nobody uses, and that the system gives to nobody who asks for any port or connects."""
+    found = set()
+    while len(found) < number:
+        port = random.randrange(10_000, _first_ephemeral_port())
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.add(port)
+    return list(found)
+
+
+def _first_ephemeral_port():
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return 32768
 
 
 class ServerProcess:
@@ -183,7 +202,7 @@ class ServerProcess:
             code = self.stop()
             if kind is None:
                 assert code == self._expected_exit, f"the server ended with {code}; the log:\n{self.log}"
-                self.assert_no_process_left(5.0)
+                self.assert_no_process_left()
         except BaseException:
             kind = kind or True
             raise
@@ -199,4 +218,6 @@ class ServerProcess:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        with self._changed:  # what it wrote last may not have been read yet
+            self._changed.wait_for(lambda: self._ended, self._stop_deadline)
         self.process.stdout.close()
