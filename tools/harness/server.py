@@ -54,15 +54,16 @@ class ServerProcess:
         the server unless the dict says KernelsOutliveServer: nothing is left of a server that a test kills.
     root: the checkout whose server it is, with its C module.
     grace: attributes of `GracePeriods` by name, where a test would wait for the usual ones.
+    leave_deadline: seconds that what it has started has to end after it.
     usual_address: whether it gets `--port 0 --interface 127.0.0.1`; the arguments say it otherwise.
     Its HOME, XDG_RUNTIME_DIR and working directory are `folder`. Leaving the block stops it with SIGTERM and
     asserts that it exits with 0 and that no process it started is left; all are ended, whatever happens.
-    When the block fails the server's log is printed, so that pytest shows it.
+    When the block fails the server's log is printed, so that pytest shows it. A server whose test is killed is ended.
     """
 
     def __init__(
         self, folder, configuration=None, *arguments, environment=None, stop_deadline=30.0, usual_address=True,
-        root=ROOT, grace=None
+        root=ROOT, grace=None, leave_deadline=10.0
     ):
         self.folder = Path(folder)
         self.root = Path(root)
@@ -75,6 +76,7 @@ class ServerProcess:
         self._environment = environment or {}
         self._stop_deadline = stop_deadline
         self._grace = grace
+        self._leave_deadline = leave_deadline
         self._lines = []
         self._changed = threading.Condition()
         self._ended = False
@@ -103,7 +105,7 @@ class ServerProcess:
         """Start it and wait for nothing: for a server that is expected to give up."""
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
         environment |= {"HOME": str(self.folder), "XDG_RUNTIME_DIR": str(self.folder)}
-        environment |= {"PYTHONPATH": str(self.root), self.mark: "1"}
+        environment |= {"PYTHONPATH": str(self.root), self.mark: "1", processes.lasting_mark(os.getpid()): "1"}
         program = ["-m", "wstpserver"] if self._grace is None else ["-c", WITH_GRACE, json.dumps(self._grace)]
         self.process = subprocess.Popen(
             [sys.executable, *program, *self._arguments],
@@ -202,7 +204,7 @@ class ServerProcess:
             code = self.stop()
             if kind is None:
                 assert code == self._expected_exit, f"the server ended with {code}; the log:\n{self.log}"
-                self.assert_no_process_left()
+                self.assert_no_process_left(self._leave_deadline)
         except BaseException:
             kind = kind or True
             raise
