@@ -94,10 +94,14 @@ def kernels(link, pool_name="Main"):
     return {kernel["ID"]: kernel for kernel in information(link)["Pools"][pool_name]["Kernels"]}
 
 
-def join_pool(server, pool_name, **options):
-    """A client that asks for a kernel of this pool: its link, after the first InputNamePacket."""
-    link = server.connect(**options)
-    assert link.command("ConnectKernel", pool_name) == SUCCESS
+def join_pool(server, pool_name, timeout=60.0, **options):
+    """A client that asks for a kernel of this pool: its link, after the first InputNamePacket.
+
+    It waits for a kernel as long as for anything else: the only one may be starting, on another machine.
+    """
+    link = server.connect(timeout=timeout, **options)
+    answer = link.command("ConnectKernel", pool_name, int(timeout))
+    assert answer == SUCCESS, answer
     assert link.get_packet()[0] == "InputNamePacket"
     return link
 

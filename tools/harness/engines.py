@@ -218,6 +218,21 @@ def interpreter():
     return shlex.join([sys.executable, "-"])
 
 
+def oldest_python():
+    """The path of a Python 3.8, the oldest that the agent runs with: that of `PYTHON38`, or `python3.8`; None if there
+    is none.
+    """
+    path = find(os.environ.get("PYTHON38") or "python3.8")
+    version = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
+    if path is None:
+        return None
+    try:  # a stub of pyenv is there for each version that one folder or other may use
+        said = subprocess.run([path, "-I", "-c", version], capture_output=True, text=True, timeout=60.0).stdout
+    except OSError:
+        return None
+    return path if said == "3.8" else None
+
+
 def signal_all(pids, number=signal.SIGKILL):
     """Send a signal to processes that may be gone."""
     for pid in pids:
