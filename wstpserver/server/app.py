@@ -114,7 +114,7 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
             application.go_on(record)
             gc.enable()
         else:
-            application.adopt()
+            application.recover()
         application.serve_http(http_listeners)
         application.start()
         application.wait()
@@ -350,10 +350,10 @@ class Application:
             "since": self._facts.began,
         }
 
-    def adopt(self) -> None:
+    def recover(self) -> None:
         """Go on with the kernels of a server with this port that was killed, before `start`."""
         self._launcher.find_keeper()
-        self._dispatcher.adopt()
+        self._dispatcher.recover()
 
     def go_on(self, record: Mapping[str, Any]) -> None:
         """Go on with everything that the program before this one in this process has handed over, before `start`."""
