@@ -209,8 +209,8 @@ def _load_and_run(arguments: dict[str, Any], log: Log, handed_over: str, grace: 
         # Only a server that really runs needs all of it.
         from wstpserver.server.app import run
 
-        # Clients wait while garbage is looked for. All that is loaded stays, and what comes and goes with clients leaves
-        # nothing for the collector, so it looks through what is there for long seldom.
+        # Clients wait while garbage is looked for. All that is loaded stays, and what comes and goes with clients
+        # leaves nothing for the collector, so it looks through what is there for long seldom.
         gc.freeze()
         gc.set_threshold(*COLLECTION_THRESHOLDS)
         code: int = run(loaded.settings, options, handed_over)
