@@ -61,10 +61,6 @@ EXIT_USAGE = 64
 EXIT_INTERNAL = 70
 EXIT_CONFIGURATION = 78
 
-#: `gc.set_threshold`: new objects before the youngest ones are looked through, and how often until older ones are. A
-#: client and its kernel are about 100 objects.
-COLLECTION_THRESHOLDS = 5_000, 10, 50
-
 DOCUMENT = __doc__ or ""
 
 
@@ -209,10 +205,6 @@ def _load_and_run(arguments: dict[str, Any], log: Log, handed_over: str, grace: 
         # Only a server that really runs needs all of it.
         from wstpserver.server.app import run
 
-        # Clients wait while garbage is looked for. All that is loaded stays, and what comes and goes with clients
-        # leaves nothing for the collector, so it looks through what is there for long seldom.
-        gc.freeze()
-        gc.set_threshold(*COLLECTION_THRESHOLDS)
         code: int = run(loaded.settings, options, handed_over)
         return code
     except KeyboardInterrupt:
