@@ -38,7 +38,7 @@ def server(slurm, kernel, tmp_path_factory):
     }  # fmt: skip
     configuration = {"Pools": pools, "EnableAutomaticKernelConnection": False}
     with serving(tmp_path_factory.mktemp("server"), configuration, environment=slurm.environment) as running:
-        ready_kernels(running, 7)
+        ready_kernels(running, 7, 120.0)
         yield running
 
 
@@ -51,14 +51,23 @@ def begun(server, slurm):
     with contextlib.ExitStack() as links:
         made = {}
         for pool_name in ("Limited", "Apart", "Gone"):
-            link = links.enter_context(join_pool(server, pool_name, timeout=60.0))
-            made[pool_name] = link, Job(server, slurm, link, pool_name)
+            link = links.enter_context(join_pool(server, pool_name))
+            made[pool_name] = link, (job := Job(slurm, link, pool_name))
+            for process in (job.agent, job.kernel):  # at the end the server does not wait for what no test has seen end
+                links.callback(kill_what_is_left, os.pidfd_open(process))
         slurm.run("scontrol", "update", f"JobId={made['Limited'][1].number}", "EndTime=now")
         slurm.nodes["node3"].kill()
         slurm.nodes["node4"].kill()
         gone = made["Gone"][1]
         engines.signal_all([processes.parent(gone.agent), gone.agent, gone.kernel])
         yield made
+
+
+def kill_what_is_left(descriptor):
+    """Kill the process of this descriptor, if it still runs."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    os.close(descriptor)
 
 
 @pytest.mark.parametrize(("pool_name", "node"), [("First", "node1"), ("Second", "node2")])
@@ -82,7 +91,7 @@ def test_everything(server, slurm, pool_name, node):
 class Job:
     """The processes of the kernel of a link, on both sides."""
 
-    def __init__(self, server, slurm, link, pool_name):
+    def __init__(self, slurm, link, pool_name):
         facts = kernel_facts(link, pool_name)
         self.slurm = slurm
         self.kernel = facts["HostProcessID"]
@@ -92,10 +101,10 @@ class Job:
         self.name = f"{pool_name}-{facts['ID']}"
         self.number = slurm.jobs()[self.name][0]
 
-    def assert_nothing_left(self, deadline=10.0):
+    def assert_nothing_left(self, deadline=30.0):
         for pid in (self.kernel, self.agent, self.connector, self.launcher):
             wait_gone(pid, deadline)
-        wait_for(lambda: self.name not in self.slurm.jobs(), 10.0, f"{self.name} to leave the queue", 0.1)
+        wait_for(lambda: self.name not in self.slurm.jobs(), 30.0, f"{self.name} to leave the queue", 0.1)
 
 
 def end_job(job):
@@ -127,14 +136,14 @@ ENDS = {
 def test_end_of_a_kernel(server, slurm, way):
     end, words = ENDS[way]
     with join_pool(server, "First") as link:
-        job = Job(server, slurm, link, "First")
+        job = Job(slurm, link, "First")
         end(job)
         packet = link.get_packet()
         assert is_death(packet) and all(word in packet[1] for word in words), packet
         assert link.at_end()
         job.assert_nothing_left()
     with server.connect() as link:  # the pool is filled up again
-        wait_for(lambda: len(kernels(link, "First")) >= 2, 20.0, lambda: kernels(link, "First"), 0.1)
+        wait_for(lambda: len(kernels(link, "First")) >= 2, 60.0, lambda: kernels(link, "First"), 0.1)
 
 
 def test_jobs_in_the_queue(slurm, kernel, tmp_path):
@@ -147,7 +156,7 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
         return [each for each in found if each["State"] == "starting" and "queued" in each.get("LastOutput", "")]
 
     with serving(tmp_path, configuration, environment=slurm.environment) as server, server.connect() as link:
-        wait_for(lambda: len(waiting()) == 2, 20.0, lambda: kernels(link, "Patient"), 0.05)
+        wait_for(lambda: len(waiting()) == 2, 60.0, lambda: kernels(link, "Patient"), 0.05)
         first, _ = waiting()
         number, state = slurm.jobs()[f"Patient-{first['ID']}"]
         assert first["LastOutput"] == f"srun: job {number} queued and waiting for resources"
@@ -158,7 +167,7 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
         slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
         with join_pool(server, "Patient") as other:
             assert kernel_id(other) == first["ID"]
-            wait_for(lambda: kernel_facts(other, "Patient").get("Memory"), 10.0, "the memory of the kernel", 0.1)
+            wait_for(lambda: kernel_facts(other, "Patient").get("Memory"), 30.0, "the memory of the kernel", 0.1)
             code, report, _ = run("--server", f"{server.port}@127.0.0.1", "status", "--json")
             (told,) = [each for each in json.loads(report)["Pools"]["Patient"]["Kernels"] if each["ID"] == first["ID"]]
             assert (told["Host"], told["Launcher"].partition(" ")[0]) == ("node2", "srun"), told
@@ -166,57 +175,61 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
     wait_for(lambda: not any(name.startswith("Patient") for name in slurm.jobs()), 60.0, slurm.jobs, 0.05)
 
 
-def test_executor_on_two_nodes(slurm, kernel, tmp_path):
-    keys = {"KernelLauncher": "srun -n1 -c12 --job-name={pool}-{id}", "KernelAgent": engines.interpreter()}
-    wide = pool(kernel, **keys, MinimumKernelNumber=4, ParallelKernels=True)
-    with serving(tmp_path, {"Pools": {"Wide": wide}}, environment=slurm.environment) as server:
-        ready_kernels(server, 4)
-        with KernelExecutor(f"{server.port}@127.0.0.1", 4) as executor:
-            assert list(executor.map("Plus", range(200), range(200))) == list(range(0, 400, 2))
-            names = ["SLURMD_NODENAME"] * 16
-            wait_for(lambda: set(executor.map("Environment", names, chunksize=1)) == {"node1", "node2"}, 20.0)
-
-
 def test_embedded_kernels(slurm, tmp_path):
-    """KernelPath is found where the job runs. Through srun, 100 MB pass here, there and back."""
+    """Four kernels on two nodes, for an executor and for clients. KernelPath is found where the job runs. Through srun,
+    100 MB pass here, there and back.
+    """
     folder = make_embedded_kernel(tmp_path).parent
-    keys = {"KernelLauncher": "srun -n1 -c17", "KernelAgent": engines.interpreter(), "MinimumKernelNumber": 2,
-            "KernelStartTimeout": 100, "KeepAlive": True}  # fmt: skip
+    keys = {"KernelLauncher": "srun -n1 -c12", "KernelAgent": engines.interpreter(), "MinimumKernelNumber": 4,
+            "MaximumKernelNumber": 4, "KernelStartTimeout": 300, "KeepAlive": True, "ParallelKernels": True,
+            "ReservePreviouslyConnectedKernels": False}  # fmt: skip
     environment = {**slurm.environment, "PATH": f"{folder}:{os.environ['PATH']}"}
     configuration = {"Pools": {"Embedded": keys}, "EnableAutomaticKernelConnection": False}
     with serving(tmp_path, configuration, environment=environment) as server:
-        ready_kernels(server, 2, 100.0)
-        first, second = (join_pool(server, "Embedded", timeout=60.0) for _ in range(2))
-        with first, second:
+        ready_kernels(server, 4, 300.0)
+        map_on_both_nodes(f"{server.port}@127.0.0.1")
+        with contextlib.ExitStack() as links:
+            by_node = {}
+            while len(by_node) < 2:  # the third at the latest
+                link = links.enter_context(join_pool(server, "Embedded"))
+                by_node[link.evaluate(conversation.typed('Environment["SLURMD_NODENAME"]'))] = link
+            first, second = by_node["node1"], by_node["node2"]
             assert information(first)["Pools"]["Embedded"]["KernelPath"] == "automatic"
-            nodes = [link.evaluate(conversation.typed('Environment["SLURMD_NODENAME"]')) for link in (first, second)]
-            assert sorted(nodes) == ["node1", "node2"]
             for link, reals in ((first, 12_500_000), (second, 125_000)):
                 conversation.everything_embedded(server, link, reals)
 
 
-def test_time_limit_of_a_job(begun):
-    """srun says what ended the kernel."""
-    link, job = begun["Limited"]
+def map_on_both_nodes(address):
+    """Each of the four kernels of an executor takes its part, two on each node."""
+    where = '{#, Total[Range[#]], Environment["SLURMD_NODENAME"], $ProcessID} &'
+    with KernelExecutor(address, 4, kernel_timeout=60.0, keep_kernels=True) as executor:
+        assert list(executor.map("FactorInteger", [360] * 100, timeout=120.0)) == [[[2, 3], [3, 2], [5, 1]]] * 100
+        kernels = set()
+
+        def all_took_part():
+            found = list(executor.map(where, range(40), chunksize=1, timeout=120.0))
+            assert [each[:2] for each in found] == [[number, number * (number + 1) // 2] for number in range(40)]
+            kernels.update((node, process) for _, _, node, process in found)
+            return len(kernels) == 4
+
+        wait_for(all_took_part, 60.0, lambda: f"four kernels to take part: {kernels}")
+        assert sorted(node for node, _ in kernels) == ["node1", "node1", "node2", "node2"]
+
+
+#: A pool whose job Slurm ends, what srun says, and the seconds until nothing is left of it: what runs on a node without
+#: slurmd ends when nothing was heard of the server for 30 seconds.
+ENDS_OF_JOBS = {
+    "the time of its job is over": ("Limited", "DUE TO TIME LIMIT", 30.0),
+    "slurmd of its node is killed": ("Apart", "srun: error: Node failure on node3", 60.0),
+    "its node dies with all that runs there": ("Gone", "srun: error: Node failure on node4", 30.0),
+}
+
+
+@pytest.mark.parametrize("what", ENDS_OF_JOBS)
+def test_end_of_a_job(begun, what):
+    pool_name, words, deadline = ENDS_OF_JOBS[what]
+    link, job = begun[pool_name]
     packet = link.get_packet()
-    assert is_death(packet) and "DUE TO TIME LIMIT" in packet[1], packet
+    assert is_death(packet) and words in packet[1], packet
     assert link.at_end()
-    job.assert_nothing_left()
-
-
-def test_slurmd_that_is_killed(begun):
-    """The engine gives the job up. What runs on the node ends when nothing was heard of the server for 30 seconds."""
-    link, job = begun["Apart"]
-    packet = link.get_packet()
-    assert is_death(packet) and "srun: error: Node failure on node3" in packet[1], packet
-    assert link.at_end()
-    job.assert_nothing_left(45.0)
-
-
-def test_node_that_dies(begun):
-    """With all that runs on it."""
-    link, job = begun["Gone"]
-    packet = link.get_packet()
-    assert is_death(packet) and "srun: error: Node failure on node4" in packet[1], packet
-    assert link.at_end()
-    job.assert_nothing_left()
+    job.assert_nothing_left(deadline)

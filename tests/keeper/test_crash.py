@@ -103,7 +103,8 @@ def settled(link):
 def test_sessions_are_found_again_and_again(tmp_path, kernel):
     """Some compute, some are idle, some are reserved, and the moment is random."""
     report = run(tmp_path, kernel, sessions=9, kills=4, threads=2, rest=0.2, seed=os.getpid())
-    assert not report.lost and report.found == 36, f"{report}: {report.lost}"
+    assert len(report.lost) <= report.in_frame, f"{report}: {report.lost}"
+    assert report.in_frame or report.found == 36, str(report)
 
 
 def test_what_a_kernel_wrote_meanwhile_and_before_is_there(tmp_path, kernel, killed):
@@ -260,14 +261,17 @@ def test_an_evaluation_is_not_older_than_it_is(tmp_path, kernel, killed):
 
 def test_a_kernel_waits_for_its_client(tmp_path, kernel, killed):
     """No other client of the pool gets it; when its client has not come, what KeepAlive says is done."""
-    configuration = lasting(kernel, 1, {"KernelsOutliveServer": 2}, MaximumKernelNumber=4, KeepAlive=False)
+    configuration = lasting(kernel, 1, MaximumKernelNumber=4, KeepAlive=False)
     with killed(configuration) as server, join(server) as link:
         identifier, process = kernel_id(link), kernel_process(link)
         server.stop(signal.SIGKILL)
+    configuration["KernelsOutliveServer"] = 4
     with following(tmp_path, configuration, server) as second:
-        with join(second) as link:
-            assert kernel_id(link) != identifier
+        with second.connect(without_kernel=True) as link:
             assert kernels(link, "a")[identifier]["State"] == "reserved"
+            assert link.command("ConnectKernel") == SUCCESS
+            assert link.get_packet()[0] == "InputNamePacket"
+            assert kernel_id(link) != identifier
         second.wait_for_log(f"Closing kernel {identifier}: its client has not come back and KeepAlive is false")
         wait_gone(process)
 

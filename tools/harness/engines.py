@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from tools.harness import processes
+from tools.harness.server import free_ports
 from tools.harness.waiting import wait_for
 
 SLURM_PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "scancel", "sinfo")
@@ -65,13 +66,6 @@ def missing(programs):
 def find(name):
     """The path of a program, also of one that only administrators have on PATH; None if there is none."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-
-
-def free_ports(number):
-    """Ports that nobody uses at this moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [each.getsockname()[1] for each in sockets]
 
 
 class Daemon:
@@ -222,6 +216,21 @@ class SshServer:
 def interpreter():
     """`KernelAgent` for an interpreter that sees this checkout's wstpserver: the one that runs the tests."""
     return shlex.join([sys.executable, "-"])
+
+
+def oldest_python():
+    """The path of a Python 3.8, the oldest that the agent runs with: that of `PYTHON38`, or `python3.8`; None if there
+    is none.
+    """
+    path = find(os.environ.get("PYTHON38") or "python3.8")
+    version = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
+    if path is None:
+        return None
+    try:  # a stub of pyenv is there for each version that one folder or other may use
+        said = subprocess.run([path, "-I", "-c", version], capture_output=True, text=True, timeout=60.0).stdout
+    except OSError:
+        return None
+    return path if said == "3.8" else None
 
 
 def signal_all(pids, number=signal.SIGKILL):
