@@ -260,14 +260,17 @@ def test_an_evaluation_is_not_older_than_it_is(tmp_path, kernel, killed):
 
 def test_a_kernel_waits_for_its_client(tmp_path, kernel, killed):
     """No other client of the pool gets it; when its client has not come, what KeepAlive says is done."""
-    configuration = lasting(kernel, 1, {"KernelsOutliveServer": 2}, MaximumKernelNumber=4, KeepAlive=False)
+    configuration = lasting(kernel, 1, MaximumKernelNumber=4, KeepAlive=False)
     with killed(configuration) as server, join(server) as link:
         identifier, process = kernel_id(link), kernel_process(link)
         server.stop(signal.SIGKILL)
-    with following(tmp_path, configuration, server) as second:
+    with following(tmp_path, configuration | {"KernelsOutliveServer": 2}, server) as second:
+        second.wait_for_log("Took over the kernels of the server before this one: 1")
+        with second.connect(without_kernel=True) as link:
+            awaited = kernels(link, "a").get(identifier)  # None if that took 2 seconds
         with join(second) as link:
             assert kernel_id(link) != identifier
-            assert kernels(link, "a")[identifier]["State"] == "reserved"
+        assert awaited is None or awaited["State"] == "reserved"
         second.wait_for_log(f"Closing kernel {identifier}: its client has not come back and KeepAlive is false")
         wait_gone(process)
 
