@@ -3,6 +3,7 @@
  */
 #define _GNU_SOURCE /* splice, pipe2, F_SETPIPE_SZ, ppoll, TCP_QUICKACK */
 #include "wstpcopy.h"
+#include "wstpsocket.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -15,10 +16,6 @@
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
-#endif
-
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0 /* the interpreter ignores SIGPIPE */
 #endif
 
 enum { END_PACKET = ']' };
@@ -287,11 +284,6 @@ static ssize_t splice_now(int from, int to, size_t length)
         moved = splice(from, NULL, to, NULL, length, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     while (moved < 0 && errno == EINTR);
     return moved;
-}
-
-static int not_now(void)
-{
-    return errno == EAGAIN || errno == EWOULDBLOCK;
 }
 
 /* Whether the system, or a filter of system calls, does not do this for these descriptors at all. */

@@ -4,6 +4,7 @@
 #endif
 
 #include "wstpjoin.h"
+#include "wstpsocket.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -12,16 +13,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0
-#endif
-
 #define MOST 16 /* ways at a time */
-
-static int not_now(void)
-{
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
-}
 
 /* The vendor's library sends a frame in several small writes, and waits for the acknowledgement of each. */
 static void acknowledge(int descriptor)

@@ -4,6 +4,7 @@
 #endif
 
 #include "wstprelay.h"
+#include "wstpsocket.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,10 +13,6 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0
-#endif
 
 /* The watches are handed to poll(2) as they are: not compiled where that is not possible. */
 typedef char same_as_pollfd[sizeof(struct wstprelay_watch) == sizeof(struct pollfd)
@@ -33,11 +30,6 @@ static int64_t now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-}
-
-static int not_now(void)
-{
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
 /* Passes whole frames from the stream on. What is no such frame stays in the buffer. */

@@ -12,7 +12,7 @@ from tests.admin.helpers import PATIENCE, command, run, start
 from tests.support.terminal import TerminalProgram
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess, pool
+from tools.harness.server import ServerProcess, free_ports, pool
 from tools.harness.waiting import wait_for
 from wstpserver.client import Session
 
@@ -196,15 +196,14 @@ def test_wait_for_a_server_that_starts(tmp_path):
     """From before its port is open until its slow kernel is ready."""
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    (port,) = free_ports()
     settings = pool(make_kernel(tmp_path, start_gate=str(gate)), MinimumKernelNumber=1)
-    server = ServerProcess(tmp_path, {"Pools": {"Main": settings}})
-    server._arguments[:2] = ["--port", str(port)]
+    address = ("--port", str(port), "--interface", "127.0.0.1")
+    server = ServerProcess(tmp_path, {"Pools": {"Main": settings}}, *address, usual_address=False)
     with start("-s", f"{port}@127.0.0.1", "wait", "-t", str(PATIENCE)) as waiting:
         try:
             with server:
-                code, _, err = run("-s", f"{port}@127.0.0.1", "wait", "-t", "3")
+                code, _, err = run("-s", f"{port}@127.0.0.1", "wait", "-t", "2")
                 assert code == 75
                 assert "pool Main has 1 of at most 1 kernels (1 starting)" in err
                 assert waiting.poll() is None
@@ -219,7 +218,7 @@ def test_wait_says_why_kernels_do_not_start(tmp_path):
     settings = pool(make_kernel(tmp_path, exit_at_once=True, last_output="No licence"), MinimumKernelNumber=1)
     with ServerProcess(tmp_path, {"Pools": {"Main": settings}}) as server:
         server.wait_for_log("did not start")
-        code, _, err = run("-s", f"{server.port}@127.0.0.1", "wait", "-t", "0.5")
+        code, _, err = run("-s", f"{server.port}@127.0.0.1", "wait", "-t", "2")
         assert code == 75
         assert "No licence" in err
         assert "No licence" in run("-s", f"{server.port}@127.0.0.1", "status")[1]

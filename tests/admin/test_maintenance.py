@@ -30,6 +30,8 @@ def server(tmp_path_factory):
     kernel = make_kernel(folder)
     with serving(folder, {"Pools": {"Main": pool(kernel, **keys), "Other": pool(kernel, **keys)}}) as process:
         process.address = f"{process.port}@127.0.0.1"
+        for name in ("Main", "Other"):
+            process.wait_for_log(f"Pool {name} is ready")
         yield process
 
 

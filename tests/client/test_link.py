@@ -4,9 +4,9 @@ import contextlib
 import logging
 import os
 import random
+import select
 import socket
 import threading
-import time
 
 import pytest
 
@@ -136,20 +136,14 @@ def test_any_split(seed):
 
 def test_one_write_for_one_frame(ends, monkeypatch):
     one, other = ends
-    writes = []
+    writes, send = [], socket.socket.send
 
-    class Counting:
-        def __init__(self, sock):
-            self._sock = sock
-
-        def send(self, data):
+    def counting(sock, data, *flags):
+        if sock.fileno() == one.fileno():
             writes.append(bytes(data))
-            return self._sock.send(data)
+        return send(sock, data, *flags)
 
-        def __getattr__(self, name):
-            return getattr(self._sock, name)
-
-    monkeypatch.setattr(one._data, "_socket", Counting(one._data._socket))
+    monkeypatch.setattr(socket.socket, "send", counting)
     expression = Function(Symbol("EvaluatePacket"), (Function(Symbol("Plus"), (2, 2.5, "x")),))
     one.put(expression)
     assert writes == [encode(expression, ascii=False)]
@@ -158,21 +152,27 @@ def test_one_write_for_one_frame(ends, monkeypatch):
 
 def test_options_of_the_sockets(ends):
     for link in ends:
-        for sock in (link._data._socket, link._messages._connection._socket):
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            assert not sock.get_inheritable()
+        for descriptor in (link.fileno(), link.message_fileno()):
+            with same_socket(descriptor) as sock:
+                assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert not os.get_inheritable(descriptor)
+
+
+def same_socket(descriptor):
+    """Another object for a socket, whose options are one and the same."""
+    return socket.socket(fileno=os.dup(descriptor))
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="no TCP_QUICKACK on this system")
-def test_quick_acknowledgement_is_set_again_after_a_receive(monkeypatch):
-    with two_ends() as (one, other):
+def test_quick_acknowledgement_is_set_again_after_a_receive():
+    with two_ends() as (one, other), same_socket(other.fileno()) as sock:
         one.put(1)
         other.get(PROMPT)
-        other._data._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
         one.put(2)
         other.get(PROMPT)
-        assert other._data._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
 
 
 # Time-outs
@@ -560,10 +560,7 @@ def test_descriptors(ends):
     assert one.fileno() != one.message_fileno()
     os.fstat(one.fileno())
     other.abort()
-    deadline = time.monotonic() + PROMPT
-    import select
-
-    assert select.select([one.message_fileno()], [], [], deadline - time.monotonic())[0]
+    assert select.select([one.message_fileno()], [], [], PROMPT)[0]
 
 
 def test_repr(ends):
@@ -615,8 +612,6 @@ def test_messages_are_kept_while_only_data_is_asked_for(ends):
 
 def test_waiting_without_poll(monkeypatch):
     """As on Windows."""
-    import select
-
     monkeypatch.delattr(select, "poll")
     with two_ends() as (one, other):
         one.put([0] * 10)

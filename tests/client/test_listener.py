@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from tools.harness.server import free_ports
 from wstpserver.client import LinkClosed, LinkTimeout, ListenError, connect, listen, listener
 from wstpserver.wire.handshake import ConnectHandshake
 from wstpserver.wire.packets import MessageCode
@@ -95,9 +96,7 @@ def test_a_port_in_use(listening):
 
 
 def test_a_message_port_in_use_frees_the_data_port(listening):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports()
     with pytest.raises(ListenError):
         listen(f"{port}@127.0.0.1,{port_of(listening)}@127.0.0.1")
     with listen(f"{port}@127.0.0.1"):

@@ -14,7 +14,7 @@ import pytest
 from tests.client.helpers import PROMPT
 from tests.support.terminal import TerminalProgram, script
 from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess, pool
+from tools.harness.server import ServerProcess, free_ports, pool
 from tools.harness.waiting import wait_for
 from wstpserver.cli.admin.main import main as admin
 from wstpserver.client import (
@@ -110,18 +110,12 @@ def certificate(tmp_path_factory):
 
 @contextlib.contextmanager
 def stunnel(folder, *lines):
-    """A stunnel with one service of these lines, on a port that the system chooses; yields that port."""
-    port = free_port()
+    """A stunnel with one service of these lines, on a free port, which it cannot choose by itself; yields the port."""
+    (port,) = free_ports()
     path = folder / f"stunnel-{port}.conf"
     path.write_text("\n".join(["foreground = yes", "pid =", "[wstpserver]", f"accept = 127.0.0.1:{port}", *lines, ""]))
     with running(port, STUNNEL, path):
         yield port
-
-
-def free_port():
-    """These programs cannot choose one. One that was just given back is free, unless somebody takes it just now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -338,7 +332,7 @@ def test_a_stunnel_port_without_tls(tls_port):
 @needs_haproxy
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
 def test_behind_haproxy(server, tmp_path, version):
-    port = free_port()
+    (port,) = free_ports()
     path = tmp_path / "haproxy.cfg"
     path.write_text(
         "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n"

@@ -38,6 +38,8 @@ def server(tmp_path_factory):
     keys = {"MinimumKernelNumber": 2, "MaximumKernelNumber": 2, "ReservePreviouslyConnectedKernels": False}
     configuration = {"Pools": {"Main": pool(kernel, **keys), "Other": pool(kernel, **keys)}, "MaximumKernels": 6}
     with serving(folder, configuration) as process:
+        for name in ("Main", "Other"):
+            process.wait_for_log(f"Pool {name} is ready")
         yield process
 
 

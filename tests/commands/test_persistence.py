@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.serving import ERROR, SUCCESS, enter, kernel_id, kernels
+from tests.support.serving import ERROR, SUCCESS, enter, kernel_id, kernels, prompt
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.waiting import wait_for
@@ -70,7 +70,7 @@ def test_nothing_of_the_old_conversation_reaches_the_next_client(serve, gate):
     link.close()
     stranger = server.client(prompt=False)
     gate.open()
-    assert stranger.get_packet() == ("InputNamePacket", "In[1]:= ")
+    assert prompt(stranger) == ("InputNamePacket", "In[1]:= ")
     assert kernel_id(stranger) == name
     assert stranger.evaluate(call("Plus", 2, 2)) == 4
 

@@ -190,8 +190,8 @@ def test_errors_and_limits(http):
             wrong = await call(client, "evaluate", code="f[1, ")
             assert wrong.is_error and "Syntax" in text(wrong)
             session = session_of(wrong)
-            late = await call(client, "evaluate", code="kept = 4; While[True]", session=session, timeout=0.3)
-            assert late.is_error and "aborted after 0.3 s" in text(late)
+            late = await call(client, "evaluate", code="kept = 4; While[True]", session=session, timeout=1)
+            assert late.is_error and "aborted after 1 s" in text(late)
             kept = await call(client, "evaluate", code="kept", session=session)
             assert kept.structured_content["results"][0]["text"] == "4"
             longer = await call(client, "evaluate", code="1", session=session, timeout=201)

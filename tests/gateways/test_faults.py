@@ -17,6 +17,7 @@ A server that is restarted under sessions: `test_the_server_is_restarted` of %%w
 """
 
 import asyncio
+import contextlib
 import logging
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from tests.gateways.conftest import ROOT, write_program
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
-from wstpserver.client import Session
+from wstpserver.client import CommandError, Session
 
 PATIENCE = 100
 TEXT = [sys.executable, "-m", "wstpserver.cli.kernel"]
@@ -40,13 +41,24 @@ def full(tmp_path_factory):
     """A server whose only kernel is in use, and which lets nobody wait for long."""
     folder = tmp_path_factory.mktemp("full")
     pools = {"Main": pool(make_kernel(folder), MaximumKernelNumber=1)}
-    with (
-        ServerProcess(folder, {"KernelWaitTimeout": 0.3, "Pools": pools}) as server,
-        Session(f"{server.port}@127.0.0.1") as holder,
-    ):
-        holder.command("GetKernelID")
-        server.holder = holder
+    with ServerProcess(folder, {"KernelWaitTimeout": 0.3, "Pools": pools}) as server:
+        server.wait_for_log("Pool Main is ready")
+        hold(server)
         yield server
+        server.holder.close()
+
+
+def hold(server):
+    """Have its only kernel in use, by `server.holder`."""
+    server.holder = Session(f"{server.port}@127.0.0.1")
+    wait_for(lambda: takes_kernel(server.holder), PATIENCE, "the kernel")
+
+
+def takes_kernel(session):
+    with contextlib.suppress(CommandError):
+        session.command("ConnectKernel", "Main")
+        return True
+    return False
 
 
 def said_by_text(address, inputs=b"1\n"):
@@ -187,3 +199,4 @@ def test_text_of_any_kind(full):
     status, out, err = said_by_text(address, b"\x00\xff\xfe\x80\n1 + 1\nMakeString[100000000]\n")
     assert "Out[" in out and "= 2\n" in out and "Traceback" not in err, (status, out[:10_000], err)
     assert out.count("x") >= 100_000_000
+    hold(full)

@@ -244,9 +244,10 @@ def run(path, *words, **options):
 
 
 def test_no_server(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    status, said, ended = run(write_program(tmp_path, None, address=f"{port}@127.0.0.1"))
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        status, said, ended = run(write_program(tmp_path, None, address=f"{port}@127.0.0.1"))
     assert (status, ended) == (69, True)
     assert said.startswith("wstpserver-kernel: no kernel: ") and "refused" in said and said.count("\n") == 1
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.gateways.conftest import ROOT, write_program
+from tests.script.helpers import without_waiting
 from tests.support.serving import Gate
 from tests.support.terminal import TerminalProgram
 from tools.harness.kernels import make_kernel
@@ -40,7 +41,7 @@ def run(server):
             [*COMMAND, *map(str, words)], input=inputs, capture_output=True, text=True, timeout=PATIENCE,
             env=environment(address or f"{server.port}@127.0.0.1"),
         )  # fmt: skip
-        return done.returncode, done.stdout, done.stderr
+        return done.returncode, done.stdout, without_waiting(done.stderr)
 
     return run
 

@@ -2,6 +2,8 @@
 import json
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -268,15 +270,18 @@ def test_greets_in_every_version(tmp_path, version):
 
 
 def test_costs_little(tmp_path):
-    """A whole life, processor time and not wall time: the machine may be busy with other tests."""
+    """A whole life, in processor time and compared with that of a program that does nothing."""
 
     def processor_seconds():
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 
     kernel = make_kernel(tmp_path)
-    costs = []
+    costs, others = [], []
     for _ in range(8):
+        begin = processor_seconds()
+        subprocess.run([sys.executable, "-S", "-E", "-c", "import json, socket"], check=True)
+        others.append(processor_seconds() - begin)
         begin = processor_seconds()
         with rawlink.running_kernel(kernel) as (link, process):
             link.get_packet()
@@ -284,4 +289,4 @@ def test_costs_little(tmp_path):
             link.close()
             process.wait(10)
         costs.append(processor_seconds() - begin)
-    assert min(costs) < 0.08
+    assert min(costs) < 3 * min(others)

@@ -1,13 +1,15 @@
 """The helper that runs the real server: it reports, it notices, it leaves nothing behind."""
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from tools.harness import processes
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess, pool
+from tools.harness.server import ROOT, ServerProcess, pool
 from tools.harness.waiting import wait_for, wait_gone
 
 
@@ -42,6 +44,24 @@ def test_a_killed_server_leaves_no_kernel(tmp_path):
         server.assert_no_process_left()
 
 
+KILLED = """
+import os, signal, sys, time
+from tools.harness.server import ServerProcess, pool
+server = ServerProcess(sys.argv[1], {"Pools": {"One": pool(sys.argv[2])}, "KernelsOutliveServer": 60}).start()
+server.wait_for_log("is ready")
+print(server.mark, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_test_that_is_killed_leaves_no_server(tmp_path):
+    """As the workers of a run that is interrupted."""
+    words = [sys.executable, "-c", KILLED, tmp_path, make_kernel(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    wait_for(lambda: not processes.marked(done.stdout.strip()), 20.0, "the server and its kernels to be gone")
+
+
 def test_a_failing_start_shows_the_log(tmp_path):
     with (
         pytest.raises(AssertionError, match="NoSuchKey"),
@@ -53,7 +73,10 @@ def test_a_failing_start_shows_the_log(tmp_path):
 def test_a_process_that_is_left_is_noticed_and_ended(tmp_path):
     """Something with the server's mark that the server does not know of."""
     left = []
-    with pytest.raises(AssertionError, match="processes left"), ServerProcess(tmp_path, one_kernel(tmp_path)) as server:
+    with (
+        pytest.raises(AssertionError, match="processes left"),
+        ServerProcess(tmp_path, one_kernel(tmp_path), leave_deadline=0.5) as server,
+    ):
         environment = {server.mark: "1", "PATH": os.environ["PATH"]}
         left.append(os.spawnvpe(os.P_NOWAIT, "sleep", ["sleep", "1000"], environment))
         wait_for(lambda: left[0] in server.processes())

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
-from tests.support.serving import kernel_id, kernel_process, kernels, message_of
+from tests.support.serving import SUCCESS, kernel_id, kernel_process, kernels, message_of
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.waiting import wait_for
 
 IDLE = "WSTPServer: the link is closed: the client was idle for longer than ClientIdleTimeout\n"
 
 
-def test_an_idle_client_is_told_so_and_its_kernel_goes_back(serve, gate):
+def test_an_idle_client_is_told_so_and_its_kernel_goes_back(serve, gate, tmp_path):
+    """The time-out comes by a reload, when the clients do what they are to do."""
     pool = {"MinimumKernelNumber": 4, "ReservePreviouslyConnectedKernels": False}
-    server = serve({"Main": pool}, ClientIdleTimeout=1)
+    server = serve({"Main": pool})
     idle, busy, bare, asking = server.client(), server.client(), server.client(), server.client()
     name, busy_name = kernel_id(idle), kernel_id(busy)
     busy.put("EvaluatePacket", gate.busy())
@@ -22,6 +24,9 @@ def test_an_idle_client_is_told_so_and_its_kernel_goes_back(serve, gate):
     bare.put_raw(b"F")  # the beginning of something
     asking.put("EvaluatePacket", call("Ask"))
     assert asking.get_packet()[0] == "InputPacket"
+    (path,) = tmp_path.glob("*.conf")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ClientIdleTimeout": 1}))
+    assert busy.command("ReloadConfiguration") == SUCCESS
     assert message_of(idle.get_packet()) == IDLE
     assert idle.at_end()
     assert message_of(bare.get_packet()) == IDLE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.serving import SUCCESS, enter, kernel_id, kernels
+from tests.support.serving import SUCCESS, enter, kernel_id, kernels, prompt
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.waiting import wait_for
@@ -27,7 +27,7 @@ def test_the_next_client_finds_a_clean_kernel_and_no_trace_of_the_reset(serve, g
     server.wait_for_log("Client 1 .* is unbridged from kernel")
     assert "was reset" not in server.log, "it still works for its first client"
     gate.open()
-    assert second.get_packet() == ("InputNamePacket", "In[1]:= ")
+    assert prompt(second) == ("InputNamePacket", "In[1]:= ")
     assert kernel_id(second) == name
     assert second.evaluate(GET) == 0
     second.put("WSCommandPacket", call("GetMissedOutput"))

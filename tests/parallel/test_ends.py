@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import threading
-import time
 
 import pytest
 
@@ -147,8 +146,7 @@ def test_what_was_begun_can_be_aborted(served, gate):  # noqa: F811
     with served.executor(2) as executor:
         futures = [executor.submit("BusyUntil", gate.path) for _ in range(4)]
         busy(served, 2)
-        with takes(0.0, 5.0):
-            executor.shutdown(abort=True)
+        executor.shutdown(abort=True)
     for future in futures[:2]:
         with pytest.raises(EvaluationAborted):
             future.result(0)
@@ -265,10 +263,8 @@ def test_a_program_that_ends_without_shutdown(served, tmp_path):
         "executor = KernelExecutor(sys.argv[1], 2); print(*executor.kernels, flush=True)\n"
         "executor.submit('Sleep', 600)"
     )
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", program, served.address], capture_output=True, text=True, cwd=ROOT, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 60
     wait_for(lambda: not set(done.stdout.split()) & set(served.kernels()), PROMPT, interval=0.02)

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -272,11 +271,9 @@ def test_another_user_is_refused(server):
 def test_another_user_s_wstpscript_is_refused(server):
     if as_other("test", "-r", str(ROOT / "wstpserver" / "__init__.py")).returncode:
         pytest.skip("other users cannot read this folder")
-    began = time.monotonic()
     done = as_other(
         sys.executable, "-m", "wstpserver.cli.script.main", "-wstpserver", f"{server.port}@127.0.0.1", "-code", "2+2"
     )
-    assert time.monotonic() - began < 20  # the refusal itself comes at once; Python has to start
     assert done.returncode == 69 and done.stdout == ""
     assert "AllowedUsers" in done.stderr and "Traceback" not in done.stderr
 

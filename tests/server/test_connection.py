@@ -97,7 +97,7 @@ def test_sending_to_a_peer_that_is_gone(pair):
 def test_end_wakes_whoever_waits(pair):
     stream, theirs = pair
     fill(stream)
-    receiving, sending = gevent.spawn(stream.receive_bytes), gevent.spawn(stream.send, b"more")
+    receiving, sending = gevent.spawn(stream.receive_bytes), gevent.spawn(stream.send, b"more" * 10_000_000)
     gevent.sleep(0)
     stream.end()
     stream.end()

@@ -122,10 +122,13 @@ def test_a_client_of_version_3_gets_no_environment_line(server):
 
 def test_classic_mode(server):
     """What a client sends that forgot -linkoptions 4: it asks for the message port."""
-    data, message = joining.connect_classic(("127.0.0.1", server.port))
-    version, framer = joining.greet(data, 6)
+    for _ in range(20):  # a client of a busy machine may be silent for so long that it is greeted as one that waits
+        data, message = joining.connect_classic(("127.0.0.1", server.port))
+        version, framer = joining.greet(data, 6)
+        assert_works(rawlink.RawLink(data, message, framer))
+        if version == 6:
+            break
     assert version == 6
-    assert_works(rawlink.RawLink(data, message, framer))
 
 
 def test_classic_mode_with_the_greeting_before_the_message_connection(server):

@@ -23,14 +23,17 @@ def test_each_counts(serve):
 
 
 def test_the_time_limit_is_one_for_each(serve):
-    server = serve({"Main": {"MinimumKernelNumber": 1, "EvaluationTimeLimit": 0.4}})
+    """An evaluation is aborted only if it alone has taken so long, as one may on a machine that is busy."""
+    limit = 0.4
+    server = serve({"Main": {"MinimumKernelNumber": 1, "EvaluationTimeLimit": limit}})
     link = server.client()
-    ends = monotonic() + 1.2
-    number = 0
-    while monotonic() < ends:
+    first, number = monotonic(), 0
+    while (began := monotonic()) < first + 3 * limit:
         number += 1
-        assert link.evaluate(call("Plus", 2, number)) == 2 + number
-    assert "EvaluationTimeLimit" not in server.log
+        link.put("EvaluatePacket", call("Plus", 2, number))
+        if link.get_packet() != ("ReturnPacket", 2 + number):
+            assert link.get_packet()[0] == "ReturnPacket" and monotonic() - began >= limit
+    assert number > 3
     link.put("EvaluatePacket", call("Sleep", 600))
     assert "(EvaluationTimeLimit)" in link.get_packet()[1]
     assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))

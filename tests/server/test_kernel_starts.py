@@ -64,7 +64,7 @@ def test_initialisation_that_dies(tmp_path):
     configuration = one_pool(make_kernel(tmp_path), root=SHORT, InitializationCode='Print["so far"]; Die[5]')
     with serving(tmp_path, configuration) as server:
         server.wait_for_log("it ended with exit status 5 before it was ready")
-        assert "during InitializationCode wrote: so far" in server.log
+        server.wait_for_log("during InitializationCode wrote: so far")
 
 
 def test_initialisation_that_does_not_end(tmp_path):
@@ -103,19 +103,21 @@ def test_the_pauses_double_and_the_server_rests(tmp_path):
     """Three kernels that fail together make one pause, not three."""
     register = tmp_path / "started"
     kernel = make_kernel(tmp_path, exit_at_once=True, exit_code=1, register=register)
-    began = time.monotonic()
     with serving(tmp_path, one_pool(kernel, 3)) as server:
-        for pause in (1, 2, 4):
+        server.wait_for_log("The next attempt follows in 1 seconds")
+        began, used = time.monotonic(), processes.processor_seconds(server.pid)
+        for pause in (2, 4):
             server.wait_for_log(f"The next attempt follows in {pause} seconds")
-        assert time.monotonic() - began > 3.0
+        passed, used = time.monotonic() - began, processes.processor_seconds(server.pid) - used
+        assert passed > 2.5 and used < passed / 2
         wait_for(lambda: server.log.count("did not start") == 9, 10.0, "three failures of three kernels")
-        assert server.log.count("The next attempt follows") == 3
-        assert len(register.read_text().split()) == 9
-        assert processes.processor_seconds(server.pid) < 3.0
+    text = server.log.partition("The next attempt follows in 4 seconds")[0]
+    assert text.count("The next attempt follows") == 2
+    assert len(register.read_text().split()) >= 9
 
 
 def test_kernels_that_die_as_soon_as_they_are_ready_are_failures_as_well(tmp_path):
-    configuration = one_pool(make_kernel(tmp_path), InitializationCode="DieIn[0.05]")
+    configuration = one_pool(make_kernel(tmp_path), InitializationCode="DieIn[0.3]")
     with serving(tmp_path, configuration) as server:
         server.wait_for_log("did not start: it died as soon as it was ready: signal 14")
         server.wait_for_log("The next attempt follows in 2 seconds")
@@ -162,7 +164,7 @@ def test_unusual_kernels_that_are_all_right(tmp_path, behaviour):
             is_child = kernel_process(link) not in started
             assert is_child == ("connect_from_child" in behaviour)
         server.stop()
-        assert not server.processes()
+        server.assert_no_process_left()
 
 
 def kernel_ports(server):

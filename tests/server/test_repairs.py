@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gevent
 
-from tests.support.serving import Since, join, kernel_process, one_pool, prompt, ready_kernels, serving
+from tests.support.serving import Since, join, kernel_process, kernels, one_pool, prompt, ready_kernels, serving
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import pool
@@ -44,10 +44,13 @@ def test_a_reload_that_mends_a_pool_does_not_wait_for_what_it_replaces(tmp_path)
 
 def test_a_reload_ends_pauses(tmp_path):
     broken = make_kernel(tmp_path, "broken", exit_at_once=True, exit_code=1)
-    with serving(tmp_path, one_pool(broken, 1)) as server:
+    """The first thing after it is the start of a kernel."""
+    with serving(tmp_path, one_pool(broken, 1)) as server, server.connect(without_kernel=True) as link:
         server.wait_for_log("The next attempt follows in 4 seconds")
+        assert kernels(link, "a") == {}
         reload(server, one_pool(make_kernel(tmp_path), 1))
-        ready_kernels(server, 1, deadline=3.5)
+        assert len(kernels(link, "a")) == 1
+        ready_kernels(server, 1)
 
 
 def test_a_pool_that_is_gone_is_no_default_any_more(tmp_path):

@@ -647,7 +647,7 @@ def test_a_server_whose_program_cannot_be_executed_goes_on(tmp_path, site):
 
 def kernel_id_of(server, client):
     """The ID of the kernel that this client of a server was bridged to."""
-    return re.search(rf"Client {client} \(.*\) is bridged to kernel (\S+)", server.log)[1]
+    return server.wait_for_log(rf"Client {client} \(.*\) is bridged to kernel (\S+)")[1]
 
 
 def test_a_server_that_is_stopped_while_it_restarts_stops(tmp_path, site):

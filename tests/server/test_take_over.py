@@ -122,7 +122,7 @@ def dying(tmp_path):
         with join(server) as link, join(server) as other:
             identifier = kernel_id(link)
             os.kill(kernel_process(link), signal.SIGKILL)
-            wait_for(lambda: state(other, identifier) == "dying", 20.0, "the kernel to be dying")
+            wait_for(lambda: state(other, identifier) == "dying", 20.0, "the kernel to be dying", 0.001)
             yield server, link, other, identifier
 
 

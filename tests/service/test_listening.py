@@ -14,6 +14,7 @@ from tests.service.helpers import bare_server, failing, has_ipv6, messages, need
 from tests.support.serving import one_pool
 from tools.harness import rawlink
 from tools.harness.kernels import make_kernel
+from tools.harness.server import free_ports
 from wstpserver.server.listen import PortUnavailable, describe, listen
 
 LOOPBACKS = ("127.0.0.1", "::1")
@@ -73,8 +74,7 @@ def test_every_interface(tmp_path):
 
 
 def test_a_given_port(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    (port,) = free_ports()
     with running(tmp_path, f"--port={port}", "--interface=127.0.0.1") as server:
         assert server.port == port
         assert serves("127.0.0.1", port)

@@ -10,6 +10,7 @@ from tests.script.helpers import served, without_waiting
 from tests.service.helpers import bare_server
 from tests.support.serving import one_pool
 from tools.harness.kernels import make_kernel
+from tools.harness.server import free_ports
 from wstpserver.cli.script.connect import DISCOVERY_TIME, open_session
 from wstpserver.cli.script.main import main
 from wstpserver.cli.terminal import Terminal
@@ -27,8 +28,7 @@ def service_type():
 
 @pytest.fixture
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    return free_ports()[0]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.support.serving import kernel_id, kernel_process, reconnect
 from tools.harness import processes, rawlink
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
-from tools.harness.server import LISTENING, ROOT
+from tools.harness.server import LISTENING, ROOT, free_ports
 from tools.harness.waiting import wait_for
 
 UNIT = "wstpserver.service"
@@ -57,8 +57,7 @@ def write_unit(folder):
     """The unit of tools/service, with the programs of this tree."""
     configuration = {"Pools": {"P": {"KernelPath": make_kernel(folder), "MaximumKernelNumber": 4}}}
     (folder / "c.conf").write_text(json.dumps(configuration))
-    with rawlink.socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    (port,) = free_ports()
     text = NOT_HERE.sub("", (ROOT / "tools" / "service" / UNIT).read_text())
     command = f"{sys.executable} -m wstpserver -p {port} --interface 127.0.0.1 --configuration-file {folder}/c.conf"
     text = re.sub("^ExecStart=.*", f"ExecStart={command} --log-file {folder}/log", text, flags=re.MULTILINE)

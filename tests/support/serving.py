@@ -299,10 +299,7 @@ def serve(tmp_path):
             server.kernel_path = kernel
 
             def client(*, prompt=True):
-                link = stack.enter_context(server.connect())
-                if prompt:
-                    assert link.get_packet()[0] == "InputNamePacket"
-                return link
+                return stack.enter_context(join(server) if prompt else server.connect())
 
             server.client = client
             return server

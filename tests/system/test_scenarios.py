@@ -12,6 +12,7 @@ import textwrap
 
 import pytest
 
+from tests.script.helpers import without_waiting
 from tests.support.embedded import make_embedded_kernel
 from tests.support.terminal import TerminalProgram, script
 from tools.harness.server import ROOT, ServerProcess
@@ -101,7 +102,7 @@ def run(server, folder, *options, **streams):
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)}
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | streams
     done = subprocess.run(words, cwd=folder, env=environment, timeout=PATIENCE, **streams)
-    return done.returncode, done.stdout.decode()
+    return done.returncode, without_waiting(done.stdout.decode())
 
 
 def transcript(text):
@@ -118,7 +119,7 @@ def kernel_state(server, kernel):
 
 def conversation(terminal):
     """What a terminal shows behind the banner, which names server, kernel and engine."""
-    banner, _, rest = terminal.output.partition("\n")
+    banner, _, rest = without_waiting(terminal.output).partition("\n")
     assert re.fullmatch(r"\d+@127\.0\.0\.1, kernel [0-9a-f-]{14}: Mathics3 [\d.]+\. Ctrl-D leaves, .*", banner), banner
     return rest
 

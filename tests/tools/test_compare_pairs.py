@@ -4,7 +4,7 @@ import os
 import pytest
 
 from tools.bench.compare import pairs
-from tools.bench.compare.pairs import RoundTrips, Throughput, VendorConnections, in_turn, wait_until_quiet
+from tools.bench.compare.pairs import RoundTrips, Throughput, Turns, VendorConnections, in_turn, wait_until_quiet
 
 
 class Leg:
@@ -53,6 +53,7 @@ def test_durations_of_all_sittings_are_one_distribution():
     assert first.steps == ["echo 10 5"] * 3
     row = trips.rows()["way"]
     assert (row["count"], row["p50"], row["max"]) == (4, 1.0, 3.0)
+    assert [one["way"]["p50"] for one in trips.rounds()] == [1.0, 1.0, 3.0, 3.0]
 
 
 def test_rates_are_what_was_moved_in_the_time_it_took():
@@ -60,6 +61,7 @@ def test_rates_are_what_was_moved_in_the_time_it_took():
     (client, _) = sit(lists, 1_000_000, 3_000_000, each=2, peak=5_000_000)  # nanoseconds for one list
     assert client.steps == ["up 1000000 1", "up 1000000 2", "down 1000000 1", "down 1000000 2"]
     assert lists.rows() == {"way": {"up MB/s": 4000.0, "down MB/s": 4000.0, "resident MB": 5.0}}
+    assert [one["way"]["up MB/s"] for one in lists.rounds()] == [8000.0, pytest.approx(8000 / 3)]
 
 
 def test_ways_that_cannot_bear_a_size_are_left_out():
@@ -93,10 +95,24 @@ def test_connections_of_all_sittings():
     assert (row["activated p50 ms"], row["prompt p50 ms"], row["prompt p99 ms"]) == (1.0, 1.0, 5.0)
 
 
-def test_another_way_begins_each_round():
+def test_each_round_has_another_order_and_its_reverse():
     legs = dict.fromkeys("abc")
-    assert ["".join(in_turn(legs, number)) for number in range(4)] == ["abc", "bca", "cab", "abc"]
+    orders = ["".join(in_turn(legs, number)) for number in range(7)]
+    assert orders == ["abc", "cba", "bca", "acb", "cab", "bac", "abc"]
     assert in_turn({}, 1) == []
+
+
+def test_a_way_that_gives_up_is_left_out_from_then_on():
+    asked = []
+
+    def measure(name):
+        asked.append(name)
+        return None if name == "b" and asked.count("b") == 2 else {"per second": asked.count(name)}
+
+    turns = Turns("ab", 3, measure)
+    assert asked == ["a", "b", "b", "a", "a"]
+    assert turns.rows() == {"a": {"per second": 2}}
+    assert [set(one) for one in turns.rounds()] == [{"a", "b"}, {"a"}, {"a"}]
 
 
 def test_quiet_is_when_nobody_works(monkeypatch):

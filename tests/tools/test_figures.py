@@ -1,7 +1,7 @@
 """Percentiles and tables of the measuring programs."""
 import pytest
 
-from tools.bench.figures import percentile, summary, table
+from tools.bench.figures import median_interval, percentile, summary, table
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,11 @@ def test_percentile_is_the_nearest_rank(values, percent, expected):
 def test_summary_scales():
     assert summary([4000, 1000, 3000, 2000], 1000.0) == {"count": 4, "p50": 2.0, "p90": 4.0, "p99": 4.0, "max": 4.0}
     assert summary([]) == {"count": 0}
+
+
+@pytest.mark.parametrize(("count", "low", "high"), [(1, 1, 1), (5, 1, 5), (7, 1, 7), (8, 2, 7), (20, 6, 15)])
+def test_interval_of_a_median(count, low, high):
+    assert median_interval(range(count, 0, -1)) == (low, high)
 
 
 def test_table_is_flush():

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from tools.harness import processes
+from tools.harness.server import free_ports
 from tools.harness.waiting import wait_for
 
 SLURM_PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "scancel", "sinfo")
@@ -65,13 +66,6 @@ def missing(programs):
 def find(name):
     """The path of a program, also of one that only administrators have on PATH; None if there is none."""
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-
-
-def free_ports(number):
-    """Ports that nobody uses at this moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
-        return [each.getsockname()[1] for each in sockets]
 
 
 class Daemon:

@@ -1,7 +1,11 @@
 """What /proc tells about processes: children, descriptors, threads, memory, processor time (Linux)."""
 import contextlib
+import functools
 import gc
 import os
+import subprocess
+import sys
+import uuid
 from pathlib import Path
 
 from tools.harness.waiting import wait_for
@@ -88,6 +92,41 @@ def marked(mark):
                 if mark.encode() in (entry / "environ").read_bytes() and alive(entry.name):
                     found.append(int(entry.name))
     return found
+
+
+#: Ends all that has a mark in its environment once standard input ends, which is when the process that holds it does.
+_GUARD = """
+import os, sys, time
+sys.stdin.read()
+mark, quiet = sys.argv[1].encode(), 0
+while quiet < 3:
+    quiet += 1
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and mark in open(f"/proc/{name}/environ", "rb").read():
+                os.kill(int(name), 9)
+                quiet = 0
+        except OSError:
+            pass
+    time.sleep(0.05)
+"""
+
+
+@functools.cache
+def lasting_mark(pid):
+    """A mark for what must not outlive the process `pid`, which is this one, however that ends.
+
+    Whatever has the mark in its environment is ended then: a run of tests that is interrupted kills its workers.
+    """
+    mark = f"WSTP_HARNESS_{pid}_{uuid.uuid4().hex}"
+    words = [sys.executable, "-S", "-E", "-c", _GUARD, mark]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    _guards.append(subprocess.Popen(words, **streams, env={}, cwd="/", start_new_session=True))
+    return mark
+
+
+#: Each holds the pipe of a guard open.
+_guards = []
 
 
 def open_descriptors(pid):

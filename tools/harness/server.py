@@ -2,8 +2,10 @@
 import contextlib
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +30,23 @@ def pool(kernel, **keys):
     return {"KernelPath": os.fspath(kernel), **keys}
 
 
+def free_ports(number=1):
+    """Ports that nobody uses, and that the system gives to nobody who asks for any port or connects."""
+    found = set()
+    while len(found) < number:
+        port = random.randrange(10_000, _first_ephemeral_port())
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.add(port)
+    return list(found)
+
+
+def _first_ephemeral_port():
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except OSError:
+        return 32768
+
+
 class ServerProcess:
     """`python -m wstpserver` on a free port of the loopback interface, as context manager.
 
@@ -35,15 +54,16 @@ class ServerProcess:
         the server unless the dict says KernelsOutliveServer: nothing is left of a server that a test kills.
     root: the checkout whose server it is, with its C module.
     grace: attributes of `GracePeriods` by name, where a test would wait for the usual ones.
+    leave_deadline: seconds that what it has started has to end after it.
     usual_address: whether it gets `--port 0 --interface 127.0.0.1`; the arguments say it otherwise.
     Its HOME, XDG_RUNTIME_DIR and working directory are `folder`. Leaving the block stops it with SIGTERM and
     asserts that it exits with 0 and that no process it started is left; all are ended, whatever happens.
-    When the block fails the server's log is printed, so that pytest shows it.
+    When the block fails the server's log is printed, so that pytest shows it. A server whose test is killed is ended.
     """
 
     def __init__(
         self, folder, configuration=None, *arguments, environment=None, stop_deadline=30.0, usual_address=True,
-        root=ROOT, grace=None
+        root=ROOT, grace=None, leave_deadline=10.0
     ):
         self.folder = Path(folder)
         self.root = Path(root)
@@ -56,6 +76,7 @@ class ServerProcess:
         self._environment = environment or {}
         self._stop_deadline = stop_deadline
         self._grace = grace
+        self._leave_deadline = leave_deadline
         self._lines = []
         self._changed = threading.Condition()
         self._ended = False
@@ -84,7 +105,7 @@ class ServerProcess:
         """Start it and wait for nothing: for a server that is expected to give up."""
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
         environment |= {"HOME": str(self.folder), "XDG_RUNTIME_DIR": str(self.folder)}
-        environment |= {"PYTHONPATH": str(self.root), self.mark: "1"}
+        environment |= {"PYTHONPATH": str(self.root), self.mark: "1", processes.lasting_mark(os.getpid()): "1"}
         program = ["-m", "wstpserver"] if self._grace is None else ["-c", WITH_GRACE, json.dumps(self._grace)]
         self.process = subprocess.Popen(
             [sys.executable, *program, *self._arguments],
@@ -183,7 +204,7 @@ class ServerProcess:
             code = self.stop()
             if kind is None:
                 assert code == self._expected_exit, f"the server ended with {code}; the log:\n{self.log}"
-                self.assert_no_process_left(5.0)
+                self.assert_no_process_left(self._leave_deadline)
         except BaseException:
             kind = kind or True
             raise
@@ -199,4 +220,6 @@ class ServerProcess:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        with self._changed:  # what it wrote last may not have been read yet
+            self._changed.wait_for(lambda: self._ended, self._stop_deadline)
         self.process.stdout.close()

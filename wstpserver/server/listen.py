@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -275,18 +276,12 @@ class LinkServer(StreamServer):  # type: ignore[misc]  # gevent has no type hint
         """Give a connection to the handler, to which it belongs from then on."""
         try:
             if not self._inherits:
-                self._set_options(connected)
+                with contextlib.suppress(OSError):  # the peer has gone already, which the handler finds
+                    set_options(connected)
             self._handle(connected, address)
         except BaseException:  # a defect, but a client must not wait for ever
             connected.close()
             raise
-
-    @staticmethod
-    def _set_options(connected: socket.socket) -> None:
-        try:
-            set_options(connected)
-        except OSError:  # the peer has gone already, which the handler finds
-            pass
 
     def close(self) -> None:
         """Close the port."""

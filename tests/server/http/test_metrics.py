@@ -72,7 +72,7 @@ def test_the_format_is_the_one_that_is_asked_for(site, accept, kind):
 
 
 def test_kernels_by_state_and_those_that_evaluate(site):
-    before = site.metrics()
+    before = wait_for_metric(site, lambda now: now["wstpserver_clients"] == 0)
     gate = Gate(site.folder, "busy")
     with join(site.server) as link, join(site.server):
         link.put("EvaluatePacket", gate.busy())

@@ -5,7 +5,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -238,11 +237,9 @@ def test_no_kernel_survives_a_server_that_is_killed(tmp_path, busy):
             if busy:
                 link.put("EvaluatePacket", gate.busy())
                 gate.wait_until_reached()
-            began = time.monotonic()
             server.stop(signal.SIGKILL)
             for kernel in kernels:
                 wait_gone(kernel, 30.0)
-            assert time.monotonic() - began < 30.0
             assert link.at_end()
 
 
@@ -307,7 +304,7 @@ def test_the_guard_ends_with_the_server(tmp_path):
     wrapper.chmod(0o755)
     with serving(tmp_path, one_pool(wrapper)) as server:
         ready_kernels(server, 1)
-        assert len(processes.children(server.pid)) == 2
+        wait_for(lambda: len(processes.children(server.pid)) == 2, 20.0, "the wrapper and the guard")
         assert server.stop() == 0
         server.assert_no_process_left()
 

@@ -7,7 +7,13 @@ from wstpserver._native import ffi
 from tools.harness.fake_kernel.codec import Function, Symbol, decode, encode
 from wstpserver.pools.evaluation import PLAIN_OUTPUT
 from wstpserver.server.relay import epoll_loop
-from wstpserver.server.relay.channel import HELD_FRAME_SIZE, ChannelEvent, FrameState
+from wstpserver.server.relay.channel import (
+    FRAME_TRANSITIONS,
+    HELD_FRAME_SIZE,
+    ChannelEvent,
+    FrameState,
+    FrameStep,
+)
 from wstpserver.server.relay.directions import ClientChannel, KernelChannel
 from wstpserver.server.relay.sinks import Sink
 from wstpserver.wire.errors import RemoteProtocolError
@@ -276,6 +282,25 @@ def test_late_ends_of_packets(cut):
     client = Client(data[at : at + cut] for at in range(0, len(data), cut))
     assert without_ends(client.frames) == [frames[0], frames[1], frames[3]]
     assert len(client.commands) == 1
+
+
+#: What becomes of the place in a frame: the next state for HOLD, STREAM, BREAK_OFF and END, "" where that cannot be.
+PLACES = {
+    "BOUNDARY": ("HELD", "STREAMING", "", "BOUNDARY"),
+    "HELD": ("HELD", "STREAMING", "SKIPPING", "BOUNDARY"),
+    "STREAMING": ("", "STREAMING", "SKIPPING", "BOUNDARY"),
+    "SKIPPING": ("", "", "", "BOUNDARY"),
+}
+
+
+def test_every_step_in_every_state_of_a_frame():
+    found = {
+        state.name: tuple(
+            following.name if (following := FRAME_TRANSITIONS[state].get(step)) else "" for step in FrameStep
+        )
+        for state in FrameState
+    }
+    assert found == PLACES
 
 
 @pytest.mark.parametrize("head", list(PacketHead)[2:])

@@ -4,8 +4,9 @@ In one run, with the same clients and the same kernels, taking turns. Everything
 with the run; Ctrl-C shows what there is so far. With WSTP_LIBRARY naming the vendor's library it is measured with that
 at both ends too, and with a relay made of it in between.
 
-With --other FOLDER, a checkout of another commit with its C module, two builds of the server are compared instead: does
-the one here lose speed? Both take turns, the other one twice, so that it shows how far it differs from itself.
+With --other FOLDER, a checkout of another commit with its C module, two builds of the server are compared instead:
+does the one here lose speed? Both take turns, the other one twice, so that it shows how far it differs from itself.
+With --pin the servers have a processor that clients and kernels do not use.
 """
 import argparse
 import contextlib
@@ -63,12 +64,19 @@ def read_arguments(arguments):
                         help="write compare.json and plots there, and the tables into FOLDER.md")  # fmt: skip
     parser.add_argument("--other", type=Path, metavar="FOLDER",
                         help="compare the server here with the build in FOLDER, in place of other ways")
+    parser.add_argument("--pin", action="store_true",
+                        help="keep what is in between on the last processor and everything else on the others")
     parser.add_argument("--sittings", type=int, metavar="N",
                         help="how often all starts anew for two builds (default: 8, with --quick 2)")  # fmt: skip
     options = parser.parse_args(arguments)
     for given, known in ((options.legs, LEGS), (options.measures, MEASURES)):
         if unknown := set(given) - set(known):
             parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if options.pin:
+        *others, options.processor_between = sorted(os.sched_getaffinity(0))
+        if not others:
+            parser.error("--pin needs two processors; this program may use one")
+        os.sched_setaffinity(0, others)  # what it starts inherits that
     if not options.measures:
         options.measures = [name for name in MEASURES if options.all or name != "growth"]
     return _of_builds(options, parser) if options.other else options
@@ -100,7 +108,7 @@ class Run:
         if self._plan.needs_crowd():
             with contextlib.ExitStack() as stack:
                 if legs := self._open(stack, LightEnds, self._plan.most_clients + 10):
-                    self._plan.crowd(legs, self._add)
+                    self._plan.crowd(legs, self._found)
         if pairs := self._plan.vendor_pairs():
             if vendor_library():
                 self._sit(VendorEnds, pairs)
@@ -123,8 +131,7 @@ class Run:
                         measurement.sit(legs, clients)
         finally:
             for key, title, measurement in pairs:
-                if rows := measurement.rows():
-                    self._add(key, title, rows)
+                self._found(key, title, measurement)
 
     def _open(self, stack, make_ends, kernels):
         """All legs to such ends, by name."""
@@ -143,12 +150,18 @@ class Run:
             own.mkdir()
             legs[name] = stack.enter_context(leg(ends, own, kernels))
             legs[name].open()
+            if self._options.pin:
+                legs[name].pin(self._options.processor_between)
         return legs
 
     def _skip(self, name, why):
         if name not in self.document["skipped"]:
             self.document["skipped"][name] = why
             print(f"{name}: skipped, {why}", file=sys.stderr)
+
+    def _found(self, key, title, measurement):
+        if rows := measurement.rows():
+            self._add(key, title, rows)
 
     def _add(self, key, title, rows):
         documents.add_table(self.document, key, title, rows)
@@ -192,27 +205,27 @@ class Run:
 
 
 class BuildsRun(Run):
-    """A comparison of two builds: every sitting is a short run of its own, and gives ratios of its own."""
+    """A comparison of two builds: every sitting is a short run of its own, and gives ratios round by round."""
 
     def __init__(self, options):
         super().__init__(options)
-        self._plan = Plan(options.measures, quick=options.quick, one_sitting=True, largest=options.largest)
-        self._sittings = []
+        self._plan = Plan(options.measures, quick=options.quick, of_builds=True, largest=options.largest)
+        self._sittings, self._sitting = [], {}
 
     def everything(self):
         for number in range(self._options.sittings):
             self._progress(f"sitting {number + 1} of {self._options.sittings}")
             self._ways = builds.in_order(self._options.ways, number)
-            self.document["tables"] = {}
+            self._sitting = {}
             super().everything()
-            self._sittings.append(self.document["tables"])
+            self._sittings.append(self._sitting)
 
-    def _add(self, key, title, rows):
-        documents.add_table(self.document, key, title, rows)
+    def _found(self, key, title, measurement):
+        if rounds := measurement.rounds():
+            self._sitting[key] = {"title": title, "rounds": rounds}
 
     def finish(self):
         """The sittings that came to their end count."""
-        self.document["tables"] = {}
         self.document["load average"].append(os.getloadavg()[0])
         self.document["builds"] = builds.compare(self._sittings)
         self.document["sittings"] = len(self._sittings)

@@ -2,6 +2,7 @@
 
 Byte proxies need not know that two connections make a link: the kernels listen in UUID mode on one port and pair them.
 """
+import contextlib
 import os
 import resource
 import shutil
@@ -66,7 +67,17 @@ class Leg(QuietStack):
 
     def processor(self):
         """Processor seconds that what is in between has used."""
-        return sum(processes.processor_seconds(pid) or 0.0 for pid in self.pids())
+        used = 0.0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):  # it has ended
+                used += processes.exact_processor_seconds(pid)
+        return used
+
+    def pin(self, processor):
+        """Keep what is in between on that processor, but not the kernels, which it has started."""
+        for pid in self.pids():
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {processor})
 
     def _start(self, command, **options):
         process = self.enter_context(

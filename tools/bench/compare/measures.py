@@ -1,13 +1,12 @@
-"""What many clients measure. Each function takes the open legs by name and gives a row of figures for each of them; the
-legs take turns in short rounds, so that a change in the machine's load hits all of them.
+"""What many clients measure. Each function takes the open legs by name and gives a row of figures for each of them, or
+`Turns` with these; the legs take turns in short rounds, so that a change in the machine's load hits all of them.
 """
 import contextlib
 import resource
-import statistics
 import sys
 import time
 
-from tools.bench.compare.pairs import MILLISECONDS
+from tools.bench.compare.pairs import MILLISECONDS, Turns
 from tools.bench.load.engine import Engine, Load, run_load
 from tools.bench.load.target import OwnServer
 from tools.harness import processes
@@ -16,20 +15,19 @@ from tools.harness import processes
 def active_clients(legs, clients, seconds, rounds):
     """That many clients that evaluate at the same time: evaluations per second (median of the rounds), the latency of
     each in milliseconds, and the processor time that what is in between takes for one."""
-    rows = {name: [] for name, leg in legs.items() if clients <= leg.most_clients}
-    for _ in range(rounds):
-        for name in tuple(rows):
-            load = Load(port=legs[name].port, clients=clients, evaluations=10**9, duration=seconds)
-            result, used = evaluating(load, legs[name].processor)
-            if gave_up(result, name, clients):
-                del rows[name]
-                continue
-            milliseconds = result.evaluation.summary(MILLISECONDS)
-            rows[name].append({
-                "per second": result.figures()["evaluations per second"], "p50 ms": milliseconds["p50"],
-                "p99 ms": milliseconds["p99"], "processor us": used / result.answers * 1e6,
-            })  # fmt: skip
-    return {name: _medians(values) for name, values in rows.items()}
+
+    def measure(name):
+        load = Load(port=legs[name].port, clients=clients, evaluations=10**9, duration=seconds)
+        result, used = evaluating(load, legs[name].processor)
+        if gave_up(result, name, clients):
+            return None
+        milliseconds = result.evaluation.summary(MILLISECONDS)
+        return {
+            "per second": result.figures()["evaluations per second"], "p50 ms": milliseconds["p50"],
+            "p99 ms": milliseconds["p99"], "processor us": used / result.answers * 1e6,
+        }  # fmt: skip
+
+    return Turns([name for name, leg in legs.items() if clients <= leg.most_clients], rounds, measure)
 
 
 def evaluating(load, processor):
@@ -44,24 +42,25 @@ def evaluating(load, processor):
 
 def connections(legs, clients, opening, rounds):
     """Clients that connect, get their prompt, evaluate nothing and leave, `opening` of them at the same time: how many
-    in a second, and milliseconds to the first prompt."""
-    rows = {name: [] for name in legs}
-    for _ in range(rounds):
-        for name in tuple(rows):
-            leg = legs[name]
-            number = min(clients, leg.most_connections)
-            result = run_load(Load(port=leg.port, clients=number, evaluations=0, opening=opening, together=False))
-            if gave_up(result, name, number):
-                del rows[name]
-                continue
-            figures = result.figures()
-            prompt = figures["milliseconds"]["first prompt"]
-            rows[name].append({
-                "per second": figures["connections per second"], "prompt p50 ms": prompt["p50"],
-                "prompt p99 ms": prompt["p99"],
-            })  # fmt: skip
-            time.sleep(0.1)  # what leaves is still being put in order
-    return {name: _medians(values) for name, values in rows.items()}
+    in a second, milliseconds to the first prompt, and the processor time that what is in between takes for one, from
+    its first connection until nothing is left of it."""
+
+    def measure(name):
+        leg = legs[name]
+        number = min(clients, leg.most_connections)
+        before = leg.processor()
+        result = run_load(Load(port=leg.port, clients=number, evaluations=0, opening=opening, together=False))
+        if gave_up(result, name, number):
+            return None
+        time.sleep(0.1)  # what leaves is still being put in order
+        figures = result.figures()
+        prompt = figures["milliseconds"]["first prompt"]
+        return {
+            "per second": figures["connections per second"], "prompt p50 ms": prompt["p50"],
+            "prompt p99 ms": prompt["p99"], "processor us": (leg.processor() - before) / number * 1e6,
+        }  # fmt: skip
+
+    return Turns(legs, rounds, measure)
 
 
 def held_clients(legs, clients):
@@ -69,7 +68,8 @@ def held_clients(legs, clients):
 
     What a kernel alone needs, which is there before its client, is not in it.
     """
-    return {name: _held(leg, clients) for name, leg in legs.items() if leg.pid and clients <= leg.most_clients}
+    names = [name for name, leg in legs.items() if leg.pid and clients <= leg.most_clients]
+    return Turns(names, 1, lambda name: _held(legs[name], clients))
 
 
 def _held(leg, clients):
@@ -101,10 +101,6 @@ def check(result, name, *, finished=True):
         raise RuntimeError(f"{name}: {result.figures()}")
 
 
-def _medians(rows):
-    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-
-
 DEPTHS = (1, 4, 16, 64, 256)
 
 #: Descriptors that the server needs for a client and its kernel: four connections. A light kernel closes its output.
@@ -122,20 +118,17 @@ def counts():
 
 def pipelining(legs, rounds):
     """Evaluations per second of one client with 1 to 256 of them under way."""
-    rows = {name: {} for name in legs}
-    for depth in DEPTHS:
-        rates = {name: [] for name in rows}
-        for _ in range(rounds):
-            for name in list(rows):
-                load = Load(port=legs[name].port, clients=1, evaluations=10**9, depth=depth, duration=0.4)
-                result = run_load(load)
-                if gave_up(result, name, 1):
-                    del rows[name]
-                else:
-                    rates[name].append(result.figures()["evaluations per second"])
-        for name in rows:
-            rows[name][f"depth {depth}"] = statistics.median(rates[name])
-    return rows
+
+    def measure(name):
+        row = {}
+        for depth in DEPTHS:
+            result = run_load(Load(port=legs[name].port, clients=1, evaluations=10**9, depth=depth, duration=0.4))
+            if gave_up(result, name, 1):
+                return None
+            row[f"depth {depth}"] = result.figures()["evaluations per second"]
+        return row
+
+    return Turns(legs, rounds, measure)
 
 
 def pools(numbers, progress):

@@ -144,22 +144,27 @@ class Engine(contextlib.ExitStack):
         """Take what is reported within that time; False when all processes have ended."""
         end = time.monotonic() + seconds
         while self._selector.get_map() and (left := end - time.monotonic()) > 0:
-            for key, _ in self._selector.select(left):
-                data = key.fileobj.read1(1 << 20)
-                if not data:
-                    self._selector.unregister(key.fileobj)
-                *lines, self._received[key.data] = (self._received[key.data] + data).split(b"\n")
-                for line in lines:
-                    self.result.take(key.data, json.loads(line))
+            self._take(left)
         return bool(self._selector.get_map())
+
+    def _take(self, seconds):
+        """Take what is reported next, if that is within so many seconds."""
+        for key, _ in self._selector.select(seconds):
+            data = key.fileobj.read1(1 << 20)
+            if not data:
+                self._selector.unregister(key.fileobj)
+            *lines, self._received[key.data] = (self._received[key.data] + data).split(b"\n")
+            for line in lines:
+                self.result.take(key.data, json.loads(line))
 
     def wait_until(self, condition, seconds):
         """Read reports until `condition(result)`; TimeoutError if it does not come to that."""
         end = time.monotonic() + seconds
         while not condition(self.result):
-            goes_on = self.read(0.1) and time.monotonic() < end
-            if not goes_on and not condition(self.result):
+            left = end - time.monotonic()
+            if left <= 0 or not self._selector.get_map():
                 raise TimeoutError(f"the clients did not come so far: {self.result.figures()}")
+            self._take(left)
 
 
 def _arguments(load, number):

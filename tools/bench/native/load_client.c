@@ -79,7 +79,7 @@ static void offer(struct client *client)
 
 static void begin_evaluating(void)
 {
-    evaluating_began = due = now();
+    evaluating_began = due = next_report = now();   /* who measures hears of it at once */
     for (int index = 0; index < load.clients; index++)
         for (int depth = 0; depth < (load.rate > 0 ? load.depth : 1); depth++)
             offer(&clients[index]);

@@ -18,7 +18,6 @@ from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import READY, Admission, Kernel, KernelState, Pool, WaitingClient
 from wstpserver.server.bridge.client_session import ClientSession
 from wstpserver.server.kernels.process import KernelProcess, resident_memory
-from wstpserver.server.kernels.process_info import MemoryUnknown
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.settings import ServerSettings
 from wstpserver.version import VERSION
@@ -70,7 +69,8 @@ def server_information(
         administration: For the administrator, who also sees the addresses of clients and the memory of kernels. None
             for everybody else.
     """
-    memory = _memory(supervisor) if administration is not None else {}
+    sessions = supervisor.sessions.values() if administration is not None else ()
+    memory = resident_memory(session.process for session in sessions)
     describe = partial(describe_kernel, supervisor, memory, addresses=administration is not None)
     outside = [describe(kernel) for kernel in registry.kernels.values() if kernel.pool is None]
     pools = {
@@ -141,15 +141,6 @@ def _state_of(session: ClientSession) -> str:
     if record.kernel.evaluation.awaiting:
         return "asked"
     return "evaluating" if record.kernel.busy else "idle"
-
-
-def _memory(supervisor: Supervisor) -> dict[KernelProcess, int]:
-    """Bytes of resident memory of the kernels, as far as this system tells."""
-    processes = [session.process for session in supervisor.sessions.values()]
-    try:
-        return resident_memory(processes)
-    except MemoryUnknown:
-        return resident_memory([process for process in processes if process.remote is not None])
 
 
 def describe_pool(configuration: ServerSettings, pool: Pool) -> dict[str, Any]:

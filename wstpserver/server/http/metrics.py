@@ -21,7 +21,6 @@ from wstpserver.pools.evaluation import BEGUN, IDLE, PASSED, EvaluationChange
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import ENDING, READY, Kernel, KernelState, Pool, WaitingClient, WaitState
 from wstpserver.server.kernels.process import resident_memory
-from wstpserver.server.kernels.process_info import MemoryUnknown
 from wstpserver.server.kernels.supervisor import Supervisor
 from wstpserver.server.relay.directions import ClientChannel, KernelChannel
 from wstpserver.version import VERSION
@@ -337,12 +336,10 @@ class Meter:
             self._unmeasured = iter(tuple(sessions))
             looked_at += islice(self._unmeasured, min(count - len(looked_at), len(sessions)))
         processes = {sessions[kernel].process: kernel for kernel in looked_at if kernel in sessions}
-        try:
-            sizes = resident_memory(processes)
-        except MemoryUnknown:
-            return
+        unknown: list[Exception] = []
+        sizes = resident_memory(processes, unknown.append)
         for process, kernel in processes.items():
-            if kernel.state is not KernelState.GONE:
+            if kernel.state is not KernelState.GONE and (process in sizes or not unknown):
                 size = sizes.get(process, 0)
                 self._of(kernel.pool).memory += size - self.memory.get(kernel, 0)
                 self.memory[kernel] = size

@@ -118,14 +118,14 @@ class Maintenance:
 
     def _measure(self, kernels: list[KernelSession]) -> dict[KernelSession, int]:
         by_process = {kernel.process: kernel for kernel in kernels}
-        try:
-            sizes = resident_memory(by_process)
-        except MemoryUnknown as error:
-            if not self._cannot_measure:
-                self._cannot_measure = True
-                self._log.warning(f"KernelMemoryLimit has no effect on this system: {error}")
-            sizes = resident_memory([process for process in by_process if process.remote is not None])
+        sizes = resident_memory(by_process, self._tell_unknown)
         return {by_process[process]: size for process, size in sizes.items()}
+
+    def _tell_unknown(self, error: MemoryUnknown) -> None:
+        """KernelMemoryLimit cannot be kept here: say so once."""
+        if not self._cannot_measure:
+            self._cannot_measure = True
+            self._log.warning(f"KernelMemoryLimit has no effect on this system: {error}")
 
 
 class EvaluationTimer:

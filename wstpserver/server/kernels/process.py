@@ -252,17 +252,20 @@ class KernelProcess:
         return True
 
 
-def resident_memory(processes: Iterable[KernelProcess]) -> dict[KernelProcess, int]:
+def resident_memory(
+    processes: Iterable[KernelProcess], unknown: Callable[[process_info.MemoryUnknown], object] = lambda _: None
+) -> dict[KernelProcess, int]:
     """The resident memory of kernels, on this machine and on others, in bytes. Other greenlets run meanwhile.
+
+    Args:
+        processes: Those of the kernels.
+        unknown: Is told once why the system says nothing of the kernels on this machine, which are missing then.
 
     Returns:
         What is known; a process that is gone is missing.
-
-    Raises:
-        MemoryUnknown: A kernel runs on this machine, and the system does not say.
     """
-    sizes = {}
-    number = 0
+    sizes: dict[KernelProcess, int] = {}
+    number, told = 0, False
     for process in tuple(processes):
         if process.remote is not None:
             size = process.remote.memory
@@ -272,7 +275,11 @@ def resident_memory(processes: Iterable[KernelProcess]) -> dict[KernelProcess, i
             number += 1
             if number % MEMORY_TURN == 0:
                 yield_to_loop()
-            size = process_info.resident_memory(process.pid)
+            try:
+                size = 0 if told else process_info.resident_memory(process.pid)
+            except process_info.MemoryUnknown as error:
+                size, told = 0, True
+                unknown(error)
         if size:
             sizes[process] = size
     return sizes

@@ -9,11 +9,11 @@ A channel reports to one callback, with a `ChannelEvent`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from gevent import get_hub
 from gevent.event import Event
@@ -84,6 +84,38 @@ class FrameState(Enum):
     SKIPPING = "skipping"
 
 
+class FrameStep(Enum):
+    """What happens to the frame that a channel receives."""
+
+    __hash__ = object.__hash__
+
+    #: A part of it is held, because it may not go to the sink yet.
+    HOLD = "hold"
+    #: A part of it goes to the sink, here or in C.
+    STREAM = "stream"
+    #: What is held is dropped, or the sink is gone: the rest goes nowhere.
+    BREAK_OFF = "break off"
+    #: It is complete.
+    END = "end"
+
+
+#: state -> step -> next state. What is not here cannot happen.
+FRAME_TRANSITIONS: Final[Mapping[FrameState, Mapping[FrameStep, FrameState]]] = {
+    FrameState.BOUNDARY: {
+        FrameStep.HOLD: FrameState.HELD, FrameStep.STREAM: FrameState.STREAMING, FrameStep.END: FrameState.BOUNDARY,
+    },
+    FrameState.HELD: {
+        FrameStep.HOLD: FrameState.HELD, FrameStep.STREAM: FrameState.STREAMING,
+        FrameStep.BREAK_OFF: FrameState.SKIPPING, FrameStep.END: FrameState.BOUNDARY,
+    },
+    FrameState.STREAMING: {
+        FrameStep.STREAM: FrameState.STREAMING, FrameStep.BREAK_OFF: FrameState.SKIPPING,
+        FrameStep.END: FrameState.BOUNDARY,
+    },
+    FrameState.SKIPPING: {FrameStep.END: FrameState.BOUNDARY},
+}  # fmt: skip
+
+
 class Channel:
     """Reads one data connection, with the state that C code knows of it (``struct wstpcopy``, cext/wstpcopy.h).
 
@@ -104,6 +136,7 @@ class Channel:
     bytes_received = ffi.new("uint64_t *")
 
     # What a new channel begins with.
+    #: Changed by `_move` alone.
     frame = FrameState.BOUNDARY
     _kept = b""
     #: The buffer that is being processed, and what follows after it, of what was received before `run`.
@@ -316,7 +349,7 @@ class Channel:
         """Write a part of a frame to the sink, and let C go on with that frame if it may."""
         sink = self._sink
         assert sink is not None
-        self.frame = FrameState.STREAMING
+        self._move(FrameStep.STREAM)
         sink.write(data, at_boundary=False)
         # The frame in progress has begun to go to the sink and may go on there in C, unless the bridge has ended while
         # this waited for the other side to read.
@@ -326,8 +359,12 @@ class Channel:
     def frame_begun(self) -> None:
         """A part of a large frame passed in C, and more may. Called in the hub, before any greenlet runs."""
         assert self._sink is not None
-        self.frame = FrameState.STREAMING
+        self._move(FrameStep.STREAM)
         self._sink.begun()
+
+    def _move(self, step: FrameStep) -> None:
+        """The only place where `frame` changes."""
+        self.frame = FRAME_TRANSITIONS[self.frame][step]
 
     # -- from one process to the next --------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from wstpserver.pools.commands import MAXIMUM_COMMAND_SIZE
 from wstpserver.pools.evaluation import ANSWERED_BY, PLAIN_OUTPUT, QUESTIONS, REPORTED_HEADS, EvaluationStack
 from wstpserver.pools.states import BridgeState
 from wstpserver.server.connection import Connection
-from wstpserver.server.relay.channel import HELD_FRAME_SIZE, Channel, ChannelEvent, FrameState, OnEvent
+from wstpserver.server.relay.channel import HELD_FRAME_SIZE, Channel, ChannelEvent, FrameState, FrameStep, OnEvent
 from wstpserver.server.relay.epoll_loop import Buffer
 from wstpserver.server.relay.sinks import NullSink, PeerSink, Sink
 from wstpserver.wire.errors import LocalProtocolError
@@ -103,7 +103,7 @@ class ClientChannel(Channel):
         """
         broken = self.frame is _STREAMING
         if broken:
-            self.frame = _SKIPPING
+            self._move(FrameStep.BREAK_OFF)
         self._sink = None
         self.state.sink = ffi.NULL
         self.state.passing = 0
@@ -139,7 +139,7 @@ class ClientChannel(Channel):
         """Forget what is held of a large frame, and skip the rest of it; True if there was any."""
         if self.frame is not _HELD:
             return False
-        self.frame = _SKIPPING
+        self._move(FrameStep.BREAK_OFF)
         self._held_part = b""
         return True
 
@@ -157,7 +157,7 @@ class ClientChannel(Channel):
         if self.frame is _STREAMING:
             self._stream(data)
             return
-        self.frame = _HELD
+        self._move(FrameStep.HOLD)
         self._held_part = self._held_part or bytearray()  # an idle client has none
         self._held_part += data
         while not self._on_event(ChannelEvent.MAY_STREAM, head, None):
@@ -167,7 +167,9 @@ class ClientChannel(Channel):
         self._stream(part)
 
     def _end(self, data: memoryview, head: PacketHead, *, whole: bool) -> None:
-        state, self.frame = self.frame, _BOUNDARY
+        state = self.frame
+        if state is not _BOUNDARY:
+            self._move(FrameStep.END)
         if head == _COMMAND:
             packet = bytes(data) if whole and len(data) <= MAXIMUM_COMMAND_SIZE else None
             self._on_event(ChannelEvent.COMMAND, head, packet)
@@ -262,7 +264,8 @@ class KernelChannel(Channel):
             stops = state.stop_at_head, state.stop_at_end
             ffi.memmove(state, scan, len(scan))
             state.stop_at_head, state.stop_at_end = stops
-            self.frame, self._sink = FrameState.STREAMING, NullSink()
+            self._move(FrameStep.STREAM)
+            self._sink = NullSink()
         else:
             state.consumed = position
         self._notes, self._evaluation = notes, evaluation
@@ -325,7 +328,8 @@ class KernelChannel(Channel):
         return HELD_FRAME_SIZE if head in _HELD_HEADS else HELD_OUTPUT_SIZE
 
     def _forward(self, data: memoryview) -> None:
-        self.frame = FrameState.BOUNDARY
+        if self.frame is not _BOUNDARY:
+            self._move(FrameStep.END)
         self._sink.write(data, at_boundary=True)
         self._note()
 
@@ -336,7 +340,9 @@ class KernelChannel(Channel):
             lib.wstpcopy_note(self.state)
 
     def _end(self, data: memoryview, head: PacketHead, *, whole: bool) -> None:
-        sink, self.frame = self._sink, FrameState.BOUNDARY
+        sink = self._sink
+        if self.frame is not _BOUNDARY:
+            self._move(FrameStep.END)
         if self._next is not None:
             self._use(self._next)
         if head == _COMMAND:
