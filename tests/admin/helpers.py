@@ -7,7 +7,7 @@ import sys
 from tests.support.interrupts import heed_interrupts
 from tools.harness.server import ROOT
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 def command(*words):

@@ -20,7 +20,7 @@ from wstpserver.cli.terminal import ProgramError
 from wstpserver.client import Session, connect
 from wstpserver.client.commands import read_information
 
-PROMPT = 20.0
+PROMPT = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from wstpserver.wire.packets import MessageCode, packet, return_packet, text_pac
 from wstpserver.wire.values import Function, Symbol
 
 #: Seconds within which everything that is not meant to take time must have happened.
-PROMPT = 20.0
+PROMPT = 60.0
 
 
 class Worker(threading.Thread):
@@ -82,7 +82,7 @@ def two_ends(**options):
 
 
 @contextlib.contextmanager
-def takes(low, high=15.0):
+def takes(low, high=60.0):
     """The block takes between `low` and `high` seconds.
 
     The upper end is for a machine that is busy. What would be too slow takes longer than that, or for ever.

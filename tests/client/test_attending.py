@@ -6,7 +6,7 @@ import pytest
 from wstpserver.client import LinkTimeout, connect, listen
 from wstpserver.wire.encode import encode
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

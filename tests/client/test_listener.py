@@ -189,7 +189,7 @@ def test_garbage_costs_the_others_nothing(accepting, listening, caplog):
 def test_half_a_link_is_dropped_after_a_while(listening, monkeypatch, first):
     monkeypatch.setattr(listener, "GREETING_TIMEOUT", 0.2)
     with raw(listening, first) as sock, takes(0.2):
-        worker = Worker(listening.accept, 0.4)
+        worker = Worker(listening.accept, 1.0)
         while sock.recv(4096):  # ends when the listener has closed it
             pass
         with pytest.raises(LinkTimeout, match="no complete link within 0.2 s"):

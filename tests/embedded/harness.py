@@ -12,7 +12,7 @@ from wstpserver.wire.packets import packet
 from wstpserver.wire.values import Function, Symbol
 
 #: Nothing a test waits for takes this long, in seconds, on a machine that is busy.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 #: Seconds for loading Mathics, which needs all of a processor for several seconds.
 LOADING_PATIENCE = 110.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -370,6 +371,7 @@ class RandomHistory(History):
             assert bool(waiting.reason) is (waiting.state in (WaitState.FAILED, WaitState.TIMED_OUT))
 
 
+@pytest.mark.timeout(600)
 @hypothesis_settings(max_examples=300, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_happens_the_invariants_hold(seed):

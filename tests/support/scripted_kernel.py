@@ -17,7 +17,7 @@ class ScriptedKernel:
     def __init__(self, link, pid, control):
         self.link, self.pid, self._control = link, pid, control
 
-    def become_ready(self, server, deadline=30.0):
+    def become_ready(self, server, deadline=60.0):
         """Send the first prompt and answer what the server initialises a kernel with, until the server has it ready.
 
         Returns the frames that came and were no EvaluatePacket: those of a client that waited for the kernel.

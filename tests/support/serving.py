@@ -127,7 +127,7 @@ def reconnect(link, identifier):
     return prompt
 
 
-def ready_kernels(server, number, deadline=30.0):
+def ready_kernels(server, number, deadline=60.0):
     """Wait until `number` kernels have become ready since the server's start."""
     wait_for(lambda: server.log.count(" is ready: process ") >= number, deadline, f"{number} kernels to be ready")
 
@@ -174,7 +174,7 @@ class Since:
     def log(self):
         return self._server.log[self._start :]
 
-    def wait_for(self, pattern, deadline=20.0):
+    def wait_for(self, pattern, deadline=60.0):
         """The match of a regular expression in it, within `deadline` seconds."""
         return wait_for(lambda: re.search(pattern, self.log), deadline, lambda: f"{pattern!r} in the log:\n{self.log}")
 
@@ -204,7 +204,7 @@ class Gate:
         """What keeps a kernel busy until the gate is opened, as expression; its value is `path`."""
         return Function("BusyUntil", self.path)
 
-    def wait_until_reached(self, deadline=20.0):
+    def wait_until_reached(self, deadline=60.0):
         """Wait until a kernel waits at the gate."""
         wait_for(self._hold, deadline, f"a kernel to wait at {self.path}")
 
@@ -250,7 +250,7 @@ class Calm:
                 return
         raise AssertionError(f"the server holds more with every client: {before}, then {self._footprint}")
 
-    def wait(self, deadline=20.0):
+    def wait(self, deadline=60.0):
         """Wait until there are just the ready kernels, the listening socket and that of the keeper; what the server
         holds then.
 
@@ -271,7 +271,7 @@ class Calm:
 
         return wait_for(calm, deadline, found)
 
-    def assert_again(self, deadline=20.0):
+    def assert_again(self, deadline=60.0):
         """Nothing has been left: no descriptor, thread, process or zombie."""
         assert_returns_to(self._footprint, self._server.pid, deadline)
 

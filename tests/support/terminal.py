@@ -44,7 +44,7 @@ class TerminalProgram:
         )  # fmt: skip
         os.close(slave)
 
-    def expect(self, text, deadline=30.0):
+    def expect(self, text, deadline=60.0):
         """Wait until `text` (a str, or a compiled pattern) appears behind what was expected last; the match."""
         pattern = re.compile(re.escape(text)) if isinstance(text, str) else text
         end = time.monotonic() + deadline
@@ -76,12 +76,12 @@ class TerminalProgram:
         """Type the text as it is: "\\x03" is Ctrl-C, "\\x04" is Ctrl-D."""
         os.write(self._master, text.encode())
 
-    def enter(self, text, expected, deadline=30.0):
+    def enter(self, text, expected, deadline=60.0):
         """Type a line and wait for what it gives."""
         self.type(text)
         return self.expect(expected, deadline)
 
-    def interrupt(self, expected, deadline=30.0):
+    def interrupt(self, expected, deadline=60.0):
         """Press Ctrl-C and wait for what it gives; press it again each second: two that come at once count as one."""
         end = time.monotonic() + deadline
         while True:
@@ -92,7 +92,7 @@ class TerminalProgram:
                 if time.monotonic() > end:
                     raise
 
-    def wait(self, deadline=30.0):
+    def wait(self, deadline=60.0):
         """The exit status; all output has been read then."""
         end = time.monotonic() + deadline
         while self._read(end):

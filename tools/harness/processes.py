@@ -191,7 +191,7 @@ class Footprint:
         return "Footprint(" + ", ".join(f"{key}={value}" for key, value in vars(self).items()) + ")"
 
 
-def assert_returns_to(before, pid, deadline=10.0):
+def assert_returns_to(before, pid, deadline=60.0):
     """The process comes back to the footprint `before`, or a smaller one, within `deadline` seconds."""
     wait_for(lambda: Footprint(pid).fits_in(before), deadline, lambda: f"{Footprint(pid)} to become {before}")
 

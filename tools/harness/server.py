@@ -62,8 +62,8 @@ class ServerProcess:
     """
 
     def __init__(
-        self, folder, configuration=None, *arguments, environment=None, stop_deadline=30.0, usual_address=True,
-        root=ROOT, grace=None, leave_deadline=10.0
+        self, folder, configuration=None, *arguments, environment=None, stop_deadline=60.0, usual_address=True,
+        root=ROOT, grace=None, leave_deadline=60.0
     ):
         self.folder = Path(folder)
         self.root = Path(root)
@@ -94,7 +94,7 @@ class ServerProcess:
 
     # Starting
 
-    def start(self, deadline=30.0):
+    def start(self, deadline=60.0):
         """Start it and wait for the line that says the port; AssertionError with the log if none comes."""
         self.launch()
         match = self.wait_for_log(LISTENING, deadline)
@@ -137,7 +137,7 @@ class ServerProcess:
         with self._changed:
             return "".join(self._lines)
 
-    def wait_for_log(self, pattern, deadline=30.0):
+    def wait_for_log(self, pattern, deadline=100.0):
         """The match of a regular expression in the log, now or within `deadline` seconds."""
         pattern = re.compile(pattern)
 
@@ -170,13 +170,13 @@ class ServerProcess:
             self.process.send_signal(number)
         return self.process.wait(self._stop_deadline)
 
-    def wait_for_exit(self, deadline=30.0):
+    def wait_for_exit(self, deadline=60.0):
         """The exit code of a server that ends by itself, when everything it wrote is in `log`."""
         code = self.process.wait(deadline)
         self.wait_for_end_of_log(deadline)
         return code
 
-    def wait_for_end_of_log(self, deadline=30.0):
+    def wait_for_end_of_log(self, deadline=60.0):
         """Wait until its output has ended, whether it has itself or not."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._ended, deadline), f"the log does not end:\n{self.log}"
@@ -185,7 +185,7 @@ class ServerProcess:
         """The exit code that leaving the block accepts instead of 0 (-9 after a test killed it)."""
         self._expected_exit = code
 
-    def assert_no_process_left(self, deadline=10.0):
+    def assert_no_process_left(self, deadline=60.0):
         """Every process it started is gone, or goes within `deadline` seconds."""
         wait_for(lambda: not self.everything(), deadline, self._describe_processes, interval=0.05)
 

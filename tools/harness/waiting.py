@@ -9,7 +9,7 @@ INTERVAL = 0.005
 PART = 0.08
 
 
-def wait_for(condition, deadline=10.0, what=None, interval=None):
+def wait_for(condition, deadline=60.0, what=None, interval=None):
     """The first true value of `condition()`, asked again for `deadline` seconds; AssertionError then.
 
     `interval`: seconds between two looks, always; without it they become rarer the longer it takes.
@@ -24,7 +24,7 @@ def wait_for(condition, deadline=10.0, what=None, interval=None):
     return value
 
 
-def wait_gone(pid, deadline=10.0):
+def wait_gone(pid, deadline=60.0):
     """Wait until the process has ended (it may be unreaped); AssertionError after `deadline` seconds."""
     try:
         descriptor = os.pidfd_open(pid)

@@ -115,19 +115,21 @@ def restore(
         KernelLost: The kernel is gone.
     """
     pause = _FIRST_PAUSE
+    reason: LinkError | None = None
     while True:
         check()
         try:
             link = connect(address, patience.at_most(_ANSWER).remaining(), without_kernel=True)
             return _Attempt(Restored(link), check).take(kernel, settings, patience, deadline)
         except (ConnectError, LinkClosed, LinkTimeout) as error:
-            if deadline.expired:
-                raise LinkTimeout(f"not back at kernel {kernel} {deadline}: {error.message}", error.where) from error
+            if reason is None or not (isinstance(error, LinkTimeout) and patience.expired):
+                reason = error  # an attempt that began at the very last moment only tells that there was no time for it
+            if deadline.expired and deadline is not patience:
+                raise LinkTimeout(f"not back at kernel {kernel} {deadline}: {reason.message}", reason.where) from reason
             remaining = patience.remaining()
-            # Not once more at the very last moment: that would only tell that there was no time for it.
             if remaining is not None and remaining <= pause:
                 time.sleep(remaining)
-                raise
+                raise reason from None
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tools.harness.waiting import wait_for
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 class Browser:

@@ -14,7 +14,7 @@ from tools.harness.waiting import wait_for
 TOKEN = "correct-horse-battery-staple"
 AUTHORISED = {"Authorization": f"Bearer {TOKEN}"}
 URL = re.compile(r"Status page and metrics on .*: http://(\S+):(\d+)/\n")
-PATIENCE = 20
+PATIENCE = 60
 
 
 def token_file(folder):

@@ -129,12 +129,12 @@ def test_a_server_with_a_stopped_parent_can_be_stopped(stopped):
 
 
 def test_a_parent_that_goes_on_late_leaves_no_kernel_that_nobody_wants(program, monkeypatch):
-    monkeypatch.setattr(prefork, "ANSWER_TIMEOUT", 0.2)
     lines = []
     parent = PreforkParent(program, lines.append)
     try:
         with gevent.Timeout(30):
             first = parent.launch(["-wstp"], lines.append, 20.0)
+            monkeypatch.setattr(prefork, "ANSWER_TIMEOUT", 0.2)
             os.kill(parent.process.pid, signal.SIGSTOP)
             with pytest.raises(PreforkFailed, match="has not answered for 0.2 seconds"):
                 parent.launch(["-wstp"], lines.append, 20.0)
