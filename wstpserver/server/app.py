@@ -120,11 +120,13 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     try:
         if record:
             application.go_on(record)
-            gc.enable()
         else:
             application.adopt()
         application.serve_http(http_listeners)
         application.start()
+        if not gc.isenabled():  # the program had it disabled while it loaded
+            gc.freeze()  # what is there now stays; no later collection needs to look at it
+            gc.enable()
         application.wait()
     finally:
         application.stop()
