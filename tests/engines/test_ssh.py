@@ -56,7 +56,7 @@ def test_agent_with_the_oldest_python(server):
         conversation.output_while_it_happens(link)
         conversation.large(link, 1_250_000)
         conversation.send_large(link, 1_000_000)
-        conversation.abort_among_bulk(link, 20_000_000)
+        conversation.abort_among_bulk(link, 50_000_000)
         link.evaluate(Function("WriteOutput", "printed there"))
         server.wait_for_log(f"Kernel {kernel_id(link)} printed: printed there")
         link.put("EvaluatePacket", Function("Die", 3))

@@ -43,8 +43,8 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=0
 SchedulerTimeSlice=5
 KillWait=2
 MinJobAge=2
-SlurmdTimeout=2
-MessageTimeout=2
+SlurmdTimeout=5
+MessageTimeout=5
 TCPTimeout=1
 MpiDefault=none
 SwitchType=switch/none
@@ -127,7 +127,7 @@ class Slurm:
             "munged", "--foreground", "--force", f"--key-file={key}", f"--socket={socket_path}",
             f"--pid-file={folder}/munge/pid", f"--log-file={folder}/munge/log", f"--seed-file={folder}/munge/seed",
         )  # fmt: skip
-        wait_for(socket_path.exists, 10.0, self._logs)
+        wait_for(socket_path.exists, 60.0, self._logs)
         controller, first, second, third, fourth = free_ports(5)
         configuration = folder / "slurm.conf"
         configuration.write_text(_SLURM_CONF.format(
@@ -138,7 +138,7 @@ class Slurm:
         self._serve("slurmctld", "-D", "-c", "-f", str(configuration))
         for node in NODES:
             self.start_node(node)
-        wait_for(self._is_ready, 30.0, self._logs, 0.1)
+        wait_for(self._is_ready, 120.0, self._logs, 0.1)
 
     def _is_ready(self):
         return self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES)
@@ -154,7 +154,7 @@ class Slurm:
 
     def run(self, *command):
         """The output of a command of Slurm."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=30.0)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60.0)
         return done.stdout
 
     def jobs(self):
@@ -205,7 +205,7 @@ class SshServer:
             f"UserKnownHostsFile {folder}/known\nStrictHostKeyChecking no\nBatchMode yes\nLogLevel ERROR\n"
         )
         self.command = ["ssh", "-F", str(folder / "config"), "box"]
-        wait_for(lambda: subprocess.run([*self.command, "true"], capture_output=True).returncode == 0, 20.0,
+        wait_for(lambda: subprocess.run([*self.command, "true"], capture_output=True).returncode == 0, 60.0,
                  lambda: self.daemon.log.read_text(), 0.05)  # fmt: skip
         return self
 

@@ -1,5 +1,6 @@
 """Kernels that a launcher starts: programs of this machine stand in for ssh, kubectl and docker."""
 import ast
+import contextlib
 import json
 import os
 import random
@@ -96,9 +97,10 @@ def test_a_kernel_works_as_on_this_machine(server, pool_name):
         conversation.unicode(link)
         conversation.output_while_it_happens(link)
         conversation.dialog(link)
-        conversation.large(link, 2_000_000)
-        conversation.send_large(link, 5_000_000)
-        conversation.abort_among_bulk(link, 50_000_000)
+        if pool_name in ("Words", "Tcp"):  # the others differ from the first in how the agent is started
+            conversation.large(link, 2_000_000)
+            conversation.send_large(link, 5_000_000)
+            conversation.abort_among_bulk(link, 50_000_000)
         assert link.command("SetKeepAlive", conversation.Symbol("True")) == SUCCESS
         conversation.come_back(server, link)
 
@@ -469,16 +471,29 @@ def test_agent_ends_its_kernel(tmp_path, what):
 
 
 def test_signs_of_life_keep_the_agent(tmp_path):
-    agent, kernel = start_agent(tmp_path, silence=1.0)
-    with agent:
-        for _ in range(15):
-            send(agent, protocol.PING)
-            while receive(agent)[0] != protocol.PONG:
-                pass
-            time.sleep(0.1)  # what is tested is that it goes on for longer than it may hear nothing
-        assert processes.alive(kernel)
-        agent.stdin.close()
-        wait_gone(kernel)
+    """It goes on for longer than it may hear nothing."""
+    silence = 1.0
+    while True:
+        agent, kernel = start_agent(tmp_path, silence=silence)
+        with agent:
+            began = heard = time.monotonic()
+            longest = 0.0
+            try:
+                while heard - began < 1.5 * silence:
+                    send(agent, protocol.PING)
+                    while receive(agent)[0] != protocol.PONG:
+                        pass
+                    longest = max(longest, time.monotonic() - heard)
+                    heard = time.monotonic()
+                    time.sleep(0.1)
+                assert processes.alive(kernel)
+                return
+            except (BrokenPipeError, IndexError):  # it has ended
+                assert max(longest, time.monotonic() - heard) > 0.8 * silence, "it was heard all the time"
+            finally:
+                with contextlib.suppress(BrokenPipeError):
+                    agent.stdin.close()
+                wait_gone(kernel)
 
 
 def test_whole_group_ends_with_a_killed_agent(tmp_path):
