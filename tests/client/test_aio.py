@@ -345,5 +345,5 @@ def test_it_has_every_method_of_a_session():
     from wstpserver.client import Session
 
     names = {name for name, _ in inspect.getmembers(Session, callable) if not name.startswith("_")}
-    own = {"adopt", "settle", "survive", "from_profile"}
+    own = {"continue_with", "settle", "survive", "from_profile"}
     assert names - own <= set(dir(AsyncSession))

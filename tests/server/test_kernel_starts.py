@@ -25,7 +25,7 @@ from tools.harness import processes
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import pool
-from tools.harness.waiting import wait_for
+from tools.harness.waiting import wait_for, wait_gone
 
 #: Seconds that a kernel has to start where the test waits for this to be over: enough for it to come to the place where
 #: it fails, also where other tests run beside.
@@ -70,8 +70,9 @@ def test_initialisation_that_dies(tmp_path):
 
 def test_initialisation_that_does_not_end(tmp_path):
     with serving(tmp_path, one_pool(make_kernel(tmp_path), root=SHORT, InitializationCode="Sleep[100]")) as server:
+        kernel, *_ = wait_for(lambda: processes.children(server.pid), 30.0, "the kernel")
         server.wait_for_log("InitializationCode did not finish within 2 seconds")
-        wait_for(lambda: not processes.children(server.pid), 10.0, "the kernel to be ended")
+        wait_gone(kernel)
 
 
 @pytest.mark.parametrize("what", ["missing", "not executable", "no program"])

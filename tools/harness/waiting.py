@@ -8,6 +8,9 @@ import time
 INTERVAL = 0.005
 PART = 0.08
 
+#: Looks before anything is given up, however late they come: a machine that was starved, or asleep, proves nothing.
+LOOKS = 20
+
 
 def wait_for(condition, deadline=60.0, what=None, interval=None):
     """The first true value of `condition()`, asked again for `deadline` seconds; AssertionError then.
@@ -15,10 +18,10 @@ def wait_for(condition, deadline=60.0, what=None, interval=None):
     `interval`: seconds between two looks, always; without it they become rarer the longer it takes.
     `what` says in the failure what was waited for: a text, or a function that makes one then.
     """
-    began = time.monotonic()
+    began, looks = time.monotonic(), 1
     while not (value := condition()):
-        waited = time.monotonic() - began
-        if waited > deadline:
+        waited, looks = time.monotonic() - began, looks + 1
+        if waited > deadline and looks > LOOKS:
             raise AssertionError(f"not within {deadline} s: {what() if callable(what) else what or condition}")
         time.sleep(interval or max(INTERVAL, min(waited * PART, 0.2)))
     return value

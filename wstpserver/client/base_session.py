@@ -355,7 +355,7 @@ class BaseSession:
         finally:
             self._requests.on_slow = None
 
-    def adopt(
+    def continue_with(
         self, address: Address, kernel: str, settings: KernelSettings, restored: Restored, patience: float | None
     ) -> None:
         """Know the kernel that the link of this session has been restored to, and hand on what it wrote meanwhile.

@@ -294,7 +294,7 @@ def _continued(
         return None
     session = make(restored.link)
     session.keep_kernel = True
-    _closing_on_failure(session, lambda: session.adopt(plain, kernel, settings, restored, request.reconnect))
+    _closing_on_failure(session, lambda: session.continue_with(plain, kernel, settings, restored, request.reconnect))
     return session
 
 

@@ -122,7 +122,7 @@ class Advertiser:
         from zeroconf import DNSQuestionType, InterfaceChoice, ServiceBrowser, Zeroconf
 
         for library in ("zeroconf", "asyncio"):
-            self._log.adopt(library, "Advertising: ")
+            self._log.include(library, "Advertising: ")
         if {"0.0.0.0", "::"} & set(self._hosts):
             self._interfaces, self._addresses = InterfaceChoice.All, _own_addresses()
         else:

@@ -121,7 +121,7 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
         if record:
             application.go_on(record)
         else:
-            application.adopt()
+            application.recover()
         application.serve_http(http_listeners)
         application.start()
         if not gc.isenabled():  # the program had it disabled while it loaded
@@ -360,10 +360,10 @@ class Application:
             "since": self._facts.began,
         }
 
-    def adopt(self) -> None:
+    def recover(self) -> None:
         """Go on with the kernels of a server with this port that was killed, before `start`."""
         self._launcher.find_keeper()
-        self._dispatcher.adopt()
+        self._dispatcher.recover()
 
     def go_on(self, record: Mapping[str, Any]) -> None:
         """Go on with everything that the program before this one in this process has handed over, before `start`."""

@@ -134,7 +134,7 @@ class Log:
         if self.trace_enabled:
             self._logger.log(TRACE, message)
 
-    def adopt(self, name: str, prefix: str) -> None:
+    def include(self, name: str, prefix: str) -> None:
         """Take over what a library logs under *name*, warnings and above, as debug entries that begin with *prefix*.
 
         Without this, `logging` prints it to stderr.

@@ -309,15 +309,15 @@ class Dispatcher:
                 self.registry.remove_client(client)
         return found
 
-    def adopt(self) -> None:
+    def recover(self) -> None:
         """Go on with the kernels of a server that was killed, before `start`. Those that had a client are reserved for
         it, as long as kernels outlive a server.
         """
         persistence = self._launcher.persistence
-        self._launcher.adopt()
+        self._launcher.recover_parents()
         record, awaited, lost = persistence.recover()
         self.go_on(record)
-        self._launcher.end_unadopted()
+        self._launcher.end_unrecovered()
         for identifier, why in lost.items():
             self.log.warning(f"Kernel {identifier} of the server before this one is closed: {why}")
         found = len(self.supervisor.sessions)

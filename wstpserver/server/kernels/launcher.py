@@ -303,7 +303,7 @@ class Launcher:
             process.drain(output, process.remote.take_line if process.remote is not None else log_line)
         return self._watch(process)
 
-    def adopt(self) -> None:
+    def recover_parents(self) -> None:
         """Go on with the prefork parents that the keeper has held for another server."""
         for held, descriptors in self.persistence.parents():
             record = {**held["parent"], "descriptor": descriptors[0]}
@@ -315,7 +315,7 @@ class Launcher:
             else:
                 self._replace(parent)
 
-    def end_unadopted(self) -> None:
+    def end_unrecovered(self) -> None:
         """End what belongs to an earlier server's kernels and is not gone on with."""
         if self._keeper is None:
             return
