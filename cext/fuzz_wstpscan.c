@@ -4,12 +4,11 @@
  * Beside what the sanitizers see it checks that the events, the errors and the final position do not depend on how the
  * stream is cut, nor on whether opaque bytes are scanned or skipped, and all that test_log.h checks after each call.
  *
- * The first three bytes of an input choose masks and block limit; the fourth is the seed of the cuts; the rest is the
- * stream.
+ * The first two bytes of an input choose masks; the third is the seed of the cuts; the rest is the stream.
  */
 #include "test_log.h"
 
-enum { CHOICES = 4 };
+enum { CHOICES = 3 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -26,7 +25,6 @@ static struct wstpscan new_state(const uint8_t *choices)
     memset(&s, 0, sizeof s);
     s.stop_at_head = choices[0] & 1 ? UINT64_MAX : (uint64_t)choices[0] >> 1;
     s.stop_at_end = choices[1] & 1 ? UINT64_MAX : (uint64_t)choices[1] >> 1;
-    s.max_block = choices[2] < 128 ? 0 : (uint64_t)(choices[2] - 128) * 8;
     return s;
 }
 
@@ -85,10 +83,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     whole = pieces = skipping = new_state(data);
     scan_copy(&whole, data + CHOICES, size - CHOICES, &whole_log);
-    scan_in_pieces(&pieces, data + CHOICES, size - CHOICES, data[3], 0, &pieces_log);
+    scan_in_pieces(&pieces, data + CHOICES, size - CHOICES, data[2], 0, &pieces_log);
     require_same_log(&whole_log, &pieces_log);
     require_same_position(&whole, &pieces);
-    if (!scan_in_pieces(&skipping, data + CHOICES, size - CHOICES, data[3], 1, &skipping_log))
+    if (!scan_in_pieces(&skipping, data + CHOICES, size - CHOICES, data[2], 1, &skipping_log))
         require_same_position(&whole, &skipping);
     require_same_log(&whole_log, &skipping_log);
     REQUIRE(whole.consumed == skipping.consumed && whole.missing == skipping.missing);

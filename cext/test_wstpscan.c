@@ -224,12 +224,11 @@ static void test_huge(void)
     REQUIRE(scan_at_guard(&s, "2 ", 2, &log) == WSTPSCAN_ERROR && s.error == WSTPSCAN_E_PACKED_COUNT);
 }
 
-static void test_error(const char *stream, size_t length, uint64_t max_block, int error, uint64_t offset)
+static void test_error(const char *stream, size_t length, int error, uint64_t offset)
 {
     struct wstpscan s = new_state();
     struct log log = { 0 };
 
-    s.max_block = max_block;
     REQUIRE(scan_at_guard(&s, stream, length, &log) == WSTPSCAN_ERROR);
     if (s.error != error || s.error_offset != offset)
         fprintf(stderr, "%s: %s at %d\n", stream, wstpscan_error_message(s.error), (int)s.error_offset);
@@ -237,30 +236,28 @@ static void test_error(const char *stream, size_t length, uint64_t max_block, in
     REQUIRE(wstpscan_scan(&s, (const uint8_t *)"F", 1) == WSTPSCAN_ERROR && s.used == 0 && s.error == error);
 }
 
-#define ERROR_AT(stream, max_block, error, offset) test_error(stream, sizeof stream - 1, max_block, error, offset)
+#define ERROR_AT(stream, error, offset) test_error(stream, sizeof stream - 1, error, offset)
 
 static void test_errors(void)
 {
-    ERROR_AT("G", 0, WSTPSCAN_E_TOKEN, 0);
-    ERROR_AT("F?", 0, WSTPSCAN_E_SIZE, 1);
-    ERROR_AT("F ", 0, WSTPSCAN_E_SIZE, 1);
-    ERROR_AT("F12A", 0, WSTPSCAN_E_SIZE, 3);
-    ERROR_AT("\"1234567890123456 ", 0, WSTPSCAN_E_SIZE_DIGITS, 16);
-    ERROR_AT("\xa1\x01]", 0, WSTPSCAN_E_LINE_FEED, 2);
-    ERROR_AT("FA#DA~Af\nPA\x01", 0, WSTPSCAN_E_NUMBER_TOKEN, 11);
-    ERROR_AT("PA\xa1\x01\n", 0, WSTPSCAN_E_PACKED_PLACE, 0);
-    ERROR_AT("FAPA\xa1\x01\n", 0, WSTPSCAN_E_PACKED_PLACE, 2);
-    ERROR_AT("FA#DA~Af\nPB\xa1", 0, WSTPSCAN_E_PACKED_COUNT, 10);
-    ERROR_AT("\"E", 4, WSTPSCAN_E_BLOCK_SIZE, 1);
-    ERROR_AT("FB#DA~Af\nPB\xe4", 7, WSTPSCAN_E_BLOCK_SIZE, 11);
-    ERROR_AT("AAE", 0, WSTPSCAN_E_ARRAY_MARK, 2);
-    ERROR_AT("AADA.", 0, WSTPSCAN_E_ARRAY_HEADER, 4);
-    ERROR_AT("AADLFA#GA~DList\n.", 0, WSTPSCAN_E_ARRAY_HEADER, 7);
-    ERROR_AT("AADNFA#GA~DList\n.", 0, WSTPSCAN_E_ARRAY_HEADER, 16);
-    ERROR_AT("AAD65537 ", 0, WSTPSCAN_E_ARRAY_HEADER_SIZE, 8);
-    ERROR_AT("ABDMFA#GA~DList\n.\n", 0, WSTPSCAN_E_ARRAY_TOTAL, 17);
-    ERROR_AT("AADMFA#GA~DList\n.\n#", 0, WSTPSCAN_E_ARRAY_LEAF, 18);
-    ERROR_AT("F@]", 0, WSTPSCAN_E_MISPLACED_END, 2);
+    ERROR_AT("G", WSTPSCAN_E_TOKEN, 0);
+    ERROR_AT("F?", WSTPSCAN_E_SIZE, 1);
+    ERROR_AT("F ", WSTPSCAN_E_SIZE, 1);
+    ERROR_AT("F12A", WSTPSCAN_E_SIZE, 3);
+    ERROR_AT("\"1234567890123456 ", WSTPSCAN_E_SIZE_DIGITS, 16);
+    ERROR_AT("\xa1\x01]", WSTPSCAN_E_LINE_FEED, 2);
+    ERROR_AT("FA#DA~Af\nPA\x01", WSTPSCAN_E_NUMBER_TOKEN, 11);
+    ERROR_AT("PA\xa1\x01\n", WSTPSCAN_E_PACKED_PLACE, 0);
+    ERROR_AT("FAPA\xa1\x01\n", WSTPSCAN_E_PACKED_PLACE, 2);
+    ERROR_AT("FA#DA~Af\nPB\xa1", WSTPSCAN_E_PACKED_COUNT, 10);
+    ERROR_AT("AAE", WSTPSCAN_E_ARRAY_MARK, 2);
+    ERROR_AT("AADA.", WSTPSCAN_E_ARRAY_HEADER, 4);
+    ERROR_AT("AADLFA#GA~DList\n.", WSTPSCAN_E_ARRAY_HEADER, 7);
+    ERROR_AT("AADNFA#GA~DList\n.", WSTPSCAN_E_ARRAY_HEADER, 16);
+    ERROR_AT("AAD65537 ", WSTPSCAN_E_ARRAY_HEADER_SIZE, 8);
+    ERROR_AT("ABDMFA#GA~DList\n.\n", WSTPSCAN_E_ARRAY_TOTAL, 17);
+    ERROR_AT("AADMFA#GA~DList\n.\n#", WSTPSCAN_E_ARRAY_LEAF, 18);
+    ERROR_AT("F@]", WSTPSCAN_E_MISPLACED_END, 2);
     REQUIRE(strcmp(wstpscan_error_message(99), wstpscan_error_message(-1)) == 0);
 }
 

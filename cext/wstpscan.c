@@ -530,8 +530,6 @@ static int end_size(struct wstpscan *s, struct input *in)
     case WSTPSCAN_DIMENSION_SYMBOL:
         return array_end_size(s, in);
     default:
-        if (s->max_block > 0 && s->size > s->max_block)
-            return fail(s, in, WSTPSCAN_E_BLOCK_SIZE);
         in->next++;
         return text_size_known(s);
     }
@@ -568,8 +566,6 @@ static int at_number_token(struct wstpscan *s, struct input *in)
 
     if (width == 0)
         return fail(s, in, WSTPSCAN_E_NUMBER_TOKEN);
-    if (s->max_block > 0 && bytes > s->max_block)
-        return fail(s, in, WSTPSCAN_E_BLOCK_SIZE);
     if (s->token == 'P') {
         s->number_token = *in->next;
         if (s->array_missing > 0)
@@ -656,8 +652,6 @@ static void skip_items(struct wstpscan *s, struct input *in)
             continue;
         } else if (is_text(next[0]) && next[1] >= 0x40 && next[1] <= 0x7f) {
             bytes = (size_t)(next[1] - 0x40) + 3;
-            if (s->max_block > 0 && bytes - 3 > s->max_block)
-                break;
         } else {
             break;
         }
@@ -741,7 +735,6 @@ const char *wstpscan_error_message(int error)
         "a packed block where it cannot stand: as a whole expression or as a head",
         "a packed block has more values than arguments are missing",
         "more arguments are announced than can be counted",
-        "a text or packed block is larger than allowed",
         "no D after the number of leaves of an array",
         "the header of an array is malformed",
         "the header of an array is larger than allowed",

@@ -87,13 +87,12 @@ enum wstpscan_error {
     WSTPSCAN_E_PACKED_PLACE = 6,    /* a packed block as a frame or as a head */
     WSTPSCAN_E_PACKED_COUNT = 7,    /* a packed block with more values than are missing */
     WSTPSCAN_E_ARGUMENTS = 8,       /* the missing arguments of a frame do not fit into 64 bits */
-    WSTPSCAN_E_BLOCK_SIZE = 9,      /* a text or packed block is larger than max_block */
-    WSTPSCAN_E_ARRAY_MARK = 10,     /* no "D" after the number of leaves of an array */
-    WSTPSCAN_E_ARRAY_HEADER = 11,   /* the header of an array is malformed or not as long as it says */
-    WSTPSCAN_E_ARRAY_HEADER_SIZE = 12, /* it is longer than WSTPSCAN_MAX_ARRAY_HEADER */
-    WSTPSCAN_E_ARRAY_TOTAL = 13,    /* its dimensions do not multiply to the number of leaves */
-    WSTPSCAN_E_ARRAY_LEAF = 14,     /* a leaf of an array is neither a machine number nor a packed block */
-    WSTPSCAN_E_MISPLACED_END = 15   /* "]" inside an expression */
+    WSTPSCAN_E_ARRAY_MARK = 9,      /* no "D" after the number of leaves of an array */
+    WSTPSCAN_E_ARRAY_HEADER = 10,   /* the header of an array is malformed or not as long as it says */
+    WSTPSCAN_E_ARRAY_HEADER_SIZE = 11, /* it is longer than WSTPSCAN_MAX_ARRAY_HEADER */
+    WSTPSCAN_E_ARRAY_TOTAL = 12,    /* its dimensions do not multiply to the number of leaves */
+    WSTPSCAN_E_ARRAY_LEAF = 13,     /* a leaf of an array is neither a machine number nor a packed block */
+    WSTPSCAN_E_MISPLACED_END = 14   /* "]" inside an expression */
 };
 
 /* Where the scanner stands: what the next byte is. For wstpscan.step. -------------------------------------------- */
@@ -121,7 +120,6 @@ struct wstpscan {
 
     uint64_t stop_at_head;      /* bit n: report WSTPSCAN_HEAD for frames with head code n */
     uint64_t stop_at_end;       /* bit n: report WSTPSCAN_END and WSTPSCAN_TAIL for frames with head code n */
-    uint64_t max_block;         /* most bytes in one text or packed block, 0: no limit */
 
     /* Results of the last call. */
 

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from tools.harness import forking
+
 try:
     from hypothesis import HealthCheck, settings
 except ImportError:  # the tests that need it skip
@@ -12,6 +14,8 @@ else:
     # How quickly examples are made says how busy the machine is, and nothing of the product.
     settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("here")
+
+forking.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -5,6 +5,7 @@ in the moment after starting it, and must see a normal end then. The server repl
 launches a kernel.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ def main() -> int:
     if not any(word.startswith("--ch") for word in sys.argv[1:]):  # --check: there 0 means valid
         signal.signal(signal.SIGTERM, _exit_at_once)
         signal.signal(signal.SIGINT, _exit_at_once)
+    gc.disable()  # nothing of what is imported is garbage; `app.run` enables it
     from wstpserver.cli.serve import main as serve
 
     return serve()

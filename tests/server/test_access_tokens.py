@@ -124,7 +124,7 @@ def test_the_server_s_own_user_needs_no_token_to_administer(closed):
 
 
 def test_silence_ends(tmp_path):
-    with ServerProcess(tmp_path, configuration(tmp_path, open_pool=False, GreetingTimeout=0.5)) as server:
+    with ServerProcess(tmp_path, configuration(tmp_path, open_pool=False, GreetingTimeout=1.5)) as server:
         silent, said = server.connect(**far()), server.connect(**far())
         with silent, said:
             assert said.command("Authenticate", TOKEN) == SUCCESS

@@ -135,9 +135,9 @@ def test_two_message_connections_with_one_uuid(server):
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory):
-    """A server that gives a greeting half a second and holds eight connections that are no link."""
+    """A server that gives a greeting a second and holds eight connections that are no link."""
     folder = tmp_path_factory.mktemp("impatient")
-    root = {"GreetingTimeout": 0.5, "MaximumUnpairedConnections": 8}
+    root = {"GreetingTimeout": 1, "MaximumUnpairedConnections": 8}
     with serving(folder, one_pool(make_kernel(folder), 1, root, ReservePreviouslyConnectedKernels=False)) as server:
         yield server
 

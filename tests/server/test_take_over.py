@@ -115,14 +115,16 @@ def test_a_kernel_that_another_client_has_is_not_closed_where_stealing_is_forbid
 @pytest.fixture
 def dying(tmp_path):
     """(server, its client, another client, the ID of the first one's kernel): killed when it was idle, and not settled
-    yet, because a child of the kernel holds the pipe that its last output is read from."""
+    yet, because a child of the kernel holds the pipe that its last output is read from. That lasts half a second; on a
+    machine that does something else meanwhile the kernel is gone, and what the tests say must hold as well.
+    """
     kernel = make_kernel(tmp_path, grandchild=True)
     with serving(tmp_path, one_pool(kernel, 3, {"AllowSilentKernelReplacement": True})) as server:
         ready_kernels(server, 3)
         with join(server) as link, join(server) as other:
             identifier = kernel_id(link)
             os.kill(kernel_process(link), signal.SIGKILL)
-            wait_for(lambda: state(other, identifier) == "dying", 20.0, "the kernel to be dying", 0.001)
+            wait_for(lambda: state(other, identifier) != "bridged", 20.0, "the kernel to be dying", 0.001)
             yield server, link, other, identifier
 
 
@@ -139,9 +141,8 @@ def test_a_dying_kernel_is_refused_and_its_client_gets_another(dying):
 
 def test_who_leaves_a_dying_kernel_does_not_put_it_back(dying):
     server, link, other, identifier = dying
-    since = Since(server)
     link.close()
-    since.wait_for(f"unbridged from kernel {identifier}: the client's link ended")
+    server.wait_for_log(f"unbridged from kernel {identifier}: the client's link ended|Kernel {identifier} .* died")
     seen = set()
 
     def gone():
@@ -150,4 +151,4 @@ def test_who_leaves_a_dying_kernel_does_not_put_it_back(dying):
 
     wait_for(gone, 20.0, "the kernel to be gone")
     assert seen <= {"dying", "closing", None}
-    since.wait_for("Kernel .* is ready")
+    server.wait_for_log("(?s)(Kernel [^ ]+ of pool a is ready.*){4}")

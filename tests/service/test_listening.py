@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import socket
-import subprocess
 
 import pytest
 
@@ -146,12 +145,9 @@ def first_unprivileged_port():
 
 
 @pytest.mark.skipif(first_unprivileged_port() <= 1, reason="every port is free for all here")
-def test_a_port_that_is_not_permitted(tmp_path, monkeypatch):
-    start = subprocess.Popen
-    monkeypatch.setattr(
-        subprocess, "Popen", lambda *words, **options: start(*words, preexec_fn=drop_the_right_to_low_ports, **options)
-    )
-    with failing(tmp_path, one_pool(make_kernel(tmp_path)), "-p", "1", "-i", "127.0.0.1") as server:
+def test_a_port_that_is_not_permitted(tmp_path):
+    words, before = ("-p", "1", "-i", "127.0.0.1"), drop_the_right_to_low_ports
+    with failing(tmp_path, one_pool(make_kernel(tmp_path)), *words, before=before) as server:
         assert server.wait_for_exit() == 69
         assert messages(server.log, "Error") == [
             "Cannot listen on port 1 and interface 127.0.0.1: not permitted; choose a port above 1023 with --port"

@@ -15,8 +15,8 @@ WIDTHS = {0xA1: 1, 0xE2: 2, 0xE4: 4, 0xE6: 8, 0xF4: 4, 0xF6: 8, 0xF8: 16,
           0xA2: 2, 0xA4: 4, 0xA6: 8, 0xB4: 4, 0xB6: 8, 0xB8: 16}  # fmt: skip
 
 # Numbers of the errors, as in cext/wstpscan.h.
-TOKEN, SIZE, SIZE_DIGITS, LINE_FEED, NUMBER_TOKEN, PACKED_PLACE, PACKED_COUNT, ARGUMENTS, BLOCK_SIZE = range(1, 10)
-ARRAY_MARK, ARRAY_HEADER, ARRAY_HEADER_SIZE, ARRAY_TOTAL, ARRAY_LEAF, MISPLACED_END = range(10, 16)
+TOKEN, SIZE, SIZE_DIGITS, LINE_FEED, NUMBER_TOKEN, PACKED_PLACE, PACKED_COUNT, ARGUMENTS = range(1, 9)
+ARRAY_MARK, ARRAY_HEADER, ARRAY_HEADER_SIZE, ARRAY_TOTAL, ARRAY_LEAF, MISPLACED_END = range(9, 15)
 
 LONGEST_HEAD_TEXT = 256
 LONGEST_ARRAY_HEADER = 65536
@@ -84,8 +84,8 @@ def head_code(name: bytes) -> int:
 
 
 class _Reader:
-    def __init__(self, data: bytes, at: int, max_block: int) -> None:
-        self.data, self.at, self.max_block = data, at, max_block
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data, self.at = data, at
 
     def peek(self) -> int:
         if self.at >= len(self.data):
@@ -134,15 +134,11 @@ class _Reader:
         width = WIDTHS.get(self.peek())
         if width is None:
             raise self.wrong(NUMBER_TOKEN)
-        if self.max_block and width * count > self.max_block:
-            raise self.wrong(BLOCK_SIZE)
         self.skip(1 + width * count)
         self.expect("\n", LINE_FEED)
 
     def text(self) -> None:
         size = self.size()
-        if self.max_block and size > self.max_block:
-            raise self.wrong(BLOCK_SIZE)
         self.skip(1 + size)
         self.expect("\n", LINE_FEED)
 
@@ -185,8 +181,8 @@ class _Reader:
 class _Frame(_Reader):
     """Reads one frame; ``events`` fills as it goes."""
 
-    def __init__(self, data: bytes, at: int, max_block: int) -> None:
-        super().__init__(data, at, max_block)
+    def __init__(self, data: bytes, at: int) -> None:
+        super().__init__(data, at)
         self.start = at
         self.events: list[Event] = []
         self.head, self.head_name = 0, b""
@@ -198,8 +194,6 @@ class _Frame(_Reader):
     def head_symbol(self) -> None:
         """The symbol that is the frame's own head, after its "#"."""
         size = self.size()
-        if self.max_block and size > self.max_block:
-            raise self.wrong(BLOCK_SIZE)
         self.skip(1)
         if not 0 < size <= LONGEST_HEAD_TEXT:
             self.decide(self.at)
@@ -233,9 +227,7 @@ class _Frame(_Reader):
                 self.block(count)
                 missing, leaves = (missing, leaves - count) if leaves else (missing - count, 0)
             elif token in WIDTHS:
-                saved, self.max_block = self.max_block, 0
                 self.block(1)
-                self.max_block = saved
                 missing, leaves = (missing, leaves - 1) if leaves else (missing - 1, 0)
             elif token == ord("F"):
                 self.skip(1)
@@ -261,7 +253,7 @@ class _Frame(_Reader):
         self.events.append(Event("END", self.at, self.head, self.head_name))
 
 
-def read(data: bytes, max_block: int = 0) -> Reading:
+def read(data: bytes) -> Reading:
     """Everything there is to report about a stream that begins with ``data``."""
     events: list[Event] = []
     at, head, head_name = 0, 0, b""
@@ -270,7 +262,7 @@ def read(data: bytes, max_block: int = 0) -> Reading:
             at += 1
             events.append(Event("TAIL", at, head, head_name))
             continue
-        frame = _Frame(data, at, max_block)
+        frame = _Frame(data, at)
         try:
             frame.read()
         except _NeedMore:

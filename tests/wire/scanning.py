@@ -36,9 +36,9 @@ def scan_pieces(pieces: Iterable[bytes], scanner: FrameScanner) -> Reading:
     return Reading(events, scanner.undecided, None, scanner.at_boundary)
 
 
-def scan(*pieces: bytes, max_block: int = 0) -> Reading:
+def scan(*pieces: bytes) -> Reading:
     """What a new scanner that reports everything says about these pieces of one stream."""
-    return scan_pieces(pieces, FrameScanner(max_block=max_block))
+    return scan_pieces(pieces, FrameScanner())
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:

@@ -56,21 +56,6 @@ def test_errors_stay() -> None:
         scanner.completion_in_parts()
 
 
-@pytest.mark.parametrize("token", [b'"', b"#", b"+", b"*"])
-def test_limit_of_a_text(token: bytes) -> None:
-    allowed, too_large = token + b"100 " + b"x" * 100 + b"\n", token + b"101 "
-    assert scan(allowed, max_block=100).error is None
-    assert scan(too_large, max_block=100).error == (oracle.BLOCK_SIZE, 4)
-    frame = b"FC#DA~Af\n"
-    assert scan(frame + allowed + too_large, max_block=100).error == (oracle.BLOCK_SIZE, 9 + 106 + 4)
-
-
-def test_limit_of_a_packed_block() -> None:
-    start = b"F99 #DA~Af\n"
-    assert scan(start + b"P12 \xf6", max_block=96).error is None
-    assert scan(start + b"P13 \xf6", max_block=96).error == (oracle.BLOCK_SIZE, 15)
-
-
 def test_a_million_levels() -> None:
     """Depth is a counter: nothing recurses, nothing is allocated."""
     levels = 1_000_000
@@ -110,11 +95,6 @@ def test_gigabytes_of_packed_numbers() -> None:
     assert scanner.opaque == 8 * count
     assert skip(scanner, 8 * count) == 8 * count
     assert scanner.scan_bytes(b"\n") == END
-
-
-def test_a_claim_too_large_for_the_limit_is_refused_at_once() -> None:
-    stream = b'FB#DA~Af\n"4294967296 '
-    assert scan(stream, max_block=2**32 - 1).error == (oracle.BLOCK_SIZE, len(stream) - 1)
 
 
 def test_opaque_is_nothing_outside_of_blocks() -> None:

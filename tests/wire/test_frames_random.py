@@ -113,9 +113,8 @@ def test_damaged_streams(seed: int) -> None:
     """Accepted or refused alike, with the same events before, the same error and the same offset."""
     rng = random.Random(seed)
     stream = damage(rng, b"".join(rng.choices(MATERIAL, k=rng.randint(1, 3))))
-    max_block = rng.choice([0, 0, 8, 20])
     places = [rng.randrange(len(stream)) for _ in range(rng.randint(0, 4))]
-    assert scan(*cut(stream, places), max_block=max_block) == read(stream, max_block)
+    assert scan(*cut(stream, places)) == read(stream)
 
 
 @settings(deadline=None, max_examples=250)

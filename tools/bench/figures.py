@@ -9,11 +9,11 @@ def percentile(ordered, percent):
     return ordered[max(0, int(rank) - 1)]
 
 
-def median_interval(values, confidence=0.9):
+def median_interval(values, confidence=0.95):
     """(low, high): two of the values, between which the median of what they are taken from lies with that confidence,
     as their ranks say (binomial distribution); the extremes where there are too few values.
 
-    With eight values these are the second and the seventh, and the confidence is 93 %.
+    With eight values these are the extremes, and the confidence is 99 %; with nine the second and the eighth, and 96 %.
     """
     ordered, count = sorted(values), len(values)
     rank = outside = 0

@@ -12,10 +12,10 @@ import threading
 import uuid
 from pathlib import Path
 
-from tools.harness import processes, rawlink
+from tools.harness import forking, processes, rawlink
 from tools.harness.waiting import wait_for
 
-ROOT = Path(__file__).parents[2]
+ROOT = forking.ROOT
 #: The program with the grace periods that its first word says, as JSON.
 WITH_GRACE = (
     "import json, sys; from wstpserver.cli.serve import main; from wstpserver.server import GracePeriods;"
@@ -55,6 +55,7 @@ class ServerProcess:
     root: the checkout whose server it is, with its C module.
     grace: attributes of `GracePeriods` by name, where a test would wait for the usual ones.
     leave_deadline: seconds that what it has started has to end after it.
+    before: is called in its process before the program is executed (`preexec_fn` of `subprocess.Popen`).
     usual_address: whether it gets `--port 0 --interface 127.0.0.1`; the arguments say it otherwise.
     Its HOME, XDG_RUNTIME_DIR and working directory are `folder`. Leaving the block stops it with SIGTERM and
     asserts that it exits with 0 and that no process it started is left; all are ended, whatever happens.
@@ -63,7 +64,7 @@ class ServerProcess:
 
     def __init__(
         self, folder, configuration=None, *arguments, environment=None, stop_deadline=60.0, usual_address=True,
-        root=ROOT, grace=None, leave_deadline=60.0
+        root=ROOT, grace=None, leave_deadline=60.0, before=None
     ):
         self.folder = Path(folder)
         self.root = Path(root)
@@ -77,6 +78,7 @@ class ServerProcess:
         self._stop_deadline = stop_deadline
         self._grace = grace
         self._leave_deadline = leave_deadline
+        self._before = before
         self._lines = []
         self._changed = threading.Condition()
         self._ended = False
@@ -103,16 +105,21 @@ class ServerProcess:
 
     def launch(self):
         """Start it and wait for nothing: for a server that is expected to give up."""
-        environment = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
+        environment = {key: os.environ[key] for key in forking.INHERITED if key in os.environ}
         environment |= {"HOME": str(self.folder), "XDG_RUNTIME_DIR": str(self.folder)}
         environment |= {"PYTHONPATH": str(self.root), self.mark: "1", processes.lasting_mark(os.getpid()): "1"}
+        environment |= self._environment
         program = ["-m", "wstpserver"] if self._grace is None else ["-c", WITH_GRACE, json.dumps(self._grace)]
-        self.process = subprocess.Popen(
-            [sys.executable, *program, *self._arguments],
-            cwd=self.folder, env=environment | self._environment,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            start_new_session=True,  # Ctrl-C is for the tests, which then stop it
-        )  # fmt: skip
+        words = [*program, *self._arguments]
+        if self.root == ROOT and self._before is None and forking.can_fork(self._environment):
+            self.process = forking.fork_server(words, environment, self.folder)
+        else:
+            self.process = subprocess.Popen(
+                [sys.executable, *words], cwd=self.folder, env=environment,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                start_new_session=True,  # Ctrl-C is for the tests, which then stop it
+                preexec_fn=self._before,
+            )  # fmt: skip
         threading.Thread(target=self._read_log, daemon=True).start()
         return self
 

@@ -205,7 +205,6 @@ def _load_and_run(arguments: dict[str, Any], log: Log, handed_over: str, grace: 
         # Only a server that really runs needs all of it.
         from wstpserver.server.app import run
 
-        gc.freeze()  # all that is loaded stays; each collection would look through it, while clients wait
         code: int = run(loaded.settings, options, handed_over)
         return code
     except KeyboardInterrupt:

@@ -63,7 +63,7 @@ INT64 = range(-(1 << 63), 1 << 63)
 _PIXELS = {"Bit": "bool", "Byte": "uint8", "Bit16": "uint16", "Real32": "float64", "Real64": "float64",
            "Real": "float64"}  # fmt: skip
 
-LIST, COMPLEX, RATIONAL = WireSymbol("List"), WireSymbol("Complex"), WireSymbol("Rational")
+COMPLEX, RATIONAL = WireSymbol("Complex"), WireSymbol("Rational")
 
 _REAL_TEXT = re.compile(
     r"(?P<mantissa>[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?P<mark>``?)?(?P<digits>[+-]?[0-9]+\.?[0-9]*)?"

@@ -84,6 +84,10 @@ def can_start(words: str, settings: ServerSettings) -> str:
 #: The environment variable that names the server to clients.
 ADDRESS_VARIABLE = "WSTPSERVER"
 
+#: `gc.set_threshold`: new objects before the youngest ones are looked through, and how often until older ones are. A
+#: client and its kernel are about 100 objects.
+COLLECTION_THRESHOLDS = 5_000, 10, 50
+
 
 def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") -> int:
     """Serve until a signal says stop.
@@ -97,6 +101,10 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     Returns:
         The exit code of the program. EXIT_UNAVAILABLE: the port cannot be had, and the log says why.
     """
+    # Clients wait while garbage is looked for. All that is loaded stays, and what comes and goes with clients leaves
+    # nothing for the collector, so it looks through what is there for long seldom.
+    gc.freeze()
+    gc.set_threshold(*COLLECTION_THRESHOLDS)
     get_hub().print_exception = partial(_log_exception, options.log)
     gevent.config.track_greenlet_tree = False  # each greenlet would remember where it was spawned, in 800 bytes
     try:
@@ -112,11 +120,13 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     try:
         if record:
             application.go_on(record)
-            gc.enable()
         else:
             application.adopt()
         application.serve_http(http_listeners)
         application.start()
+        if not gc.isenabled():  # the program had it disabled while it loaded
+            gc.freeze()  # what is there now stays; no later collection needs to look at it
+            gc.enable()
         application.wait()
     finally:
         application.stop()

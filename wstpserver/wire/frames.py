@@ -63,7 +63,6 @@ class FrameScanner:
     Args:
         stop_at_head: The heads for which HEAD is reported; None: all.
         stop_at_end: The heads for which END and TAIL are reported; None: all.
-        max_block: Most bytes in one text or packed block, 0 for no limit; a larger one is an error.
 
     Attributes:
         state: cffi `struct wstpscan *`, for other code in C that scans with it. Lives as long as this object.
@@ -77,13 +76,10 @@ class FrameScanner:
         self,
         stop_at_head: Iterable[PacketHead] | None = None,
         stop_at_end: Iterable[PacketHead] | None = None,
-        *,
-        max_block: int = 0,
     ) -> None:
         state = self.state = ffi.new("struct wstpscan *")
         state.stop_at_head = head_bits(stop_at_head) if stop_at_head != () else 0
         state.stop_at_end = head_bits(stop_at_end) if stop_at_end is not None else ALL_HEADS
-        state.max_block = max_block
 
     def scan_bytes(self, data: bytes | bytearray | memoryview) -> int:
         """Reads on in the stream. Never raises for what the bytes are.

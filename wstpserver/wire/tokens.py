@@ -19,7 +19,6 @@ REAL_TEXT: Final = 0x2A  # *
 PACKED: Final = 0x50  # P
 ARRAY: Final = 0x41  # A
 ARRAY_HEADER: Final = 0x44  # D
-ARRAY_HEADER_END: Final = 0x2E  # .
 DICTIONARY_SYMBOL: Final = 0x4F  # O, only with dictionaries, which no greeting of ours allows
 END_PACKET: Final = 0x5D  # ]
 LINE_FEED: Final = 0x0A

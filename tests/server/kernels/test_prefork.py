@@ -110,6 +110,21 @@ def test_a_parent_that_does_not_answer_is_replaced(stopped):
         wait_for(lambda: len(parents(server)) == 2, 20.0, "another parent")
 
 
+def test_the_keeper_forgets_a_parent_that_was_replaced(tmp_path, program):
+    with serving(tmp_path, one_pool(program, 1, {"KernelsOutliveServer": 60})) as server:
+        ready_kernels(server, 1)
+        keeper = max(processes.keepers(server.mark))  # its guard was there before it
+        held = len(processes.open_descriptors(keeper))
+        (parent,) = parents(server)
+        os.kill(parent, signal.SIGKILL)  # its kernel ends with it
+        server.wait_for_log(r"(?s)is ready: process.*is ready: process")
+        with join(server) as link:  # which was perhaps started without a parent
+            assert "ExecutionSuccess" in link.command("CloseKernel", kernel_id(link))
+        wait_for(lambda: parents(server) not in ([parent], []), 20.0, "another parent")
+        server.wait_for_log(r"(?s)(is ready: process.*){3}")
+        wait_for(lambda: len(processes.open_descriptors(keeper)) == held, 20.0, "what is held of one parent only")
+
+
 def test_a_kernel_of_a_stopped_parent_can_be_closed(stopped):
     """Nobody reports its end; the parent is ended with the last of its kernels."""
     server, parent = stopped

@@ -86,7 +86,7 @@ class Plan:
             for count in CLIENTS:
                 if count <= self.most_clients:
                     found(f"active {count}", f"{count} active clients",
-                        measures.active_clients(legs, count, self._seconds, self._rounds(4, 8 if count < 1000 else 4)))
+                        measures.active_clients(legs, count, self._seconds, self._rounds(4, 8)))
         if self.wants("connections"):
             for opening in (1, 2, 50):
                 found(f"connections {opening}", f"Connection set-up, {opening} at the same time",

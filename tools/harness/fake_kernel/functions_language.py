@@ -1,6 +1,4 @@
 """Functions that calculate: numbers, strings, lists, symbols."""
-from array import array
-
 from tools.harness.fake_kernel.codec import Function, Packed, Symbol
 from tools.harness.fake_kernel.registry import FALSE, FUNCTIONS, NULL, TRUE, function, held
 
@@ -91,6 +89,8 @@ def make_string(session, size):
 @function("MakeArray")
 def make_array(session, size):
     """MakeArray[n]: the reals 0. ... n-1. as one packed block."""
+    from array import array  # whose import takes longer than the start of most kernels should
+
     reals = array("d", range(size)).tobytes()
     return Function("List", *([Packed(0xF6, size, reals)] if size else []))
 

@@ -1,5 +1,4 @@
 """Joining two endpoints: the two connections of a link and the greeting (protocol notes, 1 and 2)."""
-import socket
 import struct
 
 from tools.harness.fake_kernel.framing import Framer
@@ -40,24 +39,26 @@ def receive_exactly(connection, size):
 
 def connect_to(host, port, timeout=None):
     """A connection whose every write leaves at once."""
+    import socket  # a kernel does without it, see `program`
+
     connection = socket.create_connection((host, port), timeout)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
-def connect_classic(data_address, message_address=None):
+def connect_classic(data_address, message_address=None, connect=connect_to):
     """(data, message) connections of the connecting side; without `message_address` the peer is asked."""
-    data = connect_to(*data_address)
+    data = connect(*data_address)
     if message_address is not None:
         data.sendall(b"need_msg_portN")
         if receive_exactly(data, 3) != b"OKY":
             raise LinkClosed("the peer did not answer OKY")
-        return data, connect_to(*message_address)
+        return data, connect(*message_address)
     data.sendall(b"need_msg_portY")
     answer = b""
     while not answer.endswith(b"Y"):  # exactly: the peer's greeting may follow at once
         answer += receive(data, 1)
-    return data, connect_to(data_address[0], int(answer[len(b"msg_port=") : -1]))
+    return data, connect(data_address[0], int(answer[len(b"msg_port=") : -1]))
 
 
 def connect_uuid(host, port, identity, timeout=None, before=b""):

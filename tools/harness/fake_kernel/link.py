@@ -1,5 +1,4 @@
 """The kernel's end of a link: frames out and in, messages noticed at any moment between them."""
-import contextlib
 import select
 import struct
 import time
@@ -72,8 +71,10 @@ class KernelLink:
     def close(self, *, politely=False):
         """Close both connections; `politely` as the library does it, with the closing message."""
         if politely:
-            with contextlib.suppress(OSError):
+            try:
                 self._message.sendall(CLOSING)
+            except OSError:
+                pass
         self._message.close()
         self._data.close()
 

@@ -1,6 +1,7 @@
 """A life of the test kernel: start as told, connect to the parent, serve until the link closes."""
+import _signal as signal  # see functions_process
+import _socket
 import os
-import signal
 import sys
 import time
 
@@ -69,7 +70,16 @@ def connect(options):
         import uuid
 
         return joining.connect_uuid(*options.data, str(uuid.uuid4()).upper())
-    return joining.connect_classic(options.data, options.message)
+    return joining.connect_classic(options.data, options.message, _connect_to)
+
+
+def _connect_to(host, port):
+    """`joining.connect_to` without the module `socket`, whose import takes longer than the rest of the start."""
+    family, kind, protocol, _, address = _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM)[0]
+    connection = _socket.socket(family, kind, protocol)
+    connection.connect(address)
+    connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    return connection
 
 
 def greet(options, data, message):

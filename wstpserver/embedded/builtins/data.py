@@ -46,7 +46,7 @@ SHOWN_ROWS, SHOWN_COLUMNS = 20, 20
 
 # Tables.
 
-SymbolDataset, SymbolQuery = Symbol("System`Dataset"), Symbol("System`Query")
+SymbolDataset = Symbol("System`Dataset")
 
 #: Operators that choose or arrange parts: they come before the operators for deeper levels, all others after them.
 _DESCENDING = frozenset(

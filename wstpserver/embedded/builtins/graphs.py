@@ -26,7 +26,7 @@ from wstpserver.embedded.builtins.library import Library
 
 GRAPHS = Library()
 
-SymbolGraph, SymbolInfinity = Symbol("System`Graph"), Symbol("System`Infinity")
+SymbolGraph = Symbol("System`Graph")
 SymbolDirected, SymbolUndirected = Symbol("System`DirectedEdge"), Symbol("System`UndirectedEdge")
 
 #: Heads of edges as they are typed, and those they are kept with.

@@ -506,6 +506,7 @@ class Launcher:
         parent.process.stopped.rawlink(partial(self._forget, parent))
 
     def _forget(self, parent: PreforkParent, _stopped: AsyncResult) -> None:
+        self.persistence.forget_parent(parent.process.pid)
         if parent in self._replaced:
             self._replaced.remove(parent)
 
