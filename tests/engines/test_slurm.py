@@ -51,7 +51,7 @@ def begun(server, slurm):
     with contextlib.ExitStack() as links:
         made = {}
         for pool_name in ("Limited", "Apart", "Gone"):
-            link = links.enter_context(join_pool(server, pool_name))
+            link = links.enter_context(join_pool(server, pool_name, timeout=240.0))
             made[pool_name] = link, (job := Job(slurm, link, pool_name))
             for process in (job.agent, job.kernel):  # at the end the server does not wait for what no test has seen end
                 links.callback(kill_what_is_left, os.pidfd_open(process))
@@ -219,9 +219,9 @@ def map_on_both_nodes(address):
 #: A pool whose job Slurm ends, what srun says, and the seconds until nothing is left of it: what runs on a node without
 #: slurmd ends when nothing was heard of the server for 30 seconds.
 ENDS_OF_JOBS = {
-    "the time of its job is over": ("Limited", "DUE TO TIME LIMIT", 30.0),
-    "slurmd of its node is killed": ("Apart", "srun: error: Node failure on node3", 60.0),
-    "its node dies with all that runs there": ("Gone", "srun: error: Node failure on node4", 30.0),
+    "the time of its job is over": ("Limited", "DUE TO TIME LIMIT", 60.0),
+    "slurmd of its node is killed": ("Apart", "srun: error: Node failure on node3", 120.0),
+    "its node dies with all that runs there": ("Gone", "srun: error: Node failure on node4", 60.0),
 }
 
 

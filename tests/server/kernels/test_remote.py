@@ -319,8 +319,9 @@ class TestStartThatFails:
 
 
 def test_client_that_waits_hears_the_reason(tmp_path):
-    keys = elsewhere("/nowhere/kernel", MinimumKernelNumber=1)
-    with serving(tmp_path, {"Pools": {"a": keys}}) as server, server.connect() as link:
+    """Soon, or at the end of its wait if no start has failed until then."""
+    configuration = {"Pools": {"a": elsewhere("/nowhere/kernel", MinimumKernelNumber=1)}, "KernelWaitTimeout": 20}
+    with serving(tmp_path, configuration) as server, server.connect(timeout=90.0) as link:
         while 'the kernel "/nowhere/kernel" does not exist on ' not in (packet := link.get_packet())[1]:
             assert packet[0] == "TextPacket"
 
