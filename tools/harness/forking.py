@@ -47,7 +47,7 @@ def enable():
 
 def can_fork(environment):
     """Whether a server with this environment, beside what all have, can be forked."""
-    return _enabled and not any(name.startswith(_READ_EARLY) for name in environment)
+    return _enabled and hasattr(os, "pidfd_open") and not any(name.startswith(_READ_EARLY) for name in environment)
 
 
 def fork_server(words, environment, folder):
