@@ -87,8 +87,8 @@ def test_a_drained_pool_takes_no_client_and_disturbs_none(server, admin, client)
             told = "pool Main is being drained: it takes no further clients until it is resumed"
             if commands:  # another pool is not drained
                 assert link.command("ConnectKernel", "Other") == SUCCESS
-                assert message_of(prompt(link)) == f"WSTPServer: {told}\n"
-                assert prompt(link)[0] == "InputNamePacket"
+                assert link.answer()[0] == "InputNamePacket"
+                assert link.notice() == f"WSTPServer: {told}\n"
                 assert link.evaluate(call("Plus", 2, 2)) == 4
                 assert link.command("ConnectKernel", kernel_id(client)) == ERROR
                 assert link.command("ConnectKernel", "Main") == ERROR

@@ -84,7 +84,7 @@ def test_in_the_middle_of_an_evaluation(single, gate, how):
         following.put("WSCommandPacket", Function("ConnectKernel", identifier, 20))
         since.wait_for(f"waits up to 20 s for kernel {identifier}")
         gate.open()
-        assert following.get_packet() == ("ReturnPacket", '{"status":"ExecutionSuccess"}')
+        assert following.answer() == ("ReturnPacket", '{"status":"ExecutionSuccess"}')
         assert following.get_packet()[0] == "InputNamePacket"
         assert following.evaluate("mine") == "mine"
         assert [(packet.head.name, packet.args[0]) for packet in missed(following)] == [

@@ -140,7 +140,7 @@ def test_who_waits_for_a_busy_kernel(tmp_path):
             second.put("WSCommandPacket", call("ConnectKernel", kernel, 20))
             server.wait_for_log(rf"waits up to 20 s for kernel {kernel}, which is busy\n")
             gate.open()
-            assert second.get_packet() == ("ReturnPacket", '{"status":"ExecutionSuccess"}')
+            assert second.answer() == ("ReturnPacket", '{"status":"ExecutionSuccess"}')
 
 
 def test_a_kernel_that_does_not_start(tmp_path):

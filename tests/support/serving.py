@@ -115,14 +115,14 @@ def enter(link, head, *args):
     """Send a command; returns its answer, and takes the InputNamePacket that follows a successful connection."""
     text = link.command(head, *args)
     if head in ("ConnectKernel", "ConnectParallelKernel") and text == SUCCESS:
-        assert link.get_packet()[0] == "InputNamePacket"
+        assert link.answer()[0] == "InputNamePacket"
     return text
 
 
 def reconnect(link, identifier):
     """Bridge a link with the kernel of that ID; returns the prompt that follows."""
     assert link.command("ConnectKernel", identifier) == '{"status":"ExecutionSuccess"}'
-    head, prompt = link.get_packet()
+    head, prompt = link.answer()
     assert head == "InputNamePacket"
     return prompt
 

@@ -2,6 +2,7 @@
 
 It shares its few lines with the test kernel and nothing with the product.
 """
+import collections
 import contextlib
 import select
 import socket
@@ -17,10 +18,11 @@ from tools.harness.fake_kernel.framing import Framer
 class RawLink:
     """Both connections of a joined link. Every wait ends after `timeout` seconds with TimeoutError."""
 
-    def __init__(self, data, message, framer=None, timeout=20.0, version=None):
+    def __init__(self, data, message, framer=None, timeout=60.0, version=None):
         self.data, self.message = data, message
         self.framer = framer or Framer()
         self.version = version  # the lower one of both sides' greetings
+        self._notices = collections.deque()
         for connection in (data, message):
             connection.settimeout(timeout)
 
@@ -60,6 +62,20 @@ class RawLink:
         packet = self.get()
         return (packet.head.short, *packet.args)
 
+    def answer(self):
+        """The next packet but those in which the server says something of its own: `notice` has them later."""
+        while (packet := self.get_packet())[0] == "TextPacket" and packet[1].startswith("WSTPServer: "):
+            self._notices.append(packet[1])
+        return packet
+
+    def notice(self):
+        """What the server says of its own accord: the text of the first such packet, which comes next or has come."""
+        if self._notices:
+            return self._notices.popleft()
+        head, text = self.get_packet()
+        assert head == "TextPacket" and text.startswith("WSTPServer: "), (head, text)
+        return text
+
     def evaluate(self, expression):
         """The answer to EvaluatePacket[expression]; the next packet must be that answer."""
         self.put("EvaluatePacket", expression)
@@ -70,7 +86,7 @@ class RawLink:
     def command(self, name, *args):
         """The text of the answer to WSCommandPacket[name[args...]]."""
         self.put("WSCommandPacket", Function(name, *args))
-        head, value = self.get_packet()
+        head, value = self.answer()  # a client that has just connected may be told meanwhile that no kernel is free
         assert head == "ReturnPacket", (head, value)
         return value
 
@@ -104,7 +120,7 @@ class RawLink:
             connection.close()
 
 
-def connect(port, host="127.0.0.1", version=6, timeout=20.0, before=b"", *, without_kernel=False):
+def connect(port, host="127.0.0.1", version=6, timeout=60.0, before=b"", *, without_kernel=False):
     """A client's link to a link server in UUID mode.
 
     `before` goes first on both connections; `without_kernel`: a WSTPServer is told that the link wants none yet.
@@ -115,7 +131,7 @@ def connect(port, host="127.0.0.1", version=6, timeout=20.0, before=b"", *, with
 
 
 @contextlib.contextmanager
-def running_kernel(path, *options, version=4, timeout=20.0, **popen):
+def running_kernel(path, *options, version=4, timeout=60.0, **popen):
     """Start the kernel `path` as a parent does, without a server; yields (link, process); ends both."""
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
@@ -127,7 +143,7 @@ def running_kernel(path, *options, version=4, timeout=20.0, **popen):
         yield link, process
 
 
-def accept_classic(data_listener, message_listener, version=4, timeout=20.0):
+def accept_classic(data_listener, message_listener, version=4, timeout=60.0):
     """The listening side's link in classic mode; the kernel names both ports."""
     for listener in (data_listener, message_listener):
         listener.settimeout(timeout)
