@@ -128,6 +128,8 @@ def test_output_of_the_kernel_and_of_the_engine(server):
         for line in ("Welcome to node7.", "A warning."):
             server.wait_for_log(f"Kernel {identifier} printed: {line}")
         link.evaluate(Function("FloodOutput", 1_000_000))
+        link.evaluate(Function("WriteOutput", "\nthat was all"))
+        server.wait_for_log(f"Kernel {identifier} printed: that was all")
         assert kernel_facts(link, "Noisy")["Host"] != "forged"
         link.put("EvaluatePacket", Function("Die", 3))
         packet = link.get_packet()

@@ -38,8 +38,9 @@ LONGEST_PAUSE = 60.0
 #: failed start: a pool whose kernels all do so must not spin.
 SHORT_LIFE = 1.0
 
-#: Seconds that a kernel whose link has ended has to exit before it counts as dead.
-EXIT_GRACE = 0.5
+#: Seconds that a kernel whose link has ended has to exit before it counts as dead: on this machine, and elsewhere,
+#: where its output and how it ended come by one stream.
+EXIT_GRACE, EXIT_GRACE_ELSEWHERE = 0.5, 1.5
 
 #: Seconds after which a kernel on another machine that has not been started yet takes no turn of others any more: it
 #: waits in the queue of an engine, perhaps for hours.
@@ -413,7 +414,7 @@ class Supervisor:
 
     def _settle_death(self, session: KernelSession) -> None:
         kernel, exited = session.record, session.process.exited
-        exited.wait(EXIT_GRACE)
+        exited.wait(EXIT_GRACE if session.process.remote is None else EXIT_GRACE_ELSEWHERE)
         if kernel.state is not KernelState.DYING:
             session.channel.lost()  # it was closed meanwhile
             return
