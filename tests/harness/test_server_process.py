@@ -101,7 +101,7 @@ def looked(process):
 
 
 def test_a_forked_program_is_as_if_it_was_executed(tmp_path):
-    """Forked later than others, and beside one that still runs."""
+    """Forked later than others, and beside one that still runs, with what this process makes of Ctrl-C now."""
     words, environment = ["-c", LOOK, "a", "--b=c"], {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "A": "é"}
     environment["PYTHONCOERCECLOCALE"] = "0"  # nothing is added to it
     first, second = (forking.fork_server(words, environment, tmp_path) for _ in range(2))

@@ -59,7 +59,10 @@ def fork_server(words, environment, folder):
     parent = _parents.get(os.getpid())
     if parent is None:
         parent = _parents[os.getpid()] = _Parent()
-    return parent.fork({"words": words, "environment": environment, "folder": os.fspath(folder)})
+    ignoring = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # what is executed inherits that
+    return parent.fork(
+        {"words": words, "environment": environment, "folder": os.fspath(folder), "ignoring": ignoring}
+    )
 
 
 class _Parent:
@@ -191,6 +194,7 @@ def _become_program(request, output):
     code = 1
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.SIG_IGN if request["ignoring"] else signal.default_int_handler)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
