@@ -1,8 +1,12 @@
 """An open implementation of WSTPServer: pools of Wolfram Language kernels behind one WSTP endpoint."""
 
-from typing import Any
+from __future__ import annotations
 
 from wstpserver.version import VERSION as __version__
+
+TYPE_CHECKING = False  # typing takes a quarter of the time in which a keeper, which needs little else, is loaded
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["__version__", "load_ipython_extension"]
 

@@ -18,11 +18,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 from wstpserver.keeper import processes, protocol
 from wstpserver.keeper.processes import Starter, kill_group
 from wstpserver.keeper.protocol import MARK, READ, VERSION, Peer
+
+TYPE_CHECKING = False  # typing itself is not loaded, see wstpserver/__init__.py
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Seconds that what a process has left has to end by itself.
 CHILDREN_GRACE = 0.5
@@ -59,11 +62,14 @@ class Process:
         self.status: int | None = None
 
 
-class Held(NamedTuple):
+class Held:
     """What the server has given to the keeper under one name."""
 
-    record: dict[str, Any]
-    descriptors: list[int]
+    __slots__ = ("descriptors", "record")
+
+    def __init__(self, record: dict[str, Any], descriptors: list[int]) -> None:
+        self.record = record
+        self.descriptors = descriptors
 
 
 class Poller:

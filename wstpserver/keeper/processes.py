@@ -17,7 +17,10 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NoReturn
+
+TYPE_CHECKING = False  # typing itself is not loaded, see wstpserver/__init__.py
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15

@@ -25,7 +25,19 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+
+TYPE_CHECKING = False  # typing itself is not loaded, see wstpserver/__init__.py
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Watches(Protocol):
+        """Waits for descriptors."""
+
+        def watch(self, descriptor: int, ready: Callable[[int], object], events: int = ...) -> None:
+            """Call *ready* with the events whenever the descriptor has one of them, until `forget` or `watch`."""
+
+        def forget(self, descriptor: int) -> None:
+            """Watch the descriptor no longer, before it is closed."""
 
 #: Of the conversation. A server and a keeper with different versions have nothing to do with each other.
 VERSION = 1
@@ -155,16 +167,6 @@ def peer(connection: socket.socket) -> tuple[int, int]:
     size = _CREDENTIALS.size
     pid, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     return pid, user
-
-
-class Watches(Protocol):
-    """Waits for descriptors."""
-
-    def watch(self, descriptor: int, ready: Callable[[int], object], events: int = READ) -> None:
-        """Call *ready* with the events whenever the descriptor has one of them, until `forget` or another `watch`."""
-
-    def forget(self, descriptor: int) -> None:
-        """Watch the descriptor no longer, before it is closed."""
 
 
 class Peer:
