@@ -366,10 +366,8 @@ class KernelChannel(Channel):
         self._note()
 
     def account_for(self, head: PacketHead) -> bool:
-        if not self._on_event(ChannelEvent.ANSWERED, head, None):
-            return False
-        self._round_ended()
-        return True
+        # The kernel is idle after that, and has nothing more to send: the end of a round would change nothing.
+        return self._on_event(ChannelEvent.ANSWERED, head, None)
 
 
 # -- what C may do by itself -----------------------------------------------------------------------------------------
