@@ -366,7 +366,7 @@ class KernelChannel(Channel):
         self._note()
 
     def account_for(self, head: PacketHead) -> bool:
-        # The kernel is idle after that, and has nothing more to send: the end of a round would change nothing.
+        # No end of a round: the kernel is idle after that, or has got its next evaluation, which acknowledges the answer.
         return self._on_event(ChannelEvent.ANSWERED, head, None)
 
 
