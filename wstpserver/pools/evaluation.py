@@ -123,7 +123,7 @@ class EvaluationStack:
         self._doubtful: PacketHead | None = None
         #: True if the kernel wrote something else than plain output since it last heard from its client.
         self._requested = False
-        self._subscribers: list[Subscriber] = []
+        self._subscribers: tuple[Subscriber, ...] = ()  # one place in memory, where a list has two
         self.busy = False
         self.accepting = True
         self.asking = False
@@ -170,7 +170,7 @@ class EvaluationStack:
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call *subscriber* after each change, behind those that subscribed before."""
-        self._subscribers.append(subscriber)
+        self._subscribers = (*self._subscribers, subscriber)
 
     @property
     def state(self) -> EvaluationState:

@@ -15,7 +15,7 @@ import struct
 import sys
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -304,6 +304,13 @@ class Connection:
         return self.socket
 
 
+class Busy(Protocol):
+    """The evaluations of a kernel."""
+
+    #: True while one is open.
+    busy: bool
+
+
 class LateAcknowledgements:
     """The connections whose last bytes are perhaps not acknowledged yet, all served by one timer.
 
@@ -313,15 +320,15 @@ class LateAcknowledgements:
     """
 
     def __init__(self) -> None:
-        self._owed: dict[Connection, Callable[[], bool]] = {}
-        self._older: dict[Connection, Callable[[], bool]] = {}
+        self._owed: dict[Connection, Busy] = {}
+        self._older: dict[Connection, Busy] = {}
         self._timer: Any = None
 
-    def owe(self, connection: Connection, still_needed: Callable[[], bool]) -> None:
-        """Acknowledge soon what *connection* has received, if *still_needed* says so by then."""
+    def owe(self, connection: Connection, evaluation: Busy) -> None:
+        """Acknowledge soon what *connection* has received, if *evaluation* is still busy by then."""
         if not self._owed and not self._older:
             self._start()
-        self._owed[connection] = still_needed
+        self._owed[connection] = evaluation
 
     def _start(self) -> None:
         if self._timer is None:
@@ -329,8 +336,8 @@ class LateAcknowledgements:
         self._timer.start(self._tick, update=True)
 
     def _tick(self) -> None:
-        for connection, still_needed in self._older.items():
-            if not connection.ended and still_needed():
+        for connection, evaluation in self._older.items():
+            if evaluation.busy and not connection.ended:
                 connection.acknowledge()
         self._older, self._owed = self._owed, {}
         if not self._older:

@@ -706,8 +706,8 @@ class ClientSession:
             assert data is not None
             self.queue.packet(data, head)
         elif event is _ROUND_ENDED:
-            if self._kernel_is_busy():
-                self._acknowledgements.owe(self._data, self._kernel_is_busy)
+            if self.peer is not None and self.peer.kernel.evaluation.busy:
+                self._acknowledgements.owe(self._data, self.peer.kernel.evaluation)
             else:
                 self._data.acknowledge()
         elif event is _COMMAND:
@@ -723,10 +723,12 @@ class ClientSession:
         return True
 
     def _passed(self, head: PacketHead, begun: int, answered: int) -> bool:
-        assert self.peer is not None
-        answer_left = self.peer.client_passed(head, begun, answered)
-        if self._kernel_is_busy():
-            self._acknowledgements.owe(self._data, self._kernel_is_busy)
+        bridge = self.peer
+        assert bridge is not None
+        answer_left = bridge.client_passed(head, begun, answered)
+        evaluation = bridge.kernel.evaluation
+        if evaluation.busy:
+            self._acknowledgements.owe(self._data, evaluation)
         return answer_left
 
     def _kernel_is_busy(self) -> bool:

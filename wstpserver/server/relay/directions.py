@@ -366,10 +366,8 @@ class KernelChannel(Channel):
         self._note()
 
     def account_for(self, head: PacketHead) -> bool:
-        if not self._on_event(ChannelEvent.ANSWERED, head, None):
-            return False
-        self._round_ended()
-        return True
+        # No end of a round: the kernel is idle after that, or has got its next evaluation, which acknowledges the answer.
+        return self._on_event(ChannelEvent.ANSWERED, head, None)
 
 
 # -- what C may do by itself -----------------------------------------------------------------------------------------
