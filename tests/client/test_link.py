@@ -632,11 +632,11 @@ def test_a_short_look_after_a_farewell_is_no_end():
         messages.sendall(b"\0\0\0\x09")
         assert done.wait(PROMPT)
 
-    with raw_link(script) as link:
+    with raw_link(script) as link, takes(0.9):
         assert link.next_message(PROMPT) == (MessageCode.LINK_CLOSING, 0)
         with pytest.raises(LinkTimeout):
             link.get(0.05)
-        with takes(0.9), pytest.raises(LinkClosed):
+        with pytest.raises(LinkClosed):
             while True:
                 with contextlib.suppress(LinkTimeout):
                     link.get(0.05)
