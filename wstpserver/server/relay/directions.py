@@ -366,7 +366,7 @@ class KernelChannel(Channel):
         self._note()
 
     def account_for(self, head: PacketHead) -> bool:
-        # No end of a round: the kernel is idle after that, or has got its next evaluation, which acknowledges the answer.
+        # No end of a round: the kernel is idle then, or has got its next evaluation, which acknowledges the answer.
         return self._on_event(ChannelEvent.ANSWERED, head, None)
 
 
