@@ -10,6 +10,7 @@ from tests.support.serving import ERROR, MALFORMED, SUCCESS, join, kernel_id, se
 from tools.harness.fake_kernel.codec import Symbol
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ROOT, pool
+from tools.harness.waiting import wait_for
 from wstpserver.pools import commands
 from wstpserver.pools.commands import ADMINISTRATIVE, FORMS, MalformedCommand, parse_command
 from wstpserver.pools.states import KernelState
@@ -123,6 +124,8 @@ def server(tmp_path_factory):
     pools = {"Main": pool(kernel, **keys), "Parallel": pool(kernel, ParallelKernels=True, **keys)}
     with serving(folder, {"Pools": pools}) as process:
         process.kernel = kernel
+        for name in pools:
+            process.wait_for_log(f"Pool {name} is ready")
         yield process
 
 
@@ -190,7 +193,13 @@ def sample():
 
 def test_the_sample_has_the_keys_that_the_server_sends(server):
     with join(server) as link:
-        told = json.loads(link.command("GetServerInformation"))["result"]
+
+        def settled():
+            told = json.loads(link.command("GetServerInformation"))["result"]
+            started = [kernel["State"] != "starting" for each in told["Pools"].values() for kernel in each["Kernels"]]
+            return told if all(started) else None
+
+        told = wait_for(settled)  # the kernel of a test before this one may be being replaced
     shown = sample()
     assert list(shown) == list(told)
     (shown_pool,), (told_pool, _) = shown["Pools"].values(), told["Pools"].values()

@@ -23,7 +23,7 @@ def new():
 
 def machine():
     """Processor, number of processors, memory, system."""
-    facts = {"processor": platform.processor() or platform.machine(), "processors": len(os.sched_getaffinity(0))}
+    facts = {"processor": platform.processor() or platform.machine(), "processors": os.cpu_count()}
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as info:
         names = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
         facts["processor"] = names[0] if names else facts["processor"]
