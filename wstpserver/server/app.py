@@ -101,10 +101,6 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
     Returns:
         The exit code of the program. EXIT_UNAVAILABLE: the port cannot be had, and the log says why.
     """
-    # Clients wait while garbage is looked for. All that is loaded stays, and what comes and goes with clients leaves
-    # nothing for the collector, so it looks through what is there for long seldom.
-    gc.freeze()
-    gc.set_threshold(*COLLECTION_THRESHOLDS)
     get_hub().print_exception = partial(_log_exception, options.log)
     gevent.config.track_greenlet_tree = False  # each greenlet would remember where it was spawned, in 800 bytes
     try:
@@ -124,9 +120,11 @@ def run(settings: ServerSettings, options: ServeOptions, handed_over: str = "") 
             application.recover()
         application.serve_http(http_listeners)
         application.start()
-        if not gc.isenabled():  # the program had it disabled while it loaded
-            gc.freeze()  # what is there now stays; no later collection needs to look at it
-            gc.enable()
+        # Clients wait while garbage is looked for. All that is here now stays, and what comes and goes with clients
+        # leaves nothing for the collector, which the program had disabled while it loaded. So it looks seldom.
+        gc.freeze()
+        gc.set_threshold(*COLLECTION_THRESHOLDS)
+        gc.enable()
         application.wait()
     finally:
         application.stop()
