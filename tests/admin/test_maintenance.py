@@ -163,12 +163,14 @@ def test_top_on_a_terminal(server, client, tmp_path):
         terminal.expect("q quit", PROMPT)
         client.put("EvaluatePacket", call("Sleep", 600))
         terminal.expect("1 in use, 1 busy", PROMPT)
-        for key in SORTS:
-            terminal.keys(key + "r")
-            terminal.expect("q quit", PROMPT)
-        terminal.keys(" ")
-        terminal.expect("1 in use, 1 busy", PROMPT)
-        terminal.keys("q")
+        for key, (title, *_) in SORTS.items():
+            terminal.keys(key)
+            terminal.expect_raw(f"\x1b[7m{title}\x1b[0m", PROMPT)
+        kernels = sorted(set(re.findall("^([0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}) ", terminal.output, re.MULTILINE)))
+        terminal.keys("kr")  # both, whether they come with one read or with two
+        terminal.expect(re.compile("[^\n]*\n".join(reversed(kernels))), PROMPT)
+        terminal.keys("\x1bOQ\x1b[5~")  # F2 and page up are no Q
+        terminal.keys(" q")
         assert terminal.wait(PROMPT) == 0
     assert "\x1b[?1049h" in terminal.raw and terminal.raw.endswith("\x1b[?25h\x1b[?1049l")
     assert "Traceback" not in terminal.output

@@ -54,6 +54,13 @@ class TerminalProgram:
         self._seen = match.end()
         return match
 
+    def expect_raw(self, text, deadline=60.0):
+        """Wait until `text`, escape sequences and all, has appeared at any time."""
+        end = time.monotonic() + deadline
+        while text not in self.raw:
+            if not self._read(end):
+                raise AssertionError(f"{text!r} did not appear; the terminal got:\n{self.raw!r}")
+
     def _read(self, end):
         """Take what the program writes; False at its end or when time is over."""
         if not select.select([self._master], [], [], max(0.0, end - time.monotonic()))[0]:

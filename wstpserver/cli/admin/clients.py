@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -360,6 +361,8 @@ _CLEAR_LINE: Final = "\x1b[K"
 _BOLD: Final = "\x1b[1m"
 _REVERSE: Final = "\x1b[7m"
 _PLAIN: Final = "\x1b[0m"
+#: What arrow and function keys send, which mean nothing here.
+_ESCAPE_SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.)")
 
 
 def top(
@@ -447,11 +450,13 @@ class _Top:
             if resized in ready:
                 os.read(resized, 4096)
             if sys.stdin in ready:
-                key = os.read(sys.stdin.fileno(), 64).decode(errors="replace")
-                if key in ("", "q", "Q", "\x04"):
+                typed = os.read(sys.stdin.fileno(), 64).decode(errors="replace")
+                keys = _ESCAPE_SEQUENCE.sub("", typed)  # several at once, where they came before this look
+                if not typed or any(key in keys for key in "qQ\x04"):
                     return
-                self._press(key)
-                due = min(due, time.monotonic()) if key == " " else due
+                for key in keys:
+                    self._press(key)
+                due = min(due, time.monotonic()) if " " in keys else due
             if time.monotonic() >= due:
                 self._look()
                 due = time.monotonic() + self._interval
