@@ -3,7 +3,7 @@
 Both processes between a server and a kernel elsewhere are woken twice for an evaluation. What the agent does between
 two sleeps is time in which nobody else goes on, and its code is cold each time: so frames of the data connection that
 come as a whole are passed on in one short function, by the rules of `stream.py`, as `relay.py` does for the connector.
-Small ones are read as objects of their own: that takes less than to read into a buffer and to make views of it.
+They are read as objects of their own: where most are small that takes less than a buffer and views of it.
 
 To wake a process that sleeps takes as long as all the rest. So where answers come at once the agent does not sleep
 until the next one is there, while nobody else wants its processor (`_Watchfulness`).
@@ -33,9 +33,6 @@ from wstpserver.keeper.stream import (
 
 #: Descriptors that are told of at once.
 _MOST_READY = 8
-
-#: Bytes that are read at a time, unless the last read has found as many.
-_SMALL = 16 << 10
 
 
 #: Seconds within which an answer comes at once.
@@ -109,7 +106,6 @@ class PassingChannel(StreamChannel):
         may_pass = self._limit - self._under_way
         credit = min(self._credit, CREDIT_STEP - self._written)
         passed = delivered = 0
-        most = _SMALL
         until = None if seconds is None else monotonic() + seconds
         ready: list[tuple[int, int]] = []
         head = HEADER.size
@@ -123,7 +119,7 @@ class PassingChannel(StreamChannel):
                 break
             if ready[0] == from_server:
                 try:
-                    data = read(incoming, _SMALL)
+                    data = read(incoming, CHUNK)
                 except OSError:
                     break
                 length = len(data) - FRAME
@@ -143,7 +139,7 @@ class PassingChannel(StreamChannel):
                     break
             elif ready[0] == from_kernel and may_pass - passed >= CHUNK:
                 try:
-                    data = read(descriptor, most)
+                    data = read(descriptor, CHUNK)
                 except OSError:
                     break
                 size = len(data)
@@ -158,7 +154,6 @@ class PassingChannel(StreamChannel):
                 if sent < size + FRAME:
                     rest_of_frame = memoryview(frame)[sent:]
                     break
-                most = _SMALL if size < _SMALL else CHUNK
                 if QUICKACK is not None:
                     acknowledge(socket.IPPROTO_TCP, QUICKACK, 1)
                 now = monotonic()

@@ -32,10 +32,14 @@ from wstpserver.keeper.stream import (
 #: The channels that C takes care of, in the order of its ends.
 _CHANNELS = (DATA_CHANNEL, MESSAGE_CHANNEL)
 
-#: The stream is offered to the server after so many frames of the data connection in which nothing else came,
+#: The stream is offered to the server after so many frames of the data connection in which nothing else came; after
+#: four times as many each time that the server has not answered the offer before, and so many at most.
 _UNTIL_OFFER = 4
-#: and not for less than so many bytes.
+_MOST_UNTIL_OFFER = 1024
+#: Bytes for which it is not worth it.
 _LEAST_ALLOWANCE = 32 << 10
+#: Seconds that the server has to answer. Nothing passes meanwhile.
+_ANSWER_TIME = 0.25
 
 
 class RelayChannel(StreamChannel):
@@ -107,6 +111,9 @@ class Lender:
         self._totals = (0, 0)
         #: Whether the stream is offered or lent.
         self.lent = False
+        #: After how many frames it may be offered, if there is a server.
+        self.pause = _UNTIL_OFFER
+        self._timer: list[Any] | None = None
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         try:
             self._listener.bind(lender_address(os.getpid()))
@@ -178,16 +185,26 @@ class Lender:
         if self._server is None or lib.wstplend_offer(self._page, connection, may_send, may_take):
             return False
         self.lent = True
+        self._timer = self._loop.call_later(_ANSWER_TIME, self._look)
         try:
             self._server.send(b"\0")
         except OSError:
             self._stream.recall()
         return self.lent
 
+    def _look(self) -> None:
+        """The server has had its time to answer."""
+        if self._page.state == lib.WSTPLEND_OFFERED:
+            self.pause = min(4 * self.pause, _MOST_UNTIL_OFFER)
+            self._stream.recall()
+        else:
+            self.pause = _UNTIL_OFFER
+
     def recall(self) -> tuple[int, int]:
         """Take it back. Returns how many bytes were sent and taken meanwhile."""
         assert self._server is not None
         lib.wstplend_recall(self._page, self._server.fileno())
+        self._loop.cancel(self._timer)
         self.lent = False
         before, totals = self._totals, lib.wstplend_totals(self._page)
         self._totals = totals.sent, totals.taken
@@ -254,7 +271,7 @@ class RelayStream(Stream):
         lender = self.lender
         lent = lender is not None and lender.lent
         relay.outgoing = self.outgoing if self.idle and not lent else -1
-        relay.pause = _UNTIL_OFFER if lender is not None and lender.wanted and not lent else 0
+        relay.pause = lender.pause if lender is not None and lender.wanted and not lent else 0
         relay.until = min(relay.until or relay.pause, relay.pause)
         relay.begin = relay.end = relay.left = relay.rest_begin = relay.rest_end = relay.heard = 0
         for index, number in enumerate(_CHANNELS):

@@ -39,6 +39,7 @@ from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.keeper import stream as protocol
 from wstpserver.keeper.agent import Agent
 from wstpserver.keeper.connector import AGENT_MODULES, LAUNCHER_GRACE, LINK_GRACE, REPORT, agent_source
+from wstpserver.keeper.relay import lender_address
 from wstpserver.server.kernels.process import RemoteKernel
 
 #: What an engine with a remote shell does to a command.
@@ -80,10 +81,11 @@ def server(tmp_path_factory):
         "Shell": elsewhere(kernel, REMOTE_SHELL, **keys, **initialisation),
         "Noisy": elsewhere(kernel, noisy, **keys),
         "Tcp": elsewhere(kernel, KernelTransport="tcp", **keys),
+        "Intruder": elsewhere(kernel, script(folder / "intruder", _INTRUDER), **keys),
     }
     root = {"EnableAutomaticKernelConnection": False, "KernelTransportInterface": "127.0.0.1"}
     with serving(folder, {"Pools": pools, **root}) as running:
-        ready_kernels(running, 7)
+        ready_kernels(running, 8)
         yield running
 
 
@@ -172,6 +174,104 @@ def processes_of(link, pool_name):
     return told["ProcessID"], *processes.children(told["ProcessID"]), told["HostProcessID"]
 
 
+# -- the stream that is lent to the server ---------------------------------------------------------------------------
+
+
+def switches(pid):
+    """How often a process has gone to sleep."""
+    status = (processes.PROC / str(pid) / "status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", status, re.MULTILINE)[1])
+
+
+def passes_without(link, pid, number=20):
+    """Whether so many evaluations pass, and this process sleeps on most of the time."""
+    before = switches(pid)
+    conversation.evaluations(link, number)
+    return switches(pid) - before < number / 2
+
+
+def test_the_connector_sleeps_while_evaluations_pass(server):
+    """After whatever else has passed as well: the stream is lent to the server again and again."""
+    with join_pool(server, "Words") as link:
+        connector, *_ = processes_of(link, "Words")
+        wait_for(lambda: passes_without(link, connector), what="the stream to be lent")
+        conversation.output_while_it_happens(link)
+        conversation.large(link, 200_000)
+        conversation.send_large(link, 100_000)
+        conversation.send_large(link, 20_000)
+        link.evaluate(Function("WriteOutput", "a line\n"))
+        wait_for(lambda: passes_without(link, connector), what="the stream to be lent again")
+        for size in (16_000, 16_300, 16_384, 16_400, 40_000, 70_000):  # more than one loan allows
+            for number in range(6):
+                assert link.evaluate(Function("StringJoin", "x" * size, str(number))) == "x" * size + str(number)
+        link.put("EvaluatePacket", Function("CompoundExpression", Function("Print", "now"), Function("Pause", 100)))
+        assert link.get_packet() == ("TextPacket", "now\n")
+        link.send_message(conversation.ABORT)
+        assert link.get_packet() == ("ReturnPacket", conversation.ABORTED)
+        wait_for(lambda: passes_without(link, connector), what="the stream to be lent after an abort")
+
+
+def test_somebody_else_asks_for_the_stream(server):
+    """It is for one at a time; the server goes on without it."""
+    with join_pool(server, "Words") as link:
+        connector, *_ = processes_of(link, "Words")
+        wait_for(lambda: passes_without(link, connector), what="the stream to be lent")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+            other.settimeout(20.0)
+            other.connect(lender_address(connector))
+            _, descriptors, _, _ = socket.recv_fds(other, 100, 10)
+            conversation.evaluations(link, 20)
+            assert not passes_without(link, connector)
+            other.send(b"nothing that it knows")
+            for descriptor in descriptors:
+                os.close(descriptor)
+        conversation.evaluations(link, 20)
+
+
+#: A launcher whose stream says more than the agent does, once an answer has passed that asks for it.
+_INTRUDER = """
+import os, selectors, subprocess, sys
+words = {
+    "garbage": b"\\xff" * 100,
+    "no line feed": b"\\0\\0\\0\\2\\0\\1abc" + bytes(100),
+    "4 GB": b"\\xff\\xff\\xff\\xff\\0\\1" + bytes(100),
+    "a kind that is not there": b"\\0\\0\\0\\0\\x4d\\1\\n",
+    "a channel that is not there": b"\\0\\0\\0\\1\\0\\x09x\\n",
+    "credit for nothing": b"\\0\\0\\0\\4\\1\\1\\0\\1\\0\\0\\n",
+    "no WSTP": b"\\0\\0\\0\\4\\0\\1!!!!\\n",
+    "the beginning of a frame": b"\\0\\0\\0\\4\\0\\1!",
+}
+agent = subprocess.Popen(sys.argv[1:], stdin=0, stdout=subprocess.PIPE)
+while data := os.read(agent.stdout.fileno(), 1 << 16):
+    os.write(1, data)
+    for word in words:
+        if b"please: " + word.encode() in data:
+            os.write(1, words[word])
+            if "beginning" in word:
+                agent.kill()
+agent.wait()
+"""
+INTRUSIONS = [
+    "garbage", "no line feed", "4 GB", "a kind that is not there", "a channel that is not there", "credit for nothing",
+    "no WSTP", "the beginning of a frame",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", INTRUSIONS)
+def test_a_hostile_stream_while_it_is_lent(server, what):
+    """Its kernel ends, and nobody else notices."""
+    with join_pool(server, "Main") as bystander, join_pool(server, "Intruder") as link:
+        connector, *_ = processes_of(link, "Intruder")
+        wait_for(lambda: passes_without(link, connector), what="the stream to be lent")
+        link.put("EvaluatePacket", Function("StringJoin", "please: ", what))
+        assert link.get_packet() == ("ReturnPacket", f"please: {what}")
+        for number in range(10):
+            assert bystander.evaluate(number) == number
+        packet = link.get_packet()
+        assert is_death(packet), packet
+        wait_gone(connector)
+
+
 def test_initialisation_and_silent_replacement(server):
     """Each kernel reads the file of its machine and evaluates the code, also one that takes the place of another."""
     with join_pool(server, "Shell") as link:
@@ -226,9 +326,11 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
         with join_pool(first, "a") as link:
             identifier, before = kernel_id(link), kernel_facts(link, "a")
             link.evaluate(Function("Set", conversation.Symbol("x"), 23))
+            conversation.evaluations(link, 20)  # the stream is lent to the server by then
             os.kill(first.pid, signal.SIGUSR2)
             first.wait_for_log("Restarted with ")
             assert link.evaluate(conversation.Symbol("x")) == 23
+            conversation.evaluations(link, 20)
             assert {**kernel_facts(link, "a"), **CHANGING} == {**before, **CHANGING}
             assert link.command("SetReserveKernel", conversation.Symbol("True")) == SUCCESS
         first.wait_for_log(f"is unbridged from kernel {identifier}")
@@ -240,6 +342,7 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
         ):
             reconnect(link, identifier)
             assert link.evaluate(conversation.Symbol("x")) == 23
+            conversation.evaluations(link, 20)
             assert {**kernel_facts(link, "a"), **CHANGING} == {**before, **CHANGING}
             link.put("EvaluatePacket", Function("Die", 3))
             packet = link.get_packet()
