@@ -13,11 +13,12 @@ import mmap
 import os
 import select
 import socket
+import sys
 import time
 from typing import Any
 
 from wstpserver._native import ffi, lib
-from wstpserver.keeper.protocol import memory_file, peer
+from wstpserver.keeper import protocol
 from wstpserver.keeper.stream import (
     CHUNK,
     CREDIT_STEP,
@@ -38,6 +39,8 @@ _UNTIL_OFFER = 4
 _MOST_UNTIL_OFFER = 1024
 #: Bytes for which it is not worth it.
 _LEAST_ALLOWANCE = 32 << 10
+#: Connections of servers that wait to be accepted.
+_BACKLOG = 16
 #: Seconds that the server has to answer. Nothing passes meanwhile.
 _ANSWER_TIME = 0.25
 
@@ -114,13 +117,18 @@ class Lender:
         #: After how many frames it may be offered, if there is a server.
         self.pause = _UNTIL_OFFER
         self._timer: list[Any] | None = None
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        if sys.platform.startswith("linux"):
+            self._listen()
+
+    def _listen(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.setblocking(False)
         try:
             self._listener.bind(lender_address(os.getpid()))
-            self._listener.listen(1)
-        except OSError:  # another system, or something else has this name: nothing is lent
+            self._listener.listen(_BACKLOG)
+        except OSError:  # something else has this name: nothing is lent
             return
-        loop.watch(self._listener.fileno(), select.POLLIN, self._accept)
+        self._loop.watch(self._listener.fileno(), select.POLLIN, self._accept)
 
     @property
     def wanted(self) -> bool:
@@ -132,19 +140,19 @@ class Lender:
             server, _ = self._listener.accept()
         except OSError:
             return
-        if peer(server)[1] not in (os.getuid(), 0):
+        if protocol.peer(server)[1] not in (os.getuid(), 0):
             server.close()
             return
         self._lose_server()
         server.setblocking(False)
-        file = memory_file("wstpserver-stream")
+        file = protocol.memory_file("wstpserver-stream")
         try:
             os.truncate(file, mmap.PAGESIZE)
             memory = mmap.mmap(file, mmap.PAGESIZE)
             page = ffi.cast("struct wstplend_page *", ffi.from_buffer(memory))
             page.totals[0].sent, page.totals[0].taken = self._totals
             stream = self._stream
-            socket.send_fds(server, [b"stream"], [stream.incoming, stream.outgoing, file])
+            protocol.send(server, {"stream": os.getpid()}, [stream.incoming, stream.outgoing, file])
         except OSError:
             server.close()
             return

@@ -221,7 +221,6 @@ def test_somebody_else_asks_for_the_stream(server):
             other.connect(lender_address(connector))
             _, descriptors, _, _ = socket.recv_fds(other, 100, 10)
             conversation.evaluations(link, 20)
-            assert not passes_without(link, connector)
             other.send(b"nothing that it knows")
             for descriptor in descriptors:
                 os.close(descriptor)

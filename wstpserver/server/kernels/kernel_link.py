@@ -25,6 +25,7 @@ import os
 import secrets
 import select
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,8 +36,8 @@ from gevent.event import AsyncResult, Event
 from gevent.socket import wait_read
 
 from wstpserver._native import ffi, lib
+from wstpserver.keeper import protocol
 from wstpserver.keeper.agent import proof
-from wstpserver.keeper.protocol import peer
 from wstpserver.keeper.relay import lender_address
 from wstpserver.keeper.stream import DATA_CHANNEL, MESSAGE_CHANNEL, VERSION
 from wstpserver.server.connection import ConnectionClosed, address_name, peer_name
@@ -142,19 +143,26 @@ class BorrowedStream:
     """
 
     def __init__(self, pid: int, wait: Callable[[int], object] = lambda descriptor: _wait_for(descriptor)) -> None:
-        self._connector = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        if not sys.platform.startswith("linux"):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "nothing is lent on this system")
+        self._connector = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connector.setblocking(False)
         self._descriptors: list[int] = []
         try:
             self._connector.connect(lender_address(pid))
-            if peer(self._connector)[0] != pid:
+            if protocol.peer(self._connector)[0] != pid:
                 raise ConnectionRefusedError(errno.ECONNREFUSED, "something else has the address of the connector")
             wait(self._connector.fileno())
-            _, self._descriptors, _, _ = socket.recv_fds(self._connector, 16, 3)
+            received = protocol.receive(self._connector)
+            if received is None:
+                raise ConnectionResetError(errno.ECONNRESET, "the connector has ended")
+            self._descriptors = received[1]
             incoming, outgoing, file = self._descriptors
             self._memory = mmap.mmap(file, mmap.PAGESIZE)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, protocol.BadMessage) as error:
             self.close()
-            raise error if isinstance(error, OSError) else ConnectionResetError from None
+            raise error if isinstance(error, OSError) else OSError(errno.EPROTO, str(error)) from None
+        os.close(self._descriptors.pop())
         self._page = ffi.cast("struct wstplend_page *", ffi.from_buffer(self._memory))
         self.lend = ffi.new("struct wstplend *")
         self.lend.page, self.lend.bell = self._page, self._connector.fileno()
