@@ -123,8 +123,8 @@ struct wstpscan {
     uint64_t consumed;          /* bytes consumed since the start of the stream */
     uint64_t frame_bytes;       /* bytes of the current frame so far; between frames, of the last one with its "]" */
     uint64_t undecided;         /* how many of the last consumed bytes belong to a frame whose head is not known yet:
-                                   0 .. WSTPSCAN_MAX_UNDECIDED. Who must see a head before he passes on any byte of
-                                   its frame holds these back. */
+                                   0 .. WSTPSCAN_MAX_UNDECIDED. A caller that inspects the head before it passes
+                                   on a byte of the frame must hold these back. */
     uint64_t opaque;            /* bytes that follow and belong to a text or packed block, whatever they are */
     uint64_t error_offset;      /* since the start of the stream; valid if error is not 0 */
     int32_t error;              /* enum wstpscan_error */
