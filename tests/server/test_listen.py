@@ -13,7 +13,6 @@ from gevent.event import Event
 from tests.support.serving import one_pool
 from tools.harness.processes import own_descriptors
 from tools.harness.server import ServerProcess
-from wstpserver.server import listen as listen_module
 from wstpserver.server.connection import INHERITS_OPTIONS
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log
@@ -129,10 +128,10 @@ def test_an_interface_that_there_is_not(interface):
 
 
 def test_a_port_that_is_not_permitted(monkeypatch):
-    def refuse(family, address):
+    def refuse(_socket, _address):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(listen_module, "_listener", refuse)
+    monkeypatch.setattr(socket.socket, "bind", refuse)
     told = "port 80 and interface 127.0.0.1: not permitted; choose a port above 1023"
     with pytest.raises(PortUnavailable, match=told):
         listen("127.0.0.1", 80)
