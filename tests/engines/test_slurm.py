@@ -101,7 +101,7 @@ class Job:
         self.name = f"{pool_name}-{facts['ID']}"
         self.number = slurm.jobs()[self.name][0]
 
-    def assert_nothing_left(self, deadline=30.0):
+    def assert_nothing_left(self, deadline=60.0):
         for pid in (self.kernel, self.agent, self.connector, self.launcher):
             wait_gone(pid, deadline)
         wait_for(lambda: self.name not in self.slurm.jobs(), 30.0, f"{self.name} to leave the queue", 0.1)

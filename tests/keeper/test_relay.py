@@ -20,7 +20,7 @@ def connected_pair():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         first = socket.create_connection(listener.getsockname(), 20.0)
         second, _ = listener.accept()
-    second.settimeout(20.0)
+    second.settimeout(60)
     return first, second
 
 

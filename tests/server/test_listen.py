@@ -146,7 +146,7 @@ def test_a_server_whose_port_is_taken(tmp_path, kernel):
         server.launch()
         try:
             server.wait_for_log(rf"Error: \n    Cannot listen on port {port} and interface \S+: the port is in use")
-            assert server.process.wait(30) == 69
+            assert server.process.wait(60) == 69
             assert "is ready" not in server.log and not server.processes()
         finally:
             server.kill()
@@ -159,7 +159,7 @@ def test_two_servers_on_one_port(tmp_path, kernel):
                                environment=environment)  # fmt: skip
         second.launch()
         try:
-            assert second.process.wait(30) == 69
+            assert second.process.wait(60) == 69
         finally:
             second.kill()
         assert os.path.exists(f"/proc/{first.pid}")

@@ -33,7 +33,7 @@ def listener(request):
     except OSError:
         pytest.skip(f"there is no {request.param} here")
     with listener:
-        listener.settimeout(20)
+        listener.settimeout(60)
         yield listener
 
 
@@ -69,8 +69,8 @@ def test_a_process_and_its_descendants(listener, way, depth):
     finally:
         for connection in connections:
             connection.close()
-        process.wait(10)
-        other.wait(10)
+        process.wait(60)
+        other.wait(60)
 
 
 def test_a_connection_of_our_own_is_nobody_else_s(listener, way):
@@ -87,7 +87,7 @@ def test_a_connection_of_our_own_is_nobody_else_s(listener, way):
 
 def test_a_process_that_is_gone_owns_nothing(listener, way):
     process = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    process.wait(10)
+    process.wait(60)
     with socket.create_connection(listener.getsockname()[:2]):
         accepted, _ = listener.accept()
         with accepted:
@@ -172,4 +172,4 @@ def test_two_connections_of_one_process(listener, way):
     finally:
         for each in (stranger, *(end for pair in pairs for end in pair)):
             each.close()
-        process.wait(10)
+        process.wait(60)

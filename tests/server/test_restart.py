@@ -386,7 +386,7 @@ def half_a_greeting(server, folder):
     data.sendall(b"Math Link 6\n")
     assert data.recv(1, socket.MSG_PEEK)
     yield
-    with RawLink(data, message, timeout=20.0) as link:
+    with RawLink(data, message, timeout=60.0) as link:
         received = b""
         data.sendall(b"".join(line for _, line in joining.LINES))
         while received.count(b"\n") < 1 + len(joining.LINES):
@@ -414,7 +414,7 @@ def a_classic_client_that_knows_its_port(server, folder):
 def a_classic_client_with_both_connections(server, folder):
     data, message = joining.connect_classic(("127.0.0.1", server.port))
     for one in (data, message):
-        one.settimeout(20.0)
+        one.settimeout(60)
     yield
     with begun(data, message, 4) as link:
         assert link.evaluate(6) == 6

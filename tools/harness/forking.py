@@ -88,7 +88,7 @@ class _Parent:
     def _end(self, owner):
         if os.getpid() == owner:
             self._control.close()
-            self._process.wait(10)
+            self._process.wait(60)
 
     def fork(self, request):
         output, its_output = os.pipe()
