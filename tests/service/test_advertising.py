@@ -98,7 +98,7 @@ def test_a_restarted_server_has_its_name_again(tmp_path, service_type, browser):
         browser.wait_for(name)
         server.process.send_signal(signal.SIGUSR2)
         server.wait_for_log("Restarted with")
-        wait_for(lambda: len(advertising(server)) == 2, 30.0, "the server to be advertised again")
+        wait_for(lambda: len(advertising(server)) == 2, 60.0, "the server to be advertised again")
         assert advertising(server) == [f'Advertising the server as "{name}"'] * 2
         assert browser.wait_for(name).port == server.port
 

@@ -152,11 +152,11 @@ def test_a_folder_that_others_can_use_is_not_used(tmp_path, log, monkeypatch):
 
 def test_a_kernel_of_a_killed_server_is_killed_with_its_group(folder, log, start, tmp_path):
     kernel = start([sys.executable, "-S", "-E", "-c", "import os, time; os.fork(); time.sleep(1000)"])
-    wait_for(lambda: len(process_info.group_members(kernel.pid)) == 2, 10.0, "its child")
+    wait_for(lambda: len(process_info.group_members(kernel.pid)) == 2, 60.0, "its child")
     path = write_list(folder, (kernel.pid, process_info.started(kernel.pid)))
     reap(folder, log)
     assert kernel.wait(60) == -signal.SIGKILL
-    wait_for(lambda: not process_info.group_members(kernel.pid), 10.0, "its child to be gone")
+    wait_for(lambda: not process_info.group_members(kernel.pid), 60.0, "its child to be gone")
     assert not path.exists()
     assert f"Ended what was left of the kernels of a killed server (process 99999999): {kernel.pid}" in text_of(
         log, tmp_path
@@ -239,7 +239,7 @@ def test_no_kernel_survives_a_server_that_is_killed(tmp_path, busy):
                 gate.wait_until_reached()
             server.stop(signal.SIGKILL)
             for kernel in kernels:
-                wait_gone(kernel, 30.0)
+                wait_gone(kernel, 60.0)
             assert link.at_end()
 
 
@@ -304,7 +304,7 @@ def test_the_guard_ends_with_the_server(tmp_path):
     wrapper.chmod(0o755)
     with serving(tmp_path, one_pool(wrapper)) as server:
         ready_kernels(server, 1)
-        wait_for(lambda: len(processes.children(server.pid)) == 2, 20.0, "the wrapper and the guard")
+        wait_for(lambda: len(processes.children(server.pid)) == 2, 60.0, "the wrapper and the guard")
         assert server.stop() == 0
         server.assert_no_process_left()
 

@@ -322,7 +322,7 @@ class TestStartThatFails:
         (server, names), (_, reason) = failing, FAILURES[what]
         server.wait_for_log(f"A kernel of pool {names[what]} did not start: (?s:.*?){re.escape(reason)}")
         with server.connect() as link:
-            wait_for(lambda: reason in information(link)["Pools"][names[what]]["Trouble"], 30.0)
+            wait_for(lambda: reason in information(link)["Pools"][names[what]]["Trouble"], 60.0)
 
 
 def test_client_that_waits_hears_the_reason(tmp_path):
@@ -655,7 +655,7 @@ def transport_port(server):
     ],
 )
 def test_stranger_at_the_port_for_agents(server, said):
-    with socket.create_connection(("127.0.0.1", transport_port(server)), 20.0) as stranger:
+    with socket.create_connection(("127.0.0.1", transport_port(server)), 60.0) as stranger:
         stranger.sendall(said)
         try:
             assert stranger.recv(100) == b""
