@@ -10,18 +10,18 @@ import gevent
 import gevent.socket
 import pytest
 
+from tests.support.settings import make_settings
 from tools.harness.fake_kernel import joining
 from wstpserver.server import ServeOptions, app
 from wstpserver.server.listen import listen
 from wstpserver.server.log import Log, LogLevel
-from wstpserver.settings import ServerSettings
 
 GREETING = b"Math Link 4\n-libraryid '!&*' -decoders 0\n-numericsid boxer -formats 1,2,3,4,5,6,7\n-envid ''\n"
 
 
 def settings():
     pools = [{"name": "Main", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 1}]
-    return ServerSettings.build(pools=pools)
+    return make_settings(pools=pools)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,5 @@
 """Connections that do not become links, as the acceptor sees them."""
+
 import contextlib
 import socket
 from types import SimpleNamespace
@@ -8,9 +9,9 @@ import pytest
 from gevent.event import AsyncResult
 
 from tests.server.connections import tcp_pair
+from tests.support.settings import make_settings
 from wstpserver.server.access import ConnectionRules
 from wstpserver.server.handshake import ClientAcceptor
-from wstpserver.settings import ServerSettings
 from wstpserver.wire.packets import encode_message
 
 
@@ -28,7 +29,7 @@ def settings(timeout=20.0, most=8):
 
 def acceptor_of(settings, log, serve, **rules):
     pools = [{"name": "P", "KernelPath": "/bin/kernel"}]
-    return ClientAcceptor(settings, log, serve, ConnectionRules(ServerSettings.build(pools=pools, **rules), log))
+    return ClientAcceptor(settings, log, serve, ConnectionRules(make_settings(pools=pools, **rules), log))
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 """A planned restart: what is under way goes on in the next program. A program that cannot start changes nothing."""
+
 import contextlib
 import json
 import os
@@ -31,6 +32,7 @@ from tests.support.serving import (
     serving,
     wait_until_busy,
 )
+from tests.support.settings import make_settings
 from tools.harness.fake_kernel import joining
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
@@ -39,7 +41,6 @@ from tools.harness.server import ROOT, pool
 from tools.harness.waiting import wait_for
 from wstpserver.server.app import can_start
 from wstpserver.server.handover import check_words
-from wstpserver.settings import ServerSettings
 
 ABORT = 3
 
@@ -512,9 +513,7 @@ def test_code_that_cannot_be_imported_changes_nothing(changing):
         with changed(broken, lambda text: text + "import wstpserver.no_such_module\n"):
             reason = json.loads(administrator.command("RestartServer"))["reason"]
         line = len(broken.read_text(encoding="utf-8").splitlines()) + 1
-        assert reason == (
-            f"ModuleNotFoundError: No module named 'wstpserver.no_such_module' ({broken}, line {line})"
-        )
+        assert reason == (f"ModuleNotFoundError: No module named 'wstpserver.no_such_module' ({broken}, line {line})")
         since.wait_for(re.escape(f"The server was not restarted and goes on as before: {reason}"))
         assert kernel_id(link) == kernel
         assert link.evaluate(2) == 2
@@ -536,13 +535,13 @@ def test_the_new_version_of_the_program_is_in_force(changing):
 def test_a_port_that_is_taken_by_another_program_is_found_beforehand():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        settings = ServerSettings.build(pools=[{"name": "P", "KernelPath": "/k"}], Port=port, Interface="127.0.0.1")
+        settings = make_settings(pools=[{"name": "P", "KernelPath": "/k"}], Port=port, Interface="127.0.0.1")
         assert "the port is in use" in can_start(check_words(0, "127.0.0.1"), settings)
         assert can_start(check_words(port, "127.0.0.1"), settings) == "", "it is the one of the server that asks"
 
 
 def test_a_program_of_an_earlier_version_is_not_executed():
-    settings = ServerSettings.build(pools=[{"name": "P", "KernelPath": "/k"}])
+    settings = make_settings(pools=[{"name": "P", "KernelPath": "/k"}])
     assert "only formats up to" in can_start("check 999 31415 ", settings)
     assert can_start("check", settings)
 

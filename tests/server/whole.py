@@ -8,6 +8,7 @@ import gevent
 from gevent.event import AsyncResult
 
 from tests.server.connections import tcp_pair
+from tests.support.settings import make_settings
 from tools.harness.fake_kernel.codec import Function, decode, encode
 from tools.harness.fake_kernel.framing import Framer
 from wstpserver.pools.states import Client, Purpose
@@ -18,7 +19,6 @@ from wstpserver.server.connection import Connection
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.log import Log
-from wstpserver.settings import ServerSettings
 
 
 def packet(head, *args, end=True):
@@ -95,7 +95,7 @@ class Server:
 
     def __init__(self, **settings):
         pools = [{"name": "Main", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 1}]
-        built = ServerSettings.build(pools=pools, **{"AllowStealingKernels": True, **settings})
+        built = make_settings(pools=pools, **{"AllowStealingKernels": True, **settings})
         self.dispatcher = Dispatcher(built, Log(), _Launcher())
         self._others: list[socket.socket] = []
         self._links: list[OpenLink] = []
