@@ -134,7 +134,7 @@ def test_a_real_connection_has_its_owner(connected):
     assert rules.refusal_by_user(accepted, address) == ""
     client.close()
     wait_for(
-        lambda: "not known" in rules.refusal_by_user(accepted, address), 10.0, "the closed connection to be nobody's"
+        lambda: "not known" in rules.refusal_by_user(accepted, address), 60.0, "the closed connection to be nobody's"
     )
 
 

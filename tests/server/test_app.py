@@ -49,7 +49,7 @@ def fail():
 def test_an_exception_that_nobody_catches_goes_to_the_log(monkeypatch, capfd, tmp_path, log, start):
     hub = gevent.get_hub()
     monkeypatch.setattr(hub, "print_exception", partial(app._log_exception, log), raising=False)
-    gevent.wait([start(fail)], timeout=20)
+    gevent.wait([start(fail)], timeout=60)
     text = (tmp_path / "log").read_text()
     assert text.count("Error: \n    Internal error:\n    Traceback") == 1
     assert "RuntimeError: lost the thread\n\n" in text

@@ -259,5 +259,5 @@ def test_a_record_of_format_1_is_gone_on_with(stored):
 
     for session in tuple(dispatcher.sessions.values()):
         session.end()
-    gevent.joinall(running, timeout=20)
+    gevent.joinall(running, timeout=60)
     dispatcher.stop()

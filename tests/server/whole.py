@@ -31,7 +31,7 @@ class Peer:
     def __init__(self, connection):
         self.connection = connection
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(20)
+        connection.settimeout(60)
         self._framer = Framer()
 
     def get(self):
@@ -51,7 +51,7 @@ class Peer:
                 self._framer.feed(data)
         except BlockingIOError:
             pass
-        self.connection.settimeout(20)
+        self.connection.settimeout(60)
         return self._framer.pending.lstrip(b"]")
 
     def put(self, data):
@@ -146,7 +146,7 @@ class Server:
         """End everything."""
         for session in tuple(self.dispatcher.sessions.values()):
             session.end()
-        gevent.joinall(self._running, timeout=20)
+        gevent.joinall(self._running, timeout=60)
         self.dispatcher.stop()
         with gevent.Timeout(20):  # kernels give their links back when their last frames are sent
             while any(link.messages.socket.fileno() >= 0 for link in self._links):

@@ -94,7 +94,7 @@ class Supervised:
     def wait_for_status(self, status):
         """The server's process id, when supervisord says that it is in this state."""
         pattern = re.compile(rf"^wstpserver\s+{status}(?:\s+pid (\d+))?")
-        match = wait_for(lambda: pattern.match(self.control("status")), 30, f"status {status}")
+        match = wait_for(lambda: pattern.match(self.control("status")), 60, f"status {status}")
         return int(match[1]) if match[1] else None
 
     def wait_for_port(self, start=0):
@@ -103,7 +103,7 @@ class Supervised:
         def port():
             return LISTENING.search(self.log.read_text()[start:]) if self.log.exists() else None
 
-        return int(wait_for(port, 30, "listening")[1])
+        return int(wait_for(port, 60, "listening")[1])
 
     def restarts(self):
         """How often the server was restarted by a signal."""
@@ -114,7 +114,7 @@ class Supervised:
         return [int(line) for line in self.register.read_text().split()] if self.register.exists() else []
 
     def wait_for_kernels(self, number):
-        return wait_for(lambda: self.kernels() if len(self.kernels()) >= number else None, 30, f"{number} kernels")
+        return wait_for(lambda: self.kernels() if len(self.kernels()) >= number else None, 60, f"{number} kernels")
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ _LARGEST_WRITE: Final = 1 << 20
 
 #: Seconds after which an abort without effect is repeated: a kernel that gets it before it has read the evaluation
 #: ignores it.
-_REPEAT_ABORT: Final = 1.0
+REPEAT_ABORT: Final = 1.0
 #: Seconds for the message connection to take an abort.
 _SEND_ABORT: Final = 1.0
 #: Seconds for the kernel to leave a question because of an abort, before anything is sent that it could take for an
@@ -66,7 +66,7 @@ def note_abort(evaluation: Evaluation, grace: float | None) -> None:
     """Note that the kernel is told to abort `evaluation`, which is given up after `grace` seconds."""
     evaluation.abort_requested = True
     evaluation.grace = Deadline(grace)
-    evaluation.repeat_abort = Deadline(_REPEAT_ABORT)
+    evaluation.repeat_abort = Deadline(REPEAT_ABORT)
 
 
 def wants_another_abort(evaluation: Evaluation) -> bool:
@@ -284,7 +284,7 @@ class RequestStream:
             if self._pending:
                 return self._pending.popleft()
             notice = evaluation is not None and evaluation.notice is not None
-            slice_ = _NOTICE_STANDS if notice else _SLOW if self.on_slow is not None else _REPEAT_ABORT
+            slice_ = _NOTICE_STANDS if notice else _SLOW if self.on_slow is not None else REPEAT_ABORT
             try:
                 packet = self.link.get_packet(deadline.at_most(slice_).remaining())
             except LinkTimeout:
