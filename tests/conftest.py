@@ -1,9 +1,16 @@
 """What holds for all tests."""
 
+import gc
 import os
 
 import pytest
 
+from tests.support.embedded import (  # noqa: F401 - fixtures
+    documented_server,
+    embedded_server,
+    needs_mathics,
+    warm_parent,
+)
 from tools.harness import forking
 
 try:
@@ -32,6 +39,17 @@ def pytest_xdist_make_scheduler(config, log):
     from tests.support.scheduling import Scheduling
 
     return Scheduling(config, log)
+
+
+def pytest_collection(session):
+    """Collecting makes hundreds of thousands of objects, all of which stay: there is nothing to find among them."""
+    gc.disable()
+
+
+def pytest_collection_finish(session):
+    """Nor does it help to look through them again and again while the tests run."""
+    gc.enable()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.embedded.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
+from tests.embedded.conftest import kernel  # noqa: F401 - a fixture
 from tests.embedded.harness import PATIENCE
 from wstpserver.client import Function, Session, Symbol, to_expression, to_python
 

@@ -1,10 +1,11 @@
 """Embedded kernels behind the real server: warm starts, the WSTPServer functions, aborts, the end."""
 import os
+import shlex
 import signal
 
 import pytest
 
-from tests.embedded.harness import LOADING_PATIENCE, PATIENCE, call
+from tests.embedded.harness import LIGHT_PROGRAM, LOADING_PATIENCE, PATIENCE, call
 from tools.harness.processes import children
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for, wait_gone
@@ -131,14 +132,19 @@ def test_quit_ends_the_kernel(server, session):
     wait_gone(pid)
 
 
-def test_a_killed_server_leaves_nothing(needs_mathics, tmp_path):
+def test_a_killed_server_leaves_nothing(tmp_path):
     program = tmp_path / "wstpkernel"
-    program.write_text(f'#!/bin/sh\nexec {os.sys.executable} -m wstpserver.embedded.main "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(LIGHT_PROGRAM)} "$@"\n')
     program.chmod(0o755)
     with ServerProcess(tmp_path, {"Pools": {"Main": pool(program, MinimumKernelNumber=2)}}) as server:
+        server.wait_for_log("Pool Main is ready")
         with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as session:
-            pid = session.evaluate("$ProcessID", timeout=LOADING_PATIENCE)
+            pools = session.command("GetServerInformation")["Pools"]
+            kernels = [kernel["ProcessID"] for kernel in pools["Main"]["Kernels"]]
+            (parent,) = [pid for pid in children(server.pid) if children(pid)]
+            assert sorted(kernels) == sorted(children(parent)) and len(kernels) == 2
             server.expect_exit(-signal.SIGKILL)
             server.stop(signal.SIGKILL)
-            wait_gone(pid)
+            for pid in (parent, *kernels):
+                wait_gone(pid)
         wait_for(lambda: not server.processes())

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,7 @@ from tests.support.serving import (
 )
 from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
-from tools.harness import processes
+from tools.harness import forking, processes
 from tools.harness.crashing import run
 from tools.harness.engines import interpreter
 from tools.harness.fake_kernel.codec import Function, Symbol
@@ -98,7 +97,7 @@ def missed(link):
 
 def settled(link):
     """Wait until the kernel of a link is idle."""
-    wait_for(lambda: link.command("GetKernelBusyStatus") == '{"result":"False"}', 20.0, "the kernel to be idle")
+    wait_for(lambda: link.command("GetKernelBusyStatus") == '{"result":"False"}', 60.0, "the kernel to be idle")
 
 
 def test_sessions_are_found_again_and_again(tmp_path, kernel):
@@ -207,7 +206,7 @@ def test_a_kernel_in_the_middle_of_a_frame_of_its_client_is_closed(tmp_path, ker
         beginning, _ = long_text("EvaluatePacket", 200_000)
         link.put_raw(beginning + b"x" * 100_000)
         with join(server) as other:
-            wait_for(lambda: busy(other, identifier), 20.0, "the beginning of the packet to be passed on")
+            wait_for(lambda: busy(other, identifier), 60.0, "the beginning of the packet to be passed on")
         server.stop(signal.SIGKILL)
     with following(tmp_path, configuration, server) as second:
         second.wait_for_log(
@@ -345,7 +344,7 @@ def test_a_server_that_stops_and_keeps_its_kernels(tmp_path, kernel, killed):
             link.evaluate(Function("Set", Symbol("x"), 23))
         command = [sys.executable, "-m", "wstpserver.cli.admin.main", "-s", f"{server.port}@127.0.0.1"]
         words = [*command, "stop", "--keep-kernels", "30"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        done = forking.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT)
         assert done.returncode == 0, done
         assert server.wait_for_exit() == 0
     with following(tmp_path, configuration, server) as second, join(second) as link:
@@ -404,7 +403,7 @@ def test_a_kernel_that_ends_while_there_is_no_server(tmp_path, kernel, killed):
     wait_gone(first)
     with following(tmp_path, configuration, server) as next_one:
         ready_kernels(next_one, 1)
-        wait_for(lambda: len(next_one.processes()) == 1, 20.0, "one kernel of the next server")
+        wait_for(lambda: len(next_one.processes()) == 1, 60.0, "one kernel of the next server")
         assert processes.alive(second)
         with join(next_one) as link:
             assert link.evaluate(1) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.embedded.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
+from tests.embedded.conftest import kernel  # noqa: F401 - a fixture
 from tests.embedded.harness import PATIENCE
 from wstpserver.cli.script.formats import format_of
 from wstpserver.cli.script.program import ScriptOutcome, ScriptVariables, change_folder, program, read_outcome

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from tests.embedded.conftest import kernel, needs_mathics, warm_parent  # noqa: F401 - fixtures
+from tests.embedded.conftest import kernel  # noqa: F401 - a fixture
 from tests.embedded.harness import PATIENCE
 from tests.script.helpers import listed, served
 from wstpserver.cli.options import UsageError

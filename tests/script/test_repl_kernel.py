@@ -9,7 +9,6 @@ import signal
 
 import pytest
 
-from tests.scenarios.conftest import embedded_server  # noqa: F401 - a fixture
 from tests.script.helpers import conversation
 from tests.support.terminal import TerminalProgram, script
 from wstpserver.client import Session
@@ -19,7 +18,7 @@ PATIENCE = 60
 
 
 @pytest.fixture
-def repl(embedded_server, tmp_path):  # noqa: F811
+def repl(embedded_server, tmp_path):
     """repl(option, ..., prompt=...) -> wstpscript on a terminal, at its first prompt."""
     with contextlib.ExitStack() as stack:
 
@@ -39,7 +38,7 @@ def paste(terminal, text):
 
 
 @pytest.fixture
-def pasting(embedded_server, tmp_path):  # noqa: F811
+def pasting(embedded_server, tmp_path):
     """A session with an editor that takes several lines at once."""
     words = script("-wstpserver", f"{embedded_server.port}@127.0.0.1")
     variables = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "NO_COLOR": "1"}
@@ -141,7 +140,7 @@ def test_the_menu(repl, answer, shown):
 
 
 @pytest.fixture
-def left(repl, embedded_server, tmp_path):  # noqa: F811
+def left(repl, embedded_server, tmp_path):
     """left(text, mark) -> wstpscript started with a profile, the text typed, killed when `mark` has appeared."""
 
     def leave(text, mark):
@@ -184,7 +183,7 @@ def test_a_dialog_goes_on(left, repl):
     terminal.enter("Return[]", "\nOut[1]= 7\n\nIn[4]:= ")
 
 
-def test_code_for_a_kernel_that_waits_for_an_answer(left, embedded_server, tmp_path):  # noqa: F811
+def test_code_for_a_kernel_that_waits_for_an_answer(left, embedded_server, tmp_path):
     """The question comes first."""
     left('x = InputString["name> "];', re.compile(r"\nname> $"))
     words = script("-wstpserver", f"{embedded_server.port}@127.0.0.1", "-continueprofile", "p", "-code", "{x, x}")
@@ -195,7 +194,7 @@ def test_code_for_a_kernel_that_waits_for_an_answer(left, embedded_server, tmp_p
         assert terminal.output.endswith("{Ada, Ada}\n")
 
 
-def test_a_kernel_taken_over_in_a_session(repl, embedded_server):  # noqa: F811
+def test_a_kernel_taken_over_in_a_session(repl, embedded_server):
     """WSTPServer`ConnectKernel to a kernel that waits for an answer: it asks in this session."""
     with Session(f"{embedded_server.port}@127.0.0.1", PATIENCE) as other:
         kernel = other.command("GetKernelID", timeout=PATIENCE) if other.evaluate("1", PATIENCE) else None

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.client.helpers import Kernel, peer
-from tests.scenarios.conftest import embedded_server  # noqa: F401 - a fixture
 from tests.script.helpers import process, served, without_waiting
 from tests.support.terminal import TerminalProgram, script
 from wstpserver.cli.script.formats import GraphicsFolder

@@ -5,13 +5,15 @@ import json
 import math
 import os
 import re
+import shlex
 
 import pytest
 
+from tests.support.cases import for_each
+from tests.support.settings import OPTIONS, make_settings
 from wstpserver.settings.model import PoolSettings, ServerSettings
 from wstpserver.settings.schema import (
     AUTOMATIC,
-    OPTIONS,
     POOL_ALIASES,
     POOL_BY_KEY,
     POOL_OPTIONS,
@@ -19,7 +21,6 @@ from wstpserver.settings.schema import (
     ROOT_OPTIONS,
     Kind,
     Level,
-    Option,
     split_words,
     variables_text,
 )
@@ -63,7 +64,7 @@ def test_field_is_the_key_in_snake_case():
 
 
 def test_settings_without_configuration_hold_the_defaults_of_the_table():
-    settings = ServerSettings.build(pools=[{"name": "P", "KernelPath": "/bin/kernel"}])
+    settings = make_settings(pools=[{"name": "P", "KernelPath": "/bin/kernel"}])
     for option, holder in [*((o, settings) for o in ROOT_OPTIONS), *((o, settings.pools[0]) for o in POOL_OPTIONS)]:
         if option.default is not AUTOMATIC:
             assert getattr(holder, option.field) == option.default
@@ -77,7 +78,16 @@ def test_keys_are_unique_and_aliases_point_at_keys():
     assert set(POOL_ALIASES.values()) <= set(POOL_BY_KEY)
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+#: How a file writes values that are tuples.
+AS_IN_A_FILE = {
+    Kind.WORDS: shlex.join,
+    Kind.VARIABLES: lambda variables: dict(variable.split("=", 1) for variable in variables),
+    Kind.NETWORKS: list,
+    Kind.USERS: list,
+}
+
+
+@for_each(OPTIONS, lambda option: option.key)
 def test_row_is_consistent(option):
     assert option.level is (Level.ROOT if option in ROOT_OPTIONS else Level.POOL)
     assert option.summary and not option.summary.endswith(".") and not option.summary[0].isupper()
@@ -87,12 +97,13 @@ def test_row_is_consistent(option):
     if option.default is AUTOMATIC:
         assert option.convert("Automatic") is AUTOMATIC
     else:
-        assert option.convert(option.default) == option.default
+        write = AS_IN_A_FILE.get(option.kind, lambda value: value)
+        assert option.convert(write(option.default)) == option.default
     if option.kind is not Kind.POOLS:
         option.convert(json.loads(option.sample))
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o.minimum is not None], ids=lambda option: option.key)
+@for_each([o for o in OPTIONS if o.minimum is not None], lambda option: option.key)
 def test_range_includes_its_ends_and_nothing_beyond(option):
     assert option.convert(option.minimum if option.kind is Kind.NUMBER else int(option.minimum)) == option.minimum
     assert option.convert(option.maximum if option.kind is Kind.NUMBER else int(option.maximum)) == option.maximum
@@ -116,11 +127,9 @@ WRONG_TYPES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [(o, v) for o in OPTIONS for v in WRONG_TYPES[o.kind]],
-    ids=lambda x: x.key if isinstance(x, Option) else repr(x),
-)  # fmt: skip
-def test_wrong_type_is_refused_with_what_was_expected(option, value):
+@for_each([(o, v) for o in OPTIONS for v in WRONG_TYPES[o.kind]], lambda case: f"{case[0].key}: {case[1]!r}")
+def test_wrong_type_is_refused_with_what_was_expected(case):
+    option, value = case
     with pytest.raises(ValueError) as caught:
         option.convert(value)
     message = str(caught.value)
@@ -161,7 +170,7 @@ def test_infinity_is_a_number_of_seconds(option, infinity):
         assert value == option.maximum == 365 * 86400
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o.unit != "seconds"], ids=lambda option: option.key)
+@for_each([o for o in OPTIONS if o.unit != "seconds"], lambda option: option.key)
 def test_infinity_is_nothing_else(option):
     with pytest.raises(ValueError, match="got Infinity$"):
         option.convert(math.inf)
@@ -251,7 +260,7 @@ def test_every_option_of_this_machine_can_be_built_by_key():
     pool = {"name": "P", "KernelPath": os.devnull}
     pool |= {o.key: json.loads(o.sample) for o in POOL_OPTIONS if o.key not in ("KernelPath",)}
     root = {o.key: json.loads(o.sample) for o in ROOT_OPTIONS if o.key != "Pools"}
-    settings = ServerSettings.build(pools=[pool], **root)
+    settings = make_settings(pools=[pool], **root)
     for option in ROOT_OPTIONS:
         if option.key != "Pools":
             assert getattr(settings, option.field) == option.convert(root[option.key])

@@ -1,4 +1,5 @@
 """Broken-off frames are completed: at every byte of every recorded expression, and at the awkward places of others."""
+
 from __future__ import annotations
 
 import random
@@ -19,7 +20,7 @@ ABORTED = Symbol("$Aborted")
 
 
 def scanned(*pieces: bytes) -> FrameScanner:
-    scanner = FrameScanner([], [])
+    scanner = FrameScanner(())
     for piece in pieces:
         assert scanner.scan_bytes(piece) == MORE
     return scanner
@@ -28,7 +29,7 @@ def scanned(*pieces: bytes) -> FrameScanner:
 def completed(*pieces: bytes) -> bytes:
     """The whole frame; that the completion ends it exactly at its own end is required on the way."""
     frame = b"".join(pieces) + completion(scanned(*pieces))
-    scanner = FrameScanner([])
+    scanner = FrameScanner()
     assert scanner.scan_bytes(frame) == END
     assert scanner.used == len(frame)
     assert frame.endswith(b"\n]")
@@ -49,14 +50,14 @@ def test_every_byte(vector: Vector) -> None:
     assert completion(scanned()) == b""
 
 
-@pytest.mark.parametrize("vector", ALL[::7], ids=lambda vector: vector.name)
+@for_each(ALL[::7], lambda vector: vector.name)
 def test_the_completion_does_not_depend_on_how_it_came(vector: Vector) -> None:
     for place in range(1, min(len(vector.wire), 200)):
         start = vector.wire[:place]
         assert completion(scanned(*(bytes([byte]) for byte in start))) == completion(scanned(start))
 
 
-@pytest.mark.parametrize("seed", range(30))
+@for_each(range(30))
 def test_random_trees(seed: int) -> None:
     rng = random.Random(seed)
     frame = expression(rng, 3)
