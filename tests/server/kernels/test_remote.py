@@ -187,7 +187,7 @@ def processes_of(link, pool_name):
 
 def switches(pid):
     """How often a process has gone to sleep."""
-    status = (processes.PROC / str(pid) / "status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", status, re.MULTILINE)[1])
 
 
