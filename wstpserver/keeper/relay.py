@@ -109,6 +109,7 @@ class Lender:
     def __init__(self, loop: Loop, stream: RelayStream) -> None:
         self._loop, self._stream = loop, stream
         self._server: socket.socket | None = None
+        self._memory: mmap.mmap | None = None
         self._page: Any = None
         #: What has passed, and what of that was accounted for.
         self._totals = (0, 0)
@@ -145,21 +146,26 @@ class Lender:
             return
         self._lose_server()
         server.setblocking(False)
-        file = protocol.memory_file("wstpserver-stream")
         try:
-            os.truncate(file, mmap.PAGESIZE)
-            memory = mmap.mmap(file, mmap.PAGESIZE)
-            page = ffi.cast("struct wstplend_page *", ffi.from_buffer(memory))
-            page.totals[0].sent, page.totals[0].taken = self._totals
-            stream = self._stream
-            protocol.send(server, {"stream": os.getpid()}, [stream.incoming, stream.outgoing, file])
+            self._give_to(server)
         except OSError:
             server.close()
             return
+        self._server = server
+        self._loop.watch(server.fileno(), select.POLLIN, self._heard)
+
+    def _give_to(self, server: socket.socket) -> None:
+        """Give a server the stream, and a page of its own. Raises OSError."""
+        file = protocol.memory_file("wstpserver-stream")
+        try:
+            os.truncate(file, mmap.PAGESIZE)
+            self._memory = mmap.mmap(file, mmap.PAGESIZE)
+            self._page = ffi.cast("struct wstplend_page *", ffi.from_buffer(self._memory))
+            self._page.totals[0].sent, self._page.totals[0].taken = self._totals
+            descriptors = [self._stream.incoming, self._stream.outgoing, file]
+            protocol.send(server, {"stream": os.getpid()}, descriptors)
         finally:
             os.close(file)
-        self._server, self._page, self._memory = server, page, memory
-        self._loop.watch(server.fileno(), select.POLLIN, self._heard)
 
     def _heard(self, _events: int) -> None:
         """The server has given the stream back, or is gone."""
