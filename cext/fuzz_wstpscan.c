@@ -23,8 +23,7 @@ static struct wstpscan new_state(const uint8_t *choices)
     struct wstpscan s;
 
     memset(&s, 0, sizeof s);
-    s.stop_at_head = choices[0] & 1 ? UINT64_MAX : (uint64_t)choices[0] >> 1;
-    s.stop_at_end = choices[1] & 1 ? UINT64_MAX : (uint64_t)choices[1] >> 1;
+    s.stop_at_end = choices[0] & 1 ? UINT64_MAX : (uint64_t)choices[0] >> 1;
     return s;
 }
 

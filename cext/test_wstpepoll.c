@@ -331,7 +331,7 @@ static void test_large_frames_in_one_call(void)
 #define PROMPT "FA#RA~OInputNamePacket\n\"DA~A1\n]"
 #define COMMAND "FA#RA~OWSCommandPacket\n\"DA~A2\n]"
 
-/* What comes behind the end of a large text, in the same breath: it is for the caller, and the text is completed by him. */
+/* What comes with the end of a large text, behind it: the caller takes it, and completes the text. */
 static void behind_a_large_text(const char *frame)
 {
     struct bridge b;

@@ -277,11 +277,10 @@ static void remember_text(struct wstpscan *s, const uint8_t *bytes, size_t count
 /* The beginning and the end of a frame and of its items. ----------------------------------------------------------- */
 
 /* The head of the current frame is known now; the byte that decided it has been consumed. */
-static int decide_head(struct wstpscan *s, int32_t code)
+static void decide_head(struct wstpscan *s, int32_t code)
 {
     s->head = code;
     s->head_known = 1;
-    return in_set(s->stop_at_head, code) ? WSTPSCAN_HEAD : CONTINUE;
 }
 
 static void begin_frame(struct wstpscan *s, uint64_t offset)
@@ -488,7 +487,9 @@ static int at_item(struct wstpscan *s, struct input *in)
             s->missing--;
         begin_size(s, token);
     }
-    return s->head_known || undecidable ? CONTINUE : decide_head(s, WSTPSCAN_HEAD_OTHER);
+    if (!s->head_known && !undecidable)
+        decide_head(s, WSTPSCAN_HEAD_OTHER);
+    return CONTINUE;
 }
 
 static int text_size_known(struct wstpscan *s)
@@ -499,7 +500,9 @@ static int text_size_known(struct wstpscan *s)
         return CONTINUE;
     }
     begin_opaque(s, s->size);
-    return s->head_known ? CONTINUE : decide_head(s, WSTPSCAN_HEAD_OTHER);
+    if (!s->head_known)
+        decide_head(s, WSTPSCAN_HEAD_OTHER);
+    return CONTINUE;
 }
 
 /* The size or count of s->token has been read but for its last byte, which is the next one. */
@@ -600,7 +603,8 @@ static int at_head_text(struct wstpscan *s, struct input *in)
     if (s->left > 0)
         return CONTINUE;
     s->step = WSTPSCAN_AT_LINE_FEED;
-    return decide_head(s, wstpscan_head_code(s->text, (size_t)s->size, s->head_name, &s->head_name_length));
+    decide_head(s, wstpscan_head_code(s->text, (size_t)s->size, s->head_name, &s->head_name_length));
+    return CONTINUE;
 }
 
 static int at_line_feed(struct wstpscan *s, struct input *in)

@@ -64,15 +64,12 @@ enum wstpscan_verdict {
     WSTPSCAN_ERROR = -1,
     /* All bytes consumed, nothing to report. */
     WSTPSCAN_MORE = 0,
-    /* The head of the current frame is known: head, head_name. Consumed up to the byte that decided it. Comes once
-     * for each frame whose head is in stop_at_head, and before its END. */
-    WSTPSCAN_HEAD = 1,
     /* A frame is complete; its "]" was consumed with it if it was the next byte of the buffer. Comes once for each
      * frame whose head is in stop_at_end. */
-    WSTPSCAN_END = 2,
+    WSTPSCAN_END = 1,
     /* A "]" between frames; it belongs to the frame before. One byte consumed. Comes where the END of that frame was
      * reported, and where no frame came before; otherwise such bytes are passed over in silence. */
-    WSTPSCAN_TAIL = 3
+    WSTPSCAN_TAIL = 2
 };
 
 /* Errors, in wstpscan.error. The offset is that of the first byte that cannot be right. --------------------------- */
@@ -118,7 +115,6 @@ enum wstpscan_step {
 struct wstpscan {
     /* Set by the caller, at any time between two calls. */
 
-    uint64_t stop_at_head;      /* bit n: report WSTPSCAN_HEAD for frames with head code n */
     uint64_t stop_at_end;       /* bit n: report WSTPSCAN_END and WSTPSCAN_TAIL for frames with head code n */
 
     /* Results of the last call. */
@@ -127,8 +123,8 @@ struct wstpscan {
     uint64_t consumed;          /* bytes consumed since the start of the stream */
     uint64_t frame_bytes;       /* bytes of the current frame so far; between frames, of the last one with its "]" */
     uint64_t undecided;         /* how many of the last consumed bytes belong to a frame whose head is not known yet:
-                                   0 .. WSTPSCAN_MAX_UNDECIDED. Who must see a head before he passes on any byte of
-                                   its frame holds these back. */
+                                   0 .. WSTPSCAN_MAX_UNDECIDED. A caller that inspects the head before it passes
+                                   on a byte of the frame must hold these back. */
     uint64_t opaque;            /* bytes that follow and belong to a text or packed block, whatever they are */
     uint64_t error_offset;      /* since the start of the stream; valid if error is not 0 */
     int32_t error;              /* enum wstpscan_error */

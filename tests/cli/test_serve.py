@@ -391,13 +391,13 @@ def test_output_to_a_closed_pipe_makes_no_noise(user):
     os.close(reader)
     with open(writer, "wb") as output:
         process = program("--help", stdout=output)
-        assert process.communicate(timeout=30)[1] == b""
+        assert process.communicate(timeout=60)[1] == b""
 
 
 def test_output_to_a_full_disk_makes_no_noise(user):
     with open("/dev/full", "wb") as output:
         process = program("--version", stdout=output)
-        assert process.communicate(timeout=30)[1] == b""
+        assert process.communicate(timeout=60)[1] == b""
 
 
 def test_paths_that_the_terminal_cannot_show(user):
@@ -408,14 +408,14 @@ def test_paths_that_the_terminal_cannot_show(user):
         file.write(b'{"Pools":{"P":{}}}')
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     process = program("--check", b"-c", path, stdout=subprocess.PIPE, env=environment)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
     assert b"gr\\xf6\\xdfer/\\udcff.conf" in out
 
 
 def test_usage_errors_of_the_process(user):
     process = program("--port", "abc", stdout=subprocess.PIPE)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (64, b"")
     assert err.startswith(b"wstpserver: --port: expected a port number")
 
@@ -435,7 +435,7 @@ def test_a_signal_while_the_program_is_being_imported_is_a_normal_end(user, modu
         os.close(writer)
         assert started.read(1) == b"x"
         process.send_signal(number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
 
 
@@ -455,6 +455,6 @@ def test_a_reason_is_said_once_where_both_streams_are_one(user):
         [sys.executable, "-m", "wstpserver", "-c", "nothing"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 78
     assert out.count(b"No such file or directory") == 1

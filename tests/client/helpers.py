@@ -124,7 +124,7 @@ class Kernel:
         self.seen = []
         self._prompt = prompt
         self._line = 1
-        self._evaluating = False
+        self.evaluating = False
         self._ignore_aborts = ignore_aborts
 
     def __call__(self, link):
@@ -143,7 +143,7 @@ class Kernel:
             self.interrupted.set()
         elif code != MessageCode.ABORT:
             return
-        elif not self._evaluating:
+        elif not self.evaluating:
             self.idle_aborts += 1
         elif self._ignore_aborts:
             self._ignore_aborts -= 1
@@ -179,14 +179,14 @@ class Kernel:
                 self.link.put(return_packet(answer))
 
     def _evaluate(self, content):
-        self._evaluating = True
+        self.evaluating = True
         self.aborted.clear()
         try:
             text = text_of(content)
             rule = self.rules.get(text, text)
             return rule(self) if callable(rule) else rule
         finally:
-            self._evaluating = False
+            self.evaluating = False
 
     # What rules may use.
 

@@ -62,7 +62,7 @@ class Relay:
         done = threading.Event()
         self._requests.append((action, done))
         self._stop.send(b".")
-        assert done.wait(20)
+        assert done.wait(60)
 
     def _refuse(self):
         self._listening = False

@@ -403,7 +403,7 @@ def test_an_evaluation_that_aborts_itself_returns_that():
 
 def test_an_abort_without_effect_is_repeated(monkeypatch):
     """One that reaches the kernel before it has read the evaluation is lost."""
-    monkeypatch.setattr(resync, "_REPEAT_ABORT", 0.05)
+    monkeypatch.setattr(resync, "REPEAT_ABORT", 0.05)
     with session_with(Kernel({"endless": endless}, ignore_aborts=2)) as session:
         worker = Worker(session.evaluate, "endless", PROMPT)
         while not session.abort():

@@ -124,7 +124,7 @@ def test_nobody_gives_an_answer():
     """Then it is aborted, as in an evaluation of one's own."""
     kernel = Bridged(input_packet("name? "), [return_packet(Symbol("$Aborted"))])
     with taken_over(kernel, on_input=None) as (session, _):
-        kernel._evaluating = True  # until the abort comes
+        kernel.evaluating = True  # until the abort comes
         with pytest.raises(EvaluationError, match="asks for input"):
             session.evaluate(42, PROMPT)
         assert session.evaluate(43, PROMPT) == 43

@@ -33,7 +33,7 @@ def test_every_method_from_several_threads_at_once():
 
 
 def test_an_abort_that_nobody_waits_for():
-    """The kernel ignores it; with patience the evaluation ends all the same, and its answer goes nowhere."""
+    """The kernel ignores it; with a grace period the evaluation ends all the same, and its answer goes nowhere."""
     release = threading.Event()
 
     def deaf(kernel):
@@ -43,7 +43,7 @@ def test_an_abort_that_nobody_waits_for():
     with session_with(Kernel({"deaf": deaf})) as session:
         session.synchronize(PROMPT)  # an abort before there is a kernel ends the evaluation at once
         worker = Worker(session.evaluate, "deaf", PROMPT)
-        while not session.abort(patience=0.1):
+        while not session.abort(grace=0.1):
             threading.Event().wait(0.001)
         with pytest.raises(EvaluationAborted, match="did not react"):
             worker.finish()

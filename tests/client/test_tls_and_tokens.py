@@ -127,7 +127,7 @@ def running(port, *words):
     reader = threading.Thread(target=lambda: written.extend(process.stdout))
     reader.start()
     try:
-        wait_for(lambda: answers(port), 20.0, lambda: f"{words[0]} to listen:\n{''.join(written)}")
+        wait_for(lambda: answers(port), 60.0, lambda: f"{words[0]} to listen:\n{''.join(written)}")
         yield
     finally:
         process.send_signal(signal.SIGKILL)

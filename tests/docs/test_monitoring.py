@@ -48,7 +48,7 @@ def promtool():
 
 
 def run(*words):
-    done = subprocess.run([promtool(), *words], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([promtool(), *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -11,10 +11,10 @@ from tests.docs.pages import all_pages, page
 from tests.scenarios.frontend import LINK_OPTIONS
 from tests.support.cases import for_each
 from tests.support.packets import HEAD_BY_NAME
+from tests.support.settings import OPTIONS
 from tools.harness.server import ROOT
 from wstpserver import client
 from wstpserver.client import parallel, parse_link_options
-from wstpserver.settings.schema import OPTIONS
 
 PAGES = all_pages()
 KEYS = {option.key for option in OPTIONS} | {"Parallel"}

@@ -101,10 +101,10 @@ class Job:
         self.name = f"{pool_name}-{facts['ID']}"
         self.number = slurm.jobs()[self.name][0]
 
-    def assert_nothing_left(self, deadline=30.0):
+    def assert_nothing_left(self, deadline=60.0):
         for pid in (self.kernel, self.agent, self.connector, self.launcher):
             wait_gone(pid, deadline)
-        wait_for(lambda: self.name not in self.slurm.jobs(), 30.0, f"{self.name} to leave the queue", 0.1)
+        wait_for(lambda: self.name not in self.slurm.jobs(), 60.0, f"{self.name} to leave the queue", 0.1)
 
 
 def end_job(job):
@@ -167,7 +167,7 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
         slurm.run("scontrol", "update", f"JobId={number}", "StartTime=now")
         with join_pool(server, "Patient") as other:
             assert kernel_id(other) == first["ID"]
-            wait_for(lambda: kernel_facts(other, "Patient").get("Memory"), 30.0, "the memory of the kernel", 0.1)
+            wait_for(lambda: kernel_facts(other, "Patient").get("Memory"), 60.0, "the memory of the kernel", 0.1)
             code, report, _ = run("--server", f"{server.port}@127.0.0.1", "status", "--json")
             (told,) = [each for each in json.loads(report)["Pools"]["Patient"]["Kernels"] if each["ID"] == first["ID"]]
             assert (told["Host"], told["Launcher"].partition(" ")[0]) == ("node2", "srun"), told

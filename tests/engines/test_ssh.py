@@ -62,7 +62,7 @@ def test_agent_with_the_oldest_python(server):
         link.put("EvaluatePacket", Function("Die", 3))
         packet = link.get_packet()
         assert is_death(packet) and "exit status 3" in packet[1], packet
-        wait_gone(agent, 30.0)
+        wait_gone(agent, 60.0)
 
 
 @pytest.mark.parametrize("victim", ["ssh", "agent", "kernel"])
@@ -79,4 +79,4 @@ def test_end_of_a_kernel(server, victim):
         assert is_death(packet) and words[victim] in packet[1]
         assert link.at_end()
         for pid in (*pids.values(), told["ProcessID"]):
-            wait_gone(pid, 30.0)
+            wait_gone(pid, 60.0)

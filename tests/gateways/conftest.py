@@ -53,7 +53,7 @@ class Served:
             kernels = [kernel for identifier, kernel in self.kernels().items() if identifier not in before]
             return all(kernel.state in ("free", "starting") and not kernel.evaluations for kernel in kernels)
 
-        wait_for(calm, 20.0, lambda: f"used kernels to be gone: {self.kernels()}")
+        wait_for(calm, 60.0, lambda: f"used kernels to be gone: {self.kernels()}")
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_a_killed_server_leaves_no_kernel(tmp_path):
             kernel = link.evaluate(call("KernelProcess"))
         server.expect_exit(-signal.SIGKILL)
         server.stop(signal.SIGKILL)
-        wait_gone(kernel, 30.0)
+        wait_gone(kernel, 60.0)
         server.assert_no_process_left()
 
 
@@ -60,7 +60,7 @@ def test_a_test_that_is_killed_leaves_no_server(tmp_path):
     words = [sys.executable, "-c", KILLED, tmp_path, make_kernel(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == -signal.SIGKILL
-    wait_for(lambda: not processes.marked(done.stdout.strip()), 20.0, "the server and its kernels to be gone")
+    wait_for(lambda: not processes.marked(done.stdout.strip()), 60.0, "the server and its kernels to be gone")
 
 
 def test_a_failing_start_shows_the_log(tmp_path):
@@ -137,7 +137,7 @@ def test_a_forked_program_ends_as_if_it_was_executed(tmp_path, program, code, ou
     process = forking.fork_server(["-c", program], {"PATH": os.environ["PATH"]}, tmp_path)
     with process.stdout as stream:
         assert output in stream.read()
-    assert process.wait(20.0) == code
+    assert process.wait(60.0) == code
 
 
 def test_what_cannot_be_forked():
@@ -147,12 +147,12 @@ def test_what_cannot_be_forked():
 
 def test_waiting_for_a_forked_program_may_be_in_vain(tmp_path):
     process = forking.fork_server(["-c", "input()"], {}, tmp_path)
-    process.wait(20.0)  # its input is empty
+    process.wait(60.0)  # its input is empty
     process.stdout.close()
     process = forking.fork_server(["-c", "import signal; signal.pause()"], {}, tmp_path)
     with process.stdout:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.01)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20.0) == -signal.SIGTERM
+        assert process.wait(60.0) == -signal.SIGTERM
         process.send_signal(signal.SIGTERM)  # nobody is told

@@ -20,7 +20,7 @@ class StepError(Exception):
 class VendorClient:
     """A running vendor_client; `step` takes one step, the methods are the frequent ones."""
 
-    def __init__(self, program, deadline=30.0):
+    def __init__(self, program, deadline=60.0):
         self._deadline = deadline
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._received = b""
@@ -32,7 +32,7 @@ class VendorClient:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
-            self.process.wait(5)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -46,7 +46,7 @@ def test_death_is_seen(vendor_client, vendor_kernel):
             vendor_client.step("call Die")
             vendor_client.read()
         assert caught.value.code in (1, 11)
-        assert process.wait(10) == 3
+        assert process.wait(60) == 3
 
 
 @pytest.mark.parametrize("version", [4, 5, 6])
@@ -64,7 +64,7 @@ def test_kernel_speaks_to_a_raw_link(vendor_kernel, version):
         assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
         assert link.evaluate(call("Echo", "λ😀")) == "λ😀"
         link.close(politely=True)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(

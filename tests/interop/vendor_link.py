@@ -22,7 +22,7 @@ from tests.interop.vendor_prototypes import (
 from wstpserver.wire.values import Function, Symbol
 
 #: Seconds a blocking call may take when the caller says nothing.
-DEFAULT_TIMEOUT = 20.0
+DEFAULT_TIMEOUT = 60.0
 #: Seconds after which a message that was announced does not come that way any more.
 _NOT_YET = 0.1
 

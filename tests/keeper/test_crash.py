@@ -97,7 +97,7 @@ def missed(link):
 
 def settled(link):
     """Wait until the kernel of a link is idle."""
-    wait_for(lambda: link.command("GetKernelBusyStatus") == '{"result":"False"}', 20.0, "the kernel to be idle")
+    wait_for(lambda: link.command("GetKernelBusyStatus") == '{"result":"False"}', 60.0, "the kernel to be idle")
 
 
 def test_sessions_are_found_again_and_again(tmp_path, kernel):
@@ -205,7 +205,7 @@ def test_a_kernel_in_the_middle_of_a_frame_of_its_client_is_closed(tmp_path, ker
         beginning, _ = long_text("EvaluatePacket", 200_000)
         link.put_raw(beginning + b"x" * 100_000)
         with join(server) as other:
-            wait_for(lambda: busy(other, identifier), 20.0, "the beginning of the packet to be passed on")
+            wait_for(lambda: busy(other, identifier), 60.0, "the beginning of the packet to be passed on")
         server.stop(signal.SIGKILL)
     with following(tmp_path, configuration, server) as second:
         second.wait_for_log(
@@ -402,7 +402,7 @@ def test_a_kernel_that_ends_while_there_is_no_server(tmp_path, kernel, killed):
     wait_gone(first)
     with following(tmp_path, configuration, server) as next_one:
         ready_kernels(next_one, 1)
-        wait_for(lambda: len(next_one.processes()) == 1, 20.0, "one kernel of the next server")
+        wait_for(lambda: len(next_one.processes()) == 1, 60.0, "one kernel of the next server")
         assert processes.alive(second)
         with join(next_one) as link:
             assert link.evaluate(1) == 1

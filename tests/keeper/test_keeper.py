@@ -52,7 +52,7 @@ def begin(folder):
         for keeper in begun:
             if processes.alive(keeper.pid):
                 os.kill(keeper.pid, signal.SIGKILL)
-            wait_for(lambda keeper=keeper: not processes.alive(keeper.pid), 10.0, "the keeper to end")
+            wait_for(lambda keeper=keeper: not processes.alive(keeper.pid), 60.0, "the keeper to end")
 
 
 def welcome(keeper, outlive=0.0):

@@ -18,9 +18,9 @@ DATA, MESSAGES = protocol.DATA_CHANNEL, protocol.MESSAGE_CHANNEL
 
 def connected_pair():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        first = socket.create_connection(listener.getsockname(), 20.0)
+        first = socket.create_connection(listener.getsockname(), 60.0)
         second, _ = listener.accept()
-    second.settimeout(20.0)
+    second.settimeout(60)
     return first, second
 
 
@@ -93,7 +93,7 @@ class Carrier:
         return data
 
     def join(self):
-        self._thread.join(20.0)
+        self._thread.join(60.0)
         assert not self._thread.is_alive()
 
     def __enter__(self):

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable
 
+from tests.support.settings import make_settings
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import (
     Admission,
@@ -24,7 +25,6 @@ from wstpserver.pools.states import (
     Unbridged,
     WaitingClient,
 )
-from wstpserver.settings import ServerSettings
 
 STEPS = 80
 
@@ -99,7 +99,7 @@ class History:
             self.used_ids.append(f"{next(numbers):012x}")
             return self.used_ids[-1]
 
-        build = ServerSettings.build(
+        build = make_settings(
             pools=[{"name": "A", **pool}, {"name": "B", **pool, "ReservePreviouslyConnectedKernels": not reserve}],
             AllowStealingKernels=stealing,
             AllowSilentKernelReplacement=replacement,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from tests.support.settings import make_settings
 from wstpserver.pools import limits
 from wstpserver.pools.registry import Registry
 from wstpserver.pools.states import (
@@ -59,9 +60,7 @@ class Scene:
     def __init__(self, **keys) -> None:
         self.now = 1000.0
         numbers = itertools.count()
-        self.registry = RecordingRegistry(
-            settings(**keys), lambda: f"{next(numbers):04x}-0000-0000", lambda: self.now
-        )
+        self.registry = RecordingRegistry(settings(**keys), lambda: f"{next(numbers):04x}-0000-0000", lambda: self.now)
         self.pool = self.registry.pools["P"]
         self.registry.start()
         self.kernels = self.become_ready()
@@ -106,7 +105,7 @@ class Scene:
 def settings(**keys) -> ServerSettings:
     pool = {"name": "P", "KernelPath": "/k", "MinimumKernelNumber": 1, "MaximumKernelNumber": 1}
     pool["ReservePreviouslyConnectedKernels"] = False
-    return ServerSettings.build(pools=[pool | keys])
+    return make_settings(pools=[pool | keys])
 
 
 def closings(scene: Scene) -> list[tuple[Kernel, str]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.pools.scene import RecordingRegistry, Scene, begin, closings, end, waits
+from tests.support.settings import make_settings
 from wstpserver.pools.limits import is_stuck, occupancy, occupied_pools, remedy, seat_holders
 from wstpserver.pools.registry import Refused
 from wstpserver.pools.states import Admission, Bridged, Client, KernelState, MoveFailed, Purpose, Start, WaitState
-from wstpserver.settings import ServerSettings
 
 DRAINED = "pool P is being drained: it takes no further clients until it is resumed"
 
@@ -118,7 +118,7 @@ def test_a_pool_that_comes_with_a_reload_is_as_closed_as_the_server():
     scene = Scene()
     scene.registry.drain()
     pools = [{"name": name, "KernelPath": "/k", "MinimumKernelNumber": 1} for name in ("P", "New")]
-    scene.registry.reconfigure(ServerSettings.build(pools=pools))
+    scene.registry.reconfigure(make_settings(pools=pools))
     new = scene.registry.pools["New"]
     assert (new.admission, scene.effects(Start)) == (Admission.DRAINING, [])
     scene.registry.resume()
@@ -182,7 +182,7 @@ class SharedSeats:
         numbers = iter(range(1000))
         self.now = 1.0
         self.registry = RecordingRegistry(
-            ServerSettings.build(pools=pools, MaximumKernels=seats), lambda: f"{next(numbers):04x}", lambda: self.now
+            make_settings(pools=pools, MaximumKernels=seats), lambda: f"{next(numbers):04x}", lambda: self.now
         )
         self.registry.start()
         self.start_all()
@@ -229,7 +229,7 @@ def test_minima_are_filled_as_far_as_the_seats_go_and_later_as_seats_become_free
     scene = SharedSeats(3, A=2, B=2)
     assert [len(pool.kernels) for pool in scene.registry.pools.values()] == [2, 1]
     scene.registry.reconfigure(
-        ServerSettings.build(
+        make_settings(
             pools=[{"name": name, "KernelPath": "/k", "MinimumKernelNumber": 2} for name in ("A", "B")],
             MaximumKernels=0,
         )
@@ -274,9 +274,7 @@ def test_a_refusal_says_who_holds_the_seats():
 
 def test_kernels_that_are_there_stay_when_there_are_fewer_seats_than_before():
     scene = Scene(MinimumKernelNumber=2, MaximumKernelNumber=2)
-    scene.registry.reconfigure(
-        ServerSettings.build(pools=[{"name": "P", "KernelPath": "/k"}], MaximumKernels=1)
-    )
+    scene.registry.reconfigure(make_settings(pools=[{"name": "P", "KernelPath": "/k"}], MaximumKernels=1))
     assert closings(scene) == [] and scene.registry.seats.left == 0
     scene.registry.close(scene.kernel, "test")
     scene.registry.gone(scene.kernel)

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from tests.pools.scene import RecordingRegistry, Scene, begin, bridged, end, waits
+from tests.support.settings import make_settings
 from wstpserver.pools.registry import Refused, Registry
 from wstpserver.pools.states import (
     Bridged,
@@ -24,7 +25,6 @@ from wstpserver.pools.states import (
     Unbridged,
     WaitState,
 )
-from wstpserver.settings import ServerSettings
 from wstpserver.wire.packets import PacketHead
 
 
@@ -32,7 +32,7 @@ def make(pools=None, **values) -> RecordingRegistry:
     pools = pools or [{}]
     complete = [{"name": f"P{i}", "KernelPath": "/k", **pool} for i, pool in enumerate(pools)]
     numbers = itertools.count(1)
-    return RecordingRegistry(ServerSettings.build(pools=complete, **values), lambda: f"{next(numbers):04x}-0000-0000")
+    return RecordingRegistry(make_settings(pools=complete, **values), lambda: f"{next(numbers):04x}-0000-0000")
 
 
 def warm(registry: RecordingRegistry, name: str = "P0") -> list[Kernel]:

@@ -9,12 +9,12 @@ import pytest
 
 from tests.service.helpers import messages, needs_ipv6
 from tests.support.serving import assert_serves, join, one_pool
+from tests.support.settings import make_settings
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ROOT, ServerProcess
 from tools.harness.waiting import wait_for
 from wstpserver.server import access, peers
 from wstpserver.server.access import MOST_ATTEMPTS, MOST_PLACES, AccessTokens, ConnectionRules, RefusalLog
-from wstpserver.settings import ServerSettings
 from wstpserver.wire.proxy_protocol import ProxiedAddress, ProxyHeader
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
@@ -32,7 +32,7 @@ class Lines:
 
 
 def admission(**rules):
-    return ConnectionRules(ServerSettings.build(pools=[{"name": "P", "KernelPath": "/bin/kernel"}], **rules), Lines())
+    return ConnectionRules(make_settings(pools=[{"name": "P", "KernelPath": "/bin/kernel"}], **rules), Lines())
 
 
 # Addresses
@@ -58,7 +58,7 @@ def test_without_rules_everybody_is_admitted():
 def test_new_rules_count_at_once():
     rules = admission(AllowedAddresses=["192.0.2.0/24"])
     assert rules.refusal_by_address("203.0.113.9")
-    rules.reconfigure(ServerSettings.build(pools=[{"name": "P", "KernelPath": "/bin/kernel"}]))
+    rules.reconfigure(make_settings(pools=[{"name": "P", "KernelPath": "/bin/kernel"}]))
     assert rules.is_open and rules.refusal_by_address("203.0.113.9") == ""
 
 
@@ -134,7 +134,7 @@ def test_a_real_connection_has_its_owner(connected):
     assert rules.refusal_by_user(accepted, address) == ""
     client.close()
     wait_for(
-        lambda: "not known" in rules.refusal_by_user(accepted, address), 10.0, "the closed connection to be nobody's"
+        lambda: "not known" in rules.refusal_by_user(accepted, address), 60.0, "the closed connection to be nobody's"
     )
 
 

@@ -60,11 +60,11 @@ class Network:
 
     def register_service(self, info, allow_name_change):
         self.calls.append(info.name)
-        self.released.wait(30)
+        self.released.wait(60)
 
     def close(self):
         self.calls.append("close")
-        self.released.wait(30)
+        self.released.wait(60)
 
 
 class Browser:
@@ -102,7 +102,7 @@ def test_the_hub_goes_on_while_it_registers_and_withdraws(monkeypatch, advertise
     assert turns_of_the_hub(1000)
     assert not stopping.ready()
     slow.released.set()
-    stopping.get(timeout=30)
+    stopping.get(timeout=60)
     assert slow.calls == ["WSTPServer-Instance-lab._test._tcp.local.", "close"]
     assert 'Advertising the server as "WSTPServer-Instance-lab"' in path.read_text()
 

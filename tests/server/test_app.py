@@ -10,18 +10,18 @@ import gevent
 import gevent.socket
 import pytest
 
+from tests.support.settings import make_settings
 from tools.harness.fake_kernel import joining
 from wstpserver.server import ServeOptions, app
 from wstpserver.server.listen import listen
 from wstpserver.server.log import Log, LogLevel
-from wstpserver.settings import ServerSettings
 
 GREETING = b"Math Link 4\n-libraryid '!&*' -decoders 0\n-numericsid boxer -formats 1,2,3,4,5,6,7\n-envid ''\n"
 
 
 def settings():
     pools = [{"name": "Main", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 1}]
-    return ServerSettings.build(pools=pools)
+    return make_settings(pools=pools)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def fail():
 def test_an_exception_that_nobody_catches_goes_to_the_log(monkeypatch, capfd, tmp_path, log, start):
     hub = gevent.get_hub()
     monkeypatch.setattr(hub, "print_exception", partial(app._log_exception, log), raising=False)
-    gevent.wait([start(fail)], timeout=20)
+    gevent.wait([start(fail)], timeout=60)
     text = (tmp_path / "log").read_text()
     assert text.count("Error: \n    Internal error:\n    Traceback") == 1
     assert "RuntimeError: lost the thread\n\n" in text

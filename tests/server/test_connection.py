@@ -25,7 +25,7 @@ def pair():
     before = own_descriptors()
     ours, theirs = tcp_pair()
     stream = Connection(ours)
-    theirs.settimeout(10)
+    theirs.settimeout(60)
     yield stream, theirs
     stream.close()
     theirs.close()
@@ -52,7 +52,7 @@ def test_bytes_in_both_directions(pair):
     receiving = gevent.spawn(stream.receive_bytes)
     gevent.sleep(0)
     theirs.sendall(b"answer")
-    assert receiving.get(timeout=10) == b"answer"
+    assert receiving.get(timeout=60) == b"answer"
 
 
 def test_a_send_larger_than_the_buffers_waits_for_the_reader(pair):
@@ -67,7 +67,7 @@ def test_a_send_larger_than_the_buffers_waits_for_the_reader(pair):
         with contextlib.suppress(BlockingIOError):
             received += theirs.recv(1 << 20)
         yield_to_loop()
-    sending.get(timeout=10)
+    sending.get(timeout=60)
     assert received == data
 
 
@@ -82,7 +82,7 @@ def test_the_end_of_the_peer_is_the_end_of_the_stream(pair, how):
         theirs.close()
     else:
         theirs.shutdown(socket.SHUT_WR)
-    assert receiving.get(timeout=10) == b""
+    assert receiving.get(timeout=60) == b""
     assert stream.receive_bytes() == b""
 
 
@@ -101,9 +101,9 @@ def test_end_wakes_whoever_waits(pair):
     gevent.sleep(0)
     stream.end()
     stream.end()
-    assert receiving.get(timeout=10) == b""
+    assert receiving.get(timeout=60) == b""
     with pytest.raises(ConnectionClosed):
-        sending.get(timeout=10)
+        sending.get(timeout=60)
     stream.wait_readable()  # does not wait any more
     with pytest.raises(ConnectionClosed):
         stream.send(b"x")
@@ -181,7 +181,7 @@ def test_messages_in_pieces_until_the_peer_closes(pair, size):
     for start in range(0, len(data), size):
         theirs.sendall(data[start : start + size])
         gevent.sleep(0.001)
-    assert reading.get(timeout=10) is True
+    assert reading.get(timeout=60) is True
     assert taken == [(2, 1), (3, 0), (128, 2**32 - 1)]
 
 

@@ -20,7 +20,7 @@ def test_who_still_sends_when_the_connection_is_closed_is_told():
         stream.end()
         stream.close()  # before the hub has looked at the connection again
         with pytest.raises(ConnectionClosed):
-            sender.get(timeout=30)
+            sender.get(timeout=60)
     assert ours.fileno() == -1
 
 
@@ -44,4 +44,4 @@ def test_who_waits_for_a_frame_that_never_ends_is_told():
         writer.connection.close()
         for greenlet in (waiting, gevent.spawn(writer.write, first, b"#DA~Ax\n]", at_boundary=True)):
             with pytest.raises(ConnectionClosed):
-                greenlet.get(timeout=30)
+                greenlet.get(timeout=60)

@@ -51,5 +51,5 @@ def test_no_descriptors_for_a_kernel(tight):
         for kernel in processes.children(tight.pid):
             os.kill(kernel, signal.SIGKILL)
         tight.wait_for_log("A kernel of pool a did not start: .*Too many open files")
-    wait_for(lambda: len(processes.children(tight.pid)) == 2, 20.0, "two kernels")
+    wait_for(lambda: len(processes.children(tight.pid)) == 2, 60.0, "two kernels")
     assert_serves(tight)

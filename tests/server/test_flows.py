@@ -38,7 +38,7 @@ class Recorder:
             quiet = 0 if self.modules() else quiet + 1
             return quiet == 10
 
-        wait_for(look, 30.0, "the server to be quiet", interval=0.05)
+        wait_for(look, 60.0, "the server to be quiet", interval=0.05)
 
     def modules(self):
         """The modules of the package entered since the last call, in order, as paths below wstpserver/."""
@@ -62,7 +62,7 @@ def traced(tmp_path):
         "WSTP_FLOW_WITHOUT": "Maintenance._run",
     }
     with ServerProcess(tmp_path, {"Pools": pools}, environment=environment) as server:
-        wait_for(lambda: server.log.count(" is ready with 2 kernels") == 2, 30.0, "both pools to be ready")
+        wait_for(lambda: server.log.count(" is ready with 2 kernels") == 2, 60.0, "both pools to be ready")
         yield server, Recorder(path)
 
 

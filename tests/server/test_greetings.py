@@ -31,7 +31,7 @@ LAST = {5: b"-envid ''\n", 6: b"Support6digitAsciiUnicode\n"}
 
 
 def connections(port):
-    return [socket.create_connection(("127.0.0.1", port), 20.0) for _ in range(2)]
+    return [socket.create_connection(("127.0.0.1", port), 60.0) for _ in range(2)]
 
 
 def first_lines():
@@ -132,13 +132,13 @@ def test_classic_mode(server):
 
 
 def test_classic_mode_with_the_greeting_before_the_message_connection(server):
-    data = socket.create_connection(("127.0.0.1", server.port), 20.0)
+    data = socket.create_connection(("127.0.0.1", server.port), 60.0)
     data.sendall(b"need_msg_portY" + b"".join(LINES[6]))
     answer = b""
     while not answer.endswith(b"Y"):
         answer += joining.receive_exactly(data, 1)
     port = int(answer[len(b"msg_port=") : -1])
-    message = socket.create_connection(("127.0.0.1", port), 20.0)
+    message = socket.create_connection(("127.0.0.1", port), 60.0)
     receive_greeting(data, 6)
     assert_works(rawlink.RawLink(data, message))
 
@@ -163,7 +163,7 @@ def test_a_message_port_of_classic_mode_takes_one_connection_only(server):
     with rawlink.RawLink(data, message, framer) as link:
         assert link.get_packet()[0] == "InputNamePacket"
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), 20.0)
+            socket.create_connection(("127.0.0.1", port), 60.0)
 
 
 STRANGER = """
@@ -177,7 +177,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20) as connection
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="others do not say who connects")
 def test_a_message_port_of_classic_mode_is_for_its_client_only(server):
     """Another process of this computer is not let in, even if it is first."""
-    data = socket.create_connection(("127.0.0.1", server.port), 20.0)
+    data = socket.create_connection(("127.0.0.1", server.port), 60.0)
     data.sendall(b"need_msg_portY")
     answer = b""
     while not answer.endswith(b"Y"):
@@ -186,7 +186,7 @@ def test_a_message_port_of_classic_mode_is_for_its_client_only(server):
     words = [sys.executable, "-S", "-E", "-c", STRANGER, str(port)]
     stranger = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=60)
     assert stranger.stdout == "connected\n0\n"
-    message = socket.create_connection(("127.0.0.1", port), 20.0)
+    message = socket.create_connection(("127.0.0.1", port), 60.0)
     _, framer = joining.greet(data, 6)
     assert_works(rawlink.RawLink(data, message, framer))
 
@@ -201,7 +201,7 @@ def test_classic_clients_beside_many_idle_connections(tmp_path, kernel):
     try:
         with serving(tmp_path, one_pool(kernel, root=root)) as server, contextlib.ExitStack() as idle:
             for _ in range(2000):
-                idle.enter_context(socket.create_connection(("127.0.0.1", server.port), 20.0))
+                idle.enter_context(socket.create_connection(("127.0.0.1", server.port), 60.0))
             wait_for(lambda: len(processes.open_descriptors(server.pid)) > 2000, 60.0, "the idle connections")
             data, message = joining.connect_classic(("127.0.0.1", server.port))
             assert data.fileno() > 1024

@@ -1,4 +1,5 @@
 """What one process of the server hands over to the next: its format, links, and what was not sent yet."""
+
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ import pytest
 
 from tests.server.whole import Peer, Process, packet
 from tests.support.serving import SUCCESS
+from tests.support.settings import make_settings
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.server import ROOT
 from wstpserver.server.bridge.dispatcher import Dispatcher
@@ -30,7 +32,6 @@ from wstpserver.server.handover import (
 from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.log import Log
 from wstpserver.server.relay.sinks import FrameWriter
-from wstpserver.settings import ServerSettings
 
 SEVERAL_BUFFERS = 8_000_000
 
@@ -220,7 +221,7 @@ def stored():
 def test_a_record_of_format_1_is_gone_on_with(stored):
     record, peers = stored
     pool = {"name": "a", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 4}
-    settings = ServerSettings.build(pools=[{**pool, "EvaluationTimeLimit": 1000}])
+    settings = make_settings(pools=[{**pool, "EvaluationTimeLimit": 1000}])
     dispatcher = Dispatcher(settings, Log(), _StoredProcesses())
     busy, asking, quiet = (one["kernel"] for one in record["registry"]["clients"] if "kernel" in one)
     (reserved,) = set(record["kernels"]) - {busy, asking, quiet}
@@ -258,5 +259,5 @@ def test_a_record_of_format_1_is_gone_on_with(stored):
 
     for session in tuple(dispatcher.sessions.values()):
         session.end()
-    gevent.joinall(running, timeout=20)
+    gevent.joinall(running, timeout=60)
     dispatcher.stop()

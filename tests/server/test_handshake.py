@@ -1,4 +1,5 @@
 """Connections that do not become links, as the acceptor sees them."""
+
 import contextlib
 import socket
 from types import SimpleNamespace
@@ -8,9 +9,9 @@ import pytest
 from gevent.event import AsyncResult
 
 from tests.server.connections import tcp_pair
+from tests.support.settings import make_settings
 from wstpserver.server.access import ConnectionRules
 from wstpserver.server.handshake import ClientAcceptor
-from wstpserver.settings import ServerSettings
 from wstpserver.wire.packets import encode_message
 
 
@@ -28,7 +29,7 @@ def settings(timeout=20.0, most=8):
 
 def acceptor_of(settings, log, serve, **rules):
     pools = [{"name": "P", "KernelPath": "/bin/kernel"}]
-    return ClientAcceptor(settings, log, serve, ConnectionRules(ServerSettings.build(pools=pools, **rules), log))
+    return ClientAcceptor(settings, log, serve, ConnectionRules(make_settings(pools=pools, **rules), log))
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def accept(log):
     def accept(acceptor, data=b""):
         ours, theirs = tcp_pair()
         theirs.sendall(data)
-        theirs.settimeout(20)
+        theirs.settimeout(60)
         clients.append(theirs)
         acceptor.handle(ours, theirs.getsockname())
         return theirs
@@ -138,7 +139,7 @@ def test_a_link_knows_the_version_that_was_agreed_on(log, accept, offered, agree
     lines += [b"-envid ''"] if agreed >= 4 else []
     lines += [b"-symboldicts 1 -stringdicts 1", b"Support6digitAsciiUnicode"] if agreed >= 6 else []
     data = accept(acceptor, identity + b"data" + b"\3" + bytes(15) + b"\n".join(lines) + b"\nleft over")
-    link = opened.get(timeout=20)
+    link = opened.get(timeout=60)
     try:
         assert link.greeting_version == agreed
         assert (link.leftover, link.messages_leftover) == (b"left over", encode_message(2))
@@ -173,7 +174,7 @@ def test_both_connections_of_a_link_come_from_a_proxy(log, accept, header, size)
         for start in range(size, len(data), size):
             gevent.sleep(0)
             client.sendall(data[start : start + size])
-    link = opened.get(timeout=20)
+    link = opened.get(timeout=60)
     with contextlib.closing(link):
         assert link.address == f"192.0.2.7:50000 via 127.0.0.1:{client.getsockname()[1]}"
         assert link.header.client == ("192.0.2.7", 50000)
@@ -199,7 +200,7 @@ def test_a_proxy_that_connects_for_itself(log, accept, header):
     acceptor = acceptor_of(settings(), log, opened.set, AcceptProxyProtocolFrom=["127.0.0.0/8"])
     accept(acceptor, header + IDENTITY + b"mesg")
     data = accept(acceptor, header + IDENTITY + b"data" + GREETING)
-    with contextlib.closing(opened.get(timeout=20)) as link:
+    with contextlib.closing(opened.get(timeout=60)) as link:
         assert link.address == f"127.0.0.1:{data.getsockname()[1]}"
 
 

@@ -300,6 +300,6 @@ def test_a_pool_is_filled_up_again(tmp_path):
             for kernel in processes.children(server.pid):
                 os.kill(kernel, signal.SIGKILL)
             ready_kernels(server, number)
-            wait_for(lambda: len(processes.children(server.pid)) == 3, 10.0, "three kernels")
+            wait_for(lambda: len(processes.children(server.pid)) == 3, 60.0, "three kernels")
         with join(server) as link:
             assert link.evaluate(1) == 1

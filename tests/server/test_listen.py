@@ -13,7 +13,6 @@ from gevent.event import Event
 from tests.support.serving import one_pool
 from tools.harness.processes import own_descriptors
 from tools.harness.server import ServerProcess
-from wstpserver.server import listen as listen_module
 from wstpserver.server.connection import INHERITS_OPTIONS
 from wstpserver.server.listen import LinkServer, PortUnavailable, describe, listen
 from wstpserver.server.log import Log
@@ -129,10 +128,10 @@ def test_an_interface_that_there_is_not(interface):
 
 
 def test_a_port_that_is_not_permitted(monkeypatch):
-    def refuse(family, address):
+    def refuse(_socket, _address):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(listen_module, "_listener", refuse)
+    monkeypatch.setattr(socket.socket, "bind", refuse)
     told = "port 80 and interface 127.0.0.1: not permitted; choose a port above 1023"
     with pytest.raises(PortUnavailable, match=told):
         listen("127.0.0.1", 80)
@@ -147,7 +146,7 @@ def test_a_server_whose_port_is_taken(tmp_path, kernel):
         server.launch()
         try:
             server.wait_for_log(rf"Error: \n    Cannot listen on port {port} and interface \S+: the port is in use")
-            assert server.process.wait(30) == 69
+            assert server.process.wait(60) == 69
             assert "is ready" not in server.log and not server.processes()
         finally:
             server.kill()
@@ -160,7 +159,7 @@ def test_two_servers_on_one_port(tmp_path, kernel):
                                environment=environment)  # fmt: skip
         second.launch()
         try:
-            assert second.process.wait(30) == 69
+            assert second.process.wait(60) == 69
         finally:
             second.kill()
         assert os.path.exists(f"/proc/{first.pid}")

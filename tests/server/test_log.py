@@ -329,7 +329,7 @@ print("done", file=sys.stderr)
     with Pipe(code) as process:
         process.stdout.close()
         process.stdout = None
-        _, errors = process.communicate(b"\n", timeout=30)
+        _, errors = process.communicate(b"\n", timeout=60)
         assert errors == b"done\n"
         assert process.returncode == 0
 
@@ -344,7 +344,7 @@ log.close()
 """
     with Pipe(code) as process:
         assert process.stderr.readline() == b"written\n"
-        text, _ = process.communicate(b"\n", timeout=30)
+        text, _ = process.communicate(b"\n", timeout=60)
         found = entries(text.decode())
         assert [message for _, message in found] == [str(number) + "x" * 200 for number in range(2000)]
 

@@ -30,7 +30,7 @@ class Watched:
         self.changed.set()
 
     def wait(self):
-        assert self.changed.wait(20)
+        assert self.changed.wait(60)
         self.changed.clear()
 
     def close(self):

@@ -162,5 +162,5 @@ def test_an_abort_just_before_the_end_of_a_link_reaches_the_kernel(tmp_path, ker
                 link.put("EvaluatePacket", gate.busy())
                 gate.wait_until_reached()
                 link.send_message(ABORT)
-            wait_for(lambda name=identifier: not busy(watcher, name), 20.0, "the evaluation to be aborted")
+            wait_for(lambda name=identifier: not busy(watcher, name), 60.0, "the evaluation to be aborted")
             gate.close()

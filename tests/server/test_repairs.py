@@ -35,7 +35,7 @@ def test_a_reload_that_mends_a_pool_does_not_wait_for_what_it_replaces(tmp_path)
     """A kernel that hangs would keep its place for the whole start time-out; it is dropped, and its client served."""
     hanging = make_kernel(tmp_path, "hanging", hang=True, register=str(tmp_path / "started"))
     with serving(tmp_path, one_pool(hanging, 1, MaximumKernelNumber=1)) as server:
-        process = int(wait_for(started(tmp_path / "started"), 20.0, "the kernel to hang"))
+        process = int(wait_for(started(tmp_path / "started"), 60.0, "the kernel to hang"))
         with server.connect() as link:
             reload(server, one_pool(make_kernel(tmp_path), 1, MaximumKernelNumber=1))
             assert prompt(link) == ("InputNamePacket", "In[1]:= ")

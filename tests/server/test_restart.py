@@ -1,4 +1,5 @@
 """A planned restart: what is under way goes on in the next program. A program that cannot start changes nothing."""
+
 import contextlib
 import json
 import os
@@ -31,6 +32,7 @@ from tests.support.serving import (
     serving,
     wait_until_busy,
 )
+from tests.support.settings import make_settings
 from tools.harness.fake_kernel import joining
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
@@ -39,7 +41,6 @@ from tools.harness.server import ROOT, pool
 from tools.harness.waiting import wait_for
 from wstpserver.server.app import can_start
 from wstpserver.server.handover import check_words
-from wstpserver.settings import ServerSettings
 
 ABORT = 3
 
@@ -141,7 +142,7 @@ def settings_of_a_bridge(server, folder):
         assert enter(link, "SetKeepAlive", Symbol("False")) == SUCCESS
         yield
         assert enter(link, "DisconnectKernel") == SUCCESS
-        wait_for(lambda: kernel not in kernels(other, "a"), 20.0, "the kernel to be closed")
+        wait_for(lambda: kernel not in kernels(other, "a"), 60.0, "the kernel to be closed")
 
 
 @scenario
@@ -168,7 +169,7 @@ def missed_output(server, folder):
         link.put("WSCommandPacket", Function("DisconnectKernel"))
         assert link.get_packet() == ("ReturnPacket", SUCCESS)
         gate.open()
-        wait_for(lambda: not kernels(link, "a")[kernel]["Busy"], 20.0, "the kernel to have answered")
+        wait_for(lambda: not kernels(link, "a")[kernel]["Busy"], 60.0, "the kernel to have answered")
         yield
         reconnect(link, kernel)
         dropped, packets = link.command("GetMissedOutput").args
@@ -298,7 +299,7 @@ def what_a_client_left_unfinished_is_thrown_away(server, folder):
         send_beginning(link.data, beginning + b"x" * 150_000)
         wait_until_busy(server, kernel)
         link.close()
-        wait_for(lambda: not kernels(other, "a")[kernel]["Busy"], 20.0, "the kernel to have answered")
+        wait_for(lambda: not kernels(other, "a")[kernel]["Busy"], 60.0, "the kernel to have answered")
         yield
         reconnect(other, kernel)
         assert other.evaluate(9) == 9
@@ -322,7 +323,7 @@ class Halves:
 
     def connect(self, data):
         """A connection on which these bytes are sent."""
-        connected = joining.connect_to("127.0.0.1", self._port, 20.0)
+        connected = joining.connect_to("127.0.0.1", self._port, 60.0)
         connected.sendall(data)
         return connected
 
@@ -341,7 +342,7 @@ def assert_named(data):
 def begun(data, message, version=6):
     """The link of two connections that have said what they are; its greeting follows, and its first prompt."""
     peer_version, framer = joining.greet(data, version)
-    link = RawLink(data, message, framer, 20.0, min(version, peer_version))
+    link = RawLink(data, message, framer, 60.0, min(version, peer_version))
     prompt(link)
     return link
 
@@ -381,11 +382,11 @@ def a_message_connection_whose_other_half_is_missing(server, folder):
 
 @scenario
 def half_a_greeting(server, folder):
-    data, message = joining.connect_uuid("127.0.0.1", server.port, str(uuid.uuid4()).upper(), 20.0)
+    data, message = joining.connect_uuid("127.0.0.1", server.port, str(uuid.uuid4()).upper(), 60.0)
     data.sendall(b"Math Link 6\n")
     assert data.recv(1, socket.MSG_PEEK)
     yield
-    with RawLink(data, message, timeout=20.0) as link:
+    with RawLink(data, message, timeout=60.0) as link:
         received = b""
         data.sendall(b"".join(line for _, line in joining.LINES))
         while received.count(b"\n") < 1 + len(joining.LINES):
@@ -398,13 +399,13 @@ def half_a_greeting(server, folder):
 
 @scenario
 def a_classic_client_that_knows_its_port(server, folder):
-    data = joining.connect_to("127.0.0.1", server.port, 20.0)
+    data = joining.connect_to("127.0.0.1", server.port, 60.0)
     data.sendall(b"need_msg_portY")
     answer = b""
     while not answer.endswith(b"Y"):
         answer += joining.receive(data, 1)
     yield
-    message = joining.connect_to("127.0.0.1", int(answer[len(b"msg_port=") : -1]), 20.0)
+    message = joining.connect_to("127.0.0.1", int(answer[len(b"msg_port=") : -1]), 60.0)
     with begun(data, message, 4) as link:
         assert link.evaluate(6) == 6
 
@@ -413,7 +414,7 @@ def a_classic_client_that_knows_its_port(server, folder):
 def a_classic_client_with_both_connections(server, folder):
     data, message = joining.connect_classic(("127.0.0.1", server.port))
     for one in (data, message):
-        one.settimeout(20.0)
+        one.settimeout(60)
     yield
     with begun(data, message, 4) as link:
         assert link.evaluate(6) == 6
@@ -512,9 +513,7 @@ def test_code_that_cannot_be_imported_changes_nothing(changing):
         with changed(broken, lambda text: text + "import wstpserver.no_such_module\n"):
             reason = json.loads(administrator.command("RestartServer"))["reason"]
         line = len(broken.read_text(encoding="utf-8").splitlines()) + 1
-        assert reason == (
-            f"ModuleNotFoundError: No module named 'wstpserver.no_such_module' ({broken}, line {line})"
-        )
+        assert reason == (f"ModuleNotFoundError: No module named 'wstpserver.no_such_module' ({broken}, line {line})")
         since.wait_for(re.escape(f"The server was not restarted and goes on as before: {reason}"))
         assert kernel_id(link) == kernel
         assert link.evaluate(2) == 2
@@ -536,13 +535,13 @@ def test_the_new_version_of_the_program_is_in_force(changing):
 def test_a_port_that_is_taken_by_another_program_is_found_beforehand():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        settings = ServerSettings.build(pools=[{"name": "P", "KernelPath": "/k"}], Port=port, Interface="127.0.0.1")
+        settings = make_settings(pools=[{"name": "P", "KernelPath": "/k"}], Port=port, Interface="127.0.0.1")
         assert "the port is in use" in can_start(check_words(0, "127.0.0.1"), settings)
         assert can_start(check_words(port, "127.0.0.1"), settings) == "", "it is the one of the server that asks"
 
 
 def test_a_program_of_an_earlier_version_is_not_executed():
-    settings = ServerSettings.build(pools=[{"name": "P", "KernelPath": "/k"}])
+    settings = make_settings(pools=[{"name": "P", "KernelPath": "/k"}])
     assert "only formats up to" in can_start("check 999 31415 ", settings)
     assert can_start("check", settings)
 

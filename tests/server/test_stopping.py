@@ -82,7 +82,7 @@ def test_evaluations_that_do_not_finish_in_time(tmp_path):
 
 def test_while_kernels_start(tmp_path):
     with serving(tmp_path, one_pool(make_kernel(tmp_path, hang=True), 4), grace=ENDLESS) as server:
-        wait_for(lambda: len(processes.children(server.pid)) >= 2, 20.0, "kernels that start")
+        wait_for(lambda: len(processes.children(server.pid)) >= 2, 60.0, "kernels that start")
         with server.connect():
             stop_soon(server)
 
@@ -90,7 +90,7 @@ def test_while_kernels_start(tmp_path):
 def test_while_kernels_are_initialised(tmp_path):
     configuration = one_pool(make_kernel(tmp_path), 2, InitializationCode="Sleep[100]")
     with serving(tmp_path, configuration, grace=ENDLESS) as server:
-        wait_for(lambda: len(processes.children(server.pid)) == 2, 20.0, "kernels")
+        wait_for(lambda: len(processes.children(server.pid)) == 2, 60.0, "kernels")
         stop_soon(server)
 
 
@@ -130,7 +130,7 @@ def test_with_a_client_that_reads_slowly(tmp_path):
 def test_with_connections_that_are_no_link(tmp_path):
     with serving(tmp_path, one_pool(make_kernel(tmp_path)), grace=ENDLESS) as server:
         ready_kernels(server, 1)
-        with socket.create_connection(("127.0.0.1", server.port), 20.0) as idler:
+        with socket.create_connection(("127.0.0.1", server.port), 60.0) as idler:
             idler.sendall(b"id=23E744F7")
             stop_soon(server)
 

@@ -17,7 +17,7 @@ TLS_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(range(64))
 
 
 def open_connection(port, data=b""):
-    connection = socket.create_connection(("127.0.0.1", port), 20.0)
+    connection = socket.create_connection(("127.0.0.1", port), 60.0)
     connection.sendall(data)
     return connection
 
@@ -62,7 +62,7 @@ def test_what_is_no_link_is_closed_with_a_reason_in_the_log(server, case):
     data, reason = MALFORMED[case]
     seen = len(server.log)
     assert_closed(open_connection(server.port, data))
-    wait_for(lambda: reason in server.log[seen:], 10.0, f"{reason!r} in the log")
+    wait_for(lambda: reason in server.log[seen:], 60.0, f"{reason!r} in the log")
     assert re.search(r"Warning: \n    Closed a connection from 127\.0\.0\.1:\d+: ", server.log[seen:])
 
 

@@ -15,7 +15,7 @@ def manager(request, tmp_path, monkeypatch):
     name = str(tmp_path / "notify") if request.param == "path" else f"@{uuid.uuid4().hex}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(name.replace("@", "\0", 1) if request.param == "abstract" else name)
-        receiver.settimeout(10)
+        receiver.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", name)
         yield receiver
 

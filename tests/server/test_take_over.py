@@ -124,7 +124,7 @@ def dying(tmp_path):
         with join(server) as link, join(server) as other:
             identifier = kernel_id(link)
             os.kill(kernel_process(link), signal.SIGKILL)
-            wait_for(lambda: state(other, identifier) != "bridged", 20.0, "the kernel to be dying", 0.001)
+            wait_for(lambda: state(other, identifier) != "bridged", 60.0, "the kernel to be dying", 0.001)
             yield server, link, other, identifier
 
 
@@ -149,6 +149,6 @@ def test_who_leaves_a_dying_kernel_does_not_put_it_back(dying):
         seen.add(state(other, identifier))
         return None in seen
 
-    wait_for(gone, 20.0, "the kernel to be gone")
+    wait_for(gone, 60.0, "the kernel to be gone")
     assert seen <= {"dying", "closing", None}
     server.wait_for_log("(?s)(Kernel [^ ]+ of pool a is ready.*){4}")

@@ -1,5 +1,7 @@
 """Clients that wait for a kernel: in order, not for ever, and with a reason."""
 import contextlib
+import os
+import re
 import select
 import time
 
@@ -41,7 +43,7 @@ def skip_notice(link):
 
 def served(links):
     """Those whose prompt has come."""
-    return select.select([link.data for link in links], [], [], 20.0)[0]
+    return select.select([link.data for link in links], [], [], 60.0)[0]
 
 
 def test_first_come_first_served(one_at_a_time):
@@ -71,7 +73,7 @@ def test_who_leaves_the_queue_is_passed_over(one_at_a_time):
         links[0].close()
         links[2].reset()
         links[3].close(politely=True)
-        wait_for(lambda: since.log.count("disconnected: ") == 3, 20.0, "three clients to be gone")
+        wait_for(lambda: since.log.count("disconnected: ") == 3, 60.0, "three clients to be gone")
         first.close()
         left = [links[1], links[4], links[5]]
         while left:
@@ -115,7 +117,7 @@ def test_the_wait_is_over(tmp_path, seconds):
         assert first.evaluate(1) == 1
         first.close()
         reserved = "1 of 1 kernels \\(1 reserved\\)"
-        wait_for(lambda: "unbridged" in server.log, 20.0)
+        wait_for(lambda: "unbridged" in server.log, 60.0)
         with server.connect() as link:
             message_of(link.get_packet())
         server.wait_for_log(reserved)
@@ -135,6 +137,21 @@ def test_a_pool_with_room_starts_a_kernel_for_who_waits(tmp_path):
         server.wait_for_log(r"waits up to 60 s for a kernel of pool a: 3 of 3 kernels \(3 bridged\)")
         links[1].close()
         assert prompt(queue)[0] == "InputNamePacket"
+
+
+def test_a_start_that_fails_is_told_to_who_waits(tmp_path):
+    gate, program = tmp_path / "gate", tmp_path / "kernel"
+    os.mkfifo(gate)
+    program.write_text(f'#!/bin/sh\nread word < "{gate}"\necho "no licence today" >&2\nexit 3\n')
+    program.chmod(0o755)
+    with serving(tmp_path, one_pool(os.fspath(program), 0, MaximumKernelNumber=1)) as server, server.connect() as link:
+        assert not select.select([link.data], [], [], 1.0)[0], "a kernel is being started, which takes its time"
+        gate.write_text("go on\n")
+        text = message_of(link.get_packet())
+        waits, reason, *_ = text.splitlines()
+        assert re.fullmatch(r"WSTPServer: waiting up to 5\d s for a kernel of pool a: 0 of 1 kernels.*", waits), text
+        assert reason.startswith("The last kernel that was started for it failed: "), text
+        assert "exit status 3" in text and "no licence today" in text, text
 
 
 def test_many_clients_come_and_go_while_others_wait(one_at_a_time):

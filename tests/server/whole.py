@@ -8,6 +8,7 @@ import gevent
 from gevent.event import AsyncResult
 
 from tests.server.connections import tcp_pair
+from tests.support.settings import make_settings
 from tools.harness.fake_kernel.codec import Function, decode, encode
 from tools.harness.fake_kernel.framing import Framer
 from wstpserver.pools.states import Client, Purpose
@@ -18,7 +19,6 @@ from wstpserver.server.connection import Connection
 from wstpserver.server.handshake import OpenLink
 from wstpserver.server.kernels.persistence import Persistence
 from wstpserver.server.log import Log
-from wstpserver.settings import ServerSettings
 
 
 def packet(head, *args, end=True):
@@ -31,7 +31,7 @@ class Peer:
     def __init__(self, connection):
         self.connection = connection
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.settimeout(20)
+        connection.settimeout(60)
         self._framer = Framer()
 
     def get(self):
@@ -51,7 +51,7 @@ class Peer:
                 self._framer.feed(data)
         except BlockingIOError:
             pass
-        self.connection.settimeout(20)
+        self.connection.settimeout(60)
         return self._framer.pending.lstrip(b"]")
 
     def put(self, data):
@@ -95,7 +95,7 @@ class Server:
 
     def __init__(self, **settings):
         pools = [{"name": "Main", "KernelPath": "/bin/true", "MinimumKernelNumber": 0, "MaximumKernelNumber": 1}]
-        built = ServerSettings.build(pools=pools, **{"AllowStealingKernels": True, **settings})
+        built = make_settings(pools=pools, **{"AllowStealingKernels": True, **settings})
         self.dispatcher = Dispatcher(built, Log(), _Launcher())
         self._others: list[socket.socket] = []
         self._links: list[OpenLink] = []
@@ -146,7 +146,7 @@ class Server:
         """End everything."""
         for session in tuple(self.dispatcher.sessions.values()):
             session.end()
-        gevent.joinall(self._running, timeout=20)
+        gevent.joinall(self._running, timeout=60)
         self.dispatcher.stop()
         with gevent.Timeout(20):  # kernels give their links back when their last frames are sent
             while any(link.messages.socket.fileno() >= 0 for link in self._links):

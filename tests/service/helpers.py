@@ -67,7 +67,7 @@ class NotifySocket:
 
     def __enter__(self):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.settimeout(30)
+        self._socket.settimeout(60)
         self._socket.bind(self.path)
         return self
 

@@ -45,10 +45,10 @@ class Browser:
             self.seen.append(short)
 
     def wait_for(self, name):
-        return wait_for(lambda: self.services.get(name), 20, f"{name} to be advertised")
+        return wait_for(lambda: self.services.get(name), 60, f"{name} to be advertised")
 
     def wait_gone(self, name):
-        wait_for(lambda: name not in self.services, 20, f"{name} to be withdrawn")
+        wait_for(lambda: name not in self.services, 60, f"{name} to be withdrawn")
 
     def close(self):
         self._zeroconf.close()
@@ -98,7 +98,7 @@ def test_a_restarted_server_has_its_name_again(tmp_path, service_type, browser):
         browser.wait_for(name)
         server.process.send_signal(signal.SIGUSR2)
         server.wait_for_log("Restarted with")
-        wait_for(lambda: len(advertising(server)) == 2, 30.0, "the server to be advertised again")
+        wait_for(lambda: len(advertising(server)) == 2, 60.0, "the server to be advertised again")
         assert advertising(server) == [f'Advertising the server as "{name}"'] * 2
         assert browser.wait_for(name).port == server.port
 
@@ -193,5 +193,5 @@ def test_a_name_that_is_too_long(tmp_path, service_type):
 def test_a_signal_while_it_registers(tmp_path, service_type, browser):
     with advertised(tmp_path, service_type, "-a") as server:
         assert server.stop() == 0
-    wait_for(lambda: not browser.services, 20, "the withdrawal")
+    wait_for(lambda: not browser.services, 60, "the withdrawal")
     assert messages(server.log, "Error") == messages(server.log, "Warning") == []

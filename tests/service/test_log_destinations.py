@@ -86,7 +86,7 @@ def test_rotation(tmp_path):
             link.evaluate(call("StringReverse", f"before {number}"))
             log.rename(tmp_path / f"server.log.{number}")
             server.process.send_signal(signal.SIGHUP)
-            wait_for(lambda: log.exists() and "was reloaded" in log.read_text(), 30, "the new file")
+            wait_for(lambda: log.exists() and "was reloaded" in log.read_text(), 60, "the new file")
         link.evaluate(call("StringReverse", "before 4"))
     files = [*(tmp_path / f"server.log.{number}" for number in range(1, 4)), log]
     texts = [file.read_text() for file in files]
@@ -107,7 +107,7 @@ def test_a_rotation_that_fails(tmp_path):
         folder.rename(tmp_path / "elsewhere")
         server.process.send_signal(signal.SIGHUP)
         moved = tmp_path / "elsewhere" / "server.log"
-        wait_for(lambda: "was reloaded" in moved.read_text(), 30, "the reload")
+        wait_for(lambda: "was reloaded" in moved.read_text(), 60, "the reload")
         assert_serves(server.port)
     text = moved.read_text()
     assert f'The log file "{log}" cannot be opened again (No such file or directory)' in text

@@ -23,7 +23,7 @@ def reload(server, configuration):
     (server.folder / f"{server.mark}.conf").write_text(text)
     before = len(reports(server))
     server.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: len(reports(server)) > before, 30, "the reload")
+    wait_for(lambda: len(reports(server)) > before, 60, "the reload")
     return reports(server)[-1]
 
 
@@ -53,7 +53,7 @@ def test_new_pools_and_numbers(tmp_path):
             "Pools.A.MinimumKernelNumber: 1 -> 3",
             "Pools.B: new pool",
         ]
-        wait_for(lambda: len(server.processes()) == 5, 30, "the new kernels")
+        wait_for(lambda: len(server.processes()) == 5, 60, "the new kernels")
         assert mine in server.processes()
         assert link.evaluate(call("KernelProcess")) == mine
         found = information(link)

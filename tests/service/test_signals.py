@@ -46,7 +46,7 @@ def test_a_running_evaluation_is_answered(tmp_path):
             gate.open()
             assert link.get_packet() == ("ReturnPacket", gate.path)
             assert link.at_end()
-        assert server.process.wait(30) == 0
+        assert server.process.wait(60) == 0
 
 
 def refuses(server):
@@ -95,7 +95,7 @@ def test_a_reload_while_it_stops_changes_nothing(tmp_path):
             server.wait_for_log("Stopping because of")
             gate.open()
             assert link.get_packet()[0] == "ReturnPacket"
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
     assert server.log.count("Stopping because of") == 1
     assert "Internal error" not in server.log and "Traceback" not in server.log
 
@@ -112,7 +112,7 @@ def test_signals_until_the_very_end(tmp_path, number):
             server.process.send_signal(number)
             return server.process.poll() is not None
 
-        wait_for(ended, 20, "the end")
+        wait_for(ended, 60, "the end")
         assert server.process.returncode == 0
 
 
@@ -145,4 +145,4 @@ def test_a_killed_server_leaves_no_kernel(tmp_path):
         assert len(kernels) == 2
         server.expect_exit(-signal.SIGKILL)
         assert server.stop(signal.SIGKILL) == -signal.SIGKILL
-        wait_for(lambda: not any(map(processes.alive, kernels)), 20, "the kernels' end")
+        wait_for(lambda: not any(map(processes.alive, kernels)), 60, "the kernels' end")

@@ -111,7 +111,7 @@ class Supervised:
                 return None
             return found if found[0] in states else None
 
-        return wait_for(reached, 30, f"status {states}", 0.05)[1]
+        return wait_for(reached, 60, f"status {states}", 0.05)[1]
 
     def wait_for_port(self, start=0):
         """The port of the start that logs behind the offset `start`."""
@@ -119,7 +119,7 @@ class Supervised:
         def port():
             return LISTENING.search(self.log.read_text()[start:]) if self.log.exists() else None
 
-        return int(wait_for(port, 30, "listening")[1])
+        return int(wait_for(port, 60, "listening")[1])
 
     def restarts(self):
         """How often the server was restarted by a signal."""
@@ -130,7 +130,7 @@ class Supervised:
         return [int(line) for line in self.register.read_text().split()] if self.register.exists() else []
 
     def wait_for_kernels(self, number):
-        return wait_for(lambda: self.kernels() if len(self.kernels()) >= number else None, 30, f"{number} kernels")
+        return wait_for(lambda: self.kernels() if len(self.kernels()) >= number else None, 60, f"{number} kernels")
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_stopping_is_said_before_the_end(tmp_path, manager):
         server.process.send_signal(signal.SIGHUP)  # a late reload is no way back
         gate.open()
         assert link.get_packet()[0] == "ReturnPacket"
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
         with pytest.raises(BlockingIOError):
             manager.poll()
 

@@ -39,7 +39,7 @@ def begin(folder):
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.Popen(["dbus-daemon", "--session", f"--address={bus}", "--nofork", "--nopidfile"], **quiet)
     subprocess.Popen(["/lib/systemd/systemd", "--user"], **quiet)
-    wait_for(lambda: control("is-system-running") in ("running", "degraded"), 20, "systemd to run", interval=0.05)
+    wait_for(lambda: control("is-system-running") in ("running", "degraded"), 60, "systemd to run", interval=0.05)
 
 
 def control(*words):
@@ -82,17 +82,17 @@ def serve(folder, port):
     states = set()
     while "Restarted with" not in log.read_text():
         states.add(show()["ActiveState"])
-    wait_for(lambda: show()["ActiveState"] == "active", 20, "the reload to end")
+    wait_for(lambda: show()["ActiveState"] == "active", 60, "the reload to end")
     seen["restart"] = (sorted(states - {"reloading"}), show(), link.evaluate(Symbol("x")) == 23)
     os.kill(int(show()["MainPID"]), signal.SIGKILL)
-    wait_for(lambda: len(LISTENING.findall(log.read_text())) == 3, 30, "the next server")
-    wait_for(lambda: show()["ActiveState"] == "active", 20, "it to be active")
+    wait_for(lambda: len(LISTENING.findall(log.read_text())) == 3, 60, "the next server")
+    wait_for(lambda: show()["ActiveState"] == "active", 60, "it to be active")
     link = rawlink.connect(port)
     assert link.get_packet()[0] == "InputNamePacket"
     reconnect(link, identifier)
     seen["crash"] = (show(), kernel_process(link) == process, link.evaluate(Symbol("x")) == 23)
     seen["stop"] = (control("stop", UNIT), show()["ActiveState"])
-    wait_for(lambda: not processes.alive(process), 10, "the kernel to end")
+    wait_for(lambda: not processes.alive(process), 60, "the kernel to end")
     return seen
 
 

@@ -1,10 +1,11 @@
 """What a reload changes, in words."""
 
-from wstpserver.settings.model import ServerSettings, changes
+from tests.support.settings import make_settings
+from wstpserver.settings.model import changes
 
 
 def settings(pools, **values):
-    return ServerSettings.build(pools=[{"KernelPath": "k", **it} for it in pools], **values)
+    return make_settings(pools=[{"KernelPath": "k", **it} for it in pools], **values)
 
 
 def test_no_change():

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.cases import for_each
+from tests.support.settings import OPTIONS
 from wstpserver.settings.reference import reference_text, sample_text
-from wstpserver.settings.schema import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,14 +5,15 @@ import json
 import math
 import os
 import re
+import shlex
 
 import pytest
 
 from tests.support.cases import for_each
+from tests.support.settings import OPTIONS, make_settings
 from wstpserver.settings.model import PoolSettings, ServerSettings
 from wstpserver.settings.schema import (
     AUTOMATIC,
-    OPTIONS,
     POOL_ALIASES,
     POOL_BY_KEY,
     POOL_OPTIONS,
@@ -63,7 +64,7 @@ def test_field_is_the_key_in_snake_case():
 
 
 def test_settings_without_configuration_hold_the_defaults_of_the_table():
-    settings = ServerSettings.build(pools=[{"name": "P", "KernelPath": "/bin/kernel"}])
+    settings = make_settings(pools=[{"name": "P", "KernelPath": "/bin/kernel"}])
     for option, holder in [*((o, settings) for o in ROOT_OPTIONS), *((o, settings.pools[0]) for o in POOL_OPTIONS)]:
         if option.default is not AUTOMATIC:
             assert getattr(holder, option.field) == option.default
@@ -77,6 +78,15 @@ def test_keys_are_unique_and_aliases_point_at_keys():
     assert set(POOL_ALIASES.values()) <= set(POOL_BY_KEY)
 
 
+#: How a file writes values that are tuples.
+AS_IN_A_FILE = {
+    Kind.WORDS: shlex.join,
+    Kind.VARIABLES: lambda variables: dict(variable.split("=", 1) for variable in variables),
+    Kind.NETWORKS: list,
+    Kind.USERS: list,
+}
+
+
 @for_each(OPTIONS, lambda option: option.key)
 def test_row_is_consistent(option):
     assert option.level is (Level.ROOT if option in ROOT_OPTIONS else Level.POOL)
@@ -87,7 +97,8 @@ def test_row_is_consistent(option):
     if option.default is AUTOMATIC:
         assert option.convert("Automatic") is AUTOMATIC
     else:
-        assert option.convert(option.default) == option.default
+        write = AS_IN_A_FILE.get(option.kind, lambda value: value)
+        assert option.convert(write(option.default)) == option.default
     if option.kind is not Kind.POOLS:
         option.convert(json.loads(option.sample))
 
@@ -249,7 +260,7 @@ def test_every_option_of_this_machine_can_be_built_by_key():
     pool = {"name": "P", "KernelPath": os.devnull}
     pool |= {o.key: json.loads(o.sample) for o in POOL_OPTIONS if o.key not in ("KernelPath",)}
     root = {o.key: json.loads(o.sample) for o in ROOT_OPTIONS if o.key != "Pools"}
-    settings = ServerSettings.build(pools=[pool], **root)
+    settings = make_settings(pools=[pool], **root)
     for option in ROOT_OPTIONS:
         if option.key != "Pools":
             assert getattr(settings, option.field) == option.convert(root[option.key])

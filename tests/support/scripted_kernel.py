@@ -53,7 +53,7 @@ class ScriptedKernels:
         self._listener.listen(100)
         self.path = make_kernel(folder, hand_over=folder / "control")
 
-    def accept(self, timeout=30.0):
+    def accept(self, timeout=60.0):
         """The next kernel, whose link has been greeted and which has said nothing yet."""
         self._listener.settimeout(timeout)
         control, _ = self._listener.accept()

@@ -182,7 +182,7 @@ class Since:
 def wait_until_busy(server, identifier):
     """Wait until an evaluation has gone to the kernel with that ID, as any client can find out."""
     with server.connect() as link:
-        wait_for(lambda: busy(link, identifier), 20.0, f"kernel {identifier} to be busy")
+        wait_for(lambda: busy(link, identifier), 60.0, f"kernel {identifier} to be busy")
 
 
 def busy(link, identifier):
@@ -240,7 +240,7 @@ class Calm:
         self._server, self._kernels = server, kernels
         self._footprint = None
         for _ in range(10):
-            with contextlib.closing(rawlink.socket.create_connection(("127.0.0.1", server.port), 20.0)) as stranger:
+            with contextlib.closing(rawlink.socket.create_connection(("127.0.0.1", server.port), 60.0)) as stranger:
                 stranger.sendall(b"GET / HTTP/1.0\r\n\r\n")
                 while stranger.recv(4096):
                     pass

@@ -25,7 +25,7 @@ def test_two_hundred_clients(tmp_path):
         assert result["errors"] == {}
         assert result["clients connected"] == result["clients with a kernel"] == CLIENTS
         assert result["correct answers"] == result["milliseconds"]["evaluation"]["count"] == CLIENTS * EVALUATIONS
-        wait_for(lambda: not server.processes(), 30, "all kernels to be closed", interval=0.1)
+        wait_for(lambda: not server.processes(), 60, "all kernels to be closed", interval=0.1)
         assert_returns_to(before, server.pid)
 
 
@@ -34,7 +34,7 @@ def test_more_clients_than_kernels(tmp_path):
     """A hundred clients wait their turn for eight kernels that stay: each is served, the kernels are the same."""
     settings = pool(make_kernel(tmp_path), MinimumKernelNumber=8, ReservePreviouslyConnectedKernels=False)
     with ServerProcess(tmp_path, {"Pools": {"Few": settings}}) as server:
-        wait_for(lambda: len(server.processes()) == 8, 30, "the pool to be filled", interval=0.05)
+        wait_for(lambda: len(server.processes()) == 8, 60, "the pool to be filled", interval=0.05)
         assert run_load(server.port, clients=8, evaluations=1)["errors"] == {}
         before = Footprint(server.pid)
         kernels = sorted(server.processes())

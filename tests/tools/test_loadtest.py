@@ -163,7 +163,7 @@ def test_interrupted_it_tells_what_it_has(server):
         try:
             assert any(re.search(r" [1-9]\d* answers", line) for line in process.stderr)  # stops at the first such line
             process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=30)
+            output, _ = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 1

@@ -93,15 +93,15 @@ def direct_link():
     return RawLink(data, message), RawLink(far_data, far_message)
 
 
-def play(script, client, kernel, patience=PATIENCE):
+def play(script, client, kernel, timeout=PATIENCE):
     """Take the steps with the two ends of a link; returns the transcript: [(number of the step, what was read)].
 
-    It ends at the first read that found nothing within `patience` seconds, or the end of the link.
+    It ends at the first read that found nothing within `timeout` seconds, or the end of the link.
     """
     ends = {"C": client, "K": kernel}
     for end in ends.values():
-        end.data.settimeout(patience)
-        end.message.settimeout(patience)
+        end.data.settimeout(timeout)
+        end.message.settimeout(timeout)
     transcript = []
     for number, step in enumerate(script, 1):
         end = ends[step.side]
@@ -133,11 +133,11 @@ def _read(get):
         return CLOSED
 
 
-def play_directly(script, patience=PATIENCE):
+def play_directly(script, timeout=PATIENCE):
     """The transcript over a direct link. Every packet that was sent must have been read: else the script is wrong."""
     client, kernel = direct_link()
     with client, kernel:
-        transcript = play(script, client, kernel, patience)
+        transcript = play(script, client, kernel, timeout)
         assert NOTHING not in [read for _, read in transcript], f"no such conversation:\n{shown(script, transcript)}"
         for end in (client, kernel):
             assert end.pending_frame() is None, f"something is left:\n{shown(script)}"
@@ -164,13 +164,13 @@ def through(server, kernels):
             yield client, kernel.link
 
 
-def play_through(script, server, kernels, patience=PATIENCE):
+def play_through(script, server, kernels, timeout=PATIENCE):
     """(the transcript through the server, what is wrong afterwards or None).
 
     Afterwards nobody has more to read than the script says, and the kernel does not count as busy.
     """
     with through(server, kernels) as (client, kernel):
-        transcript = play(script, client, kernel, patience)
+        transcript = play(script, client, kernel, timeout)
         if transcript and transcript[-1][1] in (NOTHING, CLOSED):
             return transcript, None
         return transcript, _left(client, kernel)
@@ -191,10 +191,10 @@ def _left(client, kernel):
     return f"K has more to read: {more!r}" if more is not None else None
 
 
-def assert_same(script, server, kernels, patience=PATIENCE):
+def assert_same(script, server, kernels, timeout=PATIENCE):
     """What both sides read through the server is what they read over a direct link."""
     expected = play_directly(script)
-    found, left = play_through(script, server, kernels, patience)
+    found, left = play_through(script, server, kernels, timeout)
     if found != expected:
         number, read = found[-1] if len(found) < len(expected) else next(
             after for before, after in zip(expected, found, strict=False) if before != after

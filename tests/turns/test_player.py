@@ -33,20 +33,20 @@ def test_both_sides_read_what_was_sent():
 @pytest.mark.parametrize("script", [k_reads(), c_ahead("Foo"), c("Foo") + k_reads()])
 def test_a_script_that_is_no_conversation(script):
     with pytest.raises(AssertionError, match=r"no such conversation|something is left"):
-        play_directly(script, patience=0.1)
+        play_directly(script, timeout=0.1)
 
 
 def test_what_does_not_come():
     (client, far_kernel), (far_client, kernel) = direct_link(), direct_link()
     with client, far_kernel, far_client, kernel:
-        assert play(c("Foo") + k("Bar"), client, kernel, patience=0.1) == [(2, NOTHING)]
+        assert play(c("Foo") + k("Bar"), client, kernel, timeout=0.1) == [(2, NOTHING)]
 
 
 def test_the_end_of_the_link():
     client, kernel = direct_link()
     with client, kernel:
         client.data.shutdown(socket.SHUT_WR)
-        assert play(k_reads(), client, kernel, patience=5.0) == [(1, CLOSED)]
+        assert play(k_reads(), client, kernel, timeout=5.0) == [(1, CLOSED)]
 
 
 def test_a_script_and_what_was_read_as_text():

@@ -4,6 +4,7 @@ One pass over bytes that are all there, one expression after the other, with a c
 missing. No state is kept between calls, nothing is fast, and no line is shared with the scanner. Offsets count from the
 first byte.
 """
+
 from __future__ import annotations
 
 import re
@@ -23,7 +24,7 @@ LONGEST_ARRAY_HEADER = 65536
 
 
 class Event(NamedTuple):
-    """kind: HEAD, END or TAIL; offset: of the byte after the one that decided it."""
+    """kind: END or TAIL; offset: of the byte after it."""
 
     kind: str
     offset: int
@@ -179,17 +180,17 @@ class _Reader:
 
 
 class _Frame(_Reader):
-    """Reads one frame; ``events`` fills as it goes."""
+    """Reads one frame."""
 
     def __init__(self, data: bytes, at: int) -> None:
         super().__init__(data, at)
         self.start = at
-        self.events: list[Event] = []
         self.head, self.head_name = 0, b""
+        self.decided = False
 
     def decide(self, offset: int, name: bytes = b"") -> None:
         self.head, self.head_name = head_code(name), name[:63]
-        self.events.append(Event("HEAD", offset, self.head, self.head_name))
+        self.decided = True
 
     def head_symbol(self) -> None:
         """The symbol that is the frame's own head, after its "#"."""
@@ -215,7 +216,7 @@ class _Frame(_Reader):
                 raise self.wrong(MISPLACED_END)
             if token not in WIDTHS and token not in b'F#"+*PAO':
                 raise self.wrong(TOKEN)
-            if not self.events and token != ord("F" if place == "frame" else "#"):
+            if not self.decided and token != ord("F" if place == "frame" else "#"):
                 self.decide(self.at + 1)
             place = "argument"
             if token == ord("P"):
@@ -246,11 +247,10 @@ class _Frame(_Reader):
                     count = self.size()
                     self.skip(1)
                     self.block(count)
-                elif not self.events:
+                elif not self.decided:
                     self.head_symbol()
                 else:
                     self.text()
-        self.events.append(Event("END", self.at, self.head, self.head_name))
 
 
 def read(data: bytes) -> Reading:
@@ -266,11 +266,11 @@ def read(data: bytes) -> Reading:
         try:
             frame.read()
         except _NeedMore:
-            undecided = 0 if frame.events else len(data) - at
-            return Reading(events + frame.events, undecided, None, False)
+            undecided = 0 if frame.decided else len(data) - at
+            return Reading(events, undecided, None, False)
         except _Wrong as wrong:
             error, offset = wrong.args
-            return Reading(events + frame.events, 0, (error, offset), False)
-        events += frame.events
+            return Reading(events, 0, (error, offset), False)
         at, head, head_name = frame.at, frame.head, frame.head_name
+        events.append(Event("END", at, head, head_name))
     return Reading(events, 0, None, True)

@@ -1,4 +1,5 @@
 """Runs the frame scanner over bytes cut in any way, and reports in the words of the oracle."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -6,11 +7,11 @@ from collections.abc import Iterable
 from wstpserver._native import lib
 
 from tests.wire.oracle import Event, Reading
-from wstpserver.wire.frames import END, ERROR, HEAD, MORE, TAIL, FrameScanner
+from wstpserver.wire.frames import END, ERROR, MORE, TAIL, FrameScanner
 
 MAX_UNDECIDED = lib.WSTPSCAN_MAX_UNDECIDED
 
-_KINDS = {HEAD: "HEAD", END: "END", TAIL: "TAIL"}
+_KINDS = {END: "END", TAIL: "TAIL"}
 
 
 def scan_pieces(pieces: Iterable[bytes], scanner: FrameScanner) -> Reading:

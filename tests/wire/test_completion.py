@@ -1,4 +1,5 @@
 """Broken-off frames are completed: at every byte of every recorded expression, and at the awkward places of others."""
+
 from __future__ import annotations
 
 import random
@@ -19,7 +20,7 @@ ABORTED = Symbol("$Aborted")
 
 
 def scanned(*pieces: bytes) -> FrameScanner:
-    scanner = FrameScanner([], [])
+    scanner = FrameScanner(())
     for piece in pieces:
         assert scanner.scan_bytes(piece) == MORE
     return scanner
@@ -28,7 +29,7 @@ def scanned(*pieces: bytes) -> FrameScanner:
 def completed(*pieces: bytes) -> bytes:
     """The whole frame; that the completion ends it exactly at its own end is required on the way."""
     frame = b"".join(pieces) + completion(scanned(*pieces))
-    scanner = FrameScanner([])
+    scanner = FrameScanner()
     assert scanner.scan_bytes(frame) == END
     assert scanner.used == len(frame)
     assert frame.endswith(b"\n]")

@@ -1,4 +1,5 @@
 """A completion in parts is the completion, and never all in memory."""
+
 import tracemalloc
 
 import pytest
@@ -9,7 +10,7 @@ from wstpserver.wire.frames import END, MORE, FrameScanner
 
 
 def scanned(data):
-    scanner = FrameScanner((), ())
+    scanner = FrameScanner(())
     scanner.scan_bytes(data)
     assert scanner.error is None
     return scanner
@@ -24,7 +25,7 @@ BEGINNINGS = [
 def test_the_parts_together_are_the_completion(beginning):
     scanner = scanned(beginning)
     parts = list(scanner.completion_in_parts())
-    whole = FrameScanner(())
+    whole = FrameScanner()
     assert whole.scan_bytes(beginning + b"".join(parts)) == (END if beginning else MORE)
     assert whole.at_boundary
     assert all(len(part) <= PART_SIZE for part in parts)

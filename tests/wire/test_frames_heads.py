@@ -1,11 +1,11 @@
 """When the head of a frame is known, what is held back until then, and which events are reported."""
+
 from __future__ import annotations
 
 import pytest
 
-from tests.wire.oracle import Event
 from tests.wire.scanning import MAX_UNDECIDED, scan, scan_pieces
-from wstpserver.wire.frames import END, HEAD, MORE, TAIL, FrameScanner
+from wstpserver.wire.frames import END, MORE, TAIL, FrameScanner
 from wstpserver.wire.packets import PacketHead
 
 COMMAND = b"FA#RA~OWSCommandPacket\nF@#NA~KGetKernelID\n"
@@ -15,12 +15,12 @@ EVALUATE = b"FA#QD~NEvaluatePacket\n\xa1\x01\n"
 def test_events_of_one_frame() -> None:
     scanner = FrameScanner()
     stream = COMMAND + b"]"
-    assert scanner.scan_bytes(stream) == HEAD
-    assert scanner.used == stream.index(b"\n")
+    name = stream.index(b"\n")
+    assert scanner.scan_bytes(stream[:name]) == MORE
     assert (scanner.head, scanner.head_name) == (PacketHead.WSCommandPacket, b"WSCommandPacket")
     assert scanner.state.head_known
     assert not scanner.at_boundary
-    assert scanner.scan_bytes(stream[scanner.used :]) == END
+    assert scanner.scan_bytes(stream[name:]) == END
     assert scanner.frame_bytes == scanner.state.consumed == len(stream)
     assert scanner.at_boundary
     assert scanner.scan_bytes(b"]") == TAIL
@@ -29,7 +29,7 @@ def test_events_of_one_frame() -> None:
 
 
 def test_a_new_frame_forgets_the_head_of_the_last() -> None:
-    scanner = FrameScanner([], [])
+    scanner = FrameScanner(())
     assert scanner.scan_bytes(COMMAND + b"F") == MORE
     assert (scanner.head, scanner.head_name, bool(scanner.state.head_known)) == (PacketHead.OTHER, b"", False)
     assert scanner.frame_bytes == scanner.undecided == 1
@@ -37,7 +37,7 @@ def test_a_new_frame_forgets_the_head_of_the_last() -> None:
 
 def test_undecided_until_the_last_letter_of_the_head() -> None:
     for size in range(len(COMMAND)):
-        scanner = FrameScanner([], [])
+        scanner = FrameScanner(())
         scanner.scan_bytes(EVALUATE + COMMAND[:size])
         decided = size >= COMMAND.index(b"\n")
         assert scanner.undecided == (0 if decided else size)
@@ -60,8 +60,12 @@ DECIDED_EARLY = {
 
 @pytest.mark.parametrize(("stream", "offset"), DECIDED_EARLY.values(), ids=DECIDED_EARLY)
 def test_decided_as_soon_as_it_can_be_no_packet(stream: bytes, offset: int) -> None:
-    assert scan(stream).events == [Event("HEAD", offset, 0, b"")]
-    assert scan(stream[: offset - 1]).events == []
+    scanner = FrameScanner()
+    assert scanner.scan_bytes(stream[: offset - 1]) == MORE
+    assert (scanner.undecided, scanner.state.head_known) == (offset - 1, False)
+    assert scanner.scan_bytes(stream[offset - 1 : offset]) == MORE
+    assert (scanner.undecided, scanner.state.head_known) == (0, True)
+    assert (scanner.head, scanner.head_name) == (PacketHead.OTHER, b"")
 
 
 def test_no_more_than_max_undecided_is_ever_held_back() -> None:
@@ -70,7 +74,7 @@ def test_no_more_than_max_undecided_is_ever_held_back() -> None:
     scanner = FrameScanner()
     assert scanner.scan_bytes(longest[:-1]) == MORE
     assert scanner.undecided == MAX_UNDECIDED == len(longest) - 1
-    assert scanner.scan_bytes(longest[-1:]) == HEAD
+    assert scanner.scan_bytes(longest[-1:]) == MORE
     assert scanner.undecided == 0
 
 
@@ -78,24 +82,28 @@ def test_the_long_way_to_spell_a_command() -> None:
     name = "System`ReturnExpressionPacket"
     text = b"A~%d " % len(name) + b"".join(rb"\|%06x" % ord(character) for character in name)
     stream = b"F1 #%d " % len(text) + text
-    assert scan(stream).events == [Event("HEAD", len(stream), PacketHead.ReturnExpressionPacket, name.encode())]
+    scanner = FrameScanner()
+    scanner.scan_bytes(stream[:-1])
+    assert scanner.undecided == len(stream) - 1
+    scanner.scan_bytes(stream[-1:])
+    assert (scanner.undecided, scanner.head, scanner.head_name) == (0, PacketHead.ReturnExpressionPacket, name.encode())
 
 
 def test_commands_inside_are_not_commands() -> None:
     reading = scan(b"FA#QA~NEvaluatePacket\n" + COMMAND)
-    assert [event.head for event in reading.events] == [PacketHead.EvaluatePacket] * 2
+    assert [event.head for event in reading.events] == [PacketHead.EvaluatePacket]
 
 
 def test_only_the_chosen_frames_are_reported() -> None:
     stream = (EVALUATE + b"]]" + COMMAND + b"]]") * 2
-    scanner = FrameScanner([PacketHead.WSCommandPacket], [PacketHead.EvaluatePacket])
+    scanner = FrameScanner([PacketHead.EvaluatePacket])
     kinds = [(event.kind, event.head) for event in scan_pieces([stream], scanner).events]
-    evaluate, command = PacketHead.EvaluatePacket, PacketHead.WSCommandPacket
-    assert kinds == [("END", evaluate), ("TAIL", evaluate), ("TAIL", evaluate), ("HEAD", command)] * 2
+    evaluate = PacketHead.EvaluatePacket
+    assert kinds == [("END", evaluate), ("TAIL", evaluate), ("TAIL", evaluate)] * 2
 
 
 def test_nothing_chosen_is_one_call_for_everything() -> None:
-    scanner = FrameScanner([], [])
+    scanner = FrameScanner(())
     stream = (EVALUATE + b"]" + COMMAND + b"]]") * 100
     assert scanner.scan_bytes(stream) == MORE
     assert scanner.used == len(stream)
@@ -103,14 +111,14 @@ def test_nothing_chosen_is_one_call_for_everything() -> None:
 
 
 def test_other_frames_can_be_chosen() -> None:
-    scanner = FrameScanner([PacketHead.OTHER], [])
+    scanner = FrameScanner([PacketHead.OTHER])
     reading = scan_pieces([COMMAND + b'"CA~@\n'], scanner)
-    assert [event.offset for event in reading.events] == [len(COMMAND) + 1]
+    assert [event.offset for event in reading.events] == [len(COMMAND) + 6]
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_any_buffer_can_be_scanned(kind: type) -> None:
-    assert FrameScanner().scan_bytes(kind(COMMAND)) == HEAD
+    assert FrameScanner().scan_bytes(kind(COMMAND)) == END
 
 
 def test_a_bytearray_is_free_again_after_the_call() -> None:

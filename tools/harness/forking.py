@@ -21,6 +21,8 @@ import threading
 import traceback
 from pathlib import Path
 
+from tools.harness.processes import keep_descriptor
+
 ROOT = Path(__file__).parents[2]
 
 #: What a server inherits from the environment of the tests.
@@ -79,13 +81,14 @@ class _Parent:
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         self._control = ours
+        keep_descriptor(ours.fileno())
         self._lock = threading.Lock()
         atexit.register(self._end, os.getpid())
 
     def _end(self, owner):
         if os.getpid() == owner:
             self._control.close()
-            self._process.wait(10)
+            self._process.wait(60)
 
     def fork(self, request):
         output, its_output = os.pipe()

@@ -1,4 +1,5 @@
 """Executables that behave like a WolframKernel, well or badly, for KernelPath."""
+
 import os
 import shlex
 import sys
@@ -45,6 +46,8 @@ def make_kernel(folder, name="kernel", **behaviour):
         elif value is not None and value is not False:
             words.append(f"--{key.replace('_', '-')}={value}")
     path = Path(folder) / name
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-    path.chmod(0o755)
+    new = path.with_name(f"{name}.new")
+    new.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    new.chmod(0o755)
+    new.replace(path)  # nobody can write to a file while a server begins to execute it
     return os.fspath(path)

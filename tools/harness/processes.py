@@ -121,7 +121,9 @@ def lasting_mark(pid):
     mark = f"WSTP_HARNESS_{pid}_{uuid.uuid4().hex}"
     words = [sys.executable, "-S", "-E", "-c", _GUARD, mark]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    _guards.append(subprocess.Popen(words, **streams, env={}, cwd="/", start_new_session=True))
+    guard = subprocess.Popen(words, **streams, env={}, cwd="/", start_new_session=True)
+    _guards.append(guard)
+    keep_descriptor(guard.stdin.fileno())
     return mark
 
 
@@ -196,10 +198,19 @@ def assert_returns_to(before, pid, deadline=60.0):
     wait_for(lambda: Footprint(pid).fits_in(before), deadline, lambda: f"{Footprint(pid)} to become {before}")
 
 
+#: Those that the harness opens with the first server of this process, and keeps.
+_kept_descriptors = set()
+
+
+def keep_descriptor(number):
+    """Say that the harness keeps this descriptor to the end: no test has left it open."""
+    _kept_descriptors.add(number)
+
+
 def own_descriptors():
-    """Open descriptors of this process, without the one that this look needs."""
+    """Open descriptors of this process, without those that the harness keeps and the one that this look needs."""
     return {number: target for number, target in open_descriptors(os.getpid()).items()
-            if not target.endswith("/fd")}  # fmt: skip
+            if number not in _kept_descriptors and not target.endswith("/fd")}  # fmt: skip
 
 
 def living_greenlets():

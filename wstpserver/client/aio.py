@@ -189,9 +189,9 @@ class AsyncSession:
         """See `Session.reconnect`."""
         return await self._call(self.session.reconnect, timeout)
 
-    def abort(self, patience: float | None = None) -> bool:
+    def abort(self, grace: float | None = None) -> bool:
         """See `Session.abort`."""
-        return self.session.abort(patience)
+        return self.session.abort(grace)
 
     def interrupt(self) -> bool:
         """See `Session.interrupt`."""
@@ -220,7 +220,7 @@ def _close_late(making: asyncio.Future[Session]) -> None:
 
 
 #: Seconds that a kernel has to react to the abort of a cancelled evaluation. The session goes on without it then.
-_PATIENCE: Final = 2.0
+_GRACE: Final = 2.0
 #: Seconds between two aborts of a call that may not have come to its evaluation yet.
 _AGAIN: Final = 0.02
 
@@ -253,7 +253,7 @@ class SessionThread:
             while not call.done():
                 if self._asking is not None:
                     self._asking.cancel()  # the evaluation waits for a callback
-                aborted = aborted or abort(_PATIENCE)
+                aborted = aborted or abort(_GRACE)
                 await _over(call, _AGAIN)
             call.exception()  # looked at, so that nobody complains
             raise
@@ -278,10 +278,10 @@ class SessionThread:
         return Callbacks._make(_called_by(wait_for, callback) for callback in callbacks)
 
 
-async def _over(call: asyncio.Future[Any], patience: float) -> None:
+async def _over(call: asyncio.Future[Any], timeout: float) -> None:
     """Wait until `call` is done, or for the time; a second cancellation changes nothing."""
     try:
-        await asyncio.wait({call}, timeout=patience)
+        await asyncio.wait({call}, timeout=timeout)
     except asyncio.CancelledError:
         pass
 

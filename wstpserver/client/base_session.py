@@ -80,7 +80,7 @@ class BaseSession:
         link: The link.
         address: Where the server is; None for a link that was given.
         keep_kernel: Whether `close` leaves the kernel to its own settings.
-        patience: Seconds to try for when the connection has broken; None not to reconnect.
+        retry_for: Seconds to try for when the connection has broken; None not to reconnect.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class BaseSession:
         token: str | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.patience = reconnect
+        self.retry_for = reconnect
         #: Called when the session is back at its kernel after the connection broke.
         self.on_reconnected: Callable[[], object] | None = None
         self.keep_kernel = keep_kernel
@@ -163,16 +163,16 @@ class BaseSession:
 
     # From other threads
 
-    def abort(self, patience: float | None = None) -> bool:
+    def abort(self, grace: float | None = None) -> bool:
         """Ask the kernel to abort the running evaluation. `evaluate` then raises EvaluationAborted.
 
         Args:
-            patience: Seconds after which `evaluate` raises even if the kernel does not react; None to wait for it.
+            grace: Seconds after which `evaluate` raises even if the kernel does not react; None to wait for it.
 
         Returns:
             False if no evaluation runs.
         """
-        return self._requests.abort(patience)
+        return self._requests.abort(grace)
 
     def interrupt(self) -> bool:
         """Ask the kernel to stop and offer its menu (`Callbacks.on_menu`).
@@ -308,7 +308,7 @@ class BaseSession:
         """
         self._requests.check_kernel()
         self._wait_for_kernel(deadline)
-        if not self.keep_kernel and self.patience is None:
+        if not self.keep_kernel and self.retry_for is None:
             # Now and not at the end: the kernel is closed even if this program is killed. A kernel without a server
             # may not answer this.
             self._send_command("SetKeepAlive", (_FALSE,), deadline)
@@ -335,7 +335,7 @@ class BaseSession:
 
     def _ensure_kernel(self, deadline: Deadline) -> None:
         """Before an evaluation: have a kernel, and with `reconnect` know which one it is."""
-        if self.patience is not None and self._kernel is None and not self.link.ended:
+        if self.retry_for is not None and self._kernel is None and not self.link.ended:
             self._requests.check_kernel()
             self._learn_kernel(deadline)
         elif not self._has_kernel:
@@ -356,7 +356,7 @@ class BaseSession:
             self._requests.on_slow = None
 
     def continue_with(
-        self, address: Address, kernel: str, settings: KernelSettings, restored: Restored, patience: float | None
+        self, address: Address, kernel: str, settings: KernelSettings, restored: Restored, retry_for: float | None
     ) -> None:
         """Know the kernel that the link of this session has been restored to, and hand on what it wrote meanwhile.
 
@@ -365,25 +365,25 @@ class BaseSession:
             kernel: The kernel's ID.
             settings: What the server was told about it.
             restored: What `restore` returned for the link.
-            patience: Seconds to try for when the connection breaks; None not to reconnect.
+            retry_for: Seconds to try for when the connection breaks; None not to reconnect.
         """
-        self.address, self._kernel, self._settings, self.patience = address, kernel, settings, patience
+        self.address, self._kernel, self._settings, self.retry_for = address, kernel, settings, retry_for
         self._keep_alive = settings.keep_alive
         self._requests.relink(self.link, restored.prompt, restored.question, busy=restored.busy)
         listener = self._listener(Deadline(None))
         for packet in restored.missed:
             listener.overhear(packet)
 
-    def survive(self, address: Address, kernel: str, settings: KernelSettings, patience: float | None) -> None:
+    def survive(self, address: Address, kernel: str, settings: KernelSettings, retry_for: float | None) -> None:
         """Reconnect to the kernel when the connection breaks, as a session does that was made with ``reconnect``.
 
         Args:
             address: Where the server is.
             kernel: The ID of the kernel, which the session has.
             settings: What the server was told about it.
-            patience: Seconds to try for.
+            retry_for: Seconds to try for.
         """
-        self.address, self._kernel, self._settings, self.patience = address, kernel, settings, patience
+        self.address, self._kernel, self._settings, self.retry_for = address, kernel, settings, retry_for
         self._has_kernel, self._keep_alive = True, settings.keep_alive
 
     def settle(self, settings: KernelSettings, timeout: float | None) -> None:
@@ -467,18 +467,18 @@ class BaseSession:
             return restored.dropped, restored.missed
 
     def _can_reconnect(self) -> bool:
-        return self.patience is not None and self._kernel is not None and not self._closed
+        return self.retry_for is not None and self._kernel is not None and not self._closed
 
     def _be_linked(self, evaluation: Evaluation, deadline: Deadline) -> None:
         """Reconnect if the connection has broken meanwhile; `evaluation` overhears what was missed."""
         if self._can_reconnect() and (self.link.ended or (self.link.ready(0) and self.link.ended)):
-            restored = self._restore(evaluation, Deadline(self.patience), deadline, None)
+            restored = self._restore(evaluation, Deadline(self.retry_for), deadline, None)
             for packet in restored.missed:
                 evaluation.overhear(packet)
 
     def _finish_elsewhere(self, evaluation: Evaluation, deadline: Deadline, error: LinkClosed) -> None:
         """Reconnect to the kernel for the rest of an evaluation. EvaluationLost if it is not there."""
-        restored = self._restore(evaluation, Deadline(self.patience), deadline, error)
+        restored = self._restore(evaluation, Deadline(self.retry_for), deadline, error)
         with self._requests.running(evaluation, deadline):
             self._requests.set_current(evaluation)
             question = () if restored.question is None else (restored.question,)
@@ -510,7 +510,7 @@ class BaseSession:
         except LinkClosed as error:
             if not self._can_reconnect():
                 raise
-            restored = self._restore(evaluation, Deadline(self.patience), Deadline(timeout), error)
+            restored = self._restore(evaluation, Deadline(self.retry_for), Deadline(timeout), error)
             raise EvaluationLost(
                 f"the connection broke during a batch ({error.message}). The session is back at kernel {self._kernel}; "
                 "how far it got beyond the last value is not known",
@@ -522,7 +522,7 @@ class BaseSession:
             raise
 
     def _restore(
-        self, evaluation: Evaluation | None, patience: Deadline, deadline: Deadline, error: LinkError | None
+        self, evaluation: Evaluation | None, retry_until: Deadline, deadline: Deadline, error: LinkError | None
     ) -> Restored:
         """Reconnect to the kernel; `error` is what made it necessary. LinkClosed, KernelLost, EvaluationTimeout."""
         if self.address is None or self._kernel is None:
@@ -537,7 +537,7 @@ class BaseSession:
 
         self._requests.set_current(evaluation)
         try:
-            restored = restore(self.address, self._kernel, self._settings, patience, deadline, check)
+            restored = restore(self.address, self._kernel, self._settings, retry_until, deadline, check)
         except KernelLost as lost:
             reason = "" if error is None else f" (the connection ended: {error.message})"
             self._kernel = None

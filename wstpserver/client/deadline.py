@@ -151,9 +151,9 @@ class OwnedLock:
             self._lock.release()
 
     @contextmanager
-    def if_free(self, patience: float = 0.0) -> Iterator[bool]:
-        """Hold the lock inside if it is free within `patience` seconds; the value says whether it is held."""
-        owned = self._lock.acquire(timeout=patience)
+    def if_free(self, timeout: float = 0.0) -> Iterator[bool]:
+        """Hold the lock inside if it is free within `timeout` seconds; the value says whether it is held."""
+        owned = self._lock.acquire(timeout=timeout)
         try:
             yield owned
         finally:

@@ -176,7 +176,7 @@ class Evaluation:
 
     Attributes:
         abort_requested: Whether an abort was asked for.
-        patience: When whoever waits goes on without the kernel's answer to the abort; None for never.
+        grace: When the caller that waits goes on without the kernel's answer to the abort; None for never.
         repeat_abort: When an abort that had no effect is repeated; None for the next opportunity.
         asked: Whether the question may have left.
         unanswered: Whether the kernel has asked something, and the answer has not left yet.
@@ -197,7 +197,7 @@ class Evaluation:
         self._dialogs = 0
         self._label = ""  # of the result in the next packet
         self.abort_requested = False
-        self.patience: Deadline | None = None
+        self.grace: Deadline | None = None
         self.repeat_abort: Deadline | None = None
         self.asked = False
         self.unanswered = False

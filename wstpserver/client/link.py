@@ -350,7 +350,7 @@ class Receiver:
         self._decoder = decoder
         self._where = where
         self._ready: deque[Expression] = deque()  # what `ready` found, and what was put back
-        self._patience: Deadline | None = None  # with the connections of a peer that has said that it closes
+        self._closing_deadline: Deadline | None = None  # with the connections of a peer that has said that it closes
         self._read_ahead_left = _READ_AHEAD
         self.lock = OwnedLock(where, "another thread is receiving")
         self.closed = False
@@ -435,27 +435,27 @@ class Receiver:
         library of 2015 leaves the connections of a link that its link server gave open then.
         """
         while True:
-            if self._messages.closing and self._patience is None:
-                self._patience = Deadline(_SILENCE)
+            if self._messages.closing and self._closing_deadline is None:
+                self._closing_deadline = Deadline(_SILENCE)
             unattended = self._messages.unattended()
             look = self._next_look(deadline, watches_messages=unattended is not None)
             readable, message = self._data.wait_with(unattended, look)
             if readable:
                 data = self._data.receive_now()
                 if data is not None:
-                    self._patience = None
+                    self._closing_deadline = None
                     return data
             elif message:
                 self._messages.take_now()
-            elif self._patience is not None and self._patience.expired:
+            elif self._closing_deadline is not None and self._closing_deadline.expired:
                 return b""
             elif deadline.expired:
                 return None
 
     def _next_look(self, deadline: Deadline, *, watches_messages: bool) -> Deadline:
         """Until when to wait before something else is to be looked at."""
-        if self._patience is not None:
-            return deadline.at_most(self._patience.remaining() or 0.0)
+        if self._closing_deadline is not None:
+            return deadline.at_most(self._closing_deadline.remaining() or 0.0)
         return deadline if watches_messages else deadline.at_most(_SILENCE)
 
     def _ended(self) -> LinkClosed:

@@ -261,7 +261,7 @@ def session_from_profile(
     session = None if request.start is True else _continued(make, profile, server, request, deadline)
     if session is None:
         session = make(server, deadline.remaining())
-        session.patience = request.reconnect
+        session.retry_for = request.reconnect
         _closing_on_failure(session, lambda: session.settle(settings, deadline.remaining()))
     _closing_on_failure(session, lambda: record_kernel(session, profile, server))
     session.keep_kernel = True  # a new one only from now on: the profile names it

@@ -92,7 +92,7 @@ def restore(
     address: Address,
     kernel: str,
     settings: KernelSettings,
-    patience: Deadline,
+    retry_until: Deadline,
     deadline: Deadline,
     check: Callable[[], None] = lambda: None,
 ) -> Restored:
@@ -102,7 +102,7 @@ def restore(
         address: Where the server is.
         kernel: The kernel's ID.
         settings: What the server is told about the kernel.
-        patience: Until when to try again, since the network may be down.
+        retry_until: Until when to try again, since the network may be down.
         deadline: Until when to wait for a kernel at work.
         check: Called again and again; what it raises ends the waiting.
 
@@ -119,14 +119,14 @@ def restore(
     while True:
         check()
         try:
-            link = connect(address, patience.at_most(_ANSWER).remaining(), without_kernel=True)
-            return _Attempt(Restored(link), check).take(kernel, settings, patience, deadline)
+            link = connect(address, retry_until.at_most(_ANSWER).remaining(), without_kernel=True)
+            return _Attempt(Restored(link), check).take(kernel, settings, retry_until, deadline)
         except (ConnectError, LinkClosed, LinkTimeout) as error:
-            if reason is None or not (isinstance(error, LinkTimeout) and patience.expired):
+            if reason is None or not (isinstance(error, LinkTimeout) and retry_until.expired):
                 reason = error  # an attempt that began at the very last moment only tells that there was no time for it
-            if deadline.expired and deadline is not patience:
+            if deadline.expired and deadline is not retry_until:
                 raise LinkTimeout(f"not back at kernel {kernel} {deadline}: {reason.message}", reason.where) from reason
-            remaining = patience.remaining()
+            remaining = retry_until.remaining()
             if remaining is not None and remaining <= pause:
                 time.sleep(remaining)
                 raise reason from None
@@ -142,13 +142,13 @@ class _Attempt:
         self._link = restored.link
         self._check = check
 
-    def take(self, kernel: str, settings: KernelSettings, patience: Deadline, deadline: Deadline) -> Restored:
+    def take(self, kernel: str, settings: KernelSettings, retry_until: Deadline, deadline: Deadline) -> Restored:
         """The kernel, or whatever `restore` raises; then the link is closed."""
         restored = self._restored
         try:
             # A server may have given us a kernel of its default pool nevertheless: unused, it must not stay reserved.
-            self._command("SetKeepAlive", Symbol("False"), within=patience.at_most(_ANSWER))
-            self._take(kernel, patience, deadline)
+            self._command("SetKeepAlive", Symbol("False"), within=retry_until.at_most(_ANSWER))
+            self._take(kernel, retry_until, deadline)
             for name, value in settings.commands():
                 # Refused for a kernel outside all pools: that stays alive, and nobody else is given it.
                 self._command(name, value, within=Deadline(_ANSWER))
@@ -160,7 +160,7 @@ class _Attempt:
             raise
         return restored
 
-    def _take(self, kernel: str, patience: Deadline, deadline: Deadline) -> None:
+    def _take(self, kernel: str, retry_until: Deadline, deadline: Deadline) -> None:
         """ConnectKernel, until it succeeds. A server that has not noticed our end yet may refuse it for a while."""
         while True:
             remaining = deadline.remaining()
@@ -169,7 +169,7 @@ class _Attempt:
                 return
             if _result(self._command("GetKernelBusyStatus", kernel, within=Deadline(_ANSWER))) is None:
                 raise KernelLost(f"the kernel {kernel} is gone")
-            if patience.expired or deadline.expired:
+            if retry_until.expired or deadline.expired:
                 raise LinkTimeout(f"kernel {kernel} is in use, or still at work, {deadline}", self._link.name)
             self._check()
             time.sleep(_FIRST_PAUSE)

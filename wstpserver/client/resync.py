@@ -45,7 +45,7 @@ _LARGEST_WRITE: Final = 1 << 20
 
 #: Seconds after which an abort without effect is repeated: a kernel that gets it before it has read the evaluation
 #: ignores it.
-_REPEAT_ABORT: Final = 1.0
+REPEAT_ABORT: Final = 1.0
 #: Seconds for the message connection to take an abort.
 _SEND_ABORT: Final = 1.0
 #: Seconds for the kernel to leave a question because of an abort, before anything is sent that it could take for an
@@ -62,11 +62,11 @@ _NOTICE_STANDS: Final = 0.2
 _NOTICE_FOLLOWS: Final = 0.05
 
 
-def note_abort(evaluation: Evaluation, patience: float | None) -> None:
-    """Note that the kernel is told to abort `evaluation`, which is given up after `patience` seconds."""
+def note_abort(evaluation: Evaluation, grace: float | None) -> None:
+    """Note that the kernel is told to abort `evaluation`, which is given up after `grace` seconds."""
     evaluation.abort_requested = True
-    evaluation.patience = Deadline(patience)
-    evaluation.repeat_abort = Deadline(_REPEAT_ABORT)
+    evaluation.grace = Deadline(grace)
+    evaluation.repeat_abort = Deadline(REPEAT_ABORT)
 
 
 def wants_another_abort(evaluation: Evaluation) -> bool:
@@ -209,12 +209,12 @@ class RequestStream:
             return EvaluationTimeout(f"no result {deadline}: the kernel is still at work on what it was given before")
         return EvaluationTimeout(f"no answer {deadline}")
 
-    def abort(self, patience: float | None) -> bool:
-        """Abort what runs, or give it up after `patience` seconds; False if nothing runs."""
+    def abort(self, grace: float | None) -> bool:
+        """Abort what runs, or give it up after `grace` seconds; False if nothing runs."""
         with self._state:
             if self._current is None:
                 return False
-            note_abort(self._current, patience)
+            note_abort(self._current, grace)
         try:
             self.link.abort()
         except LinkClosed:
@@ -284,7 +284,7 @@ class RequestStream:
             if self._pending:
                 return self._pending.popleft()
             notice = evaluation is not None and evaluation.notice is not None
-            slice_ = _NOTICE_STANDS if notice else _SLOW if self.on_slow is not None else _REPEAT_ABORT
+            slice_ = _NOTICE_STANDS if notice else _SLOW if self.on_slow is not None else REPEAT_ABORT
             try:
                 packet = self.link.get_packet(deadline.at_most(slice_).remaining())
             except LinkTimeout:
@@ -301,7 +301,7 @@ class RequestStream:
     def _while_waiting(self, evaluation: Evaluation | None) -> None:
         if evaluation is not None:
             evaluation.tell_notice()
-            if evaluation.patience is not None and evaluation.patience.expired:
+            if evaluation.grace is not None and evaluation.grace.expired:
                 raise EvaluationAborted("the kernel did not react to the abort in time; what it answers is thrown away")
         if self.on_slow is not None:
             self.on_slow()
@@ -515,7 +515,7 @@ class Batch:
                     self._requests.finish(evaluation, self._deadline)
                     self._settle(evaluation)
                 finished, evaluation = evaluation, self._next()
-                evaluation.abort_requested, evaluation.patience = finished.abort_requested, finished.patience
+                evaluation.abort_requested, evaluation.grace = finished.abort_requested, finished.grace
                 # Until the next one is asked for the kernel may be at it already: an abort means that.
                 self._requests.set_current(evaluation if self._under_way else None)
                 yield finished

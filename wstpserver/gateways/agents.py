@@ -63,7 +63,7 @@ EXIT_UNAVAILABLE: Final = 69
 #: Seconds to connect and to get a kernel.
 _CONNECT_TIMEOUT: Final = 30.0
 #: Seconds that a kernel has to react to an abort.
-_PATIENCE: Final = 5.0
+_GRACE: Final = 5.0
 #: Seconds between two looks for sessions that nobody uses.
 _SWEEP: Final = 15.0
 #: Bytes of a picture that an agent is given at most, before base64.
@@ -141,7 +141,7 @@ class AgentSession:
 
     def abort(self) -> bool:
         """Abort what it evaluates; False if it evaluates nothing."""
-        return self._cells.session.abort(_PATIENCE)
+        return self._cells.session.abort(_GRACE)
 
     def close(self) -> None:
         """End it, and its kernel."""

@@ -74,7 +74,7 @@ LARGEST_TEXT: Final = 1_000_000
 #: Seconds to connect and to get a kernel.
 _CONNECT_TIMEOUT: Final = 60.0
 #: Seconds that an interrupted kernel has to react, once the user has asked twice.
-_PATIENCE: Final = 2.0
+_GRACE: Final = 2.0
 
 _NAME_BEFORE: Final = re.compile(r"[$`\w]+$")
 _NAME_AFTER: Final = re.compile(r"[$`\w]*")
@@ -380,9 +380,9 @@ class WolframKernel(Kernel):
         if self._cells is None or self._asking:
             raise KeyboardInterrupt
         self._interrupts += 1
-        patience = _PATIENCE if self._interrupts > 1 else None
+        grace = _GRACE if self._interrupts > 1 else None
         # Not here: this thread may be in the middle of writing, and hold what abort() needs.
-        threading.Thread(target=self._cells.session.abort, args=(patience,), daemon=True).start()
+        threading.Thread(target=self._cells.session.abort, args=(grace,), daemon=True).start()
 
     # What a front end asks while the user types
 

@@ -35,7 +35,7 @@ USAGE: Final = """\
 #: Seconds to connect and to get a kernel.
 _CONNECT_TIMEOUT: Final = 60.0
 #: Seconds that an interrupted kernel has to react, once the user has asked twice.
-_PATIENCE: Final = 2.0
+_GRACE: Final = 2.0
 _SYMBOL: Final = re.compile(r"[^\W\d_][^\W_]*(`[^\W\d_][^\W_]*)*")
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -166,11 +166,11 @@ def _aborting(session: Session) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    patience: list[float | None] = [_PATIENCE, None]
+    grace: list[float | None] = [_GRACE, None]
 
     def interrupted(*_: object) -> None:
         # Not here: this thread may be in the middle of writing, and hold what abort() needs.
-        threading.Thread(target=session.abort, args=(patience.pop() if patience else 0.0,), daemon=True).start()
+        threading.Thread(target=session.abort, args=(grace.pop() if grace else 0.0,), daemon=True).start()
 
     before = signal.signal(signal.SIGINT, interrupted)
     try:

@@ -298,7 +298,7 @@ class Registry:
     def restore(self, record: Mapping[str, Any]) -> list[Client]:
         """Take over what `record` returned in another process, before `start`.
 
-        Nothing is done outside for what is bridged, reserved, free, or waits: whoever calls this brings the sessions.
+        Nothing is done outside for what is bridged, reserved, free, or waits: the caller brings the sessions.
         Kernels that had not been launched are started. A kernel that was being reset is reset again. One that was
         bridged to a client that is not in the record is reserved or free, as when its client disconnects. One that
         was ending is closing.

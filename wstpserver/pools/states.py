@@ -114,7 +114,7 @@ class Admission(Enum):
     __hash__ = object.__hash__
 
     OPEN = "open"
-    #: Whoever asks for a kernel waits, and no kernel is started.
+    #: A client that asks for a kernel waits, and no kernel is started.
     PAUSED = "paused"
     #: Nobody is admitted any more. Clients that waited before are still served, and kernels are started for them only.
     DRAINING = "draining"
@@ -162,8 +162,8 @@ class Reason(Enum):
 
 # -- records -----------------------------------------------------------------------------------------------------
 #
-# `record()` says of each what another process needs to go on with it, as values of JSON. Who refers to whom is not in
-# it: `Registry.record` adds that. What a record does not say has its default, so later versions can add to it.
+# `record()` says of each what another process needs to go on with it, as values of JSON, without references between
+# them: `Registry.record` adds these. What a record does not say has its default, so later versions can add to it.
 
 
 class WaitingLine:

@@ -320,15 +320,15 @@ class LateAcknowledgements:
     """
 
     def __init__(self) -> None:
-        self._owed: dict[Connection, Busy] = {}
+        self._newer: dict[Connection, Busy] = {}
         self._older: dict[Connection, Busy] = {}
         self._timer: Any = None
 
-    def owe(self, connection: Connection, evaluation: Busy) -> None:
+    def add(self, connection: Connection, evaluation: Busy) -> None:
         """Acknowledge soon what *connection* has received, if *evaluation* is still busy by then."""
-        if not self._owed and not self._older:
+        if not self._newer and not self._older:
             self._start()
-        self._owed[connection] = evaluation
+        self._newer[connection] = evaluation
 
     def _start(self) -> None:
         if self._timer is None:
@@ -339,7 +339,7 @@ class LateAcknowledgements:
         for connection, evaluation in self._older.items():
             if evaluation.busy and not connection.ended:
                 connection.acknowledge()
-        self._older, self._owed = self._owed, {}
+        self._older, self._newer = self._newer, {}
         if not self._older:
             self._timer.stop()
 

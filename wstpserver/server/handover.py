@@ -238,7 +238,9 @@ def link_record(
 
 
 def link_of_record(record: Mapping[str, Any]) -> OpenLink:
-    """The link of a `link_record`; its `leftover` is what was received. Whoever writes to it sends `unsent_of` first.
+    """The link of a `link_record`; its `leftover` is what was received.
+
+    Before anything else is written to it, `unsent_of` is sent.
 
     Raises:
         OSError: A descriptor is none of an open connection.

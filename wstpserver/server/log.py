@@ -25,7 +25,7 @@ import unicodedata
 from collections.abc import Iterator
 from enum import IntEnum
 
-#: Characters of traffic and of foreign text that one entry shows.
+#: Characters of traffic and of texts from outside that one entry shows.
 SHOWN_CONTENT = 200
 
 #: Bytes kept for a stream that does not take them: some thousand entries.

@@ -56,7 +56,7 @@ class FrameTracer:
         """
         self._log = log
         self._action = action
-        self._scanner = FrameScanner((), None)
+        self._scanner = FrameScanner()
         self._beginning = bytearray()
 
     def take(self, data: bytes | memoryview) -> None:

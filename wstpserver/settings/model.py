@@ -5,13 +5,11 @@ Field names are the keys of the schema in snake case; a test compares the two. T
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from wstpserver.settings.jsonc import ConfigurationError, Problem
-from wstpserver.settings.resolve import Resolution, convert_values, resolve
+from wstpserver.settings.resolve import Resolution
 from wstpserver.settings.schema import POOL_OPTIONS, ROOT_OPTIONS, Kind, Option
 
 
@@ -111,29 +109,6 @@ class ServerSettings:
     def pool(self, name: str) -> PoolSettings | None:
         """Return the pool of that name, None if there is none."""
         return next((pool for pool in self.pools if pool.name == name), None)
-
-    @classmethod
-    def build(cls, pools: Sequence[Mapping[str, Any]], **values: Any) -> ServerSettings:
-        """Make settings from values that a program writes, by the same rules as a file's.
-
-        For example `ServerSettings.build(pools=[{"name": "A", "KernelPath": "/bin/kernel"}], KernelStartTimeout=5)`.
-
-        Args:
-            pools: For each pool a mapping with `"name"` and the keys of a pool. Paths are taken as they are.
-            values: The values at the root, by key. What is left out gets its default.
-
-        Returns:
-            The settings.
-
-        Raises:
-            ConfigurationError: With every problem.
-        """
-        problems: list[Problem] = []
-        resolution = resolve(convert_values(pools, values, problems), find_kernel=lambda: None)
-        problems += resolution.problems
-        if problems:
-            raise ConfigurationError(problems)
-        return cls.of(resolution)
 
     @classmethod
     def of(cls, resolution: Resolution) -> ServerSettings:

@@ -1,8 +1,7 @@
 """The rules that lead from given values to complete ones: validation, defaults, and what must fit together.
 
-`validate` turns the tree of a file into given values by the schema. `convert_values` does the same for values
-that a program writes. `resolve` completes them: defaults, the automatic rules, and checks across keys. All
-three collect problems instead of raising at the first one.
+`validate` turns the tree of a file into given values by the schema. `resolve` completes them: defaults, the automatic
+rules, and checks across keys. Both collect problems instead of raising at the first one.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -63,8 +62,6 @@ _FROM_ROOT = {key: Origin(f"{key} at the root") for key in ("KernelStartTimeout"
 #: Origin of a KernelPath that is looked for where the kernel runs.
 _ELSEWHERE = Origin("automatic: discovered on the machine where the launcher runs it")
 
-#: Origin of values that a program writes, see `ServerSettings.build`.
-PROGRAM = Origin("program")
 
 class Origins(Mapping[tuple[str, ...], Origin]):
     """The origin of each value, under `(key,)` or `("Pools", pool, key)`.
@@ -120,7 +117,7 @@ class GivenSettings:
     pools: tuple[GivenPool, ...]
 
 
-# From a file or a program to given values
+# From a file to given values
 
 
 _NO_ALIASES: Mapping[str, str] = {}
@@ -217,46 +214,6 @@ def _hint(key: str, level: Level) -> str:
     by_lower = {name.lower(): name for name in (ROOT_BY_KEY if level is Level.ROOT else POOL_BY_KEY)}
     nearest = difflib.get_close_matches(key.lower()[:100], by_lower, n=1, cutoff=0.6)
     return f'; did you mean "{by_lower[nearest[0]]}"?' if nearest else ""
-
-
-def convert_values(
-    pools: Sequence[Mapping[str, Any]], values: Mapping[str, Any], problems: list[Problem]
-) -> GivenSettings:
-    """Take values that a program writes.
-
-    Args:
-        pools: For each pool a mapping with `"name"` and the keys of a pool.
-        values: The values at the root, by key.
-        problems: Everything that is wrong is appended here.
-
-    Returns:
-        The values that are valid.
-    """
-    return GivenSettings(
-        root=_convert_each(ROOT_BY_KEY, values, problems),
-        pools=tuple(
-            GivenPool(
-                name=pool["name"],
-                origin=PROGRAM,
-                values=_convert_each(POOL_BY_KEY, {k: v for k, v in pool.items() if k != "name"}, problems),
-            )
-            for pool in pools
-        ),
-    )
-
-
-def _convert_each(table: Mapping[str, Option], values: Mapping[str, Any], problems: list[Problem]) -> dict[str, Given]:
-    given: dict[str, Given] = {}
-    for key, value in values.items():
-        option = table.get(key)
-        if option is None:
-            problems.append(PROGRAM.problem(key, "no such option"))
-            continue
-        try:
-            given[key] = Given(option.convert(tuple(value) if isinstance(value, list) else value), PROGRAM)
-        except ValueError as error:
-            problems.append(PROGRAM.problem(key, str(error)))
-    return given
 
 
 # From given values to complete ones

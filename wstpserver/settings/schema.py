@@ -156,7 +156,7 @@ def describe(value: Any) -> str:
     """Show a value in an error message, cut to one short line."""
     if isinstance(value, dict):
         return "an object"
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list):
         return "a list"
     if value is None:
         return "null"
@@ -231,15 +231,11 @@ def _text(option: Option, value: Any) -> str:
 
 
 def _words(option: Option, value: Any) -> tuple[str, ...]:
-    if isinstance(value, tuple) and all(isinstance(word, str) for word in value):
-        return value
     return split_words(_text(option, value))
 
 
 def _variables(option: Option, value: Any) -> tuple[str, ...]:
     """`NAME=value` for each member, `NAME` alone for null."""
-    if isinstance(value, tuple) and all(isinstance(variable, str) for variable in value):
-        return value
     if not isinstance(value, dict):
         raise _unexpected(option, value)
     return tuple(_variable(name, text) for name, text in value.items())
@@ -313,8 +309,8 @@ def user_number(name: str) -> int | None:
         return None
 
 
-def _elements(option: Option, value: Any) -> list[Any] | tuple[Any, ...]:
-    if not isinstance(value, (list, tuple)):
+def _elements(option: Option, value: Any) -> list[Any]:
+    if not isinstance(value, list):
         raise _unexpected(option, value)
     if not value and option.default:
         raise ValueError(f'an empty list would admit nobody; write ["{ANY}"] to admit everybody')
@@ -808,8 +804,6 @@ POOL_OPTIONS: tuple[Option, ...] = (
     ),
 )
 # fmt: on
-
-OPTIONS: tuple[Option, ...] = ROOT_OPTIONS + POOL_OPTIONS
 
 ROOT_BY_KEY: dict[str, Option] = {option.key: option for option in ROOT_OPTIONS}
 POOL_BY_KEY: dict[str, Option] = {option.key: option for option in POOL_OPTIONS}

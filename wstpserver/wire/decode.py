@@ -97,7 +97,7 @@ class _InputBuffer:
         """The bytes before data[position] have been used."""
         self.available -= position - self.position
         self.position = position
-        if position == len(self.data):  # let go of the memory, a large block may have ended here
+        if position == len(self.data):  # free the memory, a large block may have ended here
             self.base += position
             self.data = b""
             self.position = 0

@@ -29,12 +29,10 @@ from wstpserver.wire.tokens import (
 
 #: All bytes consumed, nothing to report.
 MORE: Final = 0
-#: The head of a frame is known; consumed up to and including the byte that decided it.
-HEAD: Final = 1
 #: A frame is complete; its `]` was consumed with it if it was the next byte in the buffer.
-END: Final = 2
+END: Final = 1
 #: A late `]` between frames, which belongs to the frame before; one byte consumed.
-TAIL: Final = 3
+TAIL: Final = 2
 #: The stream is not WSTP; sticky. See `FrameScanner.error` and `FrameScanner.error_offset`.
 ERROR: Final = -1
 
@@ -55,13 +53,12 @@ class FrameScanner:
     r"""Finds the frames in one direction of one link.
 
     >>> scanner = FrameScanner()
-    >>> scanner.scan_bytes(b'FA#RA~OWSCommandPacket\n#DA~Ax\n]')   # HEAD
+    >>> scanner.scan_bytes(b'FA#RA~OWSCommandPacket\n#DA~Ax\n]\xa1')   # END
     1
     >>> scanner.head, scanner.used
-    (<PacketHead.WSCommandPacket: 1>, 22)
+    (<PacketHead.WSCommandPacket: 1>, 31)
 
     Args:
-        stop_at_head: The heads for which HEAD is reported; None: all.
         stop_at_end: The heads for which END and TAIL are reported; None: all.
 
     Attributes:
@@ -72,20 +69,15 @@ class FrameScanner:
 
     state: Any
 
-    def __init__(
-        self,
-        stop_at_head: Iterable[PacketHead] | None = None,
-        stop_at_end: Iterable[PacketHead] | None = None,
-    ) -> None:
-        state = self.state = ffi.new("struct wstpscan *")
-        state.stop_at_head = head_bits(stop_at_head) if stop_at_head != () else 0
-        state.stop_at_end = head_bits(stop_at_end) if stop_at_end is not None else ALL_HEADS
+    def __init__(self, stop_at_end: Iterable[PacketHead] | None = None) -> None:
+        self.state = ffi.new("struct wstpscan *")
+        self.state.stop_at_end = head_bits(stop_at_end)
 
     def scan_bytes(self, data: bytes | bytearray | memoryview) -> int:
         """Reads on in the stream. Never raises for what the bytes are.
 
         Returns:
-            MORE, HEAD, END, TAIL or ERROR; after anything but MORE and ERROR call again with the bytes from `used` on.
+            MORE, END, TAIL or ERROR; after anything but MORE and ERROR call again with the bytes from `used` on.
         """
         with ffi.from_buffer("uint8_t[]", data) as pointer:
             return lib.wstpscan_scan(self.state, pointer, len(pointer))  # type: ignore[no-any-return]
@@ -174,7 +166,7 @@ class EscapeRewriter:
     __slots__ = ("_held", "_length", "_passing", "_scanner")
 
     def __init__(self) -> None:
-        self._scanner = FrameScanner((), ())
+        self._scanner = FrameScanner(())
         #: The beginning of an item that must be whole.
         self._held: list[bytes] = []
         self._length = 0

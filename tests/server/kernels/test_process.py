@@ -49,7 +49,7 @@ def test_every_line_and_what_has_no_end(pipe):
                 gevent.sleep(0)
     assert lines == ["one", "two", "thrée \ufffd"]
     os.close(writing)
-    output.wait(20)
+    output.wait(60)
     assert lines[-1] == "last"
     assert output.last_lines == tuple(lines)
 
@@ -180,7 +180,7 @@ def test_what_only_a_terminal_understands_is_left_out(pipe):
     os.write(writing, b"\x1b[1;31mNo licence\x1b[0m\x07\n\x1b]0;title\x07\x1b(Bplain\n10%\r50%\r100%\n")
     os.close(writing)
     with gevent.Timeout(20):
-        output.wait(20)
+        output.wait(60)
     assert lines == ["No licence", "plain", "100%"]
 
 

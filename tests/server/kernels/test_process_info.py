@@ -152,11 +152,11 @@ def test_a_folder_that_others_can_use_is_not_used(tmp_path, log, monkeypatch):
 
 def test_a_kernel_of_a_killed_server_is_killed_with_its_group(folder, log, start, tmp_path):
     kernel = start([sys.executable, "-S", "-E", "-c", "import os, time; os.fork(); time.sleep(1000)"])
-    wait_for(lambda: len(process_info.group_members(kernel.pid)) == 2, 10.0, "its child")
+    wait_for(lambda: len(process_info.group_members(kernel.pid)) == 2, 60.0, "its child")
     path = write_list(folder, (kernel.pid, process_info.started(kernel.pid)))
     reap(folder, log)
-    assert kernel.wait(10) == -signal.SIGKILL
-    wait_for(lambda: not process_info.group_members(kernel.pid), 10.0, "its child to be gone")
+    assert kernel.wait(60) == -signal.SIGKILL
+    wait_for(lambda: not process_info.group_members(kernel.pid), 60.0, "its child to be gone")
     assert not path.exists()
     assert f"Ended what was left of the kernels of a killed server (process 99999999): {kernel.pid}" in text_of(
         log, tmp_path
@@ -166,7 +166,7 @@ def test_a_kernel_of_a_killed_server_is_killed_with_its_group(folder, log, start
 def test_a_child_that_outlived_its_kernel_is_killed_if_it_carries_the_mark(folder, log, start):
     kernel = start(FAMILY, **{MARK: "the-mark"})
     began = process_info.started(kernel.pid)
-    assert kernel.wait(10) == 0
+    assert kernel.wait(60) == 0
     (child,) = process_info.group_members(kernel.pid)
     write_list(folder, (kernel.pid, began))
     reap(folder, log)
@@ -178,7 +178,7 @@ def test_a_child_that_has_left_the_group_is_killed_as_well(folder, log, start, t
     script = "import os, time\nif os.fork() == 0: os.setsid(); print(os.getpid(), flush=True); time.sleep(1000)"
     kernel = start([sys.executable, "-S", "-E", "-c", script], stdout=subprocess.PIPE, **{MARK: "the-mark"})
     child = int(kernel.stdout.readline())
-    assert kernel.wait(10) == 0
+    assert kernel.wait(60) == 0
     write_list(folder)
     try:
         reap(folder, log)
@@ -191,7 +191,7 @@ def test_a_child_that_has_left_the_group_is_killed_as_well(folder, log, start, t
 def test_somebody_else_s_group_is_left_alone(folder, log, start):
     """A number that is used again names another process; a mark that is missing, another's child."""
     reused, unmarked_family = start(SLEEPER), start(FAMILY, **{MARK: "another-mark"})
-    unmarked_family.wait(10)
+    unmarked_family.wait(60)
     (child,) = process_info.group_members(unmarked_family.pid)
     paths = [
         write_list(folder, (reused.pid, "1"), (unmarked_family.pid, "1")),
@@ -239,7 +239,7 @@ def test_no_kernel_survives_a_server_that_is_killed(tmp_path, busy):
                 gate.wait_until_reached()
             server.stop(signal.SIGKILL)
             for kernel in kernels:
-                wait_gone(kernel, 30.0)
+                wait_gone(kernel, 60.0)
             assert link.at_end()
 
 
@@ -304,7 +304,7 @@ def test_the_guard_ends_with_the_server(tmp_path):
     wrapper.chmod(0o755)
     with serving(tmp_path, one_pool(wrapper)) as server:
         ready_kernels(server, 1)
-        wait_for(lambda: len(processes.children(server.pid)) == 2, 20.0, "the wrapper and the guard")
+        wait_for(lambda: len(processes.children(server.pid)) == 2, 60.0, "the wrapper and the guard")
         assert server.stop() == 0
         server.assert_no_process_left()
 

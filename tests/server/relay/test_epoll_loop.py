@@ -26,7 +26,7 @@ class Ends:
 
     def __init__(self):
         ours, self.peer = tcp_pair()
-        self.peer.settimeout(20)
+        self.peer.settimeout(60)
         self.connection = Connection(ours)
         self.writer = FrameWriter(self.connection)
         self.closing = False
@@ -128,7 +128,7 @@ def test_what_cannot_be_accounted_for_in_the_hub_wakes_the_channel(from_kernel):
     listener.in_hub = False
     kernel.peer.sendall(ANSWER)
     assert client.read(len(ANSWER)) == ANSWER
-    assert listener.told.wait(20) and listener.slow == [PacketHead.ReturnPacket]
+    assert listener.told.wait(60) and listener.slow == [PacketHead.ReturnPacket]
 
 
 def test_a_command_among_others(from_kernel):
@@ -136,7 +136,7 @@ def test_a_command_among_others(from_kernel):
     command, name = frame("WSCommandPacket", 0, 1), frame("InputNamePacket", 5, 2)
     kernel.peer.sendall(ANSWER + command + name + ANSWER)
     assert client.read(len(ANSWER + name + ANSWER)) == ANSWER + name + ANSWER
-    assert listener.told.wait(20)
+    assert listener.told.wait(60)
     gevent.idle()
     assert listener.commands == [command] and listener.names == [name]
     assert len(listener.slow) + len(listener.quick) == 3
@@ -182,7 +182,7 @@ def test_the_end_of_the_stream(from_kernel):
     kernel.peer.sendall(ANSWER)
     kernel.peer.close()
     assert client.read(len(ANSWER)) == ANSWER
-    running.get(timeout=20)
+    running.get(timeout=60)
 
 
 def test_what_is_no_expression(from_kernel):
@@ -191,7 +191,7 @@ def test_what_is_no_expression(from_kernel):
     kernel.peer.sendall(ANSWER + b"?")
     assert client.read(len(ANSWER)) == ANSWER
     with pytest.raises(RemoteProtocolError):
-        running.get(timeout=20)
+        running.get(timeout=60)
 
 
 @pytest.mark.parametrize("how", ["end", "close"])
@@ -201,9 +201,9 @@ def test_the_stream_is_ended_here(from_kernel, how):
     getattr(kernel.connection, how)()
     if how == "close":
         with pytest.raises(ConnectionClosed):
-            running.get(timeout=20)
+            running.get(timeout=60)
     else:
-        running.get(timeout=20)
+        running.get(timeout=60)
     assert not channel.state.watched
 
 
@@ -267,7 +267,7 @@ def test_one_evaluation_and_no_more(ends):
     assert owner.sent == [PacketHead.EvaluatePacket] and owner.frames == [EVALUATION] * 2
     client.peer.sendall(EVALUATION)
     client.peer.close()
-    running.get(timeout=20)
+    running.get(timeout=60)
     assert len(owner.sent) == 1 and owner.frames == [EVALUATION] * 3
 
 
@@ -435,7 +435,7 @@ def test_random_frames_in_random_pieces(from_kernel, largest, seed):
     sender = gevent.get_hub().threadpool.spawn(send)
     received = client.read(len(passed) - passed.count(b"]"))
     sender.get()
-    running.get(timeout=20)
+    running.get(timeout=60)
     client.connection.end()
     while more := client.peer.recv(1 << 20):
         received += more

@@ -206,7 +206,7 @@ def test_a_connection_that_breaks_releases_those_who_wait():
         writers = [gevent.spawn(writer.write, object(), BIG, at_boundary=True) for _ in range(3)]
         gevent.sleep(0)
         stream.end()
-        gevent.joinall(writers, timeout=10)
+        gevent.joinall(writers, timeout=60)
         assert all(isinstance(greenlet.exception, ConnectionClosed) for greenlet in writers)
         stream.close()
 

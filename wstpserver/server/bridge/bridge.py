@@ -47,7 +47,7 @@ class PromptSink(FrameSink):
     def take(self, frame: bytes) -> None:
         """Keep a prompt, and write every other frame behind the prompt that is kept."""
         self.release()
-        scanner = FrameScanner((), None)
+        scanner = FrameScanner()
         scanner.scan_bytes(frame)
         if scanner.head == _INPUT_NAME:
             self.prompt = frame + b"]"

@@ -665,7 +665,7 @@ class ClientSession:
             pass
 
     def send_first(self, greeting: bytes, packets: bytes) -> None:
-        """Write the end of the *greeting*, and whole frames in the same breath."""
+        """Write the end of the *greeting*, and the whole frames that came with it."""
         if packets:
             self.send(greeting + packets)
         elif greeting:
@@ -707,7 +707,7 @@ class ClientSession:
             self.queue.packet(data, head)
         elif event is _ROUND_ENDED:
             if self.peer is not None and self.peer.kernel.evaluation.busy:
-                self._acknowledgements.owe(self._data, self.peer.kernel.evaluation)
+                self._acknowledgements.add(self._data, self.peer.kernel.evaluation)
             else:
                 self._data.acknowledge()
         elif event is _COMMAND:
@@ -728,7 +728,7 @@ class ClientSession:
         answer_left = bridge.client_passed(head, begun, answered)
         evaluation = bridge.kernel.evaluation
         if evaluation.busy:
-            self._acknowledgements.owe(self._data, evaluation)
+            self._acknowledgements.add(self._data, evaluation)
         return answer_left
 
     def _kernel_is_busy(self) -> bool:

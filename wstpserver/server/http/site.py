@@ -409,8 +409,8 @@ class Site:
     def _check_origin(environ: Environ) -> None:
         """Refuse a request that a page from elsewhere has made."""
         origin = environ.get("HTTP_ORIGIN")
-        foreign = origin is not None and origin.partition("://")[2].lower() != environ.get("HTTP_HOST", "").lower()
-        if foreign or environ.get("HTTP_SEC_FETCH_SITE", "same-origin") not in ("same-origin", "none"):
+        cross_origin = origin is not None and origin.partition("://")[2].lower() != environ.get("HTTP_HOST", "").lower()
+        if cross_origin or environ.get("HTTP_SEC_FETCH_SITE", "same-origin") not in ("same-origin", "none"):
             raise _Rejected(Answer.json("403 Forbidden", error="another page may not do this"))
 
     # -- events ------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class ExpectedLink:
         self._forget: Callable[[], object] = lambda: None
 
     def begin(self, secret: bytes, forget: Callable[[], object]) -> None:
-        """Expect connections of whoever has the secret; *forget* is called when none is expected any more."""
+        """Expect connections that prove they have the secret; *forget* is called when none is expected any more."""
         self._secret, self._forget = secret, forget
         self._wanted = {DATA_CHANNEL, MESSAGE_CHANNEL}
 

@@ -76,7 +76,7 @@ class ClientChannel(Channel):
     _held_part: bytes | bytearray = b""
 
     def __init__(self, connection: Connection, on_event: OnEvent, on_passed: OnPassed) -> None:
-        super().__init__(connection, on_event, FrameScanner((), None), _EVALUATIONS, _EVALUATIONS)
+        super().__init__(connection, on_event, FrameScanner(), _EVALUATIONS, _EVALUATIONS)
         state = self.state
         state.counted = state.large = _EVALUATIONS
         state.one_shot, state.paired, state.held = 1, _EVALUATE, HELD_FRAME_SIZE
@@ -237,7 +237,7 @@ class KernelChannel(Channel):
     bytes_received = ffi.new("uint64_t *")
 
     def __init__(self, connection: Connection, on_event: OnEvent) -> None:
-        super().__init__(connection, on_event, FrameScanner((), None), _DIRECT, _REPORTED)
+        super().__init__(connection, on_event, FrameScanner(), _DIRECT, _REPORTED)
         self.scanner.state.stop_at_end = _STOPS
         self.state.counted = _COUNTED
         self.state.silent = self.state.permitted = 1
@@ -261,9 +261,9 @@ class KernelChannel(Channel):
         """
         state = self.scanner.state
         if scan:
-            stops = state.stop_at_head, state.stop_at_end
+            stops = state.stop_at_end
             ffi.memmove(state, scan, len(scan))
-            state.stop_at_head, state.stop_at_end = stops
+            state.stop_at_end = stops
             self._move(FrameStep.STREAM)
             self._sink = NullSink()
         else:
@@ -371,6 +371,7 @@ class KernelChannel(Channel):
 
 
 # -- what C may do by itself -----------------------------------------------------------------------------------------
+
 
 class Permissions(NamedTuple):
     """What C may do for a bridge."""
