@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tests.support.interrupts import heed_interrupts
+from tools.harness import forking
 from tools.harness.server import ROOT
 
 PATIENCE = 60
@@ -18,7 +18,7 @@ def start(*words, **streams):
     """The program as a process with pipes."""
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command(*words), env=environment, text=True, preexec_fn=heed_interrupts, **streams)
+    return forking.popen(command(*words), heeds_interrupts=True, env=environment, text=True, **streams)
 
 
 def run(*words, **streams):

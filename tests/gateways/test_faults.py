@@ -19,13 +19,13 @@ A server that is restarted under sessions: `test_the_server_is_restarted` of %%w
 import asyncio
 import contextlib
 import logging
-import subprocess
 import sys
 
 import pytest
 
 from tests.client.relay import Relay
 from tests.gateways.conftest import ROOT, write_program
+from tools.harness import forking
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
@@ -63,7 +63,7 @@ def takes_kernel(session):
 
 def said_by_text(address, inputs=b"1\n"):
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "WSTPSERVER": address, "LANG": "C.UTF-8"}
-    done = subprocess.run(TEXT, input=inputs, capture_output=True, timeout=PATIENCE, env=environment)
+    done = forking.run(TEXT, input=inputs, capture_output=True, timeout=PATIENCE, env=environment)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 

@@ -1,7 +1,6 @@
 """wstpserver-kernel on a terminal or a pipe, as Sage, Emacs and shell scripts use a kernel."""
 
 import re
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ from tests.gateways.conftest import ROOT, write_program
 from tests.script.helpers import without_waiting
 from tests.support.serving import Gate
 from tests.support.terminal import TerminalProgram
+from tools.harness import forking
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
@@ -37,7 +37,7 @@ def run(server):
     """run(option, ..., inputs=text) -> (exit status, stdout, stderr) with a pipe as standard input."""
 
     def run(*words, inputs="", address=None):
-        done = subprocess.run(
+        done = forking.run(
             [*COMMAND, *map(str, words)], input=inputs, capture_output=True, text=True, timeout=PATIENCE,
             env=environment(address or f"{server.port}@127.0.0.1"),
         )  # fmt: skip

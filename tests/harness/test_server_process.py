@@ -1,7 +1,9 @@
 """The helper that runs the real server: it reports, it notices, it leaves nothing behind."""
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -47,20 +49,26 @@ def test_a_killed_server_leaves_no_kernel(tmp_path):
 
 KILLED = """
 import os, signal, sys, time
+from tools.harness import forking
+if sys.argv[3] == "forked":
+    forking.enable()
 from tools.harness.server import ServerProcess, pool
 server = ServerProcess(sys.argv[1], {"Pools": {"One": pool(sys.argv[2])}, "KernelsOutliveServer": 60}).start()
 server.wait_for_log("is ready")
-print(server.mark, flush=True)
+print(server.mark, server.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_test_that_is_killed_leaves_no_server(tmp_path):
+@pytest.mark.parametrize("way", ["executed", "forked"])
+def test_a_test_that_is_killed_leaves_no_server(tmp_path, way):
     """As the workers of a run that is interrupted."""
-    words = [sys.executable, "-c", KILLED, tmp_path, make_kernel(tmp_path)]
+    words = [sys.executable, "-c", KILLED, tmp_path, make_kernel(tmp_path), way]
     done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == -signal.SIGKILL
-    wait_for(lambda: not processes.marked(done.stdout.strip()), 60.0, "the server and its kernels to be gone")
+    mark, pid = done.stdout.split()
+    wait_gone(int(pid))
+    wait_for(lambda: not processes.marked(mark), what="the server and its kernels to be gone")
 
 
 def test_a_failing_start_shows_the_log(tmp_path):
@@ -141,8 +149,12 @@ def test_a_forked_program_ends_as_if_it_was_executed(tmp_path, program, code, ou
 
 
 def test_what_cannot_be_forked():
-    assert forking.can_fork({"WSTPSERVER_PORT": "0"})
-    assert not forking.can_fork({"PYTHONPATH": "x"})
+    environment = {key: os.environ[key] for key in forking.INHERITED if key in os.environ}
+    assert forking.can_fork({**environment, "WSTPSERVER_PORT": "0"})
+    assert forking.can_fork({**environment, "PYTHONPATH": str(ROOT)})
+    assert not forking.can_fork({**environment, "PYTHONPATH": "x"})
+    assert not forking.can_fork({**environment, "PYTHONWARNINGS": "error"})
+    assert not forking.can_fork({**environment, "LC_ALL": "de_DE.ISO-8859-1"})
 
 
 def test_waiting_for_a_forked_program_may_be_in_vain(tmp_path):
@@ -156,3 +168,117 @@ def test_waiting_for_a_forked_program_may_be_in_vain(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(60.0) == -signal.SIGTERM
         process.send_signal(signal.SIGTERM)  # nobody is told
+
+
+# -- programs ------------------------------------------------------------------------------------------------------
+
+PROGRAMS = {"wstpserver": "wstpserver", "wstpscript": "wstpserver.cli.script.main",
+            "wstpserver-admin": "wstpserver.cli.admin.main", "wstpserver-kernel": "wstpserver.cli.kernel"}  # fmt: skip
+
+
+def command(name, *words):
+    return [sys.executable, "-m", PROGRAMS[name], *words]
+
+
+@contextlib.contextmanager
+def both(words, **options):
+    """The program as a fork and executed, each with its own process; both are ended."""
+    with contextlib.ExitStack() as stack:
+        programs = []
+        for start in (forking.popen, subprocess.Popen):
+            programs.append(stack.enter_context(start(words, **options)))
+            stack.callback(programs[-1].kill)
+        assert isinstance(programs[0], forking.ForkedProcess)
+        yield programs
+
+
+@pytest.fixture
+def one_server(tmp_path):
+    with ServerProcess(tmp_path, one_kernel(tmp_path)) as server:
+        server.wait_for_log("Pool One is ready")
+        yield f"{server.port}@127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "code"),
+    [
+        ("wstpserver", ["--help"], 0),
+        ("wstpserver", ["--port", "é"], 64),
+        ("wstpserver", ["--check", "-c", "nothing"], 78),
+        ("wstpscript", ["-help"], 0),
+        ("wstpscript", ["-wstpserver", "1@127.0.0.1", "-code", "1"], 69),
+        ("wstpscript", ["-nothing"], 64),
+        ("wstpserver-admin", ["--help"], 0),
+        ("wstpserver-admin", ["-s", "1@127.0.0.1", "status"], 69),
+        ("wstpserver-kernel", ["-help"], 0),
+    ],
+)
+def test_a_forked_program_gives_what_an_executed_one_gives(tmp_path, name, words, code):
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    with both(command(name, *words), cwd=tmp_path, env=environment, text=True, **streams) as programs:
+        forked, executed = (program.communicate(timeout=60) for program in programs)
+        assert forked == executed
+        assert [program.returncode for program in programs] == [code, code]
+
+
+def test_a_forked_program_reads_its_input(tmp_path, one_server):
+    words = command("wstpserver-kernel")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "WSTPSERVER": one_server}
+    options = {"input": "1 + 2\n", "cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    forked, executed = (run(words, **options, timeout=60) for run in (forking.run, subprocess.run))
+    assert "3" in forked.stdout and forked.stdout.partition("\n")[2] == executed.stdout.partition("\n")[2]
+    assert (forked.returncode, forked.stderr) == (executed.returncode, executed.stderr) == (0, "")
+
+
+def test_ctrl_c_ends_a_forked_program_as_an_executed_one(tmp_path):
+    """A program that waits for a server, once it has said so."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = command("wstpscript", "-wstpserver", f"{silent.getsockname()[1]}@127.0.0.1", "-code", "1")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        for start in (forking.popen, forking_executed):
+            with start(words, heeds_interrupts=True, env=environment, text=True, **streams) as program:
+                try:
+                    assert "wstpscript: " in program.stderr.readline()
+                    program.send_signal(signal.SIGINT)
+                    assert program.wait(60) == 130
+                finally:
+                    program.kill()
+
+
+def forking_executed(words, **options):
+    """`forking.popen` with an option that a fork does not heed."""
+    program = forking.popen(words, **options, start_new_session=True)
+    assert isinstance(program, subprocess.Popen)
+    return program
+
+
+def test_a_forked_program_that_takes_too_long(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = command("wstpserver-admin", "-s", f"{silent.getsockname()[1]}@127.0.0.1", "wait")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+        with pytest.raises(subprocess.TimeoutExpired):
+            forking.run(words, env=environment, capture_output=True, timeout=0.1)
+
+
+#: Says at which moments it does what a program does at its end.
+ENDS = """
+import atexit, os, sys, threading
+atexit.register(print, "last")
+def work():
+    threading.main_thread().join()
+    print("thread")
+threading.Thread(target=work).start()
+print("first")
+sys.exit(3)
+"""
+
+
+def test_a_forked_program_ends_with_its_threads_and_what_waits_for_its_end(tmp_path):
+    environment = {"PATH": os.environ["PATH"]}
+    forked = forking.fork_server(["-c", ENDS], environment, tmp_path)
+    with forked.stdout as stream:
+        output = stream.read()
+    executed = subprocess.run([sys.executable, "-c", ENDS], env=environment, capture_output=True, text=True, timeout=60)
+    assert (forked.wait(20.0), output) == (executed.returncode, executed.stdout) == (3, "first\nthread\nlast\n")

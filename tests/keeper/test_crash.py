@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,7 @@ from tests.support.serving import (
 )
 from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
-from tools.harness import processes
+from tools.harness import forking, processes
 from tools.harness.crashing import run
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
@@ -343,7 +342,7 @@ def test_a_server_that_stops_and_keeps_its_kernels(tmp_path, kernel, killed):
             link.evaluate(Function("Set", Symbol("x"), 23))
         command = [sys.executable, "-m", "wstpserver.cli.admin.main", "-s", f"{server.port}@127.0.0.1"]
         words = [*command, "stop", "--keep-kernels", "30"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+        done = forking.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT)
         assert done.returncode == 0, done
         assert server.wait_for_exit() == 0
     with following(tmp_path, configuration, server) as second, join(second) as link:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.client.helpers import PROMPT, Kernel, peer
-from tests.support.interrupts import heed_interrupts
+from tools.harness import forking
 from wstpserver.client import connect
 from wstpserver.wire.packets import command_packet
 from wstpserver.wire.values import Function, Symbol
@@ -67,8 +67,8 @@ def process(*words, **options):
     command = [sys.executable, "-m", "wstpserver.cli.script.main", *words]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    options = {**streams, "preexec_fn": heed_interrupts, **options}
-    with subprocess.Popen(command, **options, env=environment) as started:
+    options = {**streams, **options}
+    with forking.popen(command, heeds_interrupts=True, **options, env=environment) as started:
         try:
             yield started
         finally:

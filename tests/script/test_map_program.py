@@ -13,7 +13,7 @@ import pytest
 
 from tests.parallel.conftest import POOL, address, no_thread_is_left, serve, served  # noqa: F401 - fixtures
 from tests.script.helpers import without_waiting
-from tests.support.interrupts import heed_interrupts
+from tools.harness import forking
 from tools.harness.server import ROOT
 from tools.harness.waiting import wait_for
 
@@ -25,7 +25,7 @@ def start(address, *words, **streams):
     command = [sys.executable, "-m", "wstpserver.cli.script.main", *server, *words]
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, text=True, preexec_fn=heed_interrupts, **streams)
+    return forking.popen(command, heeds_interrupts=True, env=environment, text=True, **streams)
 
 
 def run(address, *words, data=""):

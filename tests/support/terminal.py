@@ -10,12 +10,11 @@ import re
 import select
 import signal
 import struct
-import subprocess
 import sys
 import termios
 import time
 
-from tests.support.interrupts import heed_interrupts
+from tools.harness import forking
 from tools.harness.server import ROOT
 
 #: Escape sequences that move the cursor, choose colours and modes.
@@ -38,9 +37,9 @@ class TerminalProgram:
         variables = {key: os.environ[key] for key in ("PATH", "TMPDIR") if key in os.environ}
         variables |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "TERM": "dumb", "LANG": "C.UTF-8"}
         variables |= {"PYTHONPATH": str(ROOT), "INPUTRC": "/dev/null"}
-        self.process = subprocess.Popen(
+        self.process = forking.popen(
             arguments, stdin=slave, stdout=slave, stderr=slave, cwd=home, env=variables | (environment or {}),
-            start_new_session=True, preexec_fn=_take_terminal,
+            terminal=True,
         )  # fmt: skip
         os.close(slave)
 
@@ -116,12 +115,6 @@ class TerminalProgram:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         os.close(self._master)
-
-
-def _take_terminal():
-    """In the child: the terminal on its standard input is the one that Ctrl-C comes from."""
-    heed_interrupts()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def script(*arguments):

@@ -15,6 +15,7 @@ import pytest
 from tests.script.helpers import without_waiting
 from tests.support.embedded import make_embedded_kernel
 from tests.support.terminal import TerminalProgram, script
+from tools.harness import forking
 from tools.harness.server import ROOT, ServerProcess
 from tools.harness.waiting import wait_for
 from wstpserver.client import Session
@@ -101,7 +102,7 @@ def run(server, folder, *options, **streams):
     words = script("-wstpserver", f"{server.port}@127.0.0.1", *options)
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)}
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | streams
-    done = subprocess.run(words, cwd=folder, env=environment, timeout=PATIENCE, **streams)
+    done = forking.run(words, cwd=folder, env=environment, timeout=PATIENCE, **streams)
     return done.returncode, without_waiting(done.stdout.decode())
 
 
@@ -220,7 +221,7 @@ def restart(server):
     """Have the server execute its program again, as its administrator does."""
     words = [sys.executable, "-m", "wstpserver.cli.admin.main", "--server", f"{server.port}@127.0.0.1", "restart"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    done = forking.run(words, capture_output=True, text=True, timeout=PATIENCE, env=environment)
     assert done.returncode == 0, done
     assert "all kernels and clients are as before" in done.stdout
 

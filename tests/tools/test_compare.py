@@ -8,12 +8,11 @@ import uuid
 
 import pytest
 
-from tests.support.interrupts import heed_interrupts
 from tools.bench.compare.legs import LEGS
 from tools.bench.compare.report import as_markdown, as_text, judge, update
 from tools.bench.ends import LightEnds
 from tools.bench.plotting import COLOURS
-from tools.harness import processes
+from tools.harness import forking, processes
 from tools.harness.server import ROOT
 from tools.harness.vendor import library_path
 from tools.harness.waiting import wait_for
@@ -28,7 +27,7 @@ def starting():
     def start(*arguments, **environment):
         running.append(subprocess.Popen(
             [ROOT / "tools" / "compare", *arguments], env={**os.environ, **environment, mark: "1"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=forking.heed_interrupts,
         ))  # fmt: skip
         return running[-1]
 

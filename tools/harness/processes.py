@@ -6,19 +6,37 @@ import os
 import subprocess
 import sys
 import uuid
-from pathlib import Path
 
 from tools.harness.waiting import wait_for
 
-PROC = Path("/proc")
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGESIZE")
+
+
+def _read(pid, name):
+    """The content of a file of /proc/<pid>, as bytes; OSError without such a process.
+
+    Waits read thousands of these files, so they are read without the layers of `open`.
+    """
+    descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
+    try:
+        pieces = []
+        while piece := os.read(descriptor, 1 << 16):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
+
+
+def _all():
+    """Process ids of all processes, as text."""
+    return [name for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _stat(pid):
     """Fields of /proc/<pid>/stat after the name: [0] state, [1] parent ...; None without such a process."""
     try:
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return _read(pid, "stat").rpartition(b")")[2].decode().split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 
@@ -60,12 +78,38 @@ def keepers(mark):
 
 
 def _children(pid):
-    found = []
-    for entry in PROC.iterdir():
-        if entry.name.isdigit():
-            fields = _stat(entry.name)
-            if fields and int(fields[1]) == pid and fields[0] not in "ZX":
-                found.append(int(entry.name))
+    return [child for child, state in _all_children(pid) if state not in "ZX"]
+
+
+def _all_children(pid):
+    """(process id, state) of the children of `pid`, with those that it has not reaped."""
+    stats = {int(child): _stat(child) for child in (_listed_children(pid) if _LISTED else _all())}
+    return [(child, fields[0]) for child, fields in stats.items() if fields and int(fields[1]) == int(pid)]
+
+
+#: Whether the system lists the children of processes.
+_LISTED = os.path.exists(f"/proc/self/task/{os.getpid()}/children")
+
+
+def _listed_children(pid):
+    """Process ids of the children of `pid`, as text.
+
+    The system may leave a child out of its list while it is read, but only because one that it has listed before is
+    reaped then. Two readings that agree are therefore complete.
+    """
+    found, before = _children_of_threads(pid), None
+    while found != before:
+        found, before = _children_of_threads(pid), found
+    return [child.decode() for children in found.values() for child in children.split()]
+
+
+def _children_of_threads(pid):
+    """thread -> process ids of its children, as text with spaces; nothing without such a process."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                found[thread] = _read(pid, f"task/{thread}/children")
     return found
 
 
@@ -79,18 +123,16 @@ def descendants(pid):
 
 def zombies(pid):
     """Process ids of ended children that `pid` has not reaped."""
-    stats = {int(entry.name): _stat(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()}
-    return [child for child, fields in stats.items() if fields and fields[0] == "Z" and int(fields[1]) == pid]
+    return [child for child, state in _all_children(pid) if state == "Z"]
 
 
 def marked(mark):
     """Living processes with `mark` in the environment they were started with, whoever is their parent now."""
-    found = []
-    for entry in PROC.iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if mark.encode() in (entry / "environ").read_bytes() and alive(entry.name):
-                    found.append(int(entry.name))
+    wanted, found = mark.encode(), []
+    for pid in _all():
+        with contextlib.suppress(OSError):
+            if wanted in _read(pid, "environ") and alive(pid):
+                found.append(int(pid))
     return found
 
 
@@ -134,21 +176,21 @@ _guards = []
 def open_descriptors(pid):
     """descriptor -> what it is open on, for example "socket:[4711]"."""
     found = {}
-    folder = PROC / str(pid) / "fd"
-    for entry in list(folder.iterdir()):
+    folder = f"/proc/{pid}/fd"
+    for name in os.listdir(folder):
         with contextlib.suppress(OSError):
-            found[int(entry.name)] = os.readlink(entry)
+            found[int(name)] = os.readlink(f"{folder}/{name}")
     return found
 
 
 def threads(pid):
     """Number of threads of the process."""
-    return len(list((PROC / str(pid) / "task").iterdir()))
+    return len(os.listdir(f"/proc/{pid}/task"))
 
 
 def resident_bytes(pid):
     """Resident set size in bytes."""
-    return int((PROC / str(pid) / "statm").read_text().split()[1]) * PAGE
+    return int(_read(pid, "statm").split()[1]) * PAGE
 
 
 def processor_seconds(pid):
@@ -159,14 +201,13 @@ def processor_seconds(pid):
 
 def exact_processor_seconds(pid):
     """The same of a process with one thread, to the nanosecond (proc(5): schedstat)."""
-    return int((PROC / str(pid) / "schedstat").read_text().split()[0]) / 1e9
+    return int(_read(pid, "schedstat").split()[0]) / 1e9
 
 
 def command_line(pid):
     """The command line of a process for a message, "" if it is gone."""
     try:
-        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-        return b" ".join(words).decode(errors="replace").strip()
+        return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
 

@@ -111,7 +111,7 @@ class ServerProcess:
         environment |= self._environment
         program = ["-m", "wstpserver"] if self._grace is None else ["-c", WITH_GRACE, json.dumps(self._grace)]
         words = [*program, *self._arguments]
-        if self.root == ROOT and self._before is None and forking.can_fork(self._environment):
+        if self.root == ROOT and self._before is None and forking.can_fork(environment):
             self.process = forking.fork_server(words, environment, self.folder)
         else:
             self.process = subprocess.Popen(

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_kernel_directory_and_environment(tmp_path):
     )
     with agent:
         # it is empty while one program of it executes the next
-        content = wait_for((processes.PROC / str(kernel) / "environ").read_bytes)
+        content = wait_for(Path(f"/proc/{kernel}/environ").read_bytes)
         environment = content.split(b"\0")
         assert b"GIVEN=text" in environment and not [each for each in environment if each.startswith(b"HOME=")]
         assert os.readlink(f"/proc/{kernel}/cwd") == str(tmp_path)
