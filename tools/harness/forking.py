@@ -40,10 +40,11 @@ _NO_LANGUAGE = ("", "C", "C.UTF-8")
 
 #: The programs that are forked, but for `-c`.
 _PROGRAMS = ("wstpserver", "wstpserver.cli.script.main", "wstpserver.cli.admin.main", "wstpserver.cli.kernel")
-#: The modules that are loaded: those of a running server, and of the other programs.
+#: The modules that are loaded: those of a running server and of the other programs, with what most load later.
 _LOADED = (
     "wstpserver.cli.serve", "wstpserver.server.app", *_PROGRAMS[1:], "wstpserver.cli.script.repl",
-    "wstpserver.cli.script.map",
+    "wstpserver.cli.script.map", "wstpserver.cli.script.kernel_session", "encodings.idna", "encodings.utf_8_sig",
+    "gevent.fileobject",
 )  # fmt: skip
 #: The options of `popen` that a fork heeds.
 _OPTIONS = {"stdin", "stdout", "stderr", "cwd", "env", "text"}
