@@ -34,7 +34,7 @@ INHERITED = ("PATH", "LANG", "TMPDIR")
 #: Environment variables, by their beginnings, that are read before or while a program is loaded.
 _READ_EARLY = ("PYTHON", "GEVENT", "LANG", "LC_", "LD_", "MALLOC_", "TZ")
 #: Those of them that do not matter to it, or that a fork heeds.
-_HEEDED = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+_HEEDED = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHON38")
 #: Their values that are as good as none: Python takes UTF-8 without a language.
 _NO_LANGUAGE = ("", "C", "C.UTF-8")
 
