@@ -1,5 +1,6 @@
 """What holds for all tests."""
 
+import gc
 import os
 
 import pytest
@@ -32,6 +33,15 @@ def pytest_xdist_make_scheduler(config, log):
     from tests.support.scheduling import Scheduling
 
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection():
+    """Nothing of what collecting makes is garbage, then or later: it is not searched for it."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):
