@@ -5,6 +5,12 @@ import os
 
 import pytest
 
+from tests.support.embedded import (  # noqa: F401 - fixtures
+    documented_server,
+    embedded_server,
+    needs_mathics,
+    warm_parent,
+)
 from tools.harness import forking
 
 try:
@@ -35,13 +41,15 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_collection():
-    """Nothing of what collecting makes is garbage, then or later: it is not searched for it."""
+def pytest_collection(session):
+    """Collecting makes hundreds of thousands of objects, all of which stay: there is nothing to find among them."""
     gc.disable()
-    yield
-    gc.freeze()
+
+
+def pytest_collection_finish(session):
+    """Nor does it help to look through them again and again while the tests run."""
     gc.enable()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

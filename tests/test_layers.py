@@ -7,11 +7,12 @@ is coupled to it, whatever the interpreter sees.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.support.cases import for_each
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wstpserver"
@@ -64,6 +65,7 @@ def imports(name: str, path: Path) -> Iterator[tuple[str, list[str]]]:
             yield ".".join([*base, *([node.module] if node.module else [])]), [alias.name for alias in node.names]
 
 
+@functools.cache
 def imported(name: str, path: Path) -> set[str]:
     """Full names of what a file imports: modules, and names of modules that may be modules themselves."""
     found = set()
@@ -80,7 +82,7 @@ def layer_of(name: str) -> str | None:
     return RENAMED.get(parts[1], parts[1])
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if layer_of(name)])
+@for_each([name for name in MODULES if layer_of(name)])
 def test_a_module_imports_only_what_is_below_it(name):
     layer = layer_of(name)
     for target in imported(name, MODULES[name]):

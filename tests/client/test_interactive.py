@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+from tests.support.cases import for_each
 from wstpserver.client import BigReal, Function, PackedArray, Session, Symbol
 from wstpserver.client.interactive import completeness, is_incomplete
 
@@ -131,8 +132,7 @@ def test_outside_ipython_nothing_is_registered(formatters, monkeypatch):
         assert not formatters["text/latex"].functions
 
 
-@pytest.mark.parametrize(
-    "text",
+@for_each(
     [
         "f[1,", "f[", "{1, 2", "(1 + 2", "<|a -> 1", "a[[1]", "f[{1, <|a -> (2", '"text', '"a \\" b', "(* comment",
         "(* outer (* inner *)", "1 +", "1 -", "2 * ", "a /", "2 ^", "x =", "x :=", "f[x_] :=\n", "a ->", "a :>", "a /.",
@@ -144,8 +144,7 @@ def test_goes_on(text):
     assert is_incomplete(text)
 
 
-@pytest.mark.parametrize(
-    "text",
+@for_each(
     [
         "", "  ", "1 + 2", "f[1]", "{1, 2}", "<|a -> 1|>", "<||>", '"text"', '"a ["', "(* f[ *)", "(* (* *) *) 1",
         "a++", "a--", "x =.", "n!", "n!!", "f'", "#&", "x_", "x__", "x..", "x;", "%", "%%", "?Plus", "a]", "f[1}", ")",

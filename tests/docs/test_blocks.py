@@ -14,6 +14,7 @@ import pytest
 
 from tests.docs.pages import all_pages, page
 from tests.docs.test_samples import configurations, programs
+from tests.support.cases import for_each
 from tests.support.terminal import TerminalProgram
 from tools.harness.server import ROOT
 
@@ -149,6 +150,7 @@ def listed(name, block, table):
     return [key for key in table if key[0] == name and block.startswith(key[1])]
 
 
+BLOCKS = list(blocks())
 SAMPLES = {parameters.values[0] for parameters in (*configurations(), *programs())}
 
 
@@ -156,19 +158,20 @@ def is_sample(block):
     return block in SAMPLES or f'{{"Pools": {{{block}}}}}' in SAMPLES
 
 
-@pytest.mark.parametrize(("name", "block"), list(blocks()))
-def test_every_block_is_run_or_says_why_not(name, block):
+@for_each(BLOCKS)
+def test_every_block_is_run_or_says_why_not(case):
+    name, block = case
     ways = [is_sample(block) or name in DOCTESTS]
     ways += [bool(listed(name, block, table)) for table in (ELSEWHERE, NOT_RUN, SHELL)]
     assert sum(ways) == 1, f"{name}: add this block to one table of {Path(__file__).name}:\n{block}"
 
 
-@pytest.mark.parametrize("key", [*ELSEWHERE, *NOT_RUN, *SHELL], ids=": ".join)
+@for_each([*ELSEWHERE, *NOT_RUN, *SHELL], ": ".join)
 def test_no_block_is_listed_that_is_not_there(key):
-    assert any(name == key[0] and block.startswith(key[1]) for name, block in blocks())
+    assert any(name == key[0] and block.startswith(key[1]) for name, block in BLOCKS)
 
 
-@pytest.mark.parametrize("path", sorted({*ELSEWHERE.values(), *DOCTESTS.values()}))
+@for_each(sorted({*ELSEWHERE.values(), *DOCTESTS.values()}))
 def test_the_tests_that_are_named_exist(path):
     assert "def test_" in (ROOT / path).read_text(encoding="utf-8")
 
@@ -212,7 +215,7 @@ def test_what_is_typed_into_a_shell(shell, key, tmp_path):
     (tmp_path / "numbers.json").write_text("[1, 2, 3]")
     (tmp_path / "sums.wl").write_text("Print[1 + 1]\n")
     (tmp_path / "wstpserver.conf").write_text(json.dumps({"Pools": {"Main": {"KernelPath": "/bin/true"}}}))
-    (block,) = [block for name, block in blocks() if name == key[0] and block.startswith(key[1])]
+    (block,) = [block for name, block in BLOCKS if name == key[0] and block.startswith(key[1])]
     for text, replacement in SHELL[key]:
         assert text in block
         block = block.replace(text, replacement)

@@ -11,6 +11,7 @@ import pytest
 from docopt import docopt
 
 from tests.docs.pages import all_pages, command_lines, page
+from tests.support.cases import for_each
 from tools.harness.server import ROOT
 from wstpserver.cli import kernel as pool_kernel
 from wstpserver.cli import serve
@@ -66,7 +67,7 @@ def test_the_pages_have_command_lines_of_every_program():
     }
 
 
-@pytest.mark.parametrize("line", COMMAND_LINES, ids=str)
+@for_each(COMMAND_LINES, str)
 def test_a_command_line_is_one_that_its_program_takes(line):
     if line.program.startswith("tools/"):
         assert (ROOT / line.program).exists()

@@ -9,6 +9,7 @@ import pytest
 
 from tests.docs.pages import all_pages, page
 from tests.scenarios.frontend import LINK_OPTIONS
+from tests.support.cases import for_each
 from tests.support.packets import HEAD_BY_NAME
 from tests.support.settings import OPTIONS
 from tools.harness.server import ROOT
@@ -18,7 +19,7 @@ from wstpserver.client import parallel, parse_link_options
 PAGES = all_pages()
 KEYS = {option.key for option in OPTIONS} | {"Parallel"}
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+every_page = for_each(PAGES, lambda page: page.name)
 
 
 # Links and files

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.docs.pages import all_pages, page
+from tests.support.cases import for_each
 from tests.support.serving import ERROR, MALFORMED, SUCCESS, join, kernel_id, serving
 from tools.harness.fake_kernel.codec import Symbol
 from tools.harness.kernels import make_kernel
@@ -49,8 +50,9 @@ FUNCTIONS = [
 # Commands
 
 
-@pytest.mark.parametrize(("name", "arguments", "result"), COMMANDS + ADMINISTRATIVE_COMMANDS)
-def test_a_command_of_the_table_is_well_formed(name, arguments, result):
+@for_each(COMMANDS + ADMINISTRATIVE_COMMANDS)
+def test_a_command_of_the_table_is_well_formed(case):
+    name, arguments, _ = case
     values = tuple(ARGUMENTS[argument] for argument in arguments)
     command = parse_command(WireFunction(WireSymbol("WSCommandPacket"), (WireFunction(WireSymbol(name), values),)))
     assert (command.name, len(command.arguments)) == (name, len(values))

@@ -1,4 +1,4 @@
-"""A test of many cases fails at the first that fails, and names it."""
+"""A test of many cases tries them all, and names those that fail."""
 import pytest
 
 from tests.support.cases import for_each
@@ -17,6 +17,19 @@ def test_the_case_that_fails_is_named():
 
     with pytest.raises(AssertionError, match="^case 2, 2: "):
         short()
+
+
+def test_all_that_fail_are_named():
+    @for_each([1, 0, 2, 3])
+    def refused(case):
+        with pytest.raises(ZeroDivisionError):
+            1 / case if case < 3 else int("x")
+
+    with pytest.raises(AssertionError) as caught:
+        refused()
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["case 1, 1", "case 3, 2", "case 4, 3"]
+    assert "DID NOT RAISE" in lines[0] and "invalid literal" in lines[2]
 
 
 def test_no_cases_are_no_proof():

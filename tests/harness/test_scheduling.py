@@ -1,11 +1,10 @@
 """Which tests one worker runs, and in which order."""
-import pytest
-
+from tests.support.cases import for_each
 from tests.support.scheduling import LONGEST, TOGETHER, place, unit_of
 from tools.harness.server import ROOT
 
 
-@pytest.mark.parametrize("name", sorted({*LONGEST, *(file for unit in TOGETHER for file in unit)}))
+@for_each(sorted({*LONGEST, *(file for unit in TOGETHER for file in unit)}))
 def test_what_is_named_is_there(name):
     assert (ROOT / name).exists()
 

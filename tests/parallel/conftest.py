@@ -5,7 +5,6 @@ import threading
 import pytest
 
 from tests.client.helpers import PROMPT
-from tests.support.embedded import make_embedded_kernel
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from wstpserver.client import Session, connect
@@ -13,9 +12,6 @@ from wstpserver.client.commands import server_information
 from wstpserver.client.parallel import KernelExecutor
 
 POOL = "Parallel"
-
-#: Seconds for embedded kernels to be ready.
-START = 60
 
 
 class Served:
@@ -76,12 +72,7 @@ def no_thread_is_left():
     assert not [thread for thread in left if thread.is_alive()]
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """Of a server with a pool of two embedded kernels."""
-    folder = tmp_path_factory.mktemp("server")
-    program = make_embedded_kernel(folder)
-    settings = pool(program, ParallelKernels=True, MinimumKernelNumber=2, MaximumKernelNumber=4)
-    with ServerProcess(folder, {"Pools": {"Parallel": settings}}) as running:
-        running.wait_for_log("Pool Parallel is ready", START)
-        yield f"{running.port}@127.0.0.1"
+@pytest.fixture
+def address(documented_server):
+    """Of a server with a pool of embedded parallel kernels."""
+    return f"{documented_server.port}@127.0.0.1"

@@ -6,39 +6,18 @@ import contextlib
 
 import pytest
 
-from tests.scenarios.frontend import LINK_OPTIONS, PATIENCE, FrontEnd, OwnTransport, VendorTransport
-from tests.support.embedded import make_embedded_kernel
+from tests.scenarios.frontend import LINK_OPTIONS, FrontEnd, OwnTransport, VendorTransport
+from tests.support.embedded import notebook_pools
 from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess, pool
+from tools.harness.server import ServerProcess
 from tools.harness.vendor import library_path
-
-
-def pools(kernel):
-    """A default pool whose kernels are given to whoever asks for them by ID, and one for parallel computing.
-
-    Front ends leave their kernels behind; nobody comes back to them after the test.
-    """
-    return {
-        "Notebooks": pool(kernel, MinimumKernelNumber=1, MaximumKernelNumber=100, ReservedKernelTimeout=30),
-        "Parallel": pool(kernel, ParallelKernels=True, MinimumKernelNumber=3, MaximumKernelNumber=4),
-    }
 
 
 @pytest.fixture(scope="session")
 def light_server(tmp_path_factory):
     """A server with light test kernels."""
     folder = tmp_path_factory.mktemp("light")
-    with ServerProcess(folder, {"Pools": pools(make_kernel(folder))}, "-l", "2") as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def embedded_server(tmp_path_factory):
-    """A server with embedded kernels."""
-    folder = tmp_path_factory.mktemp("embedded")
-    kernel = make_embedded_kernel(folder)
-    with ServerProcess(folder, {"Pools": pools(kernel)}, "-l", "2") as running:
-        running.wait_for_log("Pool Parallel is ready", PATIENCE)
+    with ServerProcess(folder, {"Pools": notebook_pools(make_kernel(folder))}, "-l", "2") as running:
         yield running
 
 

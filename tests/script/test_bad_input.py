@@ -9,7 +9,6 @@ import signal
 import pytest
 
 from tests.client.helpers import PROMPT
-from tests.scenarios.conftest import embedded_server  # noqa: F401 - a fixture
 from tests.script.helpers import kernels_of, process
 from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
@@ -40,7 +39,7 @@ def test_a_kernel_that_dies_in_the_middle_of_a_result(server, tmp_path, code):
     assert "Traceback" not in terminal.output
 
 
-def test_a_kernel_that_is_killed(embedded_server):  # noqa: F811
+def test_a_kernel_that_is_killed(embedded_server):
     words = ("-wstpserver", f"{embedded_server.port}@127.0.0.1", "-code", "Print[$ProcessID]; Pause[60]")
     with process(*words) as started:
         os.kill(int(started.stdout.readline()), signal.SIGKILL)
@@ -51,7 +50,7 @@ def test_a_kernel_that_is_killed(embedded_server):  # noqa: F811
 
 
 @pytest.mark.parametrize("code", ["1 +* 2", "f[", "{1, 2)", '"abc', ")"])
-def test_code_that_is_none(capfd, embedded_server, code):  # noqa: F811
+def test_code_that_is_none(capfd, embedded_server, code):
     """The kernel's message says what is wrong with it."""
     assert main(["-wstpserver", f"{embedded_server.port}@127.0.0.1", "-code", code]) == 1
     out, err = capfd.readouterr()

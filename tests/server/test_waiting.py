@@ -1,5 +1,7 @@
 """Clients that wait for a kernel: in order, not for ever, and with a reason."""
 import contextlib
+import os
+import re
 import select
 import time
 
@@ -100,7 +102,7 @@ def test_commands_work_while_waiting_and_evaluations_are_kept(one_at_a_time):
 def test_the_wait_is_over(tmp_path, seconds):
     """The client can read why, and then its link ends; the others have not been disturbed."""
     configuration = one_pool(make_kernel(tmp_path), 1, {"KernelWaitTimeout": seconds}, MaximumKernelNumber=1)
-    with serving(tmp_path, configuration) as server, join_patiently(server) as first:
+    with serving(tmp_path, configuration) as server, join_when_ready(server) as first:
         began = time.monotonic()
         with server.connect() as link:  # which does not wait for ever
             link.put("EvaluatePacket", 1)
@@ -121,7 +123,7 @@ def test_the_wait_is_over(tmp_path, seconds):
         server.wait_for_log(reserved)
 
 
-def join_patiently(server):
+def join_when_ready(server):
     """The first client, once there is a kernel for it."""
     server.wait_for_log("Pool a is ready")
     return join(server)
@@ -135,6 +137,21 @@ def test_a_pool_with_room_starts_a_kernel_for_who_waits(tmp_path):
         server.wait_for_log(r"waits up to 60 s for a kernel of pool a: 3 of 3 kernels \(3 bridged\)")
         links[1].close()
         assert prompt(queue)[0] == "InputNamePacket"
+
+
+def test_a_start_that_fails_is_told_to_who_waits(tmp_path):
+    gate, program = tmp_path / "gate", tmp_path / "kernel"
+    os.mkfifo(gate)
+    program.write_text(f'#!/bin/sh\nread word < "{gate}"\necho "no licence today" >&2\nexit 3\n')
+    program.chmod(0o755)
+    with serving(tmp_path, one_pool(os.fspath(program), 0, MaximumKernelNumber=1)) as server, server.connect() as link:
+        assert not select.select([link.data], [], [], 1.0)[0], "a kernel is being started, which takes its time"
+        gate.write_text("go on\n")
+        text = message_of(link.get_packet())
+        waits, reason, *_ = text.splitlines()
+        assert re.fullmatch(r"WSTPServer: waiting up to 5\d s for a kernel of pool a: 0 of 1 kernels.*", waits), text
+        assert reason.startswith("The last kernel that was started for it failed: "), text
+        assert "exit status 3" in text and "no licence today" in text, text
 
 
 def test_many_clients_come_and_go_while_others_wait(one_at_a_time):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
+import xmlrpc.client
 from pathlib import Path
 
 import pytest
@@ -91,11 +92,26 @@ class Supervised:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         return done.stdout + done.stderr
 
-    def wait_for_status(self, status):
-        """The server's process id, when supervisord says that it is in this state."""
-        pattern = re.compile(rf"^wstpserver\s+{status}(?:\s+pid (\d+))?")
-        match = wait_for(lambda: pattern.match(self.control("status")), 60, f"status {status}")
-        return int(match[1]) if match[1] else None
+    def status(self):
+        """What supervisord says of the server: its state and its process id, 0 if it has none."""
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(serverurl=f"unix://{self.folder}/s")
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as proxy:
+            found = proxy.supervisor.getProcessInfo("wstpserver")
+        return found["statename"], found["pid"]
+
+    def wait_for_status(self, *states):
+        """The server's process id, when supervisord says that it is in one of these states."""
+
+        def reached():
+            try:
+                found = self.status()
+            except OSError:  # it does not listen yet
+                return None
+            return found if found[0] in states else None
+
+        return wait_for(reached, 60, f"status {states}", 0.05)[1]
 
     def wait_for_port(self, start=0):
         """The port of the start that logs behind the offset `start`."""
@@ -125,11 +141,12 @@ def supervised(tmp_path):
 
 def test_it_is_running_and_stopping_leaves_nothing(supervised):
     pid = supervised.wait_for_status("RUNNING")
+    assert re.match(rf"wstpserver +RUNNING +pid {pid}", supervised.control("status"))
     with rawlink.connect(supervised.wait_for_port()) as link:
         assert link.get_packet()[0] == "InputNamePacket"
     kernels = supervised.wait_for_kernels(1)
     assert "stopped" in supervised.control("stop", "wstpserver")
-    assert supervised.wait_for_status("STOPPED") is None
+    assert supervised.wait_for_status("STOPPED") == 0
     for process in [pid, *kernels]:
         wait_gone(process)
     assert processes.marked(supervised.mark) == []
@@ -156,8 +173,12 @@ def test_a_restart_by_signal_keeps_the_process_its_kernels_and_its_clients(super
         before = supervised.wait_for_kernels(1)
         for number in (1, 2):
             assert "signalled" in supervised.control("signal", "USR2", "wstpserver")
-            while supervised.restarts() < number:
-                assert re.match(rf"wstpserver +RUNNING +pid {pid}", supervised.control("status")), "all the time"
+
+            def restarted(number=number):
+                assert supervised.status() == ("RUNNING", pid), "all the time"
+                return supervised.restarts() >= number
+
+            wait_for(restarted, 60, f"{number} restarts", 0.02)
             assert supervised.wait_for_status("RUNNING") == pid
             assert link.evaluate(Function("KernelProcess")) == before[0]
     assert "stopped" in supervised.control("stop", "wstpserver")
@@ -169,7 +190,7 @@ def test_a_wrong_configuration_is_not_tried_again_and_again(supervised):
     (supervised.folder / "wstpserver.conf").write_text('{"Pools":')
     supervised.control("restart", "wstpserver")
     # FATAL if it ended before it counted as running, else EXITED with an expected code; both are final.
-    supervised.wait_for_status("(?:FATAL|EXITED)")
+    supervised.wait_for_status("FATAL", "EXITED")
     assert "the file ends here" in supervised.log.read_text()
 
 

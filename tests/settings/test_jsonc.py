@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.cases import for_each
 from wstpserver.settings.jsonc import MAXIMUM_DEPTH, MAXIMUM_SIZE, ConfigurationError, Members, read_document, read_text
 
 
@@ -76,10 +77,11 @@ def test_any_text_is_read_or_gets_a_problem_with_a_place(text):
         assert problem.line <= text.count("\n") + 1
 
 
-UNICODE_BLANKS = [chr(code) for code in range(0x20, 0x110000) if chr(code).isspace()] + ["\u200b", "\ufeff"]
+#: Unicode has none beyond the first 65,536 characters.
+UNICODE_BLANKS = [chr(code) for code in range(0x20, 0x10000) if chr(code).isspace()] + ["\u200b", "\ufeff"]
 
 
-@pytest.mark.parametrize("blank", UNICODE_BLANKS, ids=lambda blank: f"U+{ord(blank):04X}")
+@for_each(UNICODE_BLANKS, lambda blank: f"U+{ord(blank):04X}")
 def test_any_unicode_blank_is_a_blank_outside_strings(blank):
     text = '{"a": {"b": true, "c": [1, Infinity], # x\n"d": " y"}}'.replace(" ", blank)
     assert read(text) == {"a": {"b": True, "c": [1, math.inf], "d": f"{blank}y"}}

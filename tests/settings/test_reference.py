@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cases import for_each
 from tests.support.settings import OPTIONS
 from wstpserver.settings.reference import reference_text, sample_text
 
@@ -82,7 +83,7 @@ def test_every_line_of_the_sample_can_be_uncommented(world):
     assert loaded.settings.parallel_pool.name == "KernelPoolTwo"
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+@for_each(OPTIONS, lambda option: option.key)
 def test_the_reference_explains_every_option(option):
     rows = [line for line in reference_text().splitlines() if line.startswith(f"| `{option.key}` |")]
     (row,) = [line for line in rows if option.summary[1:] + "." in line]  # a pool may have a key of the root as well

@@ -9,6 +9,7 @@ import shlex
 
 import pytest
 
+from tests.support.cases import for_each
 from tests.support.settings import OPTIONS, make_settings
 from wstpserver.settings.model import PoolSettings, ServerSettings
 from wstpserver.settings.schema import (
@@ -20,7 +21,6 @@ from wstpserver.settings.schema import (
     ROOT_OPTIONS,
     Kind,
     Level,
-    Option,
     split_words,
     variables_text,
 )
@@ -87,7 +87,7 @@ AS_IN_A_FILE = {
 }
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.key)
+@for_each(OPTIONS, lambda option: option.key)
 def test_row_is_consistent(option):
     assert option.level is (Level.ROOT if option in ROOT_OPTIONS else Level.POOL)
     assert option.summary and not option.summary.endswith(".") and not option.summary[0].isupper()
@@ -103,7 +103,7 @@ def test_row_is_consistent(option):
         option.convert(json.loads(option.sample))
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o.minimum is not None], ids=lambda option: option.key)
+@for_each([o for o in OPTIONS if o.minimum is not None], lambda option: option.key)
 def test_range_includes_its_ends_and_nothing_beyond(option):
     assert option.convert(option.minimum if option.kind is Kind.NUMBER else int(option.minimum)) == option.minimum
     assert option.convert(option.maximum if option.kind is Kind.NUMBER else int(option.maximum)) == option.maximum
@@ -127,11 +127,9 @@ WRONG_TYPES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [(o, v) for o in OPTIONS for v in WRONG_TYPES[o.kind]],
-    ids=lambda x: x.key if isinstance(x, Option) else repr(x),
-)  # fmt: skip
-def test_wrong_type_is_refused_with_what_was_expected(option, value):
+@for_each([(o, v) for o in OPTIONS for v in WRONG_TYPES[o.kind]], lambda case: f"{case[0].key}: {case[1]!r}")
+def test_wrong_type_is_refused_with_what_was_expected(case):
+    option, value = case
     with pytest.raises(ValueError) as caught:
         option.convert(value)
     message = str(caught.value)
@@ -172,7 +170,7 @@ def test_infinity_is_a_number_of_seconds(option, infinity):
         assert value == option.maximum == 365 * 86400
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o.unit != "seconds"], ids=lambda option: option.key)
+@for_each([o for o in OPTIONS if o.unit != "seconds"], lambda option: option.key)
 def test_infinity_is_nothing_else(option):
     with pytest.raises(ValueError, match="got Infinity$"):
         option.convert(math.inf)

@@ -1,4 +1,5 @@
 """The comparison: every way is measured, tables and plots come out, and nothing is left running."""
+import contextlib
 import json
 import os
 import signal
@@ -17,9 +18,9 @@ from tools.harness.vendor import library_path
 from tools.harness.waiting import wait_for
 
 
-@pytest.fixture
-def started():
-    """started(*arguments) -> Popen of tools/compare; afterwards everything it started must be gone."""
+@contextlib.contextmanager
+def starting():
+    """start(*arguments) -> Popen of tools/compare; afterwards everything it started must be gone."""
     mark = f"WSTP_TEST_{uuid.uuid4().hex}"
     running = []
 
@@ -30,32 +31,50 @@ def started():
         ))  # fmt: skip
         return running[-1]
 
-    yield start
-    for process in running:
-        process.terminate()  # it clears away what it started
-        try:
-            process.communicate(timeout=60)
-        finally:
-            process.kill()
+    try:
+        yield start
+    finally:
+        for process in running:
+            process.terminate()  # it clears away what it started
+            try:
+                process.communicate(timeout=60)
+            finally:
+                process.kill()
     wait_for(lambda: not processes.marked(mark), what="everything it started to end")
 
 
+@pytest.fixture
+def started():
+    with starting() as start:
+        yield start
+
+
 def finish(process):
-    output, errors = process.communicate(timeout=100)
+    output, errors = process.communicate(timeout=250)
     assert process.returncode == 0, errors
     return output
 
 
-@pytest.mark.parametrize("name", [name for name, leg in LEGS.items() if LightEnds in leg.between])
-def test_measures_each_way(started, name):
+WAYS = [name for name, leg in LEGS.items() if LightEnds in leg.between]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """The document of all ways that can be measured here."""
+    with starting() as start:
+        ways = ",".join(name for name in WAYS if not LEGS[name].missing())
+        return json.loads(finish(start("--quick", "--legs", ways, "--measures", "latency,bulk,depth", "--json")))
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_measures_each_way(measured, name):
     if lacks := LEGS[name].missing():
         pytest.skip(lacks)
-    document = json.loads(finish(started("--quick", "--legs", name, "--measures", "latency,bulk,depth", "--json")))
-    assert document["machine"]["processors"] >= 1
+    assert measured["machine"]["processors"] >= 1
     for key in ("light trivial", "light 100 KB", "light 5 MB", "beside bulk"):
-        row = document["tables"][key]["rows"][name]
+        row = measured["tables"][key]["rows"][name]
         assert 0 < row["p50"] <= row["p90"] <= row["p99"] <= row["max"]
-    assert all(rate > 0 for rate in document["tables"]["depth"]["rows"][name].values())
+    assert all(rate > 0 for rate in measured["tables"]["depth"]["rows"][name].values())
 
 
 def test_clients_connections_and_memory(started):

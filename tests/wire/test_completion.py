@@ -50,14 +50,14 @@ def test_every_byte(vector: Vector) -> None:
     assert completion(scanned()) == b""
 
 
-@pytest.mark.parametrize("vector", ALL[::7], ids=lambda vector: vector.name)
+@for_each(ALL[::7], lambda vector: vector.name)
 def test_the_completion_does_not_depend_on_how_it_came(vector: Vector) -> None:
     for place in range(1, min(len(vector.wire), 200)):
         start = vector.wire[:place]
         assert completion(scanned(*(bytes([byte]) for byte in start))) == completion(scanned(start))
 
 
-@pytest.mark.parametrize("seed", range(30))
+@for_each(range(30))
 def test_random_trees(seed: int) -> None:
     rng = random.Random(seed)
     frame = expression(rng, 3)

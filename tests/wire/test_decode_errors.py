@@ -5,6 +5,7 @@ import tracemalloc
 
 import pytest
 
+from tests.support.cases import for_each
 from wstpserver.wire.decode import NEED_DATA, Decoder, decode
 from wstpserver.wire.errors import ProtocolError, RemoteProtocolError
 from wstpserver.wire.tokens import DecoderLimits
@@ -58,15 +59,17 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("wire", "offset", "message"), BAD, ids=lambda value: repr(value)[:24])
-def test_what_is_wrong_and_where(wire: bytes, offset: int, message: str) -> None:
+@for_each(BAD)
+def test_what_is_wrong_and_where(case: tuple[bytes, int, str]) -> None:
+    wire, offset, message = case
     with pytest.raises(RemoteProtocolError, match=message) as raised:
         decode(wire)
     assert raised.value.offset == offset
 
 
-@pytest.mark.parametrize(("wire", "offset", "message"), BAD, ids=lambda value: repr(value)[:24])
-def test_offset_counts_from_the_start_of_the_stream(wire: bytes, offset: int, message: str) -> None:
+@for_each(BAD)
+def test_offset_counts_from_the_start_of_the_stream(case: tuple[bytes, int, str]) -> None:
+    wire, offset, message = case
     decoder = Decoder(offset=1000)
     decoder.feed(b'FA#DA~Af\n"DD~Ax\n]')
     assert decoder.next_expression() is not NEED_DATA

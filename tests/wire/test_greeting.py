@@ -1,10 +1,12 @@
 """The handshake replayed from recorded conversations, each side in turn played by ours, whole and in pieces."""
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 
+from tests.support.cases import for_each
 from tests.wire.replay import Conversation, load_conversations, pieces, said_to
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import (
@@ -41,8 +43,11 @@ def answer_to(version: int) -> bytes:
     return OURS[ours] + THEN[min(ours, version)]
 
 
-conversations = pytest.mark.parametrize("conversation", load_conversations(), ids=lambda c: c.name)
-in_pieces = pytest.mark.parametrize("size", [None, 1, 2, 3, 7, 50])
+CONVERSATIONS = load_conversations()
+#: Sizes of pieces; None for all at once.
+SIZES = [None, 1, 2, 3, 7, 50]
+#: Each conversation in pieces of each size.
+in_pieces = for_each(list(itertools.product(CONVERSATIONS, SIZES)), lambda case: f"{case[0].name} by {case[1]}")
 
 
 def converse(handshake: Handshake, data: bytes, size: int | None) -> tuple[list[Event], bytes]:
@@ -55,10 +60,10 @@ def converse(handshake: Handshake, data: bytes, size: int | None) -> tuple[list[
     return events, sent
 
 
-@conversations
 @in_pieces
-def test_listening_side(conversation: Conversation, size: int | None) -> None:
+def test_listening_side(case: tuple[Conversation, int | None]) -> None:
     """It reads the peer's version and answers 6 to 6, and 4 to everything below."""
+    conversation, size = case
     recorded = conversation.first_bytes(0)
     version = version_in(recorded)
     before, after = said_to(6 if version == 6 else 4, recorded)
@@ -84,9 +89,9 @@ def test_listening_side(conversation: Conversation, size: int | None) -> None:
         assert sent == WORDS + answer_to(version)
 
 
-@conversations
 @in_pieces
-def test_message_connection_of_uuid_mode(conversation: Conversation, size: int | None) -> None:
+def test_message_connection_of_uuid_mode(case: tuple[Conversation, int | None]) -> None:
+    conversation, size = case
     if conversation.is_classic:
         assert not conversation.first_bytes(1).startswith(b"id=")  # nothing goes before the messages
         return
@@ -100,11 +105,12 @@ def test_message_connection_of_uuid_mode(conversation: Conversation, size: int |
     assert handshake.offset == len(said)
 
 
-@conversations
-@in_pieces
-@pytest.mark.parametrize("ours", [6, 4])
-def test_connecting_side(conversation: Conversation, size: int | None, ours: int) -> None:
+@for_each(
+    list(itertools.product(CONVERSATIONS, SIZES, [6, 4])), lambda case: f"{case[0].name} by {case[1]} in {case[2]}"
+)
+def test_connecting_side(case: tuple[Conversation, int | None, int]) -> None:
     """In UUID mode it says 6 at once, and again 4 where that does not do; in classic mode it reads first."""
+    conversation, size, ours = case
     recorded, heard = conversation.first_bytes(0), b"".join(conversation.listening[0])
     version = version_in(heard)
     if conversation.is_classic:
@@ -131,7 +137,7 @@ def test_connecting_side(conversation: Conversation, size: int | None, ours: int
     assert handshake.leftover() == after
 
 
-@conversations
+@for_each(CONVERSATIONS, lambda conversation: conversation.name)
 def test_connecting_message_connection_of_uuid_mode(conversation: Conversation) -> None:
     if conversation.is_classic:
         handshake = ConnectHandshake("classic", "mesg")
@@ -143,12 +149,10 @@ def test_connecting_message_connection_of_uuid_mode(conversation: Conversation) 
     assert handshake.complete
 
 
-@pytest.mark.parametrize("mode", ["uuid", "classic"])
-@pytest.mark.parametrize("known", [True, False])
-@pytest.mark.parametrize("said", [4, 6])
-@in_pieces
-def test_ours_with_ours(mode: str, known: bool, said: int, size: int | None) -> None:
+@for_each(list(itertools.product(["uuid", "classic"], [True, False], [4, 6], SIZES)))
+def test_ours_with_ours(case: tuple[str, bool, int, int | None]) -> None:
     """In classic mode both read first, and the listening side speaks when it is told that nothing comes."""
+    mode, known, said, size = case
     listening = ListenHandshake()
     if mode == "uuid":
         connecting = ConnectHandshake("uuid", uuid=UUID, version=said)

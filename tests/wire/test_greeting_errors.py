@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from tests.support.cases import for_each
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 from wstpserver.wire.handshake import (
     LINE_LIMIT,
@@ -54,7 +55,7 @@ def test_stranger_is_told_by_its_first_bytes(said: bytes, named: str, size: int)
         handshake.receive_data(b"")
 
 
-@pytest.mark.parametrize("seed", range(50))
+@for_each(range(50))
 def test_random_bytes_never_pass(seed: int) -> None:
     handshake = ListenHandshake()
     with pytest.raises(RemoteProtocolError):

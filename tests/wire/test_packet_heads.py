@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 from wstpserver._native import ffi, lib
 
+from tests.support.cases import for_each
 from tests.support.packets import HEAD_BY_NAME
 from wstpserver.wire.packets import PacketHead
 
@@ -31,9 +32,9 @@ def test_no_name_outside_the_table(code: int) -> None:
     assert ffi.string(lib.wstpscan_head_table(code)) == b""
 
 
-@pytest.mark.parametrize("name", HEAD_BY_NAME)
-@pytest.mark.parametrize("context", ["", "System`"])
-def test_names_are_found_with_their_context(name: str, context: str) -> None:
+@for_each([(context, name) for context in ("", "System`") for name in HEAD_BY_NAME])
+def test_names_are_found_with_their_context(case: tuple[str, str]) -> None:
+    context, name = case
     full = context + name
     assert c_head(b"A~%d %b" % (len(full), full.encode())) == (PacketHead[name], full.encode())
 

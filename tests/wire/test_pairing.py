@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.cases import for_each
 from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.handshake import ConnectHandshake, GreetingComplete, MessagePort
 from wstpserver.wire.pairing import (
@@ -107,7 +108,7 @@ def test_the_two_connections_of_a_link_find_each_other_in_either_order(order: li
     assert not peers.pairing.pending
 
 
-@pytest.mark.parametrize("seed", range(40))
+@for_each(range(40))
 def test_links_come_about_however_their_bytes_are_interleaved(seed: int) -> None:
     rng = random.Random(seed)
     peers = Peers()

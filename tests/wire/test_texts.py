@@ -64,7 +64,7 @@ def test_recorded_text(text: Text) -> None:
     assert packet == Function(Symbol("EvaluatePacket"), (expected, 1))
 
 
-@pytest.mark.parametrize("text", SAMPLE, ids=lambda text: text.name)
+@for_each(SAMPLE, lambda text: text.name)
 def test_recorded_text_cut_anywhere(text: Text) -> None:
     whole = scan(text.wire)
     assert [event.kind for event in whole.events] == ["END", "TAIL"]
@@ -72,7 +72,7 @@ def test_recorded_text_cut_anywhere(text: Text) -> None:
         assert scan(text.wire[:place], text.wire[place:]) == whole
 
 
-@pytest.mark.parametrize("text", SAMPLE, ids=lambda text: text.name)
+@for_each(SAMPLE, lambda text: text.name)
 def test_recorded_text_broken_off_anywhere(text: Text) -> None:
     """What is filled in makes a text that can be read, with the characters that had come."""
     for place in range(1, len(text.wire) - 1):

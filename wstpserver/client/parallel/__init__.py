@@ -4,7 +4,7 @@ from wstpserver.client.parallel import KernelExecutor
 
 with KernelExecutor("31415@localhost", kernels=4) as executor:
 list(executor.map("Prime", range(1, 101)))
-executor.submit("FactorInteger", 2**128 + 1).result()
+executor.submit("FactorInteger", 2**64 + 1).result()
 """
 
 from wstpserver.client.errors import KernelDied, ParallelError

@@ -2,7 +2,7 @@
 
 with KernelExecutor("31415@localhost", kernels=4) as executor:
 list(executor.map("Prime", range(1, 101)))
-executor.submit("FactorInteger", 2**128 + 1).result()
+executor.submit("FactorInteger", 2**64 + 1).result()
 """
 
 from __future__ import annotations

@@ -138,7 +138,14 @@ class Dispatcher:
         self.maintenance = Maintenance(self.registry, log, self._close_unfit, self._send_away)
         self._timer = EvaluationTimer(self.registry, log, self._abort, grace.abort)
         self.supervisor = Supervisor(
-            self.registry, launcher, log, lambda: self.settings, self, self.maintenance.check_fresh, grace
+            self.registry,
+            launcher,
+            log,
+            lambda: self.settings,
+            self,
+            self.maintenance.check_fresh,
+            lambda pool: self.waiting.start_failed(pool),  # which needs the supervisor itself
+            grace,
         )
         self.registry.observe(moved=launcher.persistence.moved, setting_changed=launcher.persistence.changed)
         self.waiting = WaitingClients(self.registry, log, self.supervisor.trouble)

@@ -25,8 +25,13 @@ class _Wait:
     timers: list[gevent.Greenlet]
     #: When the time-out is, by the monotonic clock.
     ends: float
+    #: Tells the client why it waits; None where nothing may be written to it.
+    tell: Callable[[str], None] | None = None
     #: Whether the client has been told why it waits.
     told: bool = False
+    #: Whether it has waited for so long that it hears of what goes wrong; why a start failed, as it was told.
+    listens: bool = False
+    heard: str = ""
 
 
 class WaitingClients:
@@ -74,7 +79,7 @@ class WaitingClients:
         if waiting.state is not WaitState.WAITING:
             settled(waiting)
             return
-        wait = self._waits[waiting] = _Wait(settled, [], time.monotonic() + seconds)
+        wait = self._waits[waiting] = _Wait(settled, [], time.monotonic() + seconds, tell)
         hopeless = self._hopeless(waiting, seconds) if not insists() else ""
         if hopeless and (waiting.purpose is not Purpose.AUTOMATIC or tell is None or seconds <= NOTICE_DELAY):
             self._registry.give_up(waiting.client, hopeless)
@@ -86,9 +91,7 @@ class WaitingClients:
             tell(f"{hopeless}; the link is closed unless the client names a kernel by its ID now")
         wait.timers.append(gevent.spawn_later(seconds, self._overdue, waiting, seconds))
         if tell is not None and seconds > NOTICE_DELAY:
-            left = seconds - NOTICE_DELAY
-            told = bool(hopeless)
-            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, left, tell, insists, told=told))
+            wait.timers.append(gevent.spawn_later(NOTICE_DELAY, self._tell, waiting, insists))
 
     def wait(self, waiting: WaitingClient, seconds: float) -> None:
         """Wait until a wait has ended, in the greenlet that calls this."""
@@ -111,6 +114,13 @@ class WaitingClients:
         if hopeless:
             self._registry.give_up(waiting.client, hopeless)
 
+    def start_failed(self, pool: Pool) -> None:
+        """A kernel of *pool* did not start: clients that wait for one and have not been told so are told now."""
+        for waiting in list(pool.waiting):
+            wait = self._waits.get(waiting)
+            if wait is not None and wait.listens and not wait.heard:
+                self._explain(waiting, wait)
+
     def _hopeless(self, waiting: WaitingClient, seconds: float) -> str:
         """Why no kernel can come within so many seconds; "" where one can."""
         target = waiting.target
@@ -126,29 +136,30 @@ class WaitingClients:
         else:
             self._log.debug(text)
 
-    def _tell(
-        self,
-        waiting: WaitingClient,
-        seconds: float,
-        tell: Callable[[str], None],
-        insists: Callable[[], bool],
-        *,
-        told: bool,
-    ) -> None:
-        """Tell a client why it waits unless it was *told* before, or give it up where no kernel can come."""
+    def _tell(self, waiting: WaitingClient, insists: Callable[[], bool]) -> None:
+        """Tell a client why it waits unless it was told before, or give it up where no kernel can come."""
         if waiting.state is not WaitState.WAITING:
             return
-        hopeless = self._hopeless(waiting, seconds) if not insists() else ""
+        wait = self._waits[waiting]
+        hopeless = self._hopeless(waiting, wait.ends - time.monotonic()) if not insists() else ""
         if hopeless:
             self._registry.give_up(waiting.client, hopeless)
             return
+        wait.listens = True
         target = waiting.target
-        if isinstance(target, Pool) and is_stuck(target) and not told:
-            ways = remedy(target)
-            self._waits[waiting].told = True
-            why = f"waiting up to {seconds:.0f} s for {_what(target)}{f'; {ways}' if ways else ''}"
-            trouble = self._trouble(target)
-            tell(f"{why}\n{trouble}" if trouble else why)
+        if isinstance(target, Pool) and is_stuck(target) and not wait.told:
+            self._explain(waiting, wait)
+
+    def _explain(self, waiting: WaitingClient, wait: _Wait) -> None:
+        """Tell a client that waits for a pool for what it waits, and why the last start failed if it did."""
+        pool = waiting.target
+        assert isinstance(pool, Pool) and wait.tell is not None
+        ways = remedy(pool)
+        wait.told = True
+        wait.heard = self._trouble(pool)
+        left = max(0.0, wait.ends - time.monotonic())
+        why = f"waiting up to {left:.0f} s for {_what(pool)}{f'; {ways}' if ways else ''}"
+        wait.tell(f"{why}\n{wait.heard}" if wait.heard else why)
 
     def _overdue(self, waiting: WaitingClient, seconds: float) -> None:
         target = waiting.target

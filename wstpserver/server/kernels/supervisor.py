@@ -89,6 +89,7 @@ class Supervisor:
         settings: Returns the configuration.
         owner: Hears of the kernels' links and commands.
         check_fresh: Raises `InitialisationFailed` for a kernel that must not be given to anybody.
+        start_failed: Called when a kernel of a pool did not start, or cannot be used; `trouble` says why.
         grace: How long kernels have to come to their end.
     """
 
@@ -100,6 +101,7 @@ class Supervisor:
         settings: Callable[[], ServerSettings],
         owner: KernelOwner,
         check_fresh: Callable[[KernelSession], None],
+        start_failed: Callable[[Pool], None],
         grace: GracePeriods,
     ) -> None:
         self._registry = registry
@@ -109,6 +111,7 @@ class Supervisor:
         self._settings = settings
         self._owner = owner
         self._check_fresh = check_fresh
+        self._start_failed = start_failed
         self._grace = grace
         #: All kernels whose link is made and whose process is not known to be gone.
         self.sessions: dict[Kernel, KernelSession] = {}
@@ -357,6 +360,7 @@ class Supervisor:
             record.pause = gevent.spawn_later(pause, self._resume, pool, record)
             following = f"\nThe next attempt follows in {pause:g} seconds"
         self._log.error(f"A kernel of pool {pool.name} did not start: {reason}{following}")
+        gevent.spawn(self._start_failed, pool)  # once the registry knows it, too
 
     def _resume(self, pool: Pool, record: _Record) -> None:
         record.pause = None
