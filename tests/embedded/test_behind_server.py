@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.embedded.harness import LIGHT_PROGRAM, LOADING_DEADLINE, DEADLINE, call
+from tests.embedded.harness import DEADLINE, LIGHT_PROGRAM, LOADING_DEADLINE, call
 from tools.harness.processes import children
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for, wait_gone

@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from tests.embedded.harness import (
-    LIGHT_PROGRAM,
     DEADLINE,
+    LIGHT_PROGRAM,
     Kernel,
     WarmParent,
     call,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.embedded.harness import (
-    LOADING_DEADLINE,
     DEADLINE,
+    LOADING_DEADLINE,
     PROGRAM,
     Kernel,
     call,

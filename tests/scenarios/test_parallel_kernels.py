@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from tests.scenarios.frontend import ERROR, DEADLINE, SUCCESS, call
+from tests.scenarios.frontend import DEADLINE, ERROR, SUCCESS, call
 from tests.support.serving import Gate
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess

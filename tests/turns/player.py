@@ -20,7 +20,7 @@ from tools.harness.fake_kernel.joining import LinkClosed
 from tools.harness.rawlink import RawLink
 
 #: Seconds after which a packet that has not come counts as held back.
-DEADLINE = 5.0
+DEADLINE = 60.0
 
 #: What a side read where nothing came, and where its link had ended.
 NOTHING, CLOSED = "nothing", "the end of the link"

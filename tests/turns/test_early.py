@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.scripted_kernel import ScriptedKernels
 from tests.support.serving import one_pool, serving
-from tests.turns.player import NOTHING, DEADLINE
+from tests.turns.player import DEADLINE, NOTHING
 from tools.harness.fake_kernel.codec import Function, encode
 
 
