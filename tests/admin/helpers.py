@@ -7,7 +7,7 @@ import sys
 from tools.harness import forking
 from tools.harness.server import ROOT
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 def command(*words):
@@ -25,7 +25,7 @@ def run(*words, **streams):
     """(exit code, stdout, stderr)."""
     with start(*words, **streams) as process:
         try:
-            out, err = process.communicate(timeout=PATIENCE)
+            out, err = process.communicate(timeout=DEADLINE)
         finally:
             process.kill()
     return process.returncode, out, err

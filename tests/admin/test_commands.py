@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from tests.admin.helpers import PATIENCE, command, run, start
+from tests.admin.helpers import DEADLINE, command, run, start
 from tests.support.terminal import TerminalProgram
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
@@ -35,8 +35,8 @@ def server(tmp_path):
 
 @pytest.fixture
 def client(server):
-    with Session(server.address, PATIENCE, keep_kernel=True) as session:
-        session.synchronize(PATIENCE)
+    with Session(server.address, DEADLINE, keep_kernel=True) as session:
+        session.synchronize(DEADLINE)
         session.kernel = session.command("GetKernelID")
         yield session
 
@@ -81,7 +81,7 @@ def test_watch_in_a_file(server):
         try:
             blocks = [process.stdout.readline() for _ in range(40)].count(f"{server.address}: 2 pools, 3 kernels\n")
             process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(DEADLINE) == 0
             assert process.stderr.read() == ""
         finally:
             process.kill()
@@ -101,10 +101,10 @@ def test_watch_on_a_terminal(server, tmp_path):
     words = command("-s", server.address, "status", "--watch", "--interval", "0.1")
     with TerminalProgram(words, tmp_path, size=(12, 80)) as terminal:
         for _ in range(3):
-            terminal.expect(f"{server.address}: 2 pools, 3 kernels", PATIENCE)
+            terminal.expect(f"{server.address}: 2 pools, 3 kernels", DEADLINE)
             terminal.expect(re.compile(r"\(\d+ more lines\)\n\d\d:\d\d:\d\d, every 0.1 s, Ctrl-C ends\n"))
         terminal.keys("\x03")
-        assert terminal.wait(PATIENCE) == 0
+        assert terminal.wait(DEADLINE) == 0
     shown = terminal.raw.split("\x1b[H")[2]
     assert shown.endswith("\x1b[J"), "what is below is cleared"
     assert shown.count("\n") <= 11
@@ -200,7 +200,7 @@ def test_wait_for_a_server_that_starts(tmp_path):
     settings = pool(make_kernel(tmp_path, start_gate=str(gate)), MinimumKernelNumber=1)
     address = ("--port", str(port), "--interface", "127.0.0.1")
     server = ServerProcess(tmp_path, {"Pools": {"Main": settings}}, *address, usual_address=False)
-    with start("-s", f"{port}@127.0.0.1", "wait", "-t", str(PATIENCE)) as waiting:
+    with start("-s", f"{port}@127.0.0.1", "wait", "-t", str(DEADLINE)) as waiting:
         try:
             with server:
                 code, _, err = run("-s", f"{port}@127.0.0.1", "wait", "-t", "2")
@@ -209,7 +209,7 @@ def test_wait_for_a_server_that_starts(tmp_path):
                 assert waiting.poll() is None
                 with open(gate, "w"):
                     pass
-                assert waiting.wait(PATIENCE) == 0
+                assert waiting.wait(DEADLINE) == 0
         finally:
             waiting.kill()
 
@@ -229,7 +229,7 @@ def test_wait_is_ended_by_ctrl_c(server):
         try:
             assert "2 are free only when clients leave some" in process.stderr.readline()
             process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE) == 130
+            assert process.wait(DEADLINE) == 130
         finally:
             process.kill()
 
@@ -252,7 +252,7 @@ def test_nobody_reads(server):
     with start("-s", server.address, "status", "--watch", "-i", "0.05") as process:
         try:
             process.stdout.close()
-            assert process.wait(PATIENCE) == 141
+            assert process.wait(DEADLINE) == 141
         finally:
             process.kill()
 
@@ -261,27 +261,27 @@ def test_nobody_reads(server):
 
 
 def test_connect(server, client, tmp_path):
-    client.evaluate("Set[z, 4]", PATIENCE)
+    client.evaluate("Set[z, 4]", DEADLINE)
     client.keep_kernel = True
     client.close()
     kernel = client.kernel
     wait_for(lambda: kernels(server)[kernel]["State"] == "reserved", interval=0.05)
     with TerminalProgram(command("-s", server.address, "connect", kernel), tmp_path) as terminal:
-        terminal.expect("]:= ", PATIENCE)
+        terminal.expect("]:= ", DEADLINE)
         terminal.enter("Get[z]", "= 4\n")
         terminal.expect("]:= ")
         assert kernels(server)[kernel]["State"] == "bridged"
         terminal.keys("\x04")
-        assert terminal.wait(PATIENCE) == 0
+        assert terminal.wait(DEADLINE) == 0
     wait_for(lambda: kernels(server)[kernel]["State"] == "reserved", interval=0.05)
 
 
 def test_connect_takes_over(server, client, tmp_path):
     with TerminalProgram(command("-s", server.address, "connect", client.kernel), tmp_path) as terminal:
-        terminal.expect(f"wstpserver-admin: taking kernel {client.kernel} over from Client", PATIENCE)
-        terminal.expect("]:= ", PATIENCE)
+        terminal.expect(f"wstpserver-admin: taking kernel {client.kernel} over from Client", DEADLINE)
+        terminal.expect("]:= ", DEADLINE)
         terminal.keys("\x04")
-        assert terminal.wait(PATIENCE) == 0
+        assert terminal.wait(DEADLINE) == 0
 
 
 def test_connect_reads_a_file(server, client, tmp_path):

@@ -18,7 +18,7 @@ from wstpserver.client import Session
 ROOT = Path(__file__).parents[2]
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 IMAGE = os.environ.get("WSTPSERVER_PYTHON_IMAGE")
-PATIENCE = 600
+DEADLINE = 600
 
 
 def test_everything_that_the_wheel_is_built_of_is_copied():
@@ -31,14 +31,14 @@ def test_everything_that_the_wheel_is_built_of_is_copied():
 
 @pytest.mark.skipif(shutil.which("buildah") is None, reason="there is no buildah")
 @pytest.mark.skipif(IMAGE is None, reason="WSTPSERVER_PYTHON_IMAGE names no image")
-@pytest.mark.timeout(2 * PATIENCE)
+@pytest.mark.timeout(2 * DEADLINE)
 def test_the_image(tmp_path):
     environment = {**os.environ, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
     command = ["buildah", "--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run")]
 
     def buildah(*words):
         return subprocess.run(
-            [*command, *words], env=environment, cwd=ROOT, check=True, timeout=PATIENCE, stdout=subprocess.PIPE,
+            [*command, *words], env=environment, cwd=ROOT, check=True, timeout=DEADLINE, stdout=subprocess.PIPE,
             text=True,
         ).stdout.strip()  # fmt: skip
 
@@ -51,14 +51,14 @@ def test_the_image(tmp_path):
             env=environment, stdout=file, start_new_session=True,
         )  # fmt: skip
     try:
-        wait_for(lambda: re.search(r"on port (\d+)", log.read_text()), PATIENCE)
+        wait_for(lambda: re.search(r"on port (\d+)", log.read_text()), DEADLINE)
         port = re.search(r"on port (\d+)", log.read_text())[1]
         healthy = ("env", f"WSTPSERVER={port}", "wstpserver-admin", "wait", "--timeout", "200")
         buildah("run", container, "--", *healthy)
-        with Session(f"{port}@127.0.0.1", PATIENCE) as session:
-            assert session.evaluate("{6*7, $UserName}", PATIENCE) == [42, "wstpserver"]
+        with Session(f"{port}@127.0.0.1", DEADLINE) as session:
+            assert session.evaluate("{6*7, $UserName}", DEADLINE) == [42, "wstpserver"]
     finally:
         os.killpg(running.pid, 15)
-        assert running.wait(PATIENCE) is not None
+        assert running.wait(DEADLINE) is not None
         buildah("rm", container)
         buildah("rmi", "--all", "--force")

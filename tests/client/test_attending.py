@@ -6,7 +6,7 @@ import pytest
 from wstpserver.client import LinkTimeout, connect, listen
 from wstpserver.wire.encode import encode
 
-PATIENCE = 60.0
+DEADLINE = 60.0
 
 
 @pytest.fixture
@@ -14,9 +14,9 @@ def pair():
     """Both ends of a link."""
     with listen("0@127.0.0.1") as listener:
         ends = []
-        thread = threading.Thread(target=lambda: ends.append(listener.accept(PATIENCE)))
+        thread = threading.Thread(target=lambda: ends.append(listener.accept(DEADLINE)))
         thread.start()
-        near = connect(listener.link_name, PATIENCE)
+        near = connect(listener.link_name, DEADLINE)
         thread.join()
     (far,) = ends
     yield near, far
@@ -28,7 +28,7 @@ def test_arrival_is_told_before_the_message_is_read(pair):
     near, far = pair
     told = []
     far.send_message(3)
-    assert near.next_message(PATIENCE, on_arrival=lambda: told.append("came")) == (3, 0)
+    assert near.next_message(DEADLINE, on_arrival=lambda: told.append("came")) == (3, 0)
     assert told == ["came"]
 
 
@@ -42,7 +42,7 @@ def test_no_more_is_read_than_was_asked_for(pair):
 
     for argument in range(3):
         far.send_message(5, argument)
-    assert [near.next_message(PATIENCE, one_message) for _ in range(3)] == [(5, 0), (5, 1), (5, 2)]
+    assert [near.next_message(DEADLINE, one_message) for _ in range(3)] == [(5, 0), (5, 1), (5, 2)]
     assert looks == [0, 1, 2]
 
 
@@ -61,8 +61,8 @@ def test_attended_messages_are_left_alone_while_data_is_waited_for(pair):
     told = []
     far.send_message(3)
     far.put("data")
-    assert near.get(PATIENCE) == "data"
-    assert near.next_message(PATIENCE, on_arrival=lambda: told.append("came")) == (3, 0)
+    assert near.get(DEADLINE) == "data"
+    assert near.next_message(DEADLINE, on_arrival=lambda: told.append("came")) == (3, 0)
     assert told == ["came"]
 
 
@@ -71,7 +71,7 @@ def test_what_came_together_is_held(pair):
     assert not near.holds_one()
     far.put_raw(encode("first") + encode("second"))
     assert not near.holds_one()  # it has not looked yet
-    assert near.get(PATIENCE) == "first"
+    assert near.get(DEADLINE) == "first"
     assert near.holds_one()
-    assert near.get(PATIENCE) == "second"
+    assert near.get(DEADLINE) == "second"
     assert not near.holds_one()

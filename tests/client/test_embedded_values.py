@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.embedded.conftest import kernel  # noqa: F401 - a fixture
-from tests.embedded.harness import PATIENCE
+from tests.embedded.harness import DEADLINE
 from wstpserver.client import Function, Session, Symbol, to_expression, to_python
 
 from .expressions import canonical, expressions
@@ -37,15 +37,15 @@ def session(kernel):  # noqa: F811 - the fixture above
     ],
 )
 def test_what_a_kernel_returns(session, text, value):
-    result = session.evaluate(text, PATIENCE)
+    result = session.evaluate(text, DEADLINE)
     assert (result, type(result)) == (value, type(value))
 
 
 def test_a_number_of_high_precision(session):
-    number = session.evaluate("N[Pi, 40]", PATIENCE)
+    number = session.evaluate("N[Pi, 40]", DEADLINE)
     assert str(number.to_decimal()).startswith("3.14159265358979323846264338327950288419")
     assert number.precision == pytest.approx(40, abs=0.5)
-    assert session.Equal(session.evaluate("Pi"), number, timeout=PATIENCE) is True
+    assert session.Equal(session.evaluate("Pi"), number, timeout=DEADLINE) is True
 
 
 def test_functions_with_python_values(session):
@@ -60,7 +60,7 @@ def test_functions_with_python_values(session):
 def test_numpy_both_ways(session):
     numpy = pytest.importorskip("numpy")
     values = numpy.arange(12.0).reshape(3, 4)
-    transposed = session.Transpose(values, results="numpy", timeout=PATIENCE)
+    transposed = session.Transpose(values, results="numpy", timeout=DEADLINE)
     assert transposed.dtype == "float64"
     assert numpy.array_equal(transposed, values.T)
 
@@ -92,7 +92,7 @@ inert = st.recursive(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(inert)
 def test_python_values_come_back(session, value):
-    result = session.evaluate([value], PATIENCE)
+    result = session.evaluate([value], DEADLINE)
     assert result == [value]
     assert repr(result) == repr([value]), "of the same types"
 
@@ -102,7 +102,7 @@ def test_python_values_come_back(session, value):
 def test_what_a_kernel_holds_comes_back(session, expression):
     """An expression that it does not evaluate is the same after its way through Python."""
     held = Function(Symbol("HoldComplete"), (expression,))
-    first = session.evaluate(held, PATIENCE, results="expression")
+    first = session.evaluate(held, DEADLINE, results="expression")
     (content,) = first.args
-    again = session.evaluate(Function(Symbol("HoldComplete"), (to_expression(to_python(content)),)), PATIENCE)
+    again = session.evaluate(Function(Symbol("HoldComplete"), (to_expression(to_python(content)),)), DEADLINE)
     assert without_signs_of_zero(canonical(again)) == without_signs_of_zero(canonical(first))

@@ -12,10 +12,10 @@ from wstpserver.wire.packets import packet
 from wstpserver.wire.values import Function, Symbol
 
 #: Nothing a test waits for takes this long, in seconds, on a machine that is busy.
-PATIENCE = 60.0
+DEADLINE = 60.0
 
 #: Seconds for loading Mathics, which needs all of a processor for several seconds.
-LOADING_PATIENCE = 110.0
+LOADING_DEADLINE = 110.0
 
 PROGRAM = [sys.executable, "-m", "wstpserver.embedded.main"]
 
@@ -67,7 +67,7 @@ class Kernel:
         """All packets up to the first one with such a name, as (name, argument, ...)."""
         packets = []
         while True:
-            got = self.link.get_packet(PATIENCE)
+            got = self.link.get_packet(DEADLINE)
             packets.append((got.name, *got.arguments))
             if got.name in names:
                 return packets
@@ -101,7 +101,7 @@ class Kernel:
     def wait_until_closed(self):
         try:
             while True:
-                self.link.get(PATIENCE)
+                self.link.get(DEADLINE)
         except LinkClosed:
             return
 
@@ -135,7 +135,7 @@ class WarmParent:
                 [*program, "--warm-parent", str(inherited.fileno())],
                 pass_fds=[inherited.fileno()], env=kernel_environment(home), start_new_session=True,
             )  # fmt: skip
-        self.socket.settimeout(LOADING_PATIENCE)
+        self.socket.settimeout(LOADING_DEADLINE)
         self._events = []
         self._launches = 0
 
@@ -164,7 +164,7 @@ class WarmParent:
         """A Kernel whose first prompt has been read."""
         with listen("0@127.0.0.1", classic=classic) as listener:
             launch, output = self.request(["-wstp", *link_options(listener)], **request)
-            link = listener.accept(PATIENCE)
+            link = listener.accept(DEADLINE)
         kernel = Kernel(link, self.event("launched", launch=launch)["pid"], output)
         if prompt:
             assert kernel.packets_until("InputNamePacket") == [("InputNamePacket", "In[1]:= ")]
@@ -173,4 +173,4 @@ class WarmParent:
     def close(self):
         """Leave; the parent ends, and its kernels with it."""
         self.socket.close()
-        return self.process.wait(PATIENCE)
+        return self.process.wait(DEADLINE)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.embedded.harness import LIGHT_PROGRAM, LOADING_PATIENCE, PATIENCE, call
+from tests.embedded.harness import DEADLINE, LIGHT_PROGRAM, LOADING_DEADLINE, call
 from tools.harness.processes import children
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for, wait_gone
@@ -30,37 +30,37 @@ def server(needs_mathics, tmp_path_factory):
     }
     with ServerProcess(folder, {"Pools": pools}, "-l", "2") as running:
         for name in pools:
-            running.wait_for_log(f"Pool {name} is ready", LOADING_PATIENCE)
+            running.wait_for_log(f"Pool {name} is ready", LOADING_DEADLINE)
         yield running
 
 
 @pytest.fixture
 def session(server):
-    with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as session:
+    with Session(f"{server.port}@127.0.0.1", timeout=DEADLINE) as session:
         yield session
 
 
 def test_evaluates(session):
-    assert session.evaluate("x", timeout=LOADING_PATIENCE) == 4
-    assert session.evaluate(call("Plus", 2, 2), timeout=PATIENCE) == 4
-    shown = session.evaluate_text("1/3", timeout=PATIENCE)
+    assert session.evaluate("x", timeout=LOADING_DEADLINE) == 4
+    assert session.evaluate(call("Plus", 2, 2), timeout=DEADLINE) == 4
+    shown = session.evaluate_text("1/3", timeout=DEADLINE)
     assert (shown.name, shown.text) == ("Out[1]= ", "1 / 3")
 
 
 def test_kernels_are_forked_from_one_warm_parent(server, session):
-    pid = session.evaluate("$ProcessID", timeout=PATIENCE)
+    pid = session.evaluate("$ProcessID", timeout=DEADLINE)
     assert pid not in children(server.pid)
     assert any(pid in children(parent) for parent in children(server.pid))
     assert "Starting an embedded kernel cold" not in server.log
 
 
 def test_functions(session):
-    own = session.evaluate("WSTPServer`GetKernelID[]", timeout=PATIENCE)  # waits for the bridge, a command does not
+    own = session.evaluate("WSTPServer`GetKernelID[]", timeout=DEADLINE)  # waits for the bridge, a command does not
     assert session.command("GetKernelID") == own
-    assert session.evaluate("WSTPServer`GetPoolName[]", timeout=PATIENCE) == "Main"
-    assert session.evaluate("Head[WSTPServer`SetReserveKernel[False]]", timeout=PATIENCE) == Symbol("Success")
-    assert session.evaluate('Head[WSTPServer`CloseKernel["0000-0000-0000"]]', timeout=PATIENCE) == Symbol("Failure")
-    pools = session.evaluate('Keys[WSTPServer`GetServerInformation[]["Pools"]]', timeout=PATIENCE)
+    assert session.evaluate("WSTPServer`GetPoolName[]", timeout=DEADLINE) == "Main"
+    assert session.evaluate("Head[WSTPServer`SetReserveKernel[False]]", timeout=DEADLINE) == Symbol("Success")
+    assert session.evaluate('Head[WSTPServer`CloseKernel["0000-0000-0000"]]', timeout=DEADLINE) == Symbol("Failure")
+    pools = session.evaluate('Keys[WSTPServer`GetServerInformation[]["Pools"]]', timeout=DEADLINE)
     assert pools == ["Main", "Parallel", "Other"]
 
 
@@ -68,7 +68,7 @@ def test_parallel_functions_give_the_same_and_use_several_kernels(session):
     """All in one session: its kernels are closed at the end, and their places are taken by new ones."""
 
     def value(text):
-        return session.evaluate(text, timeout=LOADING_PATIENCE)
+        return session.evaluate(text, timeout=LOADING_DEADLINE)
 
     value("offset = 10; double[x_] := 2 helper[x]; helper[x_] := x + offset; k = 7; own = $ProcessID;")
     assert value("ParallelMap[double, Range[9]]") == [2 * (n + 10) for n in range(1, 10)]
@@ -91,20 +91,20 @@ def test_parallel_functions_give_the_same_and_use_several_kernels(session):
 def test_abort_of_parallel_kernels(session):
     with pytest.raises(TimeoutError):
         session.evaluate("ParallelMap[(While[True]; #) &, {1, 2, 3}]", timeout=1)
-    assert session.evaluate(call("Plus", 1, 1), timeout=PATIENCE) == 2
+    assert session.evaluate(call("Plus", 1, 1), timeout=DEADLINE) == 2
 
 
 def test_connects_elsewhere_from_inside(session):
-    outcome = session.evaluate('Head[WSTPServer`ConnectKernel["Other"]]', timeout=PATIENCE)
+    outcome = session.evaluate('Head[WSTPServer`ConnectKernel["Other"]]', timeout=DEADLINE)
     assert outcome == Symbol("Success")
-    assert session.evaluate("fromFile", timeout=PATIENCE) == 5
-    assert session.evaluate("WSTPServer`GetPoolName[]", timeout=PATIENCE) == "Other"
+    assert session.evaluate("fromFile", timeout=DEADLINE) == 5
+    assert session.evaluate("WSTPServer`GetPoolName[]", timeout=DEADLINE) == "Other"
 
 
 def test_further_kernel_loads_nothing(server, session):
     """It is forked from the parent of the others, which is there already."""
     (parent,) = [pid for pid in children(server.pid) if children(pid)]
-    name = session.command("StartKernel", timeout=PATIENCE)
+    name = session.command("StartKernel", timeout=DEADLINE)
     (started,) = session.command("GetServerInformation")["KernelsOutsidePools"]
     assert started["ID"] == name and started["ProcessID"] in children(parent)
     session.command("CloseKernel", name)
@@ -114,20 +114,20 @@ def test_abort_through_the_server(session):
     for _ in range(5):
         with pytest.raises(TimeoutError):
             session.evaluate("While[True]", timeout=0.3)
-        assert session.evaluate(call("Plus", 1, 1), timeout=PATIENCE) == 2
+        assert session.evaluate(call("Plus", 1, 1), timeout=DEADLINE) == 2
 
 
 def test_death_of_one_kernel_is_told_and_made_good(server):
-    with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as first:
-        pid = first.evaluate("$ProcessID", timeout=PATIENCE)
+    with Session(f"{server.port}@127.0.0.1", timeout=DEADLINE) as first:
+        pid = first.evaluate("$ProcessID", timeout=DEADLINE)
         os.kill(pid, signal.SIGKILL)
         wait_gone(pid)
-    with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as second:
-        assert second.evaluate(call("Plus", 1, 1), timeout=PATIENCE) == 2
+    with Session(f"{server.port}@127.0.0.1", timeout=DEADLINE) as second:
+        assert second.evaluate(call("Plus", 1, 1), timeout=DEADLINE) == 2
 
 
 def test_quit_ends_the_kernel(server, session):
-    pid = session.evaluate("$ProcessID", timeout=PATIENCE)
+    pid = session.evaluate("$ProcessID", timeout=DEADLINE)
     session.link.put(call("EvaluatePacket", call("Quit")))
     wait_gone(pid)
 
@@ -138,7 +138,7 @@ def test_a_killed_server_leaves_nothing(tmp_path):
     program.chmod(0o755)
     with ServerProcess(tmp_path, {"Pools": {"Main": pool(program, MinimumKernelNumber=2)}}) as server:
         server.wait_for_log("Pool Main is ready")
-        with Session(f"{server.port}@127.0.0.1", timeout=PATIENCE) as session:
+        with Session(f"{server.port}@127.0.0.1", timeout=DEADLINE) as session:
             pools = session.command("GetServerInformation")["Pools"]
             kernels = [kernel["ProcessID"] for kernel in pools["Main"]["Kernels"]]
             (parent,) = [pid for pid in children(server.pid) if children(pid)]

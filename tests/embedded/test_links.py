@@ -1,7 +1,7 @@
 """LinkCreate, LinkConnect and others inside the kernel: links of a program's own."""
 import pytest
 
-from tests.embedded.harness import PATIENCE, call, typed
+from tests.embedded.harness import DEADLINE, call, typed
 from wstpserver.client import connect, listen
 from wstpserver.wire.values import Symbol
 
@@ -10,7 +10,7 @@ from wstpserver.wire.values import Symbol
 def side_link(kernel):
     """The client's end of a link that the kernel created as `l`."""
     name = kernel.evaluate('l = LinkCreate[LinkProtocol -> "TCPIP"]; First[l]')
-    link = connect(name, PATIENCE, classic=True)
+    link = connect(name, DEADLINE, classic=True)
     yield link
     link.close()
 
@@ -23,8 +23,8 @@ def test_a_link_object_names_its_ports(kernel):
 
 def test_expressions_go_both_ways(kernel, side_link):
     kernel.evaluate("Do[LinkWrite[l, i^2], {i, 3}]; LinkWrite[l, Unevaluated[1 + 1]]")
-    assert [side_link.get(PATIENCE) for _ in range(3)] == [1, 4, 9]
-    assert side_link.get(PATIENCE) == call("Plus", 1, 1)
+    assert [side_link.get(DEADLINE) for _ in range(3)] == [1, 4, 9]
+    assert side_link.get(DEADLINE) == call("Plus", 1, 1)
     side_link.put(call("Plus", 2, 3))
     side_link.put(call("Plus", 2, 3))
     assert kernel.evaluate("LinkRead[l]") == 5
@@ -40,7 +40,7 @@ def test_ready(kernel, side_link):
 
 def test_the_other_side_reads_what_came_before_the_close(kernel, side_link):
     kernel.evaluate("LinkWrite[l, x]; LinkClose[l]")
-    assert side_link.get(PATIENCE) == Symbol("x")
+    assert side_link.get(DEADLINE) == Symbol("x")
     packets = kernel.evaluate_packets(typed("LinkRead[l]"))
     assert packets[0] == ("MessagePacket", Symbol("LinkRead"), "linkn")
     assert packets[-1] == ("ReturnPacket", Symbol("$Failed"))
@@ -57,8 +57,8 @@ def test_a_link_the_other_side_closed(kernel, side_link):
 def test_connects_to_another_program(kernel):
     with listen("0@127.0.0.1", classic=True) as listener:
         kernel.send("EvaluatePacket", typed(f'c = LinkConnect["{listener.link_name}"]; LinkWrite[c, 7]; Head[c]'))
-        link = listener.accept(PATIENCE)
-    assert link.get(PATIENCE) == 7
+        link = listener.accept(DEADLINE)
+    assert link.get(DEADLINE) == 7
     assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", Symbol("LinkObject"))]
     link.close()
 
@@ -93,7 +93,7 @@ def test_an_abort_ends_the_wait_for_the_other_side(kernel, text):
 @pytest.mark.parametrize("text, code", [("LinkInterrupt[l]", 2), ("LinkInterrupt[l, 3]", 3)])
 def test_an_interrupt_reaches_the_other_side(kernel, side_link, text, code):
     kernel.evaluate(f"LinkActivate[l]; {text}")
-    assert side_link.next_message(PATIENCE)[0] == code
+    assert side_link.next_message(DEADLINE)[0] == code
 
 
 def test_a_link_is_opened_in_the_mode_that_is_asked_for(kernel):

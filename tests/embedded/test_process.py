@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from tests.embedded.harness import (
+    DEADLINE,
     LIGHT_PROGRAM,
-    PATIENCE,
     Kernel,
     WarmParent,
     call,
@@ -136,7 +136,7 @@ def test_listening_kernel_says_where(warm_parent, options):
     launch, output = warm_parent.request(arguments)
     pid = warm_parent.event("launched", launch=launch)["pid"]
     name = os.read(output, 4096).decode().strip()
-    kernel = Kernel(connect(name, PATIENCE, classic=not options), pid, output)
+    kernel = Kernel(connect(name, DEADLINE, classic=not options), pid, output)
     assert kernel.packets_until("InputNamePacket") == [("InputNamePacket", "In[1]:= ")]
     kernel.close()
     warm_parent.event("exited", pid=pid)
@@ -206,6 +206,6 @@ def test_end_of_the_socket_ends_everything(own_parent):
 def test_death_of_the_parent_leaves_no_kernel(own_parent):
     parent, kernels = own_parent
     parent.process.kill()
-    parent.process.wait(PATIENCE)
+    parent.process.wait(DEADLINE)
     for kernel in kernels:
         wait_gone(kernel.pid)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.embedded.harness import (
-    LOADING_PATIENCE,
-    PATIENCE,
+    DEADLINE,
+    LOADING_DEADLINE,
     PROGRAM,
     Kernel,
     call,
@@ -23,7 +23,7 @@ from wstpserver.version import VERSION
 
 
 def run(*arguments, program=PROGRAM, **options):
-    return subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=PATIENCE, **options)
+    return subprocess.run([*program, *arguments], capture_output=True, text=True, timeout=DEADLINE, **options)
 
 
 def test_tells_its_version():
@@ -100,7 +100,7 @@ def test_ends_the_link_of_the_side_that_waits_for_it(without_mathics):
         ports = ",".join(f"{server.getsockname()[1]}@127.0.0.1" for server in (data, messages))
         run("-wstp", "-linkprotocol", "TCPIP", "-linkconnect", "-linkname", ports, program=without_mathics)
         for server in (data, messages):
-            server.settimeout(PATIENCE)
+            server.settimeout(DEADLINE)
             connection, _ = server.accept()
             with connection:
                 assert connection.recv(1) == b""
@@ -114,7 +114,7 @@ def test_warm_parent_tells_the_server_of_the_missing_package(without_mathics):
     ours, inherited = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, inherited:
         result = run("--warm-parent", str(inherited.fileno()), program=without_mathics, pass_fds=[inherited.fileno()])
-        ours.settimeout(PATIENCE)
+        ours.settimeout(DEADLINE)
         event = ours.recv(65536)
     assert result.returncode == 69
     assert b'"event": "failed"' in event and b"needs mathics" in event
@@ -144,8 +144,8 @@ def test_cold_start(needs_mathics, tmp_path):
         command = [*PROGRAM, "-mathlink", "-noprompt", "-unknown", "x", *link_options(listener)]
         process = subprocess.Popen(command, env=kernel_environment(tmp_path), stdout=subprocess.PIPE, text=True)
         try:
-            kernel = Kernel(listener.accept(PATIENCE), process.pid)
-            prompt = kernel.link.get_packet(LOADING_PATIENCE)
+            kernel = Kernel(listener.accept(DEADLINE), process.pid)
+            prompt = kernel.link.get_packet(LOADING_DEADLINE)
             assert (prompt.name, *prompt.arguments) == ("InputNamePacket", "In[1]:= ")
             assert kernel.evaluate(call("Plus", 2, 2)) == 4
             assert "-noprompt" in kernel.evaluate("$CommandLine").args
@@ -155,9 +155,9 @@ def test_cold_start(needs_mathics, tmp_path):
             # 45 MB that a cold kernel loads when it needs them, and not before
             assert {"optimize", "integrate"} <= {Path(new).parent.name for new in libraries(kernel.pid) - before}
             kernel.close()
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(DEADLINE) == 0
         finally:
             process.kill()
-            rest, _ = process.communicate(timeout=PATIENCE)
+            rest, _ = process.communicate(timeout=DEADLINE)
     assert rest == ""  # what Mathics prints while it loads does not get lost in the output of the parent
     assert list(tmp_path.iterdir()) == []  # and it writes nothing into the home directory

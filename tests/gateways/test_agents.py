@@ -22,7 +22,7 @@ from wstpserver.gateways.agents import Limits, Tools, Workspace, main, make_serv
 
 TOKEN = "a-token-for-tests"
 #: Seconds for what takes one at most on a computer that has nothing else to do.
-PATIENCE = 100
+DEADLINE = 100
 # The SDK takes a second to import, which is for the worker that runs these tests and not for all of them.
 pytestmark = [
     pytest.mark.timeout(300),
@@ -96,7 +96,7 @@ class HttpServer:
         async def connected():
             headers = {"Authorization": f"Bearer {token}"}
             async with (
-                httpx2.AsyncClient(headers=headers, timeout=PATIENCE) as http,
+                httpx2.AsyncClient(headers=headers, timeout=DEADLINE) as http,
                 Client(streamable_http_client(self.url, http_client=http), **options) as client,
             ):
                 yield client
@@ -106,10 +106,10 @@ class HttpServer:
     def stop(self):
         self._process.send_signal(signal.SIGINT)
         try:
-            return self._process.wait(PATIENCE)
+            return self._process.wait(DEADLINE)
         finally:
             self._process.kill()
-            self._rest.join(PATIENCE)
+            self._rest.join(DEADLINE)
             self._process.stderr.close()
 
 
@@ -166,7 +166,7 @@ def test_a_conversation_over_stdio(served):
             assert unknown.is_error and "knows no symbol" in text(unknown)
 
     asyncio.run(talk())
-    wait_for(lambda: not served.in_use().keys() - before, PATIENCE, "its kernels to be gone")
+    wait_for(lambda: not served.in_use().keys() - before, DEADLINE, "its kernels to be gone")
 
 
 def test_a_picture(http):
@@ -331,7 +331,7 @@ def test_the_way_to_the_server_breaks(served):
         session = asyncio.run(talk(relay))
         assert session in served.kernels(), "nobody could tell the server"
         relay.listen_again()
-        wait_for(lambda: session not in served.kernels(), PATIENCE, "its kernel to be closed")
+        wait_for(lambda: session not in served.kernels(), DEADLINE, "its kernel to be closed")
 
 
 def test_garbage(http, served):
@@ -340,7 +340,7 @@ def test_garbage(http, served):
 
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/json, text/event-stream"}
     for content, kind in ((b"\x00\xff\xfe{", "application/json"), (b"[1, 2", "application/json"), (b"\xff", "x/y")):
-        answer = httpx2.post(http.url, headers={**headers, "Content-Type": kind}, content=content, timeout=PATIENCE)
+        answer = httpx2.post(http.url, headers={**headers, "Content-Type": kind}, content=content, timeout=DEADLINE)
         assert 400 <= answer.status_code < 500 and "Traceback" not in answer.text
 
     async def talk():
@@ -358,7 +358,7 @@ def test_the_token(http):
     import httpx2
 
     for headers in ({}, {"Authorization": "Bearer wrong"}):
-        answer = httpx2.post(http.url, headers=headers, json={}, timeout=PATIENCE)
+        answer = httpx2.post(http.url, headers=headers, json={}, timeout=DEADLINE)
         assert answer.status_code == 401 and "token" in answer.text
 
 
@@ -376,11 +376,11 @@ def test_a_client_that_is_killed_leaves_nothing(served):
         ):
             process.stdin.write(line + "\n")
             process.stdin.flush()
-        wait_for(lambda: any(each.busy for each in served.in_use().values()), PATIENCE, "the evaluation to run")
+        wait_for(lambda: any(each.busy for each in served.in_use().values()), DEADLINE, "the evaluation to run")
     finally:
         process.kill()
         process.communicate()
-    wait_for(lambda: set(served.in_use()) <= before, PATIENCE, "its kernel to be gone")
+    wait_for(lambda: set(served.in_use()) <= before, DEADLINE, "its kernel to be gone")
 
 
 def test_wrong_arguments(capsys, tmp_path):

@@ -31,7 +31,7 @@ from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
 from wstpserver.client import CommandError, Session
 
-PATIENCE = 100
+DEADLINE = 100
 TEXT = [sys.executable, "-m", "wstpserver.cli.kernel"]
 pytestmark = pytest.mark.timeout(300)
 
@@ -51,7 +51,7 @@ def full(tmp_path_factory):
 def hold(server):
     """Have its only kernel in use, by `server.holder`."""
     server.holder = Session(f"{server.port}@127.0.0.1")
-    wait_for(lambda: takes_kernel(server.holder), PATIENCE, "the kernel")
+    wait_for(lambda: takes_kernel(server.holder), DEADLINE, "the kernel")
 
 
 def takes_kernel(session):
@@ -63,7 +63,7 @@ def takes_kernel(session):
 
 def said_by_text(address, inputs=b"1\n"):
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "WSTPSERVER": address, "LANG": "C.UTF-8"}
-    done = forking.run(TEXT, input=inputs, capture_output=True, timeout=PATIENCE, env=environment)
+    done = forking.run(TEXT, input=inputs, capture_output=True, timeout=DEADLINE, env=environment)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -94,7 +94,7 @@ def wolframclient(address, folder, go_away):
 
     def ask():
         records.clear()
-        session = evaluation.WolframLanguageSession(program, kernel_loglevel=logging.FATAL, STARTUP_TIMEOUT=PATIENCE)
+        session = evaluation.WolframLanguageSession(program, kernel_loglevel=logging.FATAL, STARTUP_TIMEOUT=DEADLINE)
         with pytest.raises(WolframKernelException):
             session.start()
         session.terminate()
@@ -102,7 +102,7 @@ def wolframclient(address, folder, go_away):
         def told():
             return [said for said in map(logging.LogRecord.getMessage, records) if "no kernel for wolf" in said]
 
-        wait_for(told, PATIENCE, lambda: f"the reason in the log: {records}")
+        wait_for(told, DEADLINE, lambda: f"the reason in the log: {records}")
         return told()[0]
 
     logging.getLogger().addHandler(handler)
@@ -188,14 +188,14 @@ def test_no_kernel(full, tmp_path, gateway):
     def clients():
         return len(full.holder.command("GetClientInformation")["Clients"])
 
-    wait_for(lambda: clients() == 1, PATIENCE, "its clients to be gone")
+    wait_for(lambda: clients() == 1, DEADLINE, "its clients to be gone")
 
 
 def test_text_of_any_kind(full):
     """Bytes that are no text, and a large result, by the text interface; the server has the kernel to give again."""
     full.holder.close()
     address = f"{full.port}@127.0.0.1"
-    wait_for(lambda: said_by_text(address)[0] == 0, PATIENCE, "a kernel")
+    wait_for(lambda: said_by_text(address)[0] == 0, DEADLINE, "a kernel")
     status, out, err = said_by_text(address, b"\x00\xff\xfe\x80\n1 + 1\nMakeString[100000000]\n")
     assert "Out[" in out and "= 2\n" in out and "Traceback" not in err, (status, out[:10_000], err)
     assert out.count("x") >= 100_000_000

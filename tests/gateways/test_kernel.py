@@ -23,7 +23,7 @@ from wstpserver.client.deadline import Deadline
 from wstpserver.wire.packets import evaluate_packet, packet, return_packet
 from wstpserver.wire.values import Symbol
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_an_access_token(tmp_path):
             assert link.get_packet() == ("InputNamePacket", "In[1]:= ")
             assert link.evaluate(call("Plus", 2, 2)) == 4
         with rawlink.running_kernel(program, stderr=subprocess.PIPE, text=True) as (link, process):
-            assert "needs an access token" in process.communicate(timeout=PATIENCE)[1]
+            assert "needs an access token" in process.communicate(timeout=DEADLINE)[1]
             assert process.returncode
 
 
@@ -98,7 +98,7 @@ def test_a_parent_gets_a_kernel(program, server, version):
             ("OutputNamePacket", "Out[1]= "), ("ReturnTextPacket", "2"), ("InputNamePacket", "In[2]:= ")
         ]  # fmt: skip
         link.close(politely=True)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(DEADLINE) == 0
     nothing_is_left(server)
 
 
@@ -115,7 +115,7 @@ def test_messages_overtake(program):
 
 def test_large_expressions_pass_in_both_directions(program):
     text = "x" * (24 << 20)
-    with rawlink.running_kernel(program, timeout=PATIENCE) as (link, _):
+    with rawlink.running_kernel(program, timeout=DEADLINE) as (link, _):
         link.get_packet()
         assert link.evaluate(call("StringReverse", text)) == text
 
@@ -129,7 +129,7 @@ def test_the_kernel_ends(program):
         assert link.get_packet()[0] == "ReturnPacket"
         assert link.at_end()
         link.close()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(DEADLINE) == 0
 
 
 def test_the_kernel_is_killed_in_the_middle_of_its_output(program, server):
@@ -142,7 +142,7 @@ def test_the_kernel_is_killed_in_the_middle_of_its_output(program, server):
         while not link.at_end():
             pass
         link.close()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(DEADLINE) == 0
     nothing_is_left(server)
 
 
@@ -152,7 +152,7 @@ def test_a_parent_that_is_killed_leaves_nothing(program, server):
         link.put("EvaluatePacket", call("Flood", 1 << 30))
         assert link.get_packet()[0] == "TextPacket"
         link.reset()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(DEADLINE) == 0
     nothing_is_left(server)
 
 
@@ -170,7 +170,7 @@ def test_garbage_from_the_parent(program, server, garbage):
         link.get_packet()
         link.put_raw(garbage)
         link.data.shutdown(socket.SHUT_WR)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(DEADLINE) == 0
     nothing_is_left(server)
 
 
@@ -181,9 +181,9 @@ def test_our_own_library_launches_it(program):
             words = ["-linkmode", "connect", "-linkprotocol", "TCPIP", "-linkname", listener.link_name]
             words += [] if classic else ["-linkoptions", "4"]
             with subprocess.Popen([program, "-wstp", "-noprompt", *words]) as process:
-                with Session(listener.accept(PATIENCE)) as session:
-                    assert session.evaluate("1 + 1", PATIENCE) == 2
-                assert process.wait(PATIENCE) == 0
+                with Session(listener.accept(DEADLINE)) as session:
+                    assert session.evaluate("1 + 1", DEADLINE) == 2
+                assert process.wait(DEADLINE) == 0
 
 
 def test_a_pool(server, tmp_path, monkeypatch):
@@ -211,7 +211,7 @@ def test_the_pool_keeps_a_kernel(server, tmp_path):
         assert link.get_packet() == ("ReturnPacket", 7)
         (kernel,) = kernels(server, "Kept")
         link.close(politely=True)
-        process.wait(PATIENCE)
+        process.wait(DEADLINE)
     wait_for(lambda: kernels(server, "Kept") == {kernel: "reserved"})  # by the pool's settings
 
 
@@ -220,10 +220,10 @@ def test_a_pool_of_a_pool(program, server, tmp_path):
     (tmp_path / "outer").mkdir()
     settings = pool(program, MinimumKernelNumber=1, MaximumKernelNumber=2, InitializationCode="z=5")
     with ServerProcess(tmp_path / "outer", {"Pools": {"Outer": settings}}) as outer:
-        outer.wait_for_log("Pool Outer is ready", PATIENCE)
-        with Session(f"{outer.port}@127.0.0.1", PATIENCE) as session:
-            assert session.evaluate("z + 1", PATIENCE) == 6
-            assert session.evaluate_text("1 + 1", PATIENCE).text == "2"
+        outer.wait_for_log("Pool Outer is ready", DEADLINE)
+        with Session(f"{outer.port}@127.0.0.1", DEADLINE) as session:
+            assert session.evaluate("z + 1", DEADLINE) == 6
+            assert session.evaluate_text("1 + 1", DEADLINE).text == "2"
             session.command("CloseKernel", session.command("GetKernelID"))
     nothing_is_left(server)
 
@@ -236,11 +236,11 @@ def run(path, *words, **options):
     with listen("0@127.0.0.1", classic=True) as listener:
         command = [path, "-wstp", "-linkprotocol", "TCPIP", "-linkconnect", "-linkname", listener.link_name, *words]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options) as process:
-            link = listener.accept(PATIENCE)
+            link = listener.accept(DEADLINE)
             with link:
-                assert link.ready(PATIENCE)
+                assert link.ready(DEADLINE)
                 ended = link.ended
-            return process.wait(PATIENCE), process.stderr.read(), ended
+            return process.wait(DEADLINE), process.stderr.read(), ended
 
 
 def test_no_server(tmp_path):
@@ -278,11 +278,11 @@ def test_a_parent_that_goes_while_a_kernel_is_waited_for(server, tmp_path, size)
         with listen("0@127.0.0.1", classic=True) as listener:
             command = [path, "-wstp", "-linkconnect", "-linkname", listener.link_name]
             with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-                ends = listener.accept(PATIENCE).detach()
-                ends.data.send(b"x" * size, Deadline(PATIENCE))
+                ends = listener.accept(DEADLINE).detach()
+                ends.data.send(b"x" * size, Deadline(DEADLINE))
                 ends.data.close()
                 ends.messages.close()
-                assert process.wait(PATIENCE) == 0
+                assert process.wait(DEADLINE) == 0
                 assert "has ended its link" in process.stderr.read()
     nothing_is_left(server, "Full")
 
@@ -348,19 +348,19 @@ def test_the_words_of_libraries(program, server):
         link = library.open_words(*words)
         try:
             with pytest.raises(VendorError, match="connection was lost"):
-                link.activate(PATIENCE)
+                link.activate(DEADLINE)
         finally:
             link.close()
     name = f"{server.port}@localhost"
     words = ("-linkmode", "connect", "-linkprotocol", "TCPIP", "-linkname", name, "-linkoptions", "4")
     link = library.open_words(*words)
     try:
-        link.activate(PATIENCE)
-        assert link.get(PATIENCE) == packet("InputNamePacket", "In[1]:= ")
+        link.activate(DEADLINE)
+        assert link.get(DEADLINE) == packet("InputNamePacket", "In[1]:= ")
         link.put(packet("WSCommandPacket", packet("SetKeepAlive", Symbol("False"))))
-        assert link.get(PATIENCE).head == Symbol("ReturnPacket")
+        assert link.get(DEADLINE).head == Symbol("ReturnPacket")
         link.put(evaluate_packet(packet("Plus", 1, 2)))
-        assert link.get(PATIENCE) == return_packet(3)
+        assert link.get(DEADLINE) == return_packet(3)
     finally:
         link.close()
     nothing_is_left(server)
@@ -371,16 +371,16 @@ def test_the_library_launches_it(program, server):
     library = VendorLibrary(library_path())
     link = library.open_string(f"-linklaunch -linkprotocol TCPIP -linkname '{program} -wstp'")
     try:
-        link.activate(PATIENCE)
-        assert link.get(PATIENCE) == packet("InputNamePacket", "In[1]:= ")
+        link.activate(DEADLINE)
+        assert link.get(DEADLINE) == packet("InputNamePacket", "In[1]:= ")
         link.put(evaluate_packet(packet("Plus", 2, 40)))
-        assert link.get(PATIENCE) == return_packet(42)
+        assert link.get(DEADLINE) == return_packet(42)
         link.put(evaluate_packet(packet("StringReverse", "λ😀 " * 50)))
-        assert link.get(PATIENCE) == return_packet(" 😀λ" * 50)
+        assert link.get(DEADLINE) == return_packet(" 😀λ" * 50)
         link.put(evaluate_packet(packet("Flood", 1 << 30)))
-        link.get(PATIENCE)
+        link.get(DEADLINE)
         link.send_message(3)
-        while (answer := link.get(PATIENCE)).head != Symbol("ReturnPacket"):
+        while (answer := link.get(DEADLINE)).head != Symbol("ReturnPacket"):
             pass
         assert answer == return_packet(Symbol("$Aborted"))
     finally:

@@ -14,7 +14,7 @@ from wstpserver.client import LinkOptions, listen, parse_address
 from wstpserver.gateways.kernel import PoolKernel, serve_link
 from wstpserver.wire.packets import packet, return_packet
 
-PATIENCE = 100
+DEADLINE = 100
 SIZE = 100 << 20
 #: A million bytes without a period that a buffer could have.
 BLOCK = struct.pack(">250007I", *range(250_007))
@@ -36,15 +36,15 @@ class Ends:
         kernel = PoolKernel(through(to_server.link_name))
         self._thread = threading.Thread(target=serve_link, args=(options, kernel, print), daemon=True)
         self._thread.start()
-        parent, server = to_parent.accept(PATIENCE), to_server.accept(PATIENCE)
+        parent, server = to_parent.accept(DEADLINE), to_server.accept(DEADLINE)
         self._give_kernel(server)
-        assert parent.get(PATIENCE) == packet("InputNamePacket", "In[1]:= ")
+        assert parent.get(DEADLINE) == packet("InputNamePacket", "In[1]:= ")
         self.parent, self.server = self._sockets(parent), self._sockets(server)
 
     def _give_kernel(self, server):
         """Answer what the program asks for before it has a kernel: $Line, and SetKeepAlive at the end."""
         while True:
-            asked = server.get_packet(PATIENCE)
+            asked = server.get_packet(DEADLINE)
             is_command = asked.name == "WSCommandPacket"
             server.put(return_packet('{"status": "ExecutionSuccess"}' if is_command else 1))
             if is_command:
@@ -56,12 +56,12 @@ class Ends:
         sockets = []
         for connection in (detached.data, detached.messages):
             sockets.append(self._stack.enter_context(socket.socket(fileno=os.dup(connection.fileno()))))
-            sockets[-1].settimeout(PATIENCE)
+            sockets[-1].settimeout(DEADLINE)
             connection.close()
         return sockets
 
     def wait_for_the_end(self):
-        self._thread.join(PATIENCE)
+        self._thread.join(DEADLINE)
         assert not self._thread.is_alive()
 
 
@@ -103,7 +103,7 @@ def both(*actions):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(DEADLINE)
         assert not thread.is_alive()
     assert not failed
 
@@ -184,7 +184,7 @@ def test_an_end_that_is_gone(ends, first):
     for sock in one:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()
-    other[0].settimeout(PATIENCE)
+    other[0].settimeout(DEADLINE)
     assert other[0].recv(8) == b"", "not a reset: an end"
     assert other[1].recv(8) == b""
     other[0].close()

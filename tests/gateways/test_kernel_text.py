@@ -16,7 +16,7 @@ from tools.harness.waiting import wait_for
 from wstpserver.client import Session, connect
 from wstpserver.client.commands import server_information
 
-PATIENCE = 60
+DEADLINE = 60
 COMMAND = [sys.executable, "-m", "wstpserver.cli.kernel"]
 BANNER = re.compile(r"\A.*WSTPServer at \d+@127\.0\.0\.1, kernel [0-9a-f-]{14}\n")
 
@@ -38,7 +38,7 @@ def run(server):
 
     def run(*words, inputs="", address=None):
         done = forking.run(
-            [*COMMAND, *map(str, words)], input=inputs, capture_output=True, text=True, timeout=PATIENCE,
+            [*COMMAND, *map(str, words)], input=inputs, capture_output=True, text=True, timeout=DEADLINE,
             env=environment(address or f"{server.port}@127.0.0.1"),
         )  # fmt: skip
         return done.returncode, done.stdout, without_waiting(done.stderr)
@@ -49,7 +49,7 @@ def run(server):
 @pytest.fixture
 def terminal(server, tmp_path):
     with TerminalProgram(COMMAND, tmp_path, environment(f"{server.port}@127.0.0.1")) as started:
-        started.expect("In[1]:= ", PATIENCE)
+        started.expect("In[1]:= ", DEADLINE)
         yield started
 
 
@@ -101,13 +101,13 @@ def test_as_sage_talks_to_it(served, tmp_path):
 
     def evaluate(line):
         sage.keys(line + "\n")
-        text = sage.expect(prompt, PATIENCE)[1]
+        text = sage.expect(prompt, DEADLINE)[1]
         begin = text.find("Out[")
         end = begin + text[begin:].find("=")
         return (text[:begin] + text[end + 1 :]).strip() if begin >= 0 else text.strip()
 
     with TerminalProgram(command, tmp_path, environment(served.address)) as sage:
-        sage.expect(prompt, PATIENCE)
+        sage.expect(prompt, DEADLINE)
         assert evaluate("2+2") == "4"
         assert evaluate("sage1=Sin[x]^2;") == ""
         assert evaluate("InputForm[sage1, NumberMarks->False]") == "Sin[x]^2"
@@ -118,11 +118,11 @@ def test_as_sage_talks_to_it(served, tmp_path):
         long.write_text(f"sage2={'+'.join(['1'] * 2000)};")
         assert evaluate(f'<<"{long}"') == "" and evaluate("sage2") == "2000"
         sage.keys('Print["runs"]; While[True]\n')
-        sage.expect("runs\n", PATIENCE)
+        sage.expect("runs\n", DEADLINE)
         sage.keys("\x03\n")
-        sage.expect("Interrupt> ", PATIENCE)
+        sage.expect("Interrupt> ", DEADLINE)
         sage.keys("a\n")
-        sage.expect(prompt, PATIENCE)
+        sage.expect(prompt, DEADLINE)
         assert evaluate("sage2 + 1") == "2001"
 
 

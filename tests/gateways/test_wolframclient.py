@@ -31,7 +31,7 @@ PROGRAM = "import sys; from wstpserver.cli.kernel import main; sys.exit(main())"
 #: Tests of wolframclient that hold for Wolfram kernels only: there Range gives a packed array, however short it is.
 VENDOR_ONLY = ("test_valid_evaluate_wxf",)
 #: Seconds for what takes one at most on a computer that has nothing else to do.
-PATIENCE = 100
+DEADLINE = 100
 pytestmark = pytest.mark.timeout(300)
 
 #: Those whose subject is tested here in less time.
@@ -40,7 +40,7 @@ SLOW = ("restart", "auto_start", "loglevel", "multiple_async")
 
 def session_of(program, **options):
     """A session that starts this program, also on a computer that is at work."""
-    return WolframLanguageSession(program, STARTUP_TIMEOUT=PATIENCE, **options)
+    return WolframLanguageSession(program, STARTUP_TIMEOUT=DEADLINE, **options)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_large_values(session):
 
 def test_futures(session):
     future = session.evaluate_future("Pause[0.01]; 6*7")
-    assert future.result(PATIENCE) == 42
+    assert future.result(DEADLINE) == 42
     assert binary_deserialize(session.evaluate_wxf("{1, 2}")) == (1, 2)
 
 
@@ -149,7 +149,7 @@ def test_a_timeout_and_termination(served, kernel):
     session = session_of(kernel)
     session.start()
     future = session.evaluate_future("While[True]")
-    wait_for(lambda: any(each.busy for each in served.in_use().values()), PATIENCE, "a kernel to be busy")
+    wait_for(lambda: any(each.busy for each in served.in_use().values()), DEADLINE, "a kernel to be busy")
     with pytest.raises(concurrent.futures.TimeoutError):
         future.result(timeout=0.1)
     session.terminate()
@@ -168,13 +168,13 @@ def test_a_client_that_is_killed_leaves_nothing(served, kernel, session, tmp_pat
     client = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     try:
         gateway = int(client.stdout.readline())
-        wait_for(lambda: any(each.busy for each in served.in_use().values()), PATIENCE, "the evaluation to run")
+        wait_for(lambda: any(each.busy for each in served.in_use().values()), DEADLINE, "the evaluation to run")
     finally:
         client.kill()
         client.wait()
         client.stdout.close()
-    wait_for(lambda: not processes.alive(gateway), PATIENCE, "the gateway to end")
-    wait_for(lambda: set(served.in_use()) <= before, PATIENCE, "its kernel to be taken away")
+    wait_for(lambda: not processes.alive(gateway), DEADLINE, "the gateway to end")
+    wait_for(lambda: set(served.in_use()) <= before, DEADLINE, "its kernel to be taken away")
 
 
 def test_the_log(kernel, caplog):
@@ -187,7 +187,7 @@ def test_the_log(kernel, caplog):
             return [record.getMessage() for record in caplog.records if record.name.startswith("WolframKernel-")]
 
         wanted = ["printed", "a 2", "Infinite expression Power[0, -1] encountered.", "b"]
-        wait_for(lambda: lines() == wanted, PATIENCE, lambda: f"{wanted} in the log: {lines()}")
+        wait_for(lambda: lines() == wanted, DEADLINE, lambda: f"{wanted} in the log: {lines()}")
 
 
 def test_eight_evaluations_at_a_time(kernel, tmp_path):
@@ -195,10 +195,10 @@ def test_eight_evaluations_at_a_time(kernel, tmp_path):
     names = [str(tmp_path / str(number)) for number in range(8)]
 
     async def run():
-        async with WolframEvaluatorPool(kernel, poolsize=8, STARTUP_TIMEOUT=PATIENCE) as pool:
+        async with WolframEvaluatorPool(kernel, poolsize=8, STARTUP_TIMEOUT=DEADLINE) as pool:
             begin = '(Export[#, "", "Text"]; While[! AllTrue[#2, FileExistsQ], Pause[0.02]]; $ProcessID) &'
             tasks = [pool.evaluate(wl.Apply(wlexpr(begin), [name, names])) for name in names]
-            return await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE)
+            return await asyncio.wait_for(asyncio.gather(*tasks), DEADLINE)
 
     assert len(set(asyncio.run(run()))) == 8
 
@@ -219,12 +219,12 @@ def test_a_kernel_that_is_killed(served, kernel, session, caplog):
         other.evaluate("1")
         future = other.evaluate_future("While[True]")
         mine = served.in_use().keys() - before
-        wait_for(lambda: served.kernels()[next(iter(mine))].busy, PATIENCE, "the evaluation to run")
+        wait_for(lambda: served.kernels()[next(iter(mine))].busy, DEADLINE, "the evaluation to run")
         os.kill(served.kernels()[mine.pop()].process, signal.SIGKILL)
         with pytest.raises(WolframKernelException, match="not running"):
-            future.result(PATIENCE)
+            future.result(DEADLINE)
         told = "the kernel has ended"
-        wait_for(lambda: told in caplog.text, PATIENCE, lambda: f"{told!r} in the log: {caplog.text}")
+        wait_for(lambda: told in caplog.text, DEADLINE, lambda: f"{told!r} in the log: {caplog.text}")
 
 
 def test_the_vendors_own_tests(kernel, tmp_path):
@@ -251,7 +251,7 @@ class Client:
         self.context = zmq.Context()
         self.requests, self.answers = self.context.socket(zmq.PUSH), self.context.socket(zmq.PULL)
         ports = [socket.bind_to_random_port("tcp://127.0.0.1") for socket in (self.requests, self.answers)]
-        self.answers.setsockopt(zmq.RCVTIMEO, 1000 * PATIENCE)
+        self.answers.setsockopt(zmq.RCVTIMEO, 1000 * DEADLINE)
         addresses = ", ".join(f'"tcp://127.0.0.1:{port}"' for port in ports)
         self.process = subprocess.Popen([program, "-run", f"ClientLibrary`Private`KernelPrivateStart[{addresses}];"])
         assert self.answers.recv() == b"OK"
@@ -268,7 +268,7 @@ class Client:
         self.answers.close(0)
         self.context.term()
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(DEADLINE)
         finally:
             self.process.kill()
 
@@ -288,7 +288,7 @@ def test_ctrl_c_aborts_the_evaluation(kernel, served, session):
         client.ask(export(wl.Set(wl.x, 7), target_format="wxf"))
         client.requests.send(export(wlexpr("While[True]"), target_format="wxf"))
         mine = (served.in_use().keys() - before).pop()
-        wait_for(lambda: served.kernels()[mine].busy, PATIENCE, "the evaluation to run")
+        wait_for(lambda: served.kernels()[mine].busy, DEADLINE, "the evaluation to run")
         client.process.send_signal(signal.SIGINT)
         answer = binary_deserialize(client.answers.recv())
         assert binary_deserialize(answer["Result"]) == wl.Symbol("$Aborted") or not answer["Success"]
@@ -308,4 +308,4 @@ def test_a_kernel_with_wxf(tmp_path, caplog):
         with caplog.at_level(logging.INFO), session_of(program, kernel_loglevel=logging.INFO) as session:
             assert session.evaluate(wl.Plus(1, 2)) == 3
             assert session.evaluate_wrap(wl.Plus(20, 3)).success
-            wait_for(lambda: caplog.text.count("adding") == 2, PATIENCE, "two lines in the log")
+            wait_for(lambda: caplog.text.count("adding") == 2, DEADLINE, "two lines in the log")

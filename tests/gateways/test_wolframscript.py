@@ -9,7 +9,7 @@ import pytest
 
 from tests.gateways.conftest import ROOT
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def wolframscript(served, tmp_path):
         done = subprocess.run(
             ["wolframscript" if not os.access(words[0], os.X_OK) else words[0], *words[os.access(words[0], os.X_OK) :]],
             input=inputs, stdin=subprocess.DEVNULL if inputs is None else None, capture_output=True, text=True,
-            timeout=PATIENCE, env=variables, cwd=tmp_path,
+            timeout=DEADLINE, env=variables, cwd=tmp_path,
         )  # fmt: skip
         return done.returncode, done.stdout, done.stderr
 

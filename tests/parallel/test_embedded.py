@@ -5,7 +5,7 @@ import pytest
 from wstpserver.client.parallel import KernelExecutor, ParallelError
 from wstpserver.wire.values import Function, Symbol
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def executor(address):
     ],
 )
 def test_submit(executor, function, argument, value):
-    assert executor.submit(function, argument).result(PATIENCE) == value
+    assert executor.submit(function, argument).result(DEADLINE) == value
 
 
 @pytest.mark.parametrize("chunksize", [None, 5])
@@ -39,14 +39,14 @@ def test_map(executor, chunksize):
 
 @pytest.mark.parametrize("text", ["Sequence[1, 2]", "Sequence[]", "Nothing", "Abort[]", "Throw[1]", "Return[3]", "f[["])
 def test_values_that_break_lists_change_nothing_for_others(executor, text):
-    single = [executor.submit(each).result(PATIENCE) for each in ("1", text, "{2., 3.}")]
+    single = [executor.submit(each).result(DEADLINE) for each in ("1", text, "{2., 3.}")]
     assert list(executor.map("ToExpression", ["1", text, "{2., 3.}"], chunksize=3)) == single
     assert (single[0], single[2]) == (1, [2.0, 3.0])
 
 
 def test_expressions_come_as_they_are(executor):
     value = executor.submit("Expand", Function(Symbol("Power"), (Function(Symbol("Plus"), (Symbol("a"), 1)), 2)))
-    assert value.result(PATIENCE).head in (Symbol("Plus"), Symbol("System`Plus"))
+    assert value.result(DEADLINE).head in (Symbol("Plus"), Symbol("System`Plus"))
 
 
 def test_an_initialisation_with_a_syntax_error(address):

@@ -11,7 +11,7 @@ from wstpserver.wire.packets import MessageCode
 from wstpserver.wire.values import Function, Symbol
 
 #: Seconds after which something that must come has not come.
-PATIENCE = 60.0
+DEADLINE = 60.0
 LINK_OPTIONS = "-linkmode connect -linkname {port}@{host} -linkprotocol TCPIP -linkoptions 4"
 _NAMES = {number: name for name, number in PACKETS.items()}
 SUCCESS = '{"status":"ExecutionSuccess"}'
@@ -27,13 +27,13 @@ class OwnTransport:
     """wstpserver.client"""
 
     def __init__(self, options):
-        self._link = open_link(options, PATIENCE)
+        self._link = open_link(options, DEADLINE)
 
     def put(self, expression):
         self._link.put(expression)
 
     def get_packet(self):
-        packet = self._link.get_packet(PATIENCE)
+        packet = self._link.get_packet(DEADLINE)
         return (packet.name, *packet.arguments)
 
     def send_message(self, code):
@@ -52,14 +52,14 @@ class VendorTransport:
     def __init__(self, options, library):
         self._library = VendorLibrary(library)
         self._link = self._library.open_string(options)
-        self._link.activate(PATIENCE)
+        self._link.activate(DEADLINE)
 
     def put(self, expression):
-        self._link.put(expression, PATIENCE)
+        self._link.put(expression, DEADLINE)
 
     def get_packet(self):
-        name = _NAMES[self._link.next_packet(PATIENCE)]
-        packet = (name, *(self._link.get(PATIENCE) for _ in range(self._COUNTS.get(name, 1))))
+        name = _NAMES[self._link.next_packet(DEADLINE)]
+        packet = (name, *(self._link.get(DEADLINE) for _ in range(self._COUNTS.get(name, 1))))
         self._link.new_packet()
         return packet
 
@@ -123,7 +123,7 @@ class FrontEnd:
 
     def connect(self, kernel):
         """ConnectKernel[kernel, time]: the prompt of that kernel."""
-        assert self.command("ConnectKernel", kernel, int(PATIENCE)) == SUCCESS
+        assert self.command("ConnectKernel", kernel, int(DEADLINE)) == SUCCESS
         head, prompt = self.packet()
         assert head == "InputNamePacket", (head, prompt)
         return prompt

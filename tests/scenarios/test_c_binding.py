@@ -11,7 +11,7 @@ import pytest
 
 from tests.interop.conftest import compiled, vendor_library  # noqa: F401 - fixtures
 from tests.interop.vendor import PACKETS, VendorLibrary
-from tests.scenarios.frontend import PATIENCE, call
+from tests.scenarios.frontend import DEADLINE, call
 from tools.harness.fake_kernel.codec import Symbol
 from tools.harness.server import ROOT
 from tools.harness.waiting import wait_for
@@ -28,7 +28,7 @@ def run(compiled, embedded_server):  # noqa: F811
         program = compiled(ROOT / "examples" / f"{example}.c")
         address = f"{embedded_server.port}@127.0.0.1"
         words = [argument.replace("{server}", address) for argument in arguments]
-        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=DEADLINE)
         return done.returncode, done.stdout, done.stderr
 
     return start
@@ -44,7 +44,7 @@ def link(vendor_library, embedded_server):  # noqa: F811
     with VendorLibrary(vendor_library) as library:
         name = f"{embedded_server.port}@127.0.0.1"
         with library.open_string(f"-linkmode connect -linkprotocol TCPIP -linkname {name} -linkoptions 4") as opened:
-            opened.activate(PATIENCE)
+            opened.activate(DEADLINE)
             assert next_packet(opened) == ("InputNamePacket", "In[1]:= ")
             opened.put(call("WSCommandPacket", call("SetKeepAlive", values.Symbol("False"))))
             assert next_packet(opened)[0] == "ReturnPacket"
@@ -56,15 +56,15 @@ NAMES = {number: name for name, number in PACKETS.items()}
 
 def next_packet(link):
     """(name, first argument) of the next packet."""
-    name = NAMES[link.next_packet(PATIENCE)]
-    argument = link.get(PATIENCE)
+    name = NAMES[link.next_packet(DEADLINE)]
+    argument = link.get(DEADLINE)
     link.new_packet()
     return name, argument
 
 
 def text_asked_for_as_an_integer(link):
     """What a program does that enters text and reads a number: a text comes, which is no number for the library."""
-    assert NAMES[link.next_packet(PATIENCE)] == "ReturnTextPacket"
+    assert NAMES[link.next_packet(DEADLINE)] == "ReturnTextPacket"
     number = ctypes.c_int64()
     assert link.call("GetInteger64", ctypes.byref(number)) == 0
     link.call("ClearError")
@@ -121,7 +121,7 @@ def test_a_kernel_that_is_kept(run, embedded_server):
     with embedded_server.connect() as link:
         assert link.get_packet()[0] == "InputNamePacket"
         link.command("SetKeepAlive", Symbol("False"))
-        wait_for(lambda: kernel not in link.command("GetServerInformation"), PATIENCE, "its end", interval=0.1)
+        wait_for(lambda: kernel not in link.command("GetServerInformation"), DEADLINE, "its end", interval=0.1)
     status, out, err = run("persistent", "{server}", "x", kernel)
     assert (status, out, err) == (5, "", "There is no such kernel, or it is at work\n")
 

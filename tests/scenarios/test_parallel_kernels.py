@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from tests.scenarios.frontend import ERROR, PATIENCE, SUCCESS, call
+from tests.scenarios.frontend import DEADLINE, ERROR, SUCCESS, call
 from tests.support.serving import Gate
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess
@@ -42,7 +42,7 @@ COUNT = 4
 def parallel_server(tmp_path):
     kernel = make_kernel(tmp_path)
     with ServerProcess(tmp_path, CONFIGURATION.replace("KERNEL", json.dumps(kernel)), "-l", "2") as running:
-        running.wait_for_log("Pool IProvideParallelKernels is ready", PATIENCE)
+        running.wait_for_log("Pool IProvideParallelKernels is ready", DEADLINE)
         yield running
 
 
@@ -114,7 +114,7 @@ def test_there_is_none_left(master, launch, open_front_end, parallel_server):
 def test_one_that_becomes_free_goes_to_whoever_waits(launch, open_front_end, parallel_server):
     kernels = [launch() for _ in range(COUNT)]
     late = open_front_end(parallel_server)
-    late.send("WSCommandPacket", call("ConnectParallelKernel", int(PATIENCE)))
+    late.send("WSCommandPacket", call("ConnectParallelKernel", int(DEADLINE)))
     assert kernels[2].command("SetReserveKernel", Symbol("False")) == SUCCESS
     kernels[2].close()
     assert late.packet() == ("ReturnPacket", SUCCESS)
@@ -128,7 +128,7 @@ def test_close_kernels(master, launch):
     assert available(master) == 0
     for kernel in kernels:
         kernel.send("EvaluatePacket", call("Quit"))
-    wait_for(lambda: available(master) == COUNT, PATIENCE, "the pool to be filled again", interval=0.05)
+    wait_for(lambda: available(master) == COUNT, DEADLINE, "the pool to be filled again", interval=0.05)
     assert launch().evaluate(call("Plus", 2, 2)) == 4
 
 
@@ -140,7 +140,7 @@ def test_links_that_are_closed_without_that(master, launch):
     assert second.command("SetKeepAlive", Symbol("False")) == SUCCESS
     first.close()
     second.close()
-    wait_for(lambda: available(master) == COUNT - 1, PATIENCE, "one to be replaced", interval=0.05)
+    wait_for(lambda: available(master) == COUNT - 1, DEADLINE, "one to be replaced", interval=0.05)
     assert master.connect(name) == "In[1]:= "
     assert master.evaluate(Symbol("x")) == 7
 
@@ -166,7 +166,7 @@ def test_a_parallel_kernel_that_dies(master, launch):
         while first.packet()[0] == "TextPacket":
             pass
     assert second.evaluate(call("Plus", 1, 1)) == 2
-    wait_for(lambda: available(master) == COUNT - 1, PATIENCE, "one to be replaced", interval=0.05)
+    wait_for(lambda: available(master) == COUNT - 1, DEADLINE, "one to be replaced", interval=0.05)
 
 
 def test_a_server_without_such_a_pool(tmp_path, open_front_end):

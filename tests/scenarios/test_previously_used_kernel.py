@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from tests.scenarios.frontend import PATIENCE
+from tests.scenarios.frontend import DEADLINE
 from tests.support.embedded import make_embedded_kernel
 from tests.support.serving import Since
 from tests.support.terminal import TerminalProgram
@@ -37,7 +37,7 @@ def open_script(server, folder, *options):
 def open_session(server, folder, option):
     """The same at its first prompt."""
     program = open_script(server, folder, option)
-    program.expect(re.compile(r"In\[\d+\]:= "), PATIENCE)
+    program.expect(re.compile(r"In\[\d+\]:= "), DEADLINE)
     return program
 
 
@@ -52,29 +52,29 @@ def test_it_is_there_after_a_restart_and_after_a_crash_of_the_server(tmp_path, c
         server.expect_exit(-signal.SIGKILL)
         with open_session(server, tmp_path, "-startprofile") as terminal:
             terminal.type("WSTPServer`GetKernelID[]")
-            kernel = terminal.expect(ID, PATIENCE)[1]
-            terminal.enter("x = 2 + 2", "Out[2]= 4", PATIENCE)
-            terminal.enter("f[n_] := n x", "In[4]:= ", PATIENCE)
+            kernel = terminal.expect(ID, DEADLINE)[1]
+            terminal.enter("x = 2 + 2", "Out[2]= 4", DEADLINE)
+            terminal.enter("f[n_] := n x", "In[4]:= ", DEADLINE)
             terminal.type("WSTPServer`DisconnectKernel[]")
-            assert terminal.wait(PATIENCE) == 0, "it leads back to the shell"
+            assert terminal.wait(DEADLINE) == 0, "it leads back to the shell"
         since = Since(server)
         os.kill(server.pid, signal.SIGUSR2)
-        since.wait_for("Restarted with 1 kernel and 0 clients", PATIENCE)
+        since.wait_for("Restarted with 1 kernel and 0 clients", DEADLINE)
         with open_session(server, tmp_path, "-continueprofile") as terminal, contextlib.ExitStack() as stack:
             assert terminal.output.endswith("In[5]:= ")
             terminal.type("WSTPServer`GetKernelID[]")
-            assert terminal.expect(ID, PATIENCE)[1] == kernel
-            terminal.enter("f[10]", "Out[6]= 40", PATIENCE)
+            assert terminal.expect(ID, DEADLINE)[1] == kernel
+            terminal.enter("f[10]", "Out[6]= 40", DEADLINE)
             profile = tmp_path / "another"
             with open_script(server, tmp_path, "-startprofile", profile, "-code", "y = 22") as program:
-                assert program.wait(PATIENCE) == 0
+                assert program.wait(DEADLINE) == 0
             program = stack.enter_context(open_script(server, tmp_path, "-continueprofile", profile, "-code", CODE))
-            program.expect("begun", PATIENCE)
+            program.expect("begun", DEADLINE)
             server.stop(signal.SIGKILL)
             (tmp_path / "go").touch()
             address = ["--port", str(server.port), "--interface", "127.0.0.1"]
             with ServerProcess(tmp_path, configuration, *address, usual_address=False):
-                program.expect("23", PATIENCE)
-                assert program.wait(PATIENCE) == 0, "a program without a prompt comes back, too"
-                terminal.enter("f[x]", "Out[7]= 16", PATIENCE)
+                program.expect("23", DEADLINE)
+                assert program.wait(DEADLINE) == 0, "a program without a prompt comes back, too"
+                terminal.enter("f[x]", "Out[7]= 16", DEADLINE)
                 assert terminal.output.count("reconnected\n") == 1

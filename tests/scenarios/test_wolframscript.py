@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from tests.scenarios.frontend import PATIENCE, SUCCESS, call
+from tests.scenarios.frontend import DEADLINE, SUCCESS, call
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
@@ -105,7 +105,7 @@ def test_keepalive_false(script):
     kernel = start_profile(first, keep_alive=FALSE)
     first.close()
     second = script()
-    wait_for(lambda: state(second, kernel) is None, PATIENCE, "the kernel to be closed", interval=0.05)
+    wait_for(lambda: state(second, kernel) is None, DEADLINE, "the kernel to be closed", interval=0.05)
     assert json.loads(second.command("ConnectKernel", kernel, 1)) == {"status": "ExecutionError"}
 
 

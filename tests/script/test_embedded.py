@@ -3,7 +3,7 @@
 import pytest
 
 from tests.embedded.conftest import kernel  # noqa: F401 - a fixture
-from tests.embedded.harness import PATIENCE
+from tests.embedded.harness import DEADLINE
 from wstpserver.cli.script.formats import format_of
 from wstpserver.cli.script.program import ScriptOutcome, ScriptVariables, change_folder, program, read_outcome
 from wstpserver.client import Callbacks, Session
@@ -20,7 +20,7 @@ def run(kernel):  # noqa: F811 - the fixture above
             callbacks = Callbacks(
                 on_print=printed.append, on_message=lambda message: messages.append(f"{message.symbol}::{message.tag}")
             )
-            value = session.evaluate(program(code), PATIENCE, callbacks=callbacks)
+            value = session.evaluate(program(code), DEADLINE, callbacks=callbacks)
             return read_outcome(value), "".join(printed), messages
 
         run.session = session
@@ -71,7 +71,7 @@ def test_a_value_that_stays_as_it_is_with_a_message_gives_it_once(run):
     assert run("Sequence[1, {1, 2, 3}[[7]]]")[2] == ["Part::partw"]
     told = []
     shown = program("{1, 2, 3}[[7]]", show=format_of("InputForm").show)
-    value = run.session.evaluate(shown, PATIENCE, callbacks=Callbacks(on_message=told.append))
+    value = run.session.evaluate(shown, DEADLINE, callbacks=Callbacks(on_message=told.append))
     assert read_outcome(value).text == "Part[{1, 2, 3}, 7]" and len(told) == 1
 
 
@@ -85,8 +85,8 @@ def test_a_syntax_error(run):
 
 def test_exit_and_quit_are_themselves_again_afterwards(run):
     run("Exit[1]")
-    assert run.session.evaluate("Head[Exit]", PATIENCE) == Symbol("Symbol")
-    assert run.session.evaluate("{OwnValues[Exit], OwnValues[Quit]} === {{}, {}}", PATIENCE) == Symbol("True")
+    assert run.session.evaluate("Head[Exit]", DEADLINE) == Symbol("Symbol")
+    assert run.session.evaluate("{OwnValues[Exit], OwnValues[Quit]} === {{}, {}}", DEADLINE) == Symbol("True")
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_control_flow_that_nothing_catches(run, code, shown, message):
 def test_the_name_of_the_script(run):
     variables = ScriptVariables("/some/where/s.wl", ("s.wl", "a b", "-c"), "line\n")
     code = "{$InputFileName, $ScriptCommandLine, $ScriptInputString}"
-    value = run.session.evaluate(program(code, variables), PATIENCE)
+    value = run.session.evaluate(program(code, variables), DEADLINE)
     assert read_outcome(value) == ScriptOutcome("{/some/where/s.wl, {s.wl, a b, -c}, line\n}", 0)
     assert run("$InputFileName")[0] != ScriptOutcome("/some/where/s.wl", 0)
 
 
 def test_the_current_folder(run, tmp_path):
-    assert run.session.evaluate(change_folder(str(tmp_path)), PATIENCE) == Symbol("True")
+    assert run.session.evaluate(change_folder(str(tmp_path)), DEADLINE) == Symbol("True")
     assert run("Directory[]")[0] == ScriptOutcome(str(tmp_path), 0)
-    assert run.session.evaluate(change_folder(str(tmp_path / "missing")), PATIENCE) == Symbol("False")
+    assert run.session.evaluate(change_folder(str(tmp_path / "missing")), DEADLINE) == Symbol("False")
     assert run("Directory[]") == (ScriptOutcome(str(tmp_path), 0), "", [])

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from tests.embedded.conftest import kernel  # noqa: F401 - a fixture
-from tests.embedded.harness import PATIENCE
+from tests.embedded.harness import DEADLINE
 from tests.script.helpers import listed, served
 from wstpserver.cli.options import UsageError
 from wstpserver.cli.script.formats import Format, Result, encoding_of, format_of, read_result
@@ -131,7 +131,7 @@ def test_the_embedded_kernel_writes_them(kernel):  # noqa: F811 - the fixture ab
 
         def shown(code, name):
             form = format_of(name)
-            (value,) = shown_values(session.evaluate(program(code, show=form.show), PATIENCE))
+            (value,) = shown_values(session.evaluate(program(code, show=form.show), DEADLINE))
             return read_result(value, form)
 
         assert shown("x^2/3", "TeX").text == "\\frac{x^2}{3}"
@@ -142,8 +142,8 @@ def test_the_embedded_kernel_writes_them(kernel):  # noqa: F811 - the fixture ab
         assert shown("Graphics[Disk[]]", "PNG").data.startswith(b"\x89PNG")
         assert shown("Plot[x, {x, 0, 1}]", "PDF").data.startswith(b"%PDF")
         call = function_call("#1 + #2 &", ["3", "2.5e1"], ["Integer", "Real"])
-        assert shown_values(session.evaluate(program(call), PATIENCE)) == ("28.",)
-        assert shown_values(session.evaluate(program(function_call("StringReverse", ["ab"], [])), PATIENCE)) == ("ba",)
+        assert shown_values(session.evaluate(program(call), DEADLINE)) == ("28.",)
+        assert shown_values(session.evaluate(program(function_call("StringReverse", ["ab"], [])), DEADLINE)) == ("ba",)
 
 
 def test_plain_text_is_the_default():

@@ -18,7 +18,7 @@ from wstpserver.client import Session, parse_address
 
 pytest.importorskip("readline")
 
-PATIENCE = 60
+DEADLINE = 60
 PROGRAM = Path(__file__).with_name("prompt_program.py")
 
 
@@ -35,20 +35,20 @@ def prompt(tmp_path):
 def test_ctrl_c_between_a_key_and_its_reading(prompt):
     """A terminal throws away what was typed; readline would wait for it, deaf to every further Ctrl-C."""
     with prompt("announced") as terminal:
-        terminal.expect("prompt> ", PATIENCE)
+        terminal.expect("prompt> ", DEADLINE)
         terminal.keys("t")
-        terminal.expect("HOLD\n", PATIENCE)
+        terminal.expect("HOLD\n", DEADLINE)
         terminal.keys("\x03")
         terminal.expect("t")  # readline has read what was typed
         terminal.keys("\x03")
-        terminal.expect("INTERRUPTED as before\n", PATIENCE)
+        terminal.expect("INTERRUPTED as before\n", DEADLINE)
         assert terminal.wait() == 0
 
 
 def test_ctrl_c_before_readline_waits(prompt):
     """No key and no second Ctrl-C is needed."""
     with prompt("drawn") as terminal:
-        terminal.expect("INTERRUPTED as before\n", PATIENCE)
+        terminal.expect("INTERRUPTED as before\n", DEADLINE)
         assert terminal.wait() == 0
 
 
@@ -84,7 +84,7 @@ def repl():
 
     def run(*inputs, rules=(), pressing=0):
         reader, terminal = Script(*inputs), Terminal()
-        with served(dict(rules)) as (address, _), Session(address, PATIENCE) as session:
+        with served(dict(rules)) as (address, _), Session(address, DEADLINE) as session:
             opened = ScriptSession(session, None, parse_address(address))
             made = Repl(opened, terminal, reader, Interrupts(session, terminal))
             command, evaluate = session.command, session.evaluate_text
@@ -129,7 +129,7 @@ def test_ctrl_c_at_the_prompt_again_and_again(repl):
 
 def test_ctrl_c_while_a_name_is_completed_ends_that_only():
     """It aborts what the kernel does for it; the input goes on, and Ctrl-C is heard there as before."""
-    with served() as (address, _), Session(address, PATIENCE) as session:
+    with served() as (address, _), Session(address, DEADLINE) as session:
         interrupts = Interrupts(session, Terminal())
         with interrupts, pytest.raises(KeyboardInterrupt), interrupts.asked():
             with interrupts.evaluating():
@@ -139,7 +139,7 @@ def test_ctrl_c_while_a_name_is_completed_ends_that_only():
 
 def test_no_python_code_hears_ctrl_c_at_a_prompt():
     """After a KeyboardInterrupt `input` calls handlers once more; SystemError, if that is Python code."""
-    with served() as (address, _), Session(address, PATIENCE) as session:
+    with served() as (address, _), Session(address, DEADLINE) as session:
         interrupts = Interrupts(session, Terminal())
         with interrupts:
             with interrupts.asked():

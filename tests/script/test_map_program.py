@@ -17,7 +17,7 @@ from tools.harness import forking
 from tools.harness.server import ROOT
 from tools.harness.waiting import wait_for
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 def start(address, *words, **streams):
@@ -32,7 +32,7 @@ def run(address, *words, data=""):
     """(exit status, lines of stdout, stderr)."""
     with start(address, *words) as process:
         try:
-            out, err = process.communicate(data, timeout=PATIENCE)
+            out, err = process.communicate(data, timeout=DEADLINE)
         finally:
             process.kill()
     return process.returncode, out.splitlines(), without_waiting(err)
@@ -119,9 +119,9 @@ def test_ctrl_c(served):
         try:
             process.stdin.write("600\n600\n")
             process.stdin.close()
-            wait_for(lambda: any(kernel.busy for kernel in served.kernels().values()), PATIENCE, interval=0.05)
+            wait_for(lambda: any(kernel.busy for kernel in served.kernels().values()), DEADLINE, interval=0.05)
             process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE) == 130
+            assert process.wait(DEADLINE) == 130
         finally:
             process.kill()
         assert process.stdout.read() == ""
@@ -133,7 +133,7 @@ def test_nobody_reads(served):
             process.stdout.close()
             process.stdin.write("1\n" * 1000)
             process.stdin.close()
-            assert process.wait(PATIENCE) == 141
+            assert process.wait(DEADLINE) == 141
         finally:
             process.kill()
 

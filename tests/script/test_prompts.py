@@ -13,7 +13,7 @@ from wstpserver.cli.script.repl import output_label, prompt_of_new_kernel
 from wstpserver.client import Session
 from wstpserver.wire.values import Symbol
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_coming_back_where_the_server_sends_no_prompt(tmp_path, automatic):
             return TerminalProgram(script("-wstpserver", f"{server.port}@127.0.0.1", *options), tmp_path)
 
         with start("-startprofile", "p") as terminal:
-            terminal.expect("In[1]:= ", PATIENCE)
+            terminal.expect("In[1]:= ", DEADLINE)
             for number in (2, 3, 4):
-                terminal.enter("1", f"In[{number}]:= ", PATIENCE)
+                terminal.enter("1", f"In[{number}]:= ", DEADLINE)
             terminal.keys("\x04")
-            assert terminal.wait(PATIENCE) == 0
+            assert terminal.wait(DEADLINE) == 0
         with start("-continueprofile", "p") as terminal:
-            terminal.expect("In[4]:= ", PATIENCE)
+            terminal.expect("In[4]:= ", DEADLINE)
             assert conversation(terminal.output) == "\nIn[4]:= "
-            terminal.enter("2 + 2", "\nOut[4]= 4\n\nIn[5]:= ", PATIENCE)
+            terminal.enter("2 + 2", "\nOut[4]= 4\n\nIn[5]:= ", DEADLINE)
         with start("-kernelpool", "Main") as terminal:
-            terminal.expect("In[1]:= ", PATIENCE)
+            terminal.expect("In[1]:= ", DEADLINE)

@@ -16,7 +16,7 @@ from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
 from wstpserver.client import Session
 
-PATIENCE = 60
+DEADLINE = 60
 ID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}")
 
 
@@ -51,7 +51,7 @@ def repl(start):
 
     def repl(*options, prompt="In[1]:= ", **environment):
         terminal = start(*options, **environment)
-        terminal.expect(prompt, PATIENCE)
+        terminal.expect(prompt, DEADLINE)
         return terminal
 
     return repl
@@ -218,7 +218,7 @@ def test_a_kernel_of_a_profile_that_is_gone(repl, start, server, tmp_path):
     assert terminal.wait() == 0
     gone = ID.search((tmp_path / "p").read_text())[0]
     terminal = start("-continueprofile", "p")
-    assert terminal.wait(PATIENCE) == 1
+    assert terminal.wait(DEADLINE) == 1
     assert terminal.output == f"wstpscript: the kernel {gone} of the profile p is gone; -startprofile takes a new one\n"
     repl("-startprofile", "p").enter("1 + 1", "Out[1]= 2")
     assert gone not in (tmp_path / "p").read_text()
@@ -247,7 +247,7 @@ def test_nothing_to_continue(start, tmp_path, content, says):
     if content is not None:
         (tmp_path / "p").write_text(content)
     terminal = start("-continueprofile", "p")
-    assert terminal.wait(PATIENCE) == 1
+    assert terminal.wait(DEADLINE) == 1
     assert says in terminal.output
 
 
@@ -255,14 +255,14 @@ def test_a_profile_that_cannot_be_written_leaves_no_kernel(start, server, tmp_pa
     (tmp_path / "file").write_text("")
     before = kernels_of(server)
     terminal = start("-startprofile", "file/p")
-    assert terminal.wait(PATIENCE) == 1
+    assert terminal.wait(DEADLINE) == 1
     assert "the profile file/p: Not a directory" in terminal.output
     wait_for(lambda: len(kernels_of(server)) <= max(2, len(before)))
 
 
 def test_a_pool_that_is_not_there(start):
     terminal = start("-kernelpool", "Nowhere")
-    assert terminal.wait(PATIENCE) == 69
+    assert terminal.wait(DEADLINE) == 69
     assert without_waiting(terminal.output) == (
         "wstpscript: the server gives no kernel of pool Nowhere; "
         "it has no such pool; its pools are: Main, Other, Full\n"
@@ -270,10 +270,10 @@ def test_a_pool_that_is_not_there(start):
 
 
 def test_a_pool_that_is_full(start, server):
-    with Session(f"wstp://127.0.0.1:{server.port}/Full", PATIENCE):
+    with Session(f"wstp://127.0.0.1:{server.port}/Full", DEADLINE):
         terminal = start("-kernelpool", "Full", "-timeout", "4")
         terminal.expect("waiting for a kernel of pool Full: 1 of at most 1 kernels (1 bridged)")
-        assert terminal.wait(PATIENCE) == 69
+        assert terminal.wait(DEADLINE) == 69
         assert terminal.output.count("wstpscript: ") == 2
 
 

@@ -14,7 +14,7 @@ from tests.support.terminal import TerminalProgram, script
 from wstpserver.client import Session
 from wstpserver.wire.packets import enter_text_packet
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def repl(embedded_server, tmp_path):
         def start(*options, prompt="In[1]:= "):
             words = script("-wstpserver", f"{embedded_server.port}@127.0.0.1", *options)
             terminal = stack.enter_context(TerminalProgram(words, tmp_path))
-            terminal.expect(prompt, PATIENCE)
+            terminal.expect(prompt, DEADLINE)
             return terminal
 
         yield start
@@ -43,13 +43,13 @@ def pasting(embedded_server, tmp_path):
     words = script("-wstpserver", f"{embedded_server.port}@127.0.0.1")
     variables = {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "NO_COLOR": "1"}
     with TerminalProgram(words, tmp_path, variables) as terminal:
-        terminal.expect("In[1]:=", PATIENCE)
+        terminal.expect("In[1]:=", DEADLINE)
         yield terminal
 
 
 def test_each_expression_of_an_input_shows_its_result(pasting):
     paste(pasting, "1 + 1\nPrint[between];\nx = 5;\n{%, x}")
-    pasting.expect("\nOut[1]= 2\n", PATIENCE)
+    pasting.expect("\nOut[1]= 2\n", DEADLINE)
     pasting.expect("between\n")
     pasting.expect("\nOut[4]= {5, 5}\n")
     pasting.expect("In[5]:=")
@@ -58,7 +58,7 @@ def test_each_expression_of_an_input_shows_its_result(pasting):
 def test_results_come_as_they_are_there(pasting):
     """The second expression waits for an answer when the first result is shown already."""
     paste(pasting, '10\nInput["more? "]\n30')
-    pasting.expect("\nOut[1]= 10\n", PATIENCE)
+    pasting.expect("\nOut[1]= 10\n", DEADLINE)
     pasting.expect("more?")
     pasting.enter("20", "\nOut[2]= 20\n")
     pasting.expect("\nOut[3]= 30\n")
@@ -67,23 +67,23 @@ def test_results_come_as_they_are_there(pasting):
 
 def test_an_abort_ends_an_input_of_several_expressions(pasting):
     paste(pasting, '1\nPrint["busy"]; While[True]\n3')
-    pasting.expect("busy\n", PATIENCE)
+    pasting.expect("busy\n", DEADLINE)
     pasting.keys("\x03")
-    pasting.expect("\nOut[2]= $Aborted\n", PATIENCE)
+    pasting.expect("\nOut[2]= $Aborted\n", DEADLINE)
     pasting.expect("In[3]:=")
     assert "Out[3]" not in pasting.output
 
 
 def test_a_syntax_error_after_results(pasting):
     paste(pasting, "7\n1 + ]\n8")
-    pasting.expect("\nOut[1]= 7\n", PATIENCE)
+    pasting.expect("\nOut[1]= 7\n", DEADLINE)
     pasting.expect("Syntax::")
     pasting.expect("In[3]:=")
 
 
 def test_a_dialog_has_prompts_of_its_own(repl):
     terminal = repl()
-    terminal.enter("y = 3; Dialog[] + 100", "(Dialog) In[2]:= ", PATIENCE)
+    terminal.enter("y = 3; Dialog[] + 100", "(Dialog) In[2]:= ", DEADLINE)
     terminal.enter("y + 1", "\n(Dialog) Out[2]= 4\n")
     terminal.expect("\n(Dialog) In[3]:= ")
     terminal.enter("y = 4;", "(Dialog) In[4]:= ")
@@ -97,7 +97,7 @@ def test_a_dialog_has_prompts_of_its_own(repl):
 
 def test_dialogs_in_dialogs(repl):
     terminal = repl()
-    terminal.enter("Dialog[]; 1", "(Dialog) In[2]:= ", PATIENCE)
+    terminal.enter("Dialog[]; 1", "(Dialog) In[2]:= ", DEADLINE)
     terminal.enter("Dialog[]; 2", "(Dialog) In[3]:= ")
     terminal.enter("Return[]", "(Dialog) Out[2]= 2\n")
     terminal.expect("(Dialog) In[4]:= ")
@@ -108,11 +108,11 @@ def test_dialogs_in_dialogs(repl):
 def test_ctrl_c_in_a_dialog(repl):
     """It aborts what is evaluated inside; at the dialog's prompt it throws away what was typed."""
     terminal = repl()
-    terminal.enter("Dialog[]; 1", "(Dialog) In[2]:= ", PATIENCE)
+    terminal.enter("Dialog[]; 1", "(Dialog) In[2]:= ", DEADLINE)
     terminal.type('Print["busy"]; While[True]')
     terminal.expect("busy\n")
     terminal.keys("\x03")
-    terminal.expect("(Dialog) Out[2]= $Aborted\n", PATIENCE)
+    terminal.expect("(Dialog) Out[2]= $Aborted\n", DEADLINE)
     terminal.expect("(Dialog) In[3]:= ")
     terminal.keys("typed")
     terminal.keys("\x03")
@@ -122,16 +122,16 @@ def test_ctrl_c_in_a_dialog(repl):
 
 def test_the_end_of_the_session_in_a_dialog(repl):
     terminal = repl()
-    terminal.enter("Dialog[]", "(Dialog) In[2]:= ", PATIENCE)
+    terminal.enter("Dialog[]", "(Dialog) In[2]:= ", DEADLINE)
     terminal.keys("\x04")
-    assert terminal.wait(PATIENCE) == 0
+    assert terminal.wait(DEADLINE) == 0
 
 
 @pytest.mark.parametrize(("answer", "shown"), [("c", "7"), ("a", "$Aborted")])
 def test_the_menu(repl, answer, shown):
     terminal = repl()
     terminal.type("Interrupt[]; 7")
-    terminal.expect(re.compile(r"\nInterrupt> $"), PATIENCE)
+    terminal.expect(re.compile(r"\nInterrupt> $"), DEADLINE)
     terminal.enter(answer, f"\nOut[1]= {shown}\n")
     terminal.expect("\nIn[2]:= ")
 
@@ -146,7 +146,7 @@ def left(repl, embedded_server, tmp_path):
     def leave(text, mark):
         terminal = repl("-startprofile", "p")
         terminal.type(text)
-        terminal.expect(mark, PATIENCE)
+        terminal.expect(mark, DEADLINE)
         terminal.process.send_signal(signal.SIGKILL)
         terminal.process.wait()
 
@@ -188,21 +188,21 @@ def test_code_for_a_kernel_that_waits_for_an_answer(left, embedded_server, tmp_p
     left('x = InputString["name> "];', re.compile(r"\nname> $"))
     words = script("-wstpserver", f"{embedded_server.port}@127.0.0.1", "-continueprofile", "p", "-code", "{x, x}")
     with TerminalProgram(words, tmp_path) as terminal:
-        terminal.expect(re.compile(r"name> $"), PATIENCE)
+        terminal.expect(re.compile(r"name> $"), DEADLINE)
         terminal.type("Ada")
-        assert terminal.wait(PATIENCE) == 0
+        assert terminal.wait(DEADLINE) == 0
         assert terminal.output.endswith("{Ada, Ada}\n")
 
 
 def test_a_kernel_taken_over_in_a_session(repl, embedded_server):
     """WSTPServer`ConnectKernel to a kernel that waits for an answer: it asks in this session."""
-    with Session(f"{embedded_server.port}@127.0.0.1", PATIENCE) as other:
-        kernel = other.command("GetKernelID", timeout=PATIENCE) if other.evaluate("1", PATIENCE) else None
+    with Session(f"{embedded_server.port}@127.0.0.1", DEADLINE) as other:
+        kernel = other.command("GetKernelID", timeout=DEADLINE) if other.evaluate("1", DEADLINE) else None
         other.link.put(enter_text_packet('InputString["name> "]'))
-        while other.link.get_packet(PATIENCE).name != "InputStringPacket":
+        while other.link.get_packet(DEADLINE).name != "InputStringPacket":
             pass
         terminal = repl()
         terminal.type(f"WSTPServer`ConnectKernel[{json.dumps(kernel)}]")
-        terminal.expect(re.compile(r"name> $"), PATIENCE)
+        terminal.expect(re.compile(r"name> $"), DEADLINE)
         terminal.enter("Ada", "\nOut[1]= Ada\n")
         terminal.expect("\nIn[2]:= ")

@@ -21,7 +21,7 @@ from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol
 
 # ruff: noqa: F811 - the fixture above
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def repl(embedded_server, tmp_path):
         def start(*options):
             words = script("-wstpserver", f"{embedded_server.port}@127.0.0.1", *options)
             terminal = stack.enter_context(TerminalProgram(words, tmp_path))
-            terminal.expect("In[1]:= ", PATIENCE)
+            terminal.expect("In[1]:= ", DEADLINE)
             return terminal
 
         yield start
@@ -62,34 +62,34 @@ def test_the_first_line(repl, embedded_server):
 
 def test_a_hint_for_who_types_what_leaves_other_programs(repl):
     terminal = repl()
-    terminal.enter("exit", "Out[1]= exit\nwstpscript: Ctrl-D leaves, Quit[] closes the kernel, too.\n", PATIENCE)
-    terminal.enter("quit()", "wstpscript: Ctrl-D leaves", PATIENCE)
-    terminal.enter("help", "wstpscript: ?Name explains a symbol", PATIENCE)
+    terminal.enter("exit", "Out[1]= exit\nwstpscript: Ctrl-D leaves, Quit[] closes the kernel, too.\n", DEADLINE)
+    terminal.enter("quit()", "wstpscript: Ctrl-D leaves", DEADLINE)
+    terminal.enter("help", "wstpscript: ?Name explains a symbol", DEADLINE)
     terminal.expect("In[4]:= ")
-    terminal.enter("exit = 3", "Out[4]= 3\n\nIn[5]:= ", PATIENCE)
-    terminal.enter("exit", "Out[5]= 3\n\nIn[6]:= ", PATIENCE)
+    terminal.enter("exit = 3", "Out[4]= 3\n\nIn[5]:= ", DEADLINE)
+    terminal.enter("exit", "Out[5]= 3\n\nIn[6]:= ", DEADLINE)
 
 
 def test_a_matrix_begins_on_its_own_line(repl):
-    repl().enter("MatrixForm[{{1, 2}, {3, 4}}]", "\nOut[1]//MatrixForm=\n1   2\n\n3   4\n\nIn[2]:= ", PATIENCE)
+    repl().enter("MatrixForm[{{1, 2}, {3, 4}}]", "\nOut[1]//MatrixForm=\n1   2\n\n3   4\n\nIn[2]:= ", DEADLINE)
 
 
 def test_names_by_a_pattern(repl):
     """The asterisk at the end is no operator that wants something on its right."""
     terminal = repl()
-    terminal.enter("?StringJ*", "StringJoin", PATIENCE)
+    terminal.enter("?StringJ*", "StringJoin", DEADLINE)
     terminal.expect("In[2]:= ")
     assert not is_incomplete("?String*") and not is_incomplete("??a*") and is_incomplete("a *")
 
 
 def test_pictures_are_drawn(repl):
     terminal = repl()
-    drawing = terminal.enter("Plot[x, {x, 0, 1}]", re.compile(r"Out\[1\]= -Graphics-\nSaved as (\S+)"), PATIENCE)
+    drawing = terminal.enter("Plot[x, {x, 0, 1}]", re.compile(r"Out\[1\]= -Graphics-\nSaved as (\S+)"), DEADLINE)
     assert "<svg" in Path(drawing[1]).read_text()
-    image = terminal.enter("RandomImage[1, {20, 10}]", re.compile(r"Out\[2\]= -Image-\nSaved as (\S+)"), PATIENCE)
+    image = terminal.enter("RandomImage[1, {20, 10}]", re.compile(r"Out\[2\]= -Image-\nSaved as (\S+)"), DEADLINE)
     assert Path(image[1]).read_bytes().startswith(b"\x89PNG")
     shown = re.compile(r"Out\[3\]= -Graphics3D-\nSaved as (\S+)")
-    drawing = terminal.enter("Graphics3D[Cuboid[]]", shown, PATIENCE)
+    drawing = terminal.enter("Graphics3D[Cuboid[]]", shown, DEADLINE)
     assert "<svg" in Path(drawing[1]).read_text()
 
 
@@ -97,7 +97,7 @@ def test_a_drawing_that_only_holds_the_name_of_a_picture_is_none():
     """As a kernel draws that cannot: the name as a text."""
     drawing = Function(Symbol("ExportString"), (Function(Symbol("Out"), (1,)), "SVG"))
     rules = {drawing: "<svg><text>-Graphics3D-</text></svg>"}
-    with served(rules) as (address, _), Session(address, PATIENCE, results="expression") as session:
+    with served(rules) as (address, _), Session(address, DEADLINE, results="expression") as session:
         report = GraphicsFolder(session).save("Out[1]= ", "-Graphics3D-")
     assert report == "This kernel cannot draw -Graphics3D-; it is not saved"
 
@@ -193,6 +193,6 @@ def test_no_internals(words, value, tmp_path):
         peer(Kernel({"go": rule})) as address,
         process("-wstpserver", address, "-timeout", "20", *words, *files) as started,
     ):
-        out, err = (text.decode() for text in started.communicate(timeout=PATIENCE))
+        out, err = (text.decode() for text in started.communicate(timeout=DEADLINE))
     shown = out + err
     assert not re.search(r"Function\(|Symbol\(|PackedArray|BigReal|Traceback", shown), shown

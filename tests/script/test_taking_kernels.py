@@ -25,7 +25,7 @@ from wstpserver.client import Session, connect
 from wstpserver.client.commands import read_information, server_information
 from wstpserver.wire.values import Function, Symbol
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_the_kernels_of_a_profile_do_not_wait_for_each_other(server, tmp_path, c
     words = ["-wstpserver", server.address, "-startprofile", str(tmp_path / "p"), "-timeout", "20", "-code", ""]
     assert main(words) == 0
     assert main(words) == 0
-    assert wait_for(lambda: states(server) == {"reserved": 2}, PATIENCE)
+    assert wait_for(lambda: states(server) == {"reserved": 2}, DEADLINE)
     capfd.readouterr()
 
 
@@ -108,30 +108,30 @@ def test_a_kernel_that_could_not_be_noted_is_given_up(capfd, monkeypatch, tmp_pa
 def test_waiting_is_announced_with_reason_remedy_and_time(server, tmp_path):
     words = script_words("-wstpserver", server.address, "-kernelpool", "Full", "-timeout", "50", "-code", "")
     with (
-        Session(f"wstp://127.0.0.1:{server.port}/Full", PATIENCE) as session,
+        Session(f"wstp://127.0.0.1:{server.port}/Full", DEADLINE) as session,
         TerminalProgram(words, tmp_path) as terminal,
     ):
         terminal.expect(
             "wstpscript: waiting for a kernel of pool Full: 1 of at most 1 kernels (1 bridged); "
             "a kernel is free when a client leaves; ",
-            PATIENCE,
+            DEADLINE,
         )
         terminal.expect(re.compile(r"\d+ s left\n"))
         session.close()
-        assert terminal.wait(PATIENCE) == 0
+        assert terminal.wait(DEADLINE) == 0
 
 
 def test_on_a_terminal_the_line_is_kept_up_to_date_and_taken_away(server, tmp_path):
     words = script_words("-wstpserver", server.address, "-kernelpool", "Full", "-timeout", "50", "-code", "")
     with (
-        Session(f"wstp://127.0.0.1:{server.port}/Full", PATIENCE) as session,
+        Session(f"wstp://127.0.0.1:{server.port}/Full", DEADLINE) as session,
         TerminalProgram(words, tmp_path, {"TERM": "xterm"}) as terminal,
     ):
-        first = terminal.expect(re.compile(r"; (\d+) s left"), PATIENCE)
-        second = terminal.expect(re.compile(r"; (\d+) s left"), PATIENCE)
+        first = terminal.expect(re.compile(r"; (\d+) s left"), DEADLINE)
+        second = terminal.expect(re.compile(r"; (\d+) s left"), DEADLINE)
         assert int(second[1]) < int(first[1])
         session.close()
-        assert terminal.wait(PATIENCE) == 0
+        assert terminal.wait(DEADLINE) == 0
     assert "\n" not in terminal.raw[: terminal.raw.rindex(" s left")], "it is one line"
     assert "\r\x1b[K" in terminal.raw[terminal.raw.rindex(" s left") :], "and taken away"
 
@@ -185,14 +185,14 @@ def test_a_kernel_that_was_taken_over_ends_the_session(server, tmp_path):
     """What is typed then is evaluated nowhere."""
     words = script_words("-wstpserver", server.address, "-kernelpool", "Full", "-startprofile", "p")
     with TerminalProgram(words, tmp_path) as terminal:
-        terminal.expect("In[1]:= ", PATIENCE)
+        terminal.expect("In[1]:= ", DEADLINE)
         (kernel,) = kernels_of(server, "Full")
         with Session(connect(server.address, PROMPT, without_kernel=True)) as thief:
             assert thief.command("ConnectKernel", kernel, 5) is None
-            thief.evaluate("1 + 1", PATIENCE)
+            thief.evaluate("1 + 1", DEADLINE)
             before = kernels_of(server)
             terminal.type(f'Run["touch {tmp_path}/evaluated"]')
-            assert terminal.wait(PATIENCE) == 1
+            assert terminal.wait(DEADLINE) == 1
             assert kernels_of(server) == before, "no other kernel was taken for it"
     assert re.search(rf"wstpscript: .*(kernel {kernel} is not connected to this session any more|taken|closed)",
                      terminal.output)

@@ -102,7 +102,7 @@ def test_commands_work_while_waiting_and_evaluations_are_kept(one_at_a_time):
 def test_the_wait_is_over(tmp_path, seconds):
     """The client can read why, and then its link ends; the others have not been disturbed."""
     configuration = one_pool(make_kernel(tmp_path), 1, {"KernelWaitTimeout": seconds}, MaximumKernelNumber=1)
-    with serving(tmp_path, configuration) as server, join_patiently(server) as first:
+    with serving(tmp_path, configuration) as server, join_when_ready(server) as first:
         began = time.monotonic()
         with server.connect() as link:  # which does not wait for ever
             link.put("EvaluatePacket", 1)
@@ -123,7 +123,7 @@ def test_the_wait_is_over(tmp_path, seconds):
         server.wait_for_log(reserved)
 
 
-def join_patiently(server):
+def join_when_ready(server):
     """The first client, once there is a kernel for it."""
     server.wait_for_log("Pool a is ready")
     return join(server)

@@ -21,7 +21,7 @@ from tools.harness.waiting import wait_for
 from wstpserver.client import Session
 from wstpserver.wire.values import Function, Symbol
 
-PATIENCE = 60
+DEADLINE = 60
 ID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}")
 
 #: The pools of all scenarios. The first one is the default pool.
@@ -69,7 +69,7 @@ def server(tmp_path_factory):
     keys = f'"KernelPath":{json.dumps(str(kernel))}, "MaximumKernelNumber":16'
     (folder / "wstpserver.conf").write_text(CONFIGURATION.replace("KERNEL", keys))
     with ServerProcess(folder, None, "-l", "2") as running:
-        running.wait_for_log("Pool IProvideParallelKernels is ready", PATIENCE)
+        running.wait_for_log("Pool IProvideParallelKernels is ready", DEADLINE)
         yield running
 
 
@@ -92,7 +92,7 @@ def notebook(server):
 
         def start(pool=""):
             address = f"wstp://127.0.0.1:{server.port}/{pool}"
-            return stack.enter_context(Session(address, PATIENCE, keep_kernel=True))
+            return stack.enter_context(Session(address, DEADLINE, keep_kernel=True))
 
         yield start
 
@@ -102,7 +102,7 @@ def run(server, folder, *options, **streams):
     words = script("-wstpserver", f"{server.port}@127.0.0.1", *options)
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT)}
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | streams
-    done = forking.run(words, cwd=folder, env=environment, timeout=PATIENCE, **streams)
+    done = forking.run(words, cwd=folder, env=environment, timeout=DEADLINE, **streams)
     return done.returncode, without_waiting(done.stdout.decode())
 
 
@@ -113,7 +113,7 @@ def transcript(text):
 
 def kernel_state(server, kernel):
     """What the server says of a kernel, None if it is not there any more."""
-    with Session(f"{server.port}@127.0.0.1", PATIENCE) as session:
+    with Session(f"{server.port}@127.0.0.1", DEADLINE) as session:
         pools = session.command("GetServerInformation")["Pools"].values()
     return next((found for pool in pools for found in pool["Kernels"] if found["ID"] == kernel), None)
 
@@ -128,7 +128,7 @@ def conversation(terminal):
 def leave(terminal):
     """Disconnect from the kernel, which leads back to the shell."""
     terminal.type("WSTPServer`DisconnectKernel[]")
-    assert terminal.wait(PATIENCE) == 0
+    assert terminal.wait(DEADLINE) == 0
     assert terminal.output.endswith("]:= WSTPServer`DisconnectKernel[]\n")
 
 
@@ -149,7 +149,7 @@ def test_use_with_wolframscript(server, tmp_path):
 
 def test_bridging_to_a_specially_configured_pool(wstpscript):
     terminal = wstpscript("-kernelpool", "IDefineX")
-    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.expect("In[1]:= ", DEADLINE)
     terminal.enter("WSTPServer`GetPoolName[]", "In[2]:= ")
     terminal.enter("x", "In[3]:= ")
     assert conversation(terminal) == transcript("""
@@ -168,7 +168,7 @@ def test_bridging_to_a_specially_configured_pool(wstpscript):
 
 def test_a_session_with_what_only_a_whole_kernel_has(wstpscript, tmp_path):
     terminal = wstpscript("-kernelpool", "IDefineX")
-    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.expect("In[1]:= ", DEADLINE)
     terminal.enter("1/0", "Power::infy: Infinite expression 1 / 0 encountered.\n\nOut[1]= ComplexInfinity\n")
     terminal.expect("In[2]:= ")
     picture = terminal.enter("Plot[t^2, {t, 0, 1}]", re.compile(r"Out\[2\]= -Graphics-\nSaved as (.*/Out2.svg)\n"))[1]
@@ -186,12 +186,12 @@ def test_a_session_with_what_only_a_whole_kernel_has(wstpscript, tmp_path):
     terminal.enter("f[", "      ")
     terminal.enter("x]", "Out[4]= f[4]\n\nIn[5]:= ")
     terminal.type("Exit[7]")
-    assert terminal.wait(PATIENCE) == 7
+    assert terminal.wait(DEADLINE) == 7
 
 
 def test_bridging_to_a_previously_used_kernel(wstpscript):
     terminal = wstpscript("-startprofile")
-    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.expect("In[1]:= ", DEADLINE)
     terminal.enter("WSTPServer`GetKernelID[]", "In[2]:= ")
     kernel = ID.search(terminal.output)[0]
     assert conversation(terminal) == transcript(f"""
@@ -205,7 +205,7 @@ def test_bridging_to_a_previously_used_kernel(wstpscript):
     leave(terminal)
 
     terminal = wstpscript("-continueprofile")
-    terminal.expect("In[11]:= ", PATIENCE)
+    terminal.expect("In[11]:= ", DEADLINE)
     terminal.enter("WSTPServer`GetKernelID[]", "In[12]:= ")
     assert conversation(terminal) == transcript(f"""
         In[11]:= WSTPServer`GetKernelID[]
@@ -221,14 +221,14 @@ def restart(server):
     """Have the server execute its program again, as its administrator does."""
     words = [sys.executable, "-m", "wstpserver.cli.admin.main", "--server", f"{server.port}@127.0.0.1", "restart"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    done = forking.run(words, capture_output=True, text=True, timeout=PATIENCE, env=environment)
+    done = forking.run(words, capture_output=True, text=True, timeout=DEADLINE, env=environment)
     assert done.returncode == 0, done
     assert "all kernels and clients are as before" in done.stdout
 
 
 def test_a_previously_used_kernel_and_its_client_outlive_restarts_of_the_server(wstpscript, server):
     terminal = wstpscript("-startprofile")
-    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.expect("In[1]:= ", DEADLINE)
     terminal.enter("WSTPServer`GetKernelID[]", "In[2]:= ")
     kernel = ID.search(terminal.output)[0]
     for line in range(2, 5):
@@ -239,12 +239,12 @@ def test_a_previously_used_kernel_and_its_client_outlive_restarts_of_the_server(
     leave(terminal)
     restart(server)
     terminal = wstpscript("-continueprofile")
-    terminal.expect("In[11]:= ", PATIENCE)
+    terminal.expect("In[11]:= ", DEADLINE)
     terminal.enter("WSTPServer`GetKernelID[]", f"Out[11]= {kernel}\n\nIn[12]:= ")
     terminal.enter("Table[state[i], {i, 2, 9}]", "{4, 9, 16, 25, 36, 49, 64, 81}\n\nIn[13]:= ")
     leave(terminal)
     other = wstpscript("-kernelpool", "IDefineX")  # a kernel that is forked by the parent from before the restart
-    other.expect("In[1]:= ", PATIENCE)
+    other.expect("In[1]:= ", DEADLINE)
     other.enter("x", "Out[1]= 4\n\nIn[2]:= ")
     leave(other)
 
@@ -256,7 +256,7 @@ def test_profiles(wstpscript, server, tmp_path):
         'RESERVE=TRUE # I want a kernel with "ReservePreviouslyConnectedKernels" set to false\n'
     )
     terminal = wstpscript("-kernelpool", "IHaveSpecificProperties", "-startprofile", "sampleprofile")
-    terminal.expect("In[1]:= ", PATIENCE)
+    terminal.expect("In[1]:= ", DEADLINE)
     terminal.enter("x = 2 + 2", "In[2]:= ")
     assert conversation(terminal) == transcript("""
         In[1]:= x = 2 + 2
@@ -273,7 +273,7 @@ def test_profiles(wstpscript, server, tmp_path):
     assert kernel_state(server, kernel)["State"] == "reserved", "the profile beats the pool"
 
     terminal = wstpscript("-continueprofile", "sampleprofile")
-    terminal.expect("In[11]:= ", PATIENCE)
+    terminal.expect("In[11]:= ", DEADLINE)
     terminal.enter("x", "In[12]:= ")
     assert conversation(terminal) == transcript("""
         In[11]:= x
@@ -286,17 +286,17 @@ def test_profiles(wstpscript, server, tmp_path):
 
 def test_keep_a_kernel_alive_contrary_to_configuration(wstpscript, notebook, server, tmp_path):
     front_end = notebook("ICloseKernels")
-    kernel = front_end.evaluate_text("WSTPServer`GetKernelID[]", PATIENCE).text
-    assert front_end.evaluate_text("WSTPServer`SetKeepAlive[True]", PATIENCE).text.startswith("Success[")
+    kernel = front_end.evaluate_text("WSTPServer`GetKernelID[]", DEADLINE).text
+    assert front_end.evaluate_text("WSTPServer`SetKeepAlive[True]", DEADLINE).text.startswith("Success[")
     for line in range(3, 10):
-        front_end.evaluate_text(f"x = {line}", PATIENCE)
-    assert front_end.evaluate_text("WSTPServer`DisconnectKernel[]", PATIENCE).name == "Out[10]= "
+        front_end.evaluate_text(f"x = {line}", DEADLINE)
+    assert front_end.evaluate_text("WSTPServer`DisconnectKernel[]", DEADLINE).name == "Out[10]= "
     folder = tmp_path / "WSTPServer"
     folder.mkdir()
     (folder / "wstpscript.profile").write_text(f"KERNELID={kernel}\n")
 
     terminal = wstpscript("-continueprofile")
-    terminal.expect("In[11]:= ", PATIENCE)
+    terminal.expect("In[11]:= ", DEADLINE)
     terminal.enter("WSTPServer`GetKernelID[]", "In[12]:= ")
     assert conversation(terminal) == transcript(f"""
         In[11]:= WSTPServer`GetKernelID[]
@@ -312,16 +312,16 @@ def test_keep_a_kernel_alive_contrary_to_configuration(wstpscript, notebook, ser
 def test_without_that_the_pool_closes_its_kernels(notebook, server):
     front_end = notebook("ICloseKernels")
     kernel = front_end.command("GetKernelID")
-    front_end.evaluate_text("WSTPServer`DisconnectKernel[]", PATIENCE)
-    wait_for(lambda: kernel_state(server, kernel) is None, PATIENCE, interval=0.2)
+    front_end.evaluate_text("WSTPServer`DisconnectKernel[]", DEADLINE)
+    wait_for(lambda: kernel_state(server, kernel) is None, DEADLINE, interval=0.2)
 
 
 def test_reserving_a_kernel_that_is_doing_important_work(notebook, server):
     front_end = notebook("IHaveSpecificProperties")
-    kernel = front_end.evaluate_text("WSTPServer`GetKernelID[]", PATIENCE).text
-    assert front_end.evaluate_text("WSTPServer`SetReserveKernel[True]", PATIENCE).text.startswith("Success[")
-    front_end.evaluate_text("important = 42", PATIENCE)
-    front_end.evaluate_text("WSTPServer`DisconnectKernel[]", PATIENCE)
+    kernel = front_end.evaluate_text("WSTPServer`GetKernelID[]", DEADLINE).text
+    assert front_end.evaluate_text("WSTPServer`SetReserveKernel[True]", DEADLINE).text.startswith("Success[")
+    front_end.evaluate_text("important = 42", DEADLINE)
+    front_end.evaluate_text("WSTPServer`DisconnectKernel[]", DEADLINE)
 
     strangers = [notebook("IHaveSpecificProperties") for _ in range(3)]
     assert kernel not in [stranger.command("GetKernelID") for stranger in strangers]
@@ -329,21 +329,21 @@ def test_reserving_a_kernel_that_is_doing_important_work(notebook, server):
         stranger.close()
     owner = notebook()
     owner.command("ConnectKernel", kernel)
-    assert owner.evaluate_text("important", PATIENCE).text == "42"
+    assert owner.evaluate_text("important", DEADLINE).text == "42"
 
 
 def test_a_kernel_that_is_not_reserved_goes_to_the_next(notebook):
     first = notebook("IHaveSpecificProperties")
     kernel = first.command("GetKernelID")
-    first.evaluate_text("WSTPServer`SetReserveKernel[False]", PATIENCE)
-    first.evaluate_text("WSTPServer`DisconnectKernel[]", PATIENCE)
+    first.evaluate_text("WSTPServer`SetReserveKernel[False]", DEADLINE)
+    first.evaluate_text("WSTPServer`DisconnectKernel[]", DEADLINE)
     others = [notebook("IHaveSpecificProperties") for _ in range(4)]
     assert kernel in [other.command("GetKernelID") for other in others]
 
 
 def test_monitoring(notebook):
     front_end = notebook()
-    shown = front_end.evaluate_text("WSTPServer`GetServerInformation[]", PATIENCE).text
+    shown = front_end.evaluate_text("WSTPServer`GetServerInformation[]", DEADLINE).text
     assert shown.startswith("<|Pools -> <|IBuildUpState -> <|InitializationCode -> ")
     information = front_end.command("GetServerInformation")
     assert list(information["Pools"]) == [
@@ -351,7 +351,7 @@ def test_monitoring(notebook):
     ]  # fmt: skip
     pool = information["Pools"]["IProvideParallelKernels"]
     assert (pool["ParallelKernels"], pool["ParallelKernelEntryPool"], pool["MinimumKernelNumber"]) == (True, True, 4)
-    own = front_end.evaluate('WSTPServer`GetServerInformation[]["Pools"]["IDefineX"]["InitializationCode"]', PATIENCE)
+    own = front_end.evaluate('WSTPServer`GetServerInformation[]["Pools"]["IDefineX"]["InitializationCode"]', DEADLINE)
     assert own == "x=4"
 
 
@@ -360,7 +360,7 @@ def test_parallel_computing(notebook):
     kernels = [notebook() for _ in range(4)]
     assert int(kernels[0].command("GetNumberOfAvailableParallelKernels")) >= 4
     for kernel in kernels:
-        kernel.command("ConnectParallelKernel", PATIENCE, timeout=PATIENCE)
+        kernel.command("ConnectParallelKernel", DEADLINE, timeout=DEADLINE)
     assert len({kernel.command("GetKernelID") for kernel in kernels}) == 4
     assert {kernel.command("GetPoolName") for kernel in kernels} == {"IProvideParallelKernels"}
     for number, kernel in enumerate(kernels):
@@ -371,6 +371,6 @@ def test_parallel_computing(notebook):
 
 def _answer(kernel):
     """The value of what was sent, past any prompts that come before it."""
-    while (packet := kernel.link.get_packet(PATIENCE)).name != "ReturnPacket":
+    while (packet := kernel.link.get_packet(DEADLINE)).name != "ReturnPacket":
         assert packet.name == "InputNamePacket"
     return packet.arguments[0]

@@ -45,7 +45,7 @@ def test_killed_kernels_excuse_what_they_cause_and_nothing_else(error, expected)
 
 def test_a_short_one(tmp_path):
     done = subprocess.run(
-        [ROOT / "tools" / "soak", "--minutes", "0.1", "--interval", "1", "--clients", "4", "--json", "--seed", "7",
+        [ROOT / "tools" / "soak", "--minutes", "0.05", "--interval", "0.5", "--clients", "4", "--json", "--seed", "7",
          "--write", tmp_path / "found"], capture_output=True, text=True, timeout=110,
     )  # fmt: skip
     found = json.loads(done.stdout)

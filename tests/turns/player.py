@@ -20,7 +20,7 @@ from tools.harness.fake_kernel.joining import LinkClosed
 from tools.harness.rawlink import RawLink
 
 #: Seconds after which a packet that has not come counts as held back.
-PATIENCE = 5.0
+DEADLINE = 60.0
 
 #: What a side read where nothing came, and where its link had ended.
 NOTHING, CLOSED = "nothing", "the end of the link"
@@ -93,7 +93,7 @@ def direct_link():
     return RawLink(data, message), RawLink(far_data, far_message)
 
 
-def play(script, client, kernel, timeout=PATIENCE):
+def play(script, client, kernel, timeout=DEADLINE):
     """Take the steps with the two ends of a link; returns the transcript: [(number of the step, what was read)].
 
     It ends at the first read that found nothing within `timeout` seconds, or the end of the link.
@@ -133,7 +133,7 @@ def _read(get):
         return CLOSED
 
 
-def play_directly(script, timeout=PATIENCE):
+def play_directly(script, timeout=DEADLINE):
     """The transcript over a direct link. Every packet that was sent must have been read: else the script is wrong."""
     client, kernel = direct_link()
     with client, kernel:
@@ -164,7 +164,7 @@ def through(server, kernels):
             yield client, kernel.link
 
 
-def play_through(script, server, kernels, timeout=PATIENCE):
+def play_through(script, server, kernels, timeout=DEADLINE):
     """(the transcript through the server, what is wrong afterwards or None).
 
     Afterwards nobody has more to read than the script says, and the kernel does not count as busy.
@@ -191,7 +191,7 @@ def _left(client, kernel):
     return f"K has more to read: {more!r}" if more is not None else None
 
 
-def assert_same(script, server, kernels, timeout=PATIENCE):
+def assert_same(script, server, kernels, timeout=DEADLINE):
     """What both sides read through the server is what they read over a direct link."""
     expected = play_directly(script)
     found, left = play_through(script, server, kernels, timeout)

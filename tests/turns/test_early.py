@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.scripted_kernel import ScriptedKernels
 from tests.support.serving import one_pool, serving
-from tests.turns.player import NOTHING, PATIENCE
+from tests.turns.player import DEADLINE, NOTHING
 from tools.harness.fake_kernel.codec import Function, encode
 
 
@@ -34,7 +34,7 @@ def answer(client):
 
 def noticed(kernel):
     """The next message that a kernel gets; NOTHING if none comes."""
-    kernel.link.message.settimeout(PATIENCE)
+    kernel.link.message.settimeout(DEADLINE)
     try:
         return kernel.link.get_message()
     except TimeoutError:

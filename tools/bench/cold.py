@@ -28,7 +28,7 @@ from wstpserver.wire.packets import packet
 
 #: Kernels that are ready before each run.
 READY = 4
-PATIENCE = 120.0
+DEADLINE = 120.0
 MODULES = ("wstpserver.cli.script.main", "wstpserver.cli.kernel")
 
 
@@ -78,8 +78,8 @@ class Tree:
             process = self.start(self.kernel, "-wstp", *words, "-linkname", listener.link_name)
 
             def prompted():
-                with listener.accept(PATIENCE) as link:
-                    assert link.get(PATIENCE) == packet("InputNamePacket", "In[1]:= ")
+                with listener.accept(DEADLINE) as link:
+                    assert link.get(DEADLINE) == packet("InputNamePacket", "In[1]:= ")
 
             return self.measure(process, prompted)
 
@@ -96,7 +96,7 @@ class Tree:
         from wolframclient.evaluation import WolframLanguageSession
 
         os.environ.update({key: self.environment[key] for key in ("PYTHONPATH", "WSTPSERVER")})
-        session = WolframLanguageSession(self.kernel, STARTUP_TIMEOUT=PATIENCE)
+        session = WolframLanguageSession(self.kernel, STARTUP_TIMEOUT=DEADLINE)
         before = os.times()
         begun = time.perf_counter()
         session.start()
@@ -128,11 +128,11 @@ def pool_is_ready(address):
     """Wait until enough kernels are free and none is being started or ended."""
 
     def calm():
-        with Session(connect(address, PATIENCE, without_kernel=True)) as session:
+        with Session(connect(address, DEADLINE, without_kernel=True)) as session:
             states = [kernel.state for kernel in server_information(session).pools["Main"].kernels]
         return states.count("free") >= READY and set(states) == {"free"}
 
-    wait_for(calm, PATIENCE, "free kernels")
+    wait_for(calm, DEADLINE, "free kernels")
 
 
 def measure(trees, address, runs):
@@ -168,7 +168,7 @@ def main(words=None):
     with tempfile.TemporaryDirectory(prefix="cold-") as folder:
         settings = pool(make_embedded_kernel(folder), MinimumKernelNumber=READY, MaximumKernelNumber=3 * READY)
         with ServerProcess(folder, {"Pools": {"Main": settings}}) as server:
-            server.wait_for_log("Pool Main is ready", PATIENCE)
+            server.wait_for_log("Pool Main is ready", DEADLINE)
             address = f"{server.port}@127.0.0.1"
             trees = [Tree(name, root, folder, address) for name, root in roots.items()]
             taken = measure(trees, address, options.runs)

@@ -34,16 +34,17 @@ INHERITED = ("PATH", "LANG", "TMPDIR")
 #: Environment variables, by their beginnings, that are read before or while a program is loaded.
 _READ_EARLY = ("PYTHON", "GEVENT", "LANG", "LC_", "LD_", "MALLOC_", "TZ")
 #: Those of them that do not matter to it, or that a fork heeds.
-_HEEDED = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+_HEEDED = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHON38")
 #: Their values that are as good as none: Python takes UTF-8 without a language.
 _NO_LANGUAGE = ("", "C", "C.UTF-8")
 
 #: The programs that are forked, but for `-c`.
 _PROGRAMS = ("wstpserver", "wstpserver.cli.script.main", "wstpserver.cli.admin.main", "wstpserver.cli.kernel")
-#: The modules that are loaded: those of a running server, and of the other programs.
+#: The modules that are loaded: those of a running server and of the other programs, with what most load later.
 _LOADED = (
     "wstpserver.cli.serve", "wstpserver.server.app", *_PROGRAMS[1:], "wstpserver.cli.script.repl",
-    "wstpserver.cli.script.map",
+    "wstpserver.cli.script.map", "wstpserver.cli.script.kernel_session", "encodings.idna", "encodings.utf_8_sig",
+    "gevent.fileobject",
 )  # fmt: skip
 #: The options of `popen` that a fork heeds.
 _OPTIONS = {"stdin", "stdout", "stderr", "cwd", "env", "text"}

@@ -6,7 +6,7 @@ import pytest
 
 from tools.harness.waiting import wait_for
 
-PATIENCE = 60
+DEADLINE = 60
 
 
 class Browser:
@@ -48,7 +48,7 @@ class Browser:
         return found
 
     def click(self, selector):
-        wait_for(lambda: self.driver.find_elements("css selector", selector), PATIENCE, selector)
+        wait_for(lambda: self.driver.find_elements("css selector", selector), DEADLINE, selector)
         self.find(selector).click()
 
     def click_text(self, text, within="body"):
@@ -57,10 +57,10 @@ class Browser:
             "[...document.querySelectorAll(`${arguments[0]} button`)]"
             ".find((e) => e.checkVisibility() && e.innerText === arguments[1])"
         )
-        wait_for(lambda: self.run(script, within, text), PATIENCE, f"a button {text!r} in {self.text(within)}").click()
+        wait_for(lambda: self.run(script, within, text), DEADLINE, f"a button {text!r} in {self.text(within)}").click()
 
     def wait_for_text(self, text, selector="body"):
-        wait_for(lambda: text in self.text(selector), PATIENCE, lambda: f"{text!r} in {self.text(selector)!r}")
+        wait_for(lambda: text in self.text(selector), DEADLINE, lambda: f"{text!r} in {self.text(selector)!r}")
 
     def problems(self):
         """What the browser complains of: errors of scripts, of the policy, of requests."""

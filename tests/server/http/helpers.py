@@ -14,7 +14,7 @@ from tools.harness.waiting import wait_for
 TOKEN = "correct-horse-battery-staple"
 AUTHORISED = {"Authorization": f"Bearer {TOKEN}"}
 URL = re.compile(r"Status page and metrics on .*: http://(\S+):(\d+)/\n")
-PATIENCE = 60
+DEADLINE = 60
 
 
 def token_file(folder):
@@ -50,13 +50,13 @@ class Site:
 
     def find_port(self, number=1):
         """Wait until the server has said for the `number`th time where it listens for HTTP."""
-        found = wait_for(lambda: URL.findall(self.server.log)[number - 1 :], PATIENCE, "a port for HTTP")
+        found = wait_for(lambda: URL.findall(self.server.log)[number - 1 :], DEADLINE, "a port for HTTP")
         self.host, port = found[0]
         self.port = int(port)
         self.url = f"http://{self.host}:{port}/"
 
     def connect(self):
-        return contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE))
+        return contextlib.closing(http.client.HTTPConnection(self.host, self.port, timeout=DEADLINE))
 
     def get(self, path, method="GET", headers=None, body=None):
         with self.connect() as connection:
@@ -77,7 +77,7 @@ class Site:
     def events(self, headers=None):
         """The events of a page that is open for the length of the block."""
         lines = [f"{name}: {value}\r\n" for name, value in {"Host": "localhost", **(headers or {})}.items()]
-        with socket.create_connection((self.host, self.port), PATIENCE) as connection:
+        with socket.create_connection((self.host, self.port), DEADLINE) as connection:
             connection.sendall(f"GET /events HTTP/1.0\r\n{''.join(lines)}\r\n".encode())
             page = Events(connection)
             try:
@@ -85,9 +85,9 @@ class Site:
             finally:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                page.reader.join(PATIENCE)
+                page.reader.join(DEADLINE)
 
-    def raw(self, data, timeout=PATIENCE):
+    def raw(self, data, timeout=DEADLINE):
         """Everything that comes back for these bytes until the server closes the connection."""
         with socket.create_connection((self.host, self.port), timeout) as connection:
             connection.sendall(data)
@@ -125,7 +125,7 @@ class Events:
                     self._events.put((name, json.loads(value)))
         self._events.put((None, None))
 
-    def next(self, timeout=PATIENCE):
+    def next(self, timeout=DEADLINE):
         """(name, message) of the next event; None when there are no more."""
         name, message = self._events.get(timeout=timeout)
         if name is None:

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.server.http.helpers import PATIENCE, site_of
+from tests.server.http.helpers import DEADLINE, site_of
 from tests.support.serving import ERROR, Gate, enter, join, kernel_id, prompt, ready_kernels
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
@@ -42,7 +42,7 @@ def wait_for_metric(site, condition):
         now = site.metrics()
         return now if condition(now) else None
 
-    return wait_for(found, PATIENCE)
+    return wait_for(found, DEADLINE)
 
 
 def started_outside(link, kernel):
@@ -58,7 +58,7 @@ def test_promtool_finds_nothing_to_say(site):
         identifier = started_outside(link, site.kernel)
         text = site.get("/metrics").body
         link.command("CloseKernel", identifier)
-    checked = subprocess.run([program, "check", "metrics"], input=text, capture_output=True, timeout=PATIENCE)
+    checked = subprocess.run([program, "check", "metrics"], input=text, capture_output=True, timeout=DEADLINE)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
@@ -152,7 +152,7 @@ def test_starts_failures_and_deaths(site):
 
 def test_refused_connections_by_reason(site):
     before = site.metrics()
-    with socket.create_connection(("127.0.0.1", site.server.port), PATIENCE) as stranger:
+    with socket.create_connection(("127.0.0.1", site.server.port), DEADLINE) as stranger:
         stranger.sendall(b"GET / HTTP/1.0\r\n\r\n")
         while stranger.recv(4096):
             pass

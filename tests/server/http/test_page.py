@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.server.http.browser import PATIENCE, Browser, start_browser
+from tests.server.http.browser import DEADLINE, Browser, start_browser
 from tests.server.http.helpers import TOKEN, site_of
 from tests.support.serving import ABORTED, Gate, join, kernel_id, ready_kernels
 from tools.harness.fake_kernel.codec import Function
@@ -105,17 +105,17 @@ def test_kernels_are_rows_with_what_they_do(site, browser):
         gate = Gate(site.folder, "rows")
         link.put("EvaluatePacket", gate.busy())
         gate.wait_until_reached()
-        found = wait_for(lambda: (one := row(browser, identifier)) and one["busy-time"] and one, PATIENCE)
+        found = wait_for(lambda: (one := row(browser, identifier)) and one["busy-time"] and one, DEADLINE)
         assert found["pool-name"] == "Main" and found["state-cell"].strip() == "evaluating"
         assert re.match(r"Client \d+ 127\.0\.0\.1:\d+$", found["client"])
         assert re.fullmatch(r"\d+ s", found["busy-time"])
-        wait_for(lambda: re.fullmatch(r"\d+ MB", row(browser, identifier)["memory"]), PATIENCE)
+        wait_for(lambda: re.fullmatch(r"\d+ MB", row(browser, identifier)["memory"]), DEADLINE)
         assert found["host"] == browser.text("#machine")
         before = int(found["busy-time"].split()[0])
-        wait_for(lambda: int(row(browser, identifier)["busy-time"].split()[0]) > before, PATIENCE, "time to pass")
+        wait_for(lambda: int(row(browser, identifier)["busy-time"].split()[0]) > before, DEADLINE, "time to pass")
         gate.open()
         assert link.get_packet()[0] == "ReturnPacket"
-        wait_for(lambda: row(browser, identifier)["busy-time"] == "", PATIENCE)
+        wait_for(lambda: row(browser, identifier)["busy-time"] == "", DEADLINE)
         assert row(browser, identifier)["evaluations"] == "1"
 
 
@@ -125,17 +125,17 @@ def test_kernels_are_sorted_and_filtered(site, browser):
             for _ in range(number):
                 link.evaluate(1)
         ids = [kernel_id(first), kernel_id(second)]
-        wait_for(lambda: [row(browser, one)["evaluations"] for one in ids if row(browser, one)] == ["3", "1"], PATIENCE)
+        wait_for(lambda: [row(browser, one)["evaluations"] for one in ids if row(browser, one)] == ["3", "1"], DEADLINE)
         browser.click_text("Evaluations", "#columns")
-        wait_for(lambda: [one["id"] for one in rows(browser)][:2] == ids, PATIENCE, lambda: rows(browser))
+        wait_for(lambda: [one["id"] for one in rows(browser)][:2] == ids, DEADLINE, lambda: rows(browser))
         assert browser.run("document.querySelector('th.evaluations').ariaSort") == "descending"
         browser.click_text("Evaluations")
-        wait_for(lambda: [one["id"] for one in rows(browser)][-2:] == ids[::-1], PATIENCE, lambda: rows(browser))
+        wait_for(lambda: [one["id"] for one in rows(browser)][-2:] == ids[::-1], DEADLINE, lambda: rows(browser))
         assert browser.run("document.querySelector('th.evaluations').ariaSort") == "ascending"
         browser.click_text("Kernel", "#columns")
-        wait_for(lambda: [one["id"] for one in rows(browser)] == sorted(one["id"] for one in rows(browser)), PATIENCE)
+        wait_for(lambda: [one["id"] for one in rows(browser)] == sorted(one["id"] for one in rows(browser)), DEADLINE)
         browser.find("#filter").send_keys(ids[0])
-        wait_for(lambda: [one["id"] for one in rows(browser)] == ids[:1], PATIENCE)
+        wait_for(lambda: [one["id"] for one in rows(browser)] == ids[:1], DEADLINE)
         browser.find("#filter").send_keys("nothing")
         browser.wait_for_text("No kernel matches the filter.")
 
@@ -149,7 +149,7 @@ def test_waiting_clients_are_listed_with_the_reason(site, browser):
         browser.wait_for_text("1 of 1 kernels (1 bridged)", "#waiting")
         assert re.match(r"Client \d+\s+127.0.0.1:\d+\s+pool Second\s+\d+ s\s+1 of 1", browser.text("#waiting"))
         browser.wait_for_text("1 of 1 in use, 0 evaluating, 1 waiting", card("Second"))
-    wait_for(lambda: browser.texts("#waiting-section") == [], PATIENCE)
+    wait_for(lambda: browser.texts("#waiting-section") == [], DEADLINE)
     browser.wait_for_text("Everything is ready", "#summary")
 
 
@@ -186,7 +186,7 @@ def test_the_last_hour_is_a_line(site, browser):
 
     svg = browser.find(f"{chart} svg")
     ActionChains(browser.driver).move_to_element_with_offset(svg, svg.size["width"] // 2 - 1, 0).perform()
-    wait_for(lambda: re.search(r": \d in use, [\d.]+ evaluating", browser.text(f"{chart} .middle")), PATIENCE)
+    wait_for(lambda: re.search(r": \d in use, [\d.]+ evaluating", browser.text(f"{chart} .middle")), DEADLINE)
 
 
 def test_without_the_token_there_are_no_buttons(site, browser):
@@ -204,13 +204,13 @@ def test_a_wrong_token_is_told_so(site, browser):
 
 def test_the_buttons_of_somebody_who_has_signed_in(site, browser):
     sign_in(browser)
-    wait_for(lambda: browser.texts("header button") == ["Reload configuration", "Drain server", "Sign out"], PATIENCE)
+    wait_for(lambda: browser.texts("header button") == ["Reload configuration", "Drain server", "Sign out"], DEADLINE)
     gate = Gate(site.folder, "abort")
     with contextlib.closing(gate), join(site.server) as link, join(site.server) as other:
         identifier = kernel_id(link)
         link.put("EvaluatePacket", gate.busy())
         gate.wait_until_reached()
-        wait_for(lambda: (one := row(browser, identifier)) and one["state-cell"].strip() == "evaluating", PATIENCE)
+        wait_for(lambda: (one := row(browser, identifier)) and one["state-cell"].strip() == "evaluating", DEADLINE)
         browser.click(f"button[aria-label='Abort kernel {identifier}']")
         assert link.get_packet() == ("ReturnPacket", ABORTED)
         browser.wait_for_text(f"Kernel {identifier} was told to abort", "#toasts")
@@ -233,14 +233,14 @@ def test_the_buttons_of_somebody_who_has_signed_in(site, browser):
     browser.wait_for_text("draining", card("Main"))
     browser.wait_for_text("1 pool drained or paused", "#summary")
     browser.click_text("Resume", card("Main"))
-    wait_for(lambda: "draining" not in browser.text(card("Main")), PATIENCE)
+    wait_for(lambda: "draining" not in browser.text(card("Main")), DEADLINE)
 
     browser.click_text("Reload configuration", "header")
     browser.wait_for_text("nothing is different", "#log")
     browser.driver.refresh()  # the token is kept for this tab
-    wait_for(lambda: "Sign out" in browser.texts("header button"), PATIENCE)
+    wait_for(lambda: "Sign out" in browser.texts("header button"), DEADLINE)
     browser.click_text("Sign out", "header")
-    wait_for(lambda: browser.texts("header button") == ["Sign in"], PATIENCE)
+    wait_for(lambda: browser.texts("header button") == ["Sign in"], DEADLINE)
     assert [problem for problem in browser.problems() if "409" not in problem] == []
 
 

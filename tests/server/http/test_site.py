@@ -14,7 +14,7 @@ import time
 import psutil
 import pytest
 
-from tests.server.http.helpers import AUTHORISED, PATIENCE, TOKEN, Site, site_of
+from tests.server.http.helpers import AUTHORISED, DEADLINE, TOKEN, Site, site_of
 from tests.support.serving import (
     ABORTED,
     Gate,
@@ -53,7 +53,7 @@ def site(tmp_path_factory):
 
 def test_a_server_whose_pools_are_full_is_live_and_ready(site):
     assert (site.get("/live").status, site.get("/live").text) == (200, "live\n")
-    answer = wait_for(lambda: (found := site.get("/ready")).status == 200 and found, PATIENCE)
+    answer = wait_for(lambda: (found := site.get("/ready")).status == 200 and found, DEADLINE)
     assert answer.text == "ready\n"
     assert site.get("/ready", "HEAD").body == b""
 
@@ -67,7 +67,7 @@ def test_it_is_not_ready_before_the_first_kernels_are_and_says_why(tmp_path):
         assert answer.text == "not ready\n0 of at least 1 kernel of pool Main are ready\n"
         assert site.get("/live").status == 200
         gate.open()
-        wait_for(lambda: site.get("/ready").status == 200, PATIENCE)
+        wait_for(lambda: site.get("/ready").status == 200, DEADLINE)
         # one that is closed and replaced does not matter: another is coming
         with join(site.server) as link, site.events() as page:
             identifier = kernel_id(link)
@@ -220,7 +220,7 @@ def test_open_pages_are_limited_and_a_place_is_free_again(site):
         with contextlib.suppress(AssertionError), site.events() as page:
             return page.next()
 
-    assert wait_for(free, PATIENCE)[0] == "state"
+    assert wait_for(free, DEADLINE)[0] == "state"
 
 
 def test_a_page_that_does_not_read_is_dropped(site):
@@ -228,7 +228,7 @@ def test_a_page_that_does_not_read_is_dropped(site):
     request = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with socket.socket() as sleepy, site.events() as page, join(site.server) as link:
         sleepy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sleepy.settimeout(PATIENCE)
+        sleepy.settimeout(DEADLINE)
         sleepy.connect((site.host, site.port))
         sleepy.sendall(request)
         identifier = kernel_id(link)
@@ -372,7 +372,7 @@ def test_clients_that_break_off_leave_nothing_behind(site):
     whole = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
     for data in (b"", whole[:6], whole, whole[:30], b"\0\r\n\r\n", whole.replace(b"metrics", b"events")):
         for _ in range(10):
-            with socket.create_connection((site.host, site.port), PATIENCE) as connection:
+            with socket.create_connection((site.host, site.port), DEADLINE) as connection:
                 connection.sendall(data)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     assert site.get("/live").status == 200
@@ -394,7 +394,7 @@ def test_an_address_that_is_not_admitted_gets_no_answer(tmp_path):
 
 def _answer_from(host, port, path):
     try:
-        with socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(host, 0)) as connection:
+        with socket.create_connection(("127.0.0.1", port), DEADLINE, source_address=(host, 0)) as connection:
             connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
             return connection.recv(100)
     except ConnectionError:
@@ -434,10 +434,10 @@ def test_more_connections_than_descriptors(site):
         resource.prlimit(site.server.pid, resource.RLIMIT_NOFILE, (used + 4, limits[1]))
         with contextlib.ExitStack() as stack:
             for _ in range(12):
-                stack.enter_context(socket.create_connection((site.host, site.port), PATIENCE))
-            wait_for(lambda: "No HTTP connection can be accepted" in site.server.log[seen:], PATIENCE, "the log")
+                stack.enter_context(socket.create_connection((site.host, site.port), DEADLINE))
+            wait_for(lambda: "No HTTP connection can be accepted" in site.server.log[seen:], DEADLINE, "the log")
         assert site.get("/live").status == 200
-        wait_for(lambda: "HTTP connections can be accepted again" in site.server.log[seen:], PATIENCE, "the log")
+        wait_for(lambda: "HTTP connections can be accepted again" in site.server.log[seen:], DEADLINE, "the log")
     finally:
         resource.prlimit(site.server.pid, resource.RLIMIT_NOFILE, limits)
     assert site.server.log[seen:].count("No HTTP connection can be accepted") == 1
@@ -473,7 +473,7 @@ def test_without_a_port_there_is_nothing_of_it(tmp_path):
             sockets = psutil.Process(server.pid).net_connections("inet")
             return {one.laddr.port for one in sockets if one.status == psutil.CONN_LISTEN}
 
-        wait_for(lambda: listening() == {server.port}, PATIENCE)
+        wait_for(lambda: listening() == {server.port}, DEADLINE)
     assert "Status page" not in server.log
 
 
@@ -498,7 +498,7 @@ def test_a_reload_opens_moves_and_closes_the_port(site, tmp_path):
             seen = len(server.log)
             path.write_text(json.dumps(configuration | keys))
             server.process.send_signal(signal.SIGHUP)
-            return wait_for(lambda: re.search(pattern, server.log[seen:]), PATIENCE, lambda: server.log[seen:])
+            return wait_for(lambda: re.search(pattern, server.log[seen:]), DEADLINE, lambda: server.log[seen:])
 
         with join(server) as link:
             reload("Status page and metrics on", HTTPPort=0)
@@ -512,7 +512,7 @@ def test_a_reload_opens_moves_and_closes_the_port(site, tmp_path):
             second.find_port(2)
             assert second.get("/metrics").status == 200
             reload("HTTPPort: .* -> -1", HTTPPort=-1)
-            wait_for(lambda: _refuses(second), PATIENCE)
+            wait_for(lambda: _refuses(second), DEADLINE)
             assert link.evaluate(1) == 1
 
 

@@ -4,8 +4,8 @@ goes to the log.
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Iterator
+from pathlib import Path
 
 import gevent
 
@@ -90,7 +90,7 @@ def reset(kernel: KernelSession, log: Log, limit: float) -> None:
 
 def server_functions() -> Iterator[tuple[str, Expression]]:
     """The definitions of the WSTPServer` functions: what to call them in the log, and expressions to evaluate."""
-    text = importlib.resources.files("wstpserver.server.kernels").joinpath("functions.wl").read_text("utf-8")
+    text = Path(__file__).with_name("functions.wl").read_text("utf-8")
     _comment, begin, rest = text.partition('Begin["')
     first, line_end, rest = (begin + rest).partition("\n")
     body, last, _ = rest.rpartition("End[];")
