@@ -19,6 +19,7 @@ DECLARATIONS = re.compile(r"/\* cffi: begin \*/(.*)/\* cffi: end \*/", re.DOTALL
 HEADERS = [
     "wstpscan.h",
     "wstpkeep.h",
+    "wstplend.h",
     "wstpcopy.h",
     "wstpepoll.h",
     "wstpspawn.h",
@@ -30,6 +31,7 @@ HEADERS = [
 SOURCES = [
     "wstpscan.c",
     "wstpkeep.c",
+    "wstplend.c",
     "wstpcopy.c",
     "wstpepoll.c",
     "wstpspawn.c",

@@ -101,14 +101,15 @@ static void test_bytes_of_a_connection(void)
     REQUIRE(send(pair[0], data, sizeof data, 0) == sizeof data);
     REQUIRE(wstpkeep_written(pair[0]) == (int64_t)keep.written + (int64_t)sizeof data); /* read or not */
     REQUIRE(recv(pair[1], data, 30, MSG_WAITALL) == 30 && wstpkeep_taken(pair[1]) == 30); /* not what waits */
-    REQUIRE(wstpkeep_complete(&keep, pair[0], 1, 2) == 0);
+    REQUIRE(wstpkeep_complete(&keep, pair[0], 0, 1, 2) == 0);
     REQUIRE(out(&keep)->begin == UINT64_MAX && out(&keep)->end == sizeof data && out(&keep)->evaluations == 1);
-    REQUIRE(wstpkeep_complete(&keep, pair[0], 4, 3) == 0); /* more than the notes know of */
+    REQUIRE(wstpkeep_complete(&keep, pair[0], 7, 4, 3) == 0); /* more than the notes know of */
     REQUIRE(out(&keep)->evaluations == 4 && out(&keep)->head == 3);
+    REQUIRE(out(&keep)->end == sizeof data + 7); /* and what went another way */
     close(pair[0]);
     close(pair[1]);
     REQUIRE(wstpkeep_written(pair[0]) == -1 && wstpkeep_taken(pair[0]) == -1);
-    REQUIRE(wstpkeep_complete(&keep, pair[0], 5, 3) == -1 && out(&keep)->evaluations == 4);
+    REQUIRE(wstpkeep_complete(&keep, pair[0], 7, 5, 3) == -1 && out(&keep)->evaluations == 4);
 #endif
 }
 

@@ -15,6 +15,7 @@
 #include "test_require.h"
 
 #define CHUNK 1000
+#define SMALL 16384
 
 static uint8_t buffer[4096], frame[6 + CHUNK + 1];
 static struct wstprelay relay;
@@ -100,6 +101,32 @@ static void leaves(void)
     tear_down();
 }
 
+/* The call returns after so many small frames of the first connection; a large one makes it wait for as many again. */
+static void counts(void)
+{
+    static uint8_t large[SMALL + 1], got[SMALL + 100];
+    uint32_t size = SMALL + 1;
+
+    set_up();
+    relay.chunk = size;
+    relay.frame = got;
+    relay.pause = relay.until = 3;
+    REQUIRE(write(peers[1], "x", 1) == 1 && once() == 0 && relay.until == 3); /* the other connection */
+    REQUIRE(write(peers[0], "x", 1) == 1 && once() == 0 && relay.until == 2);
+    REQUIRE(write(peers[0], large, size) == (ssize_t)size && once() == 0 && relay.until == 3);
+    REQUIRE(write(peers[0], "x", 1) == 1 && once() == 0 && relay.until == 2);
+    relay.ends[0].credit = relay.ends[0].enough = 100000;
+    relay.buffer = got, relay.size = sizeof got;
+    REQUIRE(write(to_stream, "\0\0\x40\1\0\1", 6) == 6 && write(to_stream, large, SMALL + 1) == SMALL + 1);
+    REQUIRE(write(to_stream, "\n", 1) == 1 && once() == 0 && relay.end == 0 && relay.until == 3); /* a large one comes */
+    for (size = 3; size > 0; size--)
+        REQUIRE(write(peers[0], "x", 1) == 1 && relay.until == size && once() == 0);
+    REQUIRE(relay.until == 0);
+    relay.pause = 0; /* it is not asked to count */
+    REQUIRE(write(peers[0], "x", 1) == 1 && once() == 0 && relay.until == 0);
+    tear_down();
+}
+
 static void anything(void)
 {
     uint8_t bytes[200];
@@ -122,6 +149,7 @@ int main(void)
 {
     passes();
     leaves();
+    counts();
     anything();
     return 0;
 }

@@ -40,6 +40,20 @@ static size_t send_now(int32_t descriptor, const uint8_t *data, size_t length)
     return 0;
 }
 
+int wstpcopy_send_lent(struct wstpcopy_end *end, const uint8_t *data, size_t length)
+{
+    if (!end->lend->lent || !wstplend_send(end->lend, data, length))
+        return 0;
+    end->lent.sent += length;
+    return 1;
+}
+
+void wstpcopy_give_back(struct wstpcopy_end *end)
+{
+    if (end->lend)
+        wstplend_give_back(end->lend);
+}
+
 /* Notes for what is about to be sent: a whole frame, the beginning of a large one, or more of that. */
 static void note_send(const struct wstpcopy *channel, size_t length)
 {
@@ -59,7 +73,10 @@ static void flush(struct wstpcopy *channel, const uint8_t *buffer)
 
     if (channel->sink->keep)
         note_send(channel, length);
-    channel->unsent = send_now(channel->sink->descriptor, buffer + channel->start, length);
+    if (channel->sink->lend && wstpcopy_send_lent(channel->sink, buffer + channel->start, length))
+        channel->unsent = 0;
+    else
+        channel->unsent = send_now(channel->sink->descriptor, buffer + channel->start, length);
     channel->open_tail = buffer[channel->position - 1] != END_PACKET;
     channel->start = channel->position;
 }
@@ -138,7 +155,7 @@ static int complete(struct wstpcopy *channel, const uint8_t *buffer)
     channel->begun = 0;
     if (channel->sink->keep) {
         const struct wstpkeep_out *last = &channel->sink->keep->outs[channel->sink->keep->valid_out];
-        wstpkeep_complete(channel->sink->keep, channel->sink->descriptor, last->evaluations, last->head);
+        wstpkeep_complete(channel->sink->keep, channel->sink->descriptor, channel->sink->lent.sent, last->evaluations, last->head);
     }
     return 1;
 }
@@ -198,14 +215,30 @@ static void add_to_total(const struct wstpcopy *channel, size_t size)
         *channel->total += size;
 }
 
+/* Receives from the stream that takes the connection's place; as recv(). */
+static ssize_t receive_lent(struct wstpcopy_end *source, uint8_t *data, size_t room)
+{
+    int64_t size = wstplend_receive(source->lend, data, room);
+
+    if (size > 0) {
+        source->lent.taken += (uint64_t)size;
+        return (ssize_t)size;
+    }
+    errno = EAGAIN;
+    return -1;
+}
+
 /* Receives what fits; 1: something came, 0: the end, -1: nothing is there yet. */
 static int receive(struct wstpcopy *channel, uint8_t *data, size_t room)
 {
-    ssize_t size;
+    ssize_t size = -1;
 
-    do
-        size = recv(channel->source->descriptor, data, room, 0);
-    while (size < 0 && errno == EINTR);
+    if (channel->source->lend && channel->source->lend->lent)
+        size = receive_lent(channel->source, data, room);
+    if (size < 0)
+        do
+            size = recv(channel->source->descriptor, data, room, 0);
+        while (size < 0 && errno == EINTR);
     if (size > 0) {
         channel->drained = (size_t)size < room;
         channel->end += (uint64_t)size;
@@ -334,8 +367,10 @@ int wstpcopy_pass(struct wstpcopy *channel, uint8_t *buffer, size_t size, int32_
     size_t total = 0, unsent = 0;
     int ended = 0;
 
-    if (pipe[0] < 0 || channel->source->descriptor < 0 || !wstpcopy_is_passing(channel) || channel->scan->opaque < WORTH_IT)
+    if (pipe[0] < 0 || channel->source->descriptor < 0 || !wstpcopy_is_passing(channel) || channel->scan->opaque < WORTH_IT
+        || (channel->source->lend && channel->source->lend->lent))
         return wstpcopy_receive(channel, buffer, size, 0);
+    wstpcopy_give_back(channel->sink);
     if (channel->keep)
         wstpkeep_receive(channel->keep, 0, 0);
     while (unsent == 0 && total < BURST && channel->scan->opaque > 0) {
@@ -404,7 +439,9 @@ static int lacks_rest(const struct wstpcopy *channel, int verdict)
 
 static void wait_for(const struct wstpcopy *channel)
 {
-    struct pollfd one = {.fd = channel->source->descriptor, .events = POLLIN};
+    const struct wstpcopy_end *source = channel->source;
+    int lent = source->lend && source->lend->lent;
+    struct pollfd one = {.fd = lent ? source->lend->incoming : source->descriptor, .events = POLLIN};
     struct timespec wait_time = {0, WAIT_TIME};
 
     ppoll(&one, 1, &wait_time, NULL);

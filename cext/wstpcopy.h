@@ -16,6 +16,7 @@
 #define WSTPCOPY_H
 
 #include "wstpkeep.h"
+#include "wstplend.h"
 #include "wstpscan.h"
 
 #ifdef __cplusplus
@@ -45,6 +46,8 @@ struct wstpcopy_end {
     int32_t descriptor;         /* -1: closed, or not to be used here */
     int32_t free;               /* 1: whole frames may be written to it, no writer is in the middle of one */
     struct wstpkeep *keep;      /* notes of what is written to it; NULL: none are made */
+    struct wstplend *lend;      /* a stream that takes its place while it is lent; NULL: none */
+    struct wstplend_totals lent; /* what has passed over such a stream, in all */
 };
 
 struct wstpcopy {
@@ -124,6 +127,13 @@ int wstpcopy_next(struct wstpcopy *channel, const uint8_t *buffer);
 
 /* Acknowledges at once everything that was received. */
 void wstpcopy_acknowledge(int32_t descriptor);
+
+/* Sends over the stream that takes the connection's place; returns 1 if everything was sent, 0 if the connection itself has
+ * to be used. For one with `lend`. */
+int wstpcopy_send_lent(struct wstpcopy_end *end, const uint8_t *data, size_t length);
+
+/* The connection stands for itself again. */
+void wstpcopy_give_back(struct wstpcopy_end *end);
 
 /* The place + 1 of a buffer in the file of buffers; 0: it is not there. */
 uint64_t wstpcopy_place(const struct wstpcopy *channel, const uint8_t *buffer);

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE /* syscall */
 #include "wstpepoll.h"
+#include "wstpsocket.h"
 
 #include <errno.h>
 
@@ -71,6 +72,67 @@ void wstpepoll_unwatch(int epoll, struct wstpcopy *channel)
     if (channel->watched)
         control(epoll, EPOLL_CTL_DEL, channel, 0);
     channel->watched = 0;
+    wstpcopy_give_back(channel->source);
+}
+
+/* Streams that are lent. ----------------------------------------------------------------------------------------------
+ *
+ * What the set knows of a bell is the channel, and one bit that says so.
+ */
+
+static void *bell_of(const struct wstpcopy *channel)
+{
+    return (void *)((uintptr_t)channel | 1);
+}
+
+static struct wstpcopy *rung(const struct epoll_event *event)
+{
+    uintptr_t word = (uintptr_t)event->data.ptr;
+
+    return word & 1 ? (struct wstpcopy *)(word & ~(uintptr_t)1) : NULL;
+}
+
+int wstpepoll_borrow(int epoll, struct wstpcopy *channel, struct wstplend *lend)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.ptr = bell_of(channel)}};
+
+    lend->epoll = epoll;
+    lend->data = channel;
+    if (wstplend_begin(lend) < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, lend->bell, &event) < 0)
+        return -1;
+    channel->source->lend = lend;
+    channel->source->lent = wstplend_totals(lend->page);
+    return 0;
+}
+
+void wstpepoll_return(struct wstpcopy *channel)
+{
+    struct wstplend *lend = channel->source->lend;
+
+    wstplend_give_back(lend);
+    epoll_ctl(lend->epoll, EPOLL_CTL_DEL, lend->bell, NULL);
+    channel->source->lend = NULL;
+}
+
+/* Whether nothing is under way in either direction, and the channel may receive. */
+static int is_between_frames(const struct wstpcopy *channel)
+{
+    return channel->waiting && channel->watched && channel->source->free && channel->source->descriptor >= 0
+        && channel->scan->step == WSTPSCAN_AT_BOUNDARY && !channel->scan->error;
+}
+
+/* The connector has offered the stream, or has ended. */
+static void answer(const struct wstpcopy *channel)
+{
+    struct wstplend *lend = channel->source->lend;
+    char heard[16];
+    ssize_t size = recv(lend->bell, heard, sizeof heard, MSG_DONTWAIT);
+
+    if (size == 0 || (size < 0 && !not_now())) {
+        epoll_ctl(lend->epoll, EPOLL_CTL_DEL, lend->bell, NULL);
+        wstplend_give_back(lend);
+    } else
+        wstplend_take(lend, channel->source->descriptor, is_between_frames(channel));
 }
 
 /* Events. -------------------------------------------------------------------------------------------------------------
@@ -232,7 +294,7 @@ static int do_rounds(struct call *call, const struct epoll_event *ready, int cou
 
     for (i = 0; i < count; i++) {
         struct wstpcopy *channel = ready[i].data.ptr;
-        if (!channel->waiting || wstpcopy_is_passing(channel) != passing)
+        if (!channel || !channel->waiting || wstpcopy_is_passing(channel) != passing)
             continue;
         if (call->count + 2 > call->loop->most)
             return 1;
@@ -272,7 +334,13 @@ static int take_turn(struct call *call, int64_t nanoseconds)
     call->rounds = call->portions = 0;
     call->may_wait = call->alone && count == 1;
     for (i = 0; i < count; i++) {
-        struct wstpcopy *channel = ready[i].data.ptr;
+        struct wstpcopy *channel = rung(&ready[i]);
+        if (channel) {
+            answer(channel);
+            ready[i].data.ptr = NULL;
+            continue;
+        }
+        channel = ready[i].data.ptr;
         if (!channel->waiting) /* and with no events asked for, a hang-up would still be reported */
             wstpepoll_unwatch(loop->descriptor, channel);
     }
@@ -386,6 +454,20 @@ int wstpepoll_watch(int epoll, struct wstpcopy *channel)
 void wstpepoll_unwatch(int epoll, struct wstpcopy *channel)
 {
     (void)epoll;
+    (void)channel;
+}
+
+int wstpepoll_borrow(int epoll, struct wstpcopy *channel, struct wstplend *lend)
+{
+    (void)epoll;
+    (void)channel;
+    (void)lend;
+    errno = ENOSYS;
+    return -1;
+}
+
+void wstpepoll_return(struct wstpcopy *channel)
+{
     (void)channel;
 }
 

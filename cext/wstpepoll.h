@@ -55,8 +55,16 @@ int wstpepoll_open(void);
 /* Adds a channel to the loop. Returns 0, or -1: errno. */
 int wstpepoll_watch(int epoll, struct wstpcopy *channel);
 
-/* Removes it; to be called before the channel's descriptor is closed. */
+/* Removes it; to be called before the channel's descriptor is closed. A stream that takes the connection's place is given
+ * back. */
 void wstpepoll_unwatch(int epoll, struct wstpcopy *channel);
+
+/* Takes the stream from now on that is offered in place of the channel's connection, whenever the channel waits between two
+ * frames. Returns 0, or -1: errno. The caller sets `page`, `incoming`, `outgoing` and `bell` before. */
+int wstpepoll_borrow(int epoll, struct wstpcopy *channel, struct wstplend *lend);
+
+/* The opposite, for a channel of which that was called; before the descriptors are closed. */
+void wstpepoll_return(struct wstpcopy *channel);
 
 /*
  * Does rounds for channels that wait and have something to receive, and returns how many events there are. The first verdict

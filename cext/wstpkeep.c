@@ -48,7 +48,7 @@ void wstpkeep_begin(struct wstpkeep *keep, int32_t head, int32_t begins)
     note_out(keep, last->end, NEVER, last->evaluations + (uint64_t)begins, begins ? head : last->head, begins);
 }
 
-int wstpkeep_complete(struct wstpkeep *keep, int32_t descriptor, uint64_t evaluations, int32_t head)
+int wstpkeep_complete(struct wstpkeep *keep, int32_t descriptor, uint64_t lent, uint64_t evaluations, int32_t head)
 {
     int64_t written = wstpkeep_written(descriptor);
 
@@ -60,7 +60,7 @@ int wstpkeep_complete(struct wstpkeep *keep, int32_t descriptor, uint64_t evalua
         evaluations = last->evaluations;
         head = last->head;
     }
-    note_out(keep, NEVER, (uint64_t)written - keep->written, evaluations, head, 0);
+    note_out(keep, NEVER, (uint64_t)written + lent - keep->written, evaluations, head, 0);
     return 0;
 }
 

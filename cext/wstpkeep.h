@@ -61,9 +61,9 @@ void wstpkeep_send(struct wstpkeep *keep, uint64_t size, int32_t head, int32_t b
 void wstpkeep_begin(struct wstpkeep *keep, int32_t head, int32_t begins);
 
 /* It has been written. With the number of evaluations that have begun and the head of the last one, unless the notes know of
- * more. Returns 0, or -1: the
- * system does not say how much was written, and the notes say that the frame is not complete. */
-int wstpkeep_complete(struct wstpkeep *keep, int32_t descriptor, uint64_t evaluations, int32_t head);
+ * more. `lent` bytes have ever gone another way (wstplend.h). Returns 0, or -1: the system does not say how much was
+ * written, and the notes say that the frame is not complete. */
+int wstpkeep_complete(struct wstpkeep *keep, int32_t descriptor, uint64_t lent, uint64_t evaluations, int32_t head);
 
 /* Everything that was scanned up to this place was handed on. With `idle`, the kernel has no open evaluation. */
 void wstpkeep_handed_on(struct wstpkeep *keep, uint64_t boundary, int32_t idle);

@@ -24,6 +24,8 @@ typedef char same_as_pollfd[sizeof(struct wstprelay_watch) == sizeof(struct poll
 
 enum { LEFT_TO_PYTHON = 0, DONE = 1, RETURN = 2 };
 
+enum { SMALL = 16384 }; /* bytes; see wstplend.c */
+
 static int64_t now(void)
 {
     struct timespec time;
@@ -68,6 +70,8 @@ static int take(struct wstprelay *relay)
             relay->left = length - (uint32_t)sent;
             return RETURN;
         }
+        if (frame[5] == 1 && length > SMALL)
+            relay->until = relay->pause;
         relay->begin += HEADER + length + 1;
         if (end->delivered >= end->enough)
             result = RETURN;
@@ -76,6 +80,16 @@ static int take(struct wstprelay *relay)
         return RETURN;
     relay->begin = relay->end = 0;
     return result;
+}
+
+/* A frame of the first connection has passed. Returns how many small ones are to follow before the call returns. */
+static uint32_t count_down(struct wstprelay *relay, uint32_t length)
+{
+    if (length > SMALL)
+        relay->until = relay->pause;
+    else if (relay->until)
+        relay->until--;
+    return relay->until;
 }
 
 /* Passes what a connection has to the stream as a frame. */
@@ -111,6 +125,8 @@ static int pass(struct wstprelay *relay, uint32_t number)
         relay->rest_end = size;
         return RETURN;
     }
+    if (number == 1 && relay->pause && count_down(relay, (uint32_t)got) == 0)
+        return RETURN;
     return end->may_pass == 0 ? RETURN : DONE;
 }
 

@@ -44,11 +44,14 @@ struct wstprelay {
     uint32_t chunk;                         /* bytes of one frame at most */
     uint32_t rest_begin, rest_end;          /* what the stream did not take of the frame; 0 when the call begins */
     uint32_t heard;                         /* whether anything was read from the stream */
+    uint32_t until;                         /* after so many small frames from ends[0] the call returns, with 0 here; */
+    uint32_t pause;                         /* which is set to this when a large one passes; 0: the call does not do so */
 };
 
 /* Waits until there is something for Python to do, or for so many milliseconds, -1 without a limit, and does what is usual
  * meanwhile. Returns how many of the watched descriptors are ready, which is in their `ready`; perhaps 0, if `begin`
- * and `end` or `rest_begin` and `rest_end` differ, or an end may pass nothing more or has been given enough. -errno if
+ * and `end` or `rest_begin` and `rest_end` differ, or an end may pass nothing more or has been given enough, or
+ * `until` has come to 0. -errno if
  * the descriptors cannot be waited for. */
 int32_t wstprelay_wait(struct wstprelay *relay, struct wstprelay_watch *watches, uint32_t count, int32_t milliseconds);
 

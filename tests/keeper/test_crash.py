@@ -34,6 +34,7 @@ from tests.support.terminal import TerminalProgram
 from tests.support.terminal import script as script_words
 from tools.harness import forking, processes
 from tools.harness.crashing import run
+from tools.harness.engines import interpreter
 from tools.harness.fake_kernel.codec import Function, Symbol
 from tools.harness.kernels import make_kernel
 from tools.harness.processes import KEEPER
@@ -100,8 +101,9 @@ def settled(link):
 
 
 def test_sessions_are_found_again_and_again(tmp_path, kernel):
-    """Some compute, some are idle, some are reserved, and the moment is random."""
-    report = run(tmp_path, kernel, sessions=9, kills=4, threads=2, rest=0.2, seed=os.getpid())
+    """Some compute, some are idle, some are reserved, some of each have kernels elsewhere, and the moment is random."""
+    elsewhere = {"KernelLauncher": "env", "KernelAgent": interpreter()}
+    report = run(tmp_path, kernel, sessions=9, kills=4, threads=2, rest=0.2, seed=os.getpid(), elsewhere=elsewhere)
     assert len(report.lost) <= report.in_frame, f"{report}: {report.lost}"
     assert report.in_frame or report.found == 36, str(report)
 

@@ -63,6 +63,7 @@ class Peer:
 
 class Process:
     pid = 1
+    remote = None
 
     def __init__(self):
         self.exited = AsyncResult()

@@ -27,10 +27,12 @@ class Lost(Exception):
 
 
 class Session:
-    """One client and its kernel. `kind` is what it does: "computing", "idle", or "reserved" (it is not connected)."""
+    """One client and its kernel, which is of the pool. `kind` is what it does: "computing", "idle", or "reserved" (it
+    is not connected).
+    """
 
-    def __init__(self, number, kind):
-        self.kind = kind
+    def __init__(self, number, kind, pool_name):
+        self.kind, self.pool_name = kind, pool_name
         self.value = f"value {number}"
         self.link = self.id = None
         #: The number of the last evaluation, whether its answer has come, and how many answers did.
@@ -41,7 +43,7 @@ class Session:
     def begin(self, port):
         """Get a kernel and leave the value in it."""
         self.link = rawlink.connect(port, timeout=DEADLINE)
-        assert self.link.command("ConnectKernel") == SUCCESS
+        assert self.link.command("ConnectKernel", self.pool_name) == SUCCESS
         assert self.link.get_packet()[0] == "InputNamePacket"
         self.id = json.loads(self.link.command("GetKernelID"))["result"]
         assert self.link.command("SetKeepAlive", Symbol("True")) == SUCCESS
@@ -149,20 +151,32 @@ class Report:
         )
 
 
-def run(folder, kernel, *, sessions, kills, threads=4, rest=0.3, seed=0, told=lambda text: None):
+def run(folder, kernel, *, sessions, kills, threads=4, rest=0.3, seed=0, told=lambda text: None, elsewhere=None):
     """Kill the server of so many sessions so often; returns a `Report`.
 
     folder: for files. kernel: KernelPath. threads: that play the computing sessions. rest: most seconds between two
-    kills. seed: of the random moments. told: hears how far it has come.
+    kills. seed: of the random moments. told: hears how far it has come. elsewhere: keys of a pool from which the first
+    third of the sessions have their kernels, if there is to be one.
     """
     rng, report = random.Random(seed), Report()
+    far = sessions // 3 if elsewhere else 0
+    sizes = {"Main": sessions - far, **({"Far": far} if far else {})}
     configuration = {
         "EnableAutomaticKernelConnection": False,
         "KernelsOutliveServer": 120,
         "KernelWaitTimeout": DEADLINE,
-        "Pools": {"Main": pool(kernel, MinimumKernelNumber=sessions, MaximumKernelNumber=2 * sessions, KeepAlive=True)},
-    }
-    players = [Session(number, ("computing", "idle", "reserved")[number % 3]) for number in range(sessions)]
+        "Pools": {
+            name: pool(
+                kernel, MinimumKernelNumber=size, MaximumKernelNumber=2 * size, KeepAlive=True,
+                **(elsewhere if name == "Far" else {}),
+            )
+            for name, size in sizes.items()
+        },
+    }  # fmt: skip
+    kinds = ("computing", "idle", "reserved")
+    players = [
+        Session(number, kinds[number % 3], "Far" if number < far else "Main") for number in range(sessions)
+    ]
     port = "0"
     with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(threads) as executor:
         for kill in range(kills + 1):

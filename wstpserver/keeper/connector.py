@@ -150,23 +150,28 @@ class Connector:
     def _launch(self) -> None:
         words, source = agent_command(self._order["agent"])
         command = [*self._order["launcher"], *words]
+        (self._to_agent, standard_input), (self._from_agent, standard_output) = _stream_pair(), _stream_pair()
+        # the keeper would kill it with this process, and a launcher that is killed may leave its job behind
+        environment = {name: text for name, text in os.environ.items() if name != MARK}
+        environment.setdefault("SHLVL", "1")  # or bash, given a socket as its input, reads the user's .bashrc
         try:
             self._launcher = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=standard_input,
+                stdout=standard_output,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
-                # the keeper would kill it with this process, and a launcher that is killed may leave its job behind
-                env={name: text for name, text in os.environ.items() if name != MARK},
+                env=environment,
             )
         except OSError as error:
             self._fail(f'the launcher "{command[0]}" could not be started: {error.strerror}')
             return
-        assert self._launcher.stdin and self._launcher.stdout and self._launcher.stderr
-        self._to_agent = self._launcher.stdin.fileno()
-        self._from_agent, self._errors = self._launcher.stdout.fileno(), self._launcher.stderr.fileno()
+        finally:
+            os.close(standard_input)
+            os.close(standard_output)
+        assert self._launcher.stderr
+        self._errors = self._launcher.stderr.fileno()
         for descriptor in (self._from_agent, self._errors):
             os.set_blocking(descriptor, False)
         self._output.when_written(self._watch_engine)
@@ -264,6 +269,8 @@ class Connector:
             self._report(**expected)
             start["server"] = {**order["server"], **expected}
         self._loop.serve(stream)
+        if not order.get("server"):
+            stream.lend_to_server()
         stream.send(protocol.START, 0, json.dumps(start).encode())
         self._ping()
         try:
@@ -555,6 +562,16 @@ def agent_source() -> str:
 def _printable(text: str) -> str:
     """A text of the other side as a line for a person."""
     return "".join(character if character.isprintable() else " " for character in text[:_LONGEST_TEXT])
+
+
+def _stream_pair() -> tuple[int, int]:
+    """Our end and the other one of what takes the place of a pipe: a socket takes a small frame as a whole, and shows
+    it before it gives it away.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, protocol.PIPE_SIZE)
+    return ours.detach(), theirs.detach()
 
 
 def _end_with_parent() -> None:

@@ -3,6 +3,10 @@
 Both processes between a server and a kernel elsewhere are woken twice for an evaluation. What the agent does between
 two sleeps is time in which nobody else goes on, and its code is cold each time: so frames of the data connection that
 come as a whole are passed on in one short function, by the rules of `stream.py`, as `relay.py` does for the connector.
+They are read as objects of their own: where most are small that takes less than a buffer and views of it.
+
+To wake a process that sleeps takes as long as all the rest. So where answers come at once the agent does not sleep
+until the next one is there, while nobody else wants its processor (`_Watchfulness`).
 """
 
 from __future__ import annotations
@@ -31,8 +35,56 @@ from wstpserver.keeper.stream import (
 _MOST_READY = 8
 
 
+#: Seconds within which an answer comes at once.
+_AT_ONCE = 0.0005
+
+#: Seconds between two looks that are so long that another process must have run on this processor.
+_INTERRUPTED = 0.0001
+
+_processors: Any = getattr(os, "sched_getaffinity", None)
+
+
+class _Watchfulness:
+    """Looks for an answer without sleeping: for 0.5 ms after a frame that a kernel may answer, if the answer before
+    came within that time, and if there is another processor for the kernel.
+    """
+
+    def __init__(self) -> None:
+        self._possible = _processors is not None and len(_processors(0)) > 1
+        #: Whether the last answer came at once.
+        self._worth_it = False
+        #: When the frame came that is not answered yet; 0: there is none.
+        self.asked = 0.0
+
+    def answered(self, now: float) -> None:
+        """An answer has come."""
+        if self.asked:
+            self._worth_it = self._possible and now - self.asked < _AT_ONCE
+            self.asked = 0.0
+
+    def look(self, poll: Any) -> list[tuple[int, int]]:
+        """What is ready; nothing if it is better to sleep."""
+        last = time.monotonic()
+        until = self.asked + _AT_ONCE
+        while self._worth_it:
+            ready: list[tuple[int, int]] = poll(0, _MOST_READY)
+            if ready:
+                return ready
+            os.sched_yield()
+            now = time.monotonic()
+            self._worth_it = now < until and now - last < _INTERRUPTED
+            last = now
+        return []
+
+
 class PassingChannel(StreamChannel):
     """The data connection of a kernel of this machine."""
+
+    _watchfulness: _Watchfulness
+
+    def open(self, connected: socket.socket | None = None, descriptor: int = -1) -> None:
+        self._watchfulness = _Watchfulness()
+        super().open(connected, descriptor)
 
     def pass_usual(self, poll: Any, seconds: float | None) -> list[tuple[int, int]] | None:
         """Pass whole frames on until there is something else to do.
@@ -48,9 +100,8 @@ class PassingChannel(StreamChannel):
         usual = stream.idle and self.reading and self.receiving and not (self._queue or self._broken)
         if connected is None or descriptor < 0 or not usual:
             return None
-        readv, write, monotonic, acknowledge = os.readv, os.write, time.monotonic, connected.setsockopt
-        incoming, outgoing, buffer, scratch = stream.incoming, stream.outgoing, stream.buffer, stream.scratch
-        into, into_frame, unpack, pack = [buffer], stream.payload, HEADER.unpack_from, HEADER.pack_into
+        read, write, monotonic, acknowledge = os.read, os.write, time.monotonic, connected.setsockopt
+        incoming, outgoing, unpack, pack = stream.incoming, stream.outgoing, HEADER.unpack_from, HEADER.pack
         from_server, from_kernel = (incoming, select.POLLIN), (descriptor, select.POLLIN)
         may_pass = self._limit - self._under_way
         credit = min(self._credit, CREDIT_STEP - self._written)
@@ -58,52 +109,55 @@ class PassingChannel(StreamChannel):
         until = None if seconds is None else monotonic() + seconds
         ready: list[tuple[int, int]] = []
         head = HEADER.size
-        rest = rest_of_frame = rest_of_buffer = None
+        rest = rest_of_frame = unusual = None
+        watchfulness = self._watchfulness
         while True:
-            ready = poll(seconds, _MOST_READY)
+            ready = watchfulness.look(poll) if watchfulness.asked else []
+            if not ready:
+                ready = poll(seconds, _MOST_READY)
             if len(ready) != 1:
                 break
             if ready[0] == from_server:
                 try:
-                    size = readv(incoming, into)
+                    data = read(incoming, CHUNK)
                 except OSError:
                     break
-                length = size - FRAME
-                if length <= 0 or length >= credit - delivered or buffer[size - 1] != LINE_FEED or (
-                    unpack(buffer) != (length, DATA, DATA_CHANNEL)
+                length = len(data) - FRAME
+                if length <= 0 or length >= credit - delivered or data[-1] != LINE_FEED or (
+                    unpack(data) != (length, DATA, DATA_CHANNEL)
                 ):  # fmt: skip
-                    rest_of_buffer = size
+                    unusual = data
                     break
                 try:
-                    sent = write(descriptor, buffer[head : size - 1])
+                    sent = write(descriptor, data[head:-1])
                 except OSError:
                     sent = 0
                 delivered += length
-                now = stream.heard = monotonic()
+                now = stream.heard = watchfulness.asked = monotonic()
                 if sent < length:
-                    rest = buffer[head + sent : size - 1]
+                    rest = memoryview(data)[head + sent : -1]
                     break
             elif ready[0] == from_kernel and may_pass - passed >= CHUNK:
                 try:
-                    size = readv(descriptor, into_frame)
+                    data = read(descriptor, CHUNK)
                 except OSError:
                     break
+                size = len(data)
                 if not size:
                     break
-                pack(scratch, 0, size, DATA, DATA_CHANNEL)
-                scratch[head + size] = LINE_FEED
-                size += FRAME
+                frame = b"%b%b\n" % (pack(size, DATA, DATA_CHANNEL), data)
                 try:
-                    sent = write(outgoing, scratch[:size])
+                    sent = write(outgoing, frame)
                 except OSError:
                     sent = 0
-                passed += size - FRAME
-                if sent < size:
-                    rest_of_frame = scratch[sent:size]
+                passed += size
+                if sent < size + FRAME:
+                    rest_of_frame = memoryview(frame)[sent:]
                     break
                 if QUICKACK is not None:
                     acknowledge(socket.IPPROTO_TCP, QUICKACK, 1)
                 now = monotonic()
+                watchfulness.answered(now)
             else:
                 break
             if until is not None:
@@ -119,8 +173,9 @@ class PassingChannel(StreamChannel):
             self.deliver(rest)
         elif rest_of_frame is not None:
             stream.keep(rest_of_frame)
-        elif rest_of_buffer is not None:
-            stream.received(rest_of_buffer)
+        elif unusual is not None:
+            stream.buffer[: len(unusual)] = unusual
+            stream.received(len(unusual))
         else:
             return ready
         return []

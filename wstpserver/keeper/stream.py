@@ -600,8 +600,8 @@ class StreamChannel:
             self._finish_sending()
             self._ended()
 
-    def _give_credit(self) -> None:
-        if self._written >= CREDIT_STEP and self.receiving:
+    def _give_credit(self, least: int = CREDIT_STEP) -> None:
+        if self._written >= least and self.receiving:
             self._credit += self._written
             self._stream.send(CREDIT, self.number, _CREDIT.pack(self._written))
             self._written = 0

@@ -21,7 +21,7 @@ import gevent
 from gevent import get_hub, getcurrent
 from gevent.event import Event
 
-from wstpserver._native import ffi
+from wstpserver._native import ffi, lib
 from wstpserver.wire.packets import MessageCode, MessageReader, encode_message
 
 #: Seconds after which a greenlet that always finds something to do yields to the loop. A frame may cost next to
@@ -186,6 +186,9 @@ class Connection:
         return self._send_some(data)
 
     def _send_some(self, data: bytes | bytearray | memoryview) -> int:
+        handle = self.handle
+        if handle.lend and lib.wstpcopy_send_lent(handle, ffi.from_buffer(data), len(data)):
+            return len(data)
         try:
             return self.socket.send(data)
         except _NOT_NOW:
@@ -235,6 +238,7 @@ class Connection:
                 self.unsent += view if self.unsent else view[self._send_some(view) :]
                 return
             view = memoryview(self.take_unsent() + bytes(view))
+        lib.wstpcopy_give_back(self.handle)
         hub = get_hub()
         if self._writer is None:
             self._writer = hub.loop.io(self.socket.fileno(), 2)

@@ -40,6 +40,7 @@ from tools.harness.waiting import wait_for, wait_gone
 from wstpserver.keeper import stream as protocol
 from wstpserver.keeper.agent import Agent
 from wstpserver.keeper.connector import AGENT_MODULES, LAUNCHER_GRACE, LINK_GRACE, REPORT, agent_source
+from wstpserver.keeper.relay import lender_address
 from wstpserver.server.kernels.process import RemoteKernel
 
 #: What an engine with a remote shell does to a command.
@@ -81,10 +82,13 @@ def server(tmp_path_factory):
         "Shell": elsewhere(kernel, REMOTE_SHELL, **keys, **initialisation),
         "Noisy": elsewhere(kernel, noisy, **keys),
         "Tcp": elsewhere(kernel, KernelTransport="tcp", **keys),
+        "Intruder": elsewhere(
+            kernel, script(folder / "intruder", _INTRUDER), **{**keys, "MaximumKernelNumber": len(INTRUSIONS)}
+        ),
     }
     root = {"EnableAutomaticKernelConnection": False, "KernelTransportInterface": "127.0.0.1"}
     with serving(folder, {"Pools": pools, **root}) as running:
-        ready_kernels(running, 7)
+        ready_kernels(running, 8)
         yield running
 
 
@@ -178,6 +182,104 @@ def processes_of(link, pool_name):
     return told["ProcessID"], *processes.children(told["ProcessID"]), told["HostProcessID"]
 
 
+# -- the stream that is lent to the server ---------------------------------------------------------------------------
+
+
+def switches(pid):
+    """How often a process has gone to sleep."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", status, re.MULTILINE)[1])
+
+
+def wait_until_lent(link, connector):
+    """Evaluate until twenty evaluations pass while the connector sleeps on most of the time."""
+
+    def passes():
+        before = switches(connector)
+        conversation.evaluations(link, 20)
+        return switches(connector) - before < 10
+
+    wait_for(passes, what="the stream to be lent")
+
+
+def test_the_connector_sleeps_while_evaluations_pass(server):
+    """After whatever else has passed as well: the stream is lent to the server again and again."""
+    with join_pool(server, "Words") as link:
+        connector, *_ = processes_of(link, "Words")
+        wait_until_lent(link, connector)
+        conversation.output_while_it_happens(link)
+        conversation.large(link, 200_000)
+        conversation.send_large(link, 100_000)
+        conversation.send_large(link, 20_000)
+        link.evaluate(Function("WriteOutput", "a line\n"))
+        wait_until_lent(link, connector)
+        for size in (16_000, 16_300, 16_384, 16_400, 40_000, 70_000):  # more than one loan allows
+            for number in range(6):
+                assert link.evaluate(Function("StringJoin", "x" * size, str(number))) == "x" * size + str(number)
+        link.put("EvaluatePacket", Function("CompoundExpression", Function("Print", "now"), Function("Pause", 100)))
+        assert link.get_packet() == ("TextPacket", "now\n")
+        link.send_message(conversation.ABORT)
+        assert link.get_packet() == ("ReturnPacket", conversation.ABORTED)
+        wait_until_lent(link, connector)
+
+
+def test_somebody_else_asks_for_the_stream(server):
+    """It is for one at a time; the server goes on without it."""
+    with join_pool(server, "Words") as link:
+        connector, *_ = processes_of(link, "Words")
+        wait_until_lent(link, connector)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+            other.settimeout(20.0)
+            other.connect(lender_address(connector))
+            _, descriptors, _, _ = socket.recv_fds(other, 100, 10)
+            conversation.evaluations(link, 6)
+            other.send(b"nothing that it knows")
+            for descriptor in descriptors:
+                os.close(descriptor)
+        conversation.evaluations(link, 20)
+
+
+#: A launcher whose stream says more than the agent does, once an answer has passed that asks for it.
+_INTRUDER = """
+import os, selectors, subprocess, sys
+words = {
+    "no line feed": b"\\0\\0\\0\\2\\0\\1abc" + bytes(100),
+    "4 GB": b"\\xff\\xff\\xff\\xff\\0\\1" + bytes(100),
+    "credit for nothing": b"\\0\\0\\0\\4\\1\\1\\0\\1\\0\\0\\n",
+    "no WSTP": b"\\0\\0\\0\\4\\0\\1!!!!\\n",
+    "the beginning of a frame": b"\\0\\0\\0\\4\\0\\1!",
+}
+agent = subprocess.Popen(sys.argv[1:], stdin=0, stdout=subprocess.PIPE)
+while data := os.read(agent.stdout.fileno(), 1 << 16):
+    os.write(1, data)
+    for word in words:
+        if b"please: " + word.encode() in data:
+            os.write(1, words[word])
+            if "beginning" in word:
+                agent.kill()
+agent.wait()
+"""
+INTRUSIONS = ("no line feed", "4 GB", "credit for nothing", "no WSTP", "the beginning of a frame")
+
+
+def test_hostile_streams_while_they_are_lent(server):
+    """Their kernels end, and nobody else notices."""
+    with contextlib.ExitStack() as stack:
+        bystander, *links = [
+            stack.enter_context(join_pool(server, name)) for name in ("Main", *["Intruder"] * len(INTRUSIONS))
+        ]
+        for link in links:
+            wait_until_lent(link, kernel_facts(link, "Intruder")["ProcessID"])
+        for link, what in zip(links, INTRUSIONS, strict=True):
+            link.put("EvaluatePacket", Function("StringJoin", "please: ", what))
+            assert link.get_packet() == ("ReturnPacket", f"please: {what}")
+        for number in range(10):
+            assert bystander.evaluate(number) == number
+        for link in links:
+            packet = link.get_packet()
+            assert is_death(packet), packet
+
+
 def test_initialisation_and_silent_replacement(server):
     """Each kernel reads the file of its machine and evaluates the code, also one that takes the place of another."""
     with join_pool(server, "Shell") as link:
@@ -232,9 +334,11 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
         with join_pool(first, "a") as link:
             identifier, before = kernel_id(link), kernel_facts(link, "a")
             link.evaluate(Function("Set", conversation.Symbol("x"), 23))
+            conversation.evaluations(link, 20)  # the stream is lent to the server by then
             os.kill(first.pid, signal.SIGUSR2)
             first.wait_for_log("Restarted with ")
             assert link.evaluate(conversation.Symbol("x")) == 23
+            conversation.evaluations(link, 20)
             assert {**kernel_facts(link, "a"), **CHANGING} == {**before, **CHANGING}
             assert link.command("SetReserveKernel", conversation.Symbol("True")) == SUCCESS
         first.wait_for_log(f"is unbridged from kernel {identifier}")
@@ -246,6 +350,7 @@ def test_a_kernel_outlives_restart_and_crash_of_the_server(tmp_path, transport):
         ):
             reconnect(link, identifier)
             assert link.evaluate(conversation.Symbol("x")) == 23
+            conversation.evaluations(link, 20)
             assert {**kernel_facts(link, "a"), **CHANGING} == {**before, **CHANGING}
             link.put("EvaluatePacket", Function("Die", 3))
             packet = link.get_packet()

@@ -16,6 +16,7 @@ from wstpserver.server import GracePeriods
 from wstpserver.server.connection import MessageWatch, MessageWriter, run_messages
 from wstpserver.server.handover import link_record, packed, unpacked
 from wstpserver.server.handshake import OpenLink
+from wstpserver.server.kernels.kernel_link import BorrowedStream
 from wstpserver.server.kernels.notes import KernelNotes
 from wstpserver.server.kernels.process import KernelProcess
 from wstpserver.server.relay.channel import ChannelEvent, FrameState
@@ -131,6 +132,9 @@ class KernelSession:
         self._reader = MessageReader()
         self._messages = MessageWatch(link.messages, link.messages_leftover, self._run_messages, self._messages_ended)
         self._data = gevent.spawn(self._run)
+        #: The stream to the agent of a kernel elsewhere, and the greenlet that asks for it.
+        self._stream: BorrowedStream | None = None
+        self._asking = gevent.spawn(self._borrow) if process.remote is not None else None
 
     # -- the bridge --------------------------------------------------------------------------------------------
 
@@ -188,6 +192,7 @@ class KernelSession:
         """Receive nothing more, and wait for nothing that is to be sent. To be called until it returns True: then the
         kernel can be handed over.
         """
+        lib.wstpcopy_give_back(self.link.data.handle)
         self.link.data.keep_unsent()
         if self.channel.halt():
             return True
@@ -225,7 +230,8 @@ class KernelSession:
         if self.notes is not None:
             evaluation = self.evaluation
             head = evaluation.open_heads[0] if evaluation.busy else PacketHead.OTHER
-            lib.wstpkeep_complete(self.notes.state, self.link.data.socket.fileno(), evaluation.begun, head)
+            lent = self.link.data.handle.lent.sent
+            lib.wstpkeep_complete(self.notes.state, self.link.data.socket.fileno(), lent, evaluation.begun, head)
             self.notes.state.plain = evaluation.counted
             if not evaluation.simple:
                 self._changed(True)
@@ -363,6 +369,16 @@ class KernelSession:
             self._idle.set()
         self._owner.kernel_link_ended(self)
 
+    def _borrow(self) -> None:
+        try:
+            stream = BorrowedStream(self.process.pid)
+        except OSError:  # it does not lend its stream, or has ended
+            return
+        if self.alive and self.channel.borrow(stream.lend):
+            self._stream = stream
+        else:
+            stream.close()
+
     def _exited(self, _event: object) -> None:
         # Something that the kernel started may have inherited its link and keep it open: it goes with the kernel.
         gevent.spawn_later(LINK_END_GRACE, self.process.kill_group, signal.SIGKILL)
@@ -411,6 +427,12 @@ class KernelSession:
 
     def _release(self) -> None:
         self._data.join()
+        if self._asking is not None:
+            self._asking.kill()
+        if self._stream is not None:
+            self.channel.end_borrowing()
+            self._stream.close()
+            self._stream = None
         if self.notes is not None:
             self.channel.drop_notes()
             if self.backlog.journal is not None:

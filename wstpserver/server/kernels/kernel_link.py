@@ -11,13 +11,21 @@ secret before anything else passes:
     server   welcome
 
 From then on the connection is that of the kernel's link. A secret is good for one connection of each channel.
+
+With KernelTransport "stdio" the connector of a kernel elsewhere lends the stream to its agent to the server
+(`BorrowedStream`).
 """
 
 from __future__ import annotations
 
+import errno
 import hmac
+import mmap
+import os
 import secrets
+import select
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,7 +35,10 @@ from gevent import get_hub
 from gevent.event import AsyncResult, Event
 from gevent.socket import wait_read
 
+from wstpserver._native import ffi, lib
+from wstpserver.keeper import protocol
 from wstpserver.keeper.agent import proof
+from wstpserver.keeper.relay import lender_address
 from wstpserver.keeper.stream import DATA_CHANNEL, MESSAGE_CHANNEL, VERSION
 from wstpserver.server.connection import ConnectionClosed, address_name, peer_name
 from wstpserver.server.handshake import LinkHandshakes, OpenLink, PendingConnection
@@ -51,6 +62,9 @@ PROOF_TIMEOUT = 10.0
 
 #: Connections at the same time that have not proved anything yet. Further ones are closed.
 MAXIMUM_UNPROVED = 256
+
+#: Seconds that a connector has to answer.
+LENDER_TIMEOUT = 10.0
 
 #: Bytes of a line of the conversation at most.
 _LONGEST_LINE = 256
@@ -111,6 +125,89 @@ class ExpectedLink:
         for connected, _ in self._arrived.values():
             connected.close()
         self._arrived.clear()
+
+
+class BorrowedStream:
+    """The stream to the agent of a kernel elsewhere, as its connector lends it (cext/wstplend.h).
+
+    Args:
+        pid: the process of the connector.
+        wait: waits until this descriptor is readable; raises TimeoutError. Usually other greenlets run meanwhile.
+
+    Raises:
+        ConnectionRefusedError: this connector has never lent its stream, and does not.
+        OSError: it does not answer.
+
+    Attributes:
+        lend: cffi `struct wstplend *`; valid until `close`.
+    """
+
+    def __init__(self, pid: int, wait: Callable[[int], object] = lambda descriptor: _wait_for(descriptor)) -> None:
+        if not sys.platform.startswith("linux"):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "nothing is lent on this system")
+        self._connector = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connector.setblocking(False)
+        self._descriptors: list[int] = []
+        try:
+            self._connector.connect(lender_address(pid))
+            if protocol.peer(self._connector)[0] != pid:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, "something else has the address of the connector")
+            wait(self._connector.fileno())
+            received = protocol.receive(self._connector)
+            if received is None:
+                raise ConnectionResetError(errno.ECONNRESET, "the connector has ended")
+            self._descriptors = received[1]
+            incoming, outgoing, file = self._descriptors
+            self._memory = mmap.mmap(file, mmap.PAGESIZE)
+        except (OSError, ValueError, protocol.BadMessage) as error:
+            self.close()
+            raise error if isinstance(error, OSError) else OSError(errno.EPROTO, str(error)) from None
+        os.close(self._descriptors.pop())
+        self._page = ffi.cast("struct wstplend_page *", ffi.from_buffer(self._memory))
+        self.lend = ffi.new("struct wstplend *")
+        self.lend.page, self.lend.bell = self._page, self._connector.fileno()
+        self.lend.incoming, self.lend.outgoing = incoming, outgoing
+
+    @property
+    def totals(self) -> tuple[int, int]:
+        """Bytes that have been sent to the kernel and taken from it in this way by any server."""
+        totals = lib.wstplend_totals(self._page)
+        return totals.sent, totals.taken
+
+    def close(self) -> None:
+        """Close the descriptors; nobody may use `lend` any more."""
+        self._connector.close()
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors = []
+
+
+def _wait_for(descriptor: int) -> None:
+    wait_read(descriptor, LENDER_TIMEOUT, TimeoutError())
+
+
+def _wait_alone_for(descriptor: int) -> None:
+    """The same while no other greenlet runs."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if not poll.poll(LENDER_TIMEOUT * 1000):
+        raise TimeoutError
+
+
+def passed_beside(pid: int) -> tuple[int, int]:
+    """How many bytes were sent to the kernel of a connector and taken from it that did not pass over the connection of
+    its link. No other greenlet runs meanwhile.
+
+    Raises:
+        OSError: the connector does not answer.
+    """
+    try:
+        stream = BorrowedStream(pid, _wait_alone_for)
+    except ConnectionRefusedError:
+        return 0, 0
+    totals = stream.totals
+    stream.close()
+    return totals
 
 
 class KernelListener:

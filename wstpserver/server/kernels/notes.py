@@ -270,15 +270,20 @@ class KernelNotes:
 
     # -- after a crash -------------------------------------------------------------------------------------------
 
-    def recover(self, descriptor: int) -> Recovered:
-        """Find out where the connection stands; *descriptor* is its.
+    def recover(self, descriptor: int, beside: tuple[int, int] = (0, 0)) -> Recovered:
+        """Find out where the connection stands.
+
+        Args:
+            descriptor: Of the connection.
+            beside: Bytes that were sent to the kernel and received from it, but not over the connection.
 
         Raises:
             NotesLost: That cannot be known, or the kernel is in the middle of a frame from its client.
         """
         record = self._record()
-        begun = self._begun(descriptor)
-        taken = int(lib.wstpkeep_taken(descriptor)) - self.state.taken
+        sent, received_beside = beside
+        begun = self._begun(int(lib.wstpkeep_written(descriptor)) + sent)
+        taken = int(lib.wstpkeep_taken(descriptor)) + received_beside - int(self.state.taken)
         done, out = self.state.ins[self.state.valid_in], self.state.outs[self.state.valid_out]
         position, received, scan = self._received(int(done.boundary), taken)
         fresh = record.get("at") == [begun, int(done.boundary)]
@@ -286,9 +291,9 @@ class KernelNotes:
         busy, state = begun > done.idle, int(self.state.state) - 1 if self.state.state else None
         return Recovered(int(done.boundary), position, received, scan, begun, busy, head, record, state, fresh)
 
-    def _begun(self, descriptor: int) -> int:
-        """How many evaluations have begun."""
-        written: int = int(lib.wstpkeep_written(descriptor)) - int(self.state.written)
+    def _begun(self, written: int) -> int:
+        """How many evaluations have begun, when so many bytes were written in all."""
+        written -= int(self.state.written)
         out = self.state.outs[self.state.valid_out]
         if written == out.begin:
             return int(out.evaluations) - int(out.begins)

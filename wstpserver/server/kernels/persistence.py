@@ -18,6 +18,7 @@ from wstpserver._native import lib
 from wstpserver.pools.states import Kernel, KernelState
 from wstpserver.server.handover import packed, unpacked
 from wstpserver.server.kernels.keeper_client import KeeperClient
+from wstpserver.server.kernels.kernel_link import passed_beside
 from wstpserver.server.kernels.notes import Journal, KernelNotes, NotesFile, NotesLost, Recovered
 from wstpserver.server.log import Log
 from wstpserver.server.relay.epoll_loop import share_buffers
@@ -155,7 +156,22 @@ class Persistence:
             return None
         return notes
 
-    def find_notes(self, record: Mapping[str, Any], descriptor: int, received: int) -> tuple[KernelNotes, int] | None:
+    @staticmethod
+    def passed_beside(record: Mapping[str, Any]) -> tuple[int, int]:
+        """How many bytes were sent to the kernel of a record, and received from it, but not over its connection.
+
+        Raises:
+            OSError: Who knows that does not answer.
+        """
+        found: tuple[int, int] | None = record.get("beside")
+        process = record["process"]
+        if found is None:
+            found = passed_beside(process["pid"]) if "remote" in process else (0, 0)
+        return found
+
+    def find_notes(
+        self, record: Mapping[str, Any], descriptor: int, received: int, beside: int
+    ) -> tuple[KernelNotes, int] | None:
         """The notes that another process has begun of a kernel, and the position of the next byte that it has not
         handed on; None if there are none.
 
@@ -163,13 +179,14 @@ class Persistence:
             record: What was handed over of the kernel.
             descriptor: Of its data connection.
             received: How much was received, and is handed on by this process.
+            beside: How much of the stream was not received over this connection.
         """
         if self._file is None or "notes" not in record:
             return None
         notes = self._file.go_on(record["notes"])
         position = record.get("position")
         if position is None:
-            position = int(lib.wstpkeep_taken(descriptor)) - int(notes.state.taken) - received
+            position = int(lib.wstpkeep_taken(descriptor)) + beside - int(notes.state.taken) - received
         return notes, position
 
     def journal(self, kernel: Kernel, channel: Any) -> Journal:
@@ -312,7 +329,8 @@ class Persistence:
                 if self._file is None:
                     raise NotesLost("there are no notes of it")
                 notes = self._file.go_on(held["notes"])
-                found = notes.recover(descriptors[0])
+                beside = _ask(held["session"])
+                found = notes.recover(descriptors[0], beside)
                 kernel = _kernel_record(found)
             except NotesLost as error:
                 lost[identifier] = str(error)
@@ -322,9 +340,17 @@ class Persistence:
                 awaited[identifier] = found.record.get("keep_alive") if found.state is None else None
                 kernel["state"] = KernelState.RESERVED.value
             records.append(kernel)
-            kernels[identifier] = _session_record(held, descriptors, found, output)
+            kernels[identifier] = {**_session_record(held, descriptors, found, output), "beside": beside}
         registry = {"kernels": records, "pools": [], "clients": [], "waiting": []}
         return {"registry": registry, "kernels": kernels, "clients": [], "closing": {}}, awaited, lost
+
+
+def _ask(session: Mapping[str, Any]) -> tuple[int, int]:
+    """`Persistence.passed_beside` for what can be gone without. Raises NotesLost."""
+    try:
+        return Persistence.passed_beside(session)
+    except OSError:
+        raise NotesLost("the process that stands for it here does not answer") from None
 
 
 def _close(descriptors: list[int], output: tuple[dict[str, Any], list[int]] | None) -> None:

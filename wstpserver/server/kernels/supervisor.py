@@ -238,11 +238,14 @@ class Supervisor:
             OSError: Its link does not exist any more.
             KeyError, ValueError: The record is none of a kernel.
         """
+        beside = self._persistence.passed_beside(record)
         link = link_of_record(record["link"])
+        lent = link.data.handle.lent
+        lent.sent, lent.taken = beside
         if self._log.trace_enabled:
             trace_link(self._log, link, f"Kernel {kernel.id}")
         session = KernelSession(self._owner, kernel, process, link, self._settings().missed_output_limit)
-        found = self._persistence.find_notes(record, link.data.socket.fileno(), len(link.leftover))
+        found = self._persistence.find_notes(record, link.data.socket.fileno(), len(link.leftover), lent.taken)
         if found is not None:
             notes, position = found
             notes.keep(link.leftover)

@@ -415,6 +415,19 @@ class Channel:
         """What is kept of a frame that is not whole."""
         return self._kept
 
+    # -- another stream in the place of the connection ---------------------------------------------------------------
+
+    def borrow(self, lend: Any) -> bool:
+        """Receive and send over another stream whenever that is offered: cffi `struct wstplend *` (cext/wstplend.h),
+        which must live until `end_borrowing`, or until the connection is closed. False if that is not possible.
+        """
+        return self._loop is not None and self._loop.borrow(self, lend)
+
+    def end_borrowing(self) -> None:
+        """The opposite of `borrow`."""
+        if self._loop is not None:
+            self._loop.end_borrowing(self)
+
     # -- what subclasses decide ----------------------------------------------------------------------------------
 
     def _most_held(self, head: PacketHead) -> int:

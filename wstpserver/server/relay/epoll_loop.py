@@ -156,6 +156,7 @@ class EpollLoop:
     def leave(self, channel: WaitingChannel) -> None:
         """Forget a channel, before its connection is closed."""
         lib.wstpepoll_unwatch(self._state.descriptor, channel.state)
+        self.end_borrowing(channel)
         self._channels.pop(channel.state.number, None)
         if not self._channels:
             self._watcher.stop()
@@ -164,6 +165,18 @@ class EpollLoop:
         """Receive nothing for a channel that waits, until it is woken."""
         if channel.state.watched:
             lib.wstpepoll_unwatch(self._state.descriptor, channel.state)
+
+    def borrow(self, channel: WaitingChannel, lend: Any) -> bool:
+        """Whenever it is offered, take a stream in the place of a channel's connection: cffi `struct wstplend *`
+        (cext/wstplend.h). False if that is not possible.
+        """
+        return bool(lib.wstpepoll_borrow(self._state.descriptor, channel.state, lend) == 0)
+
+    @staticmethod
+    def end_borrowing(channel: WaitingChannel) -> None:
+        """The opposite, before the stream is closed."""
+        if channel.state.source.lend:
+            lib.wstpepoll_return(channel.state)
 
     def wait(self, channel: WaitingChannel) -> bool:
         """Wait in the channel's greenlet until there is something that it must process, which it finds in its
