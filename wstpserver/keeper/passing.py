@@ -1,12 +1,12 @@
 """The agent's loop, which passes what is usual without a handler.
 
-Both processes between a server and a kernel elsewhere are woken twice for an evaluation. What the agent does between
-two sleeps is time in which nobody else goes on, and its code is cold each time: so frames of the data connection that
-come as a whole are passed on in one short function, by the rules of `stream.py`, as `relay.py` does for the connector.
-They are read as objects of their own: where most are small that takes less than a buffer and views of it.
+The agent has something to do twice for an evaluation. Meanwhile no other process goes on, and its code is cold each
+time: so frames of the data connection that come as a whole are passed on in one short function, by the rules of
+`stream.py`, as `relay.py` does for the connector. They are read as objects of their own: where most are small that
+takes less than a buffer and views of it.
 
 To wake a process that sleeps takes as long as all the rest. So where answers come at once the agent does not sleep
-until the next one is there, while nobody else wants its processor (`_Watchfulness`).
+until the next one is there, while no other process wants its processor (`_BusyPoll`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _INTERRUPTED = 0.0001
 _processors: Any = getattr(os, "sched_getaffinity", None)
 
 
-class _Watchfulness:
+class _BusyPoll:
     """Looks for an answer without sleeping: for 0.5 ms after a frame that a kernel may answer, if the answer before
     came within that time, and if there is another processor for the kernel.
     """
@@ -80,10 +80,10 @@ class _Watchfulness:
 class PassingChannel(StreamChannel):
     """The data connection of a kernel of this machine."""
 
-    _watchfulness: _Watchfulness
+    _busy_poll: _BusyPoll
 
     def open(self, connected: socket.socket | None = None, descriptor: int = -1) -> None:
-        self._watchfulness = _Watchfulness()
+        self._busy_poll = _BusyPoll()
         super().open(connected, descriptor)
 
     def pass_usual(self, poll: Any, seconds: float | None) -> list[tuple[int, int]] | None:
@@ -110,9 +110,9 @@ class PassingChannel(StreamChannel):
         ready: list[tuple[int, int]] = []
         head = HEADER.size
         rest = rest_of_frame = unusual = None
-        watchfulness = self._watchfulness
+        busy_poll = self._busy_poll
         while True:
-            ready = watchfulness.look(poll) if watchfulness.asked else []
+            ready = busy_poll.look(poll) if busy_poll.asked else []
             if not ready:
                 ready = poll(seconds, _MOST_READY)
             if len(ready) != 1:
@@ -133,7 +133,7 @@ class PassingChannel(StreamChannel):
                 except OSError:
                     sent = 0
                 delivered += length
-                now = stream.heard = watchfulness.asked = monotonic()
+                now = stream.heard = busy_poll.asked = monotonic()
                 if sent < length:
                     rest = memoryview(data)[head + sent : -1]
                     break
@@ -157,7 +157,7 @@ class PassingChannel(StreamChannel):
                 if QUICKACK is not None:
                     acknowledge(socket.IPPROTO_TCP, QUICKACK, 1)
                 now = monotonic()
-                watchfulness.answered(now)
+                busy_poll.answered(now)
             else:
                 break
             if until is not None:
