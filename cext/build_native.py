@@ -59,7 +59,7 @@ ffibuilder.set_source(
     "\n".join(f'#include "{header}"' for header in HEADERS),
     sources=[f"cext/{name}" for name in SOURCES],
     include_dirs=["cext"],
-    depends=[f"cext/{name}" for name in [*HEADERS, "wstpsocket.h", "build_native.py"]],
+    depends=[f"cext/{name}" for name in [*HEADERS, "wstpsocket.h", "wstpstream.h", "build_native.py"]],
 )
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
  * Tests of the notes that survive a process; tools/test-c builds them with sanitizers and runs them.
  */
 #include "test_require.h"
+#include "test_tcp.h"
 #include "wstpkeep.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -66,25 +65,6 @@ static void test_what_was_handed_on(void)
     REQUIRE(keep.buffer == 3 && keep.first == 90 && keep.kept == 0);
 }
 
-/* The ends of a TCP connection of this host: [0] has connected. */
-static void open_pair(int pair[2])
-{
-    struct sockaddr_in address;
-    socklen_t size = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-
-    memset(&address, 0, sizeof address);
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(listener >= 0 && bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 1) == 0);
-    REQUIRE(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
-    pair[0] = socket(AF_INET, SOCK_STREAM, 0);
-    REQUIRE(pair[0] >= 0 && connect(pair[0], (struct sockaddr *)&address, size) == 0);
-    pair[1] = accept(listener, NULL, NULL);
-    REQUIRE(pair[1] >= 0);
-    close(listener);
-}
-
 static void test_bytes_of_a_connection(void)
 {
 #ifdef __linux__
@@ -92,7 +72,7 @@ static void test_bytes_of_a_connection(void)
     char data[100];
     int pair[2];
 
-    open_pair(pair);
+    open_tcp_pair(pair);
     memset(data, 'x', sizeof data);
     REQUIRE(wstpkeep_written(pair[0]) >= 0 && wstpkeep_taken(pair[1]) == 0);
     memset(&keep, 0, sizeof keep);

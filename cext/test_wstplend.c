@@ -3,12 +3,11 @@
  * tools/test-c builds them with sanitizers and runs them.
  */
 #include "test_epoll.h"
+#include "test_tcp.h"
 
 #ifdef __linux__
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -27,23 +26,15 @@ struct pair {
     int bell;                   /* and of what both ring */
 };
 
-/* The ends of a TCP connection of this host. */
+/* The server's end and the connector's, which has connected. */
 static void connect_pair(int32_t *near_end, int *far_end)
 {
-    struct sockaddr_in address;
-    socklen_t size = sizeof address;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    int pair[2];
 
-    memset(&address, 0, sizeof address);
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(listener >= 0 && bind(listener, (struct sockaddr *)&address, size) == 0 && listen(listener, 1) == 0);
-    REQUIRE(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
-    *far_end = socket(AF_INET, SOCK_STREAM, 0);
-    REQUIRE(*far_end >= 0 && connect(*far_end, (struct sockaddr *)&address, size) == 0);
-    *near_end = accept(listener, NULL, NULL);
-    REQUIRE(*near_end >= 0 && fcntl(*near_end, F_SETFL, O_NONBLOCK) == 0 && fcntl(*far_end, F_SETFL, O_NONBLOCK) == 0);
-    close(listener);
+    open_tcp_pair(pair);
+    REQUIRE(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(pair[1], F_SETFL, O_NONBLOCK) == 0);
+    *far_end = pair[0];
+    *near_end = pair[1];
 }
 
 static void begin(struct pair *p)

@@ -4,6 +4,7 @@
 #endif
 
 #include "wstprelay.h"
+#include "wstpstream.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -15,7 +16,6 @@
 #include "test_require.h"
 
 #define CHUNK 1000
-#define SMALL 16384
 
 static uint8_t buffer[4096], frame[6 + CHUNK + 1];
 static struct wstprelay relay;
@@ -104,8 +104,8 @@ static void leaves(void)
 /* The call returns after so many small frames of the first connection; a large one makes it wait for as many again. */
 static void counts(void)
 {
-    static uint8_t large[SMALL + 1], got[SMALL + 100];
-    uint32_t size = SMALL + 1;
+    static uint8_t large[STREAM_SMALL + 1], got[STREAM_SMALL + 100];
+    uint32_t size = STREAM_SMALL + 1;
 
     set_up();
     relay.chunk = size;
@@ -117,7 +117,7 @@ static void counts(void)
     REQUIRE(write(peers[0], "x", 1) == 1 && once() == 0 && relay.until == 2);
     relay.ends[0].credit = relay.ends[0].enough = 100000;
     relay.buffer = got, relay.size = sizeof got;
-    REQUIRE(write(to_stream, "\0\0\x40\1\0\1", 6) == 6 && write(to_stream, large, SMALL + 1) == SMALL + 1);
+    REQUIRE(write(to_stream, "\0\0\x40\1\0\1", 6) == 6 && write(to_stream, large, STREAM_SMALL + 1) == STREAM_SMALL + 1);
     REQUIRE(write(to_stream, "\n", 1) == 1 && once() == 0 && relay.end == 0 && relay.until == 3); /* a large one comes */
     for (size = 3; size > 0; size--)
         REQUIRE(write(peers[0], "x", 1) == 1 && relay.until == size && once() == 0);

@@ -8,6 +8,7 @@
 
 #include "wstpkeep.h"
 #include "wstpsocket.h"
+#include "wstpstream.h"
 
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,15 +19,9 @@
 #include <sys/uio.h>
 
 enum {
-    HEADER = 6,
-    FRAME = HEADER + 1, /* bytes of a frame beside its content */
-    LARGEST = 16384,    /* of the content */
-    OVERHEAD = 256,     /* of half a socket's buffer, which is what the system takes as a whole */
-    LOOK_TIME = 1,      /* milliseconds between two looks at a server that passes a frame */
-    LINE_FEED = '\n'
+    OVERHEAD = 256, /* of half a socket's buffer, which is what the system takes as a whole */
+    LOOK_TIME = 1   /* milliseconds between two looks at a server that passes a frame */
 };
-
-static const uint8_t DATA_FRAME[2] = {0, 1}; /* kind and channel, as in stream.py */
 
 /* The message lies in the page as it is: not compiled where that is not possible. */
 typedef char fits[sizeof(struct mmsghdr) <= sizeof(((struct wstplend_page *)0)->message) ? 1 : -1];
@@ -64,11 +59,6 @@ int64_t wstplend_given(int32_t connection)
     return (int64_t)(sent - again + waiting);
 }
 
-int64_t wstplend_received(int32_t connection)
-{
-    return wstpkeep_taken(connection);
-}
-
 /* The connector. ----------------------------------------------------------------------------------------------------- */
 
 /* The message of the page, of which the system writes msg_len. */
@@ -83,14 +73,14 @@ struct wstplend_totals wstplend_totals(const struct wstplend_page *page)
     struct mmsghdr message;
 
     memcpy(&message, page->message, sizeof message);
-    if (page->under_way == page->number + 1 && message.msg_len > FRAME)
-        *(page->sends ? &totals.sent : &totals.taken) += message.msg_len - FRAME;
+    if (page->under_way == page->number + 1 && message.msg_len > STREAM_FRAME)
+        *(page->sends ? &totals.sent : &totals.taken) += message.msg_len - STREAM_FRAME;
     return totals;
 }
 
 int wstplend_offer(struct wstplend_page *page, int32_t connection, uint32_t may_send, uint32_t may_take)
 {
-    int64_t received = wstplend_received(connection), given = wstplend_given(connection);
+    int64_t received = wstpkeep_taken(connection), given = wstplend_given(connection);
 
     if (received < 0 || given < 0)
         return -1;
@@ -128,7 +118,7 @@ int wstplend_begin(struct wstplend *lend)
     lend->lent = 0;
     if (getsockopt(lend->outgoing, SOL_SOCKET, SO_SNDBUF, &size, &length) < 0 || size / 2 < 2 * OVERHEAD)
         return -1;
-    lend->most = size / 2 - OVERHEAD < LARGEST ? (uint32_t)(size / 2 - OVERHEAD) : (uint32_t)LARGEST;
+    lend->most = size / 2 - OVERHEAD < STREAM_SMALL ? (uint32_t)(size / 2 - OVERHEAD) : (uint32_t)STREAM_SMALL;
     return 0;
 }
 
@@ -188,7 +178,7 @@ static int move(struct wstplend *lend, int sends, struct iovec *parts, size_t le
         done = sends ? sendmmsg(lend->outgoing, message, 1, MSG_DONTWAIT | MSG_NOSIGNAL)
                      : recvmmsg(lend->incoming, message, 1, MSG_DONTWAIT, NULL);
     while (done < 0 && errno == EINTR);
-    if (done == 1 && message->msg_len == length + FRAME) {
+    if (done == 1 && message->msg_len == length + STREAM_FRAME) {
         *next = page->totals[page->number & 1];
         *(sends ? &next->sent : &next->taken) += length;
         IN_ORDER();
@@ -215,7 +205,7 @@ int wstplend_take(struct wstplend *lend, int32_t connection, int ready)
     if (lend->lent) /* it was recalled meanwhile, and offered again */
         forget(lend);
     if (!ready || wstplend_given(connection) != (int64_t)page->received
-        || wstplend_received(connection) != (int64_t)page->given
+        || wstpkeep_taken(connection) != (int64_t)page->given
         || epoll_ctl(lend->epoll, EPOLL_CTL_ADD, lend->incoming, &event) < 0) {
         set_state(page, WSTPLEND_CONNECTOR);
         ring(lend);
@@ -229,14 +219,12 @@ int wstplend_take(struct wstplend *lend, int32_t connection, int ready)
 int wstplend_send(struct wstplend *lend, const uint8_t *data, size_t length)
 {
     struct wstplend_page *page = lend->page;
-    uint8_t end = LINE_FEED, header[HEADER] = {
-        (uint8_t)(length >> 24), (uint8_t)(length >> 16), (uint8_t)(length >> 8), (uint8_t)length,
-        DATA_FRAME[0], DATA_FRAME[1],
-    };
-    struct iovec parts[3] = {{header, HEADER}, {(void *)(uintptr_t)data, length}, {&end, 1}};
+    uint8_t end = STREAM_LINE_FEED, header[STREAM_HEADER];
+    struct iovec parts[3] = {{header, STREAM_HEADER}, {(void *)(uintptr_t)data, length}, {&end, 1}};
 
     if (!enter(lend))
         return 0;
+    stream_put_header(header, (uint32_t)length, STREAM_LINK);
     if (length == 0 || length > lend->most || length > page->may_send || !move(lend, 1, parts, length)) {
         put_back(lend);
         return 0;
@@ -252,19 +240,19 @@ static size_t content(const struct wstplend *lend, const uint8_t *header, const 
 {
     size_t length;
 
-    if (size <= HEADER || memcmp(header + 4, DATA_FRAME, sizeof DATA_FRAME) != 0)
+    if (size <= STREAM_HEADER || header[4] != STREAM_DATA || header[5] != STREAM_LINK)
         return 0;
-    length = (size_t)header[0] << 24 | (size_t)header[1] << 16 | (size_t)header[2] << 8 | (size_t)header[3];
-    if (length > lend->page->may_take || size - HEADER <= length || rest[length] != LINE_FEED)
+    length = stream_length(header);
+    if (length > lend->page->may_take || size - STREAM_HEADER <= length || rest[length] != STREAM_LINE_FEED)
         return 0;
     return length;
 }
 
 int64_t wstplend_receive(struct wstplend *lend, uint8_t *buffer, size_t room)
 {
-    uint8_t end, header[HEADER];
+    uint8_t end, header[STREAM_HEADER];
     size_t length = 0;
-    struct iovec parts[3] = {{header, HEADER}, {buffer, room < LARGEST + 1 ? room : LARGEST + 1}, {&end, 1}};
+    struct iovec parts[3] = {{header, STREAM_HEADER}, {buffer, room < STREAM_SMALL + 1 ? room : STREAM_SMALL + 1}, {&end, 1}};
     struct msghdr peek = {.msg_iov = parts, .msg_iovlen = 2};
     ssize_t seen;
 
@@ -298,12 +286,6 @@ void wstplend_give_back(struct wstplend *lend)
 #else
 
 int64_t wstplend_given(int32_t connection)
-{
-    (void)connection;
-    return -1;
-}
-
-int64_t wstplend_received(int32_t connection)
 {
     (void)connection;
     return -1;

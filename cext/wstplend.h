@@ -63,9 +63,9 @@ struct wstplend {
     void *data;                 /* and for whom */
 };
 
-/* Bytes that were ever given to the system for a TCP connection, and that were ever received by a program; -1: unknown. */
+/* Bytes that were ever given to the system for a TCP connection; -1: unknown. It can be compared with what the other end has
+ * received (wstpkeep_taken): wstpkeep_written counts one byte more at the end that has connected. */
 int64_t wstplend_given(int32_t connection);
-int64_t wstplend_received(int32_t connection);
 
 /* What has passed, also if a server was killed meanwhile. To be asked while the stream is the connector's. */
 struct wstplend_totals wstplend_totals(const struct wstplend_page *page);

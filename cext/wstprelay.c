@@ -5,6 +5,7 @@
 
 #include "wstprelay.h"
 #include "wstpsocket.h"
+#include "wstpstream.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -19,12 +20,7 @@ typedef char same_as_pollfd[sizeof(struct wstprelay_watch) == sizeof(struct poll
         && offsetof(struct wstprelay_watch, events) == offsetof(struct pollfd, events)
         && offsetof(struct wstprelay_watch, ready) == offsetof(struct pollfd, revents) ? 1 : -1];
 
-#define HEADER 6
-#define KIND_DATA 0
-
 enum { LEFT_TO_PYTHON = 0, DONE = 1, RETURN = 2 };
-
-enum { SMALL = 16384 }; /* bytes; see wstplend.c */
 
 static int64_t now(void)
 {
@@ -47,32 +43,32 @@ static int take(struct wstprelay *relay)
     relay->heard = 1;
     relay->begin = 0;
     relay->end = (uint32_t)got;
-    while (relay->end - relay->begin > HEADER) {
+    while (relay->end - relay->begin > STREAM_HEADER) {
         const uint8_t *frame = relay->buffer + relay->begin;
-        uint32_t length = (uint32_t)frame[0] << 24 | (uint32_t)frame[1] << 16 | (uint32_t)frame[2] << 8 | frame[3];
+        uint32_t length = stream_length(frame);
         struct wstprelay_end *end;
         ssize_t sent;
 
-        if (frame[4] != KIND_DATA || frame[5] < 1 || frame[5] > 2)
+        if (frame[4] != STREAM_DATA || frame[5] < 1 || frame[5] > 2)
             return RETURN;
         end = &relay->ends[frame[5] - 1];
         if (end->descriptor < 0 || length == 0 || length > end->credit
-            || length >= relay->end - relay->begin - HEADER || frame[HEADER + length] != '\n')
+            || length >= relay->end - relay->begin - STREAM_HEADER || frame[STREAM_HEADER + length] != STREAM_LINE_FEED)
             return RETURN;
-        sent = send(end->descriptor, frame + HEADER, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = send(end->descriptor, frame + STREAM_HEADER, length, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent <= 0)
             return RETURN;
         end->credit -= length;
         end->delivered += (uint32_t)sent;
         if ((uint32_t)sent < length) {
-            relay->begin += HEADER + (uint32_t)sent;
+            relay->begin += STREAM_HEADER + (uint32_t)sent;
             relay->channel = frame[5];
             relay->left = length - (uint32_t)sent;
             return RETURN;
         }
-        if (frame[5] == 1 && length > SMALL)
+        if (frame[5] == STREAM_LINK && length > STREAM_SMALL)
             relay->until = relay->pause;
-        relay->begin += HEADER + length + 1;
+        relay->begin += STREAM_FRAME + length;
         if (end->delivered >= end->enough)
             result = RETURN;
     }
@@ -85,7 +81,7 @@ static int take(struct wstprelay *relay)
 /* A frame of the first connection has passed. Returns how many small ones are to follow before the call returns. */
 static uint32_t count_down(struct wstprelay *relay, uint32_t length)
 {
-    if (length > SMALL)
+    if (length > STREAM_SMALL)
         relay->until = relay->pause;
     else if (relay->until)
         relay->until--;
@@ -101,22 +97,17 @@ static int pass(struct wstprelay *relay, uint32_t number)
 
     if (most == 0)
         return LEFT_TO_PYTHON;
-    got = recv(end->descriptor, relay->frame + HEADER, most, MSG_DONTWAIT);
+    got = recv(end->descriptor, relay->frame + STREAM_HEADER, most, MSG_DONTWAIT);
     if (got < 0 && not_now())
         return DONE;
     if (got <= 0)
         return LEFT_TO_PYTHON;
     size = (uint32_t)got;
-    relay->frame[0] = (uint8_t)(size >> 24);
-    relay->frame[1] = (uint8_t)(size >> 16);
-    relay->frame[2] = (uint8_t)(size >> 8);
-    relay->frame[3] = (uint8_t)size;
-    relay->frame[4] = KIND_DATA;
-    relay->frame[5] = (uint8_t)number;
-    relay->frame[HEADER + size] = '\n';
+    stream_put_header(relay->frame, size, (uint8_t)number);
+    relay->frame[STREAM_HEADER + size] = STREAM_LINE_FEED;
     end->may_pass -= size;
     end->passed += size;
-    size += HEADER + 1;
+    size += STREAM_FRAME;
     sent = write(relay->outgoing, relay->frame, size);
     if (sent < 0)
         sent = 0;
@@ -125,7 +116,7 @@ static int pass(struct wstprelay *relay, uint32_t number)
         relay->rest_end = size;
         return RETURN;
     }
-    if (number == 1 && relay->pause && count_down(relay, (uint32_t)got) == 0)
+    if (number == STREAM_LINK && relay->pause && count_down(relay, (uint32_t)got) == 0)
         return RETURN;
     return end->may_pass == 0 ? RETURN : DONE;
 }
