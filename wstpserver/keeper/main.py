@@ -174,13 +174,8 @@ class Keeper:
     # -- servers -------------------------------------------------------------------------------------------------
 
     def _accept(self, _events: int) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except OSError:
-            return
-        if protocol.peer(connection)[1] not in (os.getuid(), 0):
-            connection.close()
-        else:
+        connection = protocol.accept(self._listener)
+        if connection is not None:
             self._connected(connection)
 
     def _connected(self, connection: socket.socket) -> None:

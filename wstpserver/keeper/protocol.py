@@ -169,6 +169,18 @@ def peer(connection: socket.socket) -> tuple[int, int]:
     return pid, user
 
 
+def accept(listener: socket.socket) -> socket.socket | None:
+    """The next connection of this user or of root; None if there is none. A connection of somebody else is closed."""
+    try:
+        connection, _ = listener.accept()
+    except OSError:
+        return None
+    if peer(connection)[1] not in (os.getuid(), 0):
+        connection.close()
+        return None
+    return connection
+
+
 class Peer:
     """One end of the conversation. What the other end does not take at once waits.
 

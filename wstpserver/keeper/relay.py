@@ -137,12 +137,8 @@ class Lender:
         return self._server is not None
 
     def _accept(self, _events: int) -> None:
-        try:
-            server, _ = self._listener.accept()
-        except OSError:
-            return
-        if protocol.peer(server)[1] not in (os.getuid(), 0):
-            server.close()
+        server = protocol.accept(self._listener)
+        if server is None:
             return
         self._lose_server()
         server.setblocking(False)

@@ -161,7 +161,7 @@ class Persistence:
         """How many bytes were sent to the kernel of a record, and received from it, but not over its connection.
 
         Raises:
-            OSError: Who knows that does not answer.
+            OSError: The connector, which knows that, does not answer.
         """
         found: tuple[int, int] | None = record.get("beside")
         process = record["process"]
