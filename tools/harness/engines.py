@@ -89,7 +89,7 @@ class Daemon:
         """End it, by SIGKILL if it does not obey."""
         self.process.terminate()
         try:
-            self.process.wait(60.0)
+            self.process.wait(5.0)
         except subprocess.TimeoutExpired:
             self.kill()
 

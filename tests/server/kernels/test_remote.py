@@ -229,7 +229,7 @@ def test_somebody_else_asks_for_the_stream(server):
         connector, *_ = processes_of(link, "Words")
         wait_until_lent(link, connector)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
-            other.settimeout(20.0)
+            other.settimeout(60.0)
             other.connect(lender_address(connector))
             _, descriptors, _, _ = socket.recv_fds(other, 100, 10)
             conversation.evaluations(link, 6)
