@@ -235,7 +235,7 @@ def test_start_kernel_with_and_without_a_command_line(serve):
 def test_parallel_kernels(serve):
     server = serve(
         {
-            "Main": {},
+            "Main": {"MinimumKernelNumber": 2},
             "Workers": {
                 "ParallelKernels": True, "MinimumKernelNumber": 2, "MaximumKernelNumber": 3, "KeepAlive": False,
             },

@@ -53,7 +53,7 @@ def test_a_client_without_a_kernel_gets_one_for_its_next_expression(serve):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_keep_alive(serve, keep):
-    server = serve({"Main": {"KeepAlive": keep}})
+    server = serve({"Main": {"MinimumKernelNumber": 2, "KeepAlive": keep}})
     link, watcher = server.client(), server.client()
     name = kernel_id(link)
     pid = kernels(watcher)[name]["ProcessID"]

@@ -41,7 +41,7 @@ def test_the_client_of_a_large_kernel_is_told_and_loses_it(serve, tmp_path, wrap
 
 
 def test_a_kernel_that_grows_while_nobody_is_bridged_to_it_is_closed(serve, gate):
-    server = serve({"Main": {"KernelMemoryLimit": LIMIT}})
+    server = serve({"Main": {"MinimumKernelNumber": 2, "KernelMemoryLimit": LIMIT}})
     link, watcher = server.client(), server.client()
     name = kernel_id(link)
     link.put("EvaluatePacket", call("List", gate.busy(), MUCH))

@@ -41,7 +41,7 @@ def serve(tmp_path):
         def __init__(self, main=(), **keys):
             kernel = make_kernel(tmp_path)
             keys = {"ParallelKernels": True, "MinimumKernelNumber": 2, "MaximumKernelNumber": 4} | keys
-            pools = {"Main": pool(kernel, **dict(main)), POOL: pool(kernel, **keys)}
+            pools = {"Main": pool(kernel, **{"MinimumKernelNumber": 2, **dict(main)}), POOL: pool(kernel, **keys)}
             self._process = ServerProcess(tmp_path, {"Pools": pools})
 
         def __enter__(self):

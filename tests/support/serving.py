@@ -293,7 +293,7 @@ def serve(tmp_path):
     with contextlib.ExitStack() as stack:
 
         def start(pools=None, grace=None, **keys):
-            pools = pools or {"Main": {}}
+            pools = pools or {"Main": {"MinimumKernelNumber": 2}}
             configuration = {"Pools": {name: pool(kernel, **values) for name, values in pools.items()}, **keys}
             server = stack.enter_context(serving(tmp_path, configuration, grace=grace))
             server.kernel_path = kernel

@@ -26,8 +26,11 @@ LISTENING = re.compile(r"Listening for new connections on port (\d+)")
 
 
 def pool(kernel, **keys):
-    """The settings of one pool with this KernelPath; keys as in the configuration file."""
-    return {"KernelPath": os.fspath(kernel), **keys}
+    """The settings of one pool with this KernelPath; keys as in the configuration file.
+
+    It has one kernel unless they say otherwise: a start of one costs more than most tests.
+    """
+    return {"KernelPath": os.fspath(kernel), "MinimumKernelNumber": 1, **keys}
 
 
 def free_ports(number=1):
