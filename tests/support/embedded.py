@@ -1,15 +1,14 @@
 """The embedded kernel of this tree, and what the files of several folders share of it.
 
 The fixtures are known to all tests (tests/conftest.py). Each of them starts several kernels; a module that imported one
-would have one of its own. The warm parent is the program itself, which loads Mathics; those of the servers are forked
-(tools/harness/warm.py).
+would have one of its own. The engine of all is loaded once in a run (tests/support/warm.py).
 """
 
 from pathlib import Path
 
 import pytest
 
-from tools.harness import warm
+from tests.support import warm
 
 #: Seconds for embedded kernels to be ready.
 START = 200
@@ -40,7 +39,8 @@ def warm_parent(needs_mathics, tmp_path_factory):
     """A parent of kernels, without a server."""
     from tests.embedded.harness import WarmParent
 
-    parent = WarmParent(tmp_path_factory.mktemp("home"))
+    home = tmp_path_factory.mktemp("home")
+    parent = WarmParent(home, [make_embedded_kernel(home)])
     try:
         assert parent.receive() == {"event": "ready"}
         yield parent

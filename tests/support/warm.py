@@ -55,7 +55,7 @@ def _provide_source():
         listening.listen(64)  # those who ask early wait until it has loaded the engine
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
         process = subprocess.Popen(
-            [sys.executable, "-m", "tools.harness.warm", str(listening.fileno()), str(owner)],
+            [sys.executable, "-m", "tests.support.warm", str(listening.fileno()), str(owner)],
             cwd=_ROOT, env=environment | {"PYTHONPATH": _ROOT, "HOME": "/nonexistent"},
             pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
@@ -170,7 +170,7 @@ def _report(fork, connection):
 
 def _be_warm_parent(engine, request, descriptors):
     """What the program does once it has loaded the engine; returns the exit code."""
-    from wstpserver.embedded import main, process, session
+    from wstpserver.embedded import main, process
 
     parent = os.getppid()
     os.setsid()
@@ -183,21 +183,9 @@ def _be_warm_parent(engine, request, descriptors):
     process.prepare_environment()
     os.chdir(request["folder"])
     sys.argv = [main.__file__, *request["words"]]
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-    def run_kernel(arguments):
-        return session.serve(engine, process.open_kernel_link(arguments))
-
-    server, children = process.PreforkSocket(descriptor), process.PreforkChildren(run_kernel)
+    server = main.open_prefork_socket(descriptor)
     ctypes.CDLL(None).prctl(process.PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
-    if os.getppid() != parent:
-        return process.EXIT_SOFTWARE
-    try:
-        server.send(event="ready")
-    except process.ServerGone:
-        return process.EXIT_OK
-    return process.PreforkParent(server, children).run()
+    return main.serve_requests(engine, server) if os.getppid() == parent else process.EXIT_SOFTWARE
 
 
 if __name__ == "__main__":
