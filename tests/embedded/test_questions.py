@@ -101,31 +101,39 @@ def test_time_limit_ends_a_dialog(used):
     ]  # fmt: skip
 
 
-def interrupted(kernel, text="Print[begun]; Pause[1]; 5"):
-    """An evaluation, at its interrupt menu."""
-    kernel.send("EvaluatePacket", typed(text))
+@pytest.fixture
+def go(tmp_path):
+    """A file that an evaluation waits for which is interrupted."""
+    return tmp_path / "go"
+
+
+def interrupted(kernel, go, text="5"):
+    """An evaluation that waits for a file, at its interrupt menu."""
+    kernel.send("EvaluatePacket", typed(f'z = 8; Print[begun]; While[!FileExistsQ["{go}"], Pause[0.01]]; {text}'))
     kernel.packets_until("TextPacket")
     kernel.link.interrupt()
     assert kernel.packets_until("MenuPacket") == [MENU]
 
 
 @pytest.mark.parametrize("answer", ["c", "continue", call("TextPacket", " C\n")])
-def test_menu_continue(used, answer):
-    interrupted(used)
+def test_menu_continue(used, answer, go):
+    interrupted(used, go)
+    go.touch()
     used.link.put(answer)
     assert used.packets_until("ReturnPacket") == [("ReturnPacket", 5)]
 
 
 @pytest.mark.parametrize("answer", ["a", "abort", call("TextPacket", "abort")])
-def test_menu_abort(used, answer):
-    interrupted(used, "Print[begun]; While[True]")
+def test_menu_abort(used, answer, go):
+    interrupted(used, go)
     used.link.put(answer)
     assert used.packets_until("ReturnPacket") == [("ReturnPacket", Symbol("$Aborted"))]
     assert used.evaluate(call("Plus", 1, 1)) == 2
 
 
-def test_menu_help(used):
-    interrupted(used)
+def test_menu_help(used, go):
+    interrupted(used, go)
+    go.touch()
     used.link.put("?")
     (name, text), menu = used.packets_until("MenuPacket")
     assert name == "TextPacket" and "abort (or a)" in text and "continue (or c)" in text
@@ -134,8 +142,9 @@ def test_menu_help(used):
     used.packets_until("ReturnPacket")
 
 
-def test_menu_inspect(used):
-    interrupted(used, "z = 8; Print[begun]; Pause[1]; z")
+def test_menu_inspect(used, go):
+    interrupted(used, go, "z")
+    go.touch()
     used.link.put("i")
     used.packets_until("InputNamePacket")
     assert used.shown("z = z + 1") == "9"
@@ -143,14 +152,14 @@ def test_menu_inspect(used):
     assert used.packets_until("ReturnPacket") == [("EndDialogPacket", 1), ("ReturnPacket", 9)]
 
 
-def test_menu_quit(kernel):
-    interrupted(kernel)
+def test_menu_quit(kernel, go):
+    interrupted(kernel, go)
     kernel.link.put("q")
     kernel.wait_until_closed()
 
 
-def test_abort_message_at_the_menu(used):
-    interrupted(used)
+def test_abort_message_at_the_menu(used, go):
+    interrupted(used, go)
     used.link.abort()
     assert used.packets_until("ReturnPacket") == [("ReturnPacket", Symbol("$Aborted"))]
 
