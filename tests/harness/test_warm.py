@@ -1,15 +1,14 @@
-"""The program whose warm parents and kernels are forked of a process that has loaded the engine."""
+"""The program whose warm parents are forked of a process that has loaded the engine."""
 import os
 import signal
 import subprocess
 
 import pytest
 
-from tests.embedded.harness import DEADLINE, Kernel, WarmParent, call, kernel_environment, link_options
+from tests.embedded.harness import DEADLINE, WarmParent
 from tests.support.embedded import make_embedded_kernel
 from tools.harness.processes import open_descriptors, parent, threads
 from tools.harness.waiting import wait_gone
-from wstpserver.client import listen
 
 
 @pytest.fixture
@@ -63,22 +62,6 @@ def test_a_signal_that_ends_it_ends_the_process_that_stands_for_it(started):
     os.kill(parent(kernel.pid), signal.SIGKILL)
     assert started.process.wait(DEADLINE) == -signal.SIGKILL
     kernel.close()
-
-
-def test_a_kernel_without_a_parent(program, tmp_path):
-    with listen("0@127.0.0.1") as listener:
-        command = [program, "-wstp", *link_options(listener)]
-        with subprocess.Popen(command, env=kernel_environment(tmp_path)) as process:
-            try:
-                kernel = Kernel(listener.accept(DEADLINE), process.pid)
-                assert kernel.packets_until("InputNamePacket") == [("InputNamePacket", "In[1]:= ")]
-                forked = kernel.evaluate("$ProcessID")
-                kernel.send("EvaluatePacket", call("Quit", 5))
-                assert process.wait(DEADLINE) == 5
-                wait_gone(forked)
-            finally:
-                process.kill()
-        kernel.close()
 
 
 def test_anything_else_is_the_program_itself(program):

@@ -1,10 +1,11 @@
 """Embedded kernels on an engine that is loaded once in a run of the tests: loading Mathics takes longer than a test.
 
-A server starts a warm parent, which loads the engine and forks kernels; on another machine each kernel loads it. The
-program that `make_program` writes has either forked of one process, the source, that has loaded the engine as they do.
-What was started waits for the fork, ends as it ends, and takes it along when it is killed. Warm parents and kernels are
-those of the product. Where nothing can be forked, the program is the embedded kernel as it is, which the tests of its
-own start use anyway (tests/embedded).
+A server starts a warm parent, which loads the engine and forks kernels. The program that `make_program` writes has a
+warm parent forked of one process, the source, that has loaded the engine as it does. What the server has started waits
+for that parent, ends as it ends, and takes it along when it is killed. The kernels are those of the product. Where
+nothing can be forked, and without `--warm-parent`, the program is the embedded kernel as it is: an agent on another
+machine turns away what is not the process that it has started. The tests of its own start use that anyway
+(tests/embedded).
 """
 import ctypes
 import json
@@ -67,25 +68,23 @@ def _provide_source():
 
 
 def _be_program(address, words):
-    """Have it forked and stand for the fork; returns its exit code, or is replaced by the program itself."""
-    descriptors = [0, 1, 2]
-    if words[:1] == ["--warm-parent"]:
-        descriptors.append(int(words[1]))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # as a warm parent does
+    """Have a warm parent forked and stand for it; returns its exit code, or is replaced by the program itself."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # as a warm parent does
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    descriptor = int(words[1]) if words[:1] == ["--warm-parent"] and words[1:2] and words[1].isdecimal() else None
     try:
-        if len(descriptors) == 3 and "-linkname" not in map(str.lower, words):
-            raise OSError
+        if descriptor is None:
+            raise OSError("no warm parent")
         connection.connect("\0" + address)
         request = {"words": words, "environment": dict(os.environ), "folder": os.getcwd()}
-        socket.send_fds(connection, [json.dumps(request).encode()], descriptors)
+        socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2, descriptor])
     except OSError:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         os.execv(sys.executable, [sys.executable, *_PROGRAM, *words])
     null = os.open(os.devnull, os.O_RDWR)
-    for number in descriptors:  # their other ends must see when those of the fork are closed
+    for number in (0, 1, 2, descriptor):  # their other ends must see when those of the parent are closed
         os.dup2(null, number)
     told = connection.recv(_STATUS.size)
     code = os.waitstatus_to_exitcode(_STATUS.unpack(told)[0]) if told else -signal.SIGKILL
@@ -98,7 +97,7 @@ def _be_program(address, words):
 
 
 def _be_source(listening, owner):
-    """Load the engine, and fork until the owner has ended."""
+    """Load the engine, and fork warm parents until the owner has ended."""
     from wstpserver.embedded.process import prepare_environment
 
     prepare_environment()  # before Mathics and NumPy are imported
@@ -107,7 +106,7 @@ def _be_source(listening, owner):
     engine = Engine()
     engine.load_definitions()
     request = _serve_requests(listening, os.pidfd_open(owner))
-    return 0 if request is None else _be_fork(engine, *request)
+    return 0 if request is None else _be_warm_parent(engine, *request)
 
 
 def _serve_requests(listening, owner):
@@ -130,7 +129,7 @@ def _serve_requests(listening, owner):
             connection, _ = listening.accept()
             data, received, _, _ = socket.recv_fds(connection, _LARGEST_REQUEST, 4)
             credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            if len(received) < 3 or _CREDENTIALS.unpack(credentials)[1] != os.getuid():
+            if len(received) != 4 or _CREDENTIALS.unpack(credentials)[1] != os.getuid():
                 connection.close()
                 continue
             pid = os.fork()
@@ -170,13 +169,13 @@ def _report(fork, connection):
     connection.close()
 
 
-def _be_fork(engine, request, descriptors):
+def _be_warm_parent(engine, request, descriptors):
     """What the program does once it has loaded the engine; returns the exit code."""
-    from wstpserver.embedded import main, process, session
+    from wstpserver.embedded import main, process
 
-    source = os.getppid()
+    parent = os.getppid()
     os.setsid()
-    streams, inherited = descriptors[:3], descriptors[3:]
+    *streams, descriptor = descriptors
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -185,12 +184,9 @@ def _be_fork(engine, request, descriptors):
     process.prepare_environment()
     os.chdir(request["folder"])
     sys.argv = [main.__file__, *request["words"]]
+    server = main.open_prefork_socket(descriptor)
     ctypes.CDLL(None).prctl(process.PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
-    if os.getppid() != source:
-        return process.EXIT_SOFTWARE
-    if inherited:
-        return main.serve_requests(engine, main.open_prefork_socket(*inherited))
-    return session.serve(engine, process.open_kernel_link(request["words"]))
+    return main.serve_requests(engine, server) if os.getppid() == parent else process.EXIT_SOFTWARE
 
 
 if __name__ == "__main__":
