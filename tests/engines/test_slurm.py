@@ -180,7 +180,7 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
 
 
 def test_an_embedded_kernel(slurm, tmp_path):
-    """Its KernelPath is found where the job runs. Through srun, 100 MB pass there and back."""
+    """Its KernelPath is found where the job runs. Through srun, 16 MB pass there and back."""
     folder = make_embedded_kernel(tmp_path).parent
     keys = {"KernelLauncher": "srun -n1", "KernelAgent": engines.interpreter(), "MinimumKernelNumber": 1,
             "KernelStartTimeout": 300, "KeepAlive": True, "ReservePreviouslyConnectedKernels": False}  # fmt: skip
@@ -191,7 +191,7 @@ def test_an_embedded_kernel(slurm, tmp_path):
         with join_pool(server, "Embedded") as link:
             assert link.evaluate(conversation.typed('Environment["SLURMD_NODENAME"]')) in ("node1", "node2")
             assert information(link)["Pools"]["Embedded"]["KernelPath"] == "automatic"
-            conversation.everything_embedded(server, link, 12_500_000)
+            conversation.everything_embedded(server, link, 2_000_000)
 
 
 def test_an_executor(server):
