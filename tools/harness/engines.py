@@ -134,7 +134,7 @@ class Slurm:
             controller=controller, first=first, second=second, third=third, fourth=fourth, munge=socket_path,
             folder=folder, user=getpass.getuser(), host=socket.gethostname(), processors=self.processors,
         ))  # fmt: skip
-        # a PYTHONPATH of whoever runs the tests would take the place of the checkout's in a server with this environment
+        # a PYTHONPATH of whoever runs the tests would take the place of the checkout's in a server that gets this
         own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self.environment = {**own, "SLURM_CONF": str(configuration)}
         self._serve("slurmctld", "-D", "-c", "-f", str(configuration))
