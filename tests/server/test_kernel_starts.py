@@ -149,9 +149,9 @@ def test_a_kernel_that_does_not_want_to_end(tmp_path):
 
 
 @pytest.mark.parametrize("behaviour", ["flood_before", "flood_after"])
-def test_a_kernel_that_prints_a_megabyte(tmp_path, behaviour):
+def test_a_kernel_that_prints_more_than_fits_into_a_pipe(tmp_path, behaviour):
     """No kernel waits for somebody to read what it prints."""
-    kernel = make_kernel(tmp_path, **{behaviour: 1_000_000})
+    kernel = make_kernel(tmp_path, **{behaviour: 300_000})
     with serving(tmp_path, one_pool(kernel)) as server:
         assert_serves(server)
         server.wait_for_log("printed: xxx")
