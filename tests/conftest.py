@@ -25,6 +25,12 @@ else:
 forking.enable()
 
 
+def pytest_configure(config):
+    from tests.support import collecting
+
+    config.pluginmanager.register(collecting, collecting.__name__)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
     """Three workers for each processor: most tests wait for other processes most of the time."""
@@ -41,20 +47,20 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
-def pytest_collection(session):
+def pytest_collection():
     """Collecting makes hundreds of thousands of objects, all of which stay: there is nothing to find among them."""
     gc.disable()
 
 
-def pytest_collection_finish(session):
+def pytest_collection_finish():
     """Nor does it help to look through them again and again while the tests run."""
     gc.enable()
     gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):
-    """In a run of several workers, the units that take longest come first."""
-    if hasattr(config, "workerinput"):
+    """In a run that shares out whole files, the units that take longest come first."""
+    if config.getoption("dist", "no") == "loadfile":
         from tests.support.scheduling import place
 
         items.sort(key=lambda item: place(item.nodeid))
