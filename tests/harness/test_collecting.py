@@ -65,11 +65,11 @@ def test_skip():
 @pytest.fixture
 def run(tmp_path):
     """run(*arguments): pytest with two workers in a folder with the package `inner` and a file beside it."""
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    (tmp_path / "inner").mkdir()
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = tests\n")
+    (tmp_path / "tests" / "inner").mkdir(parents=True)
     files = {"inner/__init__.py": "", "conftest.py": CONFTEST, "inner/test_one.py": ONE, "test_other.py": OTHER}
     for name, text in files.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / "tests" / name).write_text(text, encoding="utf-8")
 
     def run(*arguments):
         command = [sys.executable, "-m", "pytest", "-p", "tests.support.collecting", "-n", "2", "--dist", "loadfile"]
@@ -87,11 +87,12 @@ def test_a_worker_imports_the_files_that_it_runs(run, tmp_path):
     assert done.returncode == 1, done.stdout + done.stderr
     results = {line for line in done.stdout.splitlines() if line.startswith(("PASSED", "FAILED", "SKIPPED"))}
     assert {line.split(" - ")[0] for line in results} == {
-        "PASSED inner/test_one.py::test_number[a::b]", r"FAILED inner/test_one.py::test_number[\xe4\xf6]",
-        "PASSED inner/test_one.py::TestClass::test_method", "PASSED test_other.py::test_there_is_nothing_left_behind",
-        "SKIPPED [1] test_other.py:9: why not",
+        "PASSED tests/inner/test_one.py::test_number[a::b]", r"FAILED tests/inner/test_one.py::test_number[\xe4\xf6]",
+        "PASSED tests/inner/test_one.py::TestClass::test_method",
+        "PASSED tests/test_other.py::test_there_is_nothing_left_behind",
+        "SKIPPED [1] tests/test_other.py:9: why not",
     }  # fmt: skip
-    notes = (tmp_path / "notes").read_text().splitlines()
+    notes = (tmp_path / "tests" / "notes").read_text().splitlines()
     (worker,) = {note.split()[-1] for note in notes if note.startswith("import of one")} - {"None"}
     assert notes[0] == "import of one by None", "by the process that starts the workers"
     assert [note for note in notes[1:] if "shared" not in note] == [
@@ -102,8 +103,8 @@ def test_a_worker_imports_the_files_that_it_runs(run, tmp_path):
 
 
 def test_a_file_that_cannot_be_collected_ends_the_run(run, tmp_path):
-    (tmp_path / "test_other.py").write_text("import nothing_of_this_name")
+    (tmp_path / "tests" / "test_other.py").write_text("import nothing_of_this_name")
     done = run()
     assert done.returncode == pytest.ExitCode.INTERRUPTED
     assert "No module named 'nothing_of_this_name'" in done.stdout and "1 error" in done.stdout
-    assert "import of one by gw" not in (tmp_path / "notes").read_text()
+    assert "import of one by gw" not in (tmp_path / "tests" / "notes").read_text()

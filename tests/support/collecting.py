@@ -86,8 +86,13 @@ class Items(Sequence):
     def __init__(self, session: pytest.Session, names: list[str]) -> None:
         self._session = session
         self._names = names
-        self._collectors: dict[Path, pytest.Collector] = {}
         self._items: dict[str, dict[str, pytest.Item]] = {}
+        self._folders: dict[Path, dict[str, pytest.Collector]] = {}
+        root = session.config.rootpath
+        for name, _ in session.config.pluginmanager.list_name_plugin():
+            path = Path(name)
+            if path.name == "conftest.py" and path.is_relative_to(root):
+                self._in_folder(path.parent.relative_to(root))  # loaded at the start, and taken up by its folder only
 
     def __len__(self) -> int:
         return len(self._names)
@@ -99,29 +104,30 @@ class Items(Sequence):
         name = self._names[index]
         file = name.split("::", 1)[0]
         if file not in self._items:
-            self._items[file] = self._collect(file)
+            self._items[file] = self._in_file(Path(file))
         return self._items[file][name]
 
-    def _collect(self, file: str) -> dict[str, pytest.Item]:
+    def _in_file(self, path: Path) -> dict[str, pytest.Item]:
         """The tests of a file by name. What importing warns of has been told by the process that collected."""
         gc.disable()  # all that is made stays
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            items = {item.nodeid: item for item in self._session.genitems(self._collector(Path(file)))}
+            collector = self._in_folder(path.parent)[path.name]
+            items = {item.nodeid: item for item in self._session.genitems(collector)}
         gc.enable()
         gc.freeze()
         return items
 
-    def _collector(self, path: Path) -> pytest.Collector:
-        """The collector of a file or folder, whose conftest.py has been loaded; the path is that from the root."""
-        if path not in self._collectors:
-            full = self._session.config.rootpath / path
+    def _in_folder(self, path: Path) -> dict[str, pytest.Collector]:
+        """The collectors of what is in a folder, whose conftest.py has been loaded; the path is that from the root."""
+        if path not in self._folders:
             if path == Path():
-                hook = self._session.gethookproxy(full.parent)
-                self._collectors[path] = hook.pytest_collect_directory(path=full, parent=self._session)
+                root = self._session.config.rootpath
+                hook = self._session.gethookproxy(root.parent)
+                folder = hook.pytest_collect_directory(path=root, parent=self._session)
             else:
-                folder = self._collector(path.parent)
-                report = folder.ihook.pytest_make_collect_report(collector=folder)
-                assert report.passed, report.longrepr
-                self._collectors |= {path.parent / node.path.name: node for node in report.result}
-        return self._collectors[path]
+                folder = self._in_folder(path.parent)[path.name]
+            report = folder.ihook.pytest_make_collect_report(collector=folder)
+            assert report.passed, report.longrepr
+            self._folders[path] = {node.path.name: node for node in report.result}
+        return self._folders[path]
