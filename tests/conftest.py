@@ -14,13 +14,17 @@ from tests.support.embedded import (  # noqa: F401 - fixtures
 from tools.harness import forking
 
 try:
-    from hypothesis import HealthCheck, settings
+    with pytest.MonkeyPatch.context() as _patch:
+        _patch.setenv("HYPOTHESIS_NO_PLUGINS", "1")  # that of trio imports all of trio
+        from hypothesis import HealthCheck, settings
 except ImportError:  # the tests that need it skip
     pass
 else:
     # How quickly examples are made says how busy the machine is, and nothing of the product.
-    settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
     settings.load_profile("here")
+    # pytest --hypothesis-profile=thorough: twenty times as many
+    settings.register_profile("thorough", settings.get_profile("here"), max_examples=1000)
 
 forking.enable()
 
