@@ -277,7 +277,7 @@ def test_a_container_that_contains_itself():
 
 
 def test_any_depth():
-    depth = 100_000
+    depth = 50_000
     expression = 1
     for _ in range(depth):
         expression = Function(LIST, (expression,))
