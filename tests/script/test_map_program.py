@@ -11,11 +11,10 @@ import sys
 
 import pytest
 
-from tests.parallel.conftest import POOL, address, no_thread_is_left, serve, served  # noqa: F401 - fixtures
+from tests.parallel.conftest import POOL, address, no_thread_is_left, running, served  # noqa: F401 - fixtures
 from tests.script.helpers import without_waiting
 from tools.harness import forking
-from tools.harness.kernels import make_kernel
-from tools.harness.server import ROOT, ServerProcess, pool
+from tools.harness.server import ROOT
 from tools.harness.waiting import wait_for
 
 DEADLINE = 60
@@ -39,26 +38,15 @@ def run(address, *words, data=""):
     return process.returncode, out.splitlines(), without_waiting(err)
 
 
-@pytest.fixture(scope="module")
-def common(tmp_path_factory):
-    """The address of a server for all tests that leave it as it is, but for the kernels that they have had."""
-    folder = tmp_path_factory.mktemp("common")
-    kernel = make_kernel(folder)
-    keys = {"ParallelKernels": True, "MinimumKernelNumber": 2, "MaximumKernelNumber": 4}
-    with ServerProcess(folder, {"Pools": {"Main": pool(kernel), POOL: pool(kernel, **keys)}}) as running:
-        running.wait_for_log(f"Pool {POOL} is ready")
-        yield f"{running.port}@127.0.0.1"
-
-
-def test_an_array_in_a_file(common, tmp_path):
+def test_an_array_in_a_file(served, tmp_path):
     path = tmp_path / "data.json"
     path.write_text('["abc", "x", ""]')
-    assert run(common, "-map", "StringReverse", "-over", str(path)) == (0, ['"cba"', '"x"', '""'], "")
+    assert run(served.address, "-map", "StringReverse", "-over", str(path)) == (0, ['"cba"', '"x"', '""'], "")
 
 
-def test_lines_in_order(common):
+def test_lines_in_order(served):
     data = "".join(f"{number}\n" for number in range(500))
-    assert run(common, "-map", "Plus", "-over", "-", "-kernels", "3", data=data) == (0, data.splitlines(), "")
+    assert run(served.address, "-map", "Plus", "-over", "-", "-kernels", "3", data=data) == (0, data.splitlines(), "")
 
 
 def test_what_fails_is_named(served):
@@ -75,25 +63,25 @@ def test_what_fails_is_named(served):
     assert told[2] == "wstpscript: element 4: $Failed"
 
 
-def test_time_limit_of_each_element(common):
-    code, lines, err = run(common, "-map", "Sleep", "-over", "-", "-timeout", "1", data="0\n60\n0\n")
+def test_time_limit_of_each_element(served):
+    code, lines, err = run(served.address, "-map", "Sleep", "-over", "-", "-timeout", "1", data="0\n60\n0\n")
     assert (code, lines) == (1, ["null", "null", "null"])
     assert err.splitlines() == ["wstpscript: element 2: no result within 1 s; the kernel was told to abort"]
 
 
-def test_code_before_it_in_each_kernel(common, tmp_path):
+def test_code_before_it_in_each_kernel(served, tmp_path):
     file = tmp_path / "init.wl"
     file.write_text("Set[z, 4]")
     for words in (["-code", "Set[z, 4]"], ["-file", str(file)]):
-        assert run(common, *words, "-map", "ToExpression", "-over", "-", data='"Get[z]"\n' * 9)[1] == ["4"] * 9
+        assert run(served.address, *words, "-map", "ToExpression", "-over", "-", data='"Get[z]"\n' * 9)[1] == ["4"] * 9
 
 
-def test_output_goes_to_stderr(common):
-    assert run(common, "-map", "Print", "-over", "-", data='"a"\n') == (0, ["null"], "a\n")
+def test_output_goes_to_stderr(served):
+    assert run(served.address, "-map", "Print", "-over", "-", data='"a"\n') == (0, ["null"], "a\n")
 
 
-def test_no_function(common):
-    code, lines, err = run(common, "-map", "f[", "-over", "-", data="1\n")
+def test_no_function(served):
+    code, lines, err = run(served.address, "-map", "f[", "-over", "-", data="1\n")
     assert (code, lines) == (64, [])
     assert "wstpscript: -map 'f[' is no function: it gives $Failed" in err
 
@@ -119,9 +107,9 @@ def test_no_server():
     assert "wstpserver is running" in err
 
 
-def test_progress(common):
+def test_progress(served):
     pytest.importorskip("tqdm")
-    code, lines, err = run(common, "-map", "Plus", "-over", "-", "-progress", data="[1, 2, 3]")
+    code, lines, err = run(served.address, "-map", "Plus", "-over", "-", "-progress", data="[1, 2, 3]")
     assert (code, lines) == (0, ["1", "2", "3"])
     assert "3/3" in err
 
@@ -139,8 +127,8 @@ def test_ctrl_c(served):
         assert process.stdout.read() == ""
 
 
-def test_nobody_reads(common):
-    with start(common, "-map", "Plus", "-over", "-") as process:
+def test_nobody_reads(served):
+    with start(served.address, "-map", "Plus", "-over", "-") as process:
         try:
             process.stdout.close()
             process.stdin.write("1\n" * 1000)
