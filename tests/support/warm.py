@@ -69,20 +69,18 @@ def _provide_source():
 
 def _be_program(address, words):
     """Have a warm parent forked and stand for it; returns its exit code, or is replaced by the program itself."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # as a warm parent does
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    descriptor = int(words[1]) if words[:1] == ["--warm-parent"] and words[1:2] and words[1].isdecimal() else None
+    descriptor = int(words[1]) if words[:1] == ["--warm-parent"] else None
     try:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if descriptor is None:
             raise OSError("no warm parent")
         connection.connect("\0" + address)
         request = {"words": words, "environment": dict(os.environ), "folder": os.getcwd()}
         socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2, descriptor])
     except OSError:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
         os.execv(sys.executable, [sys.executable, *_PROGRAM, *words])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # as a warm parent does
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2, descriptor):  # their other ends must see when those of the parent are closed
         os.dup2(null, number)
