@@ -1,11 +1,13 @@
 """One client that keeps the server busy costs the others little."""
 import contextlib
+import os
+import signal
 import socket
 import threading
 
 import pytest
 
-from tests.support.serving import join, one_pool, serving
+from tests.support.serving import join, kernel_process, one_pool, serving
 from tools.harness.fake_kernel import joining
 from tools.harness.fake_kernel.codec import Function, encode
 from tools.harness.kernels import make_kernel
@@ -16,10 +18,14 @@ OTHER = encode(Function("TextPacket", "x")) + b"]"
 
 
 class Flood:
-    """A client that sends as fast as it can, and reads and forgets what comes."""
+    """A client that sends as fast as it can, and reads and forgets what comes.
+
+    Its kernel is killed at the end: it would first read all that is still on its way, which takes it seconds.
+    """
 
     def __init__(self, server, frame):
         self.link = join(server)
+        self._kernel = os.pidfd_open(kernel_process(self.link))
         self._frames = frame * 2000
         self._threads = [threading.Thread(target=task) for task in (self._send, self._read)]
 
@@ -48,6 +54,9 @@ class Flood:
         for thread in self._threads:
             thread.join()
         self.link.close()
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._kernel, signal.SIGKILL)
+        os.close(self._kernel)
 
 
 @pytest.mark.parametrize("frame", [COMMAND, EVALUATION, OTHER], ids=["commands", "evaluations", "other packets"])

@@ -34,10 +34,12 @@ def test_one_after_the_other_leaves():
     assert line.begun == [a, b]
     line.leave(b)
     assert line.begun == [a, b, c]
-    assert line.waiting
+    assert line.crowded
     line.leave(a)
     assert line.begun == [a, b, c, d]
-    assert not line.waiting
+    assert line.crowded, "the last may not have taken yet what it is given"
+    line.leave(c)
+    assert not line.crowded
 
 
 def test_who_gives_up_takes_nobodys_turn():

@@ -77,9 +77,9 @@ class LaunchQueue:
         self._begin_next()
 
     @property
-    def waiting(self) -> bool:
-        """Whether a kernel waits for its turn."""
-        return bool(self._waiting)
+    def crowded(self) -> bool:
+        """Whether a kernel waits for its turn, or several have theirs, one of which may just have begun."""
+        return bool(self._waiting) or len(self._under_way) > 1
 
     def join(self, kernel: Hashable, begin: Callable[[Any], object]) -> None:
         """Have *begin* called with the kernel when it is its turn, perhaps at once; it must not wait.
@@ -346,11 +346,11 @@ class Launcher:
 
         Each connection occupies its port, and the more ports are occupied, the longer the system looks for a free one.
         """
-        if linked and self.line.waiting and owners_are_known():
+        if linked and self.line.crowded and owners_are_known():
             self._listeners.append(listener)
             return
         listener.close()
-        if not self.line.waiting:
+        if not self.line.crowded:
             self._close_listeners()
 
     def _close_listeners(self) -> None:
