@@ -14,15 +14,25 @@ from tests.support.embedded import (  # noqa: F401 - fixtures
 from tools.harness import forking
 
 try:
-    from hypothesis import HealthCheck, settings
+    with pytest.MonkeyPatch.context() as _patch:
+        _patch.setenv("HYPOTHESIS_NO_PLUGINS", "1")  # that of trio imports all of trio
+        from hypothesis import HealthCheck, settings
 except ImportError:  # the tests that need it skip
     pass
 else:
     # How quickly examples are made says how busy the machine is, and nothing of the product.
-    settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
     settings.load_profile("here")
+    # pytest --hypothesis-profile=thorough: twenty times as many
+    settings.register_profile("thorough", settings.get_profile("here"), max_examples=1000)
 
 forking.enable()
+
+
+def pytest_configure(config):
+    from tests.support import collecting
+
+    config.pluginmanager.register(collecting, collecting.__name__)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -41,20 +51,20 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log)
 
 
-def pytest_collection(session):
+def pytest_collection():
     """Collecting makes hundreds of thousands of objects, all of which stay: there is nothing to find among them."""
     gc.disable()
 
 
-def pytest_collection_finish(session):
+def pytest_collection_finish():
     """Nor does it help to look through them again and again while the tests run."""
     gc.enable()
     gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):
-    """In a run of several workers, the units that take longest come first."""
-    if hasattr(config, "workerinput"):
+    """In a run that shares out whole files, the units that take longest come first."""
+    if config.getoption("dist", "no") == "loadfile":
         from tests.support.scheduling import place
 
         items.sort(key=lambda item: place(item.nodeid))

@@ -131,7 +131,7 @@ def test_expressions_among_values_stay_expressions():
     assert to_python(call("List", inner, call("Association", call("Rule", "k", inner)))) == [inner, {"k": inner}]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(expressions)
 def test_round_trip(expression):
     """to_expression(to_python(e)) is e, with and without the wire between them."""
@@ -143,7 +143,7 @@ def test_round_trip(expression):
     assert canonical(back) == canonical(expression)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2 * settings().max_examples)
 @given(expressions)
 def test_round_trip_with_numpy(expression):
     """Nothing is lost but what the documentation says: that an array was a NumericArray."""
@@ -277,7 +277,7 @@ def test_a_container_that_contains_itself():
 
 
 def test_any_depth():
-    depth = 100_000
+    depth = 50_000
     expression = 1
     for _ in range(depth):
         expression = Function(LIST, (expression,))

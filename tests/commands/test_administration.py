@@ -317,14 +317,14 @@ def test_reload_and_stop(tmp_path):
 
 # -- what must hold --------------------------------------------------------------------------------------------------
 
-CLIENTS = 200
+CLIENTS = 60
 
 
 @pytest.mark.parametrize("scope", [[], ["Main"]])
 def test_a_drain_under_load_loses_no_answer(tmp_path, scope):
     """Clients evaluate without a pause while their pool is drained, each leaves when it likes, and new ones come."""
     kernel = make_kernel(tmp_path)
-    keys = {"MinimumKernelNumber": 8, "MaximumKernelNumber": 8, "ReservePreviouslyConnectedKernels": False}
+    keys = {"MinimumKernelNumber": 4, "MaximumKernelNumber": 4, "ReservePreviouslyConnectedKernels": False}
     root = {"KernelWaitTimeout": 120, "EnableAutomaticKernelConnection": True}
     with serving(tmp_path, {"Pools": {"Main": pool(kernel, **keys)}, **root}, level="error") as server:
         server.wait_for_log("Pool Main is ready")
@@ -339,7 +339,7 @@ def test_a_drain_under_load_loses_no_answer(tmp_path, scope):
                     for value in range(5):
                         link.put("EvaluatePacket", call("Plus", number, value))
                         answers.append(link.get_packet() == ("ReturnPacket", number + value))
-                    if number < 8:
+                    if number < 4:
                         drained.wait(60.0)  # the first ones are in the middle of their work when the drain begins
                     answers.append(link.evaluate(call("Plus", number, 7)) == number + 7)
             except BaseException as error:

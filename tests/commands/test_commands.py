@@ -32,21 +32,19 @@ from wstpserver.server.commands.executor import Executor
 from wstpserver.server.log import Log
 
 
-def test_get_kernel_id(serve):
-    one, other = (serve_client for serve_client in [serve().client] * 2)
-    one, other = one(), other()
+def test_get_kernel_id(shared):
+    one, other = shared.client(), shared.client()
     ids = {kernel_id(one), kernel_id(other)}
     assert len(ids) == 2 and all(re.fullmatch(r"[0-9a-f]{4}(-[0-9a-f]{4}){2}", name) for name in ids)
     assert enter(one, "DisconnectKernel") == SUCCESS
     assert one.command("GetKernelID") == ERROR
 
 
-def test_get_pool_name(serve):
-    server = serve({"First": {}, "Second": {"Default": True}})
-    link = server.client()
-    assert json.loads(link.command("GetPoolName")) == {"result": "Second"}
-    assert enter(link, "ConnectKernel", "First") == SUCCESS
-    assert json.loads(link.command("GetPoolName")) == {"result": "First"}
+def test_get_pool_name(shared):
+    link = shared.client()
+    assert json.loads(link.command("GetPoolName")) == {"result": "Main"}
+    assert enter(link, "ConnectKernel", "Other") == SUCCESS
+    assert json.loads(link.command("GetPoolName")) == {"result": "Other"}
     own = json.loads(link.command("StartKernel"))["result"]
     assert enter(link, "ConnectKernel", own) == SUCCESS
     assert link.command("GetPoolName") == ERROR
@@ -67,15 +65,15 @@ def test_disconnect_and_reconnect_by_id_keeps_the_session(serve):
     assert other.evaluate(call("Get", Symbol("x"))) == 42
 
 
-def test_connect_kernel_with_no_argument_takes_the_default_pool(serve):
-    link = serve({"A": {}, "B": {"Default": True}}).client()
-    assert enter(link, "ConnectKernel", "A") == SUCCESS
+def test_connect_kernel_with_no_argument_takes_the_default_pool(shared):
+    link = shared.client()
+    assert enter(link, "ConnectKernel", "Other") == SUCCESS
     assert enter(link, "ConnectKernel") == SUCCESS
-    assert json.loads(link.command("GetPoolName")) == {"result": "B"}
+    assert json.loads(link.command("GetPoolName")) == {"result": "Main"}
 
 
-def test_connect_kernel_to_what_there_is_not(serve):
-    link = serve().client()
+def test_connect_kernel_to_what_there_is_not(shared):
+    link = shared.client()
     name = kernel_id(link)
     for specifier in ("0000-0000-0000", "NoSuchPool", ""):
         assert link.command("ConnectKernel", specifier) == ERROR
@@ -83,14 +81,13 @@ def test_connect_kernel_to_what_there_is_not(serve):
     assert link.evaluate(call("Plus", 2, 2)) == 4
 
 
-def test_connect_kernel_waits_for_a_busy_kernel_as_long_as_told(serve, gate):
-    server = serve()
-    link = server.client()
+def test_connect_kernel_waits_for_a_busy_kernel_as_long_as_told(shared, gate):
+    link = shared.client()
     name = kernel_id(link)
     link.put("EvaluatePacket", gate.busy())
     assert link.command("GetKernelBusyStatus") == '{"result":"True"}'
     link.close()
-    other = server.client()
+    other = shared.client()
     assert other.command("ConnectKernel", name, 0.05) == ERROR
     assert other.command("GetKernelBusyStatus", name) == '{"result":"True"}'
     other.put("WSCommandPacket", Function("ConnectKernel", name, 20))
@@ -100,9 +97,8 @@ def test_connect_kernel_waits_for_a_busy_kernel_as_long_as_told(serve, gate):
     assert kernel_id(other) == name
 
 
-def test_stealing(serve):
-    server = serve()
-    one, thief = server.client(), server.client()
+def test_stealing(shared):
+    one, thief = shared.client(), shared.client()
     name = kernel_id(one)
     one.evaluate(call("Set", Symbol("x"), 1))
     assert enter(thief, "ConnectKernel", name) == SUCCESS
@@ -133,9 +129,8 @@ def test_close_kernel_of_another_and_of_oneself(serve):
     assert len(kernels(server.client())) >= 2, "the pool is filled up again"
 
 
-def test_get_kernel_busy_status(serve, gate):
-    server = serve()
-    link, other = server.client(), server.client()
+def test_get_kernel_busy_status(shared, gate):
+    link, other = shared.client(), shared.client()
     name = kernel_id(link)
     assert link.command("GetKernelBusyStatus") == '{"result":"False"}'
     link.put("EvaluatePacket", gate.busy())
@@ -191,8 +186,8 @@ def test_set_reserve_kernel_persists(serve):
     assert kernel_id(link) == name
 
 
-def test_set_reserve_kernel_needs_a_pool(serve):
-    link = serve().client()
+def test_set_reserve_kernel_needs_a_pool(shared):
+    link = shared.client()
     own = json.loads(link.command("StartKernel"))["result"]
     assert enter(link, "ConnectKernel", own) == SUCCESS
     assert link.command("SetReserveKernel", TRUE) == ERROR
@@ -200,8 +195,8 @@ def test_set_reserve_kernel_needs_a_pool(serve):
     assert link.command("SetReserveKernel", TRUE) == ERROR
 
 
-def test_set_allow_silent_kernel_replacement(serve):
-    link = serve().client()
+def test_set_allow_silent_kernel_replacement(shared):
+    link = shared.client()
     first = kernel_id(link)
     assert link.command("SetAllowSilentKernelReplacement", TRUE) == SUCCESS
     link.put("EvaluatePacket", call("Die"))
@@ -251,8 +246,8 @@ def test_parallel_kernels(serve):
     assert third == SUCCESS
 
 
-def test_no_parallel_pool(serve):
-    link = serve().client()
+def test_no_parallel_pool(shared):
+    link = shared.client()
     assert link.command("ConnectParallelKernel") == ERROR
     assert link.command("GetNumberOfAvailableParallelKernels") == ERROR
 
@@ -296,32 +291,32 @@ def test_get_server_information_has_the_documented_schema(serve):
     ],
     ids=["none", "two", "symbol", "integer", "argument", "unknown", "type", "time", "70 KB", "10 MB"],
 )
-def test_malformed_packets(serve, packet):
-    link = serve().client()
+def test_malformed_packets(shared, packet):
+    link = shared.client()
     link.put_raw(encode(packet) + b"]")
     assert link.get_packet() == ("ReturnPacket", MALFORMED)
     assert link.evaluate(call("Plus", 2, 2)) == 4
 
 
-def test_a_command_packet_inside_an_expression_is_data(serve):
-    link = serve().client()
+def test_a_command_packet_inside_an_expression_is_data(shared):
+    link = shared.client()
     command = Function("WSCommandPacket", call("GetKernelID"))
     assert link.evaluate(call("Echo", command)) == command
 
 
-def test_many_commands_at_once_are_answered_in_order(serve):
-    link = serve().client()
+def test_many_commands_at_once_are_answered_in_order(shared):
+    link = shared.client()
     name = kernel_id(link)
     both = encode(Function("WSCommandPacket", call("GetKernelID"))) + b"]"
     both += encode(Function("WSCommandPacket", call("GetKernelBusyStatus"))) + b"]"
-    link.put_raw(both * 500)
-    for _ in range(500):
+    link.put_raw(both * 200)
+    for _ in range(200):
         assert link.get_packet() == ("ReturnPacket", json.dumps({"result": name}, separators=(",", ":")))
         assert link.get_packet() == ("ReturnPacket", '{"result":"False"}')
 
 
-def test_commands_while_the_kernel_floods_never_land_inside_a_frame(serve):
-    link = serve().client()
+def test_commands_while_the_kernel_floods_never_land_inside_a_frame(shared):
+    link = shared.client()
     link.put("EvaluatePacket", call("Flood", 3000, 500))
     for _ in range(50):
         link.put("WSCommandPacket", call("GetKernelBusyStatus"))
@@ -364,8 +359,8 @@ def test_missed_output_is_kept_for_whoever_comes_back(serve, gate):
     call("CloseKernel", 10**4999),
     call("ConnectParallelKernel", 10**5000),
 ])  # fmt: skip
-def test_huge_integers_are_malformed(serve, command):
-    link = serve().client()
+def test_huge_integers_are_malformed(shared, command):
+    link = shared.client()
     limit = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)  # of this side; the server keeps its limit
     try:
@@ -424,10 +419,9 @@ def test_nobody_waits_for_kernels_that_are_all_reserved(serve):
     assert "1 of 1 kernels (1 reserved)" in trouble
 
 
-def test_the_log_says_who_starts_kernels_outside_pools(serve):
-    server = serve()
-    name = json.loads(server.client().command("StartKernel"))["result"]
-    server.wait_for_log(rf"Information: \n    Client \d+ .* started kernel {name} outside pools")
+def test_the_log_says_who_starts_kernels_outside_pools(shared):
+    name = json.loads(shared.client().command("StartKernel"))["result"]
+    shared.wait_for_log(rf"Information: \n    Client \d+ .* started kernel {name} outside pools")
 
 
 def test_who_names_a_reserved_kernel_gets_it_although_its_pool_has_no_other(serve):
@@ -444,10 +438,9 @@ def test_who_names_a_reserved_kernel_gets_it_although_its_pool_has_no_other(serv
         assert kernel_id(watcher) == name
 
 
-def test_abort_by_kernel_id(serve, gate):
+def test_abort_by_kernel_id(shared, gate):
     """The evaluation of another client's kernel ends with $Aborted, and its session goes on."""
-    server = serve({"Main": {"MinimumKernelNumber": 2}})
-    first, second = server.client(), server.client()
+    first, second = shared.client(), shared.client()
     first.put("EvaluatePacket", gate.busy())
     gate.wait_until_reached()
     assert second.command("AbortKernel", kernel_id(first)) == SUCCESS

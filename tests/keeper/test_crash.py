@@ -103,9 +103,9 @@ def settled(link):
 def test_sessions_are_found_again_and_again(tmp_path, kernel):
     """Some compute, some are idle, some are reserved, some of each have kernels elsewhere, and the moment is random."""
     elsewhere = {"KernelLauncher": "env", "KernelAgent": interpreter()}
-    report = run(tmp_path, kernel, sessions=9, kills=4, threads=2, rest=0.2, seed=os.getpid(), elsewhere=elsewhere)
+    report = run(tmp_path, kernel, sessions=9, kills=2, threads=2, rest=0.2, seed=os.getpid(), elsewhere=elsewhere)
     assert len(report.lost) <= report.in_frame, f"{report}: {report.lost}"
-    assert report.in_frame or report.found == 36, str(report)
+    assert report.in_frame or report.found == 18, str(report)
 
 
 def test_what_a_kernel_wrote_meanwhile_and_before_is_there(tmp_path, kernel, killed):

@@ -105,8 +105,8 @@ def test_kernels_killed_at_random_moments(served):
         killer.join()
 
 
-def test_with_the_server_everything_goes(served, gate):  # noqa: F811
-    with served.executor(2) as executor:
+def test_with_the_server_everything_goes(serve, gate):  # noqa: F811
+    with serve() as served, served.executor(2) as executor:
         futures = [executor.submit("BusyUntil", gate.path) for _ in range(5)]
         busy(served, 2)
         served.process.expect_exit(-9)
@@ -172,6 +172,7 @@ def test_a_deaf_kernel_does_not_hold_us(served, monkeypatch):
         executor.shutdown(abort=True)
     with pytest.raises(EvaluationAborted, match="shut down"):
         future.result(0)
+    kill(kernel)
 
 
 @pytest.mark.parametrize("abort", [False, True])

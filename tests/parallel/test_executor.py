@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.client.helpers import PROMPT
-from tests.parallel.conftest import POOL
+from tests.parallel.conftest import POOL, STEADY
 from tests.support.serving import Gate, gate  # noqa: F401 - a fixture
 from wstpserver.client import Callbacks, ConnectError, EvaluationTimeout, Session
 from wstpserver.client.parallel import KernelExecutor, ParallelError
@@ -17,8 +17,9 @@ PAIR = Function(Symbol("List"), (1, Symbol("x")))
 
 
 @pytest.fixture
-def executor(served):
-    with served.executor() as executor:
+def executor(running):
+    address = f"wstp://127.0.0.1:{running.process.port}/{STEADY}"
+    with KernelExecutor(address, 2, keep_kernels=True) as executor:
         yield executor
 
 
@@ -44,13 +45,14 @@ def test_futures_are_those_of_the_standard_library(executor, gate):  # noqa: F81
 
 @pytest.mark.parametrize("chunksize", [None, 1, 7, 1000])
 def test_map_keeps_the_order(executor, chunksize):
-    numbers = range(3000)
+    numbers = range(600)
     assert list(executor.map("Plus", numbers, numbers, chunksize=chunksize)) == [2 * number for number in numbers]
 
 
-def test_map_takes_many_at_a_time(executor):
-    list(executor.map("Plus", range(3000), range(3000)))
-    evaluations = sum(executor.submit("Evaluations[]").result(PROMPT) for _ in range(2))
+def test_map_takes_many_at_a_time(served):
+    with served.executor() as executor:
+        list(executor.map("Plus", range(3000), range(3000)))
+        evaluations = sum(executor.submit("Evaluations[]").result(PROMPT) for _ in range(2))
     assert evaluations < 1500, "chunks of about 50 ms"
 
 
@@ -131,9 +133,9 @@ def test_time_limit_of_each(served):
         assert executor.kernels == kernels, "they are still there"
 
 
-def test_a_deaf_kernel_is_given_up(served, monkeypatch):
+def test_a_deaf_kernel_is_given_up(serve, monkeypatch):
     monkeypatch.setattr("wstpserver.client.parallel.worker._IDLE_ANSWER", 0.2)
-    with served.executor(1, task_timeout=1.0) as executor:
+    with serve(MinimumKernelNumber=1) as served, served.executor(1, task_timeout=1.0) as executor:
         (deaf,) = executor.kernels
         with pytest.raises(EvaluationTimeout):
             executor.submit("Deaf", 600).result(PROMPT)

@@ -372,7 +372,7 @@ class RandomHistory(History):
 
 
 @pytest.mark.timeout(600)
-@hypothesis_settings(max_examples=300, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=3 * hypothesis_settings().max_examples, derandomize=True)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_happens_the_invariants_hold(seed):
     RandomHistory(seed).run()

@@ -31,15 +31,15 @@ def test_two_hundred_clients(tmp_path):
 
 @pytest.mark.timeout(180)
 def test_more_clients_than_kernels(tmp_path):
-    """A hundred clients wait their turn for eight kernels that stay: each is served, the kernels are the same."""
-    settings = pool(make_kernel(tmp_path), MinimumKernelNumber=8, ReservePreviouslyConnectedKernels=False)
+    """Fifty clients wait their turn for four kernels that stay: each is served, the kernels are the same."""
+    settings = pool(make_kernel(tmp_path), MinimumKernelNumber=4, ReservePreviouslyConnectedKernels=False)
     with ServerProcess(tmp_path, {"Pools": {"Few": settings}}) as server:
-        wait_for(lambda: len(server.processes()) == 8, 60, "the pool to be filled", interval=0.05)
-        assert run_load(server.port, clients=8, evaluations=1)["errors"] == {}
+        wait_for(lambda: len(server.processes()) == 4, 60, "the pool to be filled", interval=0.05)
+        assert run_load(server.port, clients=4, evaluations=1)["errors"] == {}
         before = Footprint(server.pid)
         kernels = sorted(server.processes())
-        result = run_load(server.port, 100, 20, "--come-and-go")
+        result = run_load(server.port, 50, 10, "--come-and-go")
         assert result["errors"] == {}
-        assert result["correct answers"] == 100 * 20
+        assert result["correct answers"] == 50 * 10
         assert sorted(server.processes()) == kernels
         assert_returns_to(before, server.pid)

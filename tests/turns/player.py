@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import socket
 
+from tests.support.serving import prompt
 from tools.harness.fake_kernel.codec import Function, encode
 from tools.harness.fake_kernel.joining import LinkClosed
 from tools.harness.rawlink import RawLink
@@ -153,27 +154,44 @@ def shown(script, transcript=()):
     )
 
 
-@contextlib.contextmanager
-def through(server, kernels):
-    """Both ends of a link through a running server: a new client, and a new kernel that is closed afterwards."""
-    kernel = kernels.accept()
-    with contextlib.closing(kernel):
-        kernel.become_ready(server)
-        with server.connect() as client:
-            assert client.get_packet() == ("InputNamePacket", "In[1]:= ")
-            yield client, kernel.link
+class KernelInTurn:
+    """The only kernel of a server, which has one client after the other; a new one when it has been given up."""
+
+    def __init__(self, server, kernels):
+        self._server, self._kernels = server, kernels
+        self._kernel = None
+
+    def link(self):
+        """The link of a kernel that is ready."""
+        if self._kernel is None:
+            self._kernel = self._kernels.accept()
+            self._kernel.become_ready(self._server)
+        return self._kernel.link
+
+    def close(self):
+        """Give the kernel up."""
+        if self._kernel is not None:
+            self._kernel.close()
+            self._kernel = None
 
 
-def play_through(script, server, kernels, timeout=DEADLINE):
+def play_through(script, server, kernel, timeout=DEADLINE):
     """(the transcript through the server, what is wrong afterwards or None).
 
     Afterwards nobody has more to read than the script says, and the kernel does not count as busy.
     """
-    with through(server, kernels) as (client, kernel):
-        transcript = play(script, client, kernel, timeout)
-        if transcript and transcript[-1][1] in (NOTHING, CLOSED):
-            return transcript, None
-        return transcript, _left(client, kernel)
+    link = kernel.link()
+    with contextlib.ExitStack() as failed:
+        failed.callback(kernel.close)
+        with server.connect() as client:
+            assert prompt(client)[0] == "InputNamePacket"
+            transcript = play(script, client, link, timeout)
+            if transcript and transcript[-1][1] in (NOTHING, CLOSED):
+                return transcript, None
+            left = _left(client, link)
+        if left is None:
+            failed.pop_all()
+    return transcript, left
 
 
 def _left(client, kernel):
@@ -191,11 +209,12 @@ def _left(client, kernel):
     return f"K has more to read: {more!r}" if more is not None else None
 
 
-def assert_same(script, server, kernels, timeout=DEADLINE):
+def assert_same(script, server, kernel, timeout=DEADLINE):
     """What both sides read through the server is what they read over a direct link."""
     expected = play_directly(script)
-    found, left = play_through(script, server, kernels, timeout)
+    found, left = play_through(script, server, kernel, timeout)
     if found != expected:
+        kernel.close()
         number, read = found[-1] if len(found) < len(expected) else next(
             after for before, after in zip(expected, found, strict=False) if before != after
         )  # fmt: skip

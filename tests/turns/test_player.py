@@ -10,14 +10,17 @@ from tests.turns.conversations import evaluate, request
 from tests.turns.player import (
     CLOSED,
     NOTHING,
+    assert_same,
     c,
     c_ahead,
     c_message,
+    c_reads,
     direct_link,
     k,
     k_reads,
     play,
     play_directly,
+    play_through,
     shown,
 )
 from tests.turns.test_random import Kind, conversations
@@ -54,6 +57,12 @@ def test_a_script_and_what_was_read_as_text():
     assert shown(script, [(2, ("EvaluatePacket", 1))]).splitlines()[:2] == [
         "  1 C sends EvaluatePacket[Function(Symbol('f'), [1])]", "  2 K reads: ('EvaluatePacket', 1)",
     ]  # fmt: skip
+
+
+def test_a_kernel_that_is_not_done_is_given_up(scripted):
+    server, kernel = scripted
+    assert play_through(c_ahead("EvaluatePacket", 1) + c_reads(), server, kernel, timeout=0.1) == ([(2, NOTHING)], None)
+    assert_same(evaluate(1), server, kernel)
 
 
 def test_random_scripts_become_small():

@@ -25,7 +25,7 @@ from tests.turns.player import assert_same, c, c_message, k, k_message, play_dir
 
 EXAMPLES = int(os.environ.get("TURNS_EXAMPLES", "0"))
 COMMON = {
-    "max_examples": EXAMPLES or 40, "derandomize": not EXAMPLES, "deadline": None, "database": None,
+    "max_examples": EXAMPLES or 20, "derandomize": not EXAMPLES, "deadline": None, "database": None,
     "suppress_health_check": list(HealthCheck), "print_blob": False,
 }  # fmt: skip
 

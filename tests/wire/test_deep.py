@@ -9,9 +9,8 @@ from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.tokens import DecoderLimits
 from wstpserver.wire.values import Expression, Function, Symbol
 
-DEPTH = 200_000
-#: Deep enough to overflow any stack, and quick.
-SHALLOW = 50_000
+#: Deep enough to overflow any stack.
+DEPTH = 50_000
 F, X = Symbol("f"), Symbol("x")
 OPENING, LEAF = b"FA#DA~Af\n", b"#DD~Ax\n"
 
@@ -33,16 +32,16 @@ def test_deeper_than_any_stack() -> None:
 
 
 def test_differences_are_found_at_any_depth() -> None:
-    one = in_arguments(SHALLOW)
-    assert one != in_arguments(SHALLOW, F)
-    assert one != in_arguments(SHALLOW - 1)
-    assert hash(one) == hash(in_arguments(SHALLOW))
-    assert hash(one) != hash(in_arguments(SHALLOW, F))
+    one = in_arguments(DEPTH)
+    assert one != in_arguments(DEPTH, F)
+    assert one != in_arguments(DEPTH - 1)
+    assert hash(one) == hash(in_arguments(DEPTH))
+    assert hash(one) != hash(in_arguments(DEPTH, F))
 
 
 def test_nested_in_heads() -> None:
     """f[][][]...[]"""
-    wire = b"F@" * SHALLOW + b"#DA~Ax\n]"
+    wire = b"F@" * DEPTH + b"#DA~Ax\n]"
     decoded = decode(wire)
     assert encode(decoded) == wire
     assert decoded == decode(wire)
@@ -52,14 +51,14 @@ def test_nested_in_heads() -> None:
 
 def test_nested_lists_of_python() -> None:
     nested: Expression = X
-    for level in range(SHALLOW):
+    for level in range(DEPTH):
         nested = [nested] if level % 2 else (nested,)
     wire = encode(nested, end_packet=False)
-    assert wire == b"FA#GA~DList\n" * SHALLOW + LEAF
+    assert wire == b"FA#GA~DList\n" * DEPTH + LEAF
     assert repr(Function(F, (nested,))).startswith("Function(Symbol('f'), [([(")
     assert Function(F, (nested,)) == Function(F, (nested,))
     decoded = decode(wire)
-    assert decoded == in_arguments_of_list(SHALLOW)
+    assert decoded == in_arguments_of_list(DEPTH)
     del nested, decoded
 
 
@@ -72,7 +71,7 @@ def in_arguments_of_list(depth: int) -> Expression:
 
 def test_half_read_depth_is_let_go() -> None:
     decoder = Decoder()
-    decoder.feed(OPENING * SHALLOW)
+    decoder.feed(OPENING * DEPTH)
     assert decoder.next_expression() is NEED_DATA
     del decoder
 

@@ -11,6 +11,7 @@ from tests.wire.scanning import cut, scan
 from tests.wire.trees import load_vectors
 
 MATERIAL = [vector.wire for vector in load_vectors("10.1") + load_vectors("13.2") if len(vector.wire) < 300]
+EXAMPLES = settings().max_examples
 SUSPICIOUS = b'F#"+*PAOD.]\n @A\x7f0129\xa1\xe4\xf8'
 
 
@@ -72,7 +73,7 @@ def expression(rng: random.Random, depth: int) -> bytes:
     return start + b"".join(expression(rng, depth - 1 if count < 10 else 0) for _ in range(count))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=3 * EXAMPLES)
 @given(st.integers(0, 2**64))
 def test_frames_known_by_construction(seed: int) -> None:
     rng = random.Random(seed)
@@ -107,7 +108,7 @@ def damage(rng: random.Random, stream: bytes) -> bytes:
     return bytes(damaged)
 
 
-@settings(deadline=None, max_examples=800)
+@settings(max_examples=8 * EXAMPLES)
 @given(st.integers(0, 2**64))
 def test_damaged_streams(seed: int) -> None:
     """Accepted or refused alike, with the same events before, the same error and the same offset."""
@@ -117,7 +118,7 @@ def test_damaged_streams(seed: int) -> None:
     assert scan(*cut(stream, places)) == read(stream)
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=2 * EXAMPLES)
 @given(st.lists(st.sampled_from([bytes([byte]) for byte in SUSPICIOUS]), max_size=40))
 def test_noise(bytes_: list[bytes]) -> None:
     stream = b"".join(bytes_)

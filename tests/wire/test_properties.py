@@ -6,7 +6,7 @@ import struct
 from array import array
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wstpserver.wire.decode import NEED_DATA, Decoder, decode
@@ -89,20 +89,17 @@ def exact(value: Any) -> Any:
 
 
 @given(expressions, st.sampled_from([{}, {"ascii": False}, {"seven_bit": True}]), st.booleans())
-@settings(deadline=None)  # how busy the machine is must not matter
 def test_round_trip(value: Any, style: dict[str, bool], end_packet: bool) -> None:
     assert exact(decode(encode(value, end_packet=end_packet, **style))) == exact(value)
 
 
 @given(texts)
-@settings(deadline=None)  # how busy the machine is must not matter
 def test_text_round_trip_is_exact(text: str) -> None:
     assert decode(encode(text)) == text
     assert decode(encode(text, ascii=False)) == text
 
 
 @given(st.lists(expressions, min_size=1, max_size=4), st.data())
-@settings(deadline=None)  # how busy the machine is must not matter
 def test_any_pieces(values: list[Any], data: st.DataObject) -> None:
     stream = b"".join(encode(value) for value in values)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
@@ -117,7 +114,6 @@ def test_any_pieces(values: list[Any], data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=200), st.binary(max_size=20))
-@settings(deadline=None)  # how busy the machine is must not matter
 def test_arbitrary_bytes_are_read_alike_whole_and_in_pieces(stream: bytes, other: bytes) -> None:
     def read(pieces: list[bytes]) -> tuple[list[Any], str | None]:
         decoder = Decoder()
@@ -139,7 +135,6 @@ def test_arbitrary_bytes_are_read_alike_whole_and_in_pieces(stream: bytes, other
 
 
 @given(st.integers(-(10**1500), 10**1500) | st.integers(0, 12000).map(lambda bits: 1 << bits))
-@settings(max_examples=50, deadline=None)
 def test_integers_of_any_length(value: int) -> None:
     text = format_decimal(value)
     assert text == str(value)
@@ -148,7 +143,6 @@ def test_integers_of_any_length(value: int) -> None:
 
 
 @given(st.sampled_from(sorted(NUMBER_KINDS.keys() - {"real128"})), st.data())
-@settings(max_examples=50, deadline=None)
 def test_leaves_one_by_one_make_the_same_array(kind: str, data: st.DataObject) -> None:
     number = NUMBER_KINDS[kind]
     raw = data.draw(st.binary(min_size=number.width, max_size=10 * number.width))
@@ -167,7 +161,6 @@ def test_leaves_one_by_one_make_the_same_array(kind: str, data: st.DataObject) -
 
 
 @given(st.data())
-@settings(max_examples=50, deadline=None)
 def test_handshake_in_any_pieces(data: st.DataObject) -> None:
     uuid = "23E744F7-9AE5-481E-B5EA-9AE4CBF1C047"
     listening, connecting = ListenHandshake(), ConnectHandshake("uuid", uuid=uuid)
@@ -189,7 +182,6 @@ def test_handshake_in_any_pieces(data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None)  # how busy the machine is must not matter
 def test_handshake_never_raises_anything_else(said: bytes) -> None:
     opened = b"id=23E744F7-9AE5-481E-B5EA-9AE4CBF1C047 connection=data" + bytes(16)
     for start in (b"", b"id=23E7", b"need_msg_portN", opened, opened + b"Math Link 5\n", opened + b"Math Link 5\n-a "):
