@@ -1,5 +1,6 @@
 """wstpserver-admin as a program, with a real server and light kernels."""
 
+import contextlib
 import json
 import os
 import re
@@ -14,23 +15,43 @@ from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, free_ports, pool
 from tools.harness.waiting import wait_for
-from wstpserver.client import Session
+from wstpserver.client import CommandError, Session, connect
+from wstpserver.client.commands import server_information
 
 ID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}")
 
 
-@pytest.fixture
-def server(tmp_path):
-    kernel = make_kernel(tmp_path)
+@pytest.fixture(scope="module")
+def _server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    kernel = make_kernel(folder)
     pools = {
         "Main": pool(kernel, MinimumKernelNumber=1, MaximumKernelNumber=2),
         "Parallel": pool(kernel, ParallelKernels=True, MinimumKernelNumber=2),
     }
-    with ServerProcess(tmp_path, {"Pools": pools}) as running:
+    with ServerProcess(folder, {"Pools": pools}) as running:
         running.address = f"{running.port}@127.0.0.1"
-        running.wait_for_log("Pool Main is ready")
-        running.wait_for_log("Pool Parallel is ready")
         yield running
+
+
+@pytest.fixture
+def server(_server):
+    """A server with one free kernel in Main and two in Parallel, which nobody has used."""
+    with Session(connect(_server.address, DEADLINE, without_kernel=True)) as observer:
+
+        def used():
+            listed = server_information(observer).kernels
+            return [kernel for kernel in listed if kernel.state != "free" or kernel.evaluations or not kernel.pool]
+
+        def is_as_new():
+            pools = server_information(observer).pools.values()
+            return not used() and [len(pool.kernels) for pool in pools] == [1, 2]
+
+        wait_for(is_as_new, DEADLINE, lambda: f"new kernels only: {server_information(observer)}")
+        yield _server
+        for kernel in used():
+            with contextlib.suppress(CommandError):  # it has gone meanwhile
+                observer.command("CloseKernel", kernel.id)
 
 
 @pytest.fixture
@@ -61,11 +82,12 @@ def test_status(server, client):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == f"{server.address}: 2 pools, 3 kernels"
-    assert re.fullmatch(r"wstpserver [\d.]+, process \d+, up \d+ s, configuration /.*\.conf", lines[1])
+    assert re.fullmatch(r"wstpserver [\d.]+, process \d+, up \d+ (s|min), configuration /.*\.conf", lines[1])
     assert lines[4].split() == ["Main", "*", "1", "1-2", "0", "1", "0", "0", "0"]
     assert lines[5].split() == ["Parallel", "+", "2", "2-2", "2", "0", "0", "0", "0"]
     row = next(line for line in lines if line.startswith(client.kernel))
-    assert re.fullmatch(rf"{client.kernel}  Main +in use +no +\d+ s +\d+ s +\d+ +\d+ MB +\d+  127\.0\.0\.1:\d+", row)
+    times = r"( +\d+ (s|min)){2}"
+    assert re.fullmatch(rf"{client.kernel}  Main +in use +no{times} +\d+ +\d+ MB +\d+  127\.0\.0\.1:\d+", row)
 
 
 def test_status_changes_nothing(server):
@@ -111,15 +133,16 @@ def test_watch_on_a_terminal(server, tmp_path):
     assert all(len(line) <= 80 for line in terminal.output.splitlines())
 
 
-def test_watch_goes_on_when_the_server_has_gone(server, tmp_path):
-    with start("-s", server.address, "status", "--watch", "-i", "0.05") as process:
-        try:
-            process.stdout.readline()
-            assert server.stop() == 0
-            while "Trying again every 0.05 s" not in (line := process.stdout.readline()):
-                assert line, "it has ended"
-        finally:
-            process.kill()
+def test_watch_goes_on_when_the_server_has_gone(tmp_path):
+    settings = pool(make_kernel(tmp_path), MinimumKernelNumber=0)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(ServerProcess(tmp_path, {"Pools": {"Main": settings}}))
+        process = stack.enter_context(start("-s", f"{server.port}@127.0.0.1", "status", "--watch", "-i", "0.05"))
+        stack.callback(process.kill)
+        process.stdout.readline()
+        assert server.stop() == 0
+        while "Trying again every 0.05 s" not in (line := process.stdout.readline()):
+            assert line, "it has ended"
 
 
 # close, start

@@ -11,8 +11,8 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-#: Files that share a server with embedded kernels, a parent of embedded kernels, or compiled programs. The files of a
-#: folder, or files by name.
+#: Files that share a server with embedded kernels, a parent of embedded kernels, compiled programs, or a library that
+#: takes long to load. The files of a folder, or files by name.
 TOGETHER = (
     ("tests/gateways/test_agents.py", "tests/gateways/test_magic.py", "tests/gateways/test_jupyter.py",
      "tests/gateways/test_kernel_text.py", "tests/gateways/test_wolframclient.py",
@@ -28,6 +28,7 @@ TOGETHER = (
     ("tests/scenarios", "tests/script/test_bad_input.py", "tests/script/test_repl_kernel.py",
      "tests/script/test_shown.py"),
     ("tests/interop",),
+    ("tests/tools/test_soak.py", "tests/tools/test_loadtest.py"),
 )  # fmt: skip
 
 #: The first file of each unit that takes long, the longest first (CPU and waiting on a quiet machine).
@@ -85,7 +86,6 @@ LONGEST = (
     "tests/cli/test_serve.py",
     "tests/service/test_reload.py",
     "tests/wire/test_properties.py",
-    "tests/tools/test_loadtest.py",
     "tests/service/test_systemd.py",
     "tests/server/test_in_a_row.py",
     "tests/commands/test_from_kernels.py",

@@ -103,7 +103,7 @@ def compare(*arguments, **options):
 def test_a_build_against_itself():
     pin = ["--pin"] if len(os.sched_getaffinity(0)) > 1 else []
     measures = "latency,memory"
-    done = compare("--other", str(ROOT), "--quick", "--sittings", "1", "--measures", measures, "--json", *pin)
+    done = compare("--other", str(ROOT), "--trial", "--sittings", "1", "--measures", measures, "--json", *pin)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["sittings"] == 1

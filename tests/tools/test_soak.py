@@ -2,9 +2,11 @@
 import json
 import signal
 import subprocess
+from importlib.util import find_spec
 
 import pytest
 
+from tools.bench.soak.__main__ import write
 from tools.bench.soak.samples import judge
 from tools.bench.soak.work import is_expected
 from tools.harness.server import ROOT
@@ -45,8 +47,8 @@ def test_killed_kernels_excuse_what_they_cause_and_nothing_else(error, expected)
 
 def test_a_short_one(tmp_path):
     done = subprocess.run(
-        [ROOT / "tools" / "soak", "--minutes", "0.05", "--interval", "0.5", "--clients", "4", "--json", "--seed", "7",
-         "--write", tmp_path / "found"], capture_output=True, text=True, timeout=110,
+        [ROOT / "tools" / "soak", "--minutes", "0.03", "--interval", "0.2", "--clients", "4", "--ready", "5", "--json",
+         "--seed", "57"], capture_output=True, text=True, timeout=110,
     )  # fmt: skip
     found = json.loads(done.stdout)
     assert found["faults"] == []
@@ -55,12 +57,19 @@ def test_a_short_one(tmp_path):
     assert found["samples"][-1]["resident MB"] > 5
     assert any(row.get("greenlets") for row in found["samples"])
     assert all(row["blocks"] > row["objects"] for row in found["samples"] if "objects" in row)
+    page = tmp_path / "found.md"
+    page.write_text("before\n<!-- soak -->\nold\n<!-- end -->\n")
+    write(found, tmp_path / "found")
     assert json.loads((tmp_path / "found" / "soak.json").read_text()) == found
+    assert "faults: none." in page.read_text() and "old" not in page.read_text()
+    if find_spec("matplotlib"):
+        assert (tmp_path / "found" / "soak.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_interrupted_it_tells_what_it_has():
     with subprocess.Popen(
-        [ROOT / "tools" / "soak", "--minutes", "5", "--interval", "0.5", "--clients", "2", "--json"],
+        [ROOT / "tools" / "soak", "--minutes", "5", "--interval", "0.1", "--clients", "2", "--ready", "2", "--json",
+         "--seed", "57"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         try:

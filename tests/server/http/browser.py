@@ -11,7 +11,8 @@ DEADLINE = 60
 #: Seconds after which a condition is looked at again although nothing has changed on the page.
 LONGEST = 0.5
 
-#: Waits until something has changed since the page was looked at, or for that long; the number of changes so far.
+#: Waits until something has changed since the page was looked at, and what changes with it, or for that long; returns
+#: the number of changes so far.
 CHANGE = """
 const [seen, longest, done] = arguments;
 if (!window.changesForTests) {
@@ -19,7 +20,11 @@ if (!window.changesForTests) {
     new MutationObserver(() => { changesForTests.number += 1; changesForTests.tell?.(); })
         .observe(document, {subtree: true, childList: true, characterData: true, attributes: true});
 }
-const tell = () => { clearTimeout(end); changesForTests.tell = null; done(changesForTests.number); };
+const tell = () => {
+    clearTimeout(end);
+    changesForTests.tell = null;
+    setTimeout(() => done(changesForTests.number), 20);
+};
 const end = setTimeout(tell, changesForTests.number === seen ? 1000 * longest : 0);
 if (changesForTests.number === seen) changesForTests.tell = tell;
 """

@@ -45,13 +45,13 @@ def main(arguments=None):
         return run(Path(folder), options, seed)
 
 
-def configuration(folder, *, replacement):
+def configuration(folder, *, replacement, ready=30):
     kernel = make_kernel(folder)
     return {
         "AllowSilentKernelReplacement": replacement,
         "KernelWaitTimeout": KERNEL_WAIT,
         "Pools": {
-            "Main": pool(kernel, MinimumKernelNumber=30, MaximumKernelNumber=70,
+            "Main": pool(kernel, MinimumKernelNumber=ready, MaximumKernelNumber=70,
                          ReservePreviouslyConnectedKernels=False),
             "Short": pool(kernel, MinimumKernelNumber=3, MaximumKernelNumber=8, KeepAlive=False),
         },

@@ -58,6 +58,8 @@ def read_arguments(arguments):
                         help=f"what to measure: {', '.join(MEASURES)} (default: all but growth)")  # fmt: skip
     parser.add_argument("--all", action="store_true", help="growth too: up to 5,000 clients; takes about 25 minutes")
     parser.add_argument("--quick", action="store_true", help="a quarter of the repetitions, at most 100 clients")
+    parser.add_argument("--trial", action="store_true",
+                        help="the least of everything: whether all of it works here; the figures say nothing")
     parser.add_argument("--largest", type=int, metavar="BYTES", help="send no larger lists than these")
     parser.add_argument("--json", action="store_true", help="print JSON at the end, not tables as they come")
     parser.add_argument("--write", type=Path, metavar="FOLDER",
@@ -98,7 +100,7 @@ class Run:
 
     def __init__(self, options):
         self._options = options
-        self._plan = Plan(options.measures, quick=options.quick, largest=options.largest)
+        self._plan = Plan(options.measures, quick=options.quick, trial=options.trial, largest=options.largest)
         self._ways = {name: LEGS[name] for name in options.legs}
         self.document = documents.new()
 
@@ -209,7 +211,9 @@ class BuildsRun(Run):
 
     def __init__(self, options):
         super().__init__(options)
-        self._plan = Plan(options.measures, quick=options.quick, of_builds=True, largest=options.largest)
+        self._plan = Plan(
+            options.measures, quick=options.quick, trial=options.trial, of_builds=True, largest=options.largest
+        )
         self._sittings, self._sitting = [], {}
 
     def everything(self):

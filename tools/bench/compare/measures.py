@@ -116,13 +116,13 @@ def counts():
     return sorted({min(count, most) for count in (1, 10, 100, 500, 1000, 2000, 3000, 5000)})
 
 
-def pipelining(legs, rounds):
+def pipelining(legs, rounds, seconds):
     """Evaluations per second of one client with 1 to 256 of them under way."""
 
     def measure(name):
         row = {}
         for depth in DEPTHS:
-            result = run_load(Load(port=legs[name].port, clients=1, evaluations=10**9, depth=depth, duration=0.4))
+            result = run_load(Load(port=legs[name].port, clients=1, evaluations=10**9, depth=depth, duration=seconds))
             if gave_up(result, name, 1):
                 return None
             row[f"depth {depth}"] = result.figures()["evaluations per second"]
@@ -131,17 +131,20 @@ def pipelining(legs, rounds):
     return Turns(legs, rounds, measure)
 
 
-def pools(numbers, progress):
-    """A row for each number: a server with so many kernels, and as many clients."""
+def pools(numbers, progress, *, choosing, seconds):
+    """A row for each number: a server with so many kernels, and as many clients.
+
+    `choosing` clients get a kernel one after the other; all clients evaluate for so many seconds.
+    """
     rows = {}
     for number in numbers:
         progress(f"a server with {number} kernels and clients")
         empty = next(iter(rows.values()))["kernels MB"] if rows else None
-        rows[str(number)] = _pool(number, empty)
+        rows[str(number)] = _pool(number, empty, choosing, seconds)
     return rows
 
 
-def _pool(number, empty):
+def _pool(number, empty, choosing, seconds):
     """The row of a server with so many kernels; one with hardly any has *empty* MB."""
     begin = time.monotonic()
     with OwnServer(number) as server:
@@ -149,15 +152,15 @@ def _pool(number, empty):
         megabytes = processes.resident_bytes(server.pid) / 1e6
         row = {"kernels started s": started, "kernels MB": megabytes}
         row["KiB a kernel"] = 0.0 if empty is None else (megabytes - empty) * 1e6 / number / 1024
-        row |= _choosing(server)
+        row |= _choosing(server, choosing)
         row |= _holding(server, number)
-        row |= _working(server, number)
+        row |= _working(server, number, seconds)
     return row
 
 
-def _choosing(server):
+def _choosing(server, clients):
     """One client after the other, with all kernels but one free."""
-    result = run_load(Load(port=server.port, clients=200, evaluations=0, opening=1, together=False))
+    result = run_load(Load(port=server.port, clients=clients, evaluations=0, opening=1, together=False))
     check(result, "wstpserver")
     return {"first prompt p50 ms": result.prompt.summary(1e6)["p50"]}
 
@@ -181,9 +184,9 @@ def _holding(server, number):
     return {"connected per s": rate, "KiB each": (held - before) / number / 1024, "idle processor %": 100 * idle}
 
 
-def _working(server, number):
+def _working(server, number, seconds):
     """All clients evaluate."""
-    load = Load(port=server.port, clients=number, evaluations=10**9, duration=1.0, timeout=60.0)
+    load = Load(port=server.port, clients=number, evaluations=10**9, duration=seconds, timeout=60.0)
     result, used = evaluating(load, lambda: processes.processor_seconds(server.pid))
     check(result, "wstpserver")
     return {

@@ -14,16 +14,16 @@ class Plan:
     """`light_pairs` and `vendor_pairs`: (key, title, measurement) for each measurement that is taken in `sittings`.
     `crowd` takes a function found(key, title, measurement), `growth` a function add(key, title, rows)."""
 
-    def __init__(self, only=(), *, quick=False, of_builds=False, largest=None):
-        self._quick, self._only, self._of_builds = quick, only, of_builds
+    def __init__(self, only=(), *, quick=False, trial=False, of_builds=False, largest=None):
+        self._quick, self._trial, self._only, self._of_builds = quick or trial, trial, only, of_builds
         self._largest = largest or max(SIZES)
-        self.sittings = 1 if of_builds else 2 if quick else 8
+        self.sittings = 1 if of_builds or trial else 2 if quick else 8
 
     def wants(self, group):
         return not self._only or group in self._only
 
     def _times(self, count):
-        return max(1, count // 4) if self._quick else count
+        return max(1, count // (40 if self._trial else 4)) if self._quick else count
 
     def _rounds(self, count, of_builds):
         """How many rounds a measurement has; where two builds are compared these are many, each of less, because the
@@ -32,12 +32,16 @@ class Plan:
 
     @property
     def most_clients(self):
-        return 100 if self._quick else max(CLIENTS)
+        return 10 if self._trial else 100 if self._quick else max(CLIENTS)
 
     @property
     def _seconds(self):
         """How long active clients evaluate in a round."""
-        return 0.3 if self._quick or self._of_builds else 1.0
+        return 0.1 if self._trial else 0.3 if self._quick or self._of_builds else 1.0
+
+    @property
+    def _connections(self):
+        return 50 if self._trial else 100 if self._quick or self._of_builds else 500
 
     def light_pairs(self):
         """One client with light ends."""
@@ -90,16 +94,18 @@ class Plan:
         if self.wants("connections"):
             for opening in (1, 2, 50):
                 found(f"connections {opening}", f"Connection set-up, {opening} at the same time",
-                    measures.connections(legs, 100 if self._quick or self._of_builds else 500, opening,
+                    measures.connections(legs, self._connections, opening,
                                              self._rounds(4, 12)))  # fmt: skip
         if self.wants("depth"):
             found("depth", "Pipelining: evaluations per second of one client",
-                measures.pipelining(legs, self._rounds(2, 2)))  # fmt: skip
+                measures.pipelining(legs, self._rounds(2, 2), 0.1 if self._trial else 0.4))  # fmt: skip
 
     def growth(self, add, progress):
         """What one server needs as its pool and the number of its clients grow."""
-        counts = (1, 10, 50) if self._quick else measures.counts()
-        add("growth", "Clients of one server, each with a kernel", measures.pools(counts, progress))
+        counts = (1, 10) if self._trial else (1, 10, 50) if self._quick else measures.counts()
+        choosing, seconds = (20, 0.1) if self._trial else (200, 1.0)
+        rows = measures.pools(counts, progress, choosing=choosing, seconds=seconds)
+        add("growth", "Clients of one server, each with a kernel", rows)
 
 
 def in_bytes(size):

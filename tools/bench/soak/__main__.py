@@ -34,6 +34,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="tools/soak", description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (60)")
     parser.add_argument("--clients", type=int, default=12, help="clients that do random things (12)")
+    parser.add_argument("--ready", type=int, default=30, help="kernels that are always ready for clients (30)")
     parser.add_argument("--interval", type=float, default=5.0, help="seconds between two looks at the server (5)")
     parser.add_argument("--seed", type=int, default=None, help="the seed of an earlier run")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
@@ -55,9 +56,8 @@ def run(options, seed):
         counts = folder / "counts"
         environment = {"PYTHONPATH": f"{SITE}:{ROOT}", "WSTP_SOAK_COUNTS": str(counts),
                        "WSTP_SOAK_INTERVAL": str(options.interval)}  # fmt: skip
-        server = stack.enter_context(
-            ServerProcess(folder, configuration(folder, replacement=True), environment=environment, stop_deadline=120)
-        )
+        settings = configuration(folder, replacement=True, ready=options.ready)
+        server = stack.enter_context(ServerProcess(folder, settings, environment=environment, stop_deadline=120))
         footprint = check_end(server)
         samples = Samples(server.pid, counts)
         samples.take()
