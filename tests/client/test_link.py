@@ -297,7 +297,7 @@ def test_everything_sent_before_a_close_arrives(ends, which):
     closing, reading = ends[which], ends[1 - which]
     closing.put("a" * 200_000)
     closing.put(Function(Symbol("last"), ()))
-    closing.close()
+    closing.close(timeout=0.1)  # the other side does not say meanwhile that it has read everything
     assert len(reading.get(PROMPT)) == 200_000
     assert reading.get(PROMPT) == Function(Symbol("last"), ())
     with takes(0), pytest.raises(LinkClosed, match="the other side closed the link$"):
