@@ -209,16 +209,15 @@ PHRASES = {
 }
 
 
-#: Finds that a text has none of them, as most, in a tenth of the time.
-ANY_PHRASE = re.compile("|".join(PHRASES), re.IGNORECASE)
+#: What is in every text that has the phrase, in small letters: looking for that takes a hundredth of the time.
+CORES = {phrase: max(re.split(r"\\b|\(.*?\)\??", phrase), key=len).lower() for phrase in PHRASES}
 
 
 def complaints(text):
     """The phrases in a text, and what to write instead."""
     text = re.sub(r"\s+", " ", text)
-    if not ANY_PHRASE.search(text):
-        return []
-    found = {phrase: re.search(phrase, text, re.IGNORECASE) for phrase in PHRASES}
+    small = text.lower()
+    found = {phrase: re.search(phrase, text, re.IGNORECASE) for phrase in PHRASES if CORES[phrase] in small}
     return [f"{match.group()!r}: write {PHRASES[phrase]!r}" for phrase, match in found.items() if match]
 
 
