@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.client import Link, LinkClosed, LinkError, LinkTimeout, connect
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -116,7 +117,7 @@ def test_what_is_no_expression_sends_nothing(ends):
     assert other.get(PROMPT) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@for_all("seed", range(3))
 def test_any_split(seed):
     chance = random.Random(seed)
     data = b"".join(encode(expression, end_packet=chance.random() < 0.5) for expression in EXPRESSIONS)

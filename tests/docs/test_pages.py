@@ -5,11 +5,9 @@ import builtins
 import importlib
 import re
 
-import pytest
-
 from tests.docs.pages import all_pages, page
 from tests.scenarios.frontend import LINK_OPTIONS
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tests.support.packets import HEAD_BY_NAME
 from tests.support.settings import OPTIONS
 from tools.harness.server import ROOT
@@ -102,7 +100,7 @@ def test_modules_and_names_of_python_exist(page):
             assert resolves(f"wstpserver.{span}"), span
 
 
-@pytest.mark.parametrize("name", ["docs/client.md", "docs/parallel.md"])
+@for_all("name", ["docs/client.md", "docs/parallel.md"])
 def test_exceptions_of_python_exist(name):
     for cells in page(name).rows:
         for name in re.findall(r"`([A-Z]\w+(?:Error|Timeout|Lost|Died|Gone|Closed|Aborted))`", cells[0]):
