@@ -3,19 +3,19 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.embedded.conftest import kernel  # noqa: F401 - a fixture
 from tests.embedded.harness import DEADLINE
 from wstpserver.client import Function, Session, Symbol, to_expression, to_python
 
 from .expressions import canonical, expressions
 
 
-@pytest.fixture
-def session(kernel):  # noqa: F811 - the fixture above
-    with Session(kernel.link) as session:
+@pytest.fixture(scope="module")
+def session(warm_parent):
+    """One kernel for all: nothing is defined here."""
+    with Session(warm_parent.launch().link) as session:
         yield session
 
 
@@ -89,7 +89,7 @@ inert = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 @given(inert)
 def test_python_values_come_back(session, value):
     result = session.evaluate([value], DEADLINE)
@@ -97,7 +97,7 @@ def test_python_values_come_back(session, value):
     assert repr(result) == repr([value]), "of the same types"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None)
 @given(expressions)
 def test_what_a_kernel_holds_comes_back(session, expression):
     """An expression that it does not evaluate is the same after its way through Python."""

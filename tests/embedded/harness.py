@@ -1,4 +1,5 @@
 """Real kernels for tests: one warm parent for each test process, and a link of the client library to every kernel."""
+import functools
 import json
 import os
 import select
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tools.harness.processes import parent
 from wstpserver.client import LinkClosed, listen
 from wstpserver.wire.packets import packet
 from wstpserver.wire.values import Function, Symbol
@@ -138,6 +140,15 @@ class WarmParent:
         self.socket.settimeout(LOADING_DEADLINE)
         self._events = []
         self._launches = 0
+
+    @functools.cached_property
+    def pid(self):
+        """The process that forks the kernels: `process` may stand for it."""
+        kernel = self.launch()
+        pid = parent(kernel.pid)
+        kernel.close()
+        self.event("exited", pid=kernel.pid)
+        return pid
 
     def receive(self):
         return json.loads(self.socket.recv(65536))

@@ -9,34 +9,34 @@ def association(**entries):
     return call("Association", *(call("Rule", key, value) for key, value in entries.items()))
 
 
-def test_a_key_is_assigned(kernel):
-    kernel.evaluate('a = <|"x" -> 1|>')
-    assert kernel.evaluate_packets(typed('a["b"] = 5')) == [("ReturnPacket", 5)]
-    assert kernel.evaluate("a") == association(x=1, b=5)
-    assert kernel.evaluate('a["b"] += 2; a["x"] = 0; a') == association(x=0, b=7)
+def test_a_key_is_assigned(used):
+    used.evaluate('a = <|"x" -> 1|>')
+    assert used.evaluate_packets(typed('a["b"] = 5')) == [("ReturnPacket", 5)]
+    assert used.evaluate("a") == association(x=1, b=5)
+    assert used.evaluate('a["b"] += 2; a["x"] = 0; a') == association(x=0, b=7)
 
 
-def test_a_key_of_an_inner_association_is_assigned(kernel):
-    assert kernel.evaluate('a = <|"p" -> <|"q" -> 1|>|>; a["p"]["q"] = 2; a["p"]') == association(q=2)
+def test_a_key_of_an_inner_association_is_assigned(used):
+    assert used.evaluate('a = <|"p" -> <|"q" -> 1|>|>; a["p"]["q"] = 2; a["p"]') == association(q=2)
 
 
-def test_a_part_is_assigned(kernel):
-    assert kernel.evaluate('a = <|"x" -> 1|>; a[["x"]] = 3; a[[Key[2]]] = 4; a["x"]') == 3
-    assert kernel.evaluate("a[2]") == 4
-    assert kernel.evaluate("l = {1, 2}; l[[1]] = 5; l") == call("List", 5, 2)
+def test_a_part_is_assigned(used):
+    assert used.evaluate('a = <|"x" -> 1|>; a[["x"]] = 3; a[[Key[2]]] = 4; a["x"]') == 3
+    assert used.evaluate("a[2]") == 4
+    assert used.evaluate("l = {1, 2}; l[[1]] = 5; l") == call("List", 5, 2)
 
 
 @pytest.mark.parametrize("text, value", [
     ('<|"a" -> 1|> + <|"a" -> 2|>', association(a=3)), ('2 <|"a" -> 1, "b" -> 2|> + 1', association(a=3, b=5)),
     ('Total[{<|"a" -> 1|>, <|"a" -> 2|>}]', association(a=3)), ('Abs[<|"a" -> -1|>]', association(a=1)),
 ])  # fmt: skip
-def test_arithmetic_of_values(kernel, text, value):
-    assert kernel.evaluate(text) == value
+def test_arithmetic_of_values(used, text, value):
+    assert used.evaluate(text) == value
 
 
-def test_other_assignments_are_as_before(kernel):
-    assert kernel.evaluate('f["b"] = 5; {f["b"], f["c"]}') == call("List", 5, call("f", "c"))
-    packets = kernel.evaluate_packets(typed("Sin[1] = 2"))
+def test_other_assignments_are_as_before(used):
+    assert used.evaluate('f["b"] = 5; {f["b"], f["c"]}') == call("List", 5, call("f", "c"))
+    packets = used.evaluate_packets(typed("Sin[1] = 2"))
     assert packets[0] == ("MessagePacket", Symbol("Set"), "write")
 
 
@@ -60,10 +60,10 @@ def test_other_assignments_are_as_before(kernel):
     ('Sort[<|"a" -> 2, "b" -> 1|>]', association(b=1, a=2)),
     ('KeyExistsQ[<|"a" -> 1|>, "a"]', Symbol("True")), ('Values[Map[f, <|"a" -> 1|>]]', call("List", call("f", 1))),
 ])  # fmt: skip
-def test_functions(kernel, text, value):
-    assert kernel.evaluate_packets(typed(text)) == [("ReturnPacket", value)]
+def test_functions(used, text, value):
+    assert used.evaluate_packets(typed(text)) == [("ReturnPacket", value)]
 
 
-def test_a_loop_that_collects_in_an_association(kernel):
-    kernel.evaluate("c = <||>; Do[c[Mod[i, 3]] = i, {i, 9}]")
-    assert kernel.evaluate("Values[c]") == call("List", 7, 8, 9)
+def test_a_loop_that_collects_in_an_association(used):
+    used.evaluate("c = <||>; Do[c[Mod[i, 3]] = i, {i, 9}]")
+    assert used.evaluate("Values[c]") == call("List", 7, 8, 9)

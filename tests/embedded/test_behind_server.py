@@ -1,11 +1,14 @@
-"""Embedded kernels behind the real server: warm starts, the WSTPServer functions, aborts, the end."""
+"""Embedded kernels behind the real server: warm starts, the WSTPServer functions, aborts, the end.
+
+The program is the one that is installed, while the servers of other tests have theirs from tests/support/warm.py.
+"""
 import os
 import shlex
 import signal
 
 import pytest
 
-from tests.embedded.harness import DEADLINE, LIGHT_PROGRAM, LOADING_DEADLINE, call
+from tests.embedded.harness import DEADLINE, LIGHT_PROGRAM, LOADING_DEADLINE, call, processor_time
 from tools.harness.processes import children
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for, wait_gone
@@ -107,6 +110,7 @@ def test_further_kernel_loads_nothing(server, session):
     name = session.command("StartKernel", timeout=DEADLINE)
     (started,) = session.command("GetServerInformation")["KernelsOutsidePools"]
     assert started["ID"] == name and started["ProcessID"] in children(parent)
+    assert processor_time(started["ProcessID"]) < processor_time(parent) / 10
     session.command("CloseKernel", name)
 
 

@@ -7,8 +7,8 @@ from tests.embedded.harness import call, typed
 from wstpserver.wire.values import Function, Symbol
 
 
-def test_value_comes_in_a_return_packet(kernel):
-    assert kernel.evaluate_packets(call("Plus", 2, 2)) == [("ReturnPacket", 4)]
+def test_value_comes_in_a_return_packet(used):
+    assert used.evaluate_packets(call("Plus", 2, 2)) == [("ReturnPacket", 4)]
 
 
 def test_does_not_touch_the_lines_of_the_session(kernel):
@@ -17,16 +17,16 @@ def test_does_not_touch_the_lines_of_the_session(kernel):
     assert kernel.enter("x")[0] == ("OutputNamePacket", "Out[1]= ")
 
 
-def test_message_comes_before_the_value(kernel):
-    assert kernel.evaluate_packets(call("Power", 0, -1)) == [
+def test_message_comes_before_the_value(used):
+    assert used.evaluate_packets(call("Power", 0, -1)) == [
         ("MessagePacket", Symbol("Power"), "infy"),
         ("TextPacket", "Power::infy: Infinite expression 1 / 0 encountered.\n"),
         ("ReturnPacket", call("DirectedInfinity")),
     ]
 
 
-def test_text_clients(kernel):
-    value = kernel.evaluate(call("ToString", typed('a/b + "s"'), Symbol("OutputForm")))
+def test_text_clients(used):
+    value = used.evaluate(call("ToString", typed('a/b + "s"'), Symbol("OutputForm")))
     assert value == "s + a / b"
 
 
@@ -47,19 +47,19 @@ def test_exit_in_an_initialization_file_ends_the_kernel_with_its_code(warm_paren
     kernel.close()
 
 
-def test_input_in_an_initialization_file_asks_and_can_be_aborted(kernel, tmp_path):
+def test_input_in_an_initialization_file_asks_and_can_be_aborted(used, tmp_path):
     file = tmp_path / "init.wl"
     file.write_text("x = Input[];\nx + 1\n")
-    kernel.send("EvaluatePacket", call("Get", str(file)))
-    assert kernel.packets_until("InputPacket") == [("InputPacket", "? ")]
-    kernel.send("TextPacket", "4")
-    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 5)]
-    value = kernel.aborted(call("Get", str(file)), after="InputPacket")
+    used.send("EvaluatePacket", call("Get", str(file)))
+    assert used.packets_until("InputPacket") == [("InputPacket", "? ")]
+    used.send("TextPacket", "4")
+    assert used.packets_until("ReturnPacket") == [("ReturnPacket", 5)]
+    value = used.aborted(call("Get", str(file)), after="InputPacket")
     assert value == Symbol("$Aborted")
 
 
-def test_missing_file_is_a_message(kernel):
-    packets = kernel.evaluate_packets(call("Get", "/no/such/file.wl"))
+def test_missing_file_is_a_message(used):
+    packets = used.evaluate_packets(call("Get", "/no/such/file.wl"))
     assert packets[0] == ("MessagePacket", Symbol("Get"), "noopen")
     assert packets[-1] == ("ReturnPacket", Symbol("$Failed"))
 
@@ -73,19 +73,19 @@ def test_missing_file_is_a_message(kernel):
     ("1.*^400", call("Overflow"), ("General", "ovfl")),
     ("Exp[1000.]", call("Overflow"), ("General", "ovfl")),
 ])  # fmt: skip
-def test_evaluations_that_end_in_another_way(kernel, text, value, message):
-    *before, last = kernel.evaluate_packets(typed(text))
+def test_evaluations_that_end_in_another_way(used, text, value, message):
+    *before, last = used.evaluate_packets(typed(text))
     assert last == ("ReturnPacket", value)
     assert ("MessagePacket", Symbol(message[0]), message[1]) in before
-    assert kernel.evaluate(call("Plus", 1, 1)) == 2
+    assert used.evaluate(call("Plus", 1, 1)) == 2
 
 
 @pytest.mark.parametrize("text, value", [
     ("Return[5]", call("Return", 5)), ("Return[]", call("Return")), ("Abort[]", Symbol("$Aborted")),
     ("Catch[Throw[1]]", 1), ("f[x_] := (Return[x]; 2); f[3]", 3),
 ])  # fmt: skip
-def test_endings_without_a_message(kernel, text, value):
-    assert kernel.evaluate_packets(typed(text)) == [("ReturnPacket", value)]
+def test_endings_without_a_message(used, text, value):
+    assert used.evaluate_packets(typed(text)) == [("ReturnPacket", value)]
 
 
 def test_python_exception_costs_an_evaluation_not_the_session(kernel):
@@ -115,31 +115,31 @@ def test_recursion_up_to_the_highest_limit(kernel):
 @pytest.mark.parametrize("expression, value", [
     (call("Plus", 1, 2), 3), (5, 5), (call("NoSuchPacket", call("Plus", 1, 2)), call("NoSuchPacket", 3)),
 ])  # fmt: skip
-def test_expression_that_is_no_packet_is_evaluated(kernel, expression, value):
-    kernel.link.put(expression)
-    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", value)]
+def test_expression_that_is_no_packet_is_evaluated(used, expression, value):
+    used.link.put(expression)
+    assert used.packets_until("ReturnPacket") == [("ReturnPacket", value)]
 
 
 @pytest.mark.parametrize("stray", [call("TextPacket", "a"), call("ReturnPacket", 1), "text", call("MenuPacket", 1, "")])
-def test_answers_without_a_question_are_dropped(kernel, stray):
-    kernel.link.put(stray)
-    assert kernel.evaluate_packets(call("Plus", 1, 1)) == [("ReturnPacket", 2)]
+def test_answers_without_a_question_are_dropped(used, stray):
+    used.link.put(stray)
+    assert used.evaluate_packets(call("Plus", 1, 1)) == [("ReturnPacket", 2)]
 
 
-def test_server_command_of_a_direct_client(kernel):
-    kernel.send("WSCommandPacket", call("SetKeepAlive", Symbol("False")))
-    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", '{"status":"ExecutionError"}')]
+def test_server_command_of_a_direct_client(used):
+    used.send("WSCommandPacket", call("SetKeepAlive", Symbol("False")))
+    assert used.packets_until("ReturnPacket") == [("ReturnPacket", '{"status":"ExecutionError"}')]
 
 
 @pytest.mark.parametrize("arguments", [(), (1, 2)])
-def test_wrong_number_of_arguments(kernel, arguments):
-    kernel.send("EvaluatePacket", *arguments)
-    packets = kernel.packets_until("ReturnPacket")
+def test_wrong_number_of_arguments(used, arguments):
+    used.send("EvaluatePacket", *arguments)
+    packets = used.packets_until("ReturnPacket")
     assert packets[0][:2] == ("MessagePacket", Symbol("EvaluatePacket"))
     assert packets[-1] == ("ReturnPacket", Symbol("$Failed"))
 
 
-def test_name_no_symbol_can_have(kernel):
-    packets = kernel.evaluate_packets(Symbol("bad``name`"))
+def test_name_no_symbol_can_have(used):
+    packets = used.evaluate_packets(Symbol("bad``name`"))
     assert packets[-1] == ("ReturnPacket", Symbol("$Failed"))
-    assert kernel.evaluate(call("Plus", 1, 1)) == 2
+    assert used.evaluate(call("Plus", 1, 1)) == 2

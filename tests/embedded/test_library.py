@@ -56,17 +56,17 @@ def test_arguments_that_our_definitions_do_not_take(kernel):
     assert "Differences is not implemented for these arguments" in packets[1][1]
 
 
-def test_a_users_symbols_stay_in_their_context(kernel):
-    kernel.evaluate("Differences[{1, 2}]; SelectFirst[{1}, OddQ]; FoldPairList[{#1, #2} &, 0, {1}]")
-    assert kernel.evaluate("Context /@ {x, l, i, n, f, r}") == call("List", *["Global`"] * 6)
+def test_a_users_symbols_stay_in_their_context(used):
+    used.evaluate("Differences[{1, 2}]; SelectFirst[{1}, OddQ]; FoldPairList[{#1, #2} &, 0, {1}]")
+    assert used.evaluate("Context /@ {x, l, i, n, f, r}") == call("List", *["Global`"] * 6)
 
 
 def test_a_users_rule_comes_before_ours(kernel):
     assert kernel.evaluate("Unprotect[Clip]; Clip[special] := 7; {Clip[special], Clip[3]}") == call("List", 7, 1)
 
 
-def test_help_of_our_functions(kernel):
-    assert "groups elements by f" in kernel.shown("?GroupBy")
+def test_help_of_our_functions(used):
+    assert "groups elements by f" in used.shown("?GroupBy")
 
 
 @pytest.mark.parametrize("text, value", [
@@ -74,8 +74,8 @@ def test_help_of_our_functions(kernel):
     ("({a, b} |-> a - b)[5, 3]", 2),
     ("{1, Nothing, 2}", call("List", 1, 2)), ("f[Nothing]", call("f", Symbol("Nothing"))),
 ])  # fmt: skip
-def test_syntax_and_nothing(kernel, text, value):
-    assert kernel.evaluate(text) == value
+def test_syntax_and_nothing(used, text, value):
+    assert used.evaluate(text) == value
 
 
 @pytest.mark.parametrize("text, value", [
@@ -85,14 +85,14 @@ def test_syntax_and_nothing(kernel, text, value):
     ("Sum[i^2, {i, 1, 10, 3}]", 166), ("Table[x, {x, 3, 1, -1}]", call("List", 3, 2, 1)), ("Sum[i, {i, 0}]", 0),
     ("Catch[Do[If[i == 5, Throw[i]], {i, 10}]]", 5), ("Module[{i = 3}, Table[i, {i, 2}]; i]", 3),
 ])  # fmt: skip
-def test_loops_over_integers(kernel, text, value):
-    assert kernel.evaluate(text) == value
+def test_loops_over_integers(used, text, value):
+    assert used.evaluate(text) == value
 
 
-def test_the_loop_variable_is_its_own_again_after_an_abort(kernel):
-    value = kernel.aborted(typed("i = 5; Print[1]; Do[j = i, {i, 10^9}]"), after="TextPacket")
+def test_the_loop_variable_is_its_own_again_after_an_abort(used):
+    value = used.aborted(typed("i = 5; Print[1]; Do[j = i, {i, 10^9}]"), after="TextPacket")
     assert value == Symbol("$Aborted")
-    assert kernel.evaluate("i") == 5
+    assert used.evaluate("i") == 5
 
 
 @pytest.mark.parametrize("text", [
@@ -100,12 +100,12 @@ def test_the_loop_variable_is_its_own_again_after_an_abort(kernel):
     "Sqrt[-l]",
     "Abs[-l]", "-l", "l + 1/2", "l + I", "Partition[l, 5] + 1.5", "l*10^400", "Log[l - 1]",
 ])  # fmt: skip
-def test_arithmetic_of_long_lists_is_that_of_their_elements(kernel, text):
+def test_arithmetic_of_long_lists_is_that_of_their_elements(used, text):
     """Forty reals are left to NumPy, pieces of five to Mathics."""
-    kernel.evaluate("x = Range[1., 40.];")
-    whole = kernel.evaluate(f"Block[{{l = x}}, Flatten[{text}]]")
+    used.evaluate("x = Range[1., 40.];")
+    whole = used.evaluate(f"Block[{{l = x}}, Flatten[{text}]]")
     of_pieces = text.replace("Range[40]", "Range[5 k + 1, 5 k + 5]")
-    pieces = kernel.evaluate(f"Flatten[Table[Block[{{l = Take[x, {{5 k + 1, 5 k + 5}}]}}, {of_pieces}], {{k, 0, 7}}]]")
+    pieces = used.evaluate(f"Flatten[Table[Block[{{l = Take[x, {{5 k + 1, 5 k + 5}}]}}, {of_pieces}], {{k, 0, 7}}]]")
     assert len(whole.args) == len(pieces.args) == 40
     assert all(near(one, other) for one, other in zip(whole.args, pieces.args, strict=True))
 
@@ -125,27 +125,27 @@ def near(one, other):
     ("(Range[40] + 1/2)[[2]]", call("Rational", 5, 2)), ("(Range[40] + a)[[1]]", call("Plus", 1, Symbol("a"))),
     ("Range[1, 2.5]", call("List", 1, 2)), ("Total[{1.5, 2.5}]", 4.0), ("Total[{1, 2.5}]", 3.5), ("Total[{}]", 0),
 ])  # fmt: skip
-def test_ranges_and_sums(kernel, text, value):
-    assert kernel.evaluate(text) == value
+def test_ranges_and_sums(used, text, value):
+    assert used.evaluate(text) == value
 
 
-def test_machine_matrices(kernel):
+def test_machine_matrices(used):
     """30 x 30 took SymPy eight minutes."""
-    kernel.evaluate("m = RandomReal[{1, 2}, {30, 30}] + 30 IdentityMatrix[30];")
-    assert kernel.evaluate("Max[Abs[m.Inverse[m] - IdentityMatrix[30]]] < 10^-9") == Symbol("True")
-    assert kernel.evaluate("Abs[Det[m] - Times @@ Eigenvalues[m]] < 10^-6 Abs[Det[m]]") == Symbol("True")
-    assert kernel.evaluate("Max[Abs[m.LinearSolve[m, Range[30]] - Range[30]]] < 10^-9") == Symbol("True")
+    used.evaluate("m = RandomReal[{1, 2}, {30, 30}] + 30 IdentityMatrix[30];")
+    assert used.evaluate("Max[Abs[m.Inverse[m] - IdentityMatrix[30]]] < 10^-9") == Symbol("True")
+    assert used.evaluate("Abs[Det[m] - Times @@ Eigenvalues[m]] < 10^-6 Abs[Det[m]]") == Symbol("True")
+    assert used.evaluate("Max[Abs[m.LinearSolve[m, Range[30]] - Range[30]]] < 10^-9") == Symbol("True")
 
 
-def test_a_singular_matrix_is_a_message(kernel):
-    packets = kernel.evaluate_packets(typed("Inverse[{{1., 2.}, {2., 4.}}]"))
+def test_a_singular_matrix_is_a_message(used):
+    packets = used.evaluate_packets(typed("Inverse[{{1., 2.}, {2., 4.}}]"))
     assert messages(packets) == [("Inverse", "sing")]
     assert packets[-1][1].head == Symbol("Inverse")
 
 
-def test_exact_matrices_stay_exact(kernel):
-    assert kernel.evaluate("Inverse[{{1, 2}, {3, 4}}].{{1, 2}, {3, 4}} == IdentityMatrix[2]") == Symbol("True")
-    assert kernel.evaluate("Det[Table[1/(i + j - 1), {i, 8}, {j, 8}]]") == call(
+def test_exact_matrices_stay_exact(used):
+    assert used.evaluate("Inverse[{{1, 2}, {3, 4}}].{{1, 2}, {3, 4}} == IdentityMatrix[2]") == Symbol("True")
+    assert used.evaluate("Det[Table[1/(i + j - 1), {i, 8}, {j, 8}]]") == call(
         "Rational", 1, 365356847125734485878112256000000
     )
 

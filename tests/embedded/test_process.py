@@ -13,7 +13,6 @@ from tests.embedded.harness import (
     WarmParent,
     call,
     libraries,
-    processor_time,
     typed,
 )
 from tools.harness.processes import alive, open_descriptors, threads
@@ -30,8 +29,7 @@ def test_launches_in_both_modes(warm_parent, classic):
     assert warm_parent.event("exited", pid=kernel.pid)["status"] == 0
 
 
-def test_nothing_is_loaded_between_launch_and_prompt(warm_parent, kernel):
-    assert processor_time(kernel.pid) < processor_time(warm_parent.process.pid) / 10
+def test_a_kernel_loads_nothing(kernel):
     before = libraries(kernel.pid)
     assert kernel.evaluate("Round[x /. FindRoot[Cos[x] == x, {x, 1}], 0.001]") == 0.739
     assert libraries(kernel.pid) - before == set()
@@ -55,7 +53,7 @@ def test_kernels_are_processes_of_their_own(warm_parent):
 
 
 def test_parent_stays_single_threaded(warm_parent):
-    assert threads(warm_parent.process.pid) == 1
+    assert threads(warm_parent.pid) == 1
 
 
 def test_directory_and_environment(warm_parent, tmp_path):
@@ -162,7 +160,7 @@ def test_requests_that_cannot_be_served(warm_parent):
     ]:
         warm_parent.socket.send(json.dumps(body).encode())
         assert reason in warm_parent.event("not-launched", launch=body["launch"])["reason"]
-    before = len(open_descriptors(warm_parent.process.pid))
+    before = len(open_descriptors(warm_parent.pid))
     for data in (b"no JSON", b"[]", b"{}"):
         reader, writer = os.pipe()
         socket.send_fds(warm_parent.socket, [data], [writer, reader])
@@ -170,12 +168,12 @@ def test_requests_that_cannot_be_served(warm_parent):
         os.close(writer)
     kernel = warm_parent.launch()  # and it still serves
     kernel.close()
-    assert len(open_descriptors(warm_parent.process.pid)) == before
+    assert len(open_descriptors(warm_parent.pid)) == before
 
 
 def test_signals_meant_for_a_terminal_do_not_end_it(warm_parent):
-    os.kill(warm_parent.process.pid, signal.SIGTERM)
-    os.kill(warm_parent.process.pid, signal.SIGINT)
+    os.kill(warm_parent.pid, signal.SIGTERM)
+    os.kill(warm_parent.pid, signal.SIGINT)
     warm_parent.launch().close()
 
 

@@ -26,8 +26,8 @@ def details(value):
 
 
 @pytest.mark.parametrize("name", ["GetKernelID", "GetPoolName", "StartKernel"])
-def test_strings(kernel, name):
-    command, value = asked(kernel, f"WSTPServer`{name}[]", '{"result":"a806-2645-9651"}')
+def test_strings(used, name):
+    command, value = asked(used, f"WSTPServer`{name}[]", '{"result":"a806-2645-9651"}')
     assert command == call(name)
     assert value == "a806-2645-9651"
 
@@ -44,69 +44,69 @@ def test_strings(kernel, name):
     ("SetKeepAlive[False]", call("SetKeepAlive", Symbol("False"))),
     ("SetReserveKernel[1 == 1]", call("SetReserveKernel", Symbol("True"))),
 ])  # fmt: skip
-def test_success_and_failure(kernel, text, command):
+def test_success_and_failure(used, text, command):
     name = command.head.name
-    sent, value = asked(kernel, f"WSTPServer`{text}", SUCCESS)
+    sent, value = asked(used, f"WSTPServer`{text}", SUCCESS)
     assert sent == command
     assert (value.head, value.args[0]) == (Symbol("Success"), "WSTPServer")
     assert details(value)["Command"] == name
-    sent, value = asked(kernel, f"WSTPServer`{text}", ERROR)
+    sent, value = asked(used, f"WSTPServer`{text}", ERROR)
     assert sent == command
     assert (value.head, value.args[0]) == (Symbol("Failure"), "WSTPServer")
     assert name in details(value)["MessageTemplate"]
     assert details(value)["Status"] == "ExecutionError"
 
 
-def test_command_line_of_a_kernel(kernel):
-    command, value = asked(kernel, 'WSTPServer`StartKernel["wolfram -wstp"]', MALFORMED)
+def test_command_line_of_a_kernel(used):
+    command, value = asked(used, 'WSTPServer`StartKernel["wolfram -wstp"]', MALFORMED)
     assert command == call("StartKernel", "wolfram -wstp")
     assert value.head == Symbol("Failure")
 
 
-def test_server_information_is_an_association(kernel):
+def test_server_information_is_an_association(used):
     information = {"Pools": {"a": {"KeepAlive": True, "MinimumKernelNumber": 2, "x": None, "y": [1.5, "é"]}}}
-    _, value = asked(kernel, "info = WSTPServer`GetServerInformation[]", json.dumps({"result": information}))
+    _, value = asked(used, "info = WSTPServer`GetServerInformation[]", json.dumps({"result": information}))
     assert value.head == Symbol("Association")
-    assert kernel.evaluate('info["Pools"]["a"]["MinimumKernelNumber"]') == 2
-    assert kernel.evaluate('info["Pools"]["a"]["KeepAlive"]') == Symbol("True")
-    assert kernel.evaluate('info["Pools"]["a"]["y"]') == call("List", 1.5, "é")
+    assert used.evaluate('info["Pools"]["a"]["MinimumKernelNumber"]') == 2
+    assert used.evaluate('info["Pools"]["a"]["KeepAlive"]') == Symbol("True")
+    assert used.evaluate('info["Pools"]["a"]["y"]') == call("List", 1.5, "é")
 
 
 @pytest.mark.parametrize("text", [
     "GetKernelID[1]", "CloseKernel[]", "CloseKernel[5]", 'ConnectKernel["a", "b"]', 'ConnectKernel["a", -1]',
     'ConnectKernel["a", 1, 2]', "SetKeepAlive[]", "SetKeepAlive[1]", "SetKeepAlive[maybe]", "StartKernel[5]",
 ])  # fmt: skip
-def test_wrong_arguments_stay_as_they_are(kernel, text):
+def test_wrong_arguments_stay_as_they_are(used, text):
     name, _, arguments = text.partition("[")
-    ((_, value),) = kernel.evaluate_packets(typed(f"WSTPServer`{name}[{arguments}"))
+    ((_, value),) = used.evaluate_packets(typed(f"WSTPServer`{name}[{arguments}"))
     assert value.head == Symbol(f"WSTPServer`{name}")
 
 
-def test_names_and_help(kernel):
-    names = kernel.evaluate('Names["WSTPServer`*"]')
+def test_names_and_help(used):
+    names = used.evaluate('Names["WSTPServer`*"]')
     assert len(names.args) == 10
-    assert "gives the ID of this kernel" in kernel.shown("?WSTPServer`GetKernelID")
+    assert "gives the ID of this kernel" in used.shown("?WSTPServer`GetKernelID")
 
 
-def test_other_packets_wait(kernel):
-    kernel.send("EvaluatePacket", typed("WSTPServer`GetKernelID[]"))
-    kernel.packets_until("WSCommandPacket")
-    kernel.send("EvaluatePacket", call("Plus", 1, 1))
-    kernel.send("ReturnPacket", '{"result":"x"}')
-    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", "x")]
-    assert kernel.packets_until("ReturnPacket") == [("ReturnPacket", 2)]
+def test_other_packets_wait(used):
+    used.send("EvaluatePacket", typed("WSTPServer`GetKernelID[]"))
+    used.packets_until("WSCommandPacket")
+    used.send("EvaluatePacket", call("Plus", 1, 1))
+    used.send("ReturnPacket", '{"result":"x"}')
+    assert used.packets_until("ReturnPacket") == [("ReturnPacket", "x")]
+    assert used.packets_until("ReturnPacket") == [("ReturnPacket", 2)]
 
 
-def test_abort_ends_the_wait_for_a_server(kernel):
-    value = kernel.aborted(typed("WSTPServer`GetKernelID[]"), after="WSCommandPacket")
+def test_abort_ends_the_wait_for_a_server(used):
+    value = used.aborted(typed("WSTPServer`GetKernelID[]"), after="WSCommandPacket")
     assert value == Symbol("$Aborted")
 
 
-def test_no_answer_is_a_failure(kernel):
-    kernel.send("EvaluatePacket", typed("WSTPServer`GetKernelID[]"))
-    kernel.packets_until("WSCommandPacket")
-    kernel.send("ReturnPacket", "this is no JSON")
-    ((_, value),) = kernel.packets_until("ReturnPacket")
+def test_no_answer_is_a_failure(used):
+    used.send("EvaluatePacket", typed("WSTPServer`GetKernelID[]"))
+    used.packets_until("WSCommandPacket")
+    used.send("ReturnPacket", "this is no JSON")
+    ((_, value),) = used.packets_until("ReturnPacket")
     assert details(value)["MessageTemplate"] == "No WSTPServer answered."
 
 

@@ -103,8 +103,8 @@ class HttpServer:
 
         return connected()
 
-    def stop(self):
-        self._process.send_signal(signal.SIGINT)
+    def stop(self, number=signal.SIGINT):
+        self._process.send_signal(number)
         try:
             return self._process.wait(DEADLINE)
         finally:
@@ -114,12 +114,21 @@ class HttpServer:
 
 
 @pytest.fixture(scope="module")
-def http(served, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("http")
-    limits = {"--sessions": "3", "--timeout": "100", "--longest": "200", "--characters": "5000"}
-    server = HttpServer(served, folder, *(word for limit in limits.items() for word in limit))
-    yield server
-    server.stop()
+def _running():
+    """The program that listens, for all tests; a test that ends it takes it out, and the next one has another."""
+    running = []
+    yield running
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def http(served, _running, tmp_path_factory):
+    if not _running:
+        limits = {"--sessions": "3", "--timeout": "100", "--longest": "200", "--characters": "5000"}
+        words = [word for limit in limits.items() for word in limit]
+        _running.append(HttpServer(served, tmp_path_factory.mktemp("http"), *words))
+    return _running[0]
 
 
 async def call(client, tool, **arguments):
@@ -362,24 +371,22 @@ def test_the_token(http):
         assert answer.status_code == 401 and "token" in answer.text
 
 
-def test_a_client_that_is_killed_leaves_nothing(served):
-    before = set(served.in_use())
-    process = subprocess.Popen(
-        ["wstpserver-mcp"], env=environment(served), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        for line in (
-            '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{},'
-            '"clientInfo":{"name":"t","version":"1"}}}',
-            '{"jsonrpc":"2.0","method":"notifications/initialized"}',
-            '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"evaluate","arguments":{"code":"While[True]"}}}',
-        ):
-            process.stdin.write(line + "\n")
-            process.stdin.flush()
-        wait_for(lambda: any(each.busy for each in served.in_use().values()), DEADLINE, "the evaluation to run")
-    finally:
-        process.kill()
-        process.communicate()
+def test_a_client_that_is_killed_leaves_nothing(http, _running, served):
+    before, killed = set(served.in_use()), []
+
+    async def talk():
+        async with http.client() as client:
+            session = session_of(await call(client, "evaluate", code="1", session="new"))
+            running = asyncio.ensure_future(call(client, "evaluate", code="While[True]", session=session))
+            while not served.kernels()[session].busy:
+                await asyncio.sleep(0.02)
+            _running.remove(http)
+            killed.append(http.stop(signal.SIGKILL))
+            await running
+
+    with contextlib.suppress(Exception):  # whatever the SDK says of a connection that is broken
+        asyncio.run(talk())
+    assert killed == [-signal.SIGKILL]
     wait_for(lambda: set(served.in_use()) <= before, DEADLINE, "its kernel to be gone")
 
 

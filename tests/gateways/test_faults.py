@@ -16,7 +16,6 @@ A server that is restarted under sessions: `test_the_server_is_restarted` of %%w
 `test_the_way_to_the_server...` of these and of Jupyter. A client of a gateway that is killed: `..._leaves_nothing`.
 """
 
-import asyncio
 import contextlib
 import logging
 import sys
@@ -29,7 +28,8 @@ from tools.harness import forking
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
-from wstpserver.client import CommandError, Session
+from wstpserver.client import CommandError, Session, parse_address
+from wstpserver.gateways.agents import Limits, Tools, Workspace
 
 DEADLINE = 100
 TEXT = [sys.executable, "-m", "wstpserver.cli.kernel"]
@@ -159,19 +159,21 @@ def python_notebook(address, folder, go_away):
 
 
 def agent(address, folder, go_away):
-    """The tools of wstpserver-mcp, by the SDK's client."""
-    pytest.importorskip("mcp.server.mcpserver", reason="wstpserver[mcp] is not installed")
-    from tests.gateways.test_agents import in_process
+    """The tools of wstpserver-mcp, without the SDK."""
+    workspace = Workspace(parse_address(address), Limits())
+    tools = Tools(workspace)
 
-    async def talk():
-        async with in_process(address) as client:
-            full = await client.call_tool("evaluate", {"code": "1"})
-            go_away()
-            away = await client.call_tool("evaluate", {"code": "1"})
-            assert full.is_error and away.is_error
-            return full.content[0].text, away.content[0].text
+    def ask():
+        answer = tools.answered(lambda: tools.evaluate(tools.session_for("agent", None, keeps=True), "1", None))
+        assert answer.failed
+        return answer.text
 
-    return asyncio.run(talk())
+    try:
+        full = ask()
+        go_away()
+        return full, ask()
+    finally:
+        workspace.close_all()
 
 
 GATEWAYS = (text, wolframclient, notebook, python_notebook, agent)

@@ -5,26 +5,25 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-from unittest import mock
 
 import pytest
 
 from tools.harness.waiting import wait_for
 
 pytest.importorskip("ipykernel", reason="wstpserver[jupyter] is not installed")
-# The grammars of addresses that jsonschema builds, if this is there, cost each worker of a run two seconds.
-with mock.patch.dict(sys.modules, {"rfc3987_syntax": None}):
-    kernel_test = pytest.importorskip("jupyter_kernel_test")
+# The grammars of addresses that jsonschema builds, if this is there, cost each process two seconds.
+sys.modules.setdefault("rfc3987_syntax", None)
+kernel_test = pytest.importorskip("jupyter_kernel_test")
 numpy = pytest.importorskip("numpy")
 from jupyter_client.manager import KernelManager  # noqa: E402
 
 from tests.client.relay import Relay  # noqa: E402
 from tests.gateways.conftest import ROOT  # noqa: E402
+from tests.server.http.browser import Browser, start_browser  # noqa: E402
 from wstpserver.gateways.jupyter import main  # noqa: E402
 
 NAME = "wolfram-tests"
@@ -124,8 +123,17 @@ def data(found):
     return bundle
 
 
-@pytest.mark.usefixtures("installed")
+@pytest.fixture(scope="class")
+def kernel_of_class(request, notebook):
+    request.cls.km, request.cls.kc = notebook.manager, notebook.client
+
+
+@pytest.mark.usefixtures("kernel_of_class")
 class TestEveryCapability(kernel_test.KernelTests):
+    """With the kernel of the other tests: a start of one takes longer than all of these."""
+
+    setUpClass = tearDownClass = classmethod(lambda _: None)
+
     kernel_name = NAME
     language_name = "wolfram"
     file_extension = ".wl"
@@ -244,34 +252,31 @@ def test_a_kernel_that_dies_is_replaced(served, notebook):
     assert notebook.text("1 + 1") == "2"
 
 
-def test_no_kernel_is_left(served, installed):
-    """A restart has a new one, and that is closed when the process is killed."""
-    before = set(served.in_use())
-    with Notebook() as notebook:
-        notebook.run("z = 1")
-        (first,) = set(served.in_use()) - before
-        notebook.manager.restart_kernel()
-        notebook.client.wait_for_ready(timeout=TIMEOUT)
-        assert notebook.text("z") == "z"
-        wait_for(lambda: first not in served.kernels(), TIMEOUT, "the former kernel to be gone")
-        (second,) = set(served.in_use()) - before
-        notebook.manager.provisioner.process.kill()
-        wait_for(lambda: second not in served.kernels(), TIMEOUT, "the second kernel to be closed")
+def test_the_way_to_the_server_and_the_end_of_a_kernel(served, installed):
+    """The server is missing at first. Then the connection breaks between two inputs, and the session keeps its kernel.
 
-
-def test_the_way_to_the_server(served, installed):
-    """It is missing at first. Then the connection breaks between two inputs, and the session keeps its kernel."""
+    A restart has a new one, and that is closed when the process is killed.
+    """
     with Relay(served.process.port) as relay:
         words = ["install", "--prefix", str(installed), "--name", "relayed", "--server", f"{relay.port}@127.0.0.1"]
         assert main(words) == 0
         relay.stop_listening()
+        before = set(served.in_use())
         with Notebook("relayed") as notebook:
             found, reply = notebook.run("kept = 17")
             assert reply["status"] == "error" and "refused" in reply["evalue"] and len(found) == 1
             relay.listen_again()
             notebook.run("kept = 17")
+            (first,) = set(served.in_use()) - before
             relay.break_all()
             assert notebook.text("kept + 1") == "18"
+            notebook.manager.restart_kernel()
+            notebook.client.wait_for_ready(timeout=TIMEOUT)
+            assert notebook.text("kept") == "kept"
+            wait_for(lambda: first not in served.kernels(), TIMEOUT, "the former kernel to be gone")
+            (second,) = set(served.in_use()) - before
+            notebook.manager.provisioner.process.kill()
+            wait_for(lambda: second not in served.kernels(), TIMEOUT, "the second kernel to be closed")
 
 
 def notebook_file(path, *inputs):
@@ -295,13 +300,28 @@ def test_jupyter_execute(tmp_path):
     assert "<svg" in "".join(outputs[2][0]["data"]["image/svg+xml"])
 
 
+#: JupyterLab, without the grammars (see above).
+LAB = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; sys.exit(main())"
+#: Extensions of its server and of its page that no notebook needs, and that take seconds to load.
+WITHOUT = ("jupyter_lsp", "jupyter_server_terminals")
+WITHOUT_ON_THE_PAGE = (
+    "console", "debugger", "extensionmanager", "fileeditor", "launcher", "lsp", "mermaid", "pdf", "pluginmanager",
+    "running", "settingeditor", "terminal", "toc", "tooltip", "vega5", "workspaces",
+)  # fmt: skip
+
+
 @contextlib.contextmanager
-def jupyterlab(folder):
-    """JupyterLab with this root folder: its address, with the token."""
-    words = ["lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--expose-app-in-browser",
+def jupyterlab(folder, config):
+    """JupyterLab with this root folder and that of its configuration: its address, with the token."""
+    words = ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--expose-app-in-browser",
              f"--ServerApp.root_dir={folder}", "--LabApp.news_url=", "--LabApp.check_for_updates_class="
              "jupyterlab.NeverCheckForUpdate"]  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", "jupyter", *words], stderr=subprocess.PIPE, text=True)
+    for name in WITHOUT:
+        words += ["--ServerApp.jpserver_extensions", f"{name}=False"]
+    (config / "labconfig").mkdir(parents=True)
+    disabled = {f"@jupyterlab/{name}-extension": True for name in WITHOUT_ON_THE_PAGE}
+    (config / "labconfig" / "page_config.json").write_text(json.dumps({"disabledExtensions": disabled}))
+    process = subprocess.Popen([sys.executable, "-c", LAB, *words], stderr=subprocess.PIPE, text=True)
     try:
         lines = (re.search(r"http://127\.0\.0\.1:\d+/lab\?token=\w+", line) for line in process.stderr)
         found = next(filter(None, lines))
@@ -317,53 +337,49 @@ def jupyterlab(folder):
         process.stderr.close()
 
 
-@contextlib.contextmanager
-def browser(folder):
-    """Chromium without a window."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in programs:
-        pytest.skip("chromium and chromium-driver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                 "--window-size=1000,1000", f"--user-data-dir={folder}"):  # fmt: skip
-        options.add_argument(word)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
-    try:
-        driver.set_script_timeout(TIMEOUT)
-        yield driver
-    finally:
-        driver.quit()
+@pytest.fixture
+def browser(tmp_path):
+    driver = start_browser("--window-size=1000,1000", f"--user-data-dir={tmp_path / 'chromium'}")
+    yield Browser(driver)
+    driver.quit()
 
 
-def test_jupyterlab(served, installed, tmp_path):
+#: Has the notebook run when its kernel is there.
+RUN_ALL = """
+const run = async (done) => {
+    const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
+    if (!(await kernel?.info)) return setTimeout(run, 100, done);
+    window.jupyterapp.commands.execute('notebook:run-all-cells');
+    done();
+};
+run(arguments[0]);
+"""
+
+
+def test_jupyterlab(served, installed, browser, tmp_path):
     """A plot is on the screen, a formula is typeset, a message is red."""
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
     before = set(served.in_use())
-    notebook_file(tmp_path / "notebook.ipynb", "Plot[Sin[x], {x, 0, 6}]", "Sqrt[x]/3", "1/0")
-    with browser(installed / "chromium") as driver, jupyterlab(tmp_path) as (address, token):
-        driver.get(f"{address}/tree/notebook.ipynb?{token}")
+    (tmp_path / "root").mkdir()
+    notebook_file(tmp_path / "root" / "notebook.ipynb", "Plot[Sin[x], {x, 0, 6}]", "Sqrt[x]/3", "1/0")
+    with jupyterlab(tmp_path / "root", installed / "config") as (address, token):
+        browser.driver.get(f"{address}/tree/notebook.ipynb?{token}")
+        browser.driver.execute_async_script(RUN_ALL)
 
         def shown(selector, property_of="elements.length"):
-            return driver.execute_script(
+            return browser.driver.execute_script(
                 f"const elements = document.querySelectorAll('.jp-OutputArea-output {selector}');"
                 f"return elements.length && {property_of}"
             )
 
-        ready = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.info"
-        wait_for(lambda: driver.execute_async_script(
-            f"Promise.resolve({ready}).then(info => arguments[0](!! info))"), TIMEOUT, "a notebook with its kernel",
-        )  # fmt: skip
-        driver.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        wait_for(lambda: shown("img", "elements[0].naturalWidth"), TIMEOUT, "the plot")
-        wait_for(lambda: shown("mjx-container"), TIMEOUT, "the formula")
+        browser.wait_for(lambda: shown("img", "elements[0].naturalWidth"), "the plot")
+        browser.wait_for(lambda: shown("mjx-container"), "the formula")
         red = ".ansi-red-fg"
-        wait_for(lambda: "Power::infy" in (shown(red, "elements[0].textContent") or ""), TIMEOUT, "a message")
-        plot = driver.find_element("css selector", ".jp-OutputArea-output img").screenshot_as_png
+        browser.wait_for(lambda: "Power::infy" in (shown(red, "elements[0].textContent") or ""), "a message")
+        plot = browser.find(".jp-OutputArea-output img").screenshot_as_png
         if folder := os.environ.get("WSTPSERVER_TEST_SCREENSHOTS"):
-            driver.save_screenshot(os.path.join(folder, "jupyterlab.png"))
-        driver.execute_async_script(
+            browser.driver.save_screenshot(os.path.join(folder, "jupyterlab.png"))
+        browser.driver.execute_async_script(
             "window.jupyterapp.serviceManager.sessions.shutdownAll().then(arguments[0])"
         )
     assert _curve_columns(plot) > 100, "the curve goes from the left to the right"

@@ -114,7 +114,7 @@ def test_messages_overtake(program):
 
 
 def test_large_expressions_pass_in_both_directions(program):
-    text = "x" * (24 << 20)
+    text = "x" * (8 << 20)
     with rawlink.running_kernel(program, timeout=DEADLINE) as (link, _):
         link.get_packet()
         assert link.evaluate(call("StringReverse", text)) == text

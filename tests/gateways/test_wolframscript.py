@@ -41,19 +41,20 @@ def test_the_session_of_an_agent(wolframscript, served, tmp_path):
     """An empty file, -startprofile or -continueprofile, one call for each evaluation, and Exit[] for the kernel."""
     before = served.in_use()
     profile = tmp_path / "kernel.profile"
-    for begin in ("-startprofile", "-continueprofile"):
+    goes_on = ("-wstpserver", "-continueprofile", profile)
+    formats = {"latex": ("x/(y^2)", "\\frac{7}{y^2}\n"), "mathematica": ('{x, "a"}', '{7, "a"}\n')}
+    for begin, then in (("-startprofile", formats), ("-continueprofile", {})):
         profile.write_text("")
         assert wolframscript("-wstpserver", begin, profile, "-code", "Null") == (0, "", "")
         kernel = re.search(r"^KERNELID=(.*)$", profile.read_text(), re.MULTILINE)[1]
-        goes_on = ("-wstpserver", "-continueprofile", profile, "-format")
-        assert wolframscript(*goes_on, "text", "-code", "x = 7") == (0, "7\n", "")
-        assert wolframscript(*goes_on, "latex", "-code", "x/(y^2)") == (0, "\\frac{7}{y^2}\n", "")
-        assert wolframscript(*goes_on, "mathematica", "-code", '{x, "a"}') == (0, '{7, "a"}\n', "")
+        assert wolframscript(*goes_on, "-format", "text", "-code", "x = 7") == (0, "7\n", "")
+        for name, (code, shown) in then.items():
+            assert wolframscript(*goes_on, "-format", name, "-code", code) == (0, shown, "")
         assert kernel in served.kernels()
-        assert wolframscript("-wstpserver", "-continueprofile", profile, "-code", "Exit[]") == (0, "", "")
-        status, out, err = wolframscript("-wstpserver", "-continueprofile", profile, "-code", "x")
-        assert (status, out) == (1, "") and err.startswith("wolframscript: the kernel ") and "is gone" in err
-        served.assert_nothing_is_left(before)
+        assert wolframscript(*goes_on, "-code", "Exit[]") == (0, "", "")
+    status, out, err = wolframscript(*goes_on, "-code", "x")
+    assert (status, out) == (1, "") and err.startswith("wolframscript: the kernel ") and "is gone" in err
+    served.assert_nothing_is_left(before)
 
 
 def test_a_script_that_is_a_program(wolframscript, served, tmp_path):

@@ -1,6 +1,6 @@
 """Parallel kernels as a front end takes them: a link for each, ConnectParallelKernel, evaluations at the same time.
 
-The pool is that of the scenario "Making Use of Parallel Computing Functionality".
+The pool is that of the scenario "Making Use of Parallel Computing Functionality". The other one starts a single kernel.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 from tests.scenarios.frontend import DEADLINE, ERROR, SUCCESS, call
 from tests.support.serving import Gate
 from tools.harness.kernels import make_kernel
-from tools.harness.server import ServerProcess
+from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
 from wstpserver.wire.values import Symbol
 
@@ -24,6 +24,7 @@ CONFIGURATION = """
             "INeedNoParallelKernels":
                 {
                     "KernelPath":KERNEL,
+                    "MinimumKernelNumber":1,
                     "MaximumKernelNumber":20
                 },
             "IProvideParallelKernels":
@@ -170,7 +171,7 @@ def test_a_parallel_kernel_that_dies(master, launch):
 
 
 def test_a_server_without_such_a_pool(tmp_path, open_front_end):
-    configuration = {"Pools": {"Main": {"KernelPath": make_kernel(tmp_path)}}}
+    configuration = {"Pools": {"Main": pool(make_kernel(tmp_path))}}
     with ServerProcess(tmp_path, configuration) as server:
         link = open_front_end(server)
         assert link.command("ConnectParallelKernel", 1) == ERROR

@@ -10,21 +10,28 @@ from wstpserver.client import Callbacks, Session
 from wstpserver.wire.values import Symbol
 
 
+@pytest.fixture(scope="module")
+def session(warm_parent):
+    """A kernel for all that clear what they define."""
+    with Session(warm_parent.launch().link, results="expression") as session:
+        yield session
+
+
 @pytest.fixture
-def run(kernel):  # noqa: F811 - the fixture above
+def run(session):
     """run(code) -> (outcome, printed text, names of messages), each in one and the same kernel."""
-    with Session(kernel.link, results="expression") as session:
 
-        def run(code):
-            printed, messages = [], []
-            callbacks = Callbacks(
-                on_print=printed.append, on_message=lambda message: messages.append(f"{message.symbol}::{message.tag}")
-            )
-            value = session.evaluate(program(code), DEADLINE, callbacks=callbacks)
-            return read_outcome(value), "".join(printed), messages
+    def run(code):
+        printed, messages = [], []
+        callbacks = Callbacks(
+            on_print=printed.append, on_message=lambda message: messages.append(f"{message.symbol}::{message.tag}")
+        )
+        value = session.evaluate(program(code), DEADLINE, callbacks=callbacks)
+        return read_outcome(value), "".join(printed), messages
 
-        run.session = session
-        yield run
+    run.session = session
+    yield run
+    session.evaluate('ClearAll["Global`*"]', DEADLINE)
 
 
 @pytest.mark.parametrize(
@@ -54,11 +61,16 @@ def run(kernel):  # noqa: F811 - the fixture above
         ("{Quit, Head[Quit]}", ScriptOutcome("{Quit, Symbol}", 0)),
         ("Attributes[Exit]", ScriptOutcome("{Protected}", 0)),
         ('{"exit", {3}}', ScriptOutcome("{exit, {3}}", 0)),
-        ('Names["Global`*"]', ScriptOutcome("{}", 0)),
     ],
 )
 def test_outcomes(run, code, outcome):
     assert run(code) == (outcome, "", [])
+
+
+def test_the_program_itself_has_no_names(kernel):  # noqa: F811 - the fixture above
+    with Session(kernel.link, results="expression") as session:
+        value = session.evaluate(program('Names["Global`*"]'), DEADLINE)
+        assert read_outcome(value) == ScriptOutcome("{}", 0)
 
 
 def test_output_and_messages(run):

@@ -149,7 +149,7 @@ def test_in_the_middle_of_a_large_text(single, how):
 
 
 def test_what_would_take_much_to_complete_closes_the_kernel(tmp_path):
-    """100 megabytes are announced and a tenth of one is sent: the kernel goes, and another one comes."""
+    """60 megabytes are announced and a tenth of one is sent: the kernel goes, and another one comes."""
     beginning, _ = evaluate_length(LARGE)
     with serving(tmp_path, one_pool(make_kernel(tmp_path), 1)) as server:
         with join(server) as link:
@@ -172,10 +172,10 @@ def missed(link):
 
 
 LARGE_PARTS = {
-    "a list of numbers": b"F80000 #GA~DList\n" + b"\xe4\1\0\0\0\n" * 20_000,
+    "a list of numbers": b"F30000 #GA~DList\n" + b"\xe4\1\0\0\0\n" * 12_000,
     "a packed block": b"F50000 #GA~DList\nP50000 \xf6" + bytes(100_001),
     "a rectangular array": b"A40000 D^FB#GA~DList\nF20000 #GA~DList\n.\nP40000 \xe4" + bytes(90_001),
-    "nested functions": b"FA#DA~Af\n" * 10_000,
+    "nested functions": b"FA#DA~Af\n" * 8_000,
     "a function with many arguments": b"F30000 #DA~Af\n" + b'"EA~Bab\n' * 15_000,
     "a real in digits": b"*100009 A~100000 " + b"7" * 70_000,
 }

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-import pytest
-
 from tests.support.serving import SUCCESS, kernel_id, kernels
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.fake_kernel.codec import Symbol
@@ -28,29 +26,28 @@ def test_the_time_limit_is_one_for_each(serve):
     server = serve({"Main": {"MinimumKernelNumber": 1, "EvaluationTimeLimit": limit}})
     link = server.client()
     first, number = monotonic(), 0
-    while (began := monotonic()) < first + 3 * limit:
+    while (began := monotonic()) < first + 1.5 * limit or number <= 3:
         number += 1
         link.put("EvaluatePacket", call("Plus", 2, number))
         if link.get_packet() != ("ReturnPacket", 2 + number):
             assert link.get_packet()[0] == "ReturnPacket" and monotonic() - began >= limit
-    assert number > 3
     link.put("EvaluatePacket", call("Sleep", 600))
     assert "(EvaluationTimeLimit)" in link.get_packet()[1]
     assert link.get_packet() == ("ReturnPacket", Symbol("$Aborted"))
 
 
-@pytest.mark.parametrize("size", [10, 20_000, 70_000, 2_000_000])
-def test_sizes_that_change(serve, size):
+def test_sizes_that_change(serve):
     """Three clients at once, each of which sends and gets small and large expressions in turn."""
     server = serve({"Main": {"MinimumKernelNumber": 3}})
     links = [server.client() for _ in range(3)]
     wrong = []
 
     def work(link, seed):
-        for number in range(20):
-            text = f"{seed} {number} " + "x" * (size if number % 3 else 5)
-            if link.evaluate(call("StringReverse", text)) != text[::-1]:
-                wrong.append((seed, number))
+        for size, rounds in ((10, 20), (20_000, 20), (70_000, 20), (2_000_000, 6)):
+            for number in range(rounds):
+                text = f"{seed} {number} " + "x" * (size if number % 3 else 5)
+                if link.evaluate(call("StringReverse", text)) != text[::-1]:
+                    wrong.append((size, seed, number))
 
     threads = [threading.Thread(target=work, args=(link, seed)) for seed, link in enumerate(links)]
     for thread in threads:
@@ -65,7 +62,7 @@ def test_a_command_from_inside_comes_between(serve):
     numbers = {"MinimumKernelNumber": 1, "MaximumKernelNumber": 8}
     pools = {name: {"InitializationCode": f'x = "{name}"', **numbers} for name in ("Main", "Other")}
     link = serve(pools).client()
-    for name in ("Other", "Main") * 6:
+    for name in ("Other", "Main") * 3:
         for _ in range(10):
             assert link.evaluate(call("Plus", 1, 1)) == 2
         link.put("EvaluatePacket", call("Command", call("ConnectKernel", name)))

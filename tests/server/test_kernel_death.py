@@ -142,7 +142,7 @@ def test_a_kernel_that_leaves_the_protocol_in_the_middle_of_a_frame(server, gate
 
 
 @pytest.mark.parametrize("how", ["by a signal", "by an exit"])
-def test_while_its_client_sends_100_megabytes(server, how):
+def test_while_its_client_sends_60_megabytes(server, how):
     beginning, end = evaluate_length(LARGE)
     with join(server) as link:
         kernel = kernel_process(link)

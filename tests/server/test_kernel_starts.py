@@ -13,6 +13,7 @@ from tests.support.serving import (
     Since,
     assert_serves,
     join,
+    join_pool,
     kernel_process,
     message_of,
     one_pool,
@@ -149,22 +150,27 @@ def test_a_kernel_that_does_not_want_to_end(tmp_path):
 
 
 @pytest.mark.parametrize("behaviour", ["flood_before", "flood_after"])
-def test_a_kernel_that_prints_a_megabyte(tmp_path, behaviour):
+def test_a_kernel_that_prints_more_than_fits_into_a_pipe(tmp_path, behaviour):
     """No kernel waits for somebody to read what it prints."""
-    kernel = make_kernel(tmp_path, **{behaviour: 1_000_000})
+    kernel = make_kernel(tmp_path, **{behaviour: 300_000})
     with serving(tmp_path, one_pool(kernel)) as server:
         assert_serves(server)
         server.wait_for_log("printed: xxx")
 
 
-@pytest.mark.parametrize("behaviour", [{"connect_from_child": True}, {"write_size": 1}, {"version": 5}, {"version": 3}])
-def test_unusual_kernels_that_are_all_right(tmp_path, behaviour):
-    with serving(tmp_path, one_pool(make_kernel(tmp_path, **behaviour))) as server:
-        with join(server) as link:
-            started = processes.children(server.pid)
-            assert link.evaluate("λ") == "λ"
-            is_child = kernel_process(link) not in started
-            assert is_child == ("connect_from_child" in behaviour)
+UNUSUAL = {"child": {"connect_from_child": True}, "slow": {"write_size": 1}, "5": {"version": 5}, "3": {"version": 3}}
+
+
+def test_unusual_kernels_that_are_all_right(tmp_path):
+    pools = {name: pool(make_kernel(tmp_path, f"kernel-{name}", **behaviour)) for name, behaviour in UNUSUAL.items()}
+    with serving(tmp_path, {"Pools": pools, "EnableAutomaticKernelConnection": False}) as server:
+        ready_kernels(server, len(UNUSUAL))
+        started = processes.children(server.pid)
+        for name in UNUSUAL:
+            with join_pool(server, name) as link:
+                assert link.evaluate("λ") == "λ", name
+                is_child = kernel_process(link) not in started
+                assert is_child == (name == "child"), name
         server.stop()
         server.assert_no_process_left()
 

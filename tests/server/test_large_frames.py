@@ -1,4 +1,4 @@
-"""Frames of 100 MB and clients that do not read: the server passes them on and does not collect them."""
+"""Frames of 60 MB and clients that do not read: the server passes them on and does not collect them."""
 import threading
 
 import pytest
@@ -9,11 +9,11 @@ from tools.harness.fake_kernel.codec import Function, Symbol, encode
 from tools.harness.fake_kernel.framing import Framer
 from tools.harness.waiting import wait_gone
 
-#: What 100 MB on their way may cost: buffers of 256 KiB, sockets' buffers, what the allocator does not give back.
+#: What 60 MB on their way may cost: buffers of 256 KiB, sockets' buffers, what the allocator does not give back.
 ALLOWANCE = 24 * MEBIBYTE
 
 
-def test_100_megabytes_to_a_kernel(server):
+def test_60_megabytes_to_a_kernel(server):
     beginning, end = evaluate_length(LARGE)
     chunk = b"x" * 1_000_000
     with join(server) as link, join(server) as other, Peak(server) as peak:
@@ -26,7 +26,7 @@ def test_100_megabytes_to_a_kernel(server):
     assert peak.growth < ALLOWANCE
 
 
-def test_100_megabytes_to_a_client(server):
+def test_60_megabytes_to_a_client(server):
     with join(server) as link, join(server) as other, Peak(server) as peak:
         link.put("EvaluatePacket", Function("MakeString", LARGE))
         length, first, _ = read_frame(link)
@@ -37,7 +37,7 @@ def test_100_megabytes_to_a_client(server):
 
 def test_both_directions_at_once(server):
     """Two clients send while two others receive, and a fifth is served between."""
-    size = LARGE // 5
+    size = LARGE // 3
     beginning, end = evaluate_length(size)
     links = [join(server) for _ in range(4)]
     with Peak(server) as peak:

@@ -86,13 +86,13 @@ def test_much_missed_output_arrives_whole(tmp_path):
             with join(server) as link:
                 identifier = json.loads(link.command("GetKernelID"))["result"]
                 since = Since(server)
-                link.put("EvaluatePacket", Function("Flood", 20_000, 1))
+                link.put("EvaluatePacket", Function("Flood", 4_000, 1))
             since.wait_for("unbridged")
             assert other.command("ConnectKernel", identifier, 30) == '{"status":"ExecutionSuccess"}'
             assert other.get_packet()[0] == "InputNamePacket"
             other.put("WSCommandPacket", Function("GetMissedOutput"))
             head, value = other.get_packet()
-            assert head == "ReturnPacket" and 0 < len(value.args[1].args) <= 20_001
+            assert head == "ReturnPacket" and 0 < len(value.args[1].args) <= 4_001
 
 
 def test_missed_output_is_put_together_in_parts():

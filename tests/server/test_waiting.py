@@ -12,7 +12,7 @@ from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.waiting import wait_for
 
-CLIENTS = 20
+CLIENTS = 8
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tools.harness import processes
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.waiting import wait_for
 
-LARGE = 100 * 1000 * 1000
+LARGE = 60 * 1000 * 1000
 
 
 def read_frame(link, part=1 << 20):
@@ -30,7 +30,7 @@ def read_frame(link, part=1 << 20):
 
 
 def stalled_writer(server, link, expression=None):
-    """Let the kernel of `link` write 100 MB that nobody reads; returns when the server takes no more of it."""
+    """Let the kernel of `link` write 60 MB that nobody reads; returns when the server takes no more of it."""
     link.data.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     kernel = kernel_process(link)
     link.put("EvaluatePacket", expression or Function("MakeString", LARGE))

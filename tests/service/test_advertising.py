@@ -73,74 +73,85 @@ def advertising(server):
 
 
 def test_from_announcement_to_withdrawal(tmp_path, service_type, browser):
-    """Clients are served meanwhile: registering takes half a second of probing."""
+    """Clients are served meanwhile: registering takes half a second of probing. A restarted server has its name again.
+    """
     service = "Dr. Müller's 日本 kernels"
     name = f"WSTPServer-Instance-{service}"
     with advertised(tmp_path, service_type, f"--advertise={service}") as server:
         with server.connect() as link:
             link.get_packet()
-            answers = 0
-            while not advertising(server):
-                assert link.evaluate(call("Plus", answers, 1)) == answers + 1
-                answers += 1
-            if not answers:
-                pytest.skip("this machine is so busy that the first answer came after the registration")
+            before = []
+
+            def is_advertised():
+                if advertising(server):
+                    return True
+                assert link.evaluate(call("Plus", len(before), 1)) == len(before) + 1
+                before.append("answered")
+                return False
+
+            wait_for(is_advertised, 60, "the server to be advertised", interval=0.02)
         info = browser.wait_for(name)
         assert (info.port, info.parsed_addresses()) == (server.port, LOOPBACK)
         assert info.properties[b"protocol"] == b"WSTP"
-    browser.wait_gone(name)
-    assert advertising(server) == [f'Advertising the server as "{name}"']
-
-
-def test_a_restarted_server_has_its_name_again(tmp_path, service_type, browser):
-    name = "WSTPServer-Instance-restarted"
-    with advertised(tmp_path, service_type, "--advertise=restarted") as server:
-        browser.wait_for(name)
         server.process.send_signal(signal.SIGUSR2)
         server.wait_for_log("Restarted with")
         wait_for(lambda: len(advertising(server)) == 2, 60.0, "the server to be advertised again")
-        assert advertising(server) == [f'Advertising the server as "{name}"'] * 2
         assert browser.wait_for(name).port == server.port
+    browser.wait_gone(name)
+    assert advertising(server) == [f'Advertising the server as "{name}"'] * 2
+    if not before:
+        pytest.skip("this machine is so busy that the first answer came after the registration")
 
 
-def test_a_name_that_is_taken(tmp_path, service_type, browser):
-    """Every server has a name of its own, and the log says which."""
-    with advertised(tmp_path, service_type, "-a") as first:
-        assert first.wait_for_log(NAMED)[1] == "WSTPServer-Instance"
-        with advertised(tmp_path, service_type, "-a") as second:
-            other = second.wait_for_log(NAMED)[1]
-            assert other == "WSTPServer-Instance-2"
-            assert browser.wait_for(other).port == second.port
-            found = discover(20, service_type, enough=2, interfaces=LOOPBACK)
-            assert found == [
-                ("WSTPServer-Instance", f"{first.port}@127.0.0.1"), (other, f"{second.port}@127.0.0.1")
-            ]  # fmt: skip
-        browser.wait_gone(other)
-        assert discover(20, service_type, enough=1, interfaces=LOOPBACK) == found[:1]
+def three_names(servers):
+    """The ports of three servers by the last name of each, once they have three names."""
+    expected = {"WSTPServer-Instance", "WSTPServer-Instance-2", "WSTPServer-Instance-3"}
+
+    def named():
+        last = [re.findall(NAMED, server.log)[-1:] for server in servers]
+        names = {name: server.port for server, found in zip(servers, last, strict=True) for name in found}
+        return names if names.keys() == expected else None
+
+    return wait_for(named, 60, "three names")
 
 
-@pytest.mark.parametrize("together", [False, True])
-def test_three_servers_have_three_names(tmp_path, service_type, together):
-    """Whether each finds the others there or all begin at the same time."""
-    folders = [tmp_path / name for name in "abc"]
-    for folder in folders:
+def find(service_type, number):
+    """The servers that are found, by name, once there are so many."""
+    return dict(discover(20, service_type, enough=number, interfaces=LOOPBACK))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three of them."""
+    found = [tmp_path / name for name in "abc"]
+    for folder in found:
         folder.mkdir()
+    return found
+
+
+def test_names_that_are_taken(folders, service_type, browser):
+    """Every server has a name of its own, and the log says which. One that has gone is not found any more."""
     with contextlib.ExitStack() as stack:
         servers = []
-        for folder in folders:
+        for folder in folders[:2]:
             servers.append(stack.enter_context(advertised(folder, service_type, "-a")))
-            if not together:
-                servers[-1].wait_for_log(NAMED)
-        expected = {"WSTPServer-Instance", "WSTPServer-Instance-2", "WSTPServer-Instance-3"}
+            servers[-1].wait_for_log(NAMED)
+        with advertised(folders[2], service_type, "-a") as third:
+            names = three_names([*servers, third])
+            (last,) = [name for name, port in names.items() if port == third.port]
+            assert browser.wait_for(last).port == third.port
+            found = find(service_type, 3)
+            assert found == {name: f"{port}@127.0.0.1" for name, port in names.items()}
+        browser.wait_gone(last)
+        del found[last]
+        assert find(service_type, 2) == found
 
-        def named():
-            last = [re.findall(NAMED, server.log)[-1:] for server in servers]
-            names = {name: server.port for server, found in zip(servers, last, strict=True) for name in found}
-            return names if names.keys() == expected else None
 
-        names = wait_for(named, 60, "three names")
-        found = discover(20, service_type, enough=3, interfaces=LOOPBACK)
-        assert dict(found) == {name: f"{port}@127.0.0.1" for name, port in names.items()}
+def test_names_of_servers_that_begin_together(folders, service_type):
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(advertised(folder, service_type, "-a")) for folder in folders]
+        names = three_names(servers)
+        assert find(service_type, 3) == {name: f"{port}@127.0.0.1" for name, port in names.items()}
 
 
 def test_a_name_that_turns_out_to_be_taken(tmp_path, service_type):
@@ -164,10 +175,7 @@ def test_a_server_that_has_ipv6_alone(tmp_path, service_type):
         assert found == [("WSTPServer-Instance-six", f"{server.port}@[::1]")]
 
 
-def test_servers_that_are_not_advertised(tmp_path, service_type, browser):
-    folders = [tmp_path / name for name in "abc"]
-    for folder in folders:
-        folder.mkdir()
+def test_servers_that_are_not_advertised(folders, service_type, browser):
     disabled = {"WSTPSERVER_DISABLE_ADVERTISING": "1"}
     with (
         advertised(folders[0], service_type) as silent,

@@ -1,13 +1,14 @@
 """The embedded kernel of this tree, and what the files of several folders share of it.
 
-The fixtures are known to all tests (tests/conftest.py). Each of them loads Mathics, which takes seconds; a module that
-imported one would have one of its own.
+The fixtures are known to all tests (tests/conftest.py). Each of them starts several kernels; a module that imported one
+would have one of its own. The engine of all is loaded once in a run (tests/support/warm.py).
 """
 
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import warm
 
 #: Seconds for embedded kernels to be ready.
 START = 200
@@ -17,8 +18,7 @@ def make_embedded_kernel(folder):
     """Write an executable that starts it into `folder`; returns its path. Skips the test where its packages lack."""
     skip_without_mathics()
     path = Path(folder) / "wstpkernel"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} -m wstpserver.embedded.main "$@"\n')
-    path.chmod(0o755)
+    warm.make_program(path)
     return path
 
 
@@ -39,7 +39,8 @@ def warm_parent(needs_mathics, tmp_path_factory):
     """A parent of kernels, without a server."""
     from tests.embedded.harness import WarmParent
 
-    parent = WarmParent(tmp_path_factory.mktemp("home"))
+    home = tmp_path_factory.mktemp("home")
+    parent = WarmParent(home, [make_embedded_kernel(home)])
     try:
         assert parent.receive() == {"event": "ready"}
         yield parent

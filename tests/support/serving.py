@@ -232,12 +232,13 @@ class Gate:
 class Calm:
     """What a server holds when nobody uses it: taken at a quiet moment, asserted at another.
 
-    The server has `kernels` kernels then, all of which have become ready. It is used before the footprint is taken,
-    until that changes nothing any more: some of what belongs to a server is made when it is needed first.
+    The server has `kernels` kernels then, all of which have become ready, and `clients` that stay. It is used before
+    the footprint is taken, until that changes nothing any more: some of what belongs to a server is made when it is
+    needed first.
     """
 
-    def __init__(self, server, kernels):
-        self._server, self._kernels = server, kernels
+    def __init__(self, server, kernels, clients=0):
+        self._server, self._kernels, self._clients = server, kernels, clients
         self._footprint = None
         for _ in range(10):
             with contextlib.closing(rawlink.socket.create_connection(("127.0.0.1", server.port), 60.0)) as stranger:
@@ -251,12 +252,12 @@ class Calm:
         raise AssertionError(f"the server holds more with every client: {before}, then {self._footprint}")
 
     def wait(self, deadline=60.0):
-        """Wait until there are just the ready kernels, the listening socket and that of the keeper; what the server
-        holds then.
+        """Wait until there are just the ready kernels, the clients that stay, the listening socket and that of the
+        keeper; what the server holds then.
 
         One more socket, once it has been needed, is for asking the system who is at the other end of a connection.
         """
-        sockets = 2 + 2 * self._kernels
+        sockets = 2 + 2 * self._kernels + 2 * self._clients
 
         def calm():
             ready = {int(pid) for pid in re.findall(r" is ready: process (\d+)", self._server.log)}

@@ -1,4 +1,4 @@
-"""A hundred clients at once, each with a kernel of its own: all answers right, nothing left behind."""
+"""Two hundred clients at once, each with a kernel of its own: all answers right, nothing left behind."""
 import pytest
 
 from tests.support.load import run_load
@@ -7,12 +7,12 @@ from tools.harness.processes import Footprint, assert_returns_to
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
 
-CLIENTS = 100
-EVALUATIONS = 10
+CLIENTS = 200
+EVALUATIONS = 25
 
 
 @pytest.mark.timeout(180)
-def test_a_hundred_clients(tmp_path):
+def test_two_hundred_clients(tmp_path):
     """Kernels are started for the clients that come and closed when they go: KeepAlive is false."""
     settings = pool(make_kernel(tmp_path), MinimumKernelNumber=0, MaximumKernelNumber=CLIENTS, KeepAlive=False)
     with ServerProcess(tmp_path, {"Pools": {"Many": settings}}) as server:

@@ -134,7 +134,9 @@ class Slurm:
             controller=controller, first=first, second=second, third=third, fourth=fourth, munge=socket_path,
             folder=folder, user=getpass.getuser(), host=socket.gethostname(), processors=self.processors,
         ))  # fmt: skip
-        self.environment = {**os.environ, "SLURM_CONF": str(configuration)}
+        # a PYTHONPATH of whoever runs the tests would take the place of the checkout's in a server that gets this
+        own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        self.environment = {**own, "SLURM_CONF": str(configuration)}
         self._serve("slurmctld", "-D", "-c", "-f", str(configuration))
         for node in NODES:
             self.start_node(node)

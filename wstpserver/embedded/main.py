@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from wstpserver.embedded.process import (
     EXIT_OK,
@@ -28,6 +28,9 @@ from wstpserver.embedded.process import (
     prepare_environment,
     report_failure,
 )
+
+if TYPE_CHECKING:
+    from wstpserver.embedded.engine import Engine
 
 #: Options that make a kernel speak over a link instead of a terminal.
 LINK_SWITCHES = frozenset({"-wstp", "-mathlink"})
@@ -196,21 +199,15 @@ def _run_warm_parent(descriptor: int) -> int:
         The exit code.
     """
     try:
-        prefork_socket = PreforkSocket(descriptor)
+        prefork_socket = open_prefork_socket(descriptor)
     except OSError as error:
         print(f"wstpkernel: descriptor {descriptor} is no socket of a server: {error}", file=sys.stderr)
         return EXIT_USAGE
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
     try:
         from wstpserver.embedded.engine import Engine
-        from wstpserver.embedded.session import serve
 
         engine = Engine()
         engine.load_definitions()
-        prefork_socket.send(event="ready")
-    except ServerGone:
-        return EXIT_OK
     except Exception as error:
         reason = f"Mathics cannot be loaded: {type(error).__name__}: {error}"
         print(f"wstpkernel: {reason}", file=sys.stderr)
@@ -219,10 +216,43 @@ def _run_warm_parent(descriptor: int) -> int:
         except ServerGone:
             pass
         return EXIT_SOFTWARE
+    return serve_requests(engine, prefork_socket)
+
+
+def open_prefork_socket(descriptor: int) -> PreforkSocket:
+    """Take over the socket of a warm parent, which from now on ends with it alone: signals for a terminal do not count.
+
+    Args:
+        descriptor: The inherited socket.
+
+    Raises:
+        OSError: It is no socket.
+    """
+    prefork_socket = PreforkSocket(descriptor)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    return prefork_socket
+
+
+def serve_requests(engine: Engine, prefork_socket: PreforkSocket) -> int:
+    """Say that the engine is loaded, and start kernels on request until the server is gone.
+
+    Args:
+        engine: The engine of all kernels.
+        prefork_socket: Of `open_prefork_socket`.
+
+    Returns:
+        The exit code.
+    """
+    from wstpserver.embedded.session import serve
 
     def run_kernel(arguments: Sequence[str]) -> int:
         return serve(engine, open_kernel_link(arguments))
 
+    try:
+        prefork_socket.send(event="ready")
+    except ServerGone:
+        return EXIT_OK
     return PreforkParent(prefork_socket, PreforkChildren(run_kernel)).run()
 
 

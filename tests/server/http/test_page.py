@@ -5,13 +5,12 @@ import re
 
 import pytest
 
-from tests.server.http.browser import DEADLINE, Browser, start_browser
+from tests.server.http.browser import Browser, start_browser
 from tests.server.http.helpers import TOKEN, site_of
 from tests.support.serving import ABORTED, Gate, join, kernel_id, ready_kernels
 from tools.harness.fake_kernel.codec import Function
 from tools.harness.kernels import make_kernel
 from tools.harness.server import pool
-from tools.harness.waiting import wait_for
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 HOSTILE_OUTPUT = "</script><script>document.title='owned'</script><b onmouseover=alert(1)>"
@@ -46,14 +45,19 @@ def site(_site):
 
 @pytest.fixture
 def browser(driver, site):
-    """The page, opened by somebody who has not signed in. Afterwards the browser has nothing to complain of."""
+    """The page, opened by somebody who has not signed in.
+
+    Afterwards the browser has nothing to complain of: no script, and no request that the page's policy stops. Nor has
+    it asked another host for anything.
+    """
     browser = Browser(driver)
-    browser.open(site.url)
-    browser.run("sessionStorage.clear()")
+    browser.problems()
     browser.open(site.url)
     browser.wait_for_text("Main", "#pools")
-    browser.problems()
     yield browser
+    hosts = browser.run("performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)")
+    browser.run("sessionStorage.clear()")
+    assert set(hosts) == {f"{site.host}:{site.port}"}
     assert browser.problems() == []
 
 
@@ -105,17 +109,17 @@ def test_kernels_are_rows_with_what_they_do(site, browser):
         gate = Gate(site.folder, "rows")
         link.put("EvaluatePacket", gate.busy())
         gate.wait_until_reached()
-        found = wait_for(lambda: (one := row(browser, identifier)) and one["busy-time"] and one, DEADLINE)
+        found = browser.wait_for(lambda: (one := row(browser, identifier)) and one["busy-time"] and one)
         assert found["pool-name"] == "Main" and found["state-cell"].strip() == "evaluating"
         assert re.match(r"Client \d+ 127\.0\.0\.1:\d+$", found["client"])
         assert re.fullmatch(r"\d+ s", found["busy-time"])
-        wait_for(lambda: re.fullmatch(r"\d+ MB", row(browser, identifier)["memory"]), DEADLINE)
+        browser.wait_for(lambda: re.fullmatch(r"\d+ MB", row(browser, identifier)["memory"]))
         assert found["host"] == browser.text("#machine")
         before = int(found["busy-time"].split()[0])
-        wait_for(lambda: int(row(browser, identifier)["busy-time"].split()[0]) > before, DEADLINE, "time to pass")
+        browser.wait_for(lambda: int(row(browser, identifier)["busy-time"].split()[0]) > before, "time to pass")
         gate.open()
         assert link.get_packet()[0] == "ReturnPacket"
-        wait_for(lambda: row(browser, identifier)["busy-time"] == "", DEADLINE)
+        browser.wait_for(lambda: row(browser, identifier)["busy-time"] == "")
         assert row(browser, identifier)["evaluations"] == "1"
 
 
@@ -125,17 +129,17 @@ def test_kernels_are_sorted_and_filtered(site, browser):
             for _ in range(number):
                 link.evaluate(1)
         ids = [kernel_id(first), kernel_id(second)]
-        wait_for(lambda: [row(browser, one)["evaluations"] for one in ids if row(browser, one)] == ["3", "1"], DEADLINE)
+        browser.wait_for(lambda: [row(browser, one)["evaluations"] for one in ids if row(browser, one)] == ["3", "1"])
         browser.click_text("Evaluations", "#columns")
-        wait_for(lambda: [one["id"] for one in rows(browser)][:2] == ids, DEADLINE, lambda: rows(browser))
+        browser.wait_for(lambda: [one["id"] for one in rows(browser)][:2] == ids, lambda: rows(browser))
         assert browser.run("document.querySelector('th.evaluations').ariaSort") == "descending"
         browser.click_text("Evaluations")
-        wait_for(lambda: [one["id"] for one in rows(browser)][-2:] == ids[::-1], DEADLINE, lambda: rows(browser))
+        browser.wait_for(lambda: [one["id"] for one in rows(browser)][-2:] == ids[::-1], lambda: rows(browser))
         assert browser.run("document.querySelector('th.evaluations').ariaSort") == "ascending"
         browser.click_text("Kernel", "#columns")
-        wait_for(lambda: [one["id"] for one in rows(browser)] == sorted(one["id"] for one in rows(browser)), DEADLINE)
+        browser.wait_for(lambda: [one["id"] for one in rows(browser)] == sorted(one["id"] for one in rows(browser)))
         browser.find("#filter").send_keys(ids[0])
-        wait_for(lambda: [one["id"] for one in rows(browser)] == ids[:1], DEADLINE)
+        browser.wait_for(lambda: [one["id"] for one in rows(browser)] == ids[:1])
         browser.find("#filter").send_keys("nothing")
         browser.wait_for_text("No kernel matches the filter.")
 
@@ -149,7 +153,7 @@ def test_waiting_clients_are_listed_with_the_reason(site, browser):
         browser.wait_for_text("1 of 1 kernels (1 bridged)", "#waiting")
         assert re.match(r"Client \d+\s+127.0.0.1:\d+\s+pool Second\s+\d+ s\s+1 of 1", browser.text("#waiting"))
         browser.wait_for_text("1 of 1 in use, 0 evaluating, 1 waiting", card("Second"))
-    wait_for(lambda: browser.texts("#waiting-section") == [], DEADLINE)
+    browser.wait_for(lambda: browser.texts("#waiting-section") == [])
     browser.wait_for_text("Everything is ready", "#summary")
 
 
@@ -186,15 +190,12 @@ def test_the_last_hour_is_a_line(site, browser):
 
     svg = browser.find(f"{chart} svg")
     ActionChains(browser.driver).move_to_element_with_offset(svg, svg.size["width"] // 2 - 1, 0).perform()
-    wait_for(lambda: re.search(r": \d in use, [\d.]+ evaluating", browser.text(f"{chart} .middle")), DEADLINE)
+    browser.wait_for(lambda: re.search(r": \d in use, [\d.]+ evaluating", browser.text(f"{chart} .middle")))
 
 
-def test_without_the_token_there_are_no_buttons(site, browser):
+def test_without_the_token_there_are_no_buttons_and_a_wrong_one_is_told_so(site, browser):
     assert browser.texts("header button") == ["Sign in"]
     assert browser.texts("#pools button") == [] and browser.texts("#kernels button") == []
-
-
-def test_a_wrong_token_is_told_so(site, browser):
     sign_in(browser, "wrong")
     browser.wait_for_text("That failed:", "#sign-in-error")
     assert browser.texts("#pools button") == []
@@ -204,13 +205,13 @@ def test_a_wrong_token_is_told_so(site, browser):
 
 def test_the_buttons_of_somebody_who_has_signed_in(site, browser):
     sign_in(browser)
-    wait_for(lambda: browser.texts("header button") == ["Reload configuration", "Drain server", "Sign out"], DEADLINE)
+    browser.wait_for(lambda: browser.texts("header button") == ["Reload configuration", "Drain server", "Sign out"])
     gate = Gate(site.folder, "abort")
     with contextlib.closing(gate), join(site.server) as link, join(site.server) as other:
         identifier = kernel_id(link)
         link.put("EvaluatePacket", gate.busy())
         gate.wait_until_reached()
-        wait_for(lambda: (one := row(browser, identifier)) and one["state-cell"].strip() == "evaluating", DEADLINE)
+        browser.wait_for(lambda: (one := row(browser, identifier)) and one["state-cell"].strip() == "evaluating")
         browser.click(f"button[aria-label='Abort kernel {identifier}']")
         assert link.get_packet() == ("ReturnPacket", ABORTED)
         browser.wait_for_text(f"Kernel {identifier} was told to abort", "#toasts")
@@ -233,33 +234,36 @@ def test_the_buttons_of_somebody_who_has_signed_in(site, browser):
     browser.wait_for_text("draining", card("Main"))
     browser.wait_for_text("1 pool drained or paused", "#summary")
     browser.click_text("Resume", card("Main"))
-    wait_for(lambda: "draining" not in browser.text(card("Main")), DEADLINE)
+    browser.wait_for(lambda: "draining" not in browser.text(card("Main")))
 
     browser.click_text("Reload configuration", "header")
     browser.wait_for_text("nothing is different", "#log")
     browser.driver.refresh()  # the token is kept for this tab
-    wait_for(lambda: "Sign out" in browser.texts("header button"), DEADLINE)
+    browser.wait_for(lambda: "Sign out" in browser.texts("header button"))
     browser.click_text("Sign out", "header")
-    wait_for(lambda: browser.texts("header button") == ["Sign in"], DEADLINE)
+    browser.wait_for(lambda: browser.texts("header button") == ["Sign in"])
     assert [problem for problem in browser.problems() if "409" not in problem] == []
 
 
-@pytest.mark.parametrize("width", [360, 390, 820])
-def test_it_fits_on_small_screens(site, browser, width):
+def test_it_fits_on_small_screens(site, browser):
+    """Also while they become larger, as when somebody turns a telephone round."""
     with join(site.server) as link:
-        browser.open(site.url, width=width, height=800)
         browser.wait_for_text(kernel_id(link), "#kernels")
-        assert browser.run("document.documentElement.scrollWidth") <= width
-        wide = """[...document.querySelectorAll('main *')].filter((e) => e.checkVisibility()
-            && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.className)"""
-        assert browser.run(wide) == []
+        for width in (360, 390, 820):
+            browser.show(width=width, height=800)
+            browser.wait_for(lambda width=width: browser.run("innerWidth") == width, f"a window of {width} pixels")
+            assert browser.run("document.documentElement.scrollWidth") <= width
+            wide = """[...document.querySelectorAll('main *')].filter((e) => e.checkVisibility()
+                && e.getBoundingClientRect().right > innerWidth + 1).map((e) => e.className)"""
+            assert browser.run(wide) == [], width
 
 
 def test_light_and_dark_are_what_the_system_says_and_legible(site, browser):
-    grounds = []
+    """Also when it says something else while the page is open."""
+    grounds, scheme = [], "matchMedia('(prefers-color-scheme: dark)').matches"
     for dark in (False, True):
-        browser.open(site.url, dark=dark)
-        browser.wait_for_text("Main", "#pools")
+        browser.show(dark=dark)
+        browser.wait_for(lambda dark=dark: browser.run(scheme) is dark, "the scheme of colours")
         grounds.append(luminance(browser.colour("body")))
         for selector in (".pool-text", "h1", "th button", "#log p", "footer", ".legend li", ".chart-text"):
             ground = browser.colour(".panel" if selector != "footer" and selector != "h1" else "body")
@@ -328,9 +332,3 @@ def luminance(colour):
 def contrast(one, other):
     bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
     return (bright + 0.05) / (dark + 0.05)
-
-
-def test_the_page_needs_no_other_host(site, browser):
-    """The policy would stop it, and the browser would complain; nothing else was asked for either."""
-    names = browser.run("performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)")
-    assert set(names) == {f"{site.host}:{site.port}"}

@@ -39,12 +39,24 @@ class Symbol:
 class Function:
     """head[args...]; `raw` holds the wire bytes of each argument if the function was read from a link."""
 
-    __slots__ = ("head", "args", "raw")
+    __slots__ = ("head", "args", "_frame", "_spans")
 
     def __init__(self, head, *args):
         self.head = Symbol(head) if isinstance(head, str) else head
         self.args = list(args)
-        self.raw = None
+        self._frame = self._spans = None
+
+    @classmethod
+    def _read(cls, frame, head):
+        """A function of a frame, whose arguments are attached to it later."""
+        node = cls(head)
+        node._frame, node._spans = frame, []
+        return node
+
+    @property
+    def raw(self):
+        """Made when somebody asks: copies of everything in everything would take long for deep expressions."""
+        return None if self._spans is None else [Raw(self._frame[start:end]) for start, end in self._spans]
 
     def is_head(self, name):
         return isinstance(self.head, Symbol) and self.head.short == name
@@ -78,37 +90,33 @@ class Raw(bytes):
 
 def decode(frame):
     """The value of one whole expression; no recursion, so that any depth is fine."""
-    root = Function(Symbol("Root"))
-    root.raw = []
+    root = Function._read(frame, Symbol("Root"))
     stack = [[root, 1, 0]]  # node, leaves it lacks, where it begins
     position = 0
     while stack[0][1]:
         start = position
         kind, count, body, position = read_token(frame, position)
         if kind in b"FA":
-            node = Function(None)
-            node.raw = []
-            if kind in b"A":
-                node.head = Raw(frame[start:position])
+            node = Function._read(frame, Raw(frame[start:position]) if kind in b"A" else None)
             stack.append([node, count + (kind in b"F"), start])
         elif kind in b"P":
             packed = Packed(frame[body], count, frame[body + 1 : position - 1])
-            _attach(stack[-1], packed, frame[start:position], count)
+            _attach(stack[-1], packed, start, position, count)
         else:
-            _attach(stack[-1], _leaf(kind, frame[body : position - 1]), frame[start:position], 1)
+            _attach(stack[-1], _leaf(kind, frame[body : position - 1]), start, position, 1)
         while len(stack) > 1 and not stack[-1][1]:
             node, _, start = stack.pop()
-            _attach(stack[-1], node, frame[start:position], 1)
+            _attach(stack[-1], node, start, position, 1)
     return root.args[0]
 
 
-def _attach(entry, value, raw, leaves):
+def _attach(entry, value, start, end, leaves):
     node = entry[0]
     if node.head is None:
         node.head = value
     else:
         node.args.append(value)
-        node.raw.append(Raw(raw))
+        node._spans.append((start, end))
     entry[1] -= leaves
 
 

@@ -166,6 +166,13 @@ def send_message(session, code, argument=0):
     return NULL
 
 
+@function("SendMessages")
+def send_messages(session, code, number):
+    """SendMessages[code, n]: n messages to the client, with the arguments 0 ... n-1, not each in a write of its own."""
+    session.link.send_messages(code, number)
+    return NULL
+
+
 @held("PutFrame")
 def put_frame(session, expression):
     """PutFrame[expr]: expr itself as a top-level frame, before the answer."""
