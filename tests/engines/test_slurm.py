@@ -29,17 +29,17 @@ def jobs_of(kernel, node, minimum=1, options="", **keys):
 @pytest.fixture(scope="module")
 def server(slurm, kernel, tmp_path_factory):
     """Two pools of two kernels, one for each node; one each on node3 and node4, one whose jobs may take a minute, and
-    one of parallel kernels, of which a node has room for one. Clients get no kernel before they ask for one.
+    one of parallel kernels, of which a node has room for two. Clients get no kernel before they ask for one.
     """
-    parallel = {"KernelLauncher": "srun -n1 -c17", "KernelAgent": engines.interpreter(), "ParallelKernels": True}
+    parallel = {"KernelLauncher": "srun -n1 -c12", "KernelAgent": engines.interpreter(), "ParallelKernels": True}
     pools = {
         "First": jobs_of(kernel, "node1", 2), "Second": jobs_of(kernel, "node2", 2),
         "Apart": jobs_of(kernel, "node3", 1, "-p apart"), "Gone": jobs_of(kernel, "node4", 1, "-p apart"),
-        "Limited": jobs_of(kernel, "node2", 1, "-t 1"), "Both": pool(kernel, MinimumKernelNumber=2, **parallel),
+        "Limited": jobs_of(kernel, "node2", 1, "-t 1"), "Both": pool(kernel, MinimumKernelNumber=4, **parallel),
     }  # fmt: skip
     configuration = {"Pools": pools, "EnableAutomaticKernelConnection": False}
     with serving(tmp_path_factory.mktemp("server"), configuration, environment=slurm.environment) as running:
-        ready_kernels(running, 9, 120.0)
+        ready_kernels(running, 11, 120.0)
         yield running
 
 
@@ -79,10 +79,7 @@ def test_everything(server, slurm, pool_name, node):
         assert facts["Launcher"] == f"srun -n1 --mem=100M -w {node} --job-name={pool_name}-{facts['ID']}"
         assert facts["HostProcessID"] == link.evaluate(Function("KernelProcess"))
         assert slurm.jobs()[f"{pool_name}-{facts['ID']}"][1] == "RUNNING"
-        if node == "node2":  # what passes there does not depend on the node
-            assert link.evaluate(Function("StringJoin", "there", " and back")) == "there and back"
-            return
-        conversation.evaluations(link, 100)
+        conversation.evaluations(link, 1000)
         conversation.unicode(link)
         conversation.output_while_it_happens(link)
         conversation.dialog(link)
@@ -179,35 +176,39 @@ def test_jobs_in_the_queue(slurm, kernel, tmp_path):
     wait_for(lambda: not any(name.startswith("Patient") for name in slurm.jobs()), 60.0, slurm.jobs, 0.05)
 
 
-def test_an_embedded_kernel(slurm, tmp_path):
-    """Its KernelPath is found where the job runs. Through srun, 16 MB pass there and back."""
+def test_embedded_kernels(slurm, tmp_path):
+    """One on each of two nodes. KernelPath is found where the job runs; through srun, 100 MB pass, there and back."""
     folder = make_embedded_kernel(tmp_path).parent
-    keys = {"KernelLauncher": "srun -n1", "KernelAgent": engines.interpreter(), "MinimumKernelNumber": 1,
-            "KernelStartTimeout": 300, "KeepAlive": True, "ReservePreviouslyConnectedKernels": False}  # fmt: skip
+    keys = {"KernelAgent": engines.interpreter(), "MinimumKernelNumber": 1, "KernelStartTimeout": 300,
+            "KeepAlive": True, "ReservePreviouslyConnectedKernels": False}  # fmt: skip
     environment = {**slurm.environment, "PATH": f"{folder}:{os.environ['PATH']}"}
-    configuration = {"Pools": {"Embedded": keys}, "EnableAutomaticKernelConnection": False}
+    pools = {node: {**keys, "KernelLauncher": f"srun -n1 -w {node}"} for node in ("node1", "node2")}
+    configuration = {"Pools": pools, "EnableAutomaticKernelConnection": False}
     with serving(tmp_path, configuration, environment=environment) as server:
-        ready_kernels(server, 1, 300.0)
-        with join_pool(server, "Embedded") as link:
-            assert link.evaluate(conversation.typed('Environment["SLURMD_NODENAME"]')) in ("node1", "node2")
-            assert information(link)["Pools"]["Embedded"]["KernelPath"] == "automatic"
-            conversation.everything_embedded(server, link, 2_000_000)
+        ready_kernels(server, 2, 300.0)
+        for node in pools:
+            with join_pool(server, node) as link:
+                assert link.evaluate(conversation.typed('Environment["SLURMD_NODENAME"]')) == node
+                assert information(link)["Pools"][node]["KernelPath"] == "automatic"
+                conversation.evaluations(link, 100)
+                if node == "node1":
+                    conversation.everything_embedded(server, link, 12_500_000)
 
 
 def test_an_executor(server):
-    """Both of its kernels take their part, each on a node of its own."""
+    """Each of its four kernels takes its part, two on each node."""
     where = 'List[Environment["SLURMD_NODENAME"], KernelProcess[]]'
-    with KernelExecutor(f"{server.port}@127.0.0.1", 2, kernel_timeout=60.0, keep_kernels=True) as executor:
+    with KernelExecutor(f"{server.port}@127.0.0.1", 4, kernel_timeout=60.0, keep_kernels=True) as executor:
         assert list(executor.map("Plus", range(100), range(100), timeout=120.0)) == list(range(0, 200, 2))
         kernels = set()
 
-        def both_took_part():
+        def all_took_part():
             told = [executor.submit(where) for _ in range(20)]
             kernels.update(tuple(each.result(120.0)) for each in told)
-            return len(kernels) == 2
+            return len(kernels) == 4
 
-        wait_for(both_took_part, 60.0, lambda: f"two kernels to take part: {kernels}")
-        assert sorted(node for node, _ in kernels) == ["node1", "node2"]
+        wait_for(all_took_part, 60.0, lambda: f"four kernels to take part: {kernels}")
+        assert sorted(node for node, _ in kernels) == ["node1", "node1", "node2", "node2"]
 
 
 #: A pool whose job Slurm ends, what srun says, and the seconds until nothing is left of it: what runs on a node without

@@ -35,12 +35,12 @@ def server(sshd, kernel, tmp_path_factory):
 @pytest.mark.parametrize("pool_name", ["Ssh", "Tcp"])
 def test_everything(server, pool_name):
     with join_pool(server, pool_name) as link:
-        conversation.evaluations(link, 100)
+        conversation.evaluations(link, 1000 if pool_name == "Ssh" else 100)
         conversation.unicode(link)
         conversation.output_while_it_happens(link)
         conversation.dialog(link)
-        conversation.large(link, 2_000_000)
-        conversation.send_large(link, 5_000_000)
+        conversation.large(link, 12_500_000)
+        conversation.send_large(link, 10_000_000)
         conversation.abort_among_bulk(link, 100_000_000)
         conversation.come_back(server, link)
 
