@@ -54,10 +54,22 @@ def modules_in(folder: Path) -> dict[str, Path]:
 MODULES = modules_in(PACKAGE)
 
 
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """All statements, and what consists of statements; not the expressions, which are most of a tree."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+            part = getattr(node, field, None)
+            if isinstance(part, list):
+                waiting += part
+
+
 def imports(name: str, path: Path) -> Iterator[tuple[str, list[str]]]:
     """(module, names) of each import statement of a file; no names for `import module`."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

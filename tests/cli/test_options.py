@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.cases import for_all
 from wstpserver.cli import serve
 from wstpserver.cli.options import UsageError, normalise, options_of
 
@@ -26,7 +27,7 @@ def test_the_options_are_those_of_the_help_text():
     ]
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("line", "expected"),
     [
         ("", ""),
@@ -59,7 +60,7 @@ def test_words_become_options_with_their_values(line, expected):
     assert words(*line.split()) == expected.split()
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("line", "message"),
     [
         ("x", "unexpected argument 'x'"),

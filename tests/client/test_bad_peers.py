@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.support.cases import for_all
 from tests.support.packets import input_name_packet
 from wstpserver.client import (
     ConnectError,
@@ -58,7 +59,7 @@ def test_silence():
         Session(f"{port}@127.0.0.1", 0.3)
 
 
-@pytest.mark.parametrize("address", ["a b@c", "99999@localhost", "1@h,2@h,3@h"])
+@for_all("address", ["a b@c", "99999@localhost", "1@h,2@h,3@h"])
 def test_an_address_that_is_none(address):
     with pytest.raises(LinkSyntaxError, match="is not a link address"):
         Session(address)
@@ -91,12 +92,12 @@ def test_a_connection_dropped_at_each_step_of_an_evaluation(running, toward):
                 session.evaluate(1, PROMPT)
 
 
-@pytest.mark.parametrize(
+@for_all(
     "value",
     ["a" * 5000, 1 << 5000, PackedArray.from_list([1.5] * 1000), Function(Symbol("f"), (1,) * 1000)],
     ids=["text", "integer", "array", "function"],
 )
-@pytest.mark.parametrize("part", [0.01, 0.5, 0.99])
+@for_all("part", [0.01, 0.5, 0.99])
 def test_a_kernel_that_dies_in_the_middle_of_a_result(value, part):
     def rule(kernel):
         whole = encode(return_packet(value))
@@ -176,7 +177,7 @@ def greet(socks):
             sock.sendall(handshake.data_to_send())
 
 
-@pytest.mark.parametrize("reset", [False, True])
+@for_all("reset", [False, True])
 def test_the_message_connection_alone_is_dropped(reset):
     """The kernel cannot be told to abort any more; that does not stop what comes on the data connection."""
 

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from tests.support.cases import for_all
 from tests.support.packets import begin_dialog_packet, end_dialog_packet, input_name_packet, input_packet
 from wstpserver.client import EvaluationAborted, EvaluationError, EvaluationTimeout, LinkClosed, Symbol
 
@@ -12,8 +13,8 @@ from .expressions import call
 from .helpers import PROMPT, Kernel, Recorder, Worker, dies, endless, session_with, takes
 
 
-@pytest.mark.parametrize("window", [1, 2, 3, 16, 1000])
-@pytest.mark.parametrize("count", [0, 1, 2, 100])
+@for_all("window", [1, 2, 3, 16, 1000])
+@for_all("count", [0, 1, 2, 100])
 def test_values_in_order(window, count):
     kernel = Kernel()
     with session_with(kernel) as session:
@@ -117,7 +118,7 @@ def test_a_timeout_is_for_each():
         assert session.evaluate("right", PROMPT) == "right"
 
 
-@pytest.mark.parametrize("window", [1, 16])
+@for_all("window", [1, 16])
 def test_an_abort_ends_all_of_them(window):
     with session_with(Kernel({"endless": endless})) as session:
         values = session.evaluate_many([1, "endless", 3], PROMPT, window=window)

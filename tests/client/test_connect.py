@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.client import ConnectError, LinkSyntaxError, LinkTimeout, connect, open_link, transport
 from wstpserver.client.address import Endpoint
 from wstpserver.wire.values import Function, Symbol
@@ -90,7 +91,7 @@ def test_a_host_name_that_cannot_be():
         connect("1@" + "x" * 70 + ".example.org", timeout=PROMPT)
 
 
-@pytest.mark.parametrize("classic", [False, True])
+@for_all("classic", [False, True])
 def test_a_http_server(classic):
     """It answers what it takes for a request line with an error page, and closes."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
@@ -105,8 +106,8 @@ def test_a_http_server(classic):
     assert "Check the port" in caught.value.advice
 
 
-@pytest.mark.parametrize("classic", [False, True])
-@pytest.mark.parametrize(
+@for_all("classic", [False, True])
+@for_all(
     ("answer", "says"),
     [
         (b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\r\n<html>", "HTTP"),
@@ -128,7 +129,7 @@ def test_another_protocol(classic, answer, says):
     assert caught.value.where == f"{port}@127.0.0.1"
 
 
-@pytest.mark.parametrize("classic", [False, True])
+@for_all("classic", [False, True])
 def test_silence(classic):
     with raw_peer(silent) as port, takes(0.3), pytest.raises(LinkTimeout, match="not greeted within 0.3 s"):
         connect(f"{port}@127.0.0.1", timeout=0.3, classic=classic)
@@ -156,7 +157,7 @@ def test_the_recorded_answer_is_whole():
     assert ANSWER.endswith(b"-envid ''\n")
 
 
-@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 20, 27, 28, 60, len(ANSWER) - 1])
+@for_all("size", [0, 1, 15, 16, 17, 20, 27, 28, 60, len(ANSWER) - 1])
 def test_a_peer_that_dies_during_the_greeting(size):
     """Told at once, wherever it happens."""
 
@@ -188,7 +189,7 @@ def test_a_peer_that_trickles_bytes_does_not_stretch_the_timeout():
             stop.set()
 
 
-@pytest.mark.parametrize("size", [1, 3, 1000])
+@for_all("size", [1, 3, 1000])
 def test_a_greeting_in_pieces(size):
     """And an expression right behind it is not lost."""
     heard = ANSWER + b"\xe4\x07\0\0\0\n]"
@@ -274,7 +275,7 @@ def test_classic_with_a_named_message_port_waits_for_okay():
             connect(name, timeout=PROMPT).close()
 
 
-@pytest.mark.parametrize("answer", [b"msg_port=0Y", b"msg_port=99999Y", b"msg_port=12a", b"OKY"])
+@for_all("answer", [b"msg_port=0Y", b"msg_port=99999Y", b"msg_port=12a", b"OKY"])
 def test_a_wrong_message_port(answer):
     def script(socks):
         socks[0].sendall(answer)
@@ -312,7 +313,7 @@ def test_a_link_has_no_pool():
         connect("wstp://127.0.0.1:1/pool")
 
 
-@pytest.mark.parametrize("classic", [False, True])
+@for_all("classic", [False, True])
 def test_open_link_connects(classic):
     def script(link):
         link.put(Function(Symbol("f"), (1,)))
@@ -325,7 +326,7 @@ def test_open_link_connects(classic):
             assert link.name == name
 
 
-@pytest.mark.parametrize("classic", [False, True])
+@for_all("classic", [False, True])
 def test_open_link_listens(classic):
     names = []
     ready = threading.Event()

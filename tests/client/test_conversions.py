@@ -14,6 +14,7 @@ import zoneinfo
 import pytest
 from hypothesis import given, settings
 
+from tests.support.cases import for_all
 from wstpserver.client import BigReal, Function, NumericArray, PackedArray, Symbol, to_expression, to_python
 from wstpserver.wire.decode import decode
 from wstpserver.wire.encode import encode
@@ -106,7 +107,7 @@ KEPT = [
 ]
 
 
-@pytest.mark.parametrize(("expression", "value"), PAIRS, ids=repr)
+@for_all(("expression", "value"), PAIRS, ids=repr)
 def test_what_python_has_a_type_for(expression, value):
     result = to_python(expression)
     assert result == value
@@ -115,7 +116,7 @@ def test_what_python_has_a_type_for(expression, value):
     assert canonical(to_expression(value)) == canonical(expression)
 
 
-@pytest.mark.parametrize("expression", KEPT, ids=repr)
+@for_all("expression", KEPT, ids=repr)
 def test_what_stays_an_expression(expression):
     assert to_python(expression) is expression
     assert to_expression(expression) == expression
@@ -163,7 +164,7 @@ def _without_numeric_arrays(tree):
     return (*tree[:1], _without_numeric_arrays(tree[1]), tuple(map(_without_numeric_arrays, tree[2])))
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("value", "expression"),
     [
         ((1, "a"), call("List", 1, "a")),
@@ -187,7 +188,7 @@ def test_further_types(value, expression):
     encode(to_expression(value))
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("value", "packed"),
     [
         (list(range(249)), False),
@@ -216,7 +217,7 @@ def moment(*parts, zone):
     return call("DateObject", call("List", *parts), "Instant", "Gregorian", zone)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("value", "expression"),
     [
         (datetime.date(2026, 1, 1), DAY),
@@ -250,7 +251,7 @@ def test_the_second_of_two_equal_times_in_autumn_goes_by_its_offset():
     assert to_python(to_expression(second)) == second.astimezone(datetime.timezone.utc)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("value", "says"),
     [
         ({1}, "a Python set"),
@@ -305,7 +306,7 @@ def test_big_reals():
         BigReal("1`5*^999999999999999999999").to_decimal()
 
 
-@pytest.mark.parametrize("text", ["1.50", "-0.001", "1E+30", "0", "0.00", "12345678901234567890.5", "-1E-999"])
+@for_all("text", ["1.50", "-0.001", "1E+30", "0", "0.00", "12345678901234567890.5", "-1E-999"])
 def test_decimals(text):
     value = decimal.Decimal(text)
     number = to_expression(value)

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from wstpserver.client import BigReal, Function, PackedArray, Session, Symbol
 from wstpserver.client.interactive import completeness, is_incomplete
 
@@ -17,7 +17,7 @@ X = Symbol("x")
 SVG = "<?xml version='1.0'?><svg></svg>"
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("expression", "text"),
     [
         (call("Plus", call("Power", Symbol("a"), 3), 1.5), "Plus[Power[a, 3], 1.5]"),
@@ -161,6 +161,6 @@ def test_a_long_input_takes_no_time_that_grows_with_its_square():
     assert is_incomplete("(*" * 50_000)
 
 
-@pytest.mark.parametrize("text", ["a]", "f[1}", ")", "(1]", "<|a]"])
+@for_all("text", ["a]", "f[1}", ")", "(1]", "<|a]"])
 def test_a_bracket_that_closes_nothing_is_invalid(text):
     assert completeness(text) == "invalid"

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.client import Link, LinkClosed, LinkError, LinkTimeout, connect
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -116,7 +117,7 @@ def test_what_is_no_expression_sends_nothing(ends):
     assert other.get(PROMPT) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@for_all("seed", range(3))
 def test_any_split(seed):
     chance = random.Random(seed)
     data = b"".join(encode(expression, end_packet=chance.random() < 0.5) for expression in EXPRESSIONS)
@@ -297,7 +298,7 @@ def test_everything_sent_before_a_close_arrives(ends, which):
     closing, reading = ends[which], ends[1 - which]
     closing.put("a" * 200_000)
     closing.put(Function(Symbol("last"), ()))
-    closing.close()
+    closing.close(timeout=0.1)  # the other side does not say meanwhile that it has read everything
     assert len(reading.get(PROMPT)) == 200_000
     assert reading.get(PROMPT) == Function(Symbol("last"), ())
     with takes(0), pytest.raises(LinkClosed, match="the other side closed the link$"):

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from tests.support.cases import for_all
 from tools.harness.server import free_ports
 from wstpserver.client import LinkClosed, LinkTimeout, ListenError, connect, listen, listener
 from wstpserver.wire.handshake import ConnectHandshake
@@ -108,8 +109,8 @@ def test_an_interface_that_is_not_ours():
         listen("0@192.0.2.77")
 
 
-@pytest.mark.parametrize("classic_listener", [False, True])
-@pytest.mark.parametrize("classic_client", [False, True])
+@for_all("classic_listener", [False, True])
+@for_all("classic_client", [False, True])
 def test_both_modes_on_one_port(classic_listener, classic_client):
     """A client that forgot -linkoptions 4 is served as well."""
     with listen("0@127.0.0.1", classic=classic_listener) as made:

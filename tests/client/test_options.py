@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.client import Address, Endpoint, LinkSyntaxError, default_address, parse_address, parse_link_options
 
 ADDRESSES = [
@@ -31,12 +32,12 @@ ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "link_name"), ADDRESSES)
+@for_all(("text", "link_name"), ADDRESSES)
 def test_address(text, link_name):
     assert parse_address(text).link_name == link_name
 
 
-@pytest.mark.parametrize("text", [name for _, name in ADDRESSES])
+@for_all("text", [name for _, name in ADDRESSES])
 def test_a_link_name_means_itself(text):
     assert parse_address(text).link_name == text
 
@@ -46,7 +47,7 @@ def test_an_address_passes_through():
     assert parse_address(address) is address
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("text", "pool"),
     [
         ("wstp://h:1/Main", "Main"),
@@ -61,7 +62,7 @@ def test_pool(text, pool):
     assert parse_address(text).pool == pool
 
 
-@pytest.mark.parametrize(
+@for_all(
     "text",
     ["65536@h", "-1@h", "port@h", "1@h,2@h,3@h", "1@a b", "1@h@i", "wstp://h:x", "0x10@h", "1@h,x@h", "½@h"],
 )
@@ -100,13 +101,13 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "meaning"), OPTIONS)
+@for_all(("options", "meaning"), OPTIONS)
 def test_link_options(options, meaning):
     found = parse_link_options(options)
     assert (found.mode, found.address.link_name, found.uuid) == meaning
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("options", "says"),
     [
         ("", "do not say what to do"),

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from tests.support.cases import for_all
 from tests.support.packets import (
     begin_dialog_packet,
     call_packet,
@@ -46,7 +47,7 @@ END_OF_KERNEL = Function(Symbol("SetKeepAlive"), (Symbol("False"),))
 # Values
 
 
-@pytest.mark.parametrize("classic", [False, True])
+@for_all("classic", [False, True])
 def test_text_and_expressions(classic):
     plus = Function(Symbol("Plus"), (2, 2))
     kernel = Kernel({"2+2": 4, plus: 4, "f[x]": Function(Symbol("f"), (Symbol("x"),))})
@@ -204,7 +205,7 @@ def test_check_raises_on_messages_and_on_failed():
 # Questions
 
 
-@pytest.mark.parametrize("ask", [input_packet, input_string_packet])
+@for_all("ask", [input_packet, input_string_packet])
 def test_input(ask):
     recorder = Recorder(["41"])
     with session_with(Kernel({"go": lambda kernel: kernel.ask(ask("? ")).arguments[0]}), recorder.callbacks) as session:
@@ -223,7 +224,7 @@ def test_input_that_nobody_gives_aborts():
         assert session.evaluate(5, PROMPT) == 5
 
 
-@pytest.mark.parametrize("enter", [Session.evaluate, Session.evaluate_text])
+@for_all("enter", [Session.evaluate, Session.evaluate_text])
 def test_nothing_is_sent_that_could_answer_a_question_that_was_given_up(enter):
     """The abort may come later than what follows it, since it takes another connection: it is waited for."""
     came = []
@@ -568,7 +569,7 @@ def test_what_the_server_says_between_evaluations_is_heard():
             session.evaluate("dies", PROMPT)
 
 
-@pytest.mark.parametrize("answers", [False, True])
+@for_all("answers", [False, True])
 def test_a_kernel_that_was_replaced(answers):
     """Whether or not the new one still answers the old evaluation, the next one gets its own answer."""
 
@@ -611,7 +612,7 @@ def test_commands():
     ], "and no more: the kernel was asked to be kept"
 
 
-@pytest.mark.parametrize("answer", ["no JSON", 5, "[1]", Symbol("Null")])
+@for_all("answer", ["no JSON", 5, "[1]", Symbol("Null")])
 def test_a_command_to_what_is_no_server(answer):
     with session_with(Kernel({"GetKernelID": answer})) as session:
         with pytest.raises(CommandError, match="not a WSTPServer"):
@@ -626,7 +627,7 @@ def test_a_command_that_is_never_answered():
         assert session.evaluate(1, PROMPT) == 1
 
 
-@pytest.mark.parametrize("answer", [None, SUCCESS, "anything"])
+@for_all("answer", [None, SUCCESS, "anything"])
 def test_a_command_whose_answer_does_not_matter(answer):
     kernel = Kernel({"SetKeepAlive": answer})
     with session_with(kernel) as session:
@@ -693,7 +694,7 @@ def test_a_session_can_leave_its_kernel():
     assert kernel.commands == []
 
 
-@pytest.mark.parametrize(("specifier", "keeps"), [("a806-2645-9651", True), ("Main", False)])
+@for_all(("specifier", "keeps"), [("a806-2645-9651", True), ("Main", False)])
 def test_a_kernel_asked_for_by_its_id_is_left(specifier, keeps):
     kernel = Kernel({"ConnectKernel": SUCCESS})
     with session_with(kernel) as session:

@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 
+from tests.support.cases import for_all
 from tests.support.packets import input_name_packet, input_packet, return_text_packet
 from wstpserver.client import Callbacks, EvaluationError, LinkTimeout, Session, resync
 from wstpserver.client.deadline import Deadline
@@ -81,8 +82,8 @@ def taken_over(kernel, **callbacks):
 LINE = [text_packet("out\n"), *result(5, "Ada!"), input_name_packet("In[6]:= ")]
 
 
-@pytest.mark.parametrize("question", [input_packet("name? "), packet("MenuPacket", 1, "name? ")])
-@pytest.mark.parametrize("commands", [(), ("SetKeepAlive",)])
+@for_all("question", [input_packet("name? "), packet("MenuPacket", 1, "name? ")])
+@for_all("commands", [(), ("SetKeepAlive",)])
 def test_its_question_is_answered_before_the_first_evaluation(question, commands):
     kernel = Bridged(question, LINE)
     with taken_over(kernel) as (session, heard):

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests.support.cases import for_all
 from tests.support.packets import return_text_packet
 from tools.harness.waiting import wait_for
 from wstpserver.client import (
@@ -234,7 +235,7 @@ def ends_with(*packets, closes=False):
     return rule
 
 
-@pytest.mark.parametrize(
+@for_all(
     "rule",
     [
         ends_with(ABORTED, TAKEN),

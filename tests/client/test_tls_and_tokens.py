@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from tests.client.helpers import PROMPT
+from tests.support.cases import for_all
 from tests.support.terminal import TerminalProgram, script
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, free_ports, pool
@@ -45,7 +46,7 @@ needs_stunnel = pytest.mark.skipif(STUNNEL is None, reason="needs stunnel")
 # Addresses
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("text", "address", "shown"),
     [
         ("wstps://host:7/Pool", Address(Endpoint("host", 7), None, "Pool", tls=True), "wstps://host:7"),
@@ -65,7 +66,7 @@ def test_a_token_is_not_shown():
     assert TOKEN not in repr(address) and TOKEN not in str(address)
 
 
-@pytest.mark.parametrize("options", [{"classic": True}, {}])
+@for_all("options", [{"classic": True}, {}])
 def test_tls_is_for_link_servers(options):
     address = "wstps://localhost:1" if options else Address(Endpoint("a", 1), Endpoint("a", 2), tls=True)
     with pytest.raises(LinkSyntaxError, match="TLS"):

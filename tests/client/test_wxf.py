@@ -12,6 +12,7 @@ from wolframclient.deserializers import binary_deserialize  # noqa: E402
 from wolframclient.language import wl  # noqa: E402
 from wolframclient.serializers import export  # noqa: E402
 
+from tests.support.cases import for_all  # noqa: E402
 from wstpserver.client import to_expression, to_python  # noqa: E402
 from wstpserver.client.wxf import expression_to_wxf, wxf_to_expression  # noqa: E402
 from wstpserver.wire.values import BigReal, Function, PackedArray, Symbol  # noqa: E402
@@ -27,7 +28,7 @@ def written(expression):
     return binary_deserialize(expression_to_wxf(expression))
 
 
-@pytest.mark.parametrize(
+@for_all(
     "value",
     [0, -1, 127, 128, -(2**31), 2**63 - 1, 2**63, -(2**200), 1.5, 1e308, "", "ä𝄞\n\\", b"", b"\x00\xff", True, None],
 )
@@ -56,7 +57,7 @@ def test_associations():
     assert written(no_rules) == wl.Association(1)
 
 
-@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float32", "float64"])
+@for_all("kind", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float32", "float64"])
 def test_arrays(kind):
     array = numpy.arange(12).reshape(3, 4).astype(kind)
     expression = read(array)
@@ -73,7 +74,7 @@ def test_arrays_that_need_more_room():
     assert written(PackedArray.from_numpy(numpy.array([1.5], "longdouble"))).tolist() == [1.5]
 
 
-@pytest.mark.parametrize("kind", ["complex64", "complex128"])
+@for_all("kind", ["complex64", "complex128"])
 def test_complex_arrays(kind):
     array = numpy.array([[1 + 2j], [3j]], kind)
     assert to_python(read(array)) == array.tolist()
@@ -107,7 +108,7 @@ def test_compressed():
     assert to_python(read(["x" * 1000] * 10, compress=True)) == ["x" * 1000] * 10
 
 
-@pytest.mark.parametrize(
+@for_all(
     "data", [b"", b"8", b"9:C\x01", b"8:", b"8:f\x02s\x01f", b"8:S\x05abc", b"8:-C\x01C\x02", b"8C:abc",
              b"8:\xc1\x23\x01\x00", b"8:S\x01\xff", b"8:I\x01x",
              b"8:f\xff\xff\xff\xff\xff\xff\xff\xff\x01s\x01f", b"8:?"],

@@ -11,7 +11,7 @@ import pytest
 from docopt import docopt
 
 from tests.docs.pages import all_pages, command_lines, page
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tools.harness.server import ROOT
 from wstpserver.cli import kernel as pool_kernel
 from wstpserver.cli import serve
@@ -94,7 +94,7 @@ OPTION_PAGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OPTION_PAGES)
+@for_all("name", OPTION_PAGES)
 def test_the_table_of_options_is_that_of_the_program(name):
     rows = [cells[0] for cells in page(name).table("option")]
     listed = {word for cell in rows for word in re.findall(r"(?<![\w-])--?[a-z][\w-]*", cell)}
@@ -105,7 +105,7 @@ def test_the_table_of_options_is_that_of_the_program(name):
             assert any(f"{option.words[-1]} {option.value}`" in cell for cell in rows), option
 
 
-@pytest.mark.parametrize("option", options_in(admin.DOCUMENT), ids=lambda option: option.words[-1])
+@for_all("option", options_in(admin.DOCUMENT), ids=lambda option: option.words[-1])
 def test_options_of_the_admin_program_are_explained(option):
     assert option.words[-1].removeprefix("--" if option.help.startswith("Print ") else "") in page("docs/admin.md").text
 
@@ -115,7 +115,7 @@ def test_the_levels_of_the_log_are_those_of_the_program():
     assert [cells[0] for cells in rows] == [f"`{level.name.lower()}`" for level in LogLevel]
 
 
-@pytest.mark.parametrize("program", DOCUMENTS)
+@for_all("program", DOCUMENTS)
 def test_lines_of_the_help_text_fit(program):
     assert max(map(len, DOCUMENTS[program].splitlines())) <= 120
 
@@ -136,7 +136,7 @@ def codes_in_help(document, title):
     return {int(code) for code in re.findall(r"(?:^|; *|;\n)\s*(\d{1,3})\b", text)}
 
 
-@pytest.mark.parametrize(("name", "title", "document", "heading"), [
+@for_all(("name", "title", "document", "heading"), [
     ("docs/operating.md", "code", serve.DOCUMENT, "Exit codes:"),
     ("docs/wstpscript.md", "exit status", script.DOCUMENT, "Exit status:"),
     ("docs/admin.md", "code", admin.DOCUMENT, "Exit codes:"),

@@ -5,11 +5,9 @@ import builtins
 import importlib
 import re
 
-import pytest
-
 from tests.docs.pages import all_pages, page
 from tests.scenarios.frontend import LINK_OPTIONS
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tests.support.packets import HEAD_BY_NAME
 from tests.support.settings import OPTIONS
 from tools.harness.server import ROOT
@@ -102,7 +100,7 @@ def test_modules_and_names_of_python_exist(page):
             assert resolves(f"wstpserver.{span}"), span
 
 
-@pytest.mark.parametrize("name", ["docs/client.md", "docs/parallel.md"])
+@for_all("name", ["docs/client.md", "docs/parallel.md"])
 def test_exceptions_of_python_exist(name):
     for cells in page(name).rows:
         for name in re.findall(r"`([A-Z]\w+(?:Error|Timeout|Lost|Died|Gone|Closed|Aborted))`", cells[0]):
@@ -209,16 +207,15 @@ PHRASES = {
 }
 
 
-#: Finds that a text has none of them, as most, in a tenth of the time.
-ANY_PHRASE = re.compile("|".join(PHRASES), re.IGNORECASE)
+#: What is in every text that has the phrase, in small letters: looking for that takes a hundredth of the time.
+CORES = {phrase: max(re.split(r"\\b|\(.*?\)\??", phrase), key=len).lower() for phrase in PHRASES}
 
 
 def complaints(text):
     """The phrases in a text, and what to write instead."""
     text = re.sub(r"\s+", " ", text)
-    if not ANY_PHRASE.search(text):
-        return []
-    found = {phrase: re.search(phrase, text, re.IGNORECASE) for phrase in PHRASES}
+    small = text.lower()
+    found = {phrase: re.search(phrase, text, re.IGNORECASE) for phrase in PHRASES if CORES[phrase] in small}
     return [f"{match.group()!r}: write {PHRASES[phrase]!r}" for phrase, match in found.items() if match]
 
 

@@ -1,7 +1,7 @@
 """A test of many cases tries them all, and names those that fail."""
 import pytest
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 
 
 def test_each_case_is_tried():
@@ -35,3 +35,20 @@ def test_all_that_fail_are_named():
 def test_no_cases_are_no_proof():
     with pytest.raises(AssertionError, match="there are no cases"):
         for_each([])(print)()
+
+
+def test_all_combinations_are_tried_and_those_that_fail_are_named():
+    seen = []
+
+    @for_all(("first", "second"), [(1, "a"), (2, "b")])
+    @for_all("third", [False, True], ids=["no", "yes"])
+    def combination(first, second, third):
+        """Its text."""
+        seen.append((first, second, third))
+        assert not third or first == 1, "not these"
+
+    assert combination.__doc__ == "Its text."
+    with pytest.raises(AssertionError, match="^case 4, 2, 'b', yes: not these") as caught:
+        combination()
+    assert "\ncase" not in str(caught.value)
+    assert sorted(seen) == [(1, "a", False), (1, "a", True), (2, "b", False), (2, "b", True)]

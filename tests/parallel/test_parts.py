@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.client.parallel.worker import Group, Item, TaskQueue, chunk, task, values_of_chunk
 from wstpserver.wire.values import Function, PackedArray, Symbol
 
@@ -10,13 +11,13 @@ def listed(*values, head="List"):
     return Function(Symbol(head), values)
 
 
-@pytest.mark.parametrize("name", ["Prime", "f", "Global`f", "`f", "$Version", "a1$b", "WSTPServer`Private`x"])
+@for_all("name", ["Prime", "f", "Global`f", "`f", "$Version", "a1$b", "WSTPServer`Private`x"])
 def test_a_name_is_a_symbol(name):
     assert task(name, (1, 2)) == Function(Symbol(name), (1, 2))
     assert task(f" {name}\n", ()) == Symbol(name)
 
 
-@pytest.mark.parametrize("text", ["#^2 &", "f[1]", "1f", "f`", "f_", "a b", "", "é+1", "x;y"])
+@for_all("text", ["#^2 &", "f[1]", "1f", "f`", "f_", "a b", "", "é+1", "x;y"])
 def test_any_other_text_is_wolfram_language(text):
     assert task(text, ("s",)) == Function(Function(Symbol("ToExpression"), (text.strip(),)), ("s",))
 
@@ -37,7 +38,7 @@ def test_what_cannot_be_evaluated():
 PACKED = PackedArray.from_list([[1.5], [2.5]])
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("value", "expected"),
     [
         (listed(listed(1), listed("a", head="System`List")), [(1,), ("a",)]),

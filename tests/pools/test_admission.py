@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.pools.scene import RecordingRegistry, Scene, begin, closings, end, waits
+from tests.support.cases import for_all
 from tests.support.settings import make_settings
 from wstpserver.pools.limits import is_stuck, occupancy, occupied_pools, remedy, seat_holders
 from wstpserver.pools.registry import Refused
@@ -22,7 +23,7 @@ def clients_left(clients, pool=None):
 # -- drained ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("whole_server", [True, False])
+@for_all("whole_server", [True, False])
 def test_a_drained_pool_takes_no_further_client_and_keeps_those_it_has(whole_server):
     scene = Scene(MinimumKernelNumber=2, MaximumKernelNumber=4)
     inside, late = scene.bridged(), scene.client()
@@ -237,7 +238,7 @@ def test_minima_are_filled_as_far_as_the_seats_go_and_later_as_seats_become_free
     assert scene.start_all() == ["B"]
 
 
-@pytest.mark.parametrize("free_before", [True, False])
+@for_all("free_before", [True, False])
 def test_an_idle_kernel_above_its_minimum_goes_for_a_client_of_another_pool(free_before):
     scene = SharedSeats(2, A=1, B=0)
     users = [scene.ask("A"), scene.ask("A")]

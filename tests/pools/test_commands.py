@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.pools.commands import FORMS, Command, MalformedCommand, parse_command
 from wstpserver.wire.decode import decode
 from wstpserver.wire.encode import encode
@@ -29,20 +30,20 @@ def vectors(prefix: str) -> list[tuple[str, bytes]]:
     ]
 
 
-@pytest.mark.parametrize(("name", "wire"), vectors("command ConnectKernel") + vectors("command Set"), ids=lambda x: x)
+@for_all(("name", "wire"), vectors("command ConnectKernel") + vectors("command Set"), ids=lambda x: x)
 def test_commands_as_the_library_writes_them_are_understood(name, wire):
     command = parse_command(decode(wire))
     assert command.name in FORMS
     assert all(isinstance(argument, str | float | bool) for argument in command.arguments)
 
 
-@pytest.mark.parametrize(("name", "wire"), vectors("command malformed") + vectors("command unknown"), ids=lambda x: x)
+@for_all(("name", "wire"), vectors("command malformed") + vectors("command unknown"), ids=lambda x: x)
 def test_malformed_packets_as_the_library_writes_them_are_refused(name, wire):
     with pytest.raises(MalformedCommand):
         parse_command(decode(wire))
 
 
-@pytest.mark.parametrize(("letter", "codec"), [(b"B", "latin-1"), (b"C", "utf-16-be"), (b"F", "utf-32-le")])
+@for_all(("letter", "codec"), [(b"B", "latin-1"), (b"C", "utf-16-be"), (b"F", "utf-32-le")])
 def test_a_name_of_70_characters_is_read_in_formats_without_a_count(letter, codec):
     name = "é" * 70
     payload = letter + b"~ " + name.encode(codec)
@@ -58,7 +59,7 @@ def test_arguments_become_python_values():
     assert parse_command(packet(keep)) == Command("SetKeepAlive", (False,))
 
 
-@pytest.mark.parametrize(
+@for_all(
     "arguments",
     [(5,), ("id", "5"), ("id", -1), ("id", float("nan")), ("id", float("inf")), ("id", Symbol("True")), ("id", 1, 2)],
 )
@@ -67,7 +68,7 @@ def test_wrong_arguments_of_connect_kernel(arguments):
         parse_command(packet(Function(Symbol("ConnectKernel"), arguments)))
 
 
-@pytest.mark.parametrize("setting", [True, 1, "True", Symbol("Yes"), Function(Symbol("Not"), (Symbol("True"),))])
+@for_all("setting", [True, 1, "True", Symbol("Yes"), Function(Symbol("Not"), (Symbol("True"),))])
 def test_only_the_symbols_true_and_false_are_settings(setting):
     with pytest.raises(MalformedCommand):
         parse_command(packet(Function(Symbol("SetReserveKernel"), (setting,))))

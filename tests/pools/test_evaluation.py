@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
+from tests.support.cases import for_all
 from wstpserver.pools.evaluation import (
     ANSWERED_BY,
     PLAIN_OUTPUT,
@@ -38,8 +37,8 @@ def test_every_head_is_plain_output_or_reported():
     assert PLAIN_OUTPUT | REPORTED_HEADS | {Head.WSCommandPacket} == frozenset(PacketHead)
 
 
-@pytest.mark.parametrize("head", ANSWERED_BY)
-@pytest.mark.parametrize("output", sorted(PLAIN_OUTPUT))
+@for_all("head", ANSWERED_BY)
+@for_all("output", sorted(PLAIN_OUTPUT))
 def test_a_further_evaluation_waits_while_the_kernel_computes(head, output):
     evaluation = EvaluationStack()
     evaluation.sent(head)
@@ -65,7 +64,7 @@ def test_a_further_evaluation_waits_behind_a_dialog():
     assert evaluation.written(Head.BeginDialogPacket)
 
 
-@pytest.mark.parametrize("request_", REQUESTS + QUESTIONS)
+@for_all("request_", REQUESTS + QUESTIONS)
 def test_an_evaluation_passes_after_a_request_of_the_kernel(request_):
     evaluation = EvaluationStack()
     evaluation.sent(Head.EvaluatePacket)
@@ -125,7 +124,7 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@for_all("script", SCRIPTS)
 def test_what_the_kernel_does_after(script):
     evaluation = played(script)
     assert evaluation.state is EvaluationState(SCRIPTS[script])

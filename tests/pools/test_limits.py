@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.pools.scene import Scene, begin, closings, end, settings, waits
+from tests.support.cases import for_all
 from wstpserver.pools import limits
 from wstpserver.pools.states import Close, KernelState, Reason, Unbridged
 
@@ -210,7 +209,7 @@ def test_the_client_of_a_kernel_that_is_closed_can_be_told_why():
 # -- EvaluationTimeLimit
 
 
-@pytest.mark.parametrize("keys, expected", [({}, 0), ({"EvaluationTimeLimit": 7}, 7)])
+@for_all("keys, expected", [({}, 0), ({"EvaluationTimeLimit": 7}, 7)])
 def test_evaluations_of_clients_have_a_time_limit(keys, expected):
     scene = Scene(**keys)
     assert limits.evaluation_limit(scene.kernel) == 0, "nobody is bridged: the server evaluates something"

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from tests.pools.scene import RecordingRegistry, Scene, begin, bridged, end, waits
+from tests.support.cases import for_all
 from tests.support.settings import make_settings
 from wstpserver.pools.registry import Refused, Registry
 from wstpserver.pools.states import (
@@ -222,7 +223,7 @@ def test_switching_frees_the_old_kernel_for_who_waits():
     assert bridged(one, second, named=True) in found and bridged(waiting, first) in found
 
 
-@pytest.mark.parametrize("evaluated", [True, False])
+@for_all("evaluated", [True, False])
 def test_a_kernel_that_was_passed_by_for_another_is_not_reserved_unless_it_was_used(evaluated):
     registry = make([{"MinimumKernelNumber": 1}, {"MinimumKernelNumber": 1}])
     (passed,) = warm(registry)
@@ -235,8 +236,8 @@ def test_a_kernel_that_was_passed_by_for_another_is_not_reserved_unless_it_was_u
     assert passed.state is (KernelState.RESERVED if evaluated else KernelState.FREE)
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-@pytest.mark.parametrize("good_order", [True, False])
+@for_all("allowed", [True, False])
+@for_all("good_order", [True, False])
 def test_only_a_dead_kernel_is_replaced_and_only_if_allowed(allowed, good_order):
     registry = make([{"MinimumKernelNumber": 2, "MaximumKernelNumber": 2}], AllowSilentKernelReplacement=allowed)
     kernels = warm(registry)
@@ -441,7 +442,7 @@ def taken():
     return registry, kernel, owner, taker
 
 
-@pytest.mark.parametrize("how", ["time-out", "its link ends"])
+@for_all("how", ["time-out", "its link ends"])
 def test_a_take_over_that_fails_changes_nothing_for_the_owner(how):
     registry, kernel, owner, taker = taken()
     begin(kernel)
@@ -517,7 +518,7 @@ def test_a_deferred_move_is_granted_at_once_and_made_when_the_evaluation_is_answ
     ]
 
 
-@pytest.mark.parametrize("how", ["closed", "died"])
+@for_all("how", ["closed", "died"])
 def test_a_promised_kernel_that_goes_first_is_not_moved_to(how):
     registry = make([{"MinimumKernelNumber": 2, "MaximumKernelNumber": 2}])
     first, second = warm(registry)
@@ -559,7 +560,7 @@ def test_the_promised_kernel_is_the_replacement_of_one_that_dies_before():
     assert mover.kernel is second
 
 
-@pytest.mark.parametrize("departure", Departure)
+@for_all("departure", Departure)
 def test_a_client_leaves_when_the_evaluation_is_answered(departure):
     registry, kernel, owner, _ = taken()
     begin(kernel)

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from tests.parallel.conftest import POOL, address, no_thread_is_left, running, served  # noqa: F401 - fixtures
+from tests.parallel.conftest import POOL, address, no_thread_is_left, running, serve, served  # noqa: F401 - fixtures
 from tests.script.helpers import without_waiting
 from tools.harness import forking
 from tools.harness.server import ROOT

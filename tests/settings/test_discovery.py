@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.settings import discovery
 from wstpserver.settings.discovery import find_embedded, find_kernel, home_folder, kernel_kind, working_folder
 
@@ -212,7 +213,7 @@ def test_looking_for_it_imports_none_of_its_packages():
     assert not {"mathics", "sympy", "numpy", "gevent"} & set(modules)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("path", "kind"),
     [
         ("/venv/bin/wstpkernel", "embedded"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from wstpserver.settings.jsonc import MAXIMUM_DEPTH, MAXIMUM_SIZE, ConfigurationError, Members, read_document, read_text
 
 
@@ -33,7 +33,7 @@ def problems(text):
     return [(it.line, it.column, it.message) for it in read_document(text, "f").problems]
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("text", "value"),
     [
         ("{}", {}),
@@ -100,7 +100,7 @@ def test_places_are_lines_and_columns_in_characters():
     assert (second.value.value[0].line, second.value.value[0].column) == (4, 2)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("text", "expected"),
     [
         ("", (1, 1, 'the file is empty; expected an object, beginning with "{"')),
@@ -218,7 +218,7 @@ def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
     assert found == ["is a device or a pipe, not a file"]
 
 
-@pytest.mark.parametrize("name", ["null", "zero", "full"])
+@for_all("name", ["null", "zero", "full"])
 def test_a_device(name):
     assert failure(f"/dev/{name}").message == "is a device or a pipe, not a file"
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from tests.support.cases import for_all
 from tests.support.settings import make_settings
 from wstpserver.settings.jsonc import ConfigurationError, read_document
 from wstpserver.settings.model import ServerSettings
@@ -36,7 +37,7 @@ def names(settings, field):
     return [it.name for it in settings.pools if getattr(it, field)]
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("defaults", "chosen"),
     [
         ([None], 0),
@@ -75,7 +76,7 @@ def test_no_default_pool_is_a_problem():
     ]
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("pools", "chosen"),
     [
         ([{}], None),
@@ -105,7 +106,7 @@ def test_a_parallel_default_without_parallel_kernels_gets_a_warning():
     assert [it.key for it in result.warnings] == ["Pools.a.ParallelKernelDefault"]
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("given", "minimum", "maximum"),
     [
         ({}, 2, 2),
@@ -150,12 +151,12 @@ def test_without_a_kernel_kernel_path_is_required():
     assert message.startswith("no kernel was found on this computer, so KernelPath is required")
 
 
-@pytest.mark.parametrize("name", ["a806-2645-9651", "A806-2645-9651", "", "a\nb", "a\0b"])
+@for_all("name", ["a806-2645-9651", "A806-2645-9651", "", "a\nb", "a\0b"])
 def test_names_that_no_pool_can_have(name):
     assert [key for key, _ in messages(resolved(pool(name)))] == [f"Pools.{name}"]
 
 
-@pytest.mark.parametrize("name", ["KernelPoolOne", "a806-2645-965", "a806-2645-9651-", "größer", "a b", "0"])
+@for_all("name", ["KernelPoolOne", "a806-2645-965", "a806-2645-9651-", "größer", "a b", "0"])
 def test_names_that_a_pool_can_have(name):
     assert settings_of(pool(name)).pool(name).name == name
 
@@ -244,7 +245,7 @@ def test_all_problems_at_once():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", [[], ["a"], "pool", 3, None, True])
+@for_all("value", [[], ["a"], "pool", 3, None, True])
 def test_pools_must_be_an_object(value):
     settings, problems = given({"Pools": value})
     assert [key for *_, key, _ in problems] == ["Pools"]
@@ -252,7 +253,7 @@ def test_pools_must_be_an_object(value):
     assert settings.pools == ()
 
 
-@pytest.mark.parametrize("value", [[], '"x"', 3, None, True])
+@for_all("value", [[], '"x"', 3, None, True])
 def test_the_file_must_be_an_object(value):
     settings, problems = given(value)
     assert settings is None
@@ -280,7 +281,7 @@ def test_an_option_cannot_be_given_under_both_of_its_names():
     ]
 
 
-@pytest.mark.parametrize("value", [{}, {"a": 1}, [1], [[]]])
+@for_all("value", [{}, {"a": 1}, [1], [[]]])
 def test_containers_are_no_values(value):
     for key in ("KeepAlive", "KernelPath", "KernelOptions", "MinimumKernelNumber", "MaximumKernelAge"):
         problems = given({"Pools": {"A": {key: value}}})[1]
@@ -301,14 +302,14 @@ def test_times_of_a_pool_are_those_of_the_server_unless_it_has_its_own():
     assert result.origins["Pools", "A", "KernelWaitTimeout"] is FILE
 
 
-@pytest.mark.parametrize(("seats", "warned"), [(0, False), (3, True), (4, False)])
+@for_all(("seats", "warned"), [(0, False), (3, True), (4, False)])
 def test_fewer_seats_than_the_pools_are_to_have_kernels_get_a_warning(seats, warned):
     result = resolved(pool("A"), pool("B"), MaximumKernels=seats)
     assert result.problems == []
     assert [(warning.key, warning.line) for warning in result.warnings] == [("MaximumKernels", 1)] * warned
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("file", "given", "required"),
     [("", {}, False), ("", {"RequireAccessToken": False}, False), ("/tokens", {}, True),
      ("/tokens", {"RequireAccessToken": False}, False), ("/tokens", {"RequireAccessToken": True}, True)],
@@ -333,7 +334,7 @@ def test_kernels_elsewhere_are_not_looked_for_here():
     assert ServerSettings.of(result).pools[0].kernel_path == "automatic"
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("values", "key", "message"),
     [
         ({"KernelLauncher": ("srun", "-J", "{pol}-{id}")}, "KernelLauncher",
@@ -347,19 +348,19 @@ def test_keys_of_kernels_elsewhere_must_fit_together(values, key, message):
     assert messages(resolved(pool("a", **values))) == [(f"Pools.a.{key}", message)]
 
 
-@pytest.mark.parametrize("text", ["{{.Names}}", "--format={x-y}", "${HOME}x", "{0}"])
+@for_all("text", ["{{.Names}}", "--format={x-y}", "${HOME}x", "{0}"])
 def test_other_braces_are_left_alone(text):
     result = resolved(pool("a", KernelLauncher=("ssh", text)))
     assert result.problems == [] or "${HOME}" in text
 
 
-@pytest.mark.parametrize("interface", ["", "node0", "node0:4000", "10.0.0.1:0", "[fe80::1]:4000", "[::1]", "fe80::1"])
+@for_all("interface", ["", "node0", "node0:4000", "10.0.0.1:0", "[fe80::1]:4000", "[::1]", "fe80::1"])
 def test_interfaces_for_kernels_elsewhere(interface):
     settings = make_settings([{"name": "a", "KernelPath": "/bin/kernel"}], KernelTransportInterface=interface)
     assert settings.kernel_transport_interface == interface
 
 
-@pytest.mark.parametrize("interface", ["node0:", "node0:port", "a b", ":4000", "node0:123456"])
+@for_all("interface", ["node0:", "node0:port", "a b", ":4000", "node0:123456"])
 def test_no_interfaces_for_kernels_elsewhere(interface):
     with pytest.raises(ConfigurationError, match="KernelTransportInterface: expected a host, or a host and a port"):
         make_settings([{"name": "a", "KernelPath": "/bin/kernel"}], KernelTransportInterface=interface)

@@ -9,7 +9,7 @@ import shlex
 
 import pytest
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tests.support.settings import OPTIONS, make_settings
 from wstpserver.settings.model import PoolSettings, ServerSettings
 from wstpserver.settings.schema import (
@@ -144,7 +144,7 @@ def test_environment_variables():
     assert variables_text(("A=x=y", "B=", "C")) == '{"A": "x=y", "B": "", "C": null}'
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("given", "message"),
     [
         ({"": "x"}, "the string '' is not the name of an environment variable"),
@@ -159,8 +159,8 @@ def test_wrong_environment_variables(given, message):
         POOL_BY_KEY["KernelEnvironment"].convert(given)
 
 
-@pytest.mark.parametrize("option", [o for o in OPTIONS if o.unit == "seconds"], ids=lambda option: option.key)
-@pytest.mark.parametrize("infinity", [math.inf, "Infinity"])
+@for_all("option", [o for o in OPTIONS if o.unit == "seconds"], ids=lambda option: option.key)
+@for_all("infinity", [math.inf, "Infinity"])
 def test_infinity_is_a_number_of_seconds(option, infinity):
     value = option.convert(infinity)
     assert math.isfinite(value)
@@ -187,7 +187,7 @@ def test_long_values_are_cut_in_messages():
     assert len(str(caught.value)) < 120
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("text", "words"),
     [
         ("", ()),
@@ -205,12 +205,12 @@ def test_on_windows_a_backslash_is_part_of_a_path():
     assert split_words(r'-pwpath "C:\Program Files\x" -b', windows=True) == ("-pwpath", r"C:\Program Files\x", "-b")
 
 
-@pytest.mark.parametrize("type_name", ["_wstpserver._tcp.local.", "_a._tcp.local.", "_my-kernel-pool._tcp.local."])
+@for_all("type_name", ["_wstpserver._tcp.local.", "_a._tcp.local.", "_my-kernel-pool._tcp.local."])
 def test_service_types(type_name):
     assert ROOT_BY_KEY["AdvertisedServiceType"].convert(type_name) == type_name
 
 
-@pytest.mark.parametrize(
+@for_all(
     "type_name", ["", "wstp", "_wstp._udp.local.", "_wstp._tcp.local", "__._tcp.local.", "_a-._tcp.local.",
                   "_-a._tcp.local.", "_abcdefghijklmnop._tcp.local.", "_a b._tcp.local.", "_a--b._tcp.local."],
 )  # fmt: skip
@@ -219,7 +219,7 @@ def test_what_is_no_service_type(type_name):
         ROOT_BY_KEY["AdvertisedServiceType"].convert(type_name)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("given", "held"),
     [
         (["any"], ("any",)),
@@ -233,7 +233,7 @@ def test_addresses_and_networks(given, held):
     assert ROOT_BY_KEY["AcceptProxyProtocolFrom"].convert(given) == held
 
 
-@pytest.mark.parametrize("item", ["localhost", "192.0.2", "192.0.2.0/33", "", "192.0.2.1:80", 7, None, [], "1.2.3.4-9"])
+@for_all("item", ["localhost", "192.0.2", "192.0.2.0/33", "", "192.0.2.1:80", 7, None, [], "1.2.3.4-9"])
 def test_what_is_no_address(item):
     with pytest.raises(ValueError, match="is neither an address, nor a network"):
         ROOT_BY_KEY["AllowedAddresses"].convert(["127.0.0.1", item])
@@ -243,13 +243,13 @@ def test_users():
     assert ROOT_BY_KEY["AllowedUsers"].convert(["self", "root", 1000, "1001"]) == ("self", "root", "1000", "1001")
 
 
-@pytest.mark.parametrize("item", ["no-such-user-here", "", "-1", -1, True, None, 1.5, "a\0b"])
+@for_all("item", ["no-such-user-here", "", "-1", -1, True, None, 1.5, "a\0b"])
 def test_who_is_no_user(item):
     with pytest.raises(ValueError, match="there is no user|neither the name nor the number"):
         ROOT_BY_KEY["AllowedUsers"].convert([item])
 
 
-@pytest.mark.parametrize("key", ["AllowedAddresses", "AllowedUsers"])
+@for_all("key", ["AllowedAddresses", "AllowedUsers"])
 def test_an_empty_list_is_not_everybody(key):
     with pytest.raises(ValueError, match="would admit nobody"):
         ROOT_BY_KEY[key].convert([])

@@ -6,6 +6,7 @@ import socket
 import pytest
 from hypothesis import find, settings
 
+from tests.support.cases import for_all
 from tests.turns.conversations import evaluate, request
 from tests.turns.player import (
     CLOSED,
@@ -33,7 +34,7 @@ def test_both_sides_read_what_was_sent():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("script", [k_reads(), c_ahead("Foo"), c("Foo") + k_reads()])
+@for_all("script", [k_reads(), c_ahead("Foo"), c("Foo") + k_reads()])
 def test_a_script_that_is_no_conversation(script):
     with pytest.raises(AssertionError, match=r"no such conversation|something is left"):
         play_directly(script, timeout=0.1)

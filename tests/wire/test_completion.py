@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tests.wire.scanning import completion, skip
 from tests.wire.test_frames_random import expression
 from tests.wire.trees import Vector, load_vectors
@@ -96,7 +96,7 @@ def texts() -> dict[str, bytes]:
     return {name: text.encode() if isinstance(text, str) else text for name, (text, _) in TEXTS.items()}
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@for_all("name", TEXTS)
 def test_texts_in_all_formats(name: str) -> None:
     """Filled up to something that can be read, with at least as many characters as announced."""
     body = texts()[name][1:]
@@ -136,7 +136,7 @@ def test_limit() -> None:
         completion(scanner, limit=size - 1)
 
 
-@pytest.mark.parametrize("start", [b"FA#DA~Af\nP12", b"ABDMFC", b"ABDMFA#GA~DList\n", b"A1000 DMF7 "])
+@for_all("start", [b"FA#DA~Af\nP12", b"ABDMFC", b"ABDMFA#GA~DList\n", b"A1000 DMF7 "])
 def test_what_cannot_become_an_expression(start: bytes) -> None:
     with pytest.raises(LocalProtocolError):
         completion(scanned(start))

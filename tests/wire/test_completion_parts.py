@@ -4,6 +4,7 @@ import tracemalloc
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.wire.completion import PART_SIZE
 from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.frames import END, MORE, FrameScanner
@@ -21,7 +22,7 @@ BEGINNINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("beginning", BEGINNINGS)
+@for_all("beginning", BEGINNINGS)
 def test_the_parts_together_are_the_completion(beginning):
     scanner = scanned(beginning)
     parts = list(scanner.completion_in_parts())

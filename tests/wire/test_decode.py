@@ -4,8 +4,7 @@ from __future__ import annotations
 import struct
 import sys
 
-import pytest
-
+from tests.support.cases import for_all
 from wstpserver.wire.decode import NEED_DATA, Decoder, decode
 from wstpserver.wire.values import (
     BigReal,
@@ -23,7 +22,7 @@ F = Symbol("f")
 LIST = b"#GA~DList\n"
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("wire", "value"),
     [
         (b"\xa1\xff\n", Int8(255)),
@@ -52,7 +51,7 @@ def test_number(wire: bytes, value: object) -> None:
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize("digits", [4300, 4301, 5000, 20_000])
+@for_all("digits", [4300, 4301, 5000, 20_000])
 def test_integer_beyond_the_digits_python_converts(digits: int) -> None:
     before = sys.get_int_max_str_digits() if hasattr(sys, "get_int_max_str_digits") else None
     text = b"12" + b"0" * (digits - 2)
@@ -61,7 +60,7 @@ def test_integer_beyond_the_digits_python_converts(digits: int) -> None:
         assert sys.get_int_max_str_digits() == before
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("payload", "text"),
     [
         (b"A~Ca\\\\b", "a\\b"),
@@ -107,7 +106,7 @@ def test_sizes_may_be_digits_for_small_numbers_too() -> None:
 INTS = struct.pack("<3i", 1, 2, -3)
 
 
-@pytest.mark.parametrize(
+@for_all(
     "arguments",
     [
         b"PC\xe4" + INTS + b"\n",
@@ -167,7 +166,7 @@ def test_packed_arguments_of_any_symbol() -> None:
     assert decode(b"FB#DA~Af\nPB\xa1\x01\x02\n") == PackedArray(b"\1\2", "int8", (2,), ("f",))
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("wire", "shape"),
     [
         (b"A@DYFB#GA~DList\nF@#GA~DList\n.\n", (2, 0)),

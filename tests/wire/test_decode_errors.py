@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from wstpserver.wire.decode import NEED_DATA, Decoder, decode
 from wstpserver.wire.errors import ProtocolError, RemoteProtocolError
 from wstpserver.wire.tokens import DecoderLimits
@@ -104,7 +104,7 @@ def test_not_exactly_one_expression() -> None:
     assert raised.value.offset == 4
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("limits", "wire", "message"),
     [
         (DecoderLimits(depth=3), b"FA#DA~Af\n" * 4, "more than 3 levels"),
@@ -129,7 +129,7 @@ def test_limits(limits: DecoderLimits, wire: bytes, message: str) -> None:
             pass
 
 
-@pytest.mark.parametrize(
+@for_all(
     "claim",
     [
         b'"2000000000 ',

@@ -7,6 +7,7 @@ from array import array
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.wire.decode import decode
 from wstpserver.wire.encode import encode
 from wstpserver.wire.errors import LocalProtocolError
@@ -34,7 +35,7 @@ class Name(str):
     pass
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("value", "wire"),
     [
         (True, b"#GD~DTrue\n"),
@@ -64,7 +65,7 @@ def test_value(value: Expression, wire: bytes) -> None:
     assert encode(value) == wire + b"]"
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("text", "payload"),
     [
         ("", b"A~@"),
@@ -94,7 +95,7 @@ def test_seven_bit_reaches_everything() -> None:
     assert decode(wire) == Function(Symbol("λ"), ("é", Symbol("日"), as_read, 10**30))
 
 
-@pytest.mark.parametrize("text", ["\ud800", "a\udfff", "\ud83d\ude00", "\udc00\ud800", "😀\ud800", "\ud83d\ude00😀"])
+@for_all("text", ["\ud800", "a\udfff", "\ud83d\ude00", "\udc00\ud800", "😀\ud800", "\ud83d\ude00😀"])
 def test_lone_surrogates_come_back_as_they_were(text: str) -> None:
     assert decode(encode(text)) == text
     assert decode(encode(Symbol(text), ascii=False)) == Symbol(text)
@@ -113,8 +114,8 @@ def test_heads_that_are_not_ascii() -> None:
     assert decode(encode(packed)) == packed
 
 
-@pytest.mark.parametrize("ascii", [True, False])
-@pytest.mark.parametrize(
+@for_all("ascii", [True, False])
+@for_all(
     ("letter", "kind", "token"), [("B", "int8", b"\xa1"), ("h", "int16", b"\xe2"), ("d", "real64", b"\xf6")]
 )
 def test_packed_list_becomes_an_array_at_128(ascii: bool, letter: str, kind: str, token: bytes) -> None:
@@ -142,7 +143,7 @@ def test_packed_arrays_inside_other_expressions() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [None, {}, object(), 1j, b"bytes", {1}])
+@for_all("value", [None, {}, object(), 1j, b"bytes", {1}])
 def test_what_is_no_expression(value: object) -> None:
     with pytest.raises(LocalProtocolError, match=f"Python {type(value).__name__}"):
         encode(value)  # type: ignore[arg-type]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
+from tests.support.cases import for_all
 from tests.wire.scanning import MAX_UNDECIDED, scan, scan_pieces
 from wstpserver.wire.frames import END, MORE, TAIL, FrameScanner
 from wstpserver.wire.packets import PacketHead
@@ -58,7 +57,7 @@ DECIDED_EARLY = {
 }
 
 
-@pytest.mark.parametrize(("stream", "offset"), DECIDED_EARLY.values(), ids=DECIDED_EARLY)
+@for_all(("stream", "offset"), DECIDED_EARLY.values(), ids=DECIDED_EARLY)
 def test_decided_as_soon_as_it_can_be_no_packet(stream: bytes, offset: int) -> None:
     scanner = FrameScanner()
     assert scanner.scan_bytes(stream[: offset - 1]) == MORE
@@ -116,7 +115,7 @@ def test_other_frames_can_be_chosen() -> None:
     assert [event.offset for event in reading.events] == [len(COMMAND) + 6]
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@for_all("kind", [bytes, bytearray, memoryview])
 def test_any_buffer_can_be_scanned(kind: type) -> None:
     assert FrameScanner().scan_bytes(kind(COMMAND)) == END
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.cases import for_all
 from tests.wire import oracle
 from tests.wire.scanning import scan, skip
 from wstpserver.wire.errors import LocalProtocolError
@@ -36,7 +37,7 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize(("stream", "error", "offset"), ERRORS.values(), ids=ERRORS)
+@for_all(("stream", "error", "offset"), ERRORS.values(), ids=ERRORS)
 def test_errors(stream: bytes, error: int, offset: int) -> None:
     assert scan(stream).error == (error, offset) == oracle.read(stream).error
 
@@ -104,7 +105,7 @@ def test_opaque_is_nothing_outside_of_blocks() -> None:
         assert scanner.opaque == (3 if byte == ord("C") else 0)
 
 
-@pytest.mark.parametrize(
+@for_all(
     "leaves",
     [b"PD\xe4" + bytes(16) + b"\n", b"PB\xe4" + bytes(8) + b"\nPB\xe4" + bytes(8) + b"\n",
      (b"\xe4" + bytes(4) + b"\n") * 4, b"\xa1\0\nPC\xf6" + bytes(24) + b"\n", b"P@\xa1\nP4 \xa1\0\0\0\0\n"],
@@ -119,7 +120,7 @@ def test_leaves_of_an_array(leaves: bytes) -> None:
         assert reading == oracle.read(stream)
 
 
-@pytest.mark.parametrize("dimensions", [(2, 0), (0, 2), (0,), (10**14, 10**14, 0)])
+@for_all("dimensions", [(2, 0), (0, 2), (0,), (10**14, 10**14, 0)])
 def test_arrays_without_leaves(dimensions: tuple[int, ...]) -> None:
     header = b"".join(b"F%d #GA~DList\n" % dimension for dimension in dimensions) + b"."
     stream = b"A@D%d %b\n" % (len(header), header)

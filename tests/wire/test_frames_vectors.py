@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tests.wire.oracle import Event, Reading, head_code, read
 from tests.wire.scanning import cut, scan
 from tests.wire.trees import Vector, load_vectors
@@ -66,7 +64,7 @@ def test_every_prefix(vector: Vector) -> None:
         assert scan(vector.wire[:end]) == read(vector.wire[:end]), end
 
 
-@pytest.mark.parametrize("seed", range(20))
+@for_all("seed", range(20))
 def test_conversations_in_random_pieces(seed: int) -> None:
     """Frames one after the other, some without their ``]`` and some with two, cut at random places."""
     rng = random.Random(seed)
@@ -102,7 +100,7 @@ DICTIONARY_FRAMES = [
 ]
 
 
-@pytest.mark.parametrize("stream", DICTIONARY_FRAMES)
+@for_all("stream", DICTIONARY_FRAMES)
 def test_dictionary_symbols(stream: bytes) -> None:
     """The frames of the conversation with greeting 5 in tests/data/handshakes.json: heads by number, unnamed."""
     size = len(stream)

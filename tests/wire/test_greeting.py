@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tests.wire.replay import Conversation, load_conversations, pieces, said_to
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import (
@@ -179,7 +179,7 @@ def test_ours_with_ours(case: tuple[str, bool, int, int | None]) -> None:
     assert silences == (mode == "classic")
 
 
-@pytest.mark.parametrize(("version", "ours"), [(3, 4), (4, 4), (5, 4), (6, 6), (7, 6), (10, 6)])
+@for_all(("version", "ours"), [(3, 4), (4, 4), (5, 4), (6, 6), (7, 6), (10, 6)])
 def test_our_version_is_said_when_that_of_the_peer_is_there(version: int, ours: int) -> None:
     handshake = ListenHandshake()
     handshake.receive_data(f"id={UUID} connection=data".encode() + WORDS)
@@ -232,7 +232,7 @@ def test_speaking_is_only_for_a_peer_that_says_nothing() -> None:
     assert handshake.data_to_send() == b""
 
 
-@pytest.mark.parametrize("version", [3, 4, 5, 6])
+@for_all("version", [3, 4, 5, 6])
 def test_what_was_said_into_the_silence_suits_every_peer(version: int) -> None:
     """A greeting that was under way meets ours: the lower version counts, and ours is 4."""
     handshake = ListenHandshake()
@@ -255,8 +255,8 @@ def test_a_peer_that_was_told_6_and_says_5_is_refused() -> None:
         handshake.receive_data(b"Math Link 5\n")
 
 
-@pytest.mark.parametrize("mode", ["uuid", "classic"])
-@pytest.mark.parametrize("version", [4, 6])
+@for_all("mode", ["uuid", "classic"])
+@for_all("version", [4, 6])
 def test_a_client_says_that_it_wants_no_kernel(mode: str, version: int) -> None:
     listening = ListenHandshake()
     connecting = ConnectHandshake(mode, uuid=UUID, message_port_known=True, without_kernel=True)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from wstpserver.wire.errors import LocalProtocolError, RemoteProtocolError
 from wstpserver.wire.handshake import (
     LINE_LIMIT,
@@ -40,8 +40,8 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize(("said", "named"), STRANGERS.items(), ids=lambda value: repr(value)[:30])
-@pytest.mark.parametrize("size", [1000, 1])
+@for_all(("said", "named"), STRANGERS.items(), ids=lambda value: repr(value)[:30])
+@for_all("size", [1000, 1])
 def test_stranger_is_told_by_its_first_bytes(said: bytes, named: str, size: int) -> None:
     handshake = ListenHandshake()
     with pytest.raises(RemoteProtocolError) as raised:
@@ -70,14 +70,14 @@ SERVERS = {
 }
 
 
-@pytest.mark.parametrize(("said", "named"), SERVERS.items(), ids=lambda value: repr(value)[:30])
+@for_all(("said", "named"), SERVERS.items(), ids=lambda value: repr(value)[:30])
 def test_connecting_to_another_server(said: bytes, named: str) -> None:
     handshake = ConnectHandshake("uuid", uuid=UUID)
     with pytest.raises(RemoteProtocolError, match=named):
         handshake.receive_data(said)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("known", "said", "named"),
     [
         (True, b"OKN", "OKY was due"),
@@ -110,13 +110,13 @@ GREETINGS = {
 }
 
 
-@pytest.mark.parametrize(("lines", "words"), GREETINGS.values(), ids=GREETINGS)
+@for_all(("lines", "words"), GREETINGS.values(), ids=GREETINGS)
 def test_unusual_greeting_is_fine(lines: bytes, words: dict[str, str]) -> None:
     peer = greet(ListenHandshake(), OPENED + b"Math Link 5\n" + lines)
     assert words.items() <= peer.words.items()
 
 
-@pytest.mark.parametrize(("version", "lines"), [(3, 2), (4, 3), (5, 3), (6, 5), (7, 5), (99, 5)])
+@for_all(("version", "lines"), [(3, 2), (4, 3), (5, 3), (6, 5), (7, 5), (99, 5)])
 def test_the_lower_version_says_how_many_lines_there_are(version: int, lines: int) -> None:
     handshake = ListenHandshake()
     greeting = b"Math Link %d\n" % version + b"".join(b"-line %d\n" % number for number in range(lines))
@@ -124,14 +124,14 @@ def test_the_lower_version_says_how_many_lines_there_are(version: int, lines: in
     assert handshake.leftover() == b"-more\n"
 
 
-@pytest.mark.parametrize("version", [0, 1, 2])
+@for_all("version", [0, 1, 2])
 def test_peer_below_version_3_is_refused(version: int) -> None:
     with pytest.raises(RemoteProtocolError, match=f"version {version}; 3 is the lowest") as raised:
         ListenHandshake().receive_data(OPENED + b"Math Link %d\n" % version)
     assert raised.value.offset == len(OPENED)
 
 
-@pytest.mark.parametrize("line", [b"Math Link \n", b"Math Link six\n", b"Math Link 12345\n", b"Math Link 6 \n"])
+@for_all("line", [b"Math Link \n", b"Math Link six\n", b"Math Link 12345\n", b"Math Link 6 \n"])
 def test_version_line_without_version(line: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="begins with `Math Link` and a version"):
         ListenHandshake().receive_data(OPENED + line)
@@ -148,13 +148,13 @@ def test_quoted_words() -> None:
     assert read_words(b"-a 'b c' -d 'e'f -g '-h'", 0) == {"a": "b c", "d": "ef", "g": "-h"}
 
 
-@pytest.mark.parametrize("line", [b"-a \xe9", b"-a \0", b"-a b\r", b"#DA~Ax", b"1 2"])
+@for_all("line", [b"-a \xe9", b"-a \0", b"-a b\r", b"#DA~Ax", b"1 2"])
 def test_line_that_holds_no_words(line: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="a greeting line holds"):
         read_words(line, 7)
 
 
-@pytest.mark.parametrize("start", [b"Math Link 5\n-libraryid ", b"Math Link 5"])
+@for_all("start", [b"Math Link 5\n-libraryid ", b"Math Link 5"])
 def test_endless_line_is_cut(start: bytes) -> None:
     handshake = ListenHandshake()
     handshake.receive_data(OPENED + start)
@@ -173,7 +173,7 @@ def test_flood_ahead_of_the_message_port_is_cut() -> None:
             handshake.receive_data(bytes(10_000))
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("said", "told"),
     [
         (b"", "during the handshake$|during the handshake \\(at byte 0\\)"),
@@ -201,7 +201,7 @@ def test_alert_of_a_tls_server() -> None:
         handshake.receive_end()
 
 
-@pytest.mark.parametrize("uuid", [None, "", "x", UUID + "0", UUID[:-1], UUID.replace("-", "")])
+@for_all("uuid", [None, "", "x", UUID + "0", UUID[:-1], UUID.replace("-", "")])
 def test_our_own_uuid_is_checked(uuid: str | None) -> None:
     with pytest.raises(LocalProtocolError, match="no UUID"):
         ConnectHandshake("uuid", uuid=uuid)

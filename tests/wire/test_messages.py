@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.cases import for_all
 from tests.wire.replay import load_conversations, pieces
 from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.packets import CLOSING, MessageCode, MessageReader, encode_message
 
 
-@pytest.mark.parametrize("size", [None, 1, 3, 8])
+@for_all("size", [None, 1, 3, 8])
 def test_recorded_messages(size: int | None) -> None:
     seen = []
     for conversation in load_conversations():
@@ -24,7 +25,7 @@ def test_recorded_messages(size: int | None) -> None:
     assert [(MessageCode.ABORT, 0)] in seen
 
 
-@pytest.mark.parametrize("size", [None, 1, 5])
+@for_all("size", [None, 1, 5])
 def test_all_codes(size: int | None) -> None:
     sent = [(code, code * 7) for code in (1, 2, 3, 4, 5, 6, 7, 8, 10, 64, 128, 200, 255, 300, 2**32 - 1)]
     sent = [(code, argument % 2**32) for code, argument in sent]
@@ -52,7 +53,7 @@ def test_closing_needs_no_argument_and_ends_everything() -> None:
     assert MessageReader().feed(encode_message(9, 4)) == [(MessageCode.LINK_CLOSING, 0)]
 
 
-@pytest.mark.parametrize(("code", "argument"), [(-1, 0), (1, -1), (2**32, 0), (1, 2**32)])
+@for_all(("code", "argument"), [(-1, 0), (1, -1), (2**32, 0), (1, 2**32)])
 def test_numbers_must_fit(code: int, argument: int) -> None:
     with pytest.raises(LocalProtocolError, match="32 bits"):
         encode_message(code, argument)

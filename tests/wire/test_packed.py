@@ -7,6 +7,7 @@ from array import array
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.wire.decode import decode
 from wstpserver.wire.encode import encode
 from wstpserver.wire.values import LongDouble, PackedArray
@@ -14,7 +15,7 @@ from wstpserver.wire.values import LongDouble, PackedArray
 DOUBLES = array("d", [1, 2, 3, 4])
 
 
-@pytest.mark.parametrize("data", [DOUBLES, memoryview(DOUBLES), DOUBLES.tobytes(), bytearray(DOUBLES.tobytes())])
+@for_all("data", [DOUBLES, memoryview(DOUBLES), DOUBLES.tobytes(), bytearray(DOUBLES.tobytes())])
 def test_any_buffer_will_do(data: bytes) -> None:
     packed = PackedArray(data, "real64", (2, 2))
     assert packed.tolist() == [[1.0, 2.0], [3.0, 4.0]]
@@ -22,7 +23,7 @@ def test_any_buffer_will_do(data: bytes) -> None:
     assert (len(packed), packed.data.format, packed.data.nbytes) == (2, "d", 32)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("data", "kind", "shape", "heads", "message"),
     [
         (b"", "int4", (0,), None, "'int4' is no kind"),
@@ -55,7 +56,7 @@ def test_equality() -> None:
     assert PackedArray(b"", "int8", (2, 0)) == PackedArray(b"", "real64", (2, 0)) != PackedArray(b"", "int8", (0,))
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("values", "kind", "shape"),
     [
         ([1, 2], "int32", (2,)),
@@ -73,7 +74,7 @@ def test_from_nested_lists(values: list[object], kind: str, shape: tuple[int, ..
     assert packed.tolist() == [list(row) if isinstance(row, tuple) else row for row in values]
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("values", "kind"),
     [
         ([[1, 2], [3]], None), ([[1, 2], 3], None), ([1, [2]], None), ([[1], [[2]]], None), (["x"], None),

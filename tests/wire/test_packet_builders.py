@@ -1,9 +1,8 @@
 """The constructors of packets give what the recorded packets are."""
 from __future__ import annotations
 
-import pytest
-
 from tests.support import packets as kernel
+from tests.support.cases import for_all
 from tests.wire.trees import from_tree, load_vectors
 from wstpserver.wire import packets as client
 from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
@@ -11,7 +10,7 @@ from wstpserver.wire.values import Expression, Function, PackedArray, Symbol
 VECTORS = {vector.name: from_tree(vector.tree) for vector in load_vectors("10.1")}
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("name", "packet"),
     [
         ("evaluate 2+2", client.evaluate_packet(Function(Symbol("Plus"), (2, 2)))),

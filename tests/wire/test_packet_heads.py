@@ -1,10 +1,9 @@
 """The table of packet heads stands in C and in Python; both must say the same."""
 from __future__ import annotations
 
-import pytest
 from wstpserver._native import ffi, lib
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tests.support.packets import HEAD_BY_NAME
 from wstpserver.wire.packets import PacketHead
 
@@ -27,7 +26,7 @@ def test_codes_fit_into_a_word_of_bits_without_a_gap() -> None:
     assert len(PacketHead) <= 64
 
 
-@pytest.mark.parametrize("code", [-1, len(PacketHead), 1000])
+@for_all("code", [-1, len(PacketHead), 1000])
 def test_no_name_outside_the_table(code: int) -> None:
     assert ffi.string(lib.wstpscan_head_table(code)) == b""
 
@@ -39,7 +38,7 @@ def test_names_are_found_with_their_context(case: tuple[str, str]) -> None:
     assert c_head(b"A~%d %b" % (len(full), full.encode())) == (PacketHead[name], full.encode())
 
 
-@pytest.mark.parametrize(
+@for_all(
     "name",
     ["", "WSCommandPacketX", "XWSCommandPacket", "wscommandpacket", "Global`WSCommandPacket", "OTHER", "System`",
      "System`System`WSCommandPacket", "`WSCommandPacket", "WSCommandPacke"],
@@ -61,7 +60,7 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize("text", SPELLINGS.values(), ids=SPELLINGS)
+@for_all("text", SPELLINGS.values(), ids=SPELLINGS)
 def test_every_format_spells_the_same_name(text: bytes) -> None:
     assert c_head(text) == (PacketHead.WSCommandPacket, b"WSCommandPacket")
 
@@ -82,6 +81,6 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize(("text", "name"), NAMES.values(), ids=NAMES)
+@for_all(("text", "name"), NAMES.values(), ids=NAMES)
 def test_names_that_are_no_packet(text: bytes, name: bytes) -> None:
     assert c_head(text) == (0, name)

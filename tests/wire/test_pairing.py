@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from wstpserver.wire.errors import LocalProtocolError
 from wstpserver.wire.handshake import ConnectHandshake, GreetingComplete, MessagePort
 from wstpserver.wire.pairing import (
@@ -93,7 +93,7 @@ def uuid_link(peers: Peers, name: str, uuid: str) -> None:
     peers.connect(f"{name} messages", ConnectHandshake("uuid", "mesg", uuid))
 
 
-@pytest.mark.parametrize("order", [["a data", "a messages"], ["a messages", "a data"]])
+@for_all("order", [["a data", "a messages"], ["a messages", "a data"]])
 def test_the_two_connections_of_a_link_find_each_other_in_either_order(order: list[str]) -> None:
     peers = Peers()
     uuid_link(peers, "a", FIRST)
@@ -158,7 +158,7 @@ def test_what_comes_behind_the_handshake_is_the_links() -> None:
     assert link.messages.offset == 55 + 8
 
 
-@pytest.mark.parametrize(("channel", "word"), [("data", "data"), ("mesg", "message")])
+@for_all(("channel", "word"), [("data", "data"), ("mesg", "message")])
 def test_a_second_connection_that_says_the_same_is_refused_and_the_first_stays(channel: Any, word: str) -> None:
     peers = Peers()
     peers.connect("first", ConnectHandshake("uuid", channel, FIRST))
@@ -320,7 +320,7 @@ def test_uuid_links_come_to_a_name_with_two_ports_as_well() -> None:
     assert len(peers.links) == 1
 
 
-@pytest.mark.parametrize("version", [4, 6])
+@for_all("version", [4, 6])
 def test_silence_is_ended_by_the_listening_side(version: int) -> None:
     peers = Peers(message_port=40319)
     peers.connect("ours", ConnectHandshake("classic", message_port_known=True))

@@ -4,9 +4,7 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from wstpserver.wire.encode import encode
 from wstpserver.wire.preview import PREVIEW_BYTES, preview
 from wstpserver.wire.values import BigReal, Function, Int64, LongDouble, PackedArray, Symbol
@@ -23,7 +21,7 @@ def f(*arguments):
     return Function(Symbol("f"), arguments)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("expression", "text"),
     [
         (f(), "f[]"),
@@ -58,7 +56,7 @@ def test_every_beginning_of_a_real_expression(wire):
             assert shown.endswith("...") and whole.startswith(re.sub(r"(L|Li|Lis|List)\.\.\.$|\.\.\.$", "", shown))
 
 
-@pytest.mark.parametrize(
+@for_all(
     "expression",
     ["x" * 10**6, "é" * 10**6, "😀" * 1000, Symbol("s" * 1000), 10**4000, list(range(1000)),
      PackedArray.from_list([0.5] * 1000)],
@@ -69,8 +67,8 @@ def test_a_long_expression_is_shown_as_far_as_there_is_room(expression):
     assert shown.startswith("f[") and shown.endswith("...")
 
 
-@pytest.mark.parametrize("ascii", [False, True])
-@pytest.mark.parametrize("text", ["日本語" * 3, "😀é" * 3, "\\" * 9])
+@for_all("ascii", [False, True])
+@for_all("text", ["日本語" * 3, "😀é" * 3, "\\" * 9])
 def test_a_text_that_breaks_off_inside_a_character(text, ascii):
     wire = encode(text, ascii=ascii, end_packet=False)
     for size in range(len(wire)):
@@ -84,6 +82,6 @@ def test_depth_costs_nothing():
     assert preview(wire) == ("f[" * 200)[:197] + "..."
 
 
-@pytest.mark.parametrize("wire", [b"GET / HTTP/1.1\r\n", b"\0" * 50, b"]", b"F", b"FB#DA~Af\nz", b"PB\xf6" + bytes(17)])
+@for_all("wire", [b"GET / HTTP/1.1\r\n", b"\0" * 50, b"]", b"F", b"FB#DA~Af\nz", b"PB\xf6" + bytes(17)])
 def test_what_is_no_expression(wire):
     assert preview(wire).endswith("...")

@@ -5,6 +5,7 @@ import struct
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.wire.errors import RemoteProtocolError
 from wstpserver.wire.handshake import ListenHandshake
 from wstpserver.wire.proxy_protocol import ProxiedAddress, ProxyHeader, may_be_header, read_header
@@ -47,21 +48,21 @@ HEADERS = {
 }
 
 
-@pytest.mark.parametrize(("header", "expected"), HEADERS.items(), ids=repr)
+@for_all(("header", "expected"), HEADERS.items(), ids=repr)
 def test_a_header(header, expected):
     read = ProxyHeader(*expected, len(header))
     assert read_header(header) == read
     assert read_header(header + GREETING) == read
 
 
-@pytest.mark.parametrize("header", HEADERS, ids=repr)
+@for_all("header", HEADERS, ids=repr)
 def test_a_header_in_pieces(header):
     for size in range(len(header)):
         assert may_be_header(header[:size])
         assert read_header(header[:size]) is None
 
 
-@pytest.mark.parametrize(
+@for_all(
     "data",
     [
         b"PROXY TCP4 192.0.2.7 198.51.100.1 50000\r\n",
@@ -88,7 +89,7 @@ def test_what_is_no_header(data):
         read_header(data)
 
 
-@pytest.mark.parametrize("data", [GREETING, b"need_msg_portY", b"Math Link 6\n", b"GET / HTTP/1.1", b"PROXX", b"\r\nX"])
+@for_all("data", [GREETING, b"need_msg_portY", b"Math Link 6\n", b"GET / HTTP/1.1", b"PROXX", b"\r\nX"])
 def test_no_link_begins_like_a_header(data):
     assert not may_be_header(data)
 

@@ -9,11 +9,10 @@ import random
 import tracemalloc
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tests.wire.scanning import cut
 from tests.wire.test_frames_random import expression
 from tests.wire.test_texts import TEXTS
@@ -80,7 +79,7 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize(("before", "after"), EXAMPLES.values(), ids=EXAMPLES)
+@for_all(("before", "after"), EXAMPLES.values(), ids=EXAMPLES)
 def test_what_becomes_of_it(before: bytes, after: bytes) -> None:
     assert rewritten(before) == after
     assert decode(after) == decode(before)
@@ -103,7 +102,7 @@ LOOKALIKES = {
 }
 
 
-@pytest.mark.parametrize("stream", LOOKALIKES.values(), ids=LOOKALIKES)
+@for_all("stream", LOOKALIKES.values(), ids=LOOKALIKES)
 def test_what_only_looks_like_it_stays(stream: bytes) -> None:
     assert rewritten(stream) == stream
     for place in range(len(stream)):
@@ -178,7 +177,7 @@ def test_what_is_no_expression_goes_through(data: bytes, rng: random.Random) -> 
     assert out == rewritten(string(FACE)) + b"G" + data
 
 
-@pytest.mark.parametrize("seed", range(20))
+@for_all("seed", range(20))
 def test_random_frames_are_not_touched(seed: int) -> None:
     rng = random.Random(seed)
     stream = b"".join(expression(rng, 4) + b"]" for _ in range(5))
@@ -218,7 +217,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("start", LARGE.values(), ids=LARGE)
+@for_all("start", LARGE.values(), ids=LARGE)
 def test_large_blocks_pass_at_once(start: bytes) -> None:
     piece = b"x" * 65536
     held, peak = feed_in_pieces(EscapeRewriter(), start, piece, SIZE // 65536)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from wstpserver._native import ffi, lib
 
-from tests.support.cases import for_each
+from tests.support.cases import for_all, for_each
 from tests.wire.scanning import completion, scan
 from wstpserver.wire.decode import decode
 from wstpserver.wire.encode import encode
@@ -91,8 +91,8 @@ def test_recorded_text_broken_off_anywhere(text: Text) -> None:
         assert seen.startswith(text.text[: came // 4 - 1 if came > 8 else 0])
 
 
-@pytest.mark.parametrize("letter", "BCF")
-@pytest.mark.parametrize("count", [1, 63, 64, 65, 80, 200])
+@for_all("letter", "BCF")
+@for_all("count", [1, 63, 64, 65, 80, 200])
 def test_a_count_that_broke_off_is_finished_as_its_format_wants_it(letter: str, count: int) -> None:
     """A count in B, C or F of 64 and more makes the library's reader hand out memory that is not the text's."""
     width = {"B": 1, "C": 2, "F": 4}[letter]
@@ -132,7 +132,7 @@ def test_recorded_text_in_a_log(text: Text) -> None:
 LONG = "System`" * 5 + "ReturnExpressionPacket" + "x" * 7
 
 
-@pytest.mark.parametrize(
+@for_all(
     "text",
     [b"B~ " + LONG.encode(), b"C~ " + LONG.encode("utf-16-be"), b"D~64 " + LONG.encode(), b"A~64 " + LONG.encode(),
      b"E~64 " + LONG.encode("utf-16-le")],
@@ -149,7 +149,7 @@ def test_the_name_of_a_long_head_is_known_in_every_format(text: bytes) -> None:
     assert scanner.head_name == LONG[:63].encode()
 
 
-@pytest.mark.parametrize(("text", "payload"), [
+@for_all(("text", "payload"), [
     ("\ud800" * 63, b"C~\x7f" + b"\xd8\0" * 63),
     ("\ud800" * 64, b"C~ " + b"\xd8\0" * 64),
     ("\ud800😀" + "a" * 61, b"F~\x7f\0\xd8\0\0\0\xf6\1\0" + b"a\0\0\0" * 61),
@@ -161,7 +161,7 @@ def test_lone_surrogates_go_out_without_a_count_from_64_characters_on(text: str,
     assert decode(wire) == text
 
 
-@pytest.mark.parametrize("payload", [b"A~ " + b"a" * 70, b"D~ " + b"a" * 70, b"E~ " + b"a\0" * 70])
+@for_all("payload", [b"A~ " + b"a" * 70, b"D~ " + b"a" * 70, b"E~ " + b"a\0" * 70])
 def test_the_other_formats_always_have_a_count(payload: bytes) -> None:
     from wstpserver.wire.errors import RemoteProtocolError
 

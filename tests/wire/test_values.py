@@ -8,6 +8,7 @@ import struct
 
 import pytest
 
+from tests.support.cases import for_all
 from wstpserver.wire.errors import LocalProtocolError, ProtocolError, RemoteProtocolError, WSTPError
 from wstpserver.wire.values import (
     BigReal,
@@ -29,7 +30,7 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
+@for_all("value", VALUES, ids=repr)
 def test_copies_are_equal_and_of_the_same_type(value: object) -> None:
     for twin in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert twin == value
@@ -37,7 +38,7 @@ def test_copies_are_equal_and_of_the_same_type(value: object) -> None:
         assert repr(twin) == repr(value)
 
 
-@pytest.mark.parametrize("value", [X, Function(F), BigReal("1"), LongDouble(bytes(16)), PackedArray.from_list([1])])
+@for_all("value", [X, Function(F), BigReal("1"), LongDouble(bytes(16)), PackedArray.from_list([1])])
 def test_immutable(value: object) -> None:
     for name in ("name", "head", "text", "data", "other"):
         with pytest.raises(AttributeError):
@@ -89,7 +90,7 @@ def test_repr_is_short() -> None:
 RANGES = [(Int8, 0, 255), (Int16, -(2**15), 2**15 - 1), (Int64, -(2**63), 2**63 - 1)]
 
 
-@pytest.mark.parametrize(("kind", "least", "most"), RANGES)
+@for_all(("kind", "least", "most"), RANGES)
 def test_fixed_width_integers(kind: type[int], least: int, most: int) -> None:
     for number in (least, most, 5):
         value = kind(number)
@@ -101,7 +102,7 @@ def test_fixed_width_integers(kind: type[int], least: int, most: int) -> None:
             kind(number)
 
 
-@pytest.mark.parametrize(
+@for_all(
     ("data", "value"),
     [
         (bytes.fromhex("00000000000000c0ff3f"), 1.5),

@@ -4,6 +4,7 @@ import random
 import pytest
 from wstpserver._native import ffi
 
+from tests.support.cases import for_all
 from tools.harness.fake_kernel.codec import Function, Symbol, decode, encode
 from wstpserver.pools.evaluation import PLAIN_OUTPUT
 from wstpserver.server.relay import epoll_loop
@@ -112,9 +113,9 @@ def is_command(data):
     return b"WSCommandPacket" in data[:60]
 
 
-@pytest.mark.parametrize("streams", [False, True])
-@pytest.mark.parametrize("largest", [7, 100, 4096, 70_000, 10**7])
-@pytest.mark.parametrize("seed", range(3))
+@for_all("streams", [False, True])
+@for_all("largest", [7, 100, 4096, 70_000, 10**7])
+@for_all("seed", range(3))
 def test_frames_of_a_client(largest, seed, streams):
     generator = random.Random(f"{largest} {seed}")
     frames = random_frames(generator, largest)
@@ -215,8 +216,8 @@ class Collector(Sink):
         assert not self.inside
 
 
-@pytest.mark.parametrize("largest", [7, 100, 4096, 70_000, 10**7])
-@pytest.mark.parametrize("seed", range(3))
+@for_all("largest", [7, 100, 4096, 70_000, 10**7])
+@for_all("seed", range(3))
 def test_frames_of_a_kernel(largest, seed):
     """Whatever moment the sink is switched in: every frame goes to one of them, whole."""
     generator = random.Random(f"{largest} {seed}")
@@ -262,7 +263,7 @@ def test_plain_output_passes_together():
     assert sink.calls == 2
 
 
-@pytest.mark.parametrize("cut", [1, 3, 1000])
+@for_all("cut", [1, 3, 1000])
 def test_what_comes_before_the_first_wrong_byte(cut):
     good = frame("TextPacket", 50, 1) + frame("ReturnPacket", 50, 2) + frame("TextPacket", 50, 3)
     sink = Collector()
@@ -275,7 +276,7 @@ def test_what_comes_before_the_first_wrong_byte(cut):
     assert caught.value.offset == len(good) + 1
 
 
-@pytest.mark.parametrize("cut", [1, 2, 5, 10**6])
+@for_all("cut", [1, 2, 5, 10**6])
 def test_late_ends_of_packets(cut):
     frames = [encode(Function(head, Symbol("x"))) for head in ("TextPacket", "EvaluatePacket", "WSCommandPacket", "f")]
     data = b"]".join(frames) + b"]"
@@ -303,7 +304,7 @@ def test_every_step_in_every_state_of_a_frame():
     assert found == PLACES
 
 
-@pytest.mark.parametrize("head", list(PacketHead)[2:])
+@for_all("head", list(PacketHead)[2:])
 def test_everything_but_plain_output_is_reported(head):
     kernel = Kernel()
     channel = KernelChannel(Pieces([frame(head.name, 5, 1)]), kernel)

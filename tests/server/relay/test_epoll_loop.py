@@ -8,6 +8,7 @@ from gevent.event import Event
 
 from tests.server.connections import tcp_pair
 from tests.server.relay.test_channels import frame, is_command, random_frames, random_pieces
+from tests.support.cases import for_all
 from wstpserver.server.connection import Connection, ConnectionClosed
 from wstpserver.server.relay import directions, epoll_loop
 from wstpserver.server.relay.channel import HELD_FRAME_SIZE, ChannelEvent
@@ -389,7 +390,7 @@ def event(number, **members):
 EVALUATES, RETURNS, ENTERS = PacketHead.EvaluatePacket, PacketHead.ReturnPacket, PacketHead.EnterTextPacket
 
 
-@pytest.mark.parametrize("in_hub", [True, False])
+@for_all("in_hub", [True, False])
 def test_the_order_of_what_has_passed(in_hub):
     """An answer is accounted for after the evaluations of others, before the next one of its own client."""
     told, verdicts = [], []

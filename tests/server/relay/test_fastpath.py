@@ -5,6 +5,7 @@ import gevent
 import pytest
 
 from tests.server.connections import tcp_pair
+from tests.support.cases import for_all
 from wstpserver.pools.states import BridgeState
 from wstpserver.server.connection import Connection
 from wstpserver.server.relay import directions
@@ -24,7 +25,7 @@ def quiet(state, situation):
     return state is BridgeState.OPEN and not any(needs)
 
 
-@pytest.mark.parametrize("state", BridgeState)
+@for_all("state", BridgeState)
 def test_every_combination(state):
     for _, situation in (each for each in SITUATIONS if each[0] is state):
         allowed = permissions(state, **situation)

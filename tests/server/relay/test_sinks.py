@@ -2,8 +2,7 @@
 import gc
 import tracemalloc
 
-import pytest
-
+from tests.support.cases import for_all
 from wstpserver.server.connection import ConnectionClosed
 from wstpserver.server.relay.sinks import FRAME_OVERHEAD, FunctionSink, NullSink, OutputBacklog, PeerSink
 
@@ -38,7 +37,7 @@ def test_the_oldest_are_dropped_and_counted():
     assert drained(missed) == ([b"3333", b"4444"], 2)
 
 
-@pytest.mark.parametrize("pieces", [(b"x" * 20 + b"]",), (b"x" * 20, b"]"), (b"x" * 5,) * 4 + (b"]",)])
+@for_all("pieces", [(b"x" * 20 + b"]",), (b"x" * 20, b"]"), (b"x" * 5,) * 4 + (b"]",)])
 def test_a_frame_larger_than_the_limit_is_dropped_as_a_whole(pieces):
     missed = OutputBacklog(10 + FRAME_OVERHEAD)
     fill(missed, b"before]", *pieces, b"after]")
@@ -114,7 +113,7 @@ class Writer:
         self.calls.append(completion if completion is None else list(completion))
 
 
-@pytest.mark.parametrize("closing", [False, True])
+@for_all("closing", [False, True])
 def test_only_a_link_that_goes_on_gets_frames_completed(closing):
     writer = Writer()
     sink = PeerSink(writer, object(), lambda: closing)
