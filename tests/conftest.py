@@ -37,8 +37,8 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """Three workers for each processor: most tests wait for other processes most of the time."""
-    return 3 * (os.cpu_count() or 1)
+    """Four workers for each processor: most tests wait for other processes most of the time."""
+    return 4 * (os.cpu_count() or 1)
 
 
 @pytest.hookimpl(optionalhook=True)

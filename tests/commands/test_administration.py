@@ -317,7 +317,7 @@ def test_reload_and_stop(tmp_path):
 
 # -- what must hold --------------------------------------------------------------------------------------------------
 
-CLIENTS = 60
+CLIENTS = 200
 
 
 @pytest.mark.parametrize("scope", [[], ["Main"]])

@@ -141,11 +141,11 @@ def test_a_kernel_that_the_server_closed_is_not_replaced(serve):
     assert other.evaluate(call("Plus", 2, 2)) == 4
 
 
-def test_a_kernel_that_dies_while_its_client_sends_20_megabytes(serve, gate):
+def test_a_kernel_that_dies_while_its_client_sends_100_megabytes(serve, gate):
     server = serve(AllowSilentKernelReplacement=True)
     link = server.client()
     first = kernel_id(link)
-    big = Function("StringLength", "x" * 20_000_000)
+    big = Function("StringLength", "x" * 100_000_000)
     pid = kernels(link)[first]["ProcessID"]
     sender = threading.Thread(target=link.put, args=("EvaluatePacket", big))
     os.kill(pid, signal.SIGSTOP)  # it reads nothing, so the sending is under way when it dies
