@@ -35,8 +35,8 @@ EXIT_UNAVAILABLE: Final = 69
 #: Seconds to come to a kernel. The client gives up when it likes, after 20 s by default, and ends this process; what is
 #: waited for has been written into its log by then.
 START_TIMEOUT: Final = 120.0
-#: Seconds that the client's log may take to listen, before the reason of a failure is written into it.
-_LOG_TIMEOUT: Final = 0.5
+#: Seconds that the client's log may take to listen, before the first line is written into it.
+_LOG_TIMEOUT: Final = 5.0
 #: Milliseconds for what was sent last to leave this process.
 _LINGER: Final = 2000
 #: Messages that are kept of one evaluation, and texts that it prints.
@@ -180,7 +180,8 @@ class _Sockets:
         self._input.setsockopt(zmq.RECONNECT_IVL, -1)  # a client that is gone does not come back
         self._output: Any = self._context.socket(zmq.PUSH)
         self._log: Any = None if start.log is None else self._context.socket(zmq.XPUB)
-        self._log_is_heard = False
+        #: Whether a line can be written: the client has subscribed, or does not in time.
+        self._log_is_open = False
         self._wake, self._awakened = os.pipe()
         #: Tells of the input's connection; belongs to the thread that watches it.
         self.monitor: Any = self._input.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -220,12 +221,13 @@ class _Sockets:
         self.client_is_gone = True
         os.write(self._awakened, b".")
 
-    def log(self, text: str, level: int, *, wait: bool = False) -> None:
-        """Write a line into the client's log; with `wait` not before the client hears it, if it does in time."""
+    def log(self, text: str, level: int) -> None:
+        """Write a line into the client's log; the first one not before the client hears it, if it does in time."""
         if self._log is None:
             return
-        if wait and not self._log_is_heard:
-            self._log_is_heard = bool(self._log.poll(1000 * _LOG_TIMEOUT))
+        if not self._log_is_open:
+            self._log.poll(1000 * _LOG_TIMEOUT)  # the subscription: what is published before it came is lost
+            self._log_is_open = True
         self._log.send(json.dumps({"msg": text, "level": level}).encode("ascii"))
 
 
@@ -280,7 +282,7 @@ class _KernelLog:
 
     def fail(self, text: str) -> None:
         """Say why there is no kernel, to whoever listens."""
-        self._sockets.log(f"wstpserver-kernel: {text}", _ERROR, wait=True)
+        self._sockets.log(f"wstpserver-kernel: {text}", _ERROR)
         _write_if_room(2, f"wstpserver-kernel: {text}\n")
 
     def notice(self, text: str) -> None:
