@@ -34,10 +34,6 @@ def make_program(path):
     path.chmod(0o755)
 
 
-#: The source, where this process has started it.
-_sources = []
-
-
 # -- in the tests ------------------------------------------------------------------------------------------------
 
 
@@ -60,7 +56,7 @@ def _provide_source():
             cwd=_ROOT, env=environment | {"PYTHONPATH": _ROOT, "HOME": "/nonexistent"},
             pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        _sources.append(process)
+        process.returncode = 0  # nobody waits for it: it may outlive this worker
     return address
 
 

@@ -23,6 +23,7 @@ from tools.bench.plotting import PlotError
 from tools.bench.soak.samples import Samples, judge
 from tools.bench.soak.work import Work
 from tools.harness.server import ROOT, ServerProcess
+from tools.harness.waiting import wait_for
 
 #: Where docs/performance.md has the result.
 PLACE = re.compile(r"(<!-- soak -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -59,6 +60,7 @@ def run(options, seed):
         settings = configuration(folder, replacement=True, ready=options.ready)
         server = stack.enter_context(ServerProcess(folder, settings, environment=environment, stop_deadline=120))
         footprint = check_end(server)
+        wait_for(counts.exists, what="the server to count what it has")
         samples = Samples(server.pid, counts)
         samples.take()
         work = Work(server, options.clients, seed)
