@@ -144,6 +144,14 @@ def session_of(result):
     return result.structured_content["session"]
 
 
+async def evaluating(client, served, session, code):
+    """The task of a call whose kernel is busy with it, or which has ended already."""
+    running = asyncio.ensure_future(call(client, "evaluate", code=code, session=session))
+    while not (running.done() or served.kernels()[session].busy):
+        await asyncio.sleep(0.02)
+    return running
+
+
 def test_a_conversation_over_stdio(served):
     before = set(served.kernels())
 
@@ -248,9 +256,7 @@ def test_an_abort_from_another_call(http, served):
     async def talk():
         async with http.client() as client:
             session = session_of(await call(client, "evaluate", code="1", session="new"))
-            running = asyncio.ensure_future(call(client, "evaluate", code="While[True]", session=session))
-            while not served.kernels()[session].busy:
-                await asyncio.sleep(0.02)
+            running = await evaluating(client, served, session, "While[True]")
             assert (await call(client, "abort", session=session)).structured_content["aborted"]
             ended = await running
             assert ended.is_error and "aborted" in text(ended)
@@ -263,9 +269,7 @@ def test_a_call_that_is_cancelled_is_aborted(http, served):
     async def talk():
         async with http.client() as client:
             session = session_of(await call(client, "evaluate", code="kept = 5", session="new"))
-            running = asyncio.ensure_future(call(client, "evaluate", code="While[True]", session=session))
-            while not served.kernels()[session].busy:
-                await asyncio.sleep(0.02)
+            running = await evaluating(client, served, session, "While[True]")
             running.cancel()
             await asyncio.wait([running])
             again = await call(client, "evaluate", code="kept", session=session)
@@ -279,9 +283,7 @@ def test_a_kernel_that_dies(http, served):
     async def talk():
         async with http.client() as client:
             session = session_of(await call(client, "evaluate", code="1", session="new"))
-            running = asyncio.ensure_future(call(client, "evaluate", code="While[True]", session=session))
-            while not served.kernels()[session].busy:
-                await asyncio.sleep(0.02)
+            running = await evaluating(client, served, session, "While[True]")
             os.kill(served.kernels()[session].process, signal.SIGKILL)
             ended = await running
             assert ended.is_error and "has ended" in text(ended)
@@ -298,9 +300,7 @@ def test_the_server_is_restarted(http, served, tmp_path):
         async with http.client() as client:
             session = session_of(await call(client, "evaluate", code="kept = 21", session="new"))
             waits = f'While[! FileExistsQ["{gate}"], Pause[0.02]]; kept + 1'
-            running = asyncio.ensure_future(call(client, "evaluate", code=waits, session=session))
-            while not served.kernels()[session].busy:
-                await asyncio.sleep(0.02)
+            running = await evaluating(client, served, session, waits)
             await asyncio.to_thread(served.restart)
             gate.touch()
             assert (await running).structured_content["results"][0]["text"] == "22"
@@ -320,9 +320,7 @@ def test_the_way_to_the_server_breaks(served):
             relay.break_all()
             again = await call(client, "evaluate", code="kept + 1", session=session)
             assert again.structured_content["results"][0]["text"] == "18"
-            running = asyncio.ensure_future(call(client, "evaluate", code="Pause[0.5]; kept + 2", session=session))
-            while not served.kernels()[session].busy:
-                await asyncio.sleep(0.02)
+            running = await evaluating(client, served, session, "Pause[0.5]; kept + 2")
             relay.break_all()
             assert (await running).structured_content["results"][0]["text"] == "19"
             relay.stop_listening()
@@ -377,9 +375,7 @@ def test_a_client_that_is_killed_leaves_nothing(http, _running, served):
     async def talk():
         async with http.client() as client:
             session = session_of(await call(client, "evaluate", code="1", session="new"))
-            running = asyncio.ensure_future(call(client, "evaluate", code="While[True]", session=session))
-            while not served.kernels()[session].busy:
-                await asyncio.sleep(0.02)
+            running = await evaluating(client, served, session, "While[True]")
             _running.remove(http)
             killed.append(http.stop(signal.SIGKILL))
             await running
