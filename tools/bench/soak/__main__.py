@@ -95,7 +95,7 @@ def _watch(options, samples, work):
             left = max(0.0, end - time.monotonic()) / 60
             row = samples.rows[-1]
             print(f"{left:.1f} minutes left, {row['resident MB']:.1f} MB, {row['descriptors']} descriptors, "
-                  f"{row.get('greenlets', '?')} greenlets, {work.counts}", file=sys.stderr)  # fmt: skip
+                  f"{row['greenlets']} greenlets, {work.counts}", file=sys.stderr)  # fmt: skip
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -18,7 +18,7 @@ TOLERANCE = {
 
 
 class Samples:
-    """The samples of one run."""
+    """The samples of one run. The server writes what it counts into the file `counts`, and has done so once."""
 
     def __init__(self, pid, counts):
         self._pid, self._counts = pid, Path(counts)
@@ -27,7 +27,6 @@ class Samples:
 
     def take(self, **more):
         """Look at the server now; `more` goes into the sample."""
-        counted = json.loads(self._counts.read_text()) if self._counts.exists() else {}
         row = {
             "seconds": round(time.monotonic() - self._begin, 1),
             "resident MB": processes.resident_bytes(self._pid) / 1e6,
@@ -35,7 +34,7 @@ class Samples:
             "threads": processes.threads(self._pid),
             "processor seconds": processes.processor_seconds(self._pid),
         }
-        self.rows.append(row | counted | more)
+        self.rows.append(row | json.loads(self._counts.read_text()) | more)
 
 
 def judge(rows):
