@@ -50,6 +50,7 @@ def test_a_short_one(tmp_path):
         [ROOT / "tools" / "soak", "--minutes", "0.03", "--interval", "0.2", "--clients", "4", "--ready", "5", "--json",
          "--seed", "57"], capture_output=True, text=True, timeout=110,
     )  # fmt: skip
+    assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     assert found["faults"] == []
     assert found["finished"]
@@ -74,9 +75,10 @@ def test_interrupted_it_tells_what_it_has():
         try:
             assert any("minutes left" in line for line in process.stderr)
             process.send_signal(signal.SIGINT)
-            output, _ = process.communicate(timeout=100)
+            output, errors = process.communicate(timeout=100)
         finally:
             process.kill()
+    assert output, errors
     found = json.loads(output)
     assert not found["finished"]
     assert found["samples"]

@@ -1,7 +1,6 @@
 """What /proc tells about processes: children, descriptors, threads, memory, processor time (Linux)."""
 import contextlib
 import functools
-import gc
 import os
 import subprocess
 import sys
@@ -252,11 +251,3 @@ def own_descriptors():
     """Open descriptors of this process, without those that the harness keeps and the one that this look needs."""
     return {number: target for number, target in open_descriptors(os.getpid()).items()
             if number not in _kept_descriptors and not target.endswith("/fd")}  # fmt: skip
-
-
-def living_greenlets():
-    """Greenlets of this process that have begun and not ended."""
-    import greenlet
-
-    gc.collect()
-    return [item for item in gc.get_objects() if isinstance(item, greenlet.greenlet) and item]

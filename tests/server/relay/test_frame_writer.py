@@ -7,7 +7,7 @@ from gevent.event import Event
 from wstpserver._native import ffi
 
 from tests.server.connections import tcp_pair
-from tools.harness.processes import living_greenlets
+from tools.harness.objects import living_greenlets
 from wstpserver.server.connection import Connection, ConnectionClosed
 from wstpserver.server.relay.sinks import FrameWriter
 
@@ -234,4 +234,5 @@ def test_no_greenlet_is_left(free):
         writer.write(A, b"half", at_boundary=False)
         writer.abandon(A, iter([b"]"]))
         gevent.sleep(0)
+    gc.collect()
     assert len(living_greenlets()) <= before

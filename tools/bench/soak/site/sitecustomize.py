@@ -4,7 +4,6 @@ greenlets, objects and blocks of memory it has into the file that WSTP_SOAK_COUN
 Objects are those that the garbage collector knows. Blocks are what Python has allocated, strings for example: they
 show a container that grows.
 """
-import gc
 import json
 import os
 import sys
@@ -13,15 +12,12 @@ import time
 
 
 def count(path, interval):
-    from greenlet import greenlet
+    from tools.harness.objects import living_greenlets, number_of_objects
 
     while True:
         time.sleep(interval)
-        objects = gc.get_objects()
-        living = sum(1 for each in objects if isinstance(each, greenlet) and not each.dead)
-        counted = {"greenlets": living, "objects": len(objects)}
-        del objects
-        counted["blocks"] = sys.getallocatedblocks()
+        counted = {"greenlets": len(living_greenlets()), "objects": number_of_objects(),
+                   "blocks": sys.getallocatedblocks()}  # fmt: skip
         with open(f"{path}.new", "w") as file:
             json.dump(counted, file)
         os.replace(f"{path}.new", path)
