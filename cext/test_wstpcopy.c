@@ -99,6 +99,38 @@ static void test_a_full_sink(void)
     free(text);
 }
 
+/* Frames that the caller has kept: they go past what the channel receives, noted like others, if the sink is free. */
+static void test_what_was_kept(void)
+{
+    static uint8_t large[1 << 22];
+    struct wstpkeep keep;
+    struct bench b;
+    int64_t unsent;
+
+    setup(&b);
+    memset(&keep, 0, sizeof keep);
+    b.channel.one_shot = 1;
+    b.channel.permitted = 0; /* what is received must wait; what has waited is before it */
+    b.sink.keep = &keep;
+    come(&b, EVALUATE "FA#QA~NEvaluateP");
+    REQUIRE(round_of(&b, 0) == WSTPSCAN_END && wstpcopy_next(&b.channel, buffer) == WSTPSCAN_MORE && went(&b, ""));
+    REQUIRE(wstpcopy_send_kept(&b.channel, (const uint8_t *)EVALUATE, strlen(EVALUATE), EVALUATE_PACKET) == 0);
+    REQUIRE(went(&b, EVALUATE) && keep.outs[keep.valid_out].evaluations == 1);
+    REQUIRE(keep.outs[keep.valid_out].end == strlen(EVALUATE) && keep.outs[keep.valid_out].head == EVALUATE_PACKET);
+    b.sink.free = 0;
+    REQUIRE(wstpcopy_send_kept(&b.channel, (const uint8_t *)EVALUATE, strlen(EVALUATE), EVALUATE_PACKET) == -1);
+    REQUIRE(went(&b, "") && keep.outs[keep.valid_out].evaluations == 1);
+    b.sink.free = 1;
+    unsent = wstpcopy_send_kept(&b.channel, large, sizeof large, EVALUATE_PACKET);
+    REQUIRE(unsent > 0 && unsent < (int64_t)sizeof large && keep.outs[keep.valid_out].evaluations == 2);
+    close(b.far_sink);
+    b.sink.keep = NULL;
+    REQUIRE(wstpcopy_send_kept(&b.channel, large, sizeof large, EVALUATE_PACKET) == 0); /* a broken one takes everything */
+    b.channel.sink = NULL;
+    REQUIRE(wstpcopy_send_kept(&b.channel, large, sizeof large, EVALUATE_PACKET) == -1);
+    teardown(&b);
+}
+
 static void test_ends(void)
 {
     struct bench b;
@@ -195,6 +227,7 @@ int main(void)
     test_what_is_not();
     test_frames_in_pieces();
     test_a_full_sink();
+    test_what_was_kept();
     test_ends();
     test_passing();
 #ifdef __linux__

@@ -54,16 +54,30 @@ void wstpcopy_give_back(struct wstpcopy_end *end)
         wstplend_give_back(end->lend);
 }
 
-/* Notes for what is about to be sent: a whole frame, the beginning of a large one, or more of that. */
-static void note_send(const struct wstpcopy *channel, size_t length)
+/* Notes for a whole frame that is about to be sent, or for the end of a large one, which is noted afterwards. */
+static void note_frame(const struct wstpcopy *channel, size_t length, int32_t head)
 {
     struct wstpkeep *keep = channel->sink->keep;
 
-    if (channel->scan->step != WSTPSCAN_AT_BOUNDARY) {
-        if (!channel->begun && channel->passing != channel->scan->frame_start + 1)
-            wstpkeep_begin(keep, channel->scan->head, channel->one_shot);
-    } else if (keep->outs[keep->valid_out].end != UINT64_MAX) /* else it is the end of a large one, and noted afterwards */
-        wstpkeep_send(keep, length, channel->scan->head, channel->one_shot);
+    if (keep->outs[keep->valid_out].end != UINT64_MAX)
+        wstpkeep_send(keep, length, head, channel->one_shot);
+}
+
+/* Notes for what is about to be sent: a whole frame, the beginning of a large one, or more of that. */
+static void note_send(const struct wstpcopy *channel, size_t length)
+{
+    if (channel->scan->step == WSTPSCAN_AT_BOUNDARY)
+        note_frame(channel, length, channel->scan->head);
+    else if (!channel->begun && channel->passing != channel->scan->frame_start + 1)
+        wstpkeep_begin(channel->sink->keep, channel->scan->head, channel->one_shot);
+}
+
+/* Sends to a connection, or over the stream that takes its place; returns how many bytes were not taken. */
+static size_t send_to(struct wstpcopy_end *sink, const uint8_t *data, size_t length)
+{
+    if (sink->lend && wstpcopy_send_lent(sink, data, length))
+        return 0;
+    return send_now(sink->descriptor, data, length);
 }
 
 /* Sends what lies between start and position. */
@@ -73,19 +87,30 @@ static void flush(struct wstpcopy *channel, const uint8_t *buffer)
 
     if (channel->sink->keep)
         note_send(channel, length);
-    if (channel->sink->lend && wstpcopy_send_lent(channel->sink, buffer + channel->start, length))
-        channel->unsent = 0;
-    else
-        channel->unsent = send_now(channel->sink->descriptor, buffer + channel->start, length);
+    channel->unsent = send_to(channel->sink, buffer + channel->start, length);
     channel->open_tail = buffer[channel->position - 1] != END_PACKET;
     channel->start = channel->position;
+}
+
+/* Whether a whole frame can be sent to the sink now. */
+static int is_sink_free(const struct wstpcopy *channel)
+{
+    return channel->sink && channel->sink->free && channel->sink->descriptor >= 0;
+}
+
+int64_t wstpcopy_send_kept(struct wstpcopy *channel, const uint8_t *frame, size_t length, int32_t head)
+{
+    if (!is_sink_free(channel))
+        return -1;
+    if (channel->sink->keep)
+        note_frame(channel, length, head);
+    return (int64_t)send_to(channel->sink, frame, length);
 }
 
 /* Whether the frame that ends at position lies whole behind start, and may be sent. */
 static int may_be_sent(const struct wstpcopy *channel)
 {
-    return channel->permitted && channel->sink && channel->sink->free && channel->sink->descriptor >= 0
-        && has(channel->direct, channel->scan->head)
+    return channel->permitted && is_sink_free(channel) && has(channel->direct, channel->scan->head)
         && channel->scan->frame_bytes <= channel->position - channel->start;
 }
 
@@ -117,8 +142,7 @@ static int may_begin(const struct wstpcopy *channel)
     const struct wstpscan *scan = channel->scan;
 
     return channel->begins && scan->head_known && has(channel->large, scan->head) && scan->step != WSTPSCAN_AT_BOUNDARY && !scan->error
-        && channel->permitted && channel->sink && channel->sink->free && channel->sink->descriptor >= 0
-        && scan->frame_bytes <= channel->end - channel->start && scan->frame_bytes + scan->opaque > channel->held;
+        && channel->permitted && is_sink_free(channel) && scan->frame_bytes <= channel->end - channel->start && scan->frame_bytes + scan->opaque > channel->held;
 }
 
 static void begin(struct wstpcopy *channel, const uint8_t *buffer)

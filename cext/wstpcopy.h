@@ -125,6 +125,12 @@ int wstpcopy_pass(struct wstpcopy *channel, uint8_t *buffer, size_t size, int32_
  */
 int wstpcopy_next(struct wstpcopy *channel, const uint8_t *buffer);
 
+/*
+ * Sends a whole frame of the channel that the caller has kept, as wstpcopy_next() would have sent it. Returns how many of its
+ * last bytes were not taken, or -1: nothing was sent, because no frame can be sent to the sink now.
+ */
+int64_t wstpcopy_send_kept(struct wstpcopy *channel, const uint8_t *frame, size_t length, int32_t head);
+
 /* Acknowledges at once everything that was received. */
 void wstpcopy_acknowledge(int32_t descriptor);
 

@@ -1,7 +1,10 @@
 """At most one evaluation is in a kernel; whatever answers it passes at once."""
+import contextlib
+
 import pytest
 
-from tests.support.serving import Gate, join, kernel_id
+from tests.support.scripted_kernel import ScriptedKernels
+from tests.support.serving import Gate, evaluate_length, join, kernel_id, one_pool, serving
 from tools.harness.fake_kernel.codec import Function, Symbol
 
 ASK = Function("Ask", "name? ")
@@ -163,3 +166,28 @@ def test_two_kernels_do_not_wait_for_each_other(server, tmp_path):
         assert second.get_packet()[0] == "ReturnPacket"
         gates[0].open()
         assert first.get_packet()[0] == "ReturnPacket"
+
+
+def test_an_evaluation_that_has_waited_goes_out_whole_though_its_client_leaves(tmp_path):
+    """The kernel takes a part of it, then its client leaves, then the kernel reads the rest."""
+    beginning, end = evaluate_length(8_000_000)
+    frame = beginning + b"x" * 8_000_000 + end
+    with ScriptedKernels() as kernels:
+        configuration = one_pool(kernels.path, KeepAlive=True, ReservePreviouslyConnectedKernels=False)
+        with serving(tmp_path, configuration) as server, contextlib.closing(kernels.accept()) as kernel:
+            kernel.become_ready(server)
+            with join(server) as client:
+                client.put("EvaluatePacket", 1)
+                assert kernel.link.get_packet() == ("EvaluatePacket", 1)
+                client.put_raw(frame)
+                kernel_id(client)  # so all of the frame is in the server by now
+                kernel.link.put("ReturnPacket", 1)
+                assert client.get_packet() == ("ReturnPacket", 1)
+            server.wait_for_log("Client 1 .* is unbridged")
+            assert kernel.link.get_raw() + b"]" == frame
+            kernel.link.put("ReturnPacket", 8_000_000)
+            with join(server) as client:
+                client.put("EvaluatePacket", 2)
+                assert kernel.link.get_packet() == ("EvaluatePacket", 2)
+                kernel.link.put("ReturnPacket", 2)
+                assert client.get_packet() == ("ReturnPacket", 2)

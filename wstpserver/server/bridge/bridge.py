@@ -123,8 +123,8 @@ class Bridge:
         client.welcome(greeting, packets)
         if self.state is BridgeState.WELCOMING:
             self._move(_OPEN)
-            self.update_fastpath()
             client.queue.release()
+            self.update_fastpath()
 
     def hand_over(self) -> dict[str, Any]:
         """What another process needs to go on with it (`handover`), beside its client and its kernel."""
@@ -142,8 +142,8 @@ class Bridge:
         if record["welcomed"]:
             self._welcomed = True
             self._move(_OPEN)
-            self.update_fastpath()
             self.client.queue.release()
+            self.update_fastpath()
         else:
             self.welcome()
 
@@ -195,9 +195,9 @@ class Bridge:
             return
         if self._prompt_sink is not None:
             self._prompt_sink.release()  # the kernel goes on with this client
-        self.update_fastpath()
         if accepting:
             self.client.queue.release()
+        self.update_fastpath()
 
     def answered_in_c(self) -> None:
         """An answer passed in C and is accounted for."""

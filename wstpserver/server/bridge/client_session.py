@@ -134,8 +134,8 @@ class EvaluationQueue:
     """
 
     __slots__ = (
-        "_bytes", "_changed", "_channel", "_closing", "_connection", "_halting", "_items", "_limit", "_needs_kernel",
-        "_sender", "_sending", "_target",
+        "_bytes", "_changed", "_channel", "_closing", "_connection", "_halting", "_items", "_limit", "_messages",
+        "_needs_kernel", "_sender", "_sending", "_target",
     )  # fmt: skip
 
     def __init__(
@@ -154,6 +154,8 @@ class EvaluationQueue:
         self._target: ClientPeer | None = None
         self._items = _NOTHING
         self._bytes = 0
+        #: How many of the items are messages.
+        self._messages = 0
         #: Set when something that the client's channel waits for may have changed; made when it waits first.
         self._changed: Event | None = None
         self._sending = False
@@ -197,7 +199,7 @@ class EvaluationQueue:
         if self._channel.drop_held():
             heads.append(self._channel.scanner.head)
         self._items.clear()
-        self._bytes = 0
+        self._bytes = self._messages = 0
         self._tell_changed()
         return tuple(heads)
 
@@ -224,11 +226,9 @@ class EvaluationQueue:
         """Go on with what waited in another process; *record* is what `hand_over` returned there."""
         for one in record:
             if "message" in one:
-                self._append(_Message(*one["message"]))
+                self._append_message(*one["message"])
             else:
-                frame = unpacked(one["frame"])
-                self._append(_Packet(PacketHead[one["head"]], frame))
-                self._bytes += len(frame) + QUEUED_PACKET_COST
+                self._append_packet(PacketHead[one["head"]], unpacked(one["frame"]))
 
     def wake(self) -> None:
         """The link is ending: nothing waits here any longer."""
@@ -252,10 +252,9 @@ class EvaluationQueue:
             return
         if target is None and not self._needs_kernel():
             return
-        frame = ended(bytes(data))  # a late `]` of it may come at any time, and is not needed then
-        self._append(_Packet(head, frame))
-        self._bytes += len(frame) + QUEUED_PACKET_COST
-        if target is not None:
+        was_empty = not self._items
+        self._append_packet(head, ended(bytes(data)))  # a late `]` of it may come at any time, and is not needed then
+        if target is not None and was_empty:
             target.update_fastpath()
         while self._bytes > self._limit() and not (self._connection.ended or self._closing() or self._halting):
             self._wait_for_change()
@@ -288,8 +287,8 @@ class EvaluationQueue:
         target = self._target
         if target is not None and target.is_open:
             target.kernel.send_message(code, argument)
-        elif sum(isinstance(item, _Message) for item in self._items) < MOST_MESSAGES:
-            self._append(_Message(code, argument))
+        elif self._messages < MOST_MESSAGES:
+            self._append_message(code, argument)
 
     def _goes_now(self, target: ClientPeer, head: PacketHead) -> bool:
         return target.is_open and not self._items and target.kernel.evaluation.may_go(head)
@@ -301,21 +300,56 @@ class EvaluationQueue:
         self._changed.wait()
 
     @staticmethod
-    def _write(kernel: KernelSession, source: object, data: bytes | memoryview) -> None:
+    def _write(kernel: KernelSession, source: object, data: bytes | memoryview, *, begins: bool = True) -> None:
         try:
-            kernel.writer.write(source, data, at_boundary=True)
+            kernel.writer.write(source, data, at_boundary=True, begins=begins)
         except ConnectionClosed:
             pass  # the kernel's own channel notices and ends the bridge
 
     # -- what has waited ---------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        """Send what can go now, in a greenlet, because the kernel's channel must go on reading meanwhile."""
-        if self._changed is not None:
-            self._changed.set()
+        """Send what can go now. What may have to wait is sent in a greenlet, because the kernel's channel must go on
+        reading meanwhile. The bridge has C told afterwards what may pass by itself.
+        """
         if self._items and not self._sending:
+            self._send_evaluation()
+            if self._items and not self._sending and self._can_go_on():
+                self._sending = True
+                gevent.spawn(self._send)
+        self._tell_changed()
+
+    def _send_evaluation(self) -> None:
+        """Have C send the first packet, if that is an evaluation for an idle kernel. Most of what waits goes this way,
+        when the evaluation before it is answered.
+        """
+        target, item = self._target, self._items[0]
+        if target is None or not target.is_open or self._closing() or isinstance(item, _Message):
+            return
+        kernel = target.kernel
+        evaluation = kernel.evaluation
+        if evaluation.busy or evaluation.is_answer(item.head) or kernel.record.deferred:
+            return
+        unsent = self._channel.send_kept(item.frame, item.head)
+        if unsent < 0:
+            return
+        self._drop_first(item)
+        evaluation.sent(item.head)
+        if unsent:
+            kernel.writer.begun(self._sender)
             self._sending = True
-            gevent.spawn(self._send)
+            gevent.spawn(self._send_rest, kernel, item.frame[-unsent:])
+
+    def _can_go_on(self) -> bool:
+        """Whether more can be sent than an evaluation behind which nothing else waits and which is not the next."""
+        item = self._items[0]
+        if self._messages or self._target is None or isinstance(item, _Message):
+            return True
+        return self._target.kernel.evaluation.may_go(item.head)
+
+    def _send_rest(self, kernel: KernelSession, rest: bytes) -> None:
+        self._write(kernel, self._sender, rest, begins=False)
+        self._send()
 
     def _send(self) -> None:
         try:
@@ -324,11 +358,11 @@ class EvaluationQueue:
                 item = self._items[0]
                 if isinstance(item, _Message):
                     self._items.popleft()
+                    self._messages -= 1
                     kernel.send_message(item.code, item.argument)
                 elif kernel.evaluation.may_go(item.head):
                     kernel.evaluation.sent(item.head)
-                    self._items.popleft()
-                    self._bytes -= len(item.frame) + QUEUED_PACKET_COST
+                    self._drop_first(item)
                     self._write(kernel, self._sender, item.frame)
                 else:
                     self._send_messages(kernel)
@@ -343,16 +377,30 @@ class EvaluationQueue:
         if self._changed is not None:
             self._changed.set()
 
+    def _append_packet(self, head: PacketHead, frame: bytes) -> None:
+        self._append(_Packet(head, frame))
+        self._bytes += len(frame) + QUEUED_PACKET_COST
+
+    def _append_message(self, code: int, argument: int) -> None:
+        self._append(_Message(code, argument))
+        self._messages += 1
+
     def _append(self, item: _Packet | _Message) -> None:
         if self._items is _NOTHING:
             self._items = deque()
         self._items.append(item)
 
+    def _drop_first(self, packet: _Packet) -> None:
+        self._items.popleft()
+        self._bytes -= len(packet.frame) + QUEUED_PACKET_COST
+
     def _send_messages(self, kernel: KernelSession) -> None:
         """Send the messages that stand behind an evaluation that waits for one before it: they may be what ends it."""
+        if not self._messages:
+            return
         messages = [item for item in self._items if isinstance(item, _Message)]
-        if messages:
-            self._items = deque(item for item in self._items if isinstance(item, _Packet))
+        self._items = deque(item for item in self._items if isinstance(item, _Packet))
+        self._messages = 0
         for message in messages:
             kernel.send_message(message.code, message.argument)
 

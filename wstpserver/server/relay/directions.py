@@ -117,6 +117,16 @@ class ClientChannel(Channel):
         """
         return self.scanner.completion_in_parts(limit)
 
+    def send_kept(self, frame: bytes, head: PacketHead) -> int:
+        """Send a whole evaluation that was kept, at once, as C sends one that need not wait.
+
+        Returns:
+            How many of its last bytes were not taken: another frame must not come before they are sent. -1: nothing
+            was sent, because the sink is not free or takes no frame past Python.
+        """
+        unsent: int = lib.wstpcopy_send_kept(self.state, frame, len(frame), head)
+        return unsent
+
     @property
     def is_counted(self) -> bool:
         """True while C counts evaluations and their answers in pairs, and permits the next one by itself."""
