@@ -86,7 +86,8 @@ class Connection:
 
     Args:
         connected: a connected TCP socket, owned by this object from now on.
-        has_options: `set_options` was called for it, or for its listener where that is as good.
+        has_options: `set_options` was called for it, or for its listener where that is as good: it has just been
+            accepted, and the system itself acknowledges the first bytes at once.
     """
 
     __slots__ = (
@@ -108,7 +109,8 @@ class Connection:
         #: None; after `keep_unsent` what the system did not take.
         self.unsent: bytearray | None = None
         self._keeps_unsent = False
-        self.acknowledge()
+        if not has_options:
+            self.acknowledge()
 
     def acknowledge(self) -> None:
         """Acknowledge at once everything that was received."""
@@ -125,15 +127,19 @@ class Connection:
             return None
         return _LAST_RECEIVED.unpack(told)[0] / 1000 if len(told) == _LAST_RECEIVED.size else None
 
-    def try_receive(self, view: memoryview) -> int | None:
+    def try_receive(self, view: memoryview, *, answered: bool = False) -> int | None:
         """Receive into *view*.
+
+        Args:
+            view: Where to.
+            answered: The caller acknowledges what comes, or answers it at once.
 
         Returns:
             The number of bytes, 0 at the end of the stream, None if nothing is there yet.
         """
         try:
             size = self.socket.recv_into(view)
-            if size:
+            if size and not answered:
                 self.acknowledge()
             return size
         except _NOT_NOW:

@@ -281,7 +281,8 @@ class LinkHandshakes:
 
     def _read(self, connection: PairingConnection) -> None:
         pending = connection.transport
-        size = pending.stream.try_receive(_buffer)
+        sent = pending.sent
+        size = pending.stream.try_receive(_buffer, answered=True)
         if size is not None:
             data: bytes | None = bytes(_buffer[:size])
             if pending.beginning is not None:
@@ -295,6 +296,8 @@ class LinkHandshakes:
                     raise
                 if events:
                     self._carry_out(events)
+        if size and pending.sent == sent and not pending.stream.ended:
+            pending.stream.acknowledge()
         if not connection.reads:
             if pending.watcher is not None:
                 pending.stop_reading()

@@ -117,8 +117,8 @@ class TracedStream(Connection):
         self._received = received
         self._sent = sent
 
-    def try_receive(self, view: memoryview) -> int | None:
-        size = super().try_receive(view)
+    def try_receive(self, view: memoryview, *, answered: bool = False) -> int | None:
+        size = super().try_receive(view, answered=answered)
         if size:
             self._received.take(view[:size])
         return size

@@ -26,10 +26,12 @@ from wstpserver.server.relay.epoll_loop import share_buffers
 #: Seconds after which a change is noted that is not worth more: the latest prompt.
 LATER = 0.05
 
-#: Seconds after which the record of a kernel follows that has another state, and how many are written at a time. Where
-#: clients come and go, kernels change all the time, and a record costs a tenth of a connection.
+#: Seconds after which the record of a kernel follows that has another state, how many are written at a time, and how
+#: long the next ones wait. Where clients come and go, kernels change all the time, and a record costs a tenth of a
+#: connection.
 MOVES_LATER = 1.0
 MOVES_AT_ONCE = 50
+MOVES_PAUSE = 0.25
 
 #: The names under which the keeper holds things.
 _NOTES, _KERNEL, _OUTPUT, _PARENT = "notes", "kernel:", "output:", "parent:"
@@ -264,7 +266,7 @@ class Persistence:
         for kernel in tuple(islice(self._moved, MOVES_AT_ONCE)):
             self._write(kernel)
         if self._moved:
-            self._write_moved_after(LATER)
+            self._write_moved_after(MOVES_PAUSE)
 
     def _write_all(self) -> None:
         for kernel in tuple(self._sessions):
