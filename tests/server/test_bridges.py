@@ -1,12 +1,15 @@
 """Clients bridged with kernels: what the channels do in C and what the server knows of it go together."""
 
+import os
 import socket
 
 import gevent
 import pytest
 
 from tests.server.whole import Server, packet
+from wstpserver.pools.evaluation import EvaluationChange
 from wstpserver.pools.states import KernelState
+from wstpserver.server.kernels.notes import NotesFile
 from wstpserver.server.relay.channel import FrameState
 
 EVALUATION, ANSWER = packet("EvaluatePacket", "1"), packet("ReturnPacket", "1")
@@ -111,6 +114,46 @@ def test_the_late_end_of_an_evaluation_that_waits(bridge):
     assert not session.queue.waits
     client_peer.put(EVALUATION)
     assert raw(kernel_peer, len(EVALUATION)) == EVALUATION
+
+
+@pytest.fixture
+def notes_file():
+    file = NotesFile()
+    yield file
+    os.close(file.descriptor)
+
+
+class _NoJournal:
+    def dropped(self, *_):
+        """Nothing is dropped here."""
+
+    append = clear = dropped
+
+
+@pytest.mark.parametrize(
+    ("head", "answer"), [("EvaluatePacket", ANSWER), ("EnterTextPacket", packet("InputNamePacket", "In[2]:= "))]
+)
+def test_an_answer_is_noted_before_the_next_evaluation_goes_out(notes_file, bridge, head, answer):
+    """After a crash just then the next server must not take the answer to the first for one to the second."""
+    _, kernel, kernel_peer, session, client_peer = bridge
+    notes, noted = notes_file.begin(), []
+    assert notes.measure(kernel.link.data.socket.fileno(), 0)
+    kernel.take_notes(notes, _NoJournal(), lambda _soon: None)
+
+    def begun(change, _number):
+        if change is EvaluationChange.BEGUN:
+            done = notes.state.ins[notes.state.valid_in]
+            noted.append((done.boundary, done.idle))
+
+    kernel.evaluation.subscribe(begun)
+    client_peer.put(3 * packet(head, "1"))
+    until(lambda: session.queue.size == 2)
+    for number in range(3):
+        assert got(kernel_peer) == (head, "1")
+        kernel_peer.put(answer)
+        until(lambda expected=2 - number: session.queue.size <= max(expected - 1, 0))
+    until(lambda: not kernel.busy)
+    assert noted[1:] == [(len(answer), 1), (2 * len(answer), 2)]
 
 
 def test_a_large_input_that_was_asked_for(bridge):

@@ -321,8 +321,10 @@ class KernelSession:
             if data is not None:
                 self._keep(head, bytes(data))
             accepting = self._account_for(head)
-            if self.notes is not None and not self.evaluation.simple:
-                self._changed(True)
+            if self.notes is not None:
+                self.channel.note()  # before the next evaluation goes out: its answer must not be taken for this one
+                if not self.evaluation.simple:
+                    self._changed(True)
             if self.peer is not None:
                 self.peer.kernel_wrote(accepting=accepting)
         elif event is _ANSWERED:

@@ -286,8 +286,10 @@ class KernelChannel(Channel):
         self._notes = self._evaluation = None
         self.state.keep = self.connection.handle.keep = ffi.NULL
 
-    def _note(self) -> None:
-        """Everything up to where the scanner stands was handed on, or up to the frame in which it stands."""
+    def note(self) -> None:
+        """Note that everything up to where the scanner stands was handed on, or up to the frame in which it stands. A
+        callback does this by itself before it causes anything that must not come before the note.
+        """
         if self._notes is not None and self._evaluation is not None:
             keep, evaluation, state = self._notes.state, self._evaluation, self.scanner.state
             boundary = state.consumed if self.scanner.at_boundary else state.frame_start
@@ -341,7 +343,7 @@ class KernelChannel(Channel):
         if self.frame is not _BOUNDARY:
             self._move(FrameStep.END)
         self._sink.write(data, at_boundary=True)
-        self._note()
+        self.note()
 
     def _part(self, data: memoryview, head: PacketHead) -> None:
         if head != _COMMAND:
@@ -358,7 +360,7 @@ class KernelChannel(Channel):
         if head == _COMMAND:
             packet = bytes(data) if whole and len(data) <= MAXIMUM_COMMAND_SIZE else None
             self._on_event(ChannelEvent.COMMAND, head, packet)
-            self._note()
+            self.note()
             return
         kept = bytes(data) if head in _KEPT and whole else None
         sink.write(data, at_boundary=True)
@@ -373,7 +375,7 @@ class KernelChannel(Channel):
     def _report(self, head: PacketHead, packet: bytes | None) -> None:
         if head in REPORTED_HEADS:  # a sink that takes each frame by itself makes the scanner stop at all of them
             self._on_event(ChannelEvent.WRITTEN, head, packet)
-        self._note()
+        self.note()
 
     def account_for(self, head: PacketHead) -> bool:
         # No end of a round: the kernel is idle then, or has got its next evaluation, which acknowledges the answer.
