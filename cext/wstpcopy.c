@@ -141,8 +141,9 @@ static int may_begin(const struct wstpcopy *channel)
 {
     const struct wstpscan *scan = channel->scan;
 
-    return channel->begins && scan->head_known && has(channel->large, scan->head) && scan->step != WSTPSCAN_AT_BOUNDARY && !scan->error
-        && channel->permitted && is_sink_free(channel) && scan->frame_bytes <= channel->end - channel->start && scan->frame_bytes + scan->opaque > channel->held;
+    return channel->begins && scan->head_known && has(channel->large, scan->head) && scan->step != WSTPSCAN_AT_BOUNDARY
+        && !scan->error && channel->permitted && is_sink_free(channel)
+        && scan->frame_bytes <= channel->end - channel->start && scan->frame_bytes + scan->opaque > channel->held;
 }
 
 static void begin(struct wstpcopy *channel, const uint8_t *buffer)

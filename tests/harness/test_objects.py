@@ -1,4 +1,5 @@
 """Objects are counted, and whoever makes some meanwhile does not notice."""
+import gc
 import sys
 import threading
 
@@ -8,7 +9,15 @@ from greenlet import getcurrent, greenlet
 from tools.harness.objects import living_greenlets, number_of_objects
 
 
-def test_objects_are_counted():
+@pytest.fixture
+def no_collector():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_objects_are_counted(no_collector):
     before = number_of_objects()
     kept = [[] for _ in range(1000)]
     assert number_of_objects() >= before + len(kept) - 100
