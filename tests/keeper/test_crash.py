@@ -169,7 +169,7 @@ def test_a_question_is_asked_again(tmp_path, kernel, killed):
         for link, question in zip((first, second), questions, strict=True):
             link.put("EvaluatePacket", Function("AskString", question))
             assert link.get_packet() == ("InputStringPacket", question)
-        with server.connect() as other:
+        with server.connect(without_kernel=True) as other:
             assert all(busy(other, identifier) for identifier in found), "and the loop has come round meanwhile"
         server.stop(signal.SIGKILL)
     with following(tmp_path, configuration, server) as server, join(server) as link:

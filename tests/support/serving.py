@@ -181,7 +181,7 @@ class Since:
 
 def wait_until_busy(server, identifier):
     """Wait until an evaluation has gone to the kernel with that ID, as any client can find out."""
-    with server.connect() as link:
+    with server.connect(without_kernel=True) as link:
         wait_for(lambda: busy(link, identifier), 60.0, f"kernel {identifier} to be busy")
 
 
