@@ -341,7 +341,7 @@ class EvaluationQueue:
             gevent.spawn(self._send_rest, kernel, item.frame[-unsent:])
 
     def _can_go_on(self) -> bool:
-        """Whether more can be sent than an evaluation behind which nothing else waits and which is not the next."""
+        """Whether anything of what waits can be sent now: the first packet, or messages behind it."""
         item = self._items[0]
         if self._messages or self._target is None or isinstance(item, _Message):
             return True
