@@ -1,10 +1,16 @@
 """What a kernel needs of a link: messages with the time they came, data without a look at the connection."""
+import select
+import socket
 import threading
 
 import pytest
 
 from wstpserver.client import LinkTimeout, connect, listen
+from wstpserver.client.deadline import Deadline
+from wstpserver.client.messages import MessageChannel
+from wstpserver.client.transport import Connection, prepare
 from wstpserver.wire.encode import encode
+from wstpserver.wire.packets import MessageCode, encode_message
 
 DEADLINE = 60.0
 
@@ -52,6 +58,37 @@ def test_silence_is_no_arrival(pair):
     with pytest.raises(LinkTimeout):
         near.next_message(0.05, on_arrival=lambda: told.append("came"))
     assert told == []
+
+
+class LateConnection(Connection):
+    """A connection on which a message comes in the moment after the first wait has ended in vain."""
+
+    def __init__(self, sock, peer):
+        super().__init__(sock, "late")
+        self._peer = peer
+
+    def wait_readable(self, deadline):
+        readable = super().wait_readable(deadline)
+        if not readable and self._peer is not None:
+            self._peer.sendall(encode_message(MessageCode.ABORT, 0))
+            self._peer = None
+            select.select([self.fileno()], [], [])
+        return readable
+
+
+def test_a_message_that_comes_as_a_wait_ends_is_told_as_well():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+    prepare(near)
+    with near, far:
+        channel = MessageChannel(LateConnection(near, far), "late")
+        told = []
+        with pytest.raises(LinkTimeout):
+            channel.next(Deadline(0), on_arrival=lambda: told.append("came"))
+        assert told == []
+        assert channel.next(Deadline(DEADLINE), on_arrival=lambda: told.append("came")) == (MessageCode.ABORT, 0)
+        assert told == ["came"]
 
 
 def test_attended_messages_are_left_alone_while_data_is_waited_for(pair):

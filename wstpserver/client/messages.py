@@ -104,22 +104,19 @@ class MessageChannel:
             raise LinkError("messages of this link go to its callback", self._where)
         with self._receiving.within(deadline):
             while not self._received:
-                at_most = None
-                if on_arrival is not None and self._connection.wait_readable(deadline):
-                    at_most = on_arrival()
-                if not self._receive(deadline, at_most):
+                if not self._connection.wait_readable(deadline):
                     raise LinkTimeout(f"no message {deadline}", self._where)
+                # What comes after the deadline waits for the next call: nothing is read before `on_arrival` was asked.
+                self._receive_now(None if on_arrival is None else on_arrival())
             return self._received.popleft()
 
-    def _receive(self, deadline: Deadline, at_most: int | None = None) -> bool:
-        """Read once; False if the deadline comes first. LinkClosed at the end."""
-        data = self._connection.receive(deadline, at_most)
-        if data is None:
-            return False
-        if not data:
+    def _receive_now(self, at_most: int | None = None) -> None:
+        """Read once what is there, which may be nothing after all. LinkClosed at the end."""
+        data = self._connection.receive_now(at_most)
+        if data == b"":
             raise LinkClosed(f"no more messages: {self._connection.end_reason}", self._where)
-        self._received.extend(self._reader.feed(data))
-        return True
+        if data:
+            self._received.extend(self._reader.feed(data))
 
     def start(self, callback: MessageCallback) -> None:
         """From now on hand every message to `callback` in a thread of its own, the waiting ones first."""
@@ -135,8 +132,9 @@ class MessageChannel:
             while True:
                 while self._received:
                     self._hand_over(*self._received.popleft())
+                self._connection.wait_readable(Deadline(None))
                 try:
-                    self._receive(Deadline(None))
+                    self._receive_now()
                 except LinkClosed:
                     return
 

@@ -89,12 +89,8 @@ class Connection:
             self._receive_size = max(self._receive_size // 4, _SMALLEST_RECEIVE)
         return data
 
-    def receive(self, deadline: Deadline, at_most: int | None = None) -> bytes | None:
+    def receive(self, deadline: Deadline) -> bytes | None:
         """Wait for bytes.
-
-        Args:
-            deadline: When to give up.
-            at_most: The number of bytes to receive at most; None for a suitable number.
 
         Returns:
             The next bytes; b"" at the end of the stream; None if the deadline comes first.
@@ -102,7 +98,7 @@ class Connection:
         while True:
             if not self.wait_readable(deadline):
                 return None
-            data = self.receive_now(at_most)
+            data = self.receive_now()
             if data is not None:
                 return data
 
