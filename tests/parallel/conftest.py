@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from tests.client.helpers import PROMPT
+from tests.support.serving import close_reserved
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
@@ -36,7 +37,6 @@ class Served:
         """The kernels of the parallel pool by ID."""
         return {kernel.id: kernel for kernel in self.information().pools[POOL].kernels}
 
-
     def settle(self):
         """Wait until each pool has two kernels, both free, as at the start; those that are kept for somebody end."""
 
@@ -44,16 +44,10 @@ class Served:
             pools = self.information().pools
             states = {name: [kernel.state for kernel in pools[name].kernels] for name in pools}
             if "reserved" in states[POOL]:
-                self._close_reserved()
+                close_reserved(self.address)
             return all(found == ["free", "free"] for found in states.values())
 
         wait_for(settled, PROMPT, "two free kernels in each pool", interval=0.02)
-
-    def _close_reserved(self):
-        with Session(connect(self.address, PROMPT, without_kernel=True)) as session:
-            for kernel in self.kernels().values():
-                if kernel.state == "reserved":
-                    session.command("CloseKernel", kernel.id)
 
 
 class Serving:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.scenarios.frontend import LINK_OPTIONS, FrontEnd, OwnTransport, VendorTransport
 from tests.support.embedded import notebook_pools
+from tests.support.serving import close_reserved
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess
 from tools.harness.vendor import library_path
@@ -38,12 +39,22 @@ def library(request):
     return path
 
 
+def end_what_is_left(server):
+    """End the kernels of front ends that are gone, unless the server has ended with its test."""
+    if server.process.poll() is None:
+        close_reserved(f"{server.port}@127.0.0.1")
+
+
 @pytest.fixture
 def open_front_end(library):
     """open_front_end(server) -> a FrontEnd whose first prompt has come; its kernel ends with the test."""
+    servers = set()
     with contextlib.ExitStack() as stack:
 
         def start(server, prompt=True):
+            if server not in servers:
+                servers.add(server)
+                stack.callback(end_what_is_left, server)  # behind the front ends, which come later
             options = LINK_OPTIONS.format(port=server.port, host="127.0.0.1")
             transport = OwnTransport(options) if library is None else VendorTransport(options, library)
             front_end = FrontEnd(transport)

@@ -22,6 +22,8 @@ from tools.harness.kernels import make_kernel
 from tools.harness.processes import Footprint, assert_returns_to
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
+from wstpserver.client import CommandError, Session, connect
+from wstpserver.client.commands import server_information
 
 SUCCESS = '{"status":"ExecutionSuccess"}'
 ERROR = '{"status":"ExecutionError"}'
@@ -54,6 +56,15 @@ def join(server, **options):
     link = server.connect(**options)
     assert prompt(link)[0] == "InputNamePacket"
     return link
+
+
+def close_reserved(address, deadline=60.0):
+    """Close the kernels that are kept for clients that left: nobody comes back to them, and they fill their pool."""
+    with Session(connect(address, deadline, without_kernel=True)) as session:
+        for kernel in server_information(session).kernels:
+            if kernel.state == "reserved":
+                with contextlib.suppress(CommandError):  # its time was over meanwhile
+                    session.command("CloseKernel", kernel.id)
 
 
 #: For as long as a kernel may take, or for as long as one that seems to be out of reach may still come free.
