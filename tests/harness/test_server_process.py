@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from tools.harness import forking, processes
@@ -146,6 +147,24 @@ def test_a_forked_program_ends_as_if_it_was_executed(tmp_path, program, code, ou
     with process.stdout as stream:
         assert output in stream.read()
     assert process.wait(60.0) == code
+
+
+def test_a_signal_to_a_forked_program_that_ends_at_that_moment(tmp_path, monkeypatch):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    process = forking.fork_server(["-c", "open('gate').read()"], {"PATH": os.environ["PATH"]}, tmp_path)
+    poll = process.poll
+
+    def poll_and_let_it_end():
+        found = poll()
+        gate.open("w").close()
+        wait_for(lambda: not psutil.pid_exists(process.pid), 60.0, "its end")
+        return found
+
+    with process:
+        monkeypatch.setattr(process, "poll", poll_and_let_it_end)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
 
 
 def test_what_cannot_be_forked():
