@@ -10,6 +10,7 @@ import sys
 import psutil
 import pytest
 
+from tests.support.serving import Gate
 from tools.harness import forking, processes
 from tools.harness.fake_kernel.codec import Function as call
 from tools.harness.kernels import make_kernel
@@ -150,14 +151,13 @@ def test_a_forked_program_ends_as_if_it_was_executed(tmp_path, program, code, ou
 
 
 def test_a_signal_to_a_forked_program_that_ends_at_that_moment(tmp_path, monkeypatch):
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    process = forking.fork_server(["-c", "open('gate').read()"], {"PATH": os.environ["PATH"]}, tmp_path)
+    gate = Gate(tmp_path)
+    process = forking.fork_server(["-c", f"open({gate.path!r}).read()"], {"PATH": os.environ["PATH"]}, tmp_path)
     poll = process.poll
 
     def poll_and_let_it_end():
         found = poll()
-        gate.open("w").close()
+        gate.open()
         wait_for(lambda: not psutil.pid_exists(process.pid), 60.0, "its end")
         return found
 

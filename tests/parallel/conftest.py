@@ -44,7 +44,7 @@ class Served:
             pools = self.information().pools
             states = {name: [kernel.state for kernel in pools[name].kernels] for name in pools}
             if "reserved" in states[POOL]:
-                close_reserved(self.address)
+                close_reserved(self.process)
             return all(found == ["free", "free"] for found in states.values())
 
         wait_for(settled, PROMPT, "two free kernels in each pool", interval=0.02)

@@ -42,7 +42,7 @@ def library(request):
 def end_what_is_left(server):
     """End the kernels of front ends that are gone, unless the server has ended with its test."""
     if server.process.poll() is None:
-        close_reserved(f"{server.port}@127.0.0.1")
+        close_reserved(server)
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ from tools.harness.kernels import make_kernel
 from tools.harness.processes import Footprint, assert_returns_to
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
-from wstpserver.client import CommandError, Session, connect
-from wstpserver.client.commands import server_information
 
 SUCCESS = '{"status":"ExecutionSuccess"}'
 ERROR = '{"status":"ExecutionError"}'
@@ -56,15 +54,6 @@ def join(server, **options):
     link = server.connect(**options)
     assert prompt(link)[0] == "InputNamePacket"
     return link
-
-
-def close_reserved(address, deadline=60.0):
-    """Close the kernels that are kept for clients that left: nobody comes back to them, and they fill their pool."""
-    with Session(connect(address, deadline, without_kernel=True)) as session:
-        for kernel in server_information(session).kernels:
-            if kernel.state == "reserved":
-                with contextlib.suppress(CommandError):  # its time was over meanwhile
-                    session.command("CloseKernel", kernel.id)
 
 
 #: For as long as a kernel may take, or for as long as one that seems to be out of reach may still come free.
@@ -120,6 +109,15 @@ def join_pool(server, pool_name, timeout=60.0, **options):
 def kernel_facts(link, pool_name="Main"):
     """What the server says of the kernel of a link."""
     return kernels(link, pool_name)[kernel_id(link)]
+
+
+def close_reserved(server):
+    """Close the kernels that are kept for clients that left: nobody comes back to them, and they fill their pool."""
+    with server.connect(without_kernel=True) as link:
+        for each in information(link)["Pools"].values():
+            for kernel in each["Kernels"]:
+                if kernel["State"] == "reserved":
+                    link.command("CloseKernel", kernel["ID"])
 
 
 def enter(link, head, *args):
