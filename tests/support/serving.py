@@ -267,19 +267,39 @@ class Calm:
         One more socket, once it has been needed, is for asking the system who is at the other end of a connection.
         """
         sockets = 2 + 2 * self._kernels + 2 * self._clients
+        pids = None
 
         def calm():
-            ready = {int(pid) for pid in re.findall(r" is ready: process (\d+)", self._server.log)}
-            children = set(processes.children(self._server.pid))
+            nonlocal pids
+            if set(processes.children(self._server.pid)) != pids:
+                pids = self._kernels_at_rest()  # over a link, which has to be gone before sockets are counted
+                return None
             now = Footprint(self._server.pid)
-            settled = len(children) == self._kernels and children <= ready and not now.zombies
-            settled = settled and now.children == self._kernels and now.sockets in (sockets, sockets + 1)
+            settled = not now.zombies and now.children == self._kernels and now.sockets in (sockets, sockets + 1)
             return now if settled else None
 
         def found():
-            return f"{sockets} sockets and {self._kernels} ready kernels of the server: {Footprint(self._server.pid)}"
+            return f"{sockets} sockets and {self._kernels} kernels: {Footprint(self._server.pid)}, {self._listed()}"
 
         return wait_for(calm, deadline, found)
+
+    def _kernels_at_rest(self):
+        """Their process ids, once nothing is about to become of them; else None.
+
+        Processes and sockets do not say so: there are as many while the kernel of a client that has left has not ended
+        and the next one has not begun.
+        """
+        listed = self._listed()
+        states = [state for _, state in listed]
+        unused = states.count("free") + states.count("reserved")
+        at_rest = len(states) == self._kernels and unused == self._kernels - self._clients
+        return {pid for pid, _ in listed} if at_rest and states.count("bridged") == self._clients else None
+
+    def _listed(self):
+        """(process id, state) of each kernel, as the server says."""
+        with self._server.connect(without_kernel=True) as link:
+            pools = information(link)["Pools"].values()
+        return [(kernel["ProcessID"], kernel["State"]) for each in pools for kernel in each["Kernels"]]
 
     def assert_again(self, deadline=60.0):
         """Nothing has been left: no descriptor, thread, process or zombie."""
