@@ -8,6 +8,7 @@ import pytest
 from tests.support.embedded import (  # noqa: F401 - fixtures
     documented_server,
     embedded_server,
+    load_engine_early,
     needs_mathics,
     warm_parent,
 )
@@ -39,6 +40,13 @@ def pytest_configure(config):
 def pytest_xdist_auto_num_workers(config):
     """Four workers for each processor: most tests wait for other processes most of the time."""
     return 4 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_setupnodes(config):
+    """In a run of all tests, load the engine of the embedded kernels while collecting keeps one processor busy."""
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        load_engine_early()
 
 
 @pytest.hookimpl(optionalhook=True)

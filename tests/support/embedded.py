@@ -22,6 +22,14 @@ def make_embedded_kernel(folder):
     return path
 
 
+def load_engine_early():
+    """Begin to load the engine that embedded kernels of this run will share, where its packages are installed."""
+    from wstpserver.embedded.main import missing_packages
+
+    if not missing_packages():
+        warm.provide_source()
+
+
 def skip_without_mathics():
     from wstpserver.embedded.main import missing_packages
 

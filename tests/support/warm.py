@@ -25,11 +25,11 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 
 def make_program(path):
-    """Write the executable; the source is started with the first one of a run. `path`: a `pathlib.Path`."""
+    """Write the executable, with a source. `path`: a `pathlib.Path`."""
     words = [*_PROGRAM]
-    if hasattr(os, "pidfd_open"):
+    if address := provide_source():
         # -S and -E: what has nothing to import but the standard library starts in a moment
-        words = ["-S", "-E", os.path.abspath(__file__), _provide_source()]
+        words = ["-S", "-E", os.path.abspath(__file__), address]
     path.write_text(f'#!/bin/sh\nexec {" ".join([sys.executable, *words])} "$@"\n', encoding="utf-8")
     path.chmod(0o755)
 
@@ -37,11 +37,14 @@ def make_program(path):
 # -- in the tests ------------------------------------------------------------------------------------------------
 
 
-def _provide_source():
+def provide_source():
     """Start it, unless this run has one already; returns its address, an abstract name of a Unix socket.
 
-    The source ends with the process that has begun the run, of which all workers are children.
+    Returns None where nothing can be forked. The source ends with the process that has begun the run, of which all
+    workers are children.
     """
+    if not hasattr(os, "pidfd_open"):
+        return None
     owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     address = f"wstpserver-tests-{os.getuid()}-{owner}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
@@ -92,6 +95,10 @@ def _be_program(address, words):
 
 def _be_source(listening, owner):
     """Load the engine, and fork warm parents until the owner has ended."""
+    try:
+        descriptor = os.pidfd_open(owner)
+    except ProcessLookupError:
+        return 0
     from wstpserver.embedded.process import prepare_environment
 
     prepare_environment()  # before Mathics and NumPy are imported
@@ -99,7 +106,7 @@ def _be_source(listening, owner):
 
     engine = Engine()
     engine.load_definitions()
-    request = _serve_requests(listening, os.pidfd_open(owner))
+    request = _serve_requests(listening, descriptor)
     return 0 if request is None else _be_warm_parent(engine, *request)
 
 

@@ -219,8 +219,10 @@ class ServerProcess:
             kind = kind or True
             raise
         finally:
-            self.kill()
-            if kind is not None:
+            if kind is None:
+                self._close()  # nothing is left, and looking for it again would read of every process there is
+            else:
+                self.kill()
                 print(f"---- log of the server ----\n{self.log}")
 
     def kill(self):
@@ -229,6 +231,10 @@ class ServerProcess:
             if pid != self.pid or self.process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        self._close()
+
+    def _close(self):
+        """Take the end of the process and of what it wrote."""
         self.process.wait()
         with self._changed:  # what it wrote last may not have been read yet
             self._changed.wait_for(lambda: self._ended, self._stop_deadline)
