@@ -161,15 +161,13 @@ def lasting_mark(pid):
     """
     mark = f"WSTP_HARNESS_{pid}_{uuid.uuid4().hex}"
     words = [sys.executable, "-S", "-E", "-c", _GUARD, mark]
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    reading, writing = os.pipe()
+    streams = {"stdin": reading, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     guard = subprocess.Popen(words, **streams, env={}, cwd="/", start_new_session=True)
-    _guards.append(guard)
-    keep_descriptor(guard.stdin.fileno())
+    guard.returncode = 0  # nobody waits for it: it outlives this process
+    os.close(reading)
+    keep_descriptor(writing)
     return mark
-
-
-#: Each holds the pipe of a guard open.
-_guards = []
 
 
 def open_descriptors(pid):
