@@ -35,9 +35,10 @@ GOODBYE_TIME = 10.0
 DISABLE_KEEPER = "WSTPSERVER_DISABLE_KEEPER"
 
 _ROOT = Path(__file__).parents[3]
+#: Both of its processes end at once: to take apart what Python has loaded would take longer than anything else they do.
 _PROGRAM = (
-    f"import sys; sys.path.insert(0, {os.fspath(_ROOT)!r}); from wstpserver.keeper.main import main;"
-    " sys.exit(main(sys.argv[1:]))"
+    f"import os, sys; sys.path.insert(0, {os.fspath(_ROOT)!r}); from wstpserver.keeper.main import main;"
+    " os._exit(main(sys.argv[1:]))"
 )
 
 
