@@ -10,6 +10,7 @@ import json
 import pytest
 
 from tests.scenarios.frontend import DEADLINE, SUCCESS, call
+from tests.support.serving import every_kernel
 from tools.harness.kernels import make_kernel
 from tools.harness.server import ServerProcess, pool
 from tools.harness.waiting import wait_for
@@ -30,8 +31,8 @@ def result(link, name):
 
 def state(link, kernel):
     """What the server says of a kernel; None if it is gone."""
-    pools = json.loads(link.command("GetServerInformation"))["result"]["Pools"].values()
-    return next((one["State"] for pool in pools for one in pool["Kernels"] if one["ID"] == kernel), None)
+    found = every_kernel(link).get(kernel)
+    return None if found is None else found["State"]
 
 
 def start_profile(link, keep_alive=TRUE, reserve=TRUE):

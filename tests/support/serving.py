@@ -94,6 +94,11 @@ def kernels(link, pool_name="Main"):
     return {kernel["ID"]: kernel for kernel in information(link)["Pools"][pool_name]["Kernels"]}
 
 
+def every_kernel(link):
+    """The same of the kernels of all pools."""
+    return {kernel["ID"]: kernel for each in information(link)["Pools"].values() for kernel in each["Kernels"]}
+
+
 def join_pool(server, pool_name, timeout=60.0, **options):
     """A client that asks for a kernel of this pool: its link, after the first InputNamePacket.
 
@@ -114,10 +119,9 @@ def kernel_facts(link, pool_name="Main"):
 def close_reserved(server):
     """Close the kernels that are kept for clients that left: nobody comes back to them, and they fill their pool."""
     with server.connect(without_kernel=True) as link:
-        for each in information(link)["Pools"].values():
-            for kernel in each["Kernels"]:
-                if kernel["State"] == "reserved":
-                    link.command("CloseKernel", kernel["ID"])
+        for identifier, kernel in every_kernel(link).items():
+            if kernel["State"] == "reserved":
+                link.command("CloseKernel", identifier)
 
 
 def enter(link, head, *args):
@@ -279,7 +283,7 @@ class Calm:
             return now if settled else None
 
         def found():
-            return f"{sockets} sockets and {self._kernels} kernels: {Footprint(self._server.pid)}, {self._listed()}"
+            return f"{sockets} sockets and {self._kernels} kernels: {Footprint(self._server.pid)}, {self._states()}"
 
         return wait_for(calm, deadline, found)
 
@@ -289,17 +293,16 @@ class Calm:
         Processes and sockets do not say so: there are as many while the kernel of a client that has left has not ended
         and the next one has not begun.
         """
-        listed = self._listed()
-        states = [state for _, state in listed]
-        unused = states.count("free") + states.count("reserved")
-        at_rest = len(states) == self._kernels and unused == self._kernels - self._clients
-        return {pid for pid, _ in listed} if at_rest and states.count("bridged") == self._clients else None
+        states = self._states()
+        unused = [state for state in states.values() if state in ("free", "reserved")]
+        used = [state for state in states.values() if state == "bridged"]
+        found = len(unused), len(used), len(states)
+        return set(states) if found == (self._kernels - self._clients, self._clients, self._kernels) else None
 
-    def _listed(self):
-        """(process id, state) of each kernel, as the server says."""
+    def _states(self):
+        """The state of each kernel by its process id, as the server says."""
         with self._server.connect(without_kernel=True) as link:
-            pools = information(link)["Pools"].values()
-        return [(kernel["ProcessID"], kernel["State"]) for each in pools for kernel in each["Kernels"]]
+            return {kernel["ProcessID"]: kernel["State"] for kernel in every_kernel(link).values()}
 
     def assert_again(self, deadline=60.0):
         """Nothing has been left: no descriptor, thread, process or zombie."""
