@@ -53,13 +53,15 @@ def provide_source():
         except OSError:  # there is one
             return address
         listening.listen(64)  # those who ask early wait until it has loaded the engine
+        descriptors = [listening.fileno(), os.pidfd_open(owner)]
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.warm", str(listening.fileno()), str(owner)],
+            [sys.executable, "-m", "tests.support.warm", *map(str, descriptors)],
             cwd=_ROOT, env=environment | {"PYTHONPATH": _ROOT, "HOME": "/nonexistent"},
-            pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+            pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         process.returncode = 0  # nobody waits for it: it may outlive this worker
+        os.close(descriptors[1])
     return address
 
 
@@ -94,11 +96,7 @@ def _be_program(address, words):
 
 
 def _be_source(listening, owner):
-    """Load the engine, and fork warm parents until the owner has ended."""
-    try:
-        descriptor = os.pidfd_open(owner)
-    except ProcessLookupError:
-        return 0
+    """Load the engine, and fork warm parents until the owner, a pidfd, has ended."""
     from wstpserver.embedded.process import prepare_environment
 
     prepare_environment()  # before Mathics and NumPy are imported
@@ -106,7 +104,7 @@ def _be_source(listening, owner):
 
     engine = Engine()
     engine.load_definitions()
-    request = _serve_requests(listening, descriptor)
+    request = _serve_requests(listening, owner)
     return 0 if request is None else _be_warm_parent(engine, *request)
 
 
