@@ -210,18 +210,16 @@ class ServerProcess:
             raise
 
     def __exit__(self, kind, *_):
+        good = False
         try:
             code = self.stop()
             if kind is None:
                 assert code == self._expected_exit, f"the server ended with {code}; the log:\n{self.log}"
                 self.assert_no_process_left(self._leave_deadline)
-        except BaseException:
-            kind = kind or True
-            raise
+                self._close()
+                good = True
         finally:
-            if kind is None:
-                self._close()  # nothing is left, and looking for it again would read of every process there is
-            else:
+            if not good:
                 self.kill()
                 print(f"---- log of the server ----\n{self.log}")
 
